@@ -1,0 +1,185 @@
+"""Result types: what flows between the stages and what `result.json` holds. Imports no sibling.
+
+Everything is immutable. `Result` is schema 1 of `result.json`; other tools read it, so fields are only ever added.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Verdict(StrEnum):
+    """What the grader says of one check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    BLOCKED = "blocked"  # a prerequisite did not pass
+    ERROR = "error"  # our fault: never a zero
+    NOT_JUDGED = "not_judged"  # this profile or calibration does not cover it
+
+
+class Visibility(StrEnum):
+    """Whether students hold the check's source."""
+
+    PUBLIC = "public"
+    HIDDEN = "hidden"
+
+
+class Profile(StrEnum):
+    """How much training an execution does."""
+
+    STRUCTURE = "structure"
+    QUICK = "quick"
+    FULL = "full"
+
+
+class Method(StrEnum):
+    """The three ways of fine-tuning that the assignment compares, in its order."""
+
+    FULL = "full"
+    HEAD = "head"
+    LORA = "lora"
+
+
+class RunStatus(StrEnum):
+    """How the execution of a notebook ended."""
+
+    OK = "ok"
+    STUDENT_ERROR = "student_error"  # at least one cell raised; later cells ran all the same
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    OUTPUT_LIMIT = "output_limit"
+    KERNEL_DIED = "kernel_died"
+    PROTOCOL_VIOLATION = "protocol_violation"  # evidence or messages that no honest kernel sends
+    BAD_SUBMISSION = "bad_submission"  # not executed at all
+    INFRA_ERROR = "infra_error"  # our fault: never a zero
+
+
+class ScoreStatus(StrEnum):
+    """Whether the points may go into a gradebook."""
+
+    GRADED = "graded"
+    UNGRADED = "ungraded"
+
+
+class Frozen(BaseModel):
+    """Base of all result types: immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubmissionRef(Frozen):
+    """Which upload a result belongs to."""
+
+    name: str
+    sha256: str
+
+
+class FailedCell(Frozen):
+    """A cell that raised or was stopped. `index` counts all cells of the notebook from 0."""
+
+    index: int
+    error: str  # "ValueError", or "TimeLimit" when the harness stopped it
+    message: str
+
+
+class RunSummary(Frozen):
+    """How the execution went."""
+
+    status: RunStatus
+    wall_s: float
+    peak_memory_mib: float
+    failed_cells: tuple[FailedCell, ...] = ()
+
+
+class Score(Frozen):
+    """Points over the checks that were judged. `points` is None exactly when the submission is ungraded."""
+
+    points: float | None
+    possible: float
+    status: ScoreStatus
+
+
+class CheckResult(Frozen):
+    """The verdict of one check. `points` is None for `error` and `not_judged`.
+
+    A passed check may carry a rationale too: advice that costs nothing.
+    """
+
+    id: str
+    title: str
+    verdict: Verdict
+    points: float | None
+    possible: float
+    visibility: Visibility
+    rationale: str = ""
+    hint: str = ""
+
+
+class MethodSummary(Frozen):
+    """One row of the comparison of the three methods, as measured by the grader (None: not measured)."""
+
+    trainable_parameters: int | None = None
+    accuracy: float | None = None  # on the hidden held-out reviews, from rebuilt weights
+    threshold: float | None = None  # accuracy that the check asked for
+    train_s: float | None = None
+    steps: int | None = None
+
+
+class Claim(Frozen):
+    """A figure that the notebook itself printed, beside the grader's. A mismatch is a flag for staff, never a deduction."""
+
+    method: Method
+    quantity: Literal["accuracy", "trainable_parameters"]
+    claimed: float
+    measured: float | None
+    cell: int
+    agrees: bool | None  # None: nothing measured to compare with
+
+
+class Result(Frozen):
+    """`result.json`, schema 1."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    submission: SubmissionRef
+    profile: Profile
+    seed: int
+    calibration: str | None  # name of the calibration that thresholds came from
+    sandbox: str  # "none" or the backend that ran
+    run: RunSummary
+    score: Score
+    checks: tuple[CheckResult, ...]
+    methods: dict[Method, MethodSummary] = {}
+    claims: tuple[Claim, ...] = ()
+    environment: dict[str, str] = {}
+    timings: dict[str, float] = {}  # stage -> seconds
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class CellRecord(Frozen):
+    """What one code cell did, for the staff report. `output` is text only, cut to a bounded size."""
+
+    index: int
+    source: str
+    duration_s: float
+    status: Literal["ok", "error", "timeout", "not_run"]
+    output: str = ""
+    traceback: str = ""
+
+
+class CurvePoint(Frozen):
+    """One entry of a training log."""
+
+    step: int
+    loss: float | None = None
+    eval_accuracy: float | None = None
+
+
+class StaffDetails(Frozen):
+    """What the staff report shows beyond the result."""
+
+    cells: tuple[CellRecord, ...] = ()
+    curves: dict[Method, tuple[CurvePoint, ...]] = {}
+    notes: tuple[str, ...] = ()  # flags for a human: data mix-ups, how functions were found, precision used
