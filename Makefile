@@ -1,0 +1,76 @@
+# Works with GNU make 3.81, which macOS ships, and on Windows in Git Bash. Paths may contain spaces: targets are relative.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup grade check template kit calibrate test lint doctor clean
+
+PROFILE ?= quick
+SEED ?=
+OUT ?=
+
+# Recipes read the user's values from the environment, quoted by the shell, and with $ taken as it stands.
+override SUBMISSION := $(value SUBMISSION)
+override NOTEBOOK := $(value NOTEBOOK)
+export SUBMISSION NOTEBOOK PROFILE SEED OUT
+
+ifeq ($(OS),Windows_NT)
+VENV_PYTHON := .venv/Scripts/python.exe
+else
+VENV_PYTHON := .venv/bin/python
+endif
+
+# Said before anything is installed.
+ifneq ($(filter grade,$(MAKECMDGOALS)),)
+$(if $(SUBMISSION),,$(error Say which notebook to grade: make grade SUBMISSION=path/to/notebook.ipynb))
+endif
+ifneq ($(filter check,$(MAKECMDGOALS)),)
+$(if $(NOTEBOOK),,$(error Say which notebook to check: make check NOTEBOOK=path/to/notebook.ipynb))
+endif
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, PYTHON.'
+
+setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and the data
+
+grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n]
+	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"}
+
+check: .setup.stamp ## run the public tests on a notebook: NOTEBOOK=path
+	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK"
+
+template: .setup.stamp ## derive the student template from the reference solution: [OUT=file]
+	@$(VENV_PYTHON) -m grader.authoring template "$${OUT:-student_template/assignment.ipynb}"
+
+kit: .setup.stamp ## build the zip that students get: [OUT=file]
+	@$(VENV_PYTHON) -m grader.authoring kit "$${OUT:-dist/finetuning-kit.zip}"
+
+calibrate: .setup.stamp ## measure the accuracy thresholds with the reference solution: [PROFILE=quick]
+	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
+
+test: lint ## lint, then run every test
+	@$(VENV_PYTHON) -m pytest
+
+lint: .setup.stamp ## check style, formatting and types
+	@$(VENV_PYTHON) -m ruff check
+	@$(VENV_PYTHON) -m ruff format --check
+	@$(VENV_PYTHON) -m mypy
+
+doctor: .setup.stamp ## say which model, data and hardware were found and would be used
+	@$(VENV_PYTHON) -m grader doctor
+
+clean: ## remove the environment and caches; keep results and data
+	rm -rf .venv .setup.stamp dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# PYTHON=... names an interpreter to try first.
+PYTHONS := "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11 python
+SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+NO_PYTHON := Install Python 3.11 to 3.14 with its venv module (on Debian and Ubuntu: apt install python3-venv), or name one: make setup PYTHON=path.
+
+.setup.stamp: requirements.lock
+	@for python in $(PYTHONS) none; do "$$python" -c '$(SUITABLE)' 2> /dev/null && break; done; \
+	if [ "$$python" = none ]; then echo '$(NO_PYTHON)' >&2; exit 2; fi; \
+	echo "Setting up .venv with $$python; the first time takes minutes."; "$$python" -m venv .venv
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(VENV_PYTHON) -m grader.assets prepare
+	@touch $@
