@@ -1,0 +1,88 @@
+"""First thing to run in a kernel: seeds, shims, recorder. After `start`, the notebook's own cells run."""
+
+import os
+import random
+import warnings
+from typing import Any
+
+from grader.kernel import shims
+from grader.kernel.loops import LoopWatcher
+from grader.kernel.namespace import Bindings
+from grader.kernel.plan import Plan
+from grader.kernel.recorder import Recorder, install
+from grader.kernel.session import Session, open_session
+from grader.kernel.writing import write_json
+
+
+def start(plan_path: str) -> None:
+    """Prepare this process to run a notebook under the plan."""
+    from IPython import get_ipython
+
+    plan = Plan.load(plan_path)
+    seed_everything(plan.seed)
+    limit_threads(plan.threads)
+    tolerate(plan)
+    recorder = Recorder(plan)
+    install(recorder)
+    watcher = LoopWatcher(recorder)
+    watcher.install()
+    session = open_session(Session(plan, recorder, Bindings(plan.names)))
+    watch_cells(get_ipython(), session, watcher)
+    recorder.write()
+    write_json(plan.evidence, "environment.json", environment())
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds of random, numpy and torch."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - students use the global generator
+    torch.manual_seed(seed)
+
+
+def limit_threads(threads: int | None) -> None:
+    """Use the cores that the host gave us."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def tolerate(plan: Plan) -> None:
+    """Put the compatibility shims in place."""
+    shims.redirect_files(shims.InputFiles(plan.inputs))
+    shims.stub_colab()
+    shims.silence_services()
+    shims.refuse_input()
+    shims.accept_old_arguments()
+    if plan.cuda_as_cpu:
+        shims.cuda_as_cpu()
+    os.environ.setdefault("WANDB_MODE", "disabled")
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
+    """After every cell: note definitions, close loops."""
+
+    def after_cell(result: Any) -> None:
+        session.bindings.note(shell.user_ns)
+        watcher.end_of_cell()
+
+    shell.events.register("post_run_cell", after_cell)
+    shims.harmless_magics(shell)
+    shell.input_transformers_cleanup.append(shims.bare_shell_lines)
+
+
+def environment() -> dict[str, str]:
+    """Versions of what matters, as strings."""
+    import platform
+
+    import datasets
+    import torch
+    import transformers
+
+    versions = {module.__name__: module.__version__ for module in (torch, transformers, datasets)}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"python": platform.python_version(), **versions, "device": device, "threads": str(torch.get_num_threads())}

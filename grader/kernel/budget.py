@@ -1,0 +1,137 @@
+"""The harness's training budget, applied to a Trainer for the time of one call and taken away again.
+
+The student's model, data, loss and metric stay as they are. What changes is how long training goes on, how many
+tokens of a review it reads and how fast it learns, so that a submission takes minutes and can be compared with the
+calibration. The shape of the log stays too: a notebook that asks for three epochs sees three evaluations.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback
+
+from grader.kernel.plan import Budget
+
+MAX_EVALUATIONS = 10
+SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@contextmanager
+def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None]:
+    """Put `trainer.train()` under the budget."""
+    with limited_inputs(trainer, budget), replaced(trainer.args, training_arguments(trainer.args, budget, method, seed)):
+        stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
+        for stopper in stoppers:  # it insists on load_best_model_at_end
+            trainer.remove_callback(stopper)
+        before = getattr(trainer, "_train_batch_size", None)
+        trainer._train_batch_size = budget.batch_size
+        set_learning_rate(trainer.optimizer, budget.learning_rates[method])
+        try:
+            with precision(budget.bfloat16):
+                yield
+        finally:
+            trainer._train_batch_size = before
+
+
+def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
+    """Values of TrainingArguments under the budget."""
+    evaluations = min(MAX_EVALUATIONS, max(1, math.ceil(arguments.num_train_epochs)))
+    values = {
+        "max_steps": budget.max_steps,
+        "per_device_train_batch_size": budget.batch_size,
+        "per_device_eval_batch_size": budget.batch_size,
+        "gradient_accumulation_steps": 1,
+        "auto_find_batch_size": False,
+        "learning_rate": budget.learning_rates[method],
+        "warmup_steps": 0,
+        "lr_scheduler_type": type(arguments.lr_scheduler_type)("linear"),
+        "seed": seed,
+        "data_seed": seed,
+        "dataloader_num_workers": 0,
+        **without_checkpoints(arguments),
+    }
+    if str(arguments.eval_strategy) == "IntervalStrategy.EPOCH" or getattr(arguments.eval_strategy, "value", "") == "epoch":
+        values["eval_strategy"] = type(arguments.eval_strategy)("steps")
+        values["eval_steps"] = math.ceil(budget.max_steps / evaluations)
+    elif getattr(arguments.eval_strategy, "value", "") == "steps":
+        values["eval_steps"] = math.ceil(budget.max_steps / 2)
+    return values
+
+
+def without_checkpoints(arguments: Any) -> dict[str, Any]:
+    """Checkpoints with optimiser state cost 800 MB each and are not graded."""
+    return {"save_strategy": type(arguments.save_strategy)("no"), "load_best_model_at_end": False}
+
+
+@contextmanager
+def limited_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
+    """Let the trainer see few rows, cut to few tokens."""
+    values = {
+        "data_collator": shortened(trainer.data_collator, budget.max_tokens),
+        "train_dataset": first_rows(trainer.train_dataset, budget.train_rows),
+        "eval_dataset": first_rows(trainer.eval_dataset, budget.eval_rows),
+    }
+    with replaced(trainer, values):
+        yield
+
+
+def shortened(collate: Callable[[Any], Any], tokens: int) -> Callable[[Any], Any]:
+    """A collator that cuts every feature before it is padded, and every batch after."""
+
+    def cut(features: Any) -> Any:
+        return cut_batch(collate([_cut_feature(feature, tokens) for feature in features]), tokens)
+
+    return cut
+
+
+def _cut_feature(feature: Any, tokens: int) -> Any:
+    if not isinstance(feature, dict):
+        return feature
+    return {key: value[:tokens] if key in SEQUENCE_KEYS else value for key, value in feature.items()}
+
+
+def cut_batch(batch: Any, tokens: int) -> Any:
+    """Cut the sequence tensors (batch, sequence) of a batch in place."""
+    if hasattr(batch, "items"):
+        for key in SEQUENCE_KEYS:
+            if key in batch and getattr(batch[key], "ndim", 0) == 2:
+                batch[key] = batch[key][:, :tokens]
+    return batch
+
+
+def first_rows(dataset: Any, rows: int) -> Any:
+    """The first rows of a dataset of any kind; anything without a length is left alone."""
+    if isinstance(dataset, dict):
+        return type(dataset)({key: first_rows(value, rows) for key, value in dataset.items()})
+    if dataset is None or not hasattr(dataset, "__len__") or len(dataset) <= rows:
+        return dataset
+    if hasattr(dataset, "select"):
+        return dataset.select(range(rows))
+    return torch.utils.data.Subset(dataset, range(rows))
+
+
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    """Give an optimiser that the student made the budget's learning rate."""
+    for group in getattr(optimizer, "param_groups", []):
+        group["lr"] = group["initial_lr"] = rate
+
+
+def precision(bfloat16: bool) -> Any:
+    """Autocast where it pays, nothing elsewhere."""
+    return torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16 else nullcontext()
+
+
+@contextmanager
+def replaced(target: Any, values: dict[str, Any]) -> Iterator[None]:
+    """Set attributes for a while."""
+    before = {name: getattr(target, name) for name in values if hasattr(target, name)}
+    for name in before:
+        setattr(target, name, values[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(target, name, value)

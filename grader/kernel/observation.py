@@ -1,0 +1,62 @@
+"""What is written down about a model before and after a training, however the training is done."""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grader.kernel import weights
+
+MAX_NAMES = 400
+
+
+def entry(model: nn.Module, base: dict[str, Tensor]) -> dict[str, Any]:
+    """The model as a training finds it: sizes, what is trainable, what is wrapped, what is no longer pretrained."""
+    inside = weights.wrapped(model, base)
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return {
+        "model_class": type(model).__name__,
+        "trainable": sum(p.numel() for _, p in trainable),
+        "total": sum(p.numel() for p in model.parameters()),
+        "trainable_names": [name for name, _ in trainable][:MAX_NAMES],
+        "wrapped": {path: type(module).__name__ for path, module in inside.items()},
+        "adapters": {path: adapter_shapes(module) for path, module in inside.items()},
+        "changed": weights.changed(model, base)[:MAX_NAMES],
+        "head_sha256": head_sha256(model),
+    }
+
+
+def adapter_shapes(module: nn.Module) -> list[list[int]]:
+    """Shapes of the tensors that training will change inside a wrapped layer."""
+    return [list(p.shape) for p in module.parameters() if p.requires_grad]
+
+
+def head_sha256(model: nn.Module) -> str:
+    """Digest of the classification head, to see a model going on from an earlier training."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith(weights.HEAD_LINEARS):
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def method_guess(seen: dict[str, Any]) -> str:
+    """Which method's learning rate suits the model: a matter of budget, never of a verdict."""
+    if seen["wrapped"]:
+        return "lora"
+    heads = all(name.startswith(weights.HEAD_LINEARS) for name in seen["trainable_names"])
+    return "head" if heads else "full"
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, without the shells that parallel training or compilation put around it."""
+    while hasattr(model, "module") and isinstance(model.module, nn.Module):
+        model = model.module
+    original = getattr(model, "_orig_mod", None)
+    return original if isinstance(original, nn.Module) else model
+
+
+def device_name() -> str:
+    """What the training ran on."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

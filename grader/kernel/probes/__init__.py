@@ -1,0 +1,48 @@
+"""Probes elicit behaviour of what the student wrote and write it down. They know no right answer.
+
+Each family is one call, `run(family)`, made by the host after the notebook's last cell.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from grader.kernel.namespace import Bindings
+from grader.kernel.probes import count, extract, lora, replace
+from grader.kernel.session import current
+from grader.kernel.writing import write_json, write_tensors
+
+Family = Callable[[Any, dict[str, Any], str], tuple[dict[str, Any], dict[str, Any]]]
+
+FAMILIES: dict[str, Family] = {"count": count.run, "extract": extract.run, "replace": replace.run, "lora": lora.run}
+
+
+def run(family: str, request: dict[str, Any]) -> None:
+    """Run one family in the kernel of the current session and write `probe-FAMILY.json` and `.safetensors`."""
+    from IPython import get_ipython
+
+    session = current()
+    payload, tensors = observe(family, request, session.bindings, get_ipython().user_ns)
+    if tensors:
+        write_tensors(session.plan.evidence, f"probe-{family}.safetensors", tensors)
+    write_json(session.plan.evidence, f"probe-{family}.json", payload)
+
+
+def observe(
+    family: str, request: dict[str, Any], bindings: Bindings, namespace: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run one family on the definitions in `bindings`; a second time with shadowed modules restored if it failed."""
+    found = bindings.lookup(family)
+    if found is None:
+        return {"found": None}, {}
+    name, definition = found
+    payload, tensors = FAMILIES[family](definition, request, name)
+    if _failed(payload):
+        with bindings.restored(namespace):
+            again, again_tensors = FAMILIES[family](definition, request, name)
+        if not _failed(again):
+            payload, tensors = again, again_tensors
+    return {"found": name, **payload}, tensors
+
+
+def _failed(payload: dict[str, Any]) -> bool:
+    return any(item.get("error") for item in payload["items"])

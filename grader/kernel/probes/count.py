@@ -1,0 +1,36 @@
+"""Calls the student's parameter-counting function on toy models."""
+
+import contextlib
+import io
+import numbers
+from typing import Any
+
+import torch
+
+from grader.kernel.probes import toys
+from grader.kernel.writing import cut, error_record
+
+
+def run(function: Any, request: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`request`: `{"models": [description, ...]}`. One item per model: value, type and what was printed."""
+    return {"items": [_item(function, description) for description in request["models"]]}, {}
+
+
+def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            answer = function(toys.build(description))
+    except Exception as error:  # whatever it raises is the observation
+        return {"error": error_record(error), "printed": cut(printed.getvalue())}
+    return {"value": whole_number(answer), "type": type(answer).__name__, "printed": cut(printed.getvalue())}
+
+
+def whole_number(answer: Any) -> int | None:
+    """The answer as an int if it is one in any common form (int, numpy, one-element tensor, 12.0), else None."""
+    if isinstance(answer, torch.Tensor) and answer.numel() == 1:
+        answer = answer.item()
+    if isinstance(answer, bool) or not isinstance(answer, numbers.Real):
+        return None
+    value = float(answer)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else None

@@ -1,0 +1,164 @@
+"""Puts LoRA layers of the student's making through challenges, without assuming how they are written.
+
+A challenge gives a linear layer W, a rank, an alpha, inputs and values to fill the adapter with. What the layer
+answers is written down: fresh, with the adapter emptied, filled, filled with ones; its gradients; and what a step of
+training does to W. Only tensors that the layer registers as trainable are touched, in the order it lists them.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from grader.kernel.writing import error_record
+
+RANK_NAMES = ("rank", "r", "lora_rank", "lora_r")
+ALPHA_NAMES = ("alpha", "a", "lora_alpha", "scale_alpha")
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+STEP_SIZE = 0.5
+
+
+def run(cls: Any, request: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`request`: `{"file", "challenges": [{"key", "rank", "alpha", "bias", "dtype"}, ...]}`. One item per challenge."""
+    given = load_file(request["file"])
+    tensors: dict[str, Tensor] = {}
+    items = [_item(cls, challenge, _of(given, challenge["key"]), tensors) for challenge in request["challenges"]]
+    return {"items": items}, tensors
+
+
+def _of(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{key}."): tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
+
+
+def _item(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor], out: dict[str, Tensor]) -> dict[str, Any]:
+    item: dict[str, Any] = {"key": challenge["key"], "stage": "construct"}
+    torch.manual_seed(0)
+    try:
+        layer, linear = build(cls, challenge, given)
+        item |= describe(layer, linear)
+        dtype = DTYPES[challenge["dtype"]]
+        linear.to(dtype)
+        layer.to(dtype)
+        for stage, answers in STAGES.items():
+            item["stage"] = stage
+            item["finished"] = [*item.get("finished", []), stage]
+            found = answers(layer, linear, {k: v.to(dtype) if k != "fill" else v for k, v in given.items()})
+            out |= {f"{challenge['key']}.{name}": tensor for name, tensor in found.items()}
+    except Exception as error:  # whatever it raises is the observation
+        item["error"] = error_record(error)
+        item["finished"] = item.get("finished", [])[:-1]
+    return item
+
+
+def build(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor]) -> tuple[nn.Module, nn.Linear]:
+    """A frozen linear layer with the given values, and the student's layer around it."""
+    out_features, in_features = given["weight"].shape
+    linear = nn.Linear(in_features, out_features, bias=challenge["bias"])
+    with torch.no_grad():
+        linear.weight.copy_(given["weight"])
+        if challenge["bias"]:
+            linear.bias.copy_(given["bias"])
+    linear.requires_grad_(False)
+    layer = construct(cls, linear, challenge["rank"], challenge["alpha"])
+    if not isinstance(layer, nn.Module):
+        raise TypeError(f"{cls.__name__} is not an nn.Module")
+    return layer, linear
+
+
+def construct(cls: Any, linear: nn.Linear, rank: int, alpha: float) -> Any:
+    """Call the class: the layer first, rank and alpha by whatever their parameters are called, else by position."""
+    names = list(inspect.signature(cls).parameters)
+    rank_name = next((n for n in names if n.lower() in RANK_NAMES), None)
+    alpha_name = next((n for n in names if n.lower() in ALPHA_NAMES), None)
+    if rank_name and alpha_name:
+        return cls(linear, **{rank_name: rank, alpha_name: alpha})
+    return cls(linear, rank, alpha)
+
+
+def trainable(layer: nn.Module) -> list[nn.Parameter]:
+    """What an optimiser would change, in the layer's own order."""
+    return [p for p in layer.parameters() if p.requires_grad]
+
+
+def describe(layer: nn.Module, linear: nn.Linear) -> dict[str, Any]:
+    """Shapes of the trainable tensors, and how many tensors are registered at all."""
+    return {
+        "shapes": [list(p.shape) for p in trainable(layer)],
+        "registered": sum(1 for _ in layer.parameters()),
+        "linear_trainable": any(p.requires_grad for p in linear.parameters()),
+    }
+
+
+def fresh(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Output and gradients of the layer as made."""
+    layer.eval()
+    with torch.no_grad():
+        output = layer(given["x"])
+    return {"fresh": output, **_gradients(layer, given, "fresh")}
+
+
+def emptied(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Output with every trainable tensor zero: the path through W alone."""
+    fill(layer, torch.zeros_like(given["fill"]))
+    return _outputs(layer, given, "emptied")
+
+
+def filled(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Output and gradients with the given values in the trainable tensors."""
+    fill(layer, given["fill"])
+    return _outputs(layer, given, "filled") | _gradients(layer, given, "filled")
+
+
+def ones(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Output with ones in the trainable tensors, from which the scale can be read."""
+    fill(layer, torch.ones_like(given["fill"]))
+    with torch.no_grad():
+        return {"ones": layer(given["x"])}
+
+
+def trained(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """W and the path through it after a step of training in which the adapter moves."""
+    fill(layer, given["fill"])
+    layer.train()
+    layer(given["x"]).square().mean().backward()
+    with torch.no_grad():
+        for parameter in trainable(layer):
+            if parameter.grad is not None:
+                parameter -= STEP_SIZE * parameter.grad
+    layer.eval()
+    fill(layer, torch.zeros_like(given["fill"]), only_adapters_of=linear)
+    with torch.no_grad():
+        return {"weight_after": linear.weight, "trained": layer(given["x"])}
+
+
+def _outputs(layer: nn.Module, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return {name: layer(given["x"]), f"{name}_batched": layer(given["x3"])}
+
+
+def _gradients(layer: nn.Module, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    layer.zero_grad(set_to_none=True)
+    output = layer(given["x"])
+    if output.requires_grad:
+        (output * given["cotangent"]).sum().backward()
+    parameters = enumerate(trainable(layer))
+    found = {f"{name}_gradient{i}": torch.zeros_like(p) if p.grad is None else p.grad.clone() for i, p in parameters}
+    layer.zero_grad(set_to_none=True)
+    return found
+
+
+def fill(layer: nn.Module, values: Tensor, only_adapters_of: nn.Linear | None = None) -> None:
+    """Write consecutive values into the trainable tensors; `only_adapters_of` spares tensors shaped like its own."""
+    spared = {tuple(p.shape) for p in only_adapters_of.parameters()} if only_adapters_of else set()
+    offset = 0
+    with torch.no_grad():
+        for parameter in trainable(layer):
+            size = parameter.numel()
+            if tuple(parameter.shape) not in spared:
+                parameter.copy_(values[offset : offset + size].view(parameter.shape))
+            offset += size
+
+
+STAGES = {"fresh": fresh, "emptied": emptied, "filled": filled, "ones": ones, "trained": trained}

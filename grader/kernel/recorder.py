@@ -1,0 +1,161 @@
+"""Watches every training: what went in, how it went, what came out. Applies the profile's budget on the way.
+
+`Trainer.train`, `evaluate` and `predict` are wrapped on the class, so subclasses and old references are covered.
+A training loop of the student's own is watched by `loops`, through the same `Recorder`.
+"""
+
+import functools
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from grader.kernel import budget, observation, reviews_seen, weights
+from grader.kernel.events import emit
+from grader.kernel.plan import Plan
+from grader.kernel.writing import error_record, write_json, write_tensors
+
+LOG_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
+MAX_LOG = 1_000
+MAX_TRAININGS = 24  # beyond this a notebook is searching, not comparing: train, but export nothing more
+
+
+class Recorder:
+    """Holds one record per training and writes them all after each change."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Start with no training seen."""
+        self.plan = plan
+        self.base = weights.base_tensors(plan.base_weights)
+        self.records: list[dict[str, Any]] = []
+        self.depth = 0  # how many Trainer calls we are inside of
+
+    def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
+        """Note a model at the start of its training."""
+        record = {"index": len(self.records), "via": via, "finished": False, "error": None}
+        record["entry"] = observation.entry(model, self.base)
+        record["device"] = observation.device_name()
+        self.records.append(record)
+        emit("training_begin", index=record["index"], method=observation.method_guess(record["entry"]))
+        self.write()
+        return record
+
+    def end(self, record: dict[str, Any], model: nn.Module, seconds: float, steps: int) -> None:
+        """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
+        record |= {"finished": True, "seconds": seconds, "steps": steps, "exit": {}}
+        record["exit"]["head_sha256"] = observation.head_sha256(model)
+        if record["index"] < MAX_TRAININGS:
+            tensors, notes = weights.export(model, self.base)
+            name = f"training-{record['index']}.safetensors"
+            write_tensors(self.plan.evidence, name, tensors)
+            record["exit"] |= {"file": name, **notes}
+        emit("training_end", index=record["index"])
+        self.write()
+
+    def write(self) -> None:
+        """Write all records."""
+        write_json(self.plan.evidence, "trainings.json", self.records)
+
+
+def install(recorder: Recorder) -> None:
+    """Wrap the Trainer."""
+    from transformers import Trainer
+
+    original_train, original_evaluate, original_predict = Trainer.train, Trainer.evaluate, Trainer.predict
+
+    @functools.wraps(original_train)
+    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _recorded(recorder, self, functools.partial(original_train, self, *args, **kwargs))
+
+    Trainer.train = train
+    Trainer.evaluate = _limited(recorder, original_evaluate)
+    Trainer.predict = _limited(recorder, original_predict)
+
+
+def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
+    model = observation.unwrapped(trainer.model)
+    record = recorder.begin(model, "Trainer")
+    record["data"] = {"train": reviews_seen.keys(trainer.train_dataset), "eval": reviews_seen.keys(trainer.eval_dataset)}
+    record["arguments"] = _arguments(trainer.args)
+    began = time.perf_counter()
+    recorder.depth += 1
+    try:
+        output = _under_budget(recorder, trainer, record, train)
+    except BaseException as error:
+        record["error"] = error_record(error)
+        recorder.write()
+        raise
+    finally:
+        recorder.depth -= 1
+    seconds = time.perf_counter() - began
+    record["log"] = [{k: float(e[k]) for k in LOG_KEYS if k in e} for e in trainer.state.log_history[:MAX_LOG]]
+    recorder.end(record, observation.unwrapped(trainer.model), seconds, int(trainer.state.global_step))
+    return output
+
+
+def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Any) -> Any:
+    plan = recorder.plan
+    with_progress = _progress_callback(record["index"])
+    trainer.add_callback(with_progress)
+    try:
+        if plan.budget is None:
+            return _as_submitted(trainer, record, train)
+        method = observation.method_guess(record["entry"])
+        record["precision"] = "bfloat16 autocast" if plan.budget.bfloat16 else "float32"
+        with budget.applied(trainer, plan.budget, method, plan.seed):
+            return train()
+    finally:
+        trainer.remove_callback(with_progress)
+
+
+def _as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
+    """Train as the student says. Checkpoints are dropped unless the best one is to be loaded at the end."""
+    record["precision"] = "float16" if trainer.args.fp16 else "bfloat16" if trainer.args.bf16 else "float32"
+    keep = trainer.args.load_best_model_at_end
+    values = {"save_only_model": True, "save_total_limit": 1} if keep else budget.without_checkpoints(trainer.args)
+    with budget.replaced(trainer.args, values):
+        return train()
+
+
+def _limited(recorder: Recorder, original: Any) -> Any:
+    @functools.wraps(original)
+    def call(self: Any, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+        limits = recorder.plan.budget
+        for name in ("eval_dataset", "test_dataset"):
+            dataset = kwargs.pop(name, dataset)
+        dataset = budget.first_rows(dataset, limits.eval_rows) if limits else dataset
+        inputs = budget.limited_inputs(self, limits) if limits and recorder.depth == 0 else nullcontext()
+        cast = budget.precision(limits.bfloat16) if limits else nullcontext()
+        recorder.depth += 1
+        try:
+            with inputs, cast:
+                return original(self, dataset, *args, **kwargs)
+        finally:
+            recorder.depth -= 1
+
+    return call
+
+
+def _arguments(arguments: Any) -> dict[str, Any]:
+    names = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps")
+    return {name: float(getattr(arguments, name)) for name in names}
+
+
+def _progress_callback(index: int) -> Any:
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):
+        """Tells the host about each step."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            emit("training_step", index=index, step=state.global_step, steps=state.max_steps)
+
+    return Progress()
+
+
+def release_memory() -> None:
+    """Free cached GPU memory between trainings."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,32 @@
+"""What the kernel remembers between the cells: the plan, the recorder, the bindings. One per process."""
+
+from dataclasses import dataclass
+
+from grader.kernel.namespace import Bindings
+from grader.kernel.plan import Plan
+from grader.kernel.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class Session:
+    """The state of one notebook's run."""
+
+    plan: Plan
+    recorder: Recorder
+    bindings: Bindings
+
+
+_open: list[Session] = []
+
+
+def open_session(session: Session) -> Session:
+    """Make `session` the one of this process."""
+    _open[:] = [session]
+    return session
+
+
+def current() -> Session:
+    """The session of this process; LookupError when the bootstrap has not run."""
+    if not _open:
+        raise LookupError("the grading session has not been started in this process")
+    return _open[0]

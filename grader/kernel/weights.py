@@ -1,0 +1,134 @@
+"""What a model computes, written as plain DistilBERT weights.
+
+Wherever the pretrained network has a linear layer and the student's model has something else, that something is
+reduced to the matrix and bias it computes, by feeding it the identity and zero. So nothing here depends on how an
+adapter is written. Reduction happens in float64 on a copy: the difference to the pretrained weight is then exact to
+about 1e-16, and its rank can be read off.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+HEAD_LINEARS = ("pre_classifier", "classifier")
+
+
+def base_tensors(path: str) -> dict[str, Tensor]:
+    """The pretrained encoder's tensors by name, mapped from disk. A language-model head, if any, is not used here."""
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("distilbert.")]  # noqa: SIM118 - not a mapping
+        return {name: file.get_tensor(name) for name in names}
+
+
+def find(model: nn.Module, path: str) -> nn.Module | None:
+    """The submodule at `path`, or None."""
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def linear_paths(base: dict[str, Tensor]) -> list[str]:
+    """Paths of the linear layers of the network: those with a bias and a matrix, so no embedding and no norm."""
+    encoder = [n.removesuffix(".weight") for n, t in base.items() if n.endswith(".weight") and t.ndim == 2]
+    return [path for path in encoder if f"{path}.bias" in base] + list(HEAD_LINEARS)
+
+
+def is_plain(module: nn.Module | None) -> bool:
+    """Whether the module is an ordinary linear layer, nothing wrapped around or inside it."""
+    return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def wrapped(model: nn.Module, base: dict[str, Tensor]) -> dict[str, nn.Module]:
+    """Linear positions that hold something other than a plain linear layer."""
+    found = ((path, find(model, path)) for path in linear_paths(base))
+    return {path: module for path, module in found if module is not None and not is_plain(module)}
+
+
+def changed(model: nn.Module, base: dict[str, Tensor]) -> list[str]:
+    """Names of pretrained tensors that the model holds with other values (or does not hold at all)."""
+    inside = wrapped(model, base)
+    state = model.state_dict()
+    names = (name for name in base if name.rsplit(".", 1)[0] not in inside)
+    return [name for name in names if not _same(state.get(name), base[name])]
+
+
+def _same(mine: Tensor | None, theirs: Tensor) -> bool:
+    return mine is not None and mine.shape == theirs.shape and torch.equal(mine.detach().cpu().float(), theirs.float())
+
+
+def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Matrix (out, in) and bias (out) that `module` computes, with how sure we are of it.
+
+    Returns float64 tensors and `{"dtype", "residual"}`; the residual is the largest deviation from that linear map
+    on random input, relative to the largest output.
+    """
+    try:
+        probe = copy.deepcopy(module).double().eval()
+        return _reduce(probe, width, torch.float64)
+    except (RuntimeError, TypeError):  # cannot be copied or cast: ask it as it is
+        training = module.training
+        try:
+            return _reduce(module.eval(), width, torch.float32)
+        finally:
+            module.train(training)
+
+
+def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn(8, width, dtype=dtype, generator=generator).to(device)
+    with torch.no_grad():
+        bias = module(torch.zeros(1, width, dtype=dtype, device=device))[0]
+        matrix = (module(torch.eye(width, dtype=dtype, device=device)) - bias).T
+        answer = module(sample)
+    expected = sample @ matrix.T + bias
+    residual = float((answer - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
+    return matrix.cpu().double(), bias.cpu().double(), {"dtype": str(dtype), "residual": residual}
+
+
+def export(model: nn.Module, base: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by which the model's function differs from the checkpoint, and notes on the reduced layers.
+
+    Keys: `w:NAME` a whole tensor, `d:NAME` a difference to the pretrained tensor NAME (float32, exact to its own
+    size). Notes: `{"reduced": {path: {...}}, "unsupported": {path: error}, "extra": [names]}`.
+    """
+    state = model.state_dict()
+    inside = wrapped(model, base)
+    tensors = {f"w:{name}": state[name] for name in changed(model, base) if name in state}
+    tensors |= {f"w:{name}": state[name] for name in _head_names(state, inside)}
+    notes: dict[str, Any] = {"reduced": {}, "unsupported": {}, "extra": _extra(state, base, inside)}
+    for path, module in inside.items():
+        _export_wrapped(path, module, base, tensors, notes)
+    return tensors, notes
+
+
+def _head_names(state: dict[str, Tensor], inside: dict[str, nn.Module]) -> Iterator[str]:
+    names = (f"{path}.{kind}" for path in HEAD_LINEARS if path not in inside for kind in ("weight", "bias"))
+    return (name for name in names if name in state)
+
+
+def _extra(state: dict[str, Tensor], base: dict[str, Tensor], inside: dict[str, nn.Module]) -> list[str]:
+    known = tuple(f"{path}." for path in (*inside, *HEAD_LINEARS))
+    return [name for name in state if name not in base and not name.startswith(known)][:50]
+
+
+def _export_wrapped(path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: Any) -> None:
+    weight = base.get(f"{path}.weight")
+    try:
+        width = weight.shape[1] if weight is not None else 768
+        matrix, bias, how = reduce_linear(module, width)
+    except Exception as error:  # whatever a student's layer raises is an observation
+        notes["unsupported"][path] = type(error).__name__
+        return
+    notes["reduced"][path] = how
+    for kind, value in (("weight", matrix), ("bias", bias)):
+        before = base.get(f"{path}.{kind}")
+        if before is None or before.shape != value.shape:
+            tensors[f"w:{path}.{kind}"] = value.float()
+        elif bool((value != before.double()).any()):
+            tensors[f"d:{path}.{kind}"] = (value - before.double()).float()

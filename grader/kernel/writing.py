@@ -1,0 +1,42 @@
+"""Evidence leaves the kernel through here: JSON and safetensors, bounded in size."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+MAX_TEXT = 500
+
+
+def cut(text: object) -> str:
+    """Text of bounded length; an object whose `str` fails is named by its type."""
+    try:
+        plain = str(text)
+    except Exception:  # a student's object may raise anything
+        plain = f"<{type(text).__name__}>"
+    return plain if len(plain) <= MAX_TEXT else plain[:MAX_TEXT] + " [cut]"
+
+
+def error_record(error: BaseException) -> dict[str, str]:
+    """An exception as data."""
+    return {"type": type(error).__name__, "message": cut(error)}
+
+
+def write_json(folder: str, name: str, payload: Any) -> None:
+    """Write `payload` so that a reader never sees half a file."""
+    target = Path(folder) / name
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(payload), encoding="utf-8")
+    os.replace(partial, target)
+
+
+def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors, detached and on the CPU; shared storage is copied because the format refuses it."""
+    plain = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+    target = Path(folder) / name
+    partial = target.with_suffix(".partial")
+    save_file(plain, partial)
+    os.replace(partial, target)
