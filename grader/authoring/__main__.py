@@ -1,0 +1,48 @@
+"""`python -m grader.authoring template [OUT]` and `python -m grader.authoring kit [OUT]`."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from grader.authoring.kit import build_kit
+from grader.authoring.template import derive_template, notebook_text, read_notebook
+from grader.errors import GraderError
+
+ROOT: Final = Path(__file__).parents[2]
+REFERENCE: Final = ROOT / "reference" / "solution.ipynb"
+TEMPLATE: Final = ROOT / "student_template" / "assignment.ipynb"
+KIT: Final = ROOT / "dist" / "finetuning-kit.zip"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+@app.command()
+def template(out: Annotated[Path, typer.Argument(help="The notebook to write.")] = TEMPLATE) -> None:
+    """Write the notebook that students start from."""
+    text = notebook_text(derive_template(read_notebook(REFERENCE)))
+    try:
+        out.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise GraderError(f"Cannot write {out}: {error.strerror}; name another file.") from error
+    typer.echo(f"Wrote {out}.")
+
+
+@app.command()
+def kit(out: Annotated[Path, typer.Argument(help="The zip file to write.")] = KIT) -> None:
+    """Write the zip that students get."""
+    names = build_kit(ROOT, out)
+    typer.echo(f"Wrote {out} with {len(names)} files.")
+
+
+def main() -> None:
+    """Translates a fault of the set-up to one sentence and exit code 2."""
+    try:
+        app()
+    except GraderError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

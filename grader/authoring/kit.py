@@ -1,0 +1,116 @@
+"""The zip that students get: template, handout, public tests, and as much of the grader as these need.
+
+What goes in is listed here, by folder; everything else stays out. Two guards stand behind the list, so that an edit
+of it, a link or a stray file cannot give away what only staff may read: staff folders are refused wherever a path
+leads there, and so are kinds of files that have no business in the kit.
+"""
+
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from grader.errors import GraderError
+
+FOLDER: Final = "finetuning-kit"  # the one folder at the top of the zip
+
+# Name in the kit → path in the repository.
+RENAMED: Final = {
+    "assignment.ipynb": "student_template/assignment.ipynb",
+    "README.md": "student_template/README.md",
+}
+
+# Paths in the repository that keep their names. A folder stands for all that is in it, `*.py` for modules only.
+PARTS: Final = (
+    "LICENSE",
+    "Makefile",
+    "pyproject.toml",
+    "requirements.lock",
+    "data/rubric.toml",
+    "data/calibration.json",
+    "grader/*.py",
+    "grader/assets",
+    "grader/intake",
+    "grader/kernel",
+    "grader/oracle",
+    "grader/reporting",
+    "grader/sandbox",
+    "tests/public",
+)
+
+STAFF_FOLDERS: Final = tuple(
+    PurePosixPath(folder)
+    for folder in ("reference", "tests/hidden", "tests/harness", "tests/corpus", "data/cache", "data/imdb", "results")
+)
+STAFF_NAMES: Final = frozenset({"hidden", "heldout"})  # of a folder or, up to the first dot, of a file
+
+SUFFIXES: Final = frozenset({"", ".css", ".html", ".ipynb", ".j2", ".json", ".lock", ".md", ".py", ".toml", ".typed"})
+
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold, for every file
+REGULAR_FILE: Final = 0o100644 << 16
+UNIX: Final = 3
+
+
+def build_kit(root: Path, out: Path) -> tuple[str, ...]:
+    """Writes the kit of the repository `root` to `out` and returns the names in it, sorted.
+
+    The same files give the same bytes. Raises GraderError when a part is missing or must not get into the kit.
+    """
+    contents = {name: path.read_bytes() for name, path in kit_files(root).items()}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write_zip(out, contents)
+    except OSError as error:
+        raise GraderError(f"Cannot write {out}: {error.strerror}; name another file.") from error
+    return tuple(contents)
+
+
+def kit_files(root: Path) -> dict[str, Path]:
+    """Names in the kit, sorted, with the files behind them. Raises GraderError as `build_kit` does."""
+    files = {name: root / path for name, path in RENAMED.items()}
+    for part in PARTS:
+        files |= {path.relative_to(root).as_posix(): path for path in _part_files(root, part)}
+    for path in files.values():
+        _admit(root, path)
+    return {f"{FOLDER}/{name}": files[name] for name in sorted(files)}
+
+
+def _part_files(root: Path, part: str) -> tuple[Path, ...]:
+    paths = (root / part).rglob("*") if (root / part).is_dir() else root.glob(part)
+    files = tuple(path for path in paths if path.is_file() and not _is_litter(path.relative_to(root)))
+    if not files:
+        raise GraderError(f"The kit needs {part}, which is missing; restore it from version control.")
+    return files
+
+
+def _is_litter(path: Path) -> bool:
+    """What tools leave behind: caches and hidden files."""
+    return any(name.startswith(".") or name == "__pycache__" for name in path.parts)
+
+
+def _admit(root: Path, path: Path) -> None:
+    """Raises GraderError unless students may have the file at `path`, and the file that a link there leads to."""
+    if not path.is_file():
+        raise GraderError(f"The kit needs {path.relative_to(root).as_posix()}; run make template or restore the file.")
+    for base, real in ((root, path), (root.resolve(), path.resolve())):
+        if not real.is_relative_to(base):
+            raise GraderError(f"{path} leads out of the repository to {real}; replace the link by a file.")
+        relative = PurePosixPath(real.relative_to(base).as_posix())
+        if _is_staff_only(relative):
+            raise GraderError(f"{relative} is for staff only and must not get into the kit; remove it from the kit.")
+    if path.suffix not in SUFFIXES:
+        raise GraderError(f"{path} is not of a kind that belongs in the kit; move it out of this folder.")
+
+
+def _is_staff_only(path: PurePosixPath) -> bool:
+    names = {part.partition(".")[0] for part in path.parts}
+    return not names.isdisjoint(STAFF_NAMES) or any(path.is_relative_to(folder) for folder in STAFF_FOLDERS)
+
+
+def _write_zip(out: Path, contents: dict[str, bytes]) -> None:
+    """Stores without compression: what zlib makes of the same bytes differs between its versions."""
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.external_attr = REGULAR_FILE
+            entry.create_system = UNIX
+            archive.writestr(entry, content)
