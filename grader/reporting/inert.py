@@ -1,0 +1,54 @@
+"""Untrusted text made harmless for a terminal and a page alike.
+
+A notebook can print escape sequences that repaint a terminal, marks that reverse the direction of reading, and
+characters that no encoder accepts. Here they become visible characters, so that a reader sees that they were there.
+HTML escaping is a separate step, done by the template engine.
+"""
+
+import re
+import unicodedata
+
+TEXT_LIMIT = 20_000
+LINE_LIMIT = 300
+
+_COLOUR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")  # what IPython puts in every traceback
+_LINE_END = re.compile(r"\r\n?")
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, direction and format marks, surrogates, separators
+
+
+class _Visible:
+    """Translation table that stores nothing: a hostile text must not grow the grader's memory."""
+
+    def __getitem__(self, code: int) -> str:
+        character = chr(code)
+        if character in "\n\t" or unicodedata.category(character) not in _INVISIBLE:
+            raise LookupError(code)  # str.translate keeps the character
+        if code < 0x20:
+            return chr(0x2400 + code)  # control pictures: ESC becomes "␛"
+        return f"⟨U+{code:04X}⟩"
+
+
+_VISIBLE = _Visible()
+
+
+def inert_text(text: str, limit: int = TEXT_LIMIT) -> str:
+    """Return `text` without colour codes, with every other control or direction character made visible.
+
+    Lines stay lines. At most `limit` characters of the original are kept, from both ends, and a cut is marked.
+    """
+    plain = _LINE_END.sub("\n", _COLOUR_SEQUENCE.sub("", _cut(text, limit)))
+    return plain if plain.isascii() and plain.isprintable() else plain.translate(_VISIBLE)
+
+
+def inert_line(text: str, limit: int = LINE_LIMIT) -> str:
+    """Return `text` as `inert_text` does, on one line with single spaces."""
+    return " ".join(inert_text(text, limit).split())
+
+
+def _cut(text: str, limit: int) -> str:
+    """Keep three fifths from the start and the rest from the end, where a traceback says what went wrong."""
+    if len(text) <= limit:
+        return text
+    head = limit * 3 // 5
+    tail = limit - head
+    return f"{text[:head]}\n[{len(text) - limit:,} characters left out]\n{text[len(text) - tail :]}"

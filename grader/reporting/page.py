@@ -1,0 +1,66 @@
+"""The page that all HTML reports share: one template engine, one style sheet, one policy.
+
+Nothing in a page can run or fetch. Autoescaping turns markup into text, `finalize` passes every value that a template
+prints through `inert_text`, and the Content-Security-Policy allows only the style sheet, named by its hash: even markup
+that slipped through could neither run a script nor load a picture.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from grader.reporting import words
+from grader.reporting.inert import inert_line, inert_text
+
+
+def render(template: str, **values: object) -> str:
+    """Render a template of this package. The text ends with a newline and encodes as UTF-8 whatever the values hold."""
+    environment = _environment()
+    css = _style()
+    return environment.get_template(template).render(
+        css=Markup(css),  # noqa: S704 - our own file, no value in it
+        csp=_policy(css),
+        words=words,
+        **values,
+    )
+
+
+def _policy(css: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    # data: images are allowed for the empty icon, which keeps browsers from asking a server for /favicon.ico.
+    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def _finalize(value: Any) -> Any:
+    if isinstance(value, Markup):
+        return value
+    return "" if value is None else inert_text(str(value))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("grader.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        points=words.points, count=words.count, percent=words.percent, seconds=words.seconds, line=inert_line
+    )
+    return environment
+
+
+@cache
+def _style() -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, "style.css")
+    return source.replace("\r\n", "\n")  # a browser hashes what it parsed, and parsing removes carriage returns

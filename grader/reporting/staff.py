@@ -1,0 +1,48 @@
+"""The page for staff: everything that is known about one submission."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from grader.model import CellRecord, Result, StaffDetails
+from grader.reporting import words
+from grader.reporting.inert import inert_line
+from grader.reporting.outline import by_step, verdict_counts
+from grader.reporting.page import render
+from grader.reporting.plots import Bar, curve_charts, duration_bars, method_charts
+
+CELLS_MAX: Final = 300  # with the limit per text this bounds the page to some megabytes
+
+
+@dataclass(frozen=True)
+class _Cell:
+    record: CellRecord
+    bar: Bar
+
+    @property
+    def first_line(self) -> str:
+        return next((inert_line(line, 100) for line in self.record.source.splitlines() if line.strip()), "")
+
+
+def staff_html(result: Result, details: StaffDetails) -> str:
+    """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks."""
+    return render(
+        "staff.html",
+        result=result,
+        details=details,
+        notices=words.notices(result),
+        steps=by_step(result.checks),
+        counts=verdict_counts(result.checks),
+        charts=method_charts(result.methods, with_thresholds=True),
+        curves=curve_charts(details.curves),
+        mismatches=sum(claim.agrees is False for claim in result.claims),
+        cells=_cells(details.cells[:CELLS_MAX]),
+        cells_left_out=max(0, len(details.cells) - CELLS_MAX),
+        timings=duration_bars(result.timings.items()),
+    )
+
+
+def _cells(records: Iterable[CellRecord]) -> tuple[_Cell, ...]:
+    kept = tuple(records)
+    bars = duration_bars((f"cell {record.index + 1}", record.duration_s) for record in kept)
+    return tuple(_Cell(record, bar) for record, bar in zip(kept, bars, strict=True))

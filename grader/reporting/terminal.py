@@ -1,0 +1,223 @@
+"""What the terminal shows: the result of one submission and the findings of the doctor. Live progress: progress.py.
+
+Readable on 80 columns and without colour; every verdict is a word as well as a symbol. Text that comes from a notebook
+is never parsed as markup and passes through `inert_text` first.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol, TextIO
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from grader.model import CheckResult, Claim, Result, Verdict
+from grader.reporting import words
+from grader.reporting.inert import inert_line, inert_text
+from grader.reporting.outline import Step, by_step, verdict_counts
+from grader.reporting.progress import ProgressDisplay
+
+__all__ = ["Finding", "ProgressDisplay", "findings_table", "make_console", "result_table"]
+
+WIDTH_MAX: Final = 100
+RATIONALE_LIMIT: Final = 2_000
+
+_STYLES: Final = {
+    "passed": "green",
+    "failed": "bold red",
+    "blocked": "yellow",
+    "error": "bold magenta",
+    "not_judged": "dim",
+    "ok": "green",
+    "warning": "yellow",
+    "missing": "bold red",
+}
+_SYMBOLS: Final = {
+    "passed": "✓",
+    "failed": "✗",
+    "blocked": "⊘",
+    "error": "!",
+    "not_judged": "-",
+    "ok": "✓",
+    "warning": "!",
+    "missing": "✗",
+}
+_ASCII_SYMBOLS: Final = {"✓": "+", "✗": "x", "⊘": "o"}  # for terminals that cannot encode the others
+
+
+class Finding(Protocol):
+    """One thing that the doctor looked at. The values of `status` are ok, warning and missing."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def status(self) -> StrEnum: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def hint(self) -> str: ...
+
+
+def make_console(stream: TextIO | None = None) -> Console:
+    """Return a console that cannot fail on a character which the stream is unable to encode (old Windows pipes)."""
+    target = stream or sys.stdout
+    reconfigure = getattr(target, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+def result_table(result: Result, reports: Iterable[Path] = ()) -> RenderableType:
+    """Return the result of one submission, for a console; `reports` are the files to point to at the end."""
+    return _ResultView(result, tuple(reports))
+
+
+def findings_table(findings: Iterable[Finding]) -> RenderableType:
+    """Return what the doctor found, one row each, with the hint under what is not ok."""
+    return _FindingsView(tuple(findings))
+
+
+@dataclass(frozen=True)
+class _ResultView:
+    result: Result
+    reports: tuple[Path, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        narrow = options.update(max_width=min(options.max_width, WIDTH_MAX))
+        parts = Group(*_result_parts(self.result, self.reports, ascii_only=options.ascii_only))
+        yield from console.render(parts, narrow)  # type: ignore[misc]  # segments are renderables to rich
+
+
+@dataclass(frozen=True)
+class _FindingsView:
+    findings: tuple[Finding, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = _grid()
+        for finding in self.findings:
+            body = Text(inert_line(finding.what), style="bold")
+            _add_lines(body, finding.detail)
+            if finding.status != "ok":
+                _add_lines(body, finding.hint, label="Hint: ")
+            table.add_row(_mark(finding.status, finding.status, ascii_only=options.ascii_only), body, "")
+        yield table
+
+
+def _result_parts(result: Result, reports: tuple[Path, ...], *, ascii_only: bool) -> Iterator[RenderableType]:
+    yield _headline(result)
+    for notice in words.notices(result):
+        yield Text(f"! {notice}", style="bold yellow")
+    for cell in result.run.failed_cells:
+        yield Text(f"  Cell {cell.index + 1}: {inert_line(cell.error)}: {inert_line(cell.message)}")
+    for step in by_step(result.checks):
+        yield _step_table(step, ascii_only=ascii_only)
+    if result.methods:
+        yield _methods_table(result)
+    if result.claims:
+        yield _claims_table(result.claims)
+    yield from _totals(result)
+    for path in reports:
+        yield Text(f"  {inert_line(str(path), 1_000)}", overflow="fold")
+
+
+def _headline(result: Result) -> RenderableType:
+    name = Text(inert_line(result.submission.name), style="bold")
+    calibration = inert_line(result.calibration or "none")
+    facts = f"profile {result.profile.value}, seed {result.seed}, calibration {calibration}, sandbox "
+    return Group(name, Text(f"{facts}{inert_line(result.sandbox)}, {words.seconds(result.run.wall_s)}", style="dim"))
+
+
+def _step_table(step: Step, *, ascii_only: bool) -> RenderableType:
+    table = _grid()
+    total = f"{words.points(step.points)} / {words.points(step.possible)}"
+    table.add_row(Text(""), Text(inert_line(step.title), style="bold"), Text(total, style="bold"))
+    for check in step.checks:
+        points = f"{words.points(check.points)} / {words.points(check.possible)}"
+        mark = _mark(check.verdict, words.VERDICTS[check.verdict], ascii_only=ascii_only)
+        table.add_row(mark, _check_body(check), Text(points))
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _check_body(check: CheckResult) -> Text:
+    body = Text(inert_line(check.title))
+    _add_lines(body, check.rationale)
+    if check.verdict is not Verdict.PASSED or check.rationale:
+        _add_lines(body, check.hint, label="Hint: ")
+    return body
+
+
+def _methods_table(result: Result) -> RenderableType:
+    table = _ruled("Method", "Trainable parameters", "Accuracy", "Asked for", "Training time", "Steps")
+    for method, name in words.METHODS.items():
+        if (row := result.methods.get(method)) is not None:
+            table.add_row(
+                name,
+                words.count(row.trainable_parameters),
+                words.percent(row.accuracy),
+                words.percent(row.threshold),
+                words.seconds(row.train_s),
+                words.count(row.steps),
+            )
+    return _titled("The three methods, as measured", table)
+
+
+def _claims_table(claims: Iterable[Claim]) -> RenderableType:
+    table = _ruled("Method", "Figure", "Notebook says", "Measured", "Comparison")
+    for claim in claims:
+        table.add_row(
+            words.METHODS[claim.method],
+            claim.quantity.replace("_", " "),
+            words.quantity(claim.quantity, claim.claimed),
+            words.quantity(claim.quantity, claim.measured),
+            words.agreement(claim.agrees),
+            style="bold red" if claim.agrees is False else "",
+        )
+    return _titled("Claimed against measured", table)
+
+
+def _totals(result: Result) -> Iterator[RenderableType]:
+    counts = ", ".join(f"{number} {words.VERDICTS[kind]}" for kind, number in verdict_counts(result.checks).items())
+    points = words.points(result.score.points)
+    total = f"{points} of {words.points(result.score.possible)} points"
+    yield Text("")
+    yield Text("Ungraded" if result.score.points is None else total, style="bold")
+    if counts:
+        yield Text(counts, style="dim")
+
+
+def _mark(status: str, word: str, *, ascii_only: bool) -> Text:
+    symbol = _SYMBOLS.get(status, "?")
+    shown = _ASCII_SYMBOLS.get(symbol, symbol) if ascii_only else symbol
+    return Text(f"{shown} {word}", style=_STYLES.get(status, ""))
+
+
+def _add_lines(body: Text, addition: str, label: str = "") -> None:
+    if addition:
+        body.append(f"\n{label}{inert_text(addition.strip(), RATIONALE_LIMIT)}", style="not bold")
+
+
+def _grid() -> Table:
+    """Columns: mark, text, points; the text takes what is left."""
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(width=12, no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    return table
+
+
+def _ruled(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _titled(title: str, table: Table) -> RenderableType:
+    return Padding(Group(Text(title, style="bold"), table), (1, 0, 0, 0))

@@ -1,0 +1,132 @@
+"""The words and number formats that every report shares."""
+
+import math
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from grader.model import Method, Profile, Result, RunStatus, ScoreStatus, Verdict
+
+MISSING: Final = "–"
+
+VERDICTS: Final[Mapping[Verdict, str]] = MappingProxyType(
+    {
+        Verdict.PASSED: "passed",
+        Verdict.FAILED: "failed",
+        Verdict.BLOCKED: "blocked",
+        Verdict.ERROR: "error",
+        Verdict.NOT_JUDGED: "not judged",
+    }
+)
+
+MEANINGS: Final[Mapping[Verdict, str]] = MappingProxyType(
+    {
+        Verdict.PASSED: "The check passed.",
+        Verdict.FAILED: "The check did not find what the assignment asks for.",
+        Verdict.BLOCKED: "A check that comes first did not pass, so there was nothing to look at here yet.",
+        Verdict.ERROR: "The grader itself failed at this check. It is not your fault, it costs you nothing, "
+        "and staff will look at it.",
+        Verdict.NOT_JUDGED: "This run does not cover the check, so it counts neither for nor against you.",
+    }
+)
+
+METHODS: Final[Mapping[Method, str]] = MappingProxyType(
+    {Method.FULL: "Full fine-tuning", Method.HEAD: "Head only", Method.LORA: "LoRA"}
+)
+
+PROFILES: Final[Mapping[Profile, str]] = MappingProxyType(
+    {
+        Profile.STRUCTURE: "Training was cut to a few steps: this run looks at the code, not at accuracy.",
+        Profile.QUICK: "Training ran on a small budget set by the grader, the same for everyone.",
+        Profile.FULL: "Training ran exactly as the notebook asks.",
+    }
+)
+
+RUNS: Final[Mapping[RunStatus, str]] = MappingProxyType(
+    {
+        RunStatus.OK: "Every cell ran without an error.",
+        RunStatus.STUDENT_ERROR: "At least one cell raised an error; the cells after it ran all the same.",
+        RunStatus.TIMEOUT: "The notebook was stopped at its time limit.",
+        RunStatus.MEMORY: "The notebook was stopped at its memory limit.",
+        RunStatus.OUTPUT_LIMIT: "The notebook was stopped because it printed more than the grader keeps.",
+        RunStatus.KERNEL_DIED: "The Python process of the notebook ended before the notebook did.",
+        RunStatus.PROTOCOL_VIOLATION: "The notebook sent messages that a notebook does not send; "
+        "a member of staff has to look at it.",
+        RunStatus.BAD_SUBMISSION: "The file could not be executed as it was handed in.",
+        RunStatus.INFRA_ERROR: "The grader failed while the notebook ran. It costs no points; staff will run it again.",
+    }
+)
+
+_STEPS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "run": "The notebook as a whole",
+        "step1": "Step 1: full fine-tuning",
+        "step2": "Step 2: head only",
+        "step3": "Step 3: LoRA",
+    }
+)
+
+NO_SANDBOX: Final = "none"
+
+
+def step_title(key: str) -> str:
+    """Title of a group of checks: the part of their ids before the dot."""
+    return _STEPS.get(key) or re.sub(r"(?<=\D)(?=\d)", " ", key).replace("_", " ").capitalize()
+
+
+def agreement(agrees: bool | None) -> str:
+    """Say whether a claimed figure agrees with the measured one."""
+    if agrees is None:
+        return "not measured"
+    return "agrees" if agrees else "differs"
+
+
+def notices(result: Result) -> tuple[str, ...]:
+    """What a reader must know before the verdicts: most serious first."""
+    found = []
+    if result.sandbox == NO_SANDBOX:
+        found.append("This notebook was run without a sandbox: it could have changed the grader and this result.")
+    if result.score.status is ScoreStatus.UNGRADED:
+        found.append("This submission is ungraded: the grader could not judge it fairly. No points are recorded.")
+    if any("synthetic" in (text or "").lower() for text in (result.environment.get("data"), result.calibration)):
+        found.append("Accuracy was measured on synthetic reviews, not on the real data of the assignment.")
+    if result.run.status is not RunStatus.OK:
+        found.append(RUNS[result.run.status])
+    return tuple(found)
+
+
+def points(value: float | None) -> str:
+    """Write points with at most two decimals: 95, 2.5, 0.33."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def count(value: float | None) -> str:
+    """Write a whole number with thousands separators."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
+
+
+def percent(value: float | None) -> str:
+    """Write a fraction as a percentage with one decimal."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{100 * value:.1f}%" if abs(value) < 1e6 else f"{value:.3g}"
+
+
+def seconds(value: float | None) -> str:
+    """Write a duration: 0.42 s, 12.3 s, 3 min 12 s, 2 h 05 min."""
+    if value is None or not math.isfinite(value) or value < 0:
+        return MISSING
+    if value < 99.95:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def quantity(kind: str, value: float | None) -> str:
+    """Write a claimed or measured figure of this kind (see `Claim.quantity`)."""
+    return percent(value) if kind == "accuracy" else count(value)

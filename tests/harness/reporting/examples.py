@@ -1,0 +1,268 @@
+"""Results to look at: full marks, an untouched template, and one in the middle with every verdict in it."""
+
+from typing import Any
+
+from grader.model import (
+    CellRecord,
+    CheckResult,
+    Claim,
+    CurvePoint,
+    FailedCell,
+    Method,
+    MethodSummary,
+    Profile,
+    Result,
+    RunStatus,
+    RunSummary,
+    Score,
+    ScoreStatus,
+    StaffDetails,
+    SubmissionRef,
+    Verdict,
+    Visibility,
+)
+
+# id, what a student reads, points, hidden
+_SUITE: tuple[tuple[str, str, float, bool], ...] = (
+    ("run.completes", "The notebook runs from the first cell to the last", 4, False),
+    ("run.data", "Training uses the training reviews and evaluation the evaluation reviews", 4, True),
+    ("step1.count_function", "Your function counts the trainable parameters of any model", 8, False),
+    ("step1.trainable_parameters", "All parameters are trainable in step 1", 3, False),
+    ("step1.trained", "Step 1 trains the pretrained model", 5, False),
+    ("step1.accuracy", "The fully fine-tuned model classifies reviews well", 6, True),
+    ("step2.trainable_parameters", "Only the head is trainable in step 2", 5, False),
+    ("step2.encoder_untouched", "Training the head leaves the encoder as it was", 5, True),
+    ("step2.accuracy", "The model with a trained head classifies reviews well", 5, True),
+    ("step3.extract_names", "You find the query and value layers by name", 5, False),
+    ("step3.extract_modules", "What you extract are the model's own layers", 5, True),
+    ("step3.replace_layers", "Replacing a layer changes the model", 3, False),
+    ("step3.lora_construct", "A LoRA layer wraps a linear layer", 4, False),
+    ("step3.lora_fresh", "A fresh LoRA layer computes what the layer it wraps computes", 6, False),
+    ("step3.lora_forward", "A LoRA layer adds the scaled low-rank update", 8, True),
+    ("step3.lora_frozen", "The wrapped layer is kept and not trained", 4, False),
+    ("step3.lora_registered", "The adapter's parameters are registered, and only those", 4, False),
+    ("step3.lora_gradients", "Gradients reach the adapter", 4, True),
+    ("step3.trainable_parameters", "Adapters and head are trainable in step 3, nothing else", 4, False),
+    ("step3.certificate", "Training changed the twelve layers by a low-rank update", 4, True),
+    ("step3.accuracy", "The model with adapters classifies reviews well", 4, True),
+)
+
+_Judged = tuple[Verdict, str, str]
+_PASSED: _Judged = (Verdict.PASSED, "", "")
+_PARTIAL: dict[str, _Judged] = {
+    "run.completes": (
+        Verdict.FAILED,
+        "Two cells raised an error: cell 24 (RuntimeError) and cell 27 (NameError).",
+        "Restart the kernel and run all cells from the top; fix the first error first.",
+    ),
+    "step1.count_function": (
+        Verdict.FAILED,
+        "count_trainable_parameters gave 30 for a model in which 20 of 30 parameters are trainable.\n"
+        "Expected 20, observed 30.",
+        "Sum p.numel() over the parameters for which p.requires_grad is true.",
+    ),
+    "step1.accuracy": (Verdict.NOT_JUDGED, "No calibration fits this model and data set.", ""),
+    "step2.encoder_untouched": (
+        Verdict.FAILED,
+        "Weights outside the head changed while the head was trained.",
+        "Freeze every parameter except those of pre_classifier and classifier.",
+    ),
+    "step2.accuracy": (Verdict.NOT_JUDGED, "No calibration fits this model and data set.", ""),
+    "step3.lora_construct": (Verdict.PASSED, "Works only for square layers; every wrapped layer here is square.", ""),
+    "step3.lora_fresh": (
+        Verdict.FAILED,
+        "A fresh LoRALayer around a biased 768-to-768 layer differs from it by up to 0.31.\n"
+        "Expected no difference beyond rounding (1e-5), observed 0.31.",
+        "Start one of the two matrices at zero, and keep the bias of W.",
+    ),
+    "step3.lora_forward": (Verdict.BLOCKED, "A fresh LoRA layer has to equal W first.", ""),
+    "step3.lora_gradients": (Verdict.ERROR, "The probe did not answer.", ""),
+    "step3.trainable_parameters": (Verdict.BLOCKED, "Step 3 was not trained.", ""),
+    "step3.certificate": (Verdict.BLOCKED, "Step 3 was not trained.", ""),
+    "step3.accuracy": (Verdict.BLOCKED, "Step 3 was not trained.", ""),
+}
+
+_METHODS = {
+    Method.FULL: MethodSummary(trainable_parameters=66_955_010, accuracy=0.826, threshold=0.74, train_s=151.2, steps=64),
+    Method.HEAD: MethodSummary(trainable_parameters=592_130, accuracy=0.658, threshold=0.59, train_s=41.7, steps=64),
+    Method.LORA: MethodSummary(trainable_parameters=813_314, accuracy=0.812, threshold=0.72, train_s=109.4, steps=64),
+}
+_ENVIRONMENT = {
+    "python": "3.11.2",
+    "torch": "2.13.0+cpu",
+    "transformers": "5.23.0",
+    "model": "stand-in (all-MiniLM-L6-v2 widened to DistilBERT-base)",
+    "data": "real (train.csv 2,000, eval.csv 500)",
+    "precision": "bf16 autocast",
+}
+_TIMINGS = {"intake": 0.03, "start": 0.41, "execution": 321.6, "probes": 2.2, "oracle": 14.8, "judging": 1.1}
+
+
+def full_marks() -> Result:
+    """Return a result in which everything passed."""
+    return _result(
+        "reference-solution.ipynb",
+        {},
+        methods=_METHODS,
+        claims=(_claim(Method.FULL, 0.824, 0.826, True), _claim(Method.HEAD, 0.66, 0.658, True)),
+    )
+
+
+def untouched_template() -> Result:
+    """Return the result of a template that nobody worked on: mostly blocked."""
+    missing = "The notebook has no working `{}`: it still raises NotImplementedError."
+    verdicts: dict[str, _Judged] = {id_: (Verdict.BLOCKED, "Nothing was trained.", "") for id_, *_ in _SUITE}
+    verdicts["run.completes"] = (Verdict.FAILED, "Nine cells raised an error, the first of them cell 7.", "")
+    verdicts["step1.count_function"] = (
+        Verdict.FAILED,
+        missing.format("count_trainable_parameters"),
+        "Write it in step 1.",
+    )
+    verdicts["step3.extract_names"] = (Verdict.FAILED, missing.format("extract_qv_layers"), "Write it in step 3.")
+    verdicts["step3.replace_layers"] = _PASSED
+    verdicts["step3.lora_construct"] = (Verdict.FAILED, missing.format("LoRALayer"), "Write the class in step 3.")
+    run = RunSummary(
+        status=RunStatus.STUDENT_ERROR,
+        wall_s=6.3,
+        peak_memory_mib=912.0,
+        failed_cells=(FailedCell(index=6, error="NotImplementedError", message=""),),
+    )
+    return _result("assignment.ipynb", verdicts, run=run, profile=Profile.STRUCTURE, calibration=None)
+
+
+def middle() -> Result:
+    """Return a result with every verdict in it, failed cells and a claim that does not hold."""
+    run = RunSummary(
+        status=RunStatus.STUDENT_ERROR,
+        wall_s=268.4,
+        peak_memory_mib=3_412.7,
+        failed_cells=(
+            FailedCell(index=23, error="RuntimeError", message="mat1 and mat2 shapes cannot be multiplied (16x768 and 12x768)"),
+            FailedCell(index=26, error="NameError", message="name 'lora_trainer' is not defined"),
+        ),
+    )
+    methods = {
+        Method.FULL: _METHODS[Method.FULL],
+        Method.HEAD: MethodSummary(trainable_parameters=66_955_010, accuracy=0.794, train_s=148.8, steps=64),
+        Method.LORA: MethodSummary(trainable_parameters=7_900_418),
+    }
+    claims = (
+        _claim(Method.FULL, 0.912, 0.826, False),
+        _claim(Method.HEAD, 0.79, 0.794, True),
+        Claim(method=Method.HEAD, quantity="trainable_parameters", claimed=592_130, measured=66_955_010, cell=17, agrees=False),
+        _claim(Method.LORA, 0.884, None, None),
+    )
+    return _result(
+        "andersson_lovisa_48213_late.ipynb", _PARTIAL, run=run, methods=methods, claims=claims,
+        calibration="quick, stand-in, real data",
+    )  # fmt: skip
+
+
+def details() -> StaffDetails:
+    """Return what the staff report shows beside `middle`."""
+    losses = {Method.FULL: 0.55, Method.HEAD: 0.05, Method.LORA: 0.4}
+    curves = {
+        method: tuple(
+            CurvePoint(step=step, loss=0.69 - fall * (step / 64) ** 0.5 + 0.02 * (step % 3))
+            if step % 32
+            else CurvePoint(step=step, eval_accuracy=0.55 + fall * step / 150)
+            for step in range(4, 65, 4)
+        )
+        for method, fall in losses.items()
+    }
+    return StaffDetails(
+        cells=(
+            CellRecord(index=1, source="!pip install transformers datasets evaluate", duration_s=0.02, status="ok", output="skipped by the grader\n"),
+            CellRecord(index=3, source="import torch\nfrom transformers import Trainer", duration_s=4.1, status="ok"),
+            CellRecord(index=11, source="# step 1\ntrainer.train()", duration_s=151.2, status="ok", output="{'eval_accuracy': 0.912, 'epoch': 2.0}\n"),
+            CellRecord(index=17, source="head_trainer.train()", duration_s=98.8, status="ok"),
+            CellRecord(
+                index=23,
+                source="lora_model = replace_layers(model, {name: LoRALayer(layer) for name, layer in extract_qv_layers(model).items()})\nlora_trainer = Trainer(lora_model, args)",
+                duration_s=3.7,
+                status="error",
+                traceback=(
+                    "\x1b[0;31m----------------------------------------\x1b[0m\n\x1b[0;31mRuntimeError\x1b[0m  Traceback\n"
+                    "Cell In[12], line 14, in LoRALayer.forward(self, x)\n     13 def forward(self, x):\n"
+                    "---> 14     return self.W(x) + self.scale * (x @ self.A @ self.B)\n\n"
+                    "RuntimeError: mat1 and mat2 shapes cannot be multiplied (16x768 and 12x768)"
+                ),
+            ),
+            CellRecord(index=26, source="lora_trainer.train()", duration_s=0.01, status="error", traceback="NameError: name 'lora_trainer' is not defined"),
+            CellRecord(index=28, source="", duration_s=0.0, status="not_run"),
+        ),
+        curves=curves,
+        notes=(
+            "extract_qv_layers was found under its older name `extract`.",
+            "The notebook defines LoRALayer twice; the last definition counts.",
+        ),
+    )  # fmt: skip
+
+
+def hostile_copies(value: Any, text: str) -> Any:
+    """Return `value` (JSON-like) with `text` put in front of every free string."""
+    if isinstance(value, dict):
+        return {key: hostile_copies(item, text) if key not in _CLOSED else item for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [hostile_copies(item, text) for item in value]
+    return f"{text}{value}" if isinstance(value, str) else value
+
+
+# Fields whose values come from an enum: no notebook can put a text there.
+_CLOSED = frozenset({"schema", "profile", "status", "verdict", "visibility", "method", "quantity"})
+
+
+def _result(
+    name: str,
+    verdicts: dict[str, _Judged],
+    *,
+    run: RunSummary | None = None,
+    profile: Profile = Profile.QUICK,
+    calibration: str | None = "quick, stand-in, real data",
+    methods: dict[Method, MethodSummary] | None = None,
+    claims: tuple[Claim, ...] = (),
+) -> Result:
+    checks = tuple(
+        _check(id_, title, possible, hidden, *verdicts.get(id_, _PASSED)) for id_, title, possible, hidden in _SUITE
+    )
+    judged = [check for check in checks if check.points is not None]
+    return Result(
+        schema=1,
+        submission=SubmissionRef(name=name, sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+        profile=profile,
+        seed=20_260_117,
+        calibration=calibration,
+        sandbox="warm",
+        run=run or RunSummary(status=RunStatus.OK, wall_s=321.6, peak_memory_mib=3_380.0),
+        score=Score(
+            points=sum(check.points or 0 for check in judged),
+            possible=sum(check.possible for check in judged),
+            status=ScoreStatus.GRADED,
+        ),
+        checks=checks,
+        methods=methods or {},
+        claims=claims,
+        environment=_ENVIRONMENT,
+        timings=_TIMINGS,
+    )
+
+
+def _check(
+    id_: str, title: str, possible: float, hidden: bool, verdict: Verdict, rationale: str, hint: str
+) -> CheckResult:
+    points = {Verdict.PASSED: possible, Verdict.FAILED: 0.0, Verdict.BLOCKED: 0.0}.get(verdict)
+    return CheckResult(
+        id=id_,
+        title=title,
+        verdict=verdict,
+        points=points,
+        possible=possible,
+        visibility=Visibility.HIDDEN if hidden else Visibility.PUBLIC,
+        rationale=rationale,
+        hint=hint,
+    )
+
+
+def _claim(method: Method, claimed: float, measured: float | None, agrees: bool | None) -> Claim:
+    cell = {Method.FULL: 11, Method.HEAD: 17, Method.LORA: 23}[method]
+    return Claim(method=method, quantity="accuracy", claimed=claimed, measured=measured, cell=cell, agrees=agrees)
