@@ -1,0 +1,258 @@
+"""One notebook file becomes a `Submission`, or one sentence that tells its author what to do.
+
+Everything in the file is suspect, so nothing is passed on but what is rebuilt here: the sources of the cells, in order,
+and apart from them the text of the saved outputs. Tags, attachments, metadata and cell ids are left behind. In what
+notebooks leave out or add, this is as liberal as Jupyter: lists or strings as source, missing ids and metadata, formats
+2 to 4, unknown fields.
+
+Memory: a file of at most `MAX_FILE_BYTES` and `MAX_TOKENS`. Parsing takes up to ten times the file's size for a moment
+(text with emoji is four bytes per character, twice); what is kept holds `MAX_SAVED_CHARS` of each output.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import nbformat
+from nbformat import NotebookNode
+
+from grader.errors import SubmissionError
+
+MAX_FILE_BYTES: Final = 300 * 2**20
+MAX_TOKENS: Final = 8_000_000  # strings, brackets and commas: bounds the number of objects that parsing creates
+MAX_SAVED_CHARS: Final = 1_000_000
+MAX_NAME_CHARS: Final = 60  # of at most four bytes each, so that a folder of this name fits any file system
+
+HAND_IN: Final = "hand in the notebook itself, the .ipynb file that Jupyter saves and Colab downloads"
+SAVE_AGAIN: Final = "open it in Jupyter, save it and hand in the saved .ipynb file"
+
+# Possessive (++, *+), so that no input makes it slow or deep.
+JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
+TEXT_TYPES: Final = {"text/plain": "text", "text/html": "html"}  # with the keys of format 3
+KERNELS_OF_OTHER_LANGUAGES: Final = {"ir": "R", "julia": "Julia"}  # where only a kernel's name is given
+
+
+class _RefusedError(Exception):
+    """Why this file is no submission: the sentence without its subject, the file."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One immutable upload.
+
+    `name` is safe as the name of a folder. `notebook` (nbformat 4) is to be executed: cells rebuilt from their sources,
+    with no outputs. `original` is the same with the text of the saved outputs, for reading claims only. The index of a
+    cell is the same in both and in the file.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    notebook: NotebookNode
+    original: NotebookNode
+
+
+def read_submission(path: Path) -> Submission:
+    """Reads a notebook file. Raises SubmissionError, with one sentence for its author, and nothing else."""
+    try:
+        raw = _read(path)
+        data = _parse(raw, path.suffix.lower())
+        cells = tuple(_cells(data))
+        _require_python_code(cells, data.get("metadata"))
+        notebook, original = _rebuild(cells)
+    except _RefusedError as refusal:
+        raise SubmissionError(f"'{inert(path.name or str(path))}' {refusal}.") from None
+    return Submission(_folder_name(path.stem), path, hashlib.sha256(raw).hexdigest(), notebook, original)
+
+
+def inert(text: str, limit: int = 100) -> str:
+    """`text` on one line that no terminal interprets: other characters become `?`, a long one is cut."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """`text` where it has at most `limit` characters, otherwise its first and last half of that on separate lines."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]}\n{text[-half:]}"
+
+
+def _folder_name(stem: str) -> str:
+    name = re.sub(r"[^\w .+()-]", "_", unicodedata.normalize("NFC", stem))[:MAX_NAME_CHARS]
+    return name.strip(" .") or "submission"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise _RefusedError(f"is a folder; {HAND_IN}")
+        size = path.stat().st_size
+        if not path.is_file():
+            raise _RefusedError(f"is not a file; {HAND_IN}")
+        if size > MAX_FILE_BYTES:
+            limit_mib = MAX_FILE_BYTES // 2**20
+            raise _RefusedError(
+                f"has {size / 2**20:,.0f} MiB and the limit is {limit_mib} MiB; clear its outputs and save it again"
+            )
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES)
+    except FileNotFoundError:
+        raise _RefusedError("does not exist; check the path") from None
+    except PermissionError:
+        raise _RefusedError("may not be read; check its permissions and whether a program has it open") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _RefusedError(f"cannot be read ({inert(reason)}); check the path") from None
+
+
+def _parse(raw: bytes, suffix: str) -> dict[str, Any]:
+    """The file as a JSON object. UTF-8 with or without a byte order mark, UTF-16 and UTF-32 are accepted."""
+    if not raw or raw.isspace():
+        raise _RefusedError(f"is an empty file; {SAVE_AGAIN}")
+    try:
+        text = raw.decode(json.detect_encoding(raw))
+        _require_few_tokens(text)
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise _RefusedError(_other_format(raw, suffix) or f"is not UTF-8 text; {SAVE_AGAIN}") from None
+    except json.JSONDecodeError as error:
+        problem = f"is damaged or no notebook, as line {error.lineno:,} is not JSON; {SAVE_AGAIN}"
+        raise _RefusedError(_other_format(raw, suffix) or problem) from None
+    except RecursionError:
+        raise _RefusedError(f"is nested too deeply to be a notebook; {SAVE_AGAIN}") from None
+    except ValueError:  # what is left: Python refuses to convert more than 4,300 digits
+        raise _RefusedError(f"holds a number with thousands of digits; {SAVE_AGAIN}") from None
+    if not isinstance(data, dict):
+        raise _RefusedError(f"is JSON but not a notebook; {HAND_IN}")
+    return data
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise _RefusedError(f"holds the value {constant}, which JSON does not allow; clear its outputs and save it again")
+
+
+def _require_few_tokens(text: str) -> None:
+    if len(text) > MAX_TOKENS and any(True for _ in islice(JSON_TOKEN.finditer(text), MAX_TOKENS, None)):
+        raise _RefusedError("holds too many values for a notebook; clear its outputs and save it again")
+
+
+def _other_format(raw: bytes, suffix: str) -> str | None:
+    start = raw[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith(b"pk\x03\x04"):
+        return f"is a zip archive; unpack it and {HAND_IN}"
+    if start.startswith(b"%pdf"):
+        return f"is a PDF; {HAND_IN}"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")) or suffix in {".html", ".htm"}:
+        return f"is a web page; {HAND_IN}"
+    if suffix == ".py":
+        return f"is a Python script; {HAND_IN}"
+    return None
+
+
+def _cells(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The cells as they stand in the file, of format 4 or, in worksheets, of formats 2 and 3."""
+    version = data.get("nbformat", 4)
+    if isinstance(version, int) and version > nbformat.current_nbformat:
+        raise _RefusedError(f"has notebook format {version}, newer than format 4; save it as format 4")
+    worksheets = data.get("worksheets")
+    for sheet in worksheets if isinstance(worksheets, list) else [data]:
+        cells = sheet.get("cells") if isinstance(sheet, dict) else None
+        if not isinstance(cells, list):
+            raise _RefusedError(f"is JSON but not a notebook, as it has no list of cells; {HAND_IN}")
+        for cell in cells:
+            if not isinstance(cell, dict):
+                raise _RefusedError(f"is damaged, as not every cell is an object; {SAVE_AGAIN}")
+            yield cell
+
+
+def _require_python_code(cells: tuple[dict[str, Any], ...], metadata: object) -> None:
+    if not cells:
+        raise _RefusedError("is an empty notebook; check that you saved your work and hand it in again")
+    if not any(cell.get("cell_type") == "code" and _source(cell).strip() for cell in cells):
+        raise _RefusedError("has no code cell; check that you saved your work and hand it in again")
+    if language := _other_language(metadata):
+        raise _RefusedError(
+            f"is written for {inert(language, 30)}; the assignment needs a notebook with a Python kernel"
+        )
+
+
+def _other_language(metadata: object) -> str | None:
+    """The language that a notebook is for, where it says so and does not say Python."""
+    kernel, language_info = _object(metadata, "kernelspec"), _object(metadata, "language_info")
+    named = [name for name in (language_info.get("name"), kernel.get("language")) if isinstance(name, str) and name]
+    if not named:
+        kernel_name = kernel.get("name")
+        family = re.split(r"[^a-z]", kernel_name.lower(), maxsplit=1)[0] if isinstance(kernel_name, str) else ""
+        return KERNELS_OF_OTHER_LANGUAGES.get(family)  # julia-1.9 is of the family julia
+    return None if any("python" in name.lower() for name in named) else named[0]
+
+
+def _object(parent: object, key: str) -> dict[str, Any]:
+    child = parent.get(key) if isinstance(parent, dict) else None
+    return child if isinstance(child, dict) else {}
+
+
+def _rebuild(cells: tuple[dict[str, Any], ...]) -> tuple[NotebookNode, NotebookNode]:
+    notebook = _notebook([_cell(cell, index, []) for index, cell in enumerate(cells)])
+    original = _notebook([_cell(cell, index, _saved_outputs(cell)) for index, cell in enumerate(cells)])
+    return notebook, original
+
+
+def _notebook(cells: list[NotebookNode]) -> NotebookNode:
+    metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    return nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells})
+
+
+def _cell(cell: dict[str, Any], index: int, outputs: list[dict[str, Any]]) -> NotebookNode:
+    kind, source = cell.get("cell_type"), _source(cell)
+    rebuilt: dict[str, Any] = {"id": f"cell-{index}", "metadata": {}, "source": source}
+    if kind == "code":
+        rebuilt |= {"cell_type": "code", "execution_count": None, "outputs": outputs}
+    else:
+        rebuilt["cell_type"] = "markdown" if kind in ("markdown", "heading") else "raw"
+    return nbformat.from_dict(rebuilt)
+
+
+def _source(cell: dict[str, Any]) -> str:
+    return _text(cell.get("source", cell.get("input")))
+
+
+def _text(value: object, limit: int | None = None) -> str:
+    """A string, or the strings of a list joined. Lone surrogates, which no kernel can be sent, become `?`."""
+    parts = value if isinstance(value, list) else [value]
+    text = "".join(part for part in parts if isinstance(part, str))
+    return (text if limit is None else cut_middle(text, limit)).encode("utf-8", "replace").decode("utf-8")
+
+
+def _saved_outputs(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """The outputs that hold text, as format 4 has them and cut to `MAX_SAVED_CHARS` each."""
+    outputs = cell.get("outputs")
+    objects = [output for output in outputs if isinstance(output, dict)] if isinstance(outputs, list) else []
+    return [saved for output in objects if (saved := _saved_output(output))]
+
+
+def _saved_output(output: dict[str, Any]) -> dict[str, Any] | None:
+    match output.get("output_type"):
+        case "stream":
+            return {"output_type": "stream", "name": "stdout", "text": _text(output.get("text"), MAX_SAVED_CHARS)}
+        case "display_data":
+            return {"output_type": "display_data", "metadata": {}, "data": _texts(output)}
+        case "execute_result" | "pyout":
+            return {"output_type": "execute_result", "metadata": {}, "execution_count": None, "data": _texts(output)}
+    return None
+
+
+def _texts(output: dict[str, Any]) -> dict[str, str]:
+    """The texts of a result by MIME type. Format 3 has them beside the other fields, under short names."""
+    data = output.get("data")
+    bundle = data if isinstance(data, dict) else {mime: output.get(key) for mime, key in TEXT_TYPES.items()}
+    return {mime: _text(bundle[mime], MAX_SAVED_CHARS) for mime in TEXT_TYPES if bundle.get(mime)}

@@ -1,0 +1,347 @@
+"""Reading one notebook file: what is kept, what is left behind, and the sentence for each kind of bad input."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from grader.errors import SubmissionError
+from grader.intake import Submission, notebook, read_submission
+
+
+def code(source: object = "x = 1", **fields: object) -> dict[str, Any]:
+    return {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source, **fields}
+
+
+def document(*cells: object, **fields: object) -> dict[str, Any]:
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": list(cells), **fields}
+
+
+def kernel(**kernelspec: str) -> dict[str, Any]:
+    return {"metadata": {"kernelspec": kernelspec}}
+
+
+def stream(text: object) -> dict[str, Any]:
+    return {"output_type": "stream", "name": "stdout", "text": text}
+
+
+def as_bytes(content: object) -> bytes:
+    return content if isinstance(content, bytes) else json.dumps(content).encode()
+
+
+def read(folder: Path, content: object, name: str = "my work.ipynb") -> Submission:
+    path = folder / name
+    path.write_bytes(as_bytes(content))
+    return read_submission(path)
+
+
+def sources(submission: Submission) -> list[str]:
+    return [cell.source for cell in submission.notebook.cells]
+
+
+ORDINARY = as_bytes(document(code("x = 1")))
+FORMAT_3 = {
+    "nbformat": 3,
+    "nbformat_minor": 0,
+    "metadata": {"name": ""},
+    "worksheets": [
+        {
+            "cells": [
+                {"cell_type": "heading", "level": 2, "source": ["Title"]},
+                {
+                    "cell_type": "code",
+                    "language": "python",
+                    "input": ["x = 1\n", "x"],
+                    "outputs": [{"output_type": "pyout", "prompt_number": 1, "text": ["1"], "html": ["<b>1</b>"]}],
+                },
+            ]
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(document(code("x = 1")), ["x = 1"], id="format 4"),
+        pytest.param(document(code(["x = 1\n", "y = 2"])), ["x = 1\ny = 2"], id="source as a list"),
+        pytest.param(document(code("x = 1"), {"cell_type": "code"}), ["x = 1", ""], id="cell with no fields"),
+        pytest.param(document(code(), {"cell_type": "odd", "source": "?"}), ["x = 1", "?"], id="unknown cell type"),
+        pytest.param({"cells": [code("x = 1")]}, ["x = 1"], id="no version and no metadata"),
+        pytest.param(document(code("x = 1"), nbformat_minor=99), ["x = 1"], id="newer minor version"),
+        pytest.param(document(code("x = 1"), surprise=[1]), ["x = 1"], id="unknown field"),
+        pytest.param(document(code("x", id="a"), code("y", id="a")), ["x", "y"], id="two cells with one id"),
+        pytest.param(document(code("x = '\ud800'")), ["x = '?'"], id="lone surrogate"),
+        pytest.param(FORMAT_3, ["Title", "x = 1\nx"], id="format 3"),
+        pytest.param(b"\xef\xbb\xbf" + ORDINARY, ["x = 1"], id="UTF-8 with a byte order mark"),
+        pytest.param(ORDINARY.decode().encode("utf-16"), ["x = 1"], id="UTF-16"),
+        pytest.param(b'{"cells": [], ' + ORDINARY[1:], ["x = 1"], id="duplicate key: the last counts, as in Jupyter"),
+        pytest.param(document(code(), metadata=None), ["x = 1"], id="metadata null"),
+        pytest.param(document(code(), **kernel(name="python3")), ["x = 1"], id="Python by name"),
+        pytest.param(document(code(), **kernel(name="my-env", language="Python")), ["x = 1"], id="Python by language"),
+        pytest.param(document(code(), **kernel(name="irene")), ["x = 1"], id="environment with a name like a kernel's"),
+    ],
+)
+def test_accepts(content: object, expected: list[str], tmp_path: Path) -> None:
+    submission = read(tmp_path, content)
+    assert sources(submission) == expected
+    nbformat.validate(submission.notebook)
+    nbformat.validate(submission.original)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        pytest.param(b"", "is an empty file; open it in Jupyter", id="empty file"),
+        pytest.param(b" \n", "is an empty file; open it in Jupyter", id="blank file"),
+        pytest.param(b"x = 1\n", "line 1 is not JSON; open it in Jupyter", id="not JSON"),
+        pytest.param(ORDINARY[:-3], "line 1 is not JSON; open it in Jupyter", id="cut short"),
+        pytest.param(ORDINARY + b"\xff", "is not UTF-8 text; open it", id="bad UTF-8"),
+        pytest.param(document(code(), x=float("nan")), "holds the value NaN, which JSON does not allow", id="NaN"),
+        pytest.param(document(code(), x=float("-inf")), "holds the value -Infinity", id="Infinity"),
+        pytest.param(b"[" * 100_000, "is nested too deeply to be a notebook", id="nesting bomb"),
+        pytest.param(b'{"x": ' + b"9" * 5_000 + b"}", "holds a number with thousands of digits", id="5,000 digits"),
+        pytest.param([], "is JSON but not a notebook; hand in the notebook itself", id="JSON list"),
+        pytest.param({}, "as it has no list of cells; hand in the notebook itself", id="JSON object"),
+        pytest.param({"worksheets": [1]}, "as it has no list of cells", id="broken worksheet"),
+        pytest.param(document("cell"), "not every cell is an object", id="cell is a string"),
+        pytest.param(document(code(), nbformat=5), "has notebook format 5, newer than format 4", id="format 5"),
+        pytest.param(document(), "is an empty notebook", id="no cells"),
+        pytest.param(document({"cell_type": "markdown", "source": "x"}), "has no code cell", id="no code cell"),
+        pytest.param(document(code(" \n")), "has no code cell", id="blank code cells"),
+        pytest.param(document(code(7)), "has no code cell", id="source is a number"),
+        pytest.param(document(code(), **kernel(name="ir", language="R")), "is written for R;", id="R"),
+        pytest.param(document(code(), **kernel(name="ir")), "is written for R;", id="R by kernel name"),
+        pytest.param(document(code(), **kernel(name="julia-1.9")), "is written for Julia;", id="Julia by kernel name"),
+        pytest.param(
+            document(code(), metadata={"language_info": {"name": "julia"}}), "is written for julia;", id="Julia"
+        ),
+        pytest.param(b"PK\x03\x04\xff\x00", "is a zip archive; unpack it and hand in the notebook", id="zip"),
+        pytest.param(b"%PDF-1.7\n%\xe2\xe3", "is a PDF; hand in the notebook itself", id="PDF"),
+        pytest.param(b"<!DOCTYPE html>\n<html>", "is a web page; hand in the notebook itself", id="HTML"),
+    ],
+)
+def test_refuses_in_one_sentence(content: object, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError) as refused:
+        read(tmp_path, content)
+    message = str(refused.value)
+    assert message.startswith("'my work.ipynb' ")
+    assert sentence in message
+    assert re.fullmatch(r"[^\n]+[^.]\.", message)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        pytest.param("my.py", "is a Python script; hand in the notebook itself", id="py"),
+        pytest.param("my.html", "is a web page; hand in the notebook itself", id="html"),
+        pytest.param("my.ipynb", "line 1 is not JSON", id="ipynb"),
+    ],
+)
+def test_names_the_format_by_suffix(name: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match=sentence):
+        read(tmp_path, b"import torch\n", name)
+
+
+@pytest.mark.parametrize("name", ["my.json", "my.ipynb.txt", "my"])
+def test_suffix_does_not_matter_when_the_content_is_right(name: str, tmp_path: Path) -> None:
+    assert sources(read(tmp_path, ORDINARY, name)) == ["x = 1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        pytest.param("absent.ipynb", r"'absent.ipynb' does not exist; check the path\.", id="no file"),
+        pytest.param(".", r"is a folder; hand in the notebook itself, .*\.", id="folder"),
+        pytest.param("x" * 5_000, r"'x+…' cannot be read \(.+\); check the path\.", id="name too long"),
+        pytest.param("a\0b", r"'a\?b' (cannot be read \(.+\)|does not exist); check the path\.", id="NUL in the name"),
+        pytest.param(
+            "a\x1b[31m\n\u202eb", r"'a\?\[31m\?\?b' does not exist; check the path\.", id="control characters"
+        ),
+    ],
+)
+def test_refuses_a_path_in_one_sentence(path: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError) as refused:
+        read_submission(tmp_path / path)
+    assert re.search(sentence + "$", str(refused.value))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+def test_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    with pytest.raises(SubmissionError, match=r"'pipe\.ipynb' is not a file; hand in"):
+        read_submission(tmp_path / "pipe.ipynb")
+
+
+def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:  # an administrator may read every file, so chmod would show nothing
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    path = tmp_path / "locked.ipynb"
+    path.touch()
+    with pytest.raises(SubmissionError, match=r"'locked.ipynb' may not be read; check its permissions"):
+        read_submission(path)
+
+
+def test_refuses_a_huge_file_by_its_size_without_reading_it(tmp_path: Path) -> None:
+    path = tmp_path / "huge.ipynb"
+    with path.open("wb") as file:
+        file.truncate(400 * 2**20)  # sparse
+    with pytest.raises(SubmissionError, match=r"'huge.ipynb' has 400 MiB and the limit is 300 MiB; clear its outputs"):
+        read_submission(path)
+
+
+def test_refuses_more_values_than_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "MAX_TOKENS", 1_000)
+    assert read(tmp_path, document(code("[],[]," * 1_000)))  # inside a string they cost nothing
+    with pytest.raises(SubmissionError, match="holds too many values for a notebook; clear its outputs"):
+        read(tmp_path, document(code(), x=[[]] * 1_000))
+
+
+def test_accepts_100_mb_of_outputs_and_keeps_little_of_them(tmp_path: Path) -> None:
+    image = {"output_type": "display_data", "metadata": {}, "data": {"image/png": "A" * 60_000_000}}
+    noisy = stream("first\n" + "x" * 40_000_000 + "\nlast")
+    submission = read(tmp_path, document(code("x = 1", outputs=[image, noisy])))
+    kept = [output.text for output in submission.original.cells[0].outputs if output.output_type == "stream"]
+    assert submission.notebook.cells[0].outputs == []
+    assert kept[0].startswith("first\n")
+    assert kept[0].endswith("\nlast")
+    assert len(json.dumps(submission.original)) < 1_100_000  # MAX_SAVED_CHARS and the rest of the notebook
+
+
+def test_leaves_everything_but_sources_behind(tmp_path: Path) -> None:
+    planted = code(
+        "x = 1",
+        id="planted",
+        metadata={"tags": ["raises-exception"], "nbclient": "planted"},
+        attachments={"planted.png": {}},
+        execution_count=7,
+        outputs=[stream("planted")],
+        planted=True,
+    )
+    content = document(planted, {"cell_type": "markdown", "source": "text", "attachments": {"planted": {}}})
+    submission = read(tmp_path, content | {"metadata": {"planted": 1}, "planted": 1})
+    assert "planted" not in json.dumps(submission.notebook)
+    assert [cell.id for cell in submission.notebook.cells] == ["cell-0", "cell-1"]
+    assert submission.notebook.metadata.kernelspec.name == "python3"
+
+
+def test_keeps_the_text_of_saved_outputs_apart(tmp_path: Path) -> None:
+    result = {"output_type": "execute_result", "data": {"text/plain": ["0.", "9"], "image/png": "A", "text/html": ""}}
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
+    outputs = [stream(["a\n", "b"]), result, error, "junk", {"output_type": "stream"}]
+    submission = read(tmp_path, document(code("x", outputs=outputs)))
+    saved = submission.original.cells[0].outputs
+    assert [output.get("text", output.get("data")) for output in saved] == ["a\nb", {"text/plain": "0.9"}, ""]
+
+
+def test_reads_saved_outputs_of_format_3(tmp_path: Path) -> None:
+    saved = read(tmp_path, FORMAT_3).original.cells[1].outputs
+    assert [output.data for output in saved] == [{"text/plain": "1", "text/html": "<b>1</b>"}]
+
+
+def test_reading_twice_gives_the_same(tmp_path: Path) -> None:
+    assert read(tmp_path, ORDINARY) == read(tmp_path, ORDINARY)
+
+
+def test_hash_is_that_of_the_file(tmp_path: Path) -> None:
+    # sha256sum of the bytes b'{"cells": [{"cell_type": "code", "source": "x"}]}'
+    submission = read(tmp_path, b'{"cells": [{"cell_type": "code", "source": "x"}]}')
+    assert submission.sha256 == "3558941e9f7c29f3d0ccaf8eb8ca9cc7bead473e15d91e1db74f1d0fcdc1bfd0"
+
+
+@pytest.mark.parametrize(
+    ("file_name", "name"),
+    [
+        pytest.param("Åsa Öberg-1.ipynb", "Åsa Öberg-1", id="ordinary"),
+        pytest.param("A\u030asa.ipynb", "Åsa", id="decomposed, as macOS has it"),
+        pytest.param("a\x1b\n\u202eb.ipynb", "a___b", id="control characters"),
+        pytest.param("....ipynb", "submission", id="nothing left"),
+        pytest.param("å" * 100 + ".ipynb", "å" * 60, id="long"),
+    ],
+)
+def test_name_is_safe_for_a_folder(file_name: str, name: str, tmp_path: Path) -> None:
+    assert read(tmp_path, ORDINARY, file_name).name == name
+
+
+# Fuzzing. A file that is not a notebook ends in a SubmissionError; any other exception fails these tests.
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def mostly(*plausible: object) -> st.SearchStrategy[object]:
+    return st.sampled_from(plausible) | JSON_VALUES
+
+
+OUTPUTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "output_type": mostly("stream", "execute_result", "display_data", "pyout", "error"),
+        "text": JSON_VALUES,
+        "data": st.dictionaries(st.sampled_from(["text/plain", "text/html"]), JSON_VALUES) | JSON_VALUES,
+    },
+)
+CELLS = st.fixed_dictionaries(
+    {},
+    optional={
+        "cell_type": mostly("code", "markdown", "heading"),
+        "source": mostly("x = 1", ["x\n", "y"]),
+        "input": JSON_VALUES,
+        "metadata": JSON_VALUES,
+        "outputs": st.lists(OUTPUTS | JSON_VALUES, max_size=3) | JSON_VALUES,
+    },
+)
+LISTS_OF_CELLS = st.lists(CELLS | JSON_VALUES, max_size=4)
+DOCUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "nbformat": mostly(3, 4),
+        "metadata": st.fixed_dictionaries({"kernelspec": mostly({"name": "ir"}), "language_info": JSON_VALUES})
+        | JSON_VALUES,
+        "cells": LISTS_OF_CELLS | JSON_VALUES,
+        "worksheets": st.lists(st.fixed_dictionaries({"cells": LISTS_OF_CELLS}) | JSON_VALUES, max_size=2),
+    },
+)
+
+# tmp_path is shared by the examples of a test, and every example writes the whole file anew.
+fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def reads_or_refuses(folder: Path, content: bytes) -> None:
+    try:
+        submission = read(folder, content)
+    except SubmissionError:
+        return
+    nbformat.validate(submission.notebook)
+    nbformat.validate(submission.original)
+    json.dumps(submission.notebook, ensure_ascii=False).encode()  # what the kernel is sent
+
+
+@fuzz
+@given(content=st.binary(max_size=200))
+def test_any_bytes(content: bytes, tmp_path: Path) -> None:
+    reads_or_refuses(tmp_path, content)
+
+
+@fuzz
+@given(content=DOCUMENTS | JSON_VALUES)
+def test_any_json(content: object, tmp_path: Path) -> None:
+    reads_or_refuses(tmp_path, as_bytes(content))
+
+
+@fuzz
+@given(position=st.integers(0, 400), junk=st.binary(max_size=3), cut=st.integers(0, 5))
+def test_any_damage(position: int, junk: bytes, cut: int, tmp_path: Path) -> None:
+    content = as_bytes(FORMAT_3)
+    reads_or_refuses(tmp_path, content[:position] + junk + content[position + cut :])
