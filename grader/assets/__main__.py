@@ -1,0 +1,47 @@
+"""`python -m grader.assets prepare`: make everything that grading needs, once. Quick when it is already there."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from grader.assets.cache import cache_folder
+from grader.assets.hub import standin_checkpoint
+from grader.assets.metrics import METRICS, prepare_metrics
+from grader.assets.reviews import Source, download_reviews, locate, resolve_reviews
+from grader.errors import GraderError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def prepare(root: Path, environ: Mapping[str, str], download: bool) -> Iterator[str]:
+    """Make model, metrics and reviews, and say of each what it is. Raises GraderError."""
+    cache_dir = cache_folder(root, environ)
+    checkpoint = standin_checkpoint(cache_dir)
+    yield f"model    {checkpoint.name} ({checkpoint.sha256[:12]})"
+    prepare_metrics(cache_dir)
+    yield f"metrics  {', '.join(METRICS)}"
+    if download and locate(root, environ)[0] is Source.SYNTHETIC:
+        download_reviews(root / "data" / "imdb")
+    data = resolve_reviews(root, environ)
+    yield f"reviews  {data.name} ({data.sha256[:12]}) {data.notes}".rstrip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 when something could not be made."""
+    parser = argparse.ArgumentParser(prog="python -m grader.assets", description=__doc__)
+    parser.add_argument("command", choices=["prepare"])
+    parser.add_argument("--download", action="store_true", help="fetch real reviews if there are none on this machine")
+    options = parser.parse_args(arguments)
+    try:
+        for line in prepare(ROOT, os.environ, options.download):
+            print(line)
+    except GraderError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Files of known content in a folder: written whole or not at all, repaired when damaged, verified without rereading.
+
+A *recipe* is a file's SHA-256 and how to make it. `prepare` makes what is missing or damaged; a manifest beside the
+files remembers the size and time at which each was last found correct, so that a second call does not read hundreds of
+megabytes again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from grader.errors import GraderError
+
+MANIFEST = "manifest.json"
+LOCK_TIMEOUT_S = 600  # another process preparing the same folder needs seconds; minutes mean that it hangs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make one file: `write` receives the path to write to; the result must have this SHA-256."""
+
+    sha256: str
+    write: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a file looked like when its bytes were last read: as long as size and time stay, so does the hash."""
+
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def cache_folder(root: Path, environ: Mapping[str, str]) -> Path:
+    """Where prepared assets live: A4_CACHE, otherwise `data/cache` of the project at `root`."""
+    return Path(environ.get("A4_CACHE") or root / "data" / "cache").expanduser().absolute()
+
+
+def prepare(folder: Path, recipes: Mapping[str, Recipe]) -> None:
+    """Make `folder` hold every file of `recipes` (relative path -> recipe). A recipe may read the files before it.
+
+    Safe when several processes do it at once. Raises GraderError when a file cannot be written or comes out wrong.
+    """
+    expected = {name: recipe.sha256 for name, recipe in recipes.items()}
+    if not damaged(folder, expected):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+            for name in damaged(folder, expected):
+                _make(folder / name, recipes[name])
+            _write_manifest(folder, expected)
+    except Timeout as error:
+        raise GraderError(f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it.") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise GraderError(f"Cannot prepare {folder} ({reason}); free disk space or set A4_CACHE.") from error
+
+
+def damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:
+    """The names in `expected` (relative path -> SHA-256) whose files are missing or hold other bytes."""
+    stamps = read_manifest(folder)
+    return tuple(
+        name for name, sha256 in expected.items() if _current_sha256(folder / name, stamps.get(name)) != sha256
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Stamp]:
+    """The stamps in the manifest of `folder` by relative path; empty when there is none that can be read."""
+    try:
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return {name: Stamp(**entry) for name, entry in entries.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # absent, not JSON, or JSON of another shape
+        return {}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bytes_recipe(content: bytes) -> Recipe:
+    """The recipe of a file whose content is at hand."""
+
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    return Recipe(hashlib.sha256(content).hexdigest(), write)
+
+
+def link_recipe(source: Path, sha256: str) -> Recipe:
+    """The recipe of a second name for `source`: a hard link where the file system has them, otherwise a copy."""
+
+    def write(path: Path) -> None:
+        try:
+            path.hardlink_to(source)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, path)
+
+    return Recipe(sha256, write)
+
+
+def _current_sha256(path: Path, stamp: Stamp | None) -> str | None:
+    if not path.is_file():
+        return None
+    status = path.stat()
+    if stamp and (stamp.size_bytes, stamp.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return stamp.sha256
+    return file_sha256(path)
+
+
+def _make(path: Path, recipe: Recipe) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        recipe.write(partial)
+        if (found := file_sha256(partial)) != recipe.sha256:
+            raise GraderError(
+                f"{path.name} came out with SHA-256 {found[:12]} in place of {recipe.sha256[:12]}; "
+                "run `make setup` to install the pinned packages."
+            )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_manifest(folder: Path, expected: Mapping[str, str]) -> None:
+    stamps = {name: asdict(_stamp(folder / name, sha256)) for name, sha256 in expected.items()}
+    _make(folder / MANIFEST, bytes_recipe(json.dumps(stamps, indent=1).encode("utf-8")))
+
+
+def _stamp(path: Path, sha256: str) -> Stamp:
+    status = path.stat()
+    return Stamp(sha256, status.st_size, status.st_mtime_ns)

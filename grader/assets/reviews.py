@@ -1,0 +1,206 @@
+"""The film reviews that students train on and the hidden ones that measure them.
+
+Taken from the first of: the folder that A4_DATA names, `data/imdb/` of the project, reviews made by the project itself
+(`synthetic`). A folder holds `train.csv`, `eval.csv` and, if there is one, `heldout.csv`, with the columns `review` and
+`label` (0 negative, 1 positive) and perhaps others. Held-out labels stay on the host: only `train` and `eval` may be
+copied to a kernel. Students know the labels in eval.csv, and a notebook can train on them, so that file never measures:
+a folder without `heldout.csv` has a part of its training reviews held out, and the kernel gets the rest.
+"""
+
+import csv
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from grader.assets import synthetic
+from grader.assets.cache import Recipe, bytes_recipe, cache_folder, file_sha256, prepare
+from grader.assets.synthetic import Dice, Review, csv_bytes
+from grader.assignment import EVAL_ROWS, TRAIN_ROWS
+from grader.errors import GraderError
+
+SEED: Final = 20_011  # of samples, splits and synthetic reviews: part of what a calibration stands for
+HELDOUT_ROWS: Final = 500
+HELDOUT_SHARE: Final = 0.25  # at most, of training reviews, where a folder has no held-out ones
+FILES: Final = ("train.csv", "eval.csv", "heldout.csv")
+SYNTHETIC_SHA256: Final = {
+    "train.csv": "a6e78e0da15edd70d4dbab511954288e67b8f511df356544def67dfbfd6d6765",
+    "eval.csv": "357ddd4caf3d5e5ae24e20136d12ed35691104105495e063d5ec2525598deed1",
+    "heldout.csv": "ab4058700ca857285815c756213bee10263b9c48d6c116a26259159d0e398beb",
+}
+DOWNLOAD_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
+HUB_DATASET: Final = "stanfordnlp/imdb"
+
+
+class Source(StrEnum):
+    """Where reviews come from, as results name it."""
+
+    GIVEN = "reviews of A4_DATA"
+    IMDB = "Large Movie Review Dataset (data/imdb)"
+    SYNTHETIC = "synthetic reviews"
+
+
+@dataclass(frozen=True)
+class ReviewData:
+    """Three CSV files. `sha256` stands for the bytes of all three; `notes` is for staff, empty or one sentence."""
+
+    name: str
+    train: Path
+    eval: Path
+    heldout: Path
+    synthetic: bool
+    sha256: str
+    notes: str = ""
+
+
+def locate(root: Path, environ: Mapping[str, str]) -> tuple[Source, Path]:
+    """Which source `resolve_reviews` would take, and its folder. Raises GraderError if A4_DATA names no folder."""
+    if given := environ.get("A4_DATA"):
+        folder = Path(given).expanduser().absolute()
+        if not folder.is_dir():
+            raise GraderError(f"A4_DATA names {folder}, which is no folder; it must hold train.csv and eval.csv.")
+        return Source.GIVEN, folder
+    imdb = root / "data" / "imdb"
+    if any((imdb / name).exists() for name in FILES):
+        return Source.IMDB, imdb
+    return Source.SYNTHETIC, cache_folder(root, environ) / "reviews-synthetic"
+
+
+def resolve_reviews(root: Path, environ: Mapping[str, str]) -> ReviewData:
+    """The reviews to use, checked. `root` is the project's folder, `environ` gives A4_DATA and A4_CACHE.
+
+    Raises GraderError when a source is there but broken: it is never passed over in silence.
+    """
+    source, folder = locate(root, environ)
+    if source is Source.SYNTHETIC:
+        return _synthetic(folder)
+    if (folder / "heldout.csv").is_file():
+        return _checked(source, folder)
+    return _split(source, folder, cache_folder(root, environ))
+
+
+def read_reviews(path: Path) -> list[Review]:
+    """The reviews in a CSV file (UTF-8, with columns `review` and `label`). Raises GraderError when it is broken."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if missing := {"review", "label"} - set(rows.fieldnames or ()):
+                raise GraderError(f"{path} has no column {' or '.join(sorted(missing))}; it needs review and label.")
+            reviews = [_review(row, path, number) for number, row in enumerate(rows, start=1)]
+    except OSError as error:
+        raise GraderError(f"Cannot read {path}: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GraderError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
+    if not reviews:
+        raise GraderError(f"{path} holds no reviews.")
+    return reviews
+
+
+def download_reviews(folder: Path, fetch: Callable[[str], Sequence[Review]] | None = None) -> None:
+    """Write a sample of the Large Movie Review Dataset (Maas et al. 2011) to `folder`: 2,000, 500 and 500 reviews.
+
+    `fetch` gives all reviews of the dataset's split `train` or `test`, by default from the hub. Raises GraderError,
+    within seconds when offline, and then leaves nothing behind.
+    """
+    fetch = fetch or fetch_split
+    dice = Dice(SEED)
+    train = _unique(fetch("train"))
+    test = _unique(fetch("test"), unless=train)
+    if len(train) < TRAIN_ROWS or len(test) < EVAL_ROWS + HELDOUT_ROWS:
+        raise GraderError(f"{HUB_DATASET} has fewer reviews than expected; put CSV files into {folder} by hand.")
+    hidden = dice.shuffled(test)[: EVAL_ROWS + HELDOUT_ROWS]
+    samples = (dice.shuffled(train)[:TRAIN_ROWS], hidden[:EVAL_ROWS], hidden[EVAL_ROWS:])
+    prepare(folder, {name: bytes_recipe(csv_bytes(rows)) for name, rows in zip(FILES, samples, strict=True)})
+
+
+def fetch_split(split: str) -> list[Review]:
+    """All reviews of one split of the Large Movie Review Dataset, from the hub or this user's hub cache."""
+    import pandas as pd
+    from huggingface_hub import snapshot_download
+
+    pattern = f"plain_text/{split}-*.parquet"
+    try:
+        folder = snapshot_download(
+            HUB_DATASET, repo_type="dataset", allow_patterns=pattern, etag_timeout=DOWNLOAD_TIMEOUT_S
+        )
+        rows = pd.concat(pd.read_parquet(file) for file in sorted(Path(folder).glob(pattern)))
+        return [Review(text, int(label)) for text, label in zip(rows["text"], rows["label"], strict=True)]
+    except (OSError, ValueError, KeyError) as error:  # no network; no such file; a file of another kind
+        raise GraderError(
+            f"Cannot download {HUB_DATASET}; connect to the network, or put CSV files into data/imdb by hand."
+        ) from error
+
+
+def _synthetic(folder: Path) -> ReviewData:
+    def recipe(name: str) -> Recipe:
+        def write(path: Path) -> None:
+            path.write_bytes(synthetic_files()[name])
+
+        return Recipe(SYNTHETIC_SHA256[name], write)
+
+    prepare(folder, {name: recipe(name) for name in FILES})
+    return _data(Source.SYNTHETIC, tuple(folder / name for name in FILES))
+
+
+@functools.cache
+def synthetic_files() -> Mapping[str, bytes]:
+    """The synthetic reviews: file name -> content. Always the same bytes."""
+    rows = synthetic.reviews(TRAIN_ROWS + EVAL_ROWS + HELDOUT_ROWS, Dice(SEED))
+    parts = (rows[:TRAIN_ROWS], rows[TRAIN_ROWS : TRAIN_ROWS + EVAL_ROWS], rows[TRAIN_ROWS + EVAL_ROWS :])
+    return {name: csv_bytes(part) for name, part in zip(FILES, parts, strict=True)}
+
+
+def _checked(source: Source, folder: Path) -> ReviewData:
+    """The three files of `folder`, after looking for faults that would make a measured accuracy meaningless."""
+    train, evaluation, heldout = (read_reviews(folder / name) for name in FILES)
+    known = {review.text for review in (*train, *evaluation)}
+    if shared := sum(review.text in known for review in heldout):
+        raise GraderError(
+            f"{shared} reviews of {folder / FILES[2]} are in train.csv or eval.csv too, which students hold; remove them."
+        )
+    if len({review.label for review in heldout}) < 2:
+        raise GraderError(f"{folder / FILES[2]} holds reviews of one label only, which cannot measure accuracy.")
+    return _data(source, tuple(folder / name for name in FILES))
+
+
+def _split(source: Source, folder: Path, cache_dir: Path) -> ReviewData:
+    """Hold out a part of the training reviews of a folder that has no held-out ones; the rest is to train on."""
+    train, evaluation = read_reviews(folder / FILES[0]), read_reviews(folder / FILES[1])
+    count = min(HELDOUT_ROWS, int(HELDOUT_SHARE * len(train)))
+    heldout = Dice(SEED).shuffled(_unique(train, unless=evaluation))[:count]
+    if len({review.label for review in heldout}) < 2:
+        raise GraderError(f"{folder} has too few training reviews to hold some out; add a heldout.csv.")
+    hidden = {review.text for review in heldout}
+    kept = [review for review in train if review.text not in hidden]
+    own = cache_dir / f"reviews-split-{file_sha256(folder / FILES[0])[:16]}"
+    prepare(own, {FILES[0]: bytes_recipe(csv_bytes(kept)), FILES[2]: bytes_recipe(csv_bytes(heldout))})
+    notes = (
+        f"{folder.name} has no heldout.csv: {len(heldout)} of its training reviews are held out, "
+        f"and notebooks train on the other {len(kept)}."
+    )
+    return _data(source, (own / FILES[0], folder / FILES[1], own / FILES[2]), notes)
+
+
+def _data(source: Source, paths: tuple[Path, ...], notes: str = "") -> ReviewData:
+    train, evaluation, heldout = paths
+    digests = "".join(file_sha256(path) for path in paths)
+    sha256 = hashlib.sha256(digests.encode("ascii")).hexdigest()
+    return ReviewData(source.value, train, evaluation, heldout, source is Source.SYNTHETIC, sha256, notes)
+
+
+def _unique(reviews: Sequence[Review], unless: Sequence[Review] = ()) -> list[Review]:
+    """The reviews in order, each text once, without the texts in `unless`."""
+    seen = {review.text for review in unless}
+    return [review for review in {review.text: review for review in reviews}.values() if review.text not in seen]
+
+
+def _review(row: Mapping[str, str | None], path: Path, number: int) -> Review:
+    text, label = row["review"] or "", (row["label"] or "").strip()
+    if label not in ("0", "1"):
+        raise GraderError(f"Review {number} in {path} has the label {label[:20]!r}; labels are 0 and 1.")
+    if not text.strip():
+        raise GraderError(f"Review {number} in {path} is empty.")
+    return Review(text, int(label))

@@ -1,0 +1,152 @@
+"""Film reviews made by a grammar, for a machine that has no real ones. Synthetic, and called so wherever they are used.
+
+A review tells some plot, which says nothing about its label, and weighs several aspects of the film: more of them are
+praised than blamed in a positive review, fewer in a negative one. Many judgements are worded by what the film is *not*
+or by what others thought of it, so that counting words alone does not separate the labels. The same seed gives the same
+bytes on every machine: of `random` only `random()` is used, whose sequence Python guarantees.
+"""
+
+import csv
+import io
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from grader.assets.phrases import (
+    ADVERBS,
+    ASPECTS,
+    CONTRASTS,
+    EVENTS,
+    GENRES,
+    JUDGEMENTS,
+    LINKS,
+    NAMES,
+    OPENINGS,
+    PLACES,
+    PLOTS,
+    PRAISE_OR_BLAME,
+    ROLES,
+    VERDICT_WORDS,
+    VERDICTS,
+)
+
+T = TypeVar("T")
+
+MIN_WORDS: Final = 30
+MAX_WORDS: Final = 250
+MAX_ASPECTS: Final = 7
+VERDICT_SHARE: Final = 0.4  # of reviews that end by saying what they think of the whole film
+
+
+@dataclass(frozen=True)
+class Review:
+    """One labelled review: 1 for positive, 0 for negative."""
+
+    text: str
+    label: int
+
+
+class Dice:
+    """Random choices that come out the same for the same seed in every version of Python."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def below(self, stop: int) -> int:
+        """An integer from 0 to `stop` - 1."""
+        return int(self._random.random() * stop)
+
+    def pick(self, options: Sequence[str]) -> str:
+        """One of `options`."""
+        return options[self.below(len(options))]
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return self._random.random() < probability
+
+    def shuffled(self, items: Sequence[T]) -> list[T]:
+        """The items in random order."""
+        return sorted(items, key=lambda _: self._random.random())
+
+
+def reviews(count: int, dice: Dice) -> list[Review]:
+    """`count` reviews, all different, as many positive as negative (one more negative if `count` is odd)."""
+    found: dict[str, Review] = {}
+    while len(found) < count:
+        review = _review(len(found) % 2, dice)
+        if MIN_WORDS <= len(review.text.split()) <= MAX_WORDS:
+            found.setdefault(review.text, review)
+    return dice.shuffled(list(found.values()))
+
+
+def csv_bytes(rows: Sequence[Review]) -> bytes:
+    """The reviews as a CSV file in UTF-8 with the columns `review` and `label`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("review", "label"))
+    writer.writerows((row.text, row.label) for row in rows)
+    return text.getvalue().encode("utf-8")
+
+
+def _review(label: int, dice: Dice) -> Review:
+    opening = [_fill(dice.pick(OPENINGS), dice)] if dice.chance(0.7) else []
+    opinions = _opinions(label, dice)
+    before = dice.below(len(opinions) + 1)  # opinions before and after the plot, so that cutting a review loses few
+    plot = [_fill(dice.pick(PLOTS), dice) for _ in range(_plot_length(dice))]
+    verdict = [_verdict(label, dice)] if dice.chance(VERDICT_SHARE) else []
+    parts = [*opening, *opinions[:before], *plot, *opinions[before:], *verdict]
+    return Review(" ".join(_sentence(part) for part in parts), label)
+
+
+def _plot_length(dice: Dice) -> int:
+    """Sentences of plot: mostly up to three, now and then a review that retells the whole film."""
+    return dice.below(4) + (dice.below(13) if dice.chance(0.15) else 0)
+
+
+def _opinions(label: int, dice: Dice) -> list[str]:
+    """Judgements of different aspects, the review's own label in the majority."""
+    count = 2 + dice.below(MAX_ASPECTS - 1)
+    dissenting = dice.below((count - 1) // 2 + 1)
+    labels = dice.shuffled([1 - label] * dissenting + [label] * (count - dissenting))
+    aspects = dice.shuffled(ASPECTS)[:count]
+    sentences = [_judgement(aspect, each, dice) for aspect, each in zip(aspects, labels, strict=True)]
+    return [_linked(sentence, dice) for sentence in sentences]
+
+
+def _judgement(aspect: str, label: int, dice: Dice) -> str:
+    """One sentence. In a contrast the words of the opposite label stand in for what is denied."""
+    plain = dice.chance(0.5)
+    template = dice.pick(JUDGEMENTS if plain else CONTRASTS)
+    same, opposite = PRAISE_OR_BLAME[label], PRAISE_OR_BLAME[1 - label]
+    return template.format(
+        aspect=aspect,
+        word=dice.pick(same),
+        second=dice.pick(same),
+        other=dice.pick(opposite),
+        adverb=dice.pick(ADVERBS),
+    )
+
+
+def _verdict(label: int, dice: Dice) -> str:
+    return dice.pick(VERDICTS[label]).format(word=dice.pick(VERDICT_WORDS[label]), genre=dice.pick(GENRES))
+
+
+def _linked(sentence: str, dice: Dice) -> str:
+    return f"{dice.pick(LINKS)} {sentence}" if dice.chance(0.25) else sentence
+
+
+def _fill(template: str, dice: Dice) -> str:
+    return template.format(
+        name=dice.pick(NAMES),
+        friend=dice.pick(NAMES),
+        role=dice.pick(ROLES),
+        place=dice.pick(PLACES),
+        event=dice.pick(EVENTS),
+        genre=dice.pick(GENRES),
+        year=1931 + dice.below(80),
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
