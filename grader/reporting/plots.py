@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from grader.model import CurvePoint, Method, MethodSummary
 from grader.reporting import words
@@ -100,8 +100,8 @@ def duration_bars(durations: Iterable[tuple[str, float]]) -> tuple[Bar, ...]:
 def curve_charts(curves: Mapping[Method, Sequence[CurvePoint]]) -> tuple[LineChart, ...]:
     """Training loss and evaluation accuracy over steps; no chart without a value."""
     charts = (
-        _line_chart("loss", "Training loss", curves, lambda point: point.loss, lambda value: f"{value:.3g}"),
-        _line_chart("eval-accuracy", "Evaluation accuracy", curves, lambda point: point.eval_accuracy, words.percent),
+        _line_chart("loss", "Training loss", curves, lambda point: point.loss, _short),
+        _line_chart("eval-accuracy", "Evaluation accuracy", curves, lambda point: point.eval_accuracy, _short_percent),
     )
     return tuple(chart for chart in charts if chart)
 
@@ -154,7 +154,7 @@ def _line_chart(
     value_of: Callable[[CurvePoint], float | None],
     write: Callable[[float], str],
 ) -> LineChart | None:
-    series = {m: _thinned([(p.step, v) for p in curves.get(m, ()) if _sane(v := value_of(p), p.step)]) for m in Method}
+    series = {method: _series(curves.get(method, ()), value_of) for method in Method}
     values = [value for points in series.values() for _, value in points]
     if not values:
         return None
@@ -180,12 +180,20 @@ def _line_chart(
     )
 
 
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _short_percent(value: float) -> str:
+    return f"{100 * value:.3g}%"
+
+
 def _in_order(methods: Mapping[Method, MethodSummary]) -> Iterable[tuple[Method, MethodSummary]]:
     return ((method, methods[method]) for method in Method if method in methods)
 
 
-def _sane(value: float | None, step: int = 0) -> bool:
-    return value is not None and -_SANE < value < _SANE and 0 <= step < _SANE
+def _sane(value: float | None) -> TypeGuard[float]:
+    return value is not None and -_SANE < value < _SANE
 
 
 def _share(value: float, whole: float) -> float:
@@ -197,7 +205,8 @@ def _scale(values: Sequence[float], start: float, end: float) -> Callable[[float
     return lambda value: start + (value - low) / span * (end - start)
 
 
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Keep a bounded number of points, always with the last one."""
-    stride = max(1, math.ceil(len(points) / CURVE_POINTS_MAX))
-    return points[::-1][::stride][::-1]
+def _series(points: Iterable[CurvePoint], value_of: Callable[[CurvePoint], float | None]) -> list[tuple[int, float]]:
+    """Pair steps and values, without what cannot be drawn; a bounded number of points, always with the last one."""
+    known = [(p.step, v) for p in points if _sane(v := value_of(p)) and 0 <= p.step < _SANE]
+    stride = max(1, math.ceil(len(known) / CURVE_POINTS_MAX))
+    return known[::-1][::stride][::-1]

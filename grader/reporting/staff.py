@@ -21,7 +21,7 @@ class _Cell:
 
     @property
     def first_line(self) -> str:
-        return next((inert_line(line, 100) for line in self.record.source.splitlines() if line.strip()), "")
+        return next((inert_line(line) for line in self.record.source.splitlines() if line.strip()), "")
 
 
 def staff_html(result: Result, details: StaffDetails) -> str:

@@ -101,10 +101,8 @@ class _FindingsView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         table = _grid()
         for finding in self.findings:
-            body = Text(inert_line(finding.what), style="bold")
-            _add_lines(body, finding.detail)
-            if finding.status != "ok":
-                _add_lines(body, finding.hint, label="Hint: ")
+            hint = "" if finding.status == "ok" else finding.hint
+            body = _explained(Text(inert_line(finding.what), style="bold"), finding.detail, hint)
             table.add_row(_mark(finding.status, finding.status, ascii_only=options.ascii_only), body, "")
         yield table
 
@@ -134,22 +132,22 @@ def _headline(result: Result) -> RenderableType:
 
 
 def _step_table(step: Step, *, ascii_only: bool) -> RenderableType:
-    table = _grid()
+    heading = Table.grid(padding=(0, 1), expand=True)
+    heading.add_column(ratio=1)
+    heading.add_column(justify="right", no_wrap=True)
     total = f"{words.points(step.points)} / {words.points(step.possible)}"
-    table.add_row(Text(""), Text(inert_line(step.title), style="bold"), Text(total, style="bold"))
+    heading.add_row(Text(inert_line(step.title), style="bold"), Text(total, style="bold"))
+    table = _grid()
     for check in step.checks:
         points = f"{words.points(check.points)} / {words.points(check.possible)}"
         mark = _mark(check.verdict, words.VERDICTS[check.verdict], ascii_only=ascii_only)
         table.add_row(mark, _check_body(check), Text(points))
-    return Padding(table, (1, 0, 0, 0))
+    return Padding(Group(heading, table), (1, 0, 0, 0))
 
 
-def _check_body(check: CheckResult) -> Text:
-    body = Text(inert_line(check.title))
-    _add_lines(body, check.rationale)
-    if check.verdict is not Verdict.PASSED or check.rationale:
-        _add_lines(body, check.hint, label="Hint: ")
-    return body
+def _check_body(check: CheckResult) -> RenderableType:
+    hint = check.hint if check.verdict is not Verdict.PASSED or check.rationale else ""
+    return _explained(Text(inert_line(check.title)), check.rationale, hint)
 
 
 def _methods_table(result: Result) -> RenderableType:
@@ -189,6 +187,9 @@ def _totals(result: Result) -> Iterator[RenderableType]:
     yield Text("Ungraded" if result.score.points is None else total, style="bold")
     if counts:
         yield Text(counts, style="dim")
+    for verdict in (Verdict.BLOCKED, Verdict.ERROR, Verdict.NOT_JUDGED):
+        if any(check.verdict is verdict for check in result.checks):
+            yield Text(f"{words.VERDICTS[verdict]}: {words.MEANINGS[verdict]}", style="dim")
 
 
 def _mark(status: str, word: str, *, ascii_only: bool) -> Text:
@@ -197,13 +198,15 @@ def _mark(status: str, word: str, *, ascii_only: bool) -> Text:
     return Text(f"{shown} {word}", style=_STYLES.get(status, ""))
 
 
-def _add_lines(body: Text, addition: str, label: str = "") -> None:
-    if addition:
-        body.append(f"\n{label}{inert_text(addition.strip(), RATIONALE_LIMIT)}", style="not bold")
+def _explained(title: Text, rationale: str, hint: str) -> RenderableType:
+    """Put the rationale and the hint under a title, indented so that they stand apart without colour too."""
+    lines = [rationale.strip(), hint and f"Hint: {hint.strip()}"]
+    below = [Padding(Text(inert_text(line, RATIONALE_LIMIT)), (0, 0, 0, 2)) for line in lines if line]
+    return Group(title, *below)
 
 
 def _grid() -> Table:
-    """Columns: mark, text, points; the text takes what is left."""
+    """Return a table with the columns mark, text and points; the text takes what is left."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(width=12, no_wrap=True)
     table.add_column(ratio=1, overflow="fold")

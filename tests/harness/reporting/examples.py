@@ -83,7 +83,9 @@ _PARTIAL: dict[str, _Judged] = {
 }
 
 _METHODS = {
-    Method.FULL: MethodSummary(trainable_parameters=66_955_010, accuracy=0.826, threshold=0.74, train_s=151.2, steps=64),
+    Method.FULL: MethodSummary(
+        trainable_parameters=66_955_010, accuracy=0.826, threshold=0.74, train_s=151.2, steps=64
+    ),
     Method.HEAD: MethodSummary(trainable_parameters=592_130, accuracy=0.658, threshold=0.59, train_s=41.7, steps=64),
     Method.LORA: MethodSummary(trainable_parameters=813_314, accuracy=0.812, threshold=0.72, train_s=109.4, steps=64),
 }
@@ -137,7 +139,7 @@ def middle() -> Result:
         wall_s=268.4,
         peak_memory_mib=3_412.7,
         failed_cells=(
-            FailedCell(index=23, error="RuntimeError", message="mat1 and mat2 shapes cannot be multiplied (16x768 and 12x768)"),
+            FailedCell(index=23, error="RuntimeError", message="shapes cannot be multiplied (16x768 and 12x768)"),
             FailedCell(index=26, error="NameError", message="name 'lora_trainer' is not defined"),
         ),
     )
@@ -149,13 +151,24 @@ def middle() -> Result:
     claims = (
         _claim(Method.FULL, 0.912, 0.826, False),
         _claim(Method.HEAD, 0.79, 0.794, True),
-        Claim(method=Method.HEAD, quantity="trainable_parameters", claimed=592_130, measured=66_955_010, cell=17, agrees=False),
+        Claim(
+            method=Method.HEAD,
+            quantity="trainable_parameters",
+            claimed=592_130,
+            measured=66_955_010,
+            cell=17,
+            agrees=False,
+        ),
         _claim(Method.LORA, 0.884, None, None),
     )
     return _result(
-        "andersson_lovisa_48213_late.ipynb", _PARTIAL, run=run, methods=methods, claims=claims,
+        "andersson_lovisa_48213_late.ipynb",
+        _PARTIAL,
+        run=run,
+        methods=methods,
+        claims=claims,
         calibration="quick, stand-in, real data",
-    )  # fmt: skip
+    )
 
 
 def details() -> StaffDetails:
@@ -172,23 +185,44 @@ def details() -> StaffDetails:
     }
     return StaffDetails(
         cells=(
-            CellRecord(index=1, source="!pip install transformers datasets evaluate", duration_s=0.02, status="ok", output="skipped by the grader\n"),
+            CellRecord(
+                index=1,
+                source="!pip install transformers datasets evaluate",
+                duration_s=0.02,
+                status="ok",
+                output="skipped by the grader\n",
+            ),
             CellRecord(index=3, source="import torch\nfrom transformers import Trainer", duration_s=4.1, status="ok"),
-            CellRecord(index=11, source="# step 1\ntrainer.train()", duration_s=151.2, status="ok", output="{'eval_accuracy': 0.912, 'epoch': 2.0}\n"),
+            CellRecord(
+                index=11,
+                source="# step 1\ntrainer.train()",
+                duration_s=151.2,
+                status="ok",
+                output="{'eval_accuracy': 0.912, 'epoch': 2.0}\n",
+            ),
             CellRecord(index=17, source="head_trainer.train()", duration_s=98.8, status="ok"),
             CellRecord(
                 index=23,
-                source="lora_model = replace_layers(model, {name: LoRALayer(layer) for name, layer in extract_qv_layers(model).items()})\nlora_trainer = Trainer(lora_model, args)",
+                source=(
+                    "lora_model = replace_layers(model, {n: LoRALayer(m) for n, m in extract(model).items()})\n"
+                    "lora_trainer = Trainer(lora_model, args)"
+                ),
                 duration_s=3.7,
                 status="error",
                 traceback=(
-                    "\x1b[0;31m----------------------------------------\x1b[0m\n\x1b[0;31mRuntimeError\x1b[0m  Traceback\n"
+                    "\x1b[0;31m--------------------\x1b[0m\n\x1b[0;31mRuntimeError\x1b[0m  Traceback\n"
                     "Cell In[12], line 14, in LoRALayer.forward(self, x)\n     13 def forward(self, x):\n"
                     "---> 14     return self.W(x) + self.scale * (x @ self.A @ self.B)\n\n"
-                    "RuntimeError: mat1 and mat2 shapes cannot be multiplied (16x768 and 12x768)"
+                    "RuntimeError: shapes cannot be multiplied (16x768 and 12x768)"
                 ),
             ),
-            CellRecord(index=26, source="lora_trainer.train()", duration_s=0.01, status="error", traceback="NameError: name 'lora_trainer' is not defined"),
+            CellRecord(
+                index=26,
+                source="lora_trainer.train()",
+                duration_s=0.01,
+                status="error",
+                traceback="NameError: name 'lora_trainer' is not defined",
+            ),
             CellRecord(index=28, source="", duration_s=0.0, status="not_run"),
         ),
         curves=curves,
@@ -196,16 +230,16 @@ def details() -> StaffDetails:
             "extract_qv_layers was found under its older name `extract`.",
             "The notebook defines LoRALayer twice; the last definition counts.",
         ),
-    )  # fmt: skip
+    )
 
 
 def hostile_copies(value: Any, text: str) -> Any:
-    """Return `value` (JSON-like) with `text` put in front of every free string."""
+    """Return `value` (JSON-like) with `text` put at the end of every free string."""
     if isinstance(value, dict):
         return {key: hostile_copies(item, text) if key not in _CLOSED else item for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [hostile_copies(item, text) for item in value]
-    return f"{text}{value}" if isinstance(value, str) else value
+    return f"{value}{text}" if isinstance(value, str) else value
 
 
 # Fields whose values come from an enum: no notebook can put a text there.

@@ -1,0 +1,136 @@
+"""Live progress: plain lines without a terminal, an honest estimate of the time left."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from grader.model import Method
+from grader.reporting.progress import ProgressDisplay, TimeLeft, about
+
+from . import hostile
+
+
+class Clock:
+    """A clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def _console(*, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=80, force_terminal=terminal, color_system=None, legacy_windows=False)
+
+
+def _written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def _train(time_left: TimeLeft, clock: Clock, method: Method, until: int, step_s: float) -> None:
+    for step in range(1, until + 1):
+        clock.now_s += step_s
+        time_left.training_step(method, step, 64)
+
+
+def test_nothing_is_guessed_before_two_steps() -> None:
+    clock = Clock()
+    time_left = TimeLeft(clock)
+    assert time_left.seconds() is None
+    time_left.training_step(Method.FULL, 1, 64)
+    assert time_left.seconds() is None
+
+
+def test_estimate_covers_this_training_and_those_that_follow() -> None:
+    clock = Clock()
+    time_left = TimeLeft(clock)
+    _train(time_left, clock, Method.FULL, 32, 2.4)
+    following_s = 64 * 2.4 * (0.38 + 0.7)  # the relative costs of the head and of LoRA
+    assert time_left.seconds() == pytest.approx(32 * 2.4 + following_s)
+    clock.now_s += 10
+    assert time_left.seconds() == pytest.approx(32 * 2.4 - 10 + following_s)
+
+
+def test_last_training_ends_at_zero() -> None:
+    clock = Clock()
+    time_left = TimeLeft(clock)
+    for method in Method:
+        _train(time_left, clock, method, 64, 1.0)
+    assert time_left.seconds() == 0
+
+
+def test_a_second_training_with_the_same_method_starts_again() -> None:
+    clock = Clock()
+    time_left = TimeLeft(clock)
+    for method in Method:
+        _train(time_left, clock, method, 64, 1.0)
+    clock.now_s += 1_000
+    _train(time_left, clock, Method.LORA, 32, 2.0)
+    assert time_left.seconds() == pytest.approx(32 * 2.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        pytest.param(None, "", id="unknown"),
+        pytest.param(2.0, "about 10 s", id="short"),
+        pytest.param(44.0, "about 40 s", id="seconds"),
+        pytest.param(200.0, "about 3 min", id="minutes"),
+    ],
+)
+def test_about(seconds: float | None, expected: str) -> None:
+    assert about(seconds) == expected
+
+
+def test_without_a_terminal_each_event_is_a_line() -> None:
+    console, clock = _console(), Clock()
+    with ProgressDisplay(console, clock) as progress:
+        progress.stage("running the notebook")
+        progress.cell_started(0, 12, "import torch")
+        for step in range(1, 65):
+            clock.now_s += 1.0
+            progress.training_step(Method.LORA, step, 64)
+    assert _written(console).splitlines() == [
+        "running the notebook",
+        "cell 1 of 12: import torch",
+        "training, LoRA: step 1 of 64",
+        "training, LoRA: step 16 of 64, about 3 min left",
+        "training, LoRA: step 32 of 64, about 3 min left",
+        "training, LoRA: step 48 of 64, about 2 min left",
+        "training, LoRA: step 64 of 64, about 2 min left",
+    ]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3], ids=str)
+def test_any_number_of_steps_is_accepted(steps: int) -> None:
+    for terminal in (False, True):
+        console = _console(terminal=terminal)
+        with ProgressDisplay(console) as progress:
+            progress.training_step(Method.HEAD, 1, steps)
+
+
+def test_on_a_terminal_the_display_is_gone_at_the_end() -> None:
+    console = _console(terminal=True)
+    with ProgressDisplay(console) as progress:
+        progress.stage("judging")
+        progress.cell_started(3, 12, "trainer.train()")
+        progress.training_step(Method.FULL, 2, 64)
+    shown = _written(console)
+    assert "\x1b[?25l" in shown  # hides the cursor
+    assert shown.rstrip("\n").endswith("\x1b[2K")  # the last thing is an erased line
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in hostile.TEXTS.items()])
+def test_hostile_first_lines_stay_text(text: str, terminal: bool) -> None:
+    console = _console(terminal=terminal)
+    with ProgressDisplay(console) as progress:
+        progress.cell_started(0, 1, text)
+        progress.training_step(Method.FULL, 1, 64)
+    shown = _written(console)
+    assert not any(character in shown for character in "\x00\x07\x9b\u202e\u2067\u200f\ud800")
+    assert "\x1b[2J" not in shown
+    assert "\x1b]" not in shown
