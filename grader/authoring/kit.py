@@ -29,6 +29,7 @@ PARTS: Final = (
     "data/calibration.json",
     "grader/*.py",
     "grader/assets",
+    "grader/execution",
     "grader/intake",
     "grader/kernel",
     "grader/oracle",
@@ -41,7 +42,7 @@ STAFF_FOLDERS: Final = tuple(
     PurePosixPath(folder)
     for folder in ("reference", "tests/hidden", "tests/harness", "tests/corpus", "data/cache", "data/imdb", "results")
 )
-STAFF_NAMES: Final = frozenset({"hidden", "heldout"})  # of a folder or, up to the first dot, of a file
+STAFF_NAME: Final = "hidden"  # of a folder or, up to the first dot, of a file, wherever it is
 
 SUFFIXES: Final = frozenset({"", ".css", ".html", ".ipynb", ".j2", ".json", ".lock", ".md", ".py", ".toml", ".typed"})
 
@@ -102,8 +103,8 @@ def _admit(root: Path, path: Path) -> None:
 
 
 def _is_staff_only(path: PurePosixPath) -> bool:
-    names = {part.partition(".")[0] for part in path.parts}
-    return not names.isdisjoint(STAFF_NAMES) or any(path.is_relative_to(folder) for folder in STAFF_FOLDERS)
+    named = any(part.partition(".")[0] == STAFF_NAME for part in path.parts)
+    return named or any(path.is_relative_to(folder) for folder in STAFF_FOLDERS)
 
 
 def _write_zip(out: Path, contents: dict[str, bytes]) -> None:

@@ -67,9 +67,7 @@ def read_notebook(path: Path) -> NotebookNode:
     except FileNotFoundError as error:
         raise GraderError(f"There is no notebook {path}; restore it from version control.") from error
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
-        raise GraderError(
-            f"{path} is not a valid notebook; restore it from version control."
-        ) from error
+        raise GraderError(f"{path} is not a valid notebook; restore it from version control.") from error
     return notebook
 
 
@@ -107,9 +105,7 @@ def _template_lines(source: str, markers: Markers, where: str) -> Iterator[str]:
             raise GraderError(f"{where} has the line {line.strip()!r}; write {markers.begin!r} or {markers.end!r}.")
         elif stub:
             if not inside:
-                raise GraderError(
-                    f"{where} has a STUB outside a solution; move it below {markers.begin!r}."
-                )
+                raise GraderError(f"{where} has a STUB outside a solution; move it below {markers.begin!r}.")
             yield stub[1] + stub[2]
         elif not inside:
             yield line
