@@ -1,0 +1,153 @@
+"""Limits by control groups: the only sound bound on memory, since the kernel counts every page for us.
+
+One group per sandbox, made beside (version 1) or below the grader's own group, with a limit on memory and, where that
+controller can be had, on processes. Version 1 hierarchies are writable by root; version 2 needs either root or a subtree
+that was delegated to the user (`systemd-run --user --scope -p Delegate=yes`, most batch systems, containers). A group
+that runs out of memory has one of its processes killed by the kernel; the supervisor sees the count and ends the rest.
+
+`Group.create` returns None where nothing can be made: watchdog.py then does what can be done without.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, Self
+
+from grader.sandbox.policy import Policy
+
+MIB: Final = 1 << 20
+ROOT: Final = Path("/sys/fs/cgroup")
+OWN_GROUPS: Final = Path("/proc/self/cgroup")
+
+
+class Meter(Protocol):
+    """What the supervisor asks about memory while a kernel runs."""
+
+    sound: bool  # whether the bound holds whatever a program does
+
+    def exceeded(self, process: int) -> bool: ...
+    def peak_mib(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What one version calls its files."""
+
+    memory_limit: str
+    process_limit: str
+    peak: str
+    events: str
+
+
+VERSION_1: Final = _Files("memory.limit_in_bytes", "pids.max", "memory.max_usage_in_bytes", "memory.oom_control")
+VERSION_2: Final = _Files("memory.max", "pids.max", "memory.peak", "memory.events")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One control group: a folder in each hierarchy that it uses. The first one holds the memory controller."""
+
+    folders: tuple[Path, ...]
+    files: _Files
+    sound: bool = True
+
+    @classmethod
+    def create(cls, name: str, policy: Policy, root: Path = ROOT, own: Path = OWN_GROUPS) -> Self | None:
+        """A new group with the policy's limits, or None when this user may not make one."""
+        for parents, files in _candidates(root, own):
+            group = cls(tuple(parent / name for parent in parents), files)
+            try:
+                group._make(policy)
+            except OSError:
+                group.remove()
+                continue
+            return group
+        return None
+
+    def enter(self) -> None:
+        """Move the calling process in."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text("0", encoding="ascii")
+
+    def exceeded(self, process: int) -> bool:
+        """Whether the kernel had to kill for want of memory."""
+        lines = self._read(self.files.events).splitlines()
+        return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
+
+    def peak_mib(self) -> float:
+        text = self._read(self.files.peak).strip()
+        return int(text) / MIB if text.isdigit() else 0.0
+
+    def remove(self) -> None:
+        """Remove the group once its processes are gone, which the kernel may report a moment late."""
+        for folder in self.folders:
+            for _ in range(100):
+                if not folder.exists():
+                    break
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                    break
+                time.sleep(0.01)
+
+    def _make(self, policy: Policy) -> None:
+        for folder in self.folders:
+            folder.mkdir()
+        memory = self.folders[0]
+        (memory / self.files.memory_limit).write_text(str(policy.memory_mib * MIB), encoding="ascii")
+        for swap, limit in (("memory.memsw.limit_in_bytes", str(policy.memory_mib * MIB)), ("memory.swap.max", "0")):
+            with contextlib.suppress(OSError):  # absent where swap is not counted
+                _write_existing(memory / swap, limit)
+        (self.folders[-1] / self.files.process_limit).write_text(str(policy.processes), encoding="ascii")
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.folders[0] / name).read_text(encoding="ascii")
+        except OSError:
+            return ""  # memory.peak exists from Linux 5.19 on
+
+
+def sweep(name: str, root: Path = ROOT, own: Path = OWN_GROUPS) -> None:
+    """Remove groups of this name that an earlier, killed supervisor left."""
+    for parents, files in _candidates(root, own):
+        Group(tuple(parent / name for parent in parents), files).remove()
+
+
+def _candidates(root: Path, own: Path) -> Iterator[tuple[tuple[Path, ...], _Files]]:
+    """Where a group might be made: the version 1 hierarchies, then version 2 from the own group upwards."""
+    try:
+        lines = own.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return
+    places = {controller: path for _, names, path in (line.split(":", 2) for line in lines) for controller in names.split(",")}
+    if {"memory", "pids"} <= places.keys():
+        parents = tuple(_visible(root / name, places[name]) for name in ("memory", "pids"))
+        yield parents, VERSION_1
+    if "" in places and (root / "cgroup.controllers").exists():
+        start = _visible(root, places[""])
+        for parent in (start, *(p for p in start.parents if p == root or root in p.parents)):
+            _enable_controllers(parent)
+            yield (parent,), VERSION_2
+
+
+def _visible(hierarchy: Path, path: str) -> Path:
+    """The group's folder, or the top of the hierarchy where a container hides what lies above."""
+    folder = hierarchy / path.lstrip("/")
+    return folder if folder.is_dir() else hierarchy
+
+
+def _enable_controllers(parent: Path) -> None:
+    with contextlib.suppress(OSError):  # refused where processes sit in the group itself: then the next one up is tried
+        control = parent / "cgroup.subtree_control"
+        if not {"memory", "pids"} <= set(control.read_text(encoding="ascii").split()):
+            control.write_text("+memory +pids", encoding="ascii")
+
+
+def _write_existing(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode("ascii"))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""What crosses the border as files: a copy of the job goes in, evidence comes out.
+
+Evidence was written by the student's process, so each entry is opened without following links and without waiting
+(a FIFO would block), must be a regular file with one name, and is copied with a cap on bytes, files and depth. This
+happens when every process of the sandbox is dead: nothing changes under the copier's hands.
+"""
+
+import errno
+import math
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+MIB: Final = 1 << 20
+CHUNK: Final = 1 << 20
+DEEPEST: Final = 4
+LONGEST_NAME: Final = 200
+
+
+@dataclass
+class Collected:
+    """Paths relative to the evidence folder: copied, and refused with the reason."""
+
+    copied: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+def collect(source: Path, target: Path, *, total_mib: int, files: int) -> Collected:
+    """Copy regular files below `source` into `target`, a folder of the caller's. Holes are copied as zeros, and count."""
+    collected = Collected()
+    left = total_mib * MIB
+    for number, relative in enumerate(_entries(source)):
+        if number >= files:
+            collected.refused.append(f"{relative}: more than {files} files")
+            break
+        try:
+            left -= _copy(source / relative, target / relative, left)
+            collected.copied.append(str(relative))
+        except OSError as error:
+            collected.refused.append(f"{relative}: {error.strerror or error}")
+    return collected
+
+
+def copy_in(job: Path, target: Path) -> None:
+    """A private copy of the job for one kernel. Its content comes from the grader and is trusted."""
+    shutil.copytree(job, target, symlinks=True)
+
+
+def usage(folder: Path) -> tuple[float, int]:
+    """Disk in use below `folder` in MiB, and the number of entries. Races with its writer are harmless.
+
+    Folders nested too deeply for a path hide what they hold: infinite, so that every limit is passed.
+    """
+    blocks, entries, waiting = 0, 0, [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as listing:
+                for entry in listing:
+                    entries += 1
+                    blocks += entry.stat(follow_symlinks=False).st_blocks
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return math.inf, entries
+    return blocks * 512 / MIB, entries
+
+
+def _entries(source: Path) -> Iterator[Path]:
+    """Relative paths of everything that is no folder, links to folders included, in a fixed order."""
+    for parent, folders, names in os.walk(source):
+        here = Path(parent).relative_to(source)
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        folders[:] = sorted(folders) if len(here.parts) < DEEPEST else []
+        yield from (here / name for name in sorted([*names, *links]))
+
+
+def _copy(source: Path, target: Path, left: int) -> int:
+    """Copy one file of at most `left` bytes; returns its size. Raises OSError with the reason for a refusal."""
+    if len(source.name) > LONGEST_NAME or not source.name.isprintable():
+        raise OSError(0, "unsuitable name")
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(source, flags)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise OSError(0, "not a plain file")
+        if status.st_size > left:
+            raise OSError(0, "larger than what is left of the limit")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as copy:
+            shutil.copyfileobj(stream, copy, CHUNK)
+    return status.st_size

@@ -1,0 +1,244 @@
+"""Kernels for nbclient: a kernel manager whose kernels live in a sandbox.
+
+`SandboxManager` is what `nbclient.NotebookClient(notebook, km=…)` takes. Its provisioner (the interface jupyter_client has
+for kernels that are no plain child process) opens a line to a supervisor, hands it five listening unix sockets, and from
+then on only asks and listens: is it dead, how did it end, please stop. nbclient does not shut down a manager that was
+handed to it; `await manager.close()` (or `manager.close_now()`) does, and returns how the kernel ended.
+"""
+
+import asyncio
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from jupyter_core.utils import run_sync
+
+from grader.errors import GraderError
+from grader.sandbox.link import Link
+from grader.sandbox.policy import Ending, Policy, Stop, Workspace
+from grader.sandbox.transport import BoundedClient, Intake, bounded_socket
+
+PORTS: Final = (1, 2, 3, 4, 5)  # names of unix sockets, as jupyter_client numbers them
+PORT_NAMES: Final = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+STEP_S: Final = 0.005
+BACKLOG: Final = 8
+
+
+class SandboxProvisioner(KernelProvisionerBase):
+    """The life of one kernel, as jupyter_client wants to see it."""
+
+    def __init__(self, *, open_line: Callable[[], Link], workspace: Workspace, start_timeout_s: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._open_line = open_line
+        self._workspace = workspace
+        self._start_timeout_s = start_timeout_s
+        self._line: Link | None = None
+        self.ready = False
+        self.ending: Ending | None = None
+
+    @property
+    def has_process(self) -> bool:
+        return self._line is not None
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        return {"cmd": []}  # the supervisor knows what to run
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Start the kernel and wait until it listens. Raises GraderError when it does not."""
+        manager: SandboxManager = self.parent
+        self._line = self._open_line()
+        with Listeners(manager.ip, PORTS) as listeners:
+            info = manager.get_connection_info()
+            key = info["key"]
+            info["key"] = key.decode() if isinstance(key, bytes) else key
+            message = request_message(self._workspace, manager.folder, info=info, ports=PORTS)
+            self._line.send(message, listeners.descriptors)
+        await self._until_ready()
+        return manager.get_connection_info()
+
+    async def poll(self) -> int | None:
+        """None while the kernel lives, else an exit code: 0 is dead as well, and 1 stands for unknown."""
+        self._listen()
+        if self.ending is None:
+            return None
+        return self.ending.exit_code if self.ending.exit_code is not None else 1
+
+    async def wait(self) -> int | None:
+        while await self.poll() is None:
+            await asyncio.sleep(STEP_S)
+        self._close_line()
+        return await self.poll()
+
+    async def send_signal(self, signum: int) -> None:
+        """No signal but the last: kernels in a sandbox are interrupted by message."""
+
+    async def kill(self, restart: bool = False) -> None:
+        self.stop(None)
+
+    async def terminate(self, restart: bool = False) -> None:
+        self.stop(None)
+
+    async def cleanup(self, restart: bool = False) -> None:
+        self._close_line()
+        shutil.rmtree(self.parent.folder, ignore_errors=True)
+
+    def stop(self, reason: Stop | None) -> None:
+        """Have the supervisor record the reason and kill. Returns at once."""
+        if self._line is not None and self.ending is None:
+            try:
+                self._line.send({"stop": reason})
+            except OSError:
+                self._listen()
+
+    def _listen(self) -> None:
+        if self._line is None or self.ending is not None:
+            return
+        try:
+            for message in self._line.receive():
+                self.ready = self.ready or message["event"] == "ready"
+                if message["event"] == "ended":
+                    self.ending = Ending.from_message(message)
+        except EOFError:
+            self.ending = Ending(fault="the supervisor of the sandbox vanished")
+
+    async def _until_ready(self) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        while not self.ready and self.ending is None and time.monotonic() < deadline:
+            self._listen()
+            await asyncio.sleep(STEP_S)
+        if not self.ready:
+            reason = "it did not answer in time" if self.ending is None else _why(self.ending)
+            self._close_line()
+            raise GraderError(f"No kernel could be started in the sandbox: {reason}. See `python -m grader doctor`.")
+
+    def _close_line(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+
+class SandboxManager(AsyncKernelManager):
+    """A kernel manager for one kernel in one sandbox. Use it once."""
+
+    def __init__(
+        self, policy: Policy, workspace: Workspace, open_line: Callable[[], Link], *, start_timeout_s: float = 120.0
+    ) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="k"))  # short: unix socket paths end at 107 bytes
+        self.transport, self.ip, self.cache_ports = "ipc", str(self.folder / "z"), False
+        for name, port in zip(PORT_NAMES, PORTS, strict=True):
+            setattr(self, name, port)
+        self.provisioner: SandboxProvisioner = SandboxProvisioner(
+            open_line=open_line, workspace=workspace, start_timeout_s=start_timeout_s, parent=self
+        )
+        self._intake = Intake(policy, self.provisioner.stop)
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(argv=[], language="python", display_name="sandbox", interrupt_mode="message")
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the kernel ended; None while it lives or before it was started."""
+        self.provisioner._listen()
+        return self.provisioner.ending
+
+    def client(self, **kwargs: Any) -> BoundedClient:
+        return super().client(intake=self._intake, **kwargs)  # type: ignore[return-value]
+
+    async def close(self) -> Ending:
+        """Kill the kernel if it lives, wait for its evidence, remove what it used. Safe to call twice."""
+        self.provisioner.stop(None)
+        while self.provisioner.has_process and self.ending is None:
+            await asyncio.sleep(STEP_S)
+        await self.cleanup_resources()
+        return self.ending or Ending(fault="the kernel was never started")
+
+    close_now = run_sync(close)
+
+    def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
+        import zmq
+
+        connected = bounded_socket(self.context, zmq.DEALER)  # jupyter_client's manager opens none but control
+        connected.connect(self._make_url(channel))
+        return connected
+
+    def write_connection_file(self, **kwargs: Any) -> None:
+        """None: the key travels to the supervisor in the request."""
+
+    def _reconcile_connection_info(self, info: Any) -> None:
+        """It is ours already."""
+
+    @property
+    def client_factory(self) -> Any:
+        return BoundedClient
+
+
+class Listeners:
+    """Unix sockets that listen already, at `<stem>-<port>`; open until they have been handed on."""
+
+    def __init__(self, stem: str, ports: Iterable[int]) -> None:
+        self._sockets = []
+        for port in ports:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(f"{stem}-{port}")
+            listener.listen(BACKLOG)
+            listener.setblocking(False)  # zmq expects it of a descriptor that it is given
+            self._sockets.append(listener)
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [listener.fileno() for listener in self._sockets]
+
+    def __enter__(self) -> "Listeners":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for listener in self._sockets:
+            listener.close()
+
+
+def request_message(
+    workspace: Workspace, folder: Path, *, info: dict[str, Any] | None = None, ports: Iterable[int] = (), script: str = ""
+) -> dict[str, Any]:
+    """What a supervisor is asked for. `folder` belongs to this kernel alone and is removed by the supervisor."""
+    return {
+        "job": str(workspace.job.absolute()),
+        "evidence": str(workspace.evidence.absolute()),
+        "environ": dict(workspace.environ),
+        "folder": str(folder),
+        "info": info or {},
+        "ports": list(ports),
+        "script": script,
+    }
+
+
+def run_script(open_line: Callable[[], Link], workspace: Workspace, script: str, timeout_s: float) -> Ending:
+    """Run trusted Python source in a sandbox instead of a kernel; for self-tests."""
+    folder = Path(tempfile.mkdtemp(prefix="k"))
+    line = open_line()
+    try:
+        line.send(request_message(workspace, folder, script=script))
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for message in line.receive():
+                if message["event"] == "ended":
+                    return Ending.from_message(message)
+            time.sleep(STEP_S)
+        return Ending(fault="no answer in time")
+    except (OSError, EOFError) as error:
+        return Ending(fault=f"the supervisor vanished ({error})")
+    finally:
+        line.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _why(ending: Ending) -> str:
+    return ending.fault or f"it ended with code {ending.exit_code}, stopped by {ending.stopped_by or 'nobody'}"

@@ -1,0 +1,181 @@
+"""The system-call filter, assembled here so that no libseccomp is needed.
+
+A filter is a list of classic BPF instructions of 8 bytes, which the kernel runs on every system call. The data they
+read is `struct seccomp_data`: the call's number at byte 0, the architecture at 4, the six arguments from 16 on, 8 bytes
+each, of which the low half comes first on both architectures here. Arguments that are pointers cannot be followed.
+
+Everything is allowed but what is listed: the filter is the last of several walls, and what a numeric library calls
+changes with every release. Listed is what reaches a part of the kernel that namespaces and limits do not cover
+(AF_VSOCK ignores network namespaces), what undoes them (unshare, mount, setns), what looks into other processes, and
+what holds memory that a watchdog does not see. `clone3` answers ENOSYS, since its flags lie behind a pointer: the C
+library then falls back to `clone`, whose flags are an argument.
+
+Two architectures, x86_64 and aarch64; on another one `program` raises and the backend is not used.
+"""
+
+import errno
+import platform
+import struct
+from typing import Final
+
+# Numbers of x86_64 and aarch64 (None: the call does not exist there). Source: asm/unistd_64.h, asm-generic/unistd.h.
+ALWAYS_DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
+    # other processes
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272),
+    # namespaces and mounts
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262),
+    # memory that is mapped nowhere, and System V or POSIX objects
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    # large interfaces of the kernel that no notebook needs
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "lookup_dcookie": (212, 18),
+    "personality": (135, 92),
+    "modify_ldt": (154, None),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    # the machine itself
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "reboot": (169, 142),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266),
+    "adjtimex": (159, 171),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "syslog": (103, 116),
+    "vhangup": (153, 58),
+}
+MEMFD_CREATE: Final = (319, 279)
+CLONE: Final = (56, 220)
+CLONE3: Final = (435, 435)
+SOCKET: Final = (41, 198)
+CONNECT: Final = (42, 203)
+IOCTL: Final = (16, 29)
+
+ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
+NEW_NAMESPACES: Final = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, TIME
+X32_CALLS: Final = 0x40000000  # a second table of numbers on x86_64
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
+SOCK_DGRAM: Final = 2
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C  # type into the terminal of others
+
+ALLOW: Final = 0x7FFF0000
+KILL: Final = 0x80000000
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # BPF_LD+W+ABS, BPF_JMP+…, BPF_ALU
+_NUMBER, _ARCHITECTURE = 0, 4
+
+
+def program(machine: str = platform.machine(), *, memfd: bool, sockets: bool = True, denial: int = errno.EPERM) -> bytes:
+    """The filter for `machine` as bytes.
+
+    memfd: allow memfd_create, which GPU drivers use; only where a cgroup counts such memory.
+    sockets: allow IPv4, IPv6 and connect(), which need an empty network namespace to be harmless.
+    denial: errno of a denied call.
+    """
+    column, architecture = ARCHITECTURES[machine]
+    deny = _returning(denial)
+    code = [_load(_ARCHITECTURE), _jump(_EQUAL, architecture, 1, 0), _stop(KILL), _load(_NUMBER)]
+    if machine == "x86_64":
+        code += [_jump(_AT_LEAST, X32_CALLS, 0, 1), _stop(_returning(errno.ENOSYS))]
+    numbers = [pair[column] for pair in ALWAYS_DENIED.values()]
+    numbers += [] if memfd else [MEMFD_CREATE[column]]
+    numbers += [] if sockets else [CONNECT[column]]
+    for number in numbers:
+        if number is not None:
+            code += [_jump(_EQUAL, number, 0, 1), _stop(deny)]
+    code += _when(CLONE3[column], [_stop(_returning(errno.ENOSYS))])
+    code += _when(CLONE[column], [_argument(0), _jump(_ANY_BIT, NEW_NAMESPACES, 0, 1), _stop(deny), _stop(ALLOW)])
+    code += _when(IOCTL[column], [_argument(1), *_one_of((TIOCSTI, TIOCLINUX), deny), _stop(ALLOW)])
+    code += _when(SOCKET[column], _socket_rules(sockets))
+    code += [_stop(ALLOW)]
+    return b"".join(code)
+
+
+def _socket_rules(internet: bool) -> list[bytes]:
+    """Which socket families exist. zmq lists network interfaces through NETLINK_ROUTE and aborts without it."""
+    refuse = _returning(errno.EAFNOSUPPORT)
+    families = (AF_UNIX, AF_INET, AF_INET6) if internet else (AF_UNIX,)
+    code = [_argument(0)]
+    if internet:
+        for family in families:
+            code += [_jump(_EQUAL, family, 0, 1), _stop(ALLOW)]
+    else:  # unix datagram sockets reach others without connect()
+        code += [_jump(_EQUAL, AF_UNIX, 0, 5), _argument(1), _mask(0xF), _jump(_EQUAL, SOCK_DGRAM, 0, 1)]
+        code += [_stop(refuse), _stop(ALLOW)]
+    code += [_jump(_EQUAL, AF_NETLINK, 1, 0), _stop(refuse), _argument(2), _jump(_EQUAL, 0, 1, 0), _stop(refuse)]
+    return [*code, _stop(ALLOW)]
+
+
+def _one_of(values: tuple[int, ...], action: int) -> list[bytes]:
+    return [instruction for value in values for instruction in (_jump(_EQUAL, value, 0, 1), _stop(action))]
+
+
+def _when(number: int, body: list[bytes]) -> list[bytes]:
+    """`body`, which must end the program, for one system call; the others jump over it."""
+    return [_jump(_EQUAL, number, 0, len(body)), *body]
+
+
+def _returning(error: int) -> int:
+    return 0x00050000 | error  # SECCOMP_RET_ERRNO
+
+
+def _argument(index: int) -> bytes:
+    return _load(16 + 8 * index)  # the low 32 bits
+
+
+def _load(offset: int) -> bytes:
+    return struct.pack("=HBBI", _LOAD, 0, 0, offset)
+
+
+def _mask(bits: int) -> bytes:
+    return struct.pack("=HBBI", _AND, 0, 0, bits)
+
+
+def _jump(condition: int, value: int, if_true: int, if_false: int) -> bytes:
+    return struct.pack("=HBBI", condition, if_true, if_false, value)
+
+
+def _stop(action: int) -> bytes:
+    return struct.pack("=HBBI", _RETURN, 0, 0, action)

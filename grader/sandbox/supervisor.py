@@ -1,0 +1,257 @@
+"""One supervisor per kernel: a small trusted process that starts it, watches it, says how it ended and leaves nothing.
+
+It stays outside of the sandbox and outlives it. A launcher (warm, bubblewrap, landlock, container) says how the kernel
+comes to life; everything else is here and the same for all of them:
+
+    a control group where one can be made, otherwise the watchdog;
+    the deadline, the disk in use, and orders from the asker ("stop: output");
+    the reason is recorded first, then everything is killed; a reason once recorded stays;
+    evidence is copied when every process of the sandbox is dead;
+    the group, the folder of this kernel and all mounts are removed, whoever died first: the asker's end of the line and
+    the leash (a pipe whose other end only the parent holds) both end the kernel when they close.
+"""
+
+import base64
+import contextlib
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from grader.sandbox import seccomp
+from grader.sandbox.cgroups import Group, Meter
+from grader.sandbox.handover import Collected, collect, usage
+from grader.sandbox.link import Link
+from grader.sandbox.namespaces import Identity
+from grader.sandbox.policy import Ending, Policy, Stop, Workspace
+from grader.sandbox.watchdog import Watchdog
+
+LOOK_EVERY_MS: Final = 50
+DISK_EVERY_S: Final = 0.25
+REQUEST_TIMEOUT_S: Final = 30.0
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the asker wants: a kernel on these listeners, or a script."""
+
+    workspace: Workspace
+    folder: Path  # of this kernel alone; removed at the end
+    info: Mapping[str, Any]
+    listeners: Mapping[int, int]  # port -> descriptor
+    script: str
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any], descriptors: list[int]) -> "Request":
+        workspace = Workspace(
+            job=Path(message["job"]), evidence=Path(message["evidence"]), environ=dict(message["environ"])
+        )
+        listeners = dict(zip(message["ports"], descriptors, strict=True))
+        return cls(workspace, Path(message["folder"]), message["info"], listeners, message["script"])
+
+
+@dataclass
+class Running:
+    """A started sandbox."""
+
+    process: int  # the supervisor's child: its exit code is the kernel's
+    announce: int  # descriptor on which inner.py speaks
+    evidence: Path
+    kill: Callable[[], None]  # ends every process of the sandbox; may be called again
+    last: int | None = None  # pidfd of the process whose end means that no other is left, where `process` is not it
+    writable: Path | None = None  # a folder on disk whose size has to be watched
+    release: Callable[[], None] = lambda: None  # called when evidence has been copied
+
+
+class Launcher(Protocol):
+    """How a kernel comes to life."""
+
+    inet: bool  # an empty network namespace makes internet sockets harmless
+
+    def start(self, request: Request, policy: Policy, identity: Identity, confine: "Confinement") -> Running: ...
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """The part of the walls that is the same for every launcher."""
+
+    policy: Policy
+    group: Group | None
+    inet: bool
+    counted_processes: int = 0  # of the same user, outside of this sandbox, that RLIMIT_NPROC counts too
+
+    def enter(self) -> None:
+        """Called by the process that will become the kernel, before anything else."""
+        if self.group is not None:
+            self.group.enter()
+
+    def inner_request(self, request: Request, *, folder: str, environ: Mapping[str, str], announce: int) -> dict[str, Any]:
+        """The JSON object for inner.py. Descriptors keep their numbers."""
+        return {
+            "limits": self._limits(),
+            "filter": base64.b64encode(seccomp.program(memfd=self.group is not None, sockets=self.inet)).decode(),
+            "environ": {**environ, **request.workspace.environ},
+            "folder": folder,
+            "threads": self.policy.threads,
+            "info": dict(request.info),
+            "listeners": dict(request.listeners),
+            "script": request.script,
+            "announce": announce,
+        }
+
+    def _limits(self) -> dict[str, int]:
+        policy = self.policy
+        limits = {
+            "RLIMIT_CORE": 0,
+            "RLIMIT_CPU": policy.cpu_s,
+            "RLIMIT_NPROC": policy.processes + self.counted_processes,
+            "RLIMIT_NOFILE": policy.open_files,
+            "RLIMIT_FSIZE": policy.file_mib * MIB,
+        }
+        if self.group is None:  # a stop for one sudden allocation; the watchdog comes first otherwise
+            limits["RLIMIT_DATA"] = (2 * policy.memory_mib + 1024) * MIB
+        return limits
+
+
+def supervise(launcher: Launcher, policy: Policy, link: Link, leash: int | None) -> None:
+    """Serve the one request that comes over `link`. Returns when nothing of it is left."""
+    try:
+        request = Request.from_message(*link.receive_first(REQUEST_TIMEOUT_S))
+    except (OSError, EOFError, ValueError, KeyError):
+        return  # nobody there, or nobody who knows the protocol
+    group = Group.create(f"grader-sandbox-{os.getpid()}", policy)
+    try:
+        ending = _run(launcher, policy, request, group, link, leash)
+    except OSError as error:
+        ending = Ending(fault=f"the sandbox could not be built: {error}")
+    finally:
+        if group is not None:
+            group.remove()
+        shutil.rmtree(request.folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        link.send({"event": "ended", **asdict(ending)})
+
+
+def _run(
+    launcher: Launcher, policy: Policy, request: Request, group: Group | None, link: Link, leash: int | None
+) -> Ending:
+    identity = Identity.choose()
+    running = launcher.start(request, policy, identity, Confinement(policy, group, launcher.inet))
+    for descriptor in request.listeners.values():
+        os.close(descriptor)  # so that they close with the kernel
+    watch = Watch(running, policy, group or Watchdog(policy.memory_mib), link, leash)
+    ending = watch.until_the_end()
+    found = Collected()
+    if watch.asked_for:
+        found = collect(
+            running.evidence, request.workspace.evidence, total_mib=policy.evidence_mib, files=policy.evidence_files
+        )
+    running.release()
+    return replace(ending, evidence=tuple(found.copied), refused=tuple(found.refused))
+
+
+@dataclass
+class Watch:
+    """The supervisor's loop over one running sandbox."""
+
+    running: Running
+    policy: Policy
+    meter: Meter
+    link: Link
+    leash: int | None
+    reason: Stop | None = None
+    fault: str | None = None
+    asked_for: bool = True  # whether the asker is still there
+    _doomed: bool = False
+    _announced: bytes = b""
+    _started_s: float = field(default_factory=time.monotonic)
+    _disk_at_s: float = 0.0
+
+    def until_the_end(self) -> Ending:
+        """Look until the kernel is dead; then say how it ended. It stays a zombie until then: its pid is not reused."""
+        handle = os.pidfd_open(self.running.process)
+        poll = select.poll()
+        for descriptor in (handle, self.link.fileno(), self.running.announce, self.leash):
+            if descriptor is not None:
+                poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(LOOK_EVERY_MS)}
+            if self.running.announce in ready and not self._listen():
+                poll.unregister(self.running.announce)
+            if handle in ready:
+                break
+            self._obey(ready)
+            self._look()
+            if self._doomed:
+                self.running.kill()
+        os.close(handle)
+        return self._ending()
+
+    def _obey(self, ready: set[int]) -> None:
+        if self.leash in ready:
+            self.asked_for, self._doomed = False, True
+        if self.link.fileno() in ready and self.asked_for:
+            try:
+                messages = self.link.receive()
+            except EOFError:
+                self.asked_for, self._doomed = False, True
+                return
+            for message in messages:
+                self._stop(Stop(message["stop"]) if message["stop"] else None)
+
+    def _look(self) -> None:
+        if time.monotonic() - self._started_s > self.policy.wall_s:
+            self._stop(Stop.WALL)
+        elif self.meter.exceeded(self.running.process):
+            self._stop(Stop.MEMORY)
+        elif self._disk_is_full():
+            self._stop(Stop.DISK)
+
+    def _disk_is_full(self) -> bool:
+        now = time.monotonic()
+        if self.running.writable is None or now - self._disk_at_s < DISK_EVERY_S:
+            return False
+        self._disk_at_s = now
+        used_mib, entries = usage(self.running.writable)
+        return used_mib > self.policy.scratch_mib or entries > self.policy.inodes
+
+    def _stop(self, reason: Stop | None) -> None:
+        """Record first, kill afterwards."""
+        self.reason = self.reason or reason
+        self._doomed = True
+
+    def _listen(self) -> bool:
+        """Hear what inner.py has to say; False when it has said everything."""
+        data = os.read(self.running.announce, 4096)
+        self._announced += data
+        if self._announced.startswith(b"+\n"):
+            self._announced = b""
+            with contextlib.suppress(OSError):
+                self.link.send({"event": "ready"})
+        elif self._announced.startswith(b"-") and self._announced.endswith(b"\n"):
+            self.fault = self._announced[1:].decode(errors="replace").strip()
+        return bool(data)
+
+    def _ending(self) -> Ending:
+        self.running.kill()  # what the kernel left running
+        _, status, used = os.wait4(self.running.process, 0)
+        code = os.waitstatus_to_exitcode(status)
+        code = 128 - code if code > 128 else code  # launchers in between report signals as shells do
+        if self.running.last is not None:
+            select.select([self.running.last], [], [], REQUEST_TIMEOUT_S)
+            os.close(self.running.last)
+        while self._listen():
+            pass
+        os.close(self.running.announce)
+        killed = code == -signal.SIGKILL or code == -signal.SIGXCPU
+        if self.reason is None and killed and self.meter.sound and self.meter.exceeded(self.running.process):
+            self.reason = Stop.MEMORY
+        if self.reason is None and killed and used.ru_utime + used.ru_stime >= self.policy.cpu_s:
+            self.reason = Stop.CPU
+        return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)

@@ -1,0 +1,215 @@
+"""The asker's side of a kernel's messages: what comes in is bounded, counted and checked before anybody uses it.
+
+The kernel listens on unix sockets that the asker created (provisioner.py); connecting never follows a path that the
+student could have changed, and a connection that breaks is not made again. zmq queues few messages per socket and drops
+the connection at a frame above the cap, so that what waits unread is bounded; the kernel's side queues without a limit,
+inside its own memory limit, so that an honest kernel never loses a message and a missing one means a limit was passed.
+
+`Intake` counts bytes and messages and checks the form of each message. What passes a cap, or has a form that no honest
+kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which is waiting for a
+reply at that moment, sees a dead kernel.
+
+Comm messages (widgets) are of no use without a browser and are passed on as belonging to no request.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import zmq
+import zmq.asyncio
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from traitlets import Any as AnyTrait
+from traitlets import Type
+from zmq.utils.monitor import parse_monitor_message
+
+from grader.sandbox.policy import Policy, Stop
+
+MIB: Final = 1 << 20
+LARGEST_FRAME_MIB: Final = 8
+MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
+GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel is dead
+READY_STEP_S: Final = 0.3
+
+# What each message must hold for nbclient to use it: field -> type.
+CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
+    "status": {"execution_state": str},
+    "stream": {"name": str, "text": str},
+    "display_data": {"data": dict, "metadata": dict},
+    "update_display_data": {"data": dict, "metadata": dict},
+    "execute_result": {"data": dict, "metadata": dict},
+    "error": {"ename": str, "evalue": str, "traceback": list},
+    "clear_output": {"wait": bool},
+    "execute_input": {"code": str},
+    "execute_reply": {"status": str},
+    "kernel_info_reply": {"language_info": dict},
+}
+Violation = Callable[[Stop], None]
+
+
+class OutputLimit(Exception):  # noqa: N818  a limit, as in the words of the results
+    """The kernel sent more than the policy allows. It has been stopped with the reason `output`."""
+
+
+class ProtocolViolation(Exception):  # noqa: N818
+    """The kernel sent what no honest kernel sends. It has been stopped with the reason `protocol`."""
+
+
+class Intake:
+    """Counts and checks what comes from one kernel, over all its sockets."""
+
+    def __init__(self, policy: Policy, on_violation: Violation) -> None:
+        self._bytes_left = policy.output_mib * MIB
+        self._messages_left = policy.output_messages
+        self.stop = on_violation
+
+    def admit(self, frames: list[bytes]) -> None:
+        """Count one message. Raises OutputLimit."""
+        self._bytes_left -= sum(map(len, frames))
+        self._messages_left -= 1
+        if self._bytes_left < 0 or self._messages_left < 0:
+            self.stop(Stop.OUTPUT)
+            raise OutputLimit("the notebook printed more than is allowed")
+
+    def check(self, parse: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Parse one message and check its form. Raises ProtocolViolation."""
+        try:
+            message = parse()
+            _check_form(message)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+            self.stop(Stop.PROTOCOL)
+            raise ProtocolViolation(f"malformed message from the kernel: {type(error).__name__}") from error
+        return {**message, "parent_header": {}} if message["msg_type"].startswith("comm") else message
+
+
+def _check_form(message: dict[str, Any]) -> None:
+    header, content = message["header"], message["content"]
+    if not (isinstance(header, dict) and isinstance(content, dict) and isinstance(message["parent_header"], dict)):
+        raise TypeError("header, parent header and content are objects")
+    if not (isinstance(header["msg_type"], str) and isinstance(header["msg_id"], str)):
+        raise TypeError("a message has a type and an id")
+    if not isinstance(content.get("transient", {}), dict | None):
+        raise TypeError("transient is an object")
+    if not isinstance((content.get("transient") or {}).get("display_id", ""), str | None):
+        raise TypeError("a display id is a text")
+    for field, kind in CONTENT.get(header["msg_type"], {}).items():
+        if content.get("status") in ("aborted", "abort") and field not in content:
+            continue
+        if not isinstance(content[field], kind):
+            raise TypeError(f"{field} has the wrong type")
+    if not all(isinstance(line, str) for line in content.get("traceback") or ()):
+        raise TypeError("a traceback is a list of texts")
+
+
+class CountedChannel(AsyncZMQSocketChannel):
+    """A channel whose messages pass an `Intake`. The client sets it right after the channel is made."""
+
+    intake: Intake | None = None
+
+    async def _recv(self, **kwargs: Any) -> dict[str, Any]:
+        assert self.socket is not None
+        assert self.intake is not None
+        frames: list[bytes] = await self.socket.recv_multipart(**kwargs)
+        self.intake.admit(frames)
+        return self.intake.check(lambda: self._parse(frames))
+
+    def _parse(self, frames: list[bytes]) -> dict[str, Any]:
+        _, rest = self.session.feed_identities(frames)
+        message: dict[str, Any] = self.session.deserialize(rest)
+        return message
+
+
+def bounded_socket(context: Any, kind: int) -> Any:
+    """A zmq socket that holds little, connects once, and closes without waiting."""
+    socket = context.socket(kind)
+    socket.linger = 0
+    socket.maxmsgsize = LARGEST_FRAME_MIB * MIB
+    socket.rcvhwm = MOST_WAITING
+    socket.reconnect_ivl = -1
+    return socket
+
+
+class BoundedClient(AsyncKernelClient):
+    """A kernel client over bounded, counted channels, without heartbeat and standard input."""
+
+    intake = AnyTrait()
+    shell_channel_class = Type(CountedChannel)
+    iopub_channel_class = Type(CountedChannel)
+    control_channel_class = Type(CountedChannel)
+    stdin_channel_class = Type(CountedChannel)
+
+    def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
+        kinds = {"iopub": zmq.SUB, "shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER}
+        socket = bounded_socket(self.context, kinds[channel])
+        if identity:
+            socket.identity = identity
+        if channel in ("iopub", "shell"):
+            self._watch(socket)
+        socket.connect(self._make_url(channel))
+        return socket
+
+    def start_channels(self, **kwargs: Any) -> None:
+        self._watched: list[tuple[Any, asyncio.Task[None]]] = []
+        super().start_channels(**{**kwargs, "hb": False, "stdin": False})
+        for channel in (self.shell_channel, self.iopub_channel, self.control_channel):
+            channel.intake = self.intake
+
+    def stop_channels(self) -> None:
+        for socket, task in self._watched:
+            task.cancel()
+            with contextlib.suppress(zmq.ZMQError):
+                socket.disable_monitor()
+        self._watched = []
+        for name in ("_shell_channel", "_iopub_channel", "_control_channel", "_stdin_channel"):
+            channel = getattr(self, name)
+            if channel is not None:
+                channel.stop()
+        if self._created_context and not self.context.closed:
+            self.context.destroy(linger=0)
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel answers on both channels. Raises RuntimeError when it does not.
+
+        The inherited one waits 0.2 s for silence; here the end of the answer is what is waited for.
+        """
+        deadline = time.monotonic() + (timeout or 60.0)
+        while time.monotonic() < deadline:
+            request = self.kernel_info()
+            with contextlib.suppress(asyncio.TimeoutError):
+                async with asyncio.timeout(max(READY_STEP_S, 2.0)):
+                    await self._reply_to(request)
+                async with asyncio.timeout(READY_STEP_S):
+                    await self._idle_after(request)
+                    return
+            if not await self.is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+        raise RuntimeError("Kernel did not become ready in time")
+
+    async def _reply_to(self, request: str) -> None:
+        while True:
+            message = await self.shell_channel.get_msg(timeout=None)
+            if message["parent_header"].get("msg_id") == request:
+                self._handle_kernel_info_reply(message)
+                return
+
+    async def _idle_after(self, request: str) -> None:
+        while True:
+            message = await self.iopub_channel.get_msg(timeout=None)
+            ours = message["parent_header"].get("msg_id") == request
+            if ours and message["content"].get("execution_state") == "idle":
+                return
+
+    def _watch(self, socket: Any) -> None:
+        """Notice when the connection breaks though the kernel lives: a frame above the cap does that."""
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        task = asyncio.ensure_future(self._broken(monitor))
+        self._watched.append((socket, task))
+
+    async def _broken(self, monitor: Any) -> None:
+        parse_monitor_message(await monitor.recv_multipart())
+        await asyncio.sleep(GRACE_S)
+        if await self.is_alive():
+            self.intake.stop(Stop.OUTPUT)

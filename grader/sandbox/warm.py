@@ -1,0 +1,102 @@
+"""The grader's handle on a zygote (zygote.py): start it, wait for it, open lines to it, let go of it."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from grader.errors import GraderError
+from grader.sandbox.link import Link
+from grader.sandbox.policy import Policy, Warmup
+
+SOCKET: Final = "zygote"
+STEP_S: Final = 0.01
+PROJECT: Final = Path(__file__).parents[2]
+
+
+class Zygote:
+    """A running zygote. It ends when this process does, however it does, and on `close`."""
+
+    def __init__(self, policy: Policy, warmup: Warmup) -> None:
+        """Start importing; does not wait."""
+        self.folder = Path(tempfile.mkdtemp(prefix="g"))
+        environ = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **warmup.environ}
+        self._process = subprocess.Popen(
+            [sys.executable, "-s", "-m", "grader.sandbox.zygote"],
+            cwd=PROJECT,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        request = {"folder": str(self.folder), "policy": policy.to_json(), "modules": list(warmup.modules)}
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        self._ready = False
+        self._lock = threading.Lock()
+
+    @property
+    def address(self) -> Path:
+        return self.folder / SOCKET
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self, timeout_s: float = 120.0) -> None:
+        """Until everything is imported. Raises GraderError when that fails."""
+        assert self._process.stdout is not None
+        with self._lock:
+            if self._ready:
+                return
+            readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+            self._ready = bool(readable) and self._process.stdout.readline() == b"ready\n"
+        if not self._ready:
+            raise GraderError(f"The process that keeps kernels warm did not start: {self._last_words()}.")
+
+    def close(self) -> None:
+        """End it and every kernel that came from it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _last_words(self) -> str:
+        self._process.kill()
+        _, errors = self._process.communicate()
+        return (errors or b"").decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
+
+
+def connect(address: Path, timeout_s: float = 120.0) -> Link:
+    """A line to the zygote that listens, or soon will, at `address`. Raises GraderError."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        end = socket.socket(socket.AF_UNIX)
+        try:
+            end.connect(str(address))
+        except OSError as error:
+            end.close()
+            if time.monotonic() > deadline or not address.parent.exists():
+                raise GraderError(f"The process that keeps kernels warm is gone ({error}): start again.") from error
+            time.sleep(STEP_S)
+        else:
+            return Link(end)

@@ -1,0 +1,70 @@
+"""A bound on memory without control groups, by looking: weaker, and said so (`sound = False`).
+
+The sum of the proportional set sizes of a process and all its descendants is compared with the limit. A page that
+several processes share counts once in that sum, so what a warm kernel shares with its zygote hardly counts. Reading it
+takes milliseconds for a process with many mappings; the plain resident size, which is never smaller, is read first and
+the exact sum only when that is above the limit, or once a second for the peak.
+
+What it does not see: what grows and is freed between two looks (50 ms apart, so that a limit of 700 MiB was seen passed
+by up to 250 MiB), and memory that is mapped nowhere, which is why memfd_create is denied where only this is in force.
+Files in the sandbox's scratch are memory as well, bounded by the size of its tmpfs.
+"""
+
+import time
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+MIB: Final = 1 << 20
+EXACT_EVERY_S: Final = 1.0
+
+
+class Watchdog:
+    """Memory of a process and its descendants against a limit in MiB. Satisfies `cgroups.Meter`."""
+
+    sound = False
+
+    def __init__(self, limit_mib: float) -> None:
+        self._limit_mib = limit_mib
+        self._peak_mib = 0.0
+        self._exact_at = 0.0
+
+    def exceeded(self, process: int) -> bool:
+        """Whether the tree below `process` (pid as the caller sees it) holds more than the limit now."""
+        tree = _tree(process)
+        now = time.monotonic()
+        if sum(map(_resident_mib, tree)) <= self._limit_mib and now - self._exact_at < EXACT_EVERY_S:
+            return False
+        self._exact_at = now
+        used_mib = sum(map(proportional_mib, tree))
+        self._peak_mib = max(self._peak_mib, used_mib)
+        return used_mib > self._limit_mib
+
+    def peak_mib(self) -> float:
+        return self._peak_mib
+
+
+def proportional_mib(process: int) -> float:
+    """Proportional set size of one process; its resident size where the kernel keeps the former secret."""
+    try:
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        return _resident_mib(process)
+    return 0.0
+
+
+def _resident_mib(process: int) -> float:
+    try:
+        return psutil.Process(process).memory_info().rss / MIB
+    except psutil.Error:
+        return 0.0
+
+
+def _tree(process: int) -> list[int]:
+    try:
+        return [process, *(child.pid for child in psutil.Process(process).children(recursive=True))]
+    except psutil.Error:
+        return []

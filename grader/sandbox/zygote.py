@@ -1,0 +1,218 @@
+"""The zygote: one trusted process that imports the heavy libraries once and is then forked for every kernel.
+
+    grader ── zygote ──┬── supervisor ── process 1 ── kernel
+                       └── supervisor ── process 1 ── kernel
+
+No student's code ever runs in it, and it holds no secrets: its environment is the one it was given, since every fork
+shows it in /proc/self/environ. It imports with one OpenMP thread, computes nothing and touches no GPU, because threads
+and CUDA contexts do not survive a fork. Importing done, `gc.freeze` keeps the collector from writing into pages that the
+kernels share.
+
+It listens on a unix socket that only its own user can open. Per connection it forks a supervisor (supervisor.py), whose
+launcher, `Fork`, makes the namespaces and forks process 1, which builds the private root, gives up its rights, forks the
+kernel and reaps what the kernel leaves behind. The policy was fixed when the zygote started; a request cannot widen it.
+
+Its standard input is its leash: when the grader's end closes, however the grader died, the zygote takes in its own
+leash, waits for the supervisors to end their kernels, removes its folder and exits.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+from grader.sandbox import inner, namespaces
+from grader.sandbox.link import Link
+from grader.sandbox.namespaces import EVIDENCE, JOB, USER, Identity
+from grader.sandbox.policy import Policy
+from grader.sandbox.supervisor import Confinement, Request, Running, supervise
+
+SOCKET: Final = "zygote"  # in the zygote's folder
+BACKLOG: Final = 64
+
+
+class Fork:
+    """Launcher: a fork of this process in new namespaces."""
+
+    inet = True
+
+    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
+        scratch_folder = request.folder / "s"
+        scratch_folder.mkdir()
+        namespaces.enter_supervisor()
+        scratch = namespaces.make_scratch(scratch_folder, request.workspace, policy, identity)
+        namespaces.unshare_rest()
+        ear, mouth = os.pipe()
+        process = os.fork()
+        if process == 0:
+            _process_1(request, policy, identity, confine, scratch, mouth)
+        os.close(mouth)
+        return Running(
+            process,
+            ear,
+            scratch.part("evidence"),
+            kill=lambda: os.kill(process, signal.SIGKILL),
+            release=lambda: namespaces.detach(scratch_folder),
+        )
+
+
+def _process_1(
+    request: Request,
+    policy: Policy,
+    identity: Identity,
+    confine: Confinement,
+    scratch: namespaces.Scratch,
+    announce: int,
+) -> NoReturn:
+    """Close every door, fork the kernel, reap until it is dead, end as it ended."""
+    code = 1
+    try:
+        namespaces.die_with_parent()
+        confine.enter()
+        _keep_only([announce, *request.listeners.values()])
+        namespaces.private_root(scratch, policy, identity)
+        namespaces.loopback_up()
+        socket.sethostname("sandbox")
+        os.setsid()
+        namespaces.drop_privileges(identity)
+        namespaces.die_with_parent()
+        code = _kernel(request, confine, announce)
+    except BaseException as error:  # nothing may escape into the zygote's own code
+        os.write(announce, f"-{type(error).__name__}: {error}\n".encode()[:2000])
+    finally:
+        os._exit(code)
+
+
+def _kernel(request: Request, confine: Confinement, announce: int) -> int:
+    kernel = os.fork()
+    if kernel:
+        os.close(announce)
+        return _reap(kernel)
+    try:
+        namespaces.be_dumpable()
+        environ = {**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
+        _forget_the_grader()
+        os._exit(inner.main(confine.inner_request(request, folder=JOB, environ=environ, announce=announce)))
+    except BaseException:  # SystemExit among them: a forked kernel must never return into the zygote's stack
+        os._exit(1)
+
+
+def _reap(kernel: int) -> int:
+    """What an init process does: wait for everybody. The exit code is the kernel's, 128 + n for signal n."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the only signal with a handler: others do not reach process 1
+    while True:
+        process, status = os.wait()
+        if process == kernel:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def environment(home: str, scratch: str) -> dict[str, str]:
+    """The small fixed environment of every kernel."""
+    return {
+        "HOME": home,
+        "USER": USER,
+        "LOGNAME": USER,
+        "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "TMPDIR": scratch,
+        "IPYTHONDIR": f"{scratch}/ipython",
+        "MPLCONFIGDIR": f"{scratch}/matplotlib",
+    }
+
+
+def _keep_only(descriptors: list[int]) -> None:
+    """Close all others; the standard streams lead nowhere."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+    low = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 16 else 1 << 16)
+
+
+def _forget_the_grader() -> None:
+    """What a cold kernel would not have: this package, and the folder it came from."""
+    root = str(Path(__file__).parents[2])
+    sys.path[:] = [path for path in sys.path if path not in ("", root)]
+    for name in [name for name in sys.modules if name.split(".")[0] == "grader"]:
+        del sys.modules[name]
+
+
+def warm_up(modules: list[str]) -> None:
+    """Import with one thread. Failures are the grader's: the exception ends the zygote."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for name in ["ipykernel.kernelapp", "ipykernel.ipkernel", *modules]:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def serve(folder: Path, policy: Policy, leash: int) -> None:
+    """Fork a supervisor for every connection until the leash goes slack."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(folder / SOCKET))
+    (folder / SOCKET).chmod(0o600)
+    server.listen(BACKLOG)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors say for themselves how it went
+    slack, held = os.pipe()
+    while True:
+        ready, _, _ = select.select([server, leash], [], [])
+        if leash in ready:
+            break
+        client, _ = server.accept()
+        if os.fork() == 0:
+            server.close()
+            os.close(held)
+            _supervisor(client, policy, slack)
+        client.close()
+    server.close()
+    os.close(held)
+    with contextlib.suppress(ChildProcessError):  # with SIGCHLD ignored, wait() returns when the last one is gone
+        os.wait()
+
+
+def _supervisor(client: socket.socket, policy: Policy, leash: int) -> NoReturn:
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        supervise(Fork(), policy, Link(client), leash)
+    finally:
+        os._exit(0)
+
+
+def main() -> None:
+    """`python -m grader.sandbox.zygote`, with one JSON line on standard input, which then stays open as the leash."""
+    leash = os.dup(0)
+    request = json.loads(_line(leash))
+    folder = Path(request["folder"])
+    try:
+        serve_from = Policy.from_json(request["policy"])
+        warm_up(request["modules"])
+        print("ready", flush=True)
+        serve(folder, serve_from, leash)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _line(descriptor: int) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        if not byte:
+            raise SystemExit("the grader is gone")
+        data += byte
+    return data
+
+
+if __name__ == "__main__":
+    main()
