@@ -160,7 +160,7 @@ class TestRealKit:
         hidden, public = (set(telling_words(ROOT / "tests" / name)) for name in ("hidden", "public"))
         assert hidden - public, "without hidden text to look for, this says nothing"
         text = "\n".join(path.read_text(encoding="utf-8") for path in source_files(real_kit))
-        assert [words for words in hidden - public if words in text] == []
+        assert [words for words in hidden - public if re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text)] == []
 
     def test_every_module_that_is_imported_at_once_is_there(self, real_kit: Path) -> None:
         missing = {
