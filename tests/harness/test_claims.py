@@ -103,6 +103,11 @@ COMPARED = [
             [count(813_314, LORA), accuracy(0.876, LORA)],
             id="both quantities",
         ),
+        pytest.param(
+            "full: accuracy 0.892 after 26 s, 66,955,010 trainable parameters",
+            [accuracy(0.892, FULL), count(66_955_010, FULL)],
+            id="both quantities, one number first",
+        ),
         pytest.param("Accuracy on the full evaluation set: 0.876", [accuracy(0.876)], id="full what?"),
         pytest.param("Trainable parameters: 592130", [count(592_130)], id="count"),
         pytest.param("66955010 trainable", [count(66_955_010)], id="count first"),
@@ -168,6 +173,11 @@ def test_reads_the_trainer_progress_table() -> None:
         pytest.param(result(COMPARISON.to_string(), COMPARISON.to_html()), COMPARED, id="HTML beside text, once"),
         pytest.param(displayed(COMPARISON.to_html().upper()), COMPARED, id="HTML in capitals"),
         pytest.param(displayed(COMPARISON.set_index("method").to_html()), COMPARED, id="HTML, index of methods"),
+        pytest.param(
+            displayed(COMPARISON.set_index("method").style.format({"trainable parameters": "{:,.0f}"}).to_html()),
+            COMPARED,
+            id="HTML with styles",
+        ),
         pytest.param(printed(COMPARISON.to_string()), COMPARED, id="text"),
         pytest.param(printed(COMPARISON.to_string(index=False)), COMPARED, id="text without index"),
         pytest.param(
