@@ -6,11 +6,11 @@
 
 PROFILE ?= quick
 SEED ?=
-OUT ?=
 
 # Recipes read the user's values from the environment, quoted by the shell, and with $ taken as it stands.
 override SUBMISSION := $(value SUBMISSION)
 override NOTEBOOK := $(value NOTEBOOK)
+override OUT := $(value OUT)
 export SUBMISSION NOTEBOOK PROFILE SEED OUT
 
 ifeq ($(OS),Windows_NT)
@@ -40,10 +40,10 @@ check: .setup.stamp ## run the public tests on a notebook: NOTEBOOK=path
 	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK"
 
 template: .setup.stamp ## derive the student template from the reference solution: [OUT=file]
-	@$(VENV_PYTHON) -m grader.authoring template "$${OUT:-student_template/assignment.ipynb}"
+	@$(VENV_PYTHON) -m grader.authoring template $${OUT:+"$$OUT"}
 
 kit: .setup.stamp ## build the zip that students get: [OUT=file]
-	@$(VENV_PYTHON) -m grader.authoring kit "$${OUT:-dist/finetuning-kit.zip}"
+	@$(VENV_PYTHON) -m grader.authoring kit $${OUT:+"$$OUT"}
 
 calibrate: .setup.stamp ## measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
