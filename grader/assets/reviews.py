@@ -159,7 +159,7 @@ def _checked(source: Source, folder: Path) -> ReviewData:
     known = {review.text for review in (*train, *evaluation)}
     if shared := sum(review.text in known for review in heldout):
         raise GraderError(
-            f"{shared} reviews of {folder / FILES[2]} are in train.csv or eval.csv too, which students hold; remove them."
+            f"{shared} reviews of {folder / FILES[2]} are also in train.csv or eval.csv; remove them there."
         )
     if len({review.label for review in heldout}) < 2:
         raise GraderError(f"{folder / FILES[2]} holds reviews of one label only, which cannot measure accuracy.")

@@ -19,7 +19,9 @@ socket.socket.connect = refuse  # type: ignore[assignment,method-assign]
 socket.getaddrinfo = refuse  # type: ignore[assignment]
 
 import evaluate  # noqa: E402  (imports come after the guard on purpose)
+import pandas as pd  # noqa: E402
 import torch  # noqa: E402
+from datasets import load_dataset  # noqa: E402
 from transformers import (  # noqa: E402
     AutoConfig,
     AutoModel,
@@ -61,7 +63,10 @@ def tokenized(tokenizer_class: type, name: str) -> list[list[int]]:
     return [tokenizer("A dull mess.")["input_ids"], lengths]
 
 
+pd.DataFrame({"review": ["dull", "fun"], "label": [0, 1]}).to_csv("train.csv")
+
 report = {
+    "rows": load_dataset("csv", data_files="train.csv")["train"]["label"][:],
     "parameters": {name: count(name) for name in MODEL_NAMES},
     "hidden": [
         list(AutoModel.from_pretrained(name)(torch.tensor([[101, 102]])).last_hidden_state.shape)

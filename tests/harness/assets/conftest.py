@@ -1,0 +1,26 @@
+"""Prepared assets, made once for the tests in this folder and removed afterwards (they take 270 MB)."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grader.assets.hub import Checkpoint, standin_checkpoint
+from grader.assets.metrics import prepare_metrics
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder with the stand-in and the metrics. Not to be changed."""
+    folder = tmp_path_factory.mktemp("cache")
+    standin_checkpoint(folder)
+    prepare_metrics(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def standin(prepared: Path) -> Checkpoint:
+    """The stand-in checkpoint."""
+    return standin_checkpoint(prepared)

@@ -1,0 +1,157 @@
+"""Files of known content: made once, found damaged, repaired, never left half-written."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grader.assets.cache import MANIFEST, Recipe, bytes_recipe, cache_folder, damaged, link_recipe, prepare
+from grader.errors import GraderError
+
+CONTENT = {"one.txt": b"one", "deep/two.txt": b"two"}
+
+
+def recipes() -> dict[str, Recipe]:
+    return {name: bytes_recipe(content) for name, content in CONTENT.items()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in CONTENT}
+
+
+def cut(folder: Path) -> None:
+    (folder / "one.txt").write_bytes(b"o")
+
+
+def tamper(folder: Path) -> None:
+    path = folder / "one.txt"
+    modified_ns = path.stat().st_mtime_ns
+    path.write_bytes(b"ONE")
+    os.utime(
+        path, ns=(modified_ns + 10**9, modified_ns + 10**9)
+    )  # a clock may be too coarse to tell the two writes apart
+
+
+def remove(folder: Path) -> None:
+    (folder / "deep" / "two.txt").unlink()
+
+
+def garble_manifest_shape(folder: Path) -> None:
+    (folder / "one.txt").unlink()
+    (folder / MANIFEST).write_text("[1, 2]", encoding="utf-8")
+
+
+def garble_manifest(folder: Path) -> None:
+    cut(folder)
+    (folder / MANIFEST).write_text("{", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "names"),
+    [
+        pytest.param(cut, ("one.txt",), id="cut short"),
+        pytest.param(tamper, ("one.txt",), id="other bytes of the same length"),
+        pytest.param(remove, ("deep/two.txt",), id="removed"),
+        pytest.param(garble_manifest, ("one.txt",), id="manifest is not JSON"),
+        pytest.param(garble_manifest_shape, ("one.txt",), id="manifest of another shape"),
+    ],
+)
+def test_damage_is_found_and_repaired(tmp_path: Path, damage: Callable[[Path], None], names: tuple[str, ...]) -> None:
+    prepare(tmp_path, recipes())
+    damage(tmp_path)
+    expected = {name: recipe.sha256 for name, recipe in recipes().items()}
+    assert damaged(tmp_path, expected) == names
+    prepare(tmp_path, recipes())
+    assert damaged(tmp_path, expected) == ()
+    assert contents(tmp_path) == CONTENT
+
+
+def test_a_whole_folder_without_manifest_is_taken_as_it_is(tmp_path: Path) -> None:
+    prepare(tmp_path, recipes())
+    (tmp_path / MANIFEST).unlink()
+    prepare(tmp_path, {name: Recipe(recipe.sha256, refuse) for name, recipe in recipes().items()})
+    assert contents(tmp_path) == CONTENT
+
+
+def refuse(path: Path) -> None:
+    raise AssertionError(f"{path} was made again")
+
+
+def write_wrong(path: Path) -> None:
+    path.write_bytes(b"wrong")
+
+
+def write_half(path: Path) -> None:
+    path.write_bytes(b"on")
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        pytest.param(write_wrong, "make setup", id="comes out wrong"),
+        pytest.param(write_half, "No space left on device.*A4_CACHE", id="disk full"),
+    ],
+)
+def test_a_failed_write_is_our_fault_and_leaves_nothing(
+    tmp_path: Path, write: Callable[[Path], None], message: str
+) -> None:
+    with pytest.raises(GraderError, match=message):
+        prepare(tmp_path, {"one.txt": Recipe(bytes_recipe(b"one").sha256, write)})
+    assert not [path for path in tmp_path.iterdir() if path.name != ".lock"]
+
+
+def test_a_folder_that_cannot_be_made_is_our_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(GraderError, match="A4_CACHE"):
+        prepare(tmp_path / "file" / "cache", recipes())
+
+
+def test_two_at_once_make_each_file_once(tmp_path: Path) -> None:
+    written: list[Path] = []
+    together = threading.Barrier(2)
+
+    def write(path: Path) -> None:
+        written.append(path)
+        path.write_bytes(b"one")
+
+    def run() -> None:
+        together.wait()
+        prepare(tmp_path, {"one.txt": Recipe(bytes_recipe(b"one").sha256, write)})
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(written) == 1
+    assert (tmp_path / "one.txt").read_bytes() == b"one"
+
+
+def no_links(path: Path, target: Path) -> None:
+    raise OSError(95, "Operation not supported")
+
+
+@pytest.mark.parametrize("links_work", [True, False])
+def test_a_second_name_has_the_same_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links_work: bool) -> None:
+    if not links_work:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+    first = bytes_recipe(b"one")
+    prepare(tmp_path, {"first": first, "second": link_recipe(tmp_path / "first", first.sha256)})
+    assert (tmp_path / "second").read_bytes() == b"one"
+    assert (tmp_path / "second").samefile(tmp_path / "first") == links_work
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        pytest.param({}, "project/data/cache", id="in the project"),
+        pytest.param({"A4_CACHE": ""}, "project/data/cache", id="empty A4_CACHE"),
+        pytest.param({"A4_CACHE": "elsewhere"}, "elsewhere", id="A4_CACHE"),
+    ],
+)
+def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cache_folder(tmp_path / "project", environ) == tmp_path / expected

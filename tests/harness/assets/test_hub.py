@@ -1,0 +1,110 @@
+"""Which checkpoint a profile gets, and that it stays whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from grader.assets import hub
+from grader.assets import standin as standin_module
+from grader.assets.cache import file_sha256
+from grader.assets.hub import Checkpoint, resolve_checkpoint
+from grader.assignment import MODEL_NAMES
+from grader.model import Profile
+
+
+@pytest.fixture
+def copy(prepared: Path, tmp_path: Path) -> Path:
+    """A copy of the prepared cache: links, so that it costs nothing. Replace its files, never write into them."""
+    return shutil.copytree(prepared, tmp_path / "cache", copy_function=lambda a, b: Path(b).hardlink_to(a))
+
+
+@pytest.fixture
+def empty_user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This user's hub cache, empty, and no network."""
+
+    def offline(*_: object, **__: object) -> str:
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "user"))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    return tmp_path / "user"
+
+
+@pytest.mark.parametrize("profile", list(Profile))
+def test_without_the_real_checkpoint_every_profile_gets_the_stand_in(
+    prepared: Path, standin: Checkpoint, profile: Profile, empty_user_cache: Path
+) -> None:
+    assert resolve_checkpoint(profile, prepared) == standin
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [
+        pytest.param(Profile.STRUCTURE, standin_module.NAME, id="structure"),
+        pytest.param(Profile.QUICK, standin_module.NAME, id="quick"),
+        pytest.param(Profile.FULL, "distilbert-base-uncased", id="full"),
+    ],
+)
+@pytest.mark.parametrize("repository", MODEL_NAMES)
+def test_only_full_takes_the_users_own_checkpoint(
+    copy: Path, standin: Checkpoint, empty_user_cache: Path, repository: str, profile: Profile, name: str
+) -> None:
+    folder = "models--" + repository.replace("/", "--")
+    shutil.copytree(
+        standin.hub_cache / folder, empty_user_cache / folder, copy_function=lambda a, b: Path(b).hardlink_to(a)
+    )
+    checkpoint = resolve_checkpoint(profile, copy)
+    assert checkpoint.name == name
+    assert file_sha256(checkpoint.weights) == checkpoint.sha256 == standin.sha256
+    shutil.rmtree(empty_user_cache)
+    assert resolve_checkpoint(profile, copy) == checkpoint  # prepared: the user's cache is not needed any more
+
+
+def test_full_downloads_what_is_nowhere(
+    copy: Path, standin: Checkpoint, empty_user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(standin.weights.parent))
+    assert resolve_checkpoint(Profile.FULL, copy).name == "distilbert-base-uncased"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        pytest.param("model.safetensors", b"not safetensors", id="weights of another format"),
+        pytest.param("model.safetensors", b"\x02\0\0\0\0\0\0\0{}", id="weights of another model"),
+        pytest.param("vocab.txt", None, id="incomplete"),
+    ],
+)
+def test_something_else_under_the_real_name_is_not_taken(
+    tmp_path: Path, standin: Checkpoint, file: str, content: bytes | None
+) -> None:
+    source = standin.weights.parent
+    shutil.copytree(source, tmp_path / "snapshot", copy_function=lambda a, b: Path(b).hardlink_to(a))
+    (tmp_path / "snapshot" / file).unlink()
+    if content is not None:
+        (tmp_path / "snapshot" / file).write_bytes(content)
+    assert hub.is_distilbert(source)
+    assert not hub.is_distilbert(tmp_path / "snapshot")
+
+
+def test_damaged_weights_are_made_again(copy: Path, standin: Checkpoint) -> None:
+    weights = copy / standin.weights.relative_to(standin.hub_cache.parent)
+    weights.unlink()
+    weights.write_bytes(b"half a file")
+    checkpoint = resolve_checkpoint(Profile.QUICK, copy)
+    assert file_sha256(checkpoint.weights) == standin_module.WEIGHTS_SHA256
+
+
+def test_the_second_name_costs_no_space(standin: Checkpoint) -> None:
+    """Holds where the temporary folder is on a file system with hard links; every one that developers use has them."""
+    found = list(standin.hub_cache.rglob("model.safetensors"))
+    assert len(found) == len(MODEL_NAMES)
+    assert found[0].samefile(found[1])
+
+
+def test_config_has_the_dropout_of_the_real_checkpoint(standin: Checkpoint) -> None:
+    config = json.loads((standin.weights.parent / "config.json").read_text(encoding="utf-8"))
+    assert (config["dropout"], config["attention_dropout"], config["seq_classif_dropout"]) == (0.1, 0.1, 0.2)

@@ -1,0 +1,87 @@
+"""What a notebook loads is found without a network and without patches. One process for all: imports take seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.assets.hub import Checkpoint
+from grader.assets.metrics import metrics_folder
+from grader.assets.offline import offline_variables
+from grader.assignment import FULL_PARAMETERS, HEAD_PARAMETERS, MODEL_NAMES
+
+PROJECT = Path(__file__).parents[3]
+
+
+def listing(*folders: Path) -> list[tuple[str, int]]:
+    return sorted((str(path), path.stat().st_mtime_ns) for folder in folders for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def report(prepared: Path, standin: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What offline_probe.py found, and whether it changed the prepared folders."""
+    scratch, evaluate_cache = tmp_path_factory.mktemp("scratch"), metrics_folder(prepared)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    variables = offline_variables(standin.hub_cache, evaluate_cache, scratch)
+    before = listing(standin.hub_cache, evaluate_cache)
+    process = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("offline_probe.py"))],
+        env={**kept, **variables, "PYTHONPATH": str(PROJECT)},
+        cwd=scratch,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,  # a hang, not slowness: it takes ten seconds
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    unchanged = listing(standin.hub_cache, evaluate_cache) == before
+    return {**json.loads(process.stdout.splitlines()[-1]), "unchanged": unchanged}
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_model_loads_under_both_names(report: dict[str, Any], name: str) -> None:
+    assert report["parameters"][name] == {"all": FULL_PARAMETERS, "head": HEAD_PARAMETERS}
+
+
+def test_other_classes_load_it_too(report: dict[str, Any]) -> None:
+    assert report["hidden"] == [[1, 2, 768]] * len(MODEL_NAMES)
+    assert report["dropout"] == [0.2] * len(MODEL_NAMES)
+    assert report["explicit_class"] == "DistilBertForSequenceClassification"
+
+
+def test_tokenizers_are_uncased_and_cut_at_512_when_asked(report: dict[str, Any]) -> None:
+    # [CLS] a dull mess . [SEP] in BERT's vocabulary; 600 words with [CLS] and [SEP], cut to 512 tokens or not at all
+    assert report["tokens"] == [[[101, 1037, 10634, 6752, 1012, 102], [512, 602]]] * 2 * len(MODEL_NAMES)
+
+
+def test_metrics(report: dict[str, Any]) -> None:
+    # predictions 1 1 0 1, references 1 0 0 1: three hits of four, two true of three positives, no positive missed
+    assert report["metrics"] == {
+        "accuracy": {"accuracy": 0.75},
+        "precision": {"precision": pytest.approx(2 / 3)},
+        "recall": {"recall": 1.0},
+        "f1": {"f1": pytest.approx(0.8)},
+    }
+    assert report["combined"] == {"accuracy": 0.5, "f1": pytest.approx(2 / 3)}
+
+
+def test_datasets_read_csv_files(report: dict[str, Any]) -> None:
+    assert report["rows"] == [0, 1]
+
+
+def test_no_network_is_asked_for(report: dict[str, Any]) -> None:
+    assert report["attempts"] == []
+
+
+def test_the_only_warning_is_that_the_head_is_new(report: dict[str, Any]) -> None:
+    too_long = "Token indices sequence length is longer"  # the 600 words that the probe did not ask to be cut
+    expected = ("newly initialized", too_long)
+    assert [message for message in report["warnings"] if not any(part in message for part in expected)] == []
+
+
+def test_prepared_folders_are_only_read(report: dict[str, Any]) -> None:
+    assert report["unchanged"]

@@ -1,0 +1,107 @@
+"""`python -m grader.assets prepare`, the inventory, and the choice of precision."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from grader.assets import __main__ as command
+from grader.assets import precision, standin
+from grader.assets.inventory import Status, inventory
+
+
+def variables(cache: Path, **others: str) -> Mapping[str, str]:
+    return {"A4_CACHE": str(cache), **others}
+
+
+def test_prepare_says_what_there_is(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setenv("A4_CACHE", str(prepared))
+    monkeypatch.delenv("A4_DATA", raising=False)
+    assert command.main(["prepare"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["model", "metrics", "reviews"]
+    assert standin.NAME in lines[0]
+    assert "synthetic" in lines[2]
+
+
+def test_a_fault_of_the_set_up_is_one_sentence_and_exit_code_2(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("A4_CACHE", str(prepared))
+    monkeypatch.setenv("A4_DATA", str(tmp_path / "nowhere"))
+    assert command.main(["prepare"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("download", "data", "asked"),
+    [
+        pytest.param(True, False, True, id="asked, none here"),
+        pytest.param(False, False, False, id="not asked"),
+        pytest.param(True, True, False, id="asked, some here"),
+    ],
+)
+def test_download_only_when_asked_and_needed(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: bool, data: bool, asked: bool
+) -> None:
+    if data:
+        folder = tmp_path / "data" / "imdb"
+        folder.mkdir(parents=True)
+        for name in ("train", "eval", "heldout"):
+            (folder / f"{name}.csv").write_text(f"review,label\n{name} a,0\n{name} b,1\n", encoding="utf-8")
+    folders: list[Path] = []
+    monkeypatch.setattr(command, "download_reviews", folders.append)
+    list(command.prepare(tmp_path, variables(prepared), download))
+    assert folders == ([tmp_path / "data" / "imdb"] if asked else [])
+
+
+@pytest.mark.parametrize(
+    ("what", "fresh", "ready"),
+    [
+        pytest.param("python", Status.OK, Status.OK, id="python"),
+        pytest.param("packages", Status.OK, Status.OK, id="packages"),
+        pytest.param("model (structure, quick)", Status.WARNING, Status.OK, id="model"),
+        pytest.param("metrics", Status.WARNING, Status.OK, id="metrics"),
+        pytest.param("reviews", Status.WARNING, Status.WARNING, id="synthetic reviews"),
+    ],
+)
+def test_inventory_before_and_after(prepared: Path, tmp_path: Path, what: str, fresh: Status, ready: Status) -> None:
+    for cache, expected in ((tmp_path / "none", fresh), (prepared, ready)):
+        finding = next(row for row in inventory(tmp_path, variables(cache)) if row.what == what)
+        assert finding.status == expected
+        assert bool(finding.hint) == (expected is not Status.OK)
+    assert not (tmp_path / "none").exists()
+
+
+def test_inventory_names_broken_data(prepared: Path, tmp_path: Path) -> None:
+    rows = inventory(tmp_path, variables(prepared, A4_DATA=str(tmp_path / "nowhere")))
+    finding = next(row for row in rows if row.what == "reviews")
+    assert finding.status is Status.MISSING
+    assert "A4_DATA" in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("float32_s", "bfloat16_s", "fast"),
+    [
+        pytest.param(0.010, 0.001, True, id="matrix units"),
+        pytest.param(0.010, 0.009, False, id="about the same"),
+        pytest.param(0.010, 0.500, False, id="emulated"),
+    ],
+)
+def test_bfloat16_has_to_be_worth_it(
+    monkeypatch: pytest.MonkeyPatch, float32_s: float, bfloat16_s: float, fast: bool
+) -> None:
+    import torch
+
+    times_s = {torch.float32: float32_s, torch.bfloat16: bfloat16_s}
+    monkeypatch.setattr(precision, "median_product_s", times_s.__getitem__)
+    assert precision.fast_bfloat16.__wrapped__() == fast
+
+
+def test_products_are_measured() -> None:
+    import torch
+
+    assert precision.median_product_s(torch.float32) > 0

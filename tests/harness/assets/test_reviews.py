@@ -1,0 +1,231 @@
+"""Where reviews come from, what is refused, and that hidden labels are hidden."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import huggingface_hub
+import pandas as pd
+import pytest
+
+from grader.assets.reviews import ReviewData, download_reviews, fetch_split, read_reviews, resolve_reviews
+from grader.assets.synthetic import Review
+from grader.errors import GraderError
+
+SAMPLE = {"train.csv": 40, "eval.csv": 10, "heldout.csv": 10}
+
+
+def rows(prefix: str, count: int) -> list[Review]:
+    return [Review(f"{prefix} review, number {i}", i % 2) for i in range(count)]
+
+
+def write(path: Path, reviews: Sequence[Review], index: bool = True) -> None:
+    """A CSV file like those that courses hand out, which may have an index column."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow((*(["index"] if index else []), "review", "label"))
+        writer.writerows((*([i] if index else []), r.text, r.label) for i, r in enumerate(reviews))
+
+
+def sample(folder: Path, heldout: bool = True) -> Path:
+    for name, count in SAMPLE.items():
+        if heldout or name != "heldout.csv":
+            write(folder / name, rows(f"{folder.name} {name}", count))
+    return folder
+
+
+def texts(path: Path) -> set[str]:
+    return {review.text for review in read_reviews(path)}
+
+
+def disjoint(data: ReviewData) -> bool:
+    return not (texts(data.heldout) & (texts(data.train) | texts(data.eval)))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "project"
+
+
+@pytest.mark.parametrize(
+    ("given", "imdb", "name"),
+    [
+        pytest.param(True, True, "reviews of A4_DATA", id="A4_DATA before data/imdb"),
+        pytest.param(True, False, "reviews of A4_DATA", id="A4_DATA alone"),
+        pytest.param(False, True, "Large Movie Review Dataset (data/imdb)", id="data/imdb"),
+        pytest.param(False, False, "synthetic reviews", id="nothing"),
+    ],
+)
+def test_order(root: Path, tmp_path: Path, given: bool, imdb: bool, name: str) -> None:
+    environ = {"A4_DATA": str(sample(tmp_path / "course"))} if given else {}
+    if imdb:
+        sample(root / "data" / "imdb")
+    data = resolve_reviews(root, environ)
+    assert data.name == name
+    assert data.synthetic == (name == "synthetic reviews")
+    assert disjoint(data)
+    assert resolve_reviews(root, environ) == data
+
+
+def test_an_empty_imdb_folder_counts_as_none(root: Path) -> None:
+    (root / "data" / "imdb").mkdir(parents=True)
+    assert resolve_reviews(root, {}).synthetic
+
+
+def test_synthetic_reviews_go_to_the_cache_and_are_repaired(root: Path, tmp_path: Path) -> None:
+    environ = {"A4_CACHE": str(tmp_path / "cache")}
+    data = resolve_reviews(root, environ)
+    assert data.heldout.is_relative_to(tmp_path / "cache")
+    data.heldout.write_bytes(b"review,label\n")
+    assert resolve_reviews(root, environ) == data
+    assert len(read_reviews(data.heldout)) == 500
+
+
+def test_files_of_a_given_folder_are_used_as_they_are(root: Path, tmp_path: Path) -> None:
+    folder = sample(tmp_path / "course")
+    data = resolve_reviews(root, {"A4_DATA": str(folder)})
+    assert (data.train, data.eval, data.heldout) == tuple(folder / name for name in SAMPLE)
+    assert data.notes == ""
+
+
+@pytest.mark.parametrize("changed", list(SAMPLE))
+def test_the_hash_stands_for_all_three_files(root: Path, tmp_path: Path, changed: str) -> None:
+    folder = sample(tmp_path / "course")
+    before = resolve_reviews(root, {"A4_DATA": str(folder)}).sha256
+    write(folder / changed, rows("new", 20))
+    assert resolve_reviews(root, {"A4_DATA": str(folder)}).sha256 != before
+
+
+def test_without_heldout_a_part_of_the_training_reviews_is_hidden(root: Path, tmp_path: Path) -> None:
+    """Not the evaluation file: students know its labels, and their notebooks may train on it."""
+    folder = sample(tmp_path / "course", heldout=False)
+    data = resolve_reviews(root, {"A4_DATA": str(folder)})
+    assert data.eval == folder / "eval.csv"
+    assert disjoint(data)
+    assert texts(data.train) | texts(data.heldout) == texts(folder / "train.csv")
+    assert len(texts(data.heldout)) == SAMPLE["train.csv"] // 4
+    assert (
+        data.notes
+        == "course has no heldout.csv: 10 of its training reviews are held out, and notebooks train on the other 30."
+    )
+
+
+def test_a_review_that_occurs_twice_is_not_hidden_and_shown(root: Path, tmp_path: Path) -> None:
+    folder = sample(tmp_path / "course", heldout=False)
+    write(folder / "train.csv", rows("same", 20) * 2)
+    write(folder / "eval.csv", rows("same", 4))
+    assert disjoint(resolve_reviews(root, {"A4_DATA": str(folder)}))
+
+
+GOOD = rows("good", 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("train.csv", "text,label\na,1\n", "no column review", id="no review column"),
+        pytest.param("train.csv", "review\na\n", "no column label", id="no label column"),
+        pytest.param("train.csv", "", "no column label or review", id="empty file"),
+        pytest.param("eval.csv", "review,label\n", "holds no reviews", id="no rows"),
+        pytest.param("eval.csv", "review,label\na,2\n", "Review 1 .* label '2'", id="label 2"),
+        pytest.param("eval.csv", "review,label\na,1\nb,pos\n", "Review 2 .* label 'pos'", id="label in words"),
+        pytest.param("eval.csv", "review,label\na\n", "Review 1 .* label ''", id="label missing"),
+        pytest.param("eval.csv", 'review,label\n" ",1\n', "Review 1 .* is empty", id="empty review"),
+        pytest.param("heldout.csv", "review,label\na,1\nb,1\n", "one label only", id="held-out reviews of one label"),
+        pytest.param("heldout.csv", "review,label\ncourse train.csv review; number 1,1\n", "one label", id="one row"),
+        pytest.param("heldout.csv", b"review,label\n\xff\xfe,1\n", "not a CSV file in UTF-8", id="not UTF-8"),
+        pytest.param("train.csv", None, r"Cannot read .*train\.csv: No such file", id="no train.csv"),
+        pytest.param("eval.csv", None, r"Cannot read .*eval\.csv: No such file", id="no eval.csv"),
+    ],
+)
+@pytest.mark.parametrize("place", ["A4_DATA", "data/imdb"])
+def test_broken_data_is_refused_in_one_sentence(
+    root: Path, tmp_path: Path, place: str, name: str, content: str | bytes | None, message: str
+) -> None:
+    folder = sample(root / "data" / "imdb" if place == "data/imdb" else tmp_path / "course")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    with pytest.raises(GraderError, match=message) as caught:
+        resolve_reviews(root, {} if place == "data/imdb" else {"A4_DATA": str(folder)})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("known", ["train.csv", "eval.csv"])
+def test_hidden_reviews_that_students_hold_are_refused(root: Path, tmp_path: Path, known: str) -> None:
+    folder = sample(tmp_path / "course")
+    write(folder / "heldout.csv", [*rows("hidden", 4), *rows(f"course {known}", 3)])
+    with pytest.raises(GraderError, match=r"^3 reviews of .*heldout\.csv"):
+        resolve_reviews(root, {"A4_DATA": str(folder)})
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a4_data_that_is_no_folder_is_refused(root: Path, tmp_path: Path, exists: bool) -> None:
+    if exists:
+        (tmp_path / "course").touch()
+    with pytest.raises(GraderError, match=r"A4_DATA names .*course, which is no folder"):
+        resolve_reviews(root, {"A4_DATA": str(tmp_path / "course")})
+
+
+def test_too_few_training_reviews_to_hold_some_out(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", rows("train", 4))
+    write(tmp_path / "eval.csv", rows("eval", 4))
+    with pytest.raises(GraderError, match=r"add a heldout\.csv"):
+        resolve_reviews(root, {"A4_DATA": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\ufeffreview,label\r\nfine,1\r\n", id="byte order mark and CRLF"),
+        pytest.param("index,review,label\n7,fine,1\n", id="index column"),
+        pytest.param(",review,label\n0,fine,1\n", id="index without a name"),
+        pytest.param('label,review\n1,"fine"\n', id="other order"),
+    ],
+)
+def test_forms_of_csv(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.csv").write_bytes(text.encode("utf-8"))
+    assert read_reviews(tmp_path / "train.csv") == [Review("fine", 1)]
+
+
+def test_download_takes_disjoint_samples(tmp_path: Path) -> None:
+    """Two texts of the test split are also in the training split, as in the real dataset, and one occurs twice."""
+    splits = {"train": rows("train", 2_100), "test": [*rows("test", 1_100), *rows("train", 2), *rows("test", 1)]}
+    download_reviews(tmp_path / "data" / "imdb", splits.__getitem__)
+    data = resolve_reviews(tmp_path, {})
+    parts = [read_reviews(path) for path in (data.train, data.eval, data.heldout)]
+    assert [len(part) for part in parts] == [2_000, 500, 500]
+    assert len({review.text for part in parts for review in part}) == 3_000
+    first = data.sha256
+    download_reviews(tmp_path / "data" / "imdb", splits.__getitem__)
+    assert resolve_reviews(tmp_path, {}).sha256 == first
+
+
+def test_a_small_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="fewer reviews"):
+        download_reviews(tmp_path / "imdb", lambda split: rows(split, 100))
+    assert not (tmp_path / "imdb").exists()
+
+
+def test_a_split_is_read_from_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain_text").mkdir()
+    frame = pd.DataFrame([{"text": review.text, "label": review.label} for review in GOOD])
+    frame.to_parquet(tmp_path / "plain_text" / "test-00000-of-00001.parquet")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    assert fetch_split("test") == GOOD
+
+
+@pytest.mark.parametrize("reachable", [False, True])
+def test_a_failed_download_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reachable: bool
+) -> None:
+    def snapshot(*_: object, **__: object) -> str:
+        if not reachable:
+            raise OSError("no network in this test")
+        return str(tmp_path)  # without the files that were asked for
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(GraderError, match="Cannot download stanfordnlp/imdb"):
+        download_reviews(tmp_path / "imdb")
+    assert not (tmp_path / "imdb").exists()

@@ -1,0 +1,58 @@
+"""The synthetic reviews: always the same, all different, balanced, and not separable by counting words."""
+
+import csv
+import hashlib
+import io
+
+import pytest
+
+from grader.assets.reviews import FILES, SEED, SYNTHETIC_SHA256, synthetic_files
+from grader.assets.synthetic import MAX_WORDS, MIN_WORDS, Dice, Review, csv_bytes, reviews
+from grader.assignment import EVAL_ROWS, TRAIN_ROWS
+
+ROWS = {"train.csv": TRAIN_ROWS, "eval.csv": EVAL_ROWS, "heldout.csv": 500}
+
+
+def parsed(name: str) -> list[Review]:
+    rows = csv.DictReader(io.StringIO(synthetic_files()[name].decode("utf-8"), newline=""))
+    return [Review(row["review"], int(row["label"])) for row in rows]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bytes_are_those_that_calibrations_stand_for(name: str) -> None:
+    """After a wanted change of grammar or vocabulary: new hashes in SYNTHETIC_SHA256, and a new calibration."""
+    assert hashlib.sha256(synthetic_files()[name]).hexdigest() == SYNTHETIC_SHA256[name]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_sizes_lengths_and_balance(name: str) -> None:
+    found = parsed(name)
+    assert len(found) == ROWS[name]
+    assert all(MIN_WORDS <= len(review.text.split()) <= MAX_WORDS for review in found)
+    share = sum(review.label for review in found) / len(found)
+    assert 0.4 < share < 0.6  # halves of all 3,000; 500 of them stray from a half by 0.1 once in 100,000 seeds
+
+
+def test_all_reviews_are_different() -> None:
+    texts = [review.text for name in FILES for review in parsed(name)]
+    assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("seed", "same"), [pytest.param(SEED, True, id="same"), pytest.param(SEED + 1, False, id="other")]
+)
+def test_the_seed_decides(seed: int, same: bool) -> None:
+    assert (csv_bytes(reviews(20, Dice(seed))) == csv_bytes(reviews(20, Dice(SEED)))) == same
+
+
+def test_counting_words_does_not_separate_the_labels() -> None:
+    """Well above chance and well below what reading negation reaches: there is something to learn, but not at once."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    train, held_out = parsed("train.csv"), parsed("heldout.csv")
+    words = CountVectorizer()
+    model = LogisticRegression(max_iter=1000)
+    model.fit(words.fit_transform([review.text for review in train]), [review.label for review in train])
+    accuracy = model.score(words.transform([r.text for r in held_out]), [r.label for r in held_out])
+    assert 0.6 < accuracy < 0.85
