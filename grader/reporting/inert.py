@@ -7,9 +7,11 @@ HTML escaping is a separate step, done by the template engine.
 
 import re
 import unicodedata
+from itertools import groupby
 
 TEXT_LIMIT = 20_000
 LINE_LIMIT = 300
+MARKS_MAX = 4  # accents on one letter; hundreds of them cover the lines around it and cannot be wrapped
 
 _COLOUR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")  # what IPython puts in every traceback
 _LINE_END = re.compile(r"\r\n?")
@@ -37,12 +39,26 @@ def inert_text(text: str, limit: int = TEXT_LIMIT) -> str:
     Lines stay lines. At most `limit` characters of the original are kept, from both ends, and a cut is marked.
     """
     plain = _LINE_END.sub("\n", _COLOUR_SEQUENCE.sub("", _cut(text, limit)))
-    return plain if plain.isascii() and plain.isprintable() else plain.translate(_VISIBLE)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return _without_piled_marks(plain.translate(_VISIBLE))
 
 
 def inert_line(text: str, limit: int = LINE_LIMIT) -> str:
     """Return `text` as `inert_text` does, on one line with single spaces."""
     return " ".join(inert_text(text, limit).split())
+
+
+def _without_piled_marks(text: str) -> str:
+    runs = ((is_mark, "".join(run)) for is_mark, run in groupby(text, _is_mark))
+    return "".join(
+        f"{run[:MARKS_MAX]}⟨{len(run) - MARKS_MAX} more marks⟩" if is_mark and len(run) > MARKS_MAX else run
+        for is_mark, run in runs
+    )
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character) in ("Mn", "Me")
 
 
 def _cut(text: str, limit: int) -> str:

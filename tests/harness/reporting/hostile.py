@@ -5,7 +5,7 @@ MARK = "text_that_must_show"
 TEXTS = {
     "script": f"<script>window.pwned = 1</script>{MARK}",
     "closing_tags": f"</pre></title></style></svg></details><script>window.pwned = 1</script>{MARK}",
-    "attribute": f"\" ' onmouseover=window.pwned=1 autofocus onfocus=window.pwned=1 x=\"{MARK}",
+    "attribute": f'" \' onmouseover=window.pwned=1 autofocus onfocus=window.pwned=1 x="{MARK}',
     "image": f"<img src=/beacon onerror=window.pwned=1>{MARK}",
     "svg": f"<svg onload=window.pwned=1><script>window.pwned=1</script><image href='/beacon'/></svg>{MARK}",
     "link": f"<a href='javascript:window.pwned=1'>x</a><base href='//example.invalid/'>{MARK}",
@@ -20,6 +20,8 @@ TEXTS = {
     "surrogate_and_nul": f"\ud800\udfff\x00{MARK}",
     "right_to_left_script": f"שלום {MARK}",
     "combining_marks": f"Z{chr(0x0336) * 500}{MARK}",
+    "one_syllable_of_hangul": chr(0x1100) * 500 + MARK,  # a line cannot be broken inside it
+    "one_syllable_of_devanagari": "क" + "्क" * 500 + MARK,
     "long_line": MARK + "W" * 50_000,
     "long_word_of_cjk": MARK + "你" * 5_000,
 }

@@ -25,6 +25,8 @@ from grader.reporting.inert import LINE_LIMIT, inert_line, inert_text
         pytest.param("\u2066\u200b\ufeff", "⟨U+2066⟩⟨U+200B⟩⟨U+FEFF⟩", id="isolates_and_zero_width"),
         pytest.param("a\u2028b", "a⟨U+2028⟩b", id="line_separator"),
         pytest.param("\ud800x", "⟨U+D800⟩x", id="lone_surrogate"),
+        pytest.param("e" + "\u0301" * 2, "e" + "\u0301" * 2, id="accents_stay"),
+        pytest.param("e" + "\u0301" * 99 + "x", "e" + "\u0301" * 4 + "⟨95 more marks⟩x", id="piled_accents"),
         pytest.param("\U000e0041", "⟨U+E0041⟩", id="tag_character"),
     ],
 )

@@ -26,7 +26,11 @@ def _shown(renderable: RenderableType, *, colour: bool = False, width: int = 80,
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="\n")
     Console(
-        file=stream, width=width, force_terminal=colour, color_system="standard" if colour else None, legacy_windows=False
+        file=stream,
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        legacy_windows=False,
     ).print(renderable)
     stream.flush()
     return "\n".join(line.rstrip() for line in raw.getvalue().decode(encoding).split("\n"))
