@@ -1,0 +1,29 @@
+"""Writes the artefacts of one submission."""
+
+from pathlib import Path
+
+from grader.errors import GraderError
+from grader.model import Result, StaffDetails
+from grader.reporting.feedback import feedback_html
+from grader.reporting.staff import staff_html
+
+
+def write_reports(result: Result, details: StaffDetails, folder: Path) -> tuple[Path, ...]:
+    """Write result.json, feedback.html and staff.html to `folder`, each whole or not at all. Raises GraderError."""
+    contents = {
+        "result.json": result.model_dump_json(indent=1),
+        "feedback.html": feedback_html(result),
+        "staff.html": staff_html(result, details),
+    }
+    try:
+        return tuple(_write(folder / name, text) for name, text in contents.items())
+    except OSError as error:
+        raise GraderError(
+            f"Cannot write the reports to {folder} ({error.strerror}); free disk space and retry."
+        ) from error
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    return partial.replace(path)
