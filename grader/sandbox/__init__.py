@@ -1,0 +1,34 @@
+"""Policy in, isolated kernel process out. Knows no notebooks.
+
+    with select(Policy(...), warmup=Warmup(modules=("torch",))) as sandbox:
+        manager = sandbox.kernel_manager(Workspace(job=..., evidence=...))
+        client = NotebookClient(notebook, km=manager, **NOTEBOOK_OPTIONS)
+        try:
+            client.execute()
+        finally:
+            ending = manager.close_now()   # why it was stopped, memory, which evidence was copied
+
+How the pieces stand to each other: policy.py has the words; selection.py picks a backend after selftest.py has tried its
+promises; provisioner.py is what nbclient talks to, over transport.py; supervisor.py watches one kernel and cleans up
+after it, whichever launcher started it (zygote.py, bubblewrap.py, container.py, landlock.py; plain.py does without);
+namespaces.py, seccomp.py, cgroups.py and watchdog.py are its tools; inner.py is the last trusted code inside.
+"""
+
+from grader.sandbox.policy import Backend, Claim, Ending, Policy, Stop, Warmup, Workspace
+from grader.sandbox.selection import Sandbox, SelfTest, attach, select, self_test, self_tests
+
+__all__ = [
+    "Backend",
+    "Claim",
+    "Ending",
+    "Policy",
+    "Sandbox",
+    "SelfTest",
+    "Stop",
+    "Warmup",
+    "Workspace",
+    "attach",
+    "select",
+    "self_test",
+    "self_tests",
+]

@@ -28,7 +28,14 @@ class Meter(Protocol):
 
     sound: bool  # whether the bound holds whatever a program does
 
-    def exceeded(self, process: int) -> bool: ...
+    def exceeded(self, process: int) -> bool:
+        """Whether the sandbox whose outermost process this is holds too much now. Asked twenty times a second."""
+        ...
+
+    def was_exceeded(self) -> bool:
+        """Whether something was killed for want of memory. Asked once, afterwards."""
+        ...
+
     def peak_mib(self) -> float: ...
 
 
@@ -73,7 +80,9 @@ class Group:
             (folder / "cgroup.procs").write_text("0", encoding="ascii")
 
     def exceeded(self, process: int) -> bool:
-        """Whether the kernel had to kill for want of memory."""
+        return self.was_exceeded()
+
+    def was_exceeded(self) -> bool:
         lines = self._read(self.files.events).splitlines()
         return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
 

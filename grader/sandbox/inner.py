@@ -19,9 +19,11 @@ student does to files can make the grader connect elsewhere.
 """
 
 import base64
+import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,23 @@ def kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
             return super()._try_bind_socket(s, port)
 
     application = Application.instance()
-    application.initialize(["--HistoryManager.hist_file=:memory:", "--log-level=CRITICAL"])
+    with without_debugger():
+        application.initialize(["--HistoryManager.hist_file=:memory:", "--log-level=CRITICAL"])
     return application
+
+
+@contextlib.contextmanager
+def without_debugger() -> Iterator[None]:
+    """ipykernel imports debugpy if it can, which takes longer than all the rest of its start."""
+    hidden = sys.modules.get("debugpy")
+    sys.modules["debugpy"] = None  # type: ignore[assignment]  # makes an import fail
+    try:
+        import ipykernel.debugger  # noqa: F401
+        yield
+    finally:
+        del sys.modules["debugpy"]
+        if hidden is not None:
+            sys.modules["debugpy"] = hidden
 
 
 def _silence(announce: int) -> None:

@@ -7,7 +7,7 @@ outlives its asker. Neither end is ever in the hands of the sandbox.
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 LONGEST_MESSAGE: Final = 1 << 20
@@ -17,8 +17,9 @@ MOST_DESCRIPTORS: Final = 8
 class Link:
     """One end of the line."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, at_close: Callable[[], object] = lambda: None) -> None:
         self._end = end
+        self._at_close = at_close
         self._pending = b""
 
     def fileno(self) -> int:
@@ -26,6 +27,7 @@ class Link:
 
     def close(self) -> None:
         self._end.close()
+        self._at_close()
 
     def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send one message. Raises OSError when the other end is gone."""

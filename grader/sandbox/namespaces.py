@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from grader.sandbox.environment import USER
 from grader.sandbox.policy import Policy, Workspace
 
 NEW_MOUNTS, NEW_CGROUPS, NEW_UTS, NEW_IPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
@@ -41,7 +42,6 @@ MOUNT_SETATTR: Final = 442  # the same number on every architecture
 JOB, EVIDENCE = "/job", "/evidence"
 WRITABLE: Final = {"job": JOB, "evidence": EVIDENCE, "tmp": "/tmp", "home": "/home", "shm": "/dev/shm"}
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
-USER: Final = "student"
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -172,6 +172,16 @@ def system_links() -> dict[str, str]:
     return {str(path): str(path.readlink()) for path in map(Path, _SYSTEM_FOLDERS) if path.is_symlink()}
 
 
+def gpu_devices(policy: Policy) -> list[str]:
+    """NVIDIA's device files, where the policy asks for them."""
+    return sorted(str(path) for path in Path("/dev").glob("nvidia*")) if policy.gpus else []
+
+
+def passwd(identity: Identity) -> str:
+    """/etc/passwd with the kernel's user alone."""
+    return f"{USER}:x:{identity.uid}:{identity.gid}::/home:/bin/sh\n"
+
+
 def reveal_only(paths: Iterable[str], identity: Identity) -> None:
     """Root only: let the kernel's user reach `paths` although a folder above them, such as /root, keeps others out.
 
@@ -227,15 +237,14 @@ def _unmerged_system_folders() -> list[str]:
 
 
 def _device_files(policy: Policy) -> list[str]:
-    gpus = sorted(str(path) for path in Path("/dev").glob("nvidia*")) if policy.gpus else []
-    return [*(f"/dev/{name}" for name in DEVICES), *gpus]
+    return [*(f"/dev/{name}" for name in DEVICES), *gpu_devices(policy)]
 
 
 def _system_skeleton(root: str, identity: Identity) -> None:
     for path, target in system_links().items():
         Path(root + path).symlink_to(target)
     Path(root + "/etc").mkdir()
-    Path(root + "/etc/passwd").write_text(f"{USER}:x:{identity.uid}:{identity.gid}::/home:/bin/sh\n", encoding="ascii")
+    Path(root + "/etc/passwd").write_text(passwd(identity), encoding="ascii")
     Path(root + "/etc/group").write_text(f"{USER}:x:{identity.gid}:\n", encoding="ascii")
     Path(root + "/dev").mkdir()
     _mount("tmpfs", root + "/dev", "tmpfs", NO_SUID | NO_EXEC, "size=64k,mode=755")

@@ -67,6 +67,7 @@ class Running:
     last: int | None = None  # pidfd of the process whose end means that no other is left, where `process` is not it
     writable: Path | None = None  # a folder on disk whose size has to be watched
     release: Callable[[], None] = lambda: None  # called when evidence has been copied
+    meter: Meter | None = None  # where the backend counts memory itself
 
 
 class Launcher(Protocol):
@@ -84,7 +85,6 @@ class Confinement:
     policy: Policy
     group: Group | None
     inet: bool
-    counted_processes: int = 0  # of the same user, outside of this sandbox, that RLIMIT_NPROC counts too
 
     def enter(self) -> None:
         """Called by the process that will become the kernel, before anything else."""
@@ -110,7 +110,7 @@ class Confinement:
         limits = {
             "RLIMIT_CORE": 0,
             "RLIMIT_CPU": policy.cpu_s,
-            "RLIMIT_NPROC": policy.processes + self.counted_processes,
+            "RLIMIT_NPROC": policy.processes,
             "RLIMIT_NOFILE": policy.open_files,
             "RLIMIT_FSIZE": policy.file_mib * MIB,
         }
@@ -145,7 +145,7 @@ def _run(
     running = launcher.start(request, policy, identity, Confinement(policy, group, launcher.inet))
     for descriptor in request.listeners.values():
         os.close(descriptor)  # so that they close with the kernel
-    watch = Watch(running, policy, group or Watchdog(policy.memory_mib), link, leash)
+    watch = Watch(running, policy, running.meter or group or Watchdog(policy.memory_mib), link, leash)
     ending = watch.until_the_end()
     found = Collected()
     if watch.asked_for:
@@ -230,12 +230,12 @@ class Watch:
         """Hear what inner.py has to say; False when it has said everything."""
         data = os.read(self.running.announce, 4096)
         self._announced += data
-        if self._announced.startswith(b"+\n"):
+        if self._announced == b"+\n":
             self._announced = b""
             with contextlib.suppress(OSError):
                 self.link.send({"event": "ready"})
-        elif self._announced.startswith(b"-") and self._announced.endswith(b"\n"):
-            self.fault = self._announced[1:].decode(errors="replace").strip()
+        else:  # inner.py, or the backend's own program, says what went wrong
+            self.fault = self._announced.decode(errors="replace").strip(" -\n") or None
         return bool(data)
 
     def _ending(self) -> Ending:
@@ -250,7 +250,7 @@ class Watch:
             pass
         os.close(self.running.announce)
         killed = code == -signal.SIGKILL or code == -signal.SIGXCPU
-        if self.reason is None and killed and self.meter.sound and self.meter.exceeded(self.running.process):
+        if self.reason is None and killed and self.meter.was_exceeded():
             self.reason = Stop.MEMORY
         if self.reason is None and killed and used.ru_utime + used.ru_stime >= self.policy.cpu_s:
             self.reason = Stop.CPU

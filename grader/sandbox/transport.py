@@ -122,13 +122,14 @@ class CountedChannel(AsyncZMQSocketChannel):
         return message
 
 
-def bounded_socket(context: Any, kind: int) -> Any:
-    """A zmq socket that holds little, connects once, and closes without waiting."""
+def bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:
+    """A zmq socket that holds little, connects once (unless it may have to wait for a listener), and closes at once."""
     socket = context.socket(kind)
     socket.linger = 0
     socket.maxmsgsize = LARGEST_FRAME_MIB * MIB
     socket.rcvhwm = MOST_WAITING
-    socket.reconnect_ivl = -1
+    if not retry:
+        socket.reconnect_ivl = -1
     return socket
 
 
@@ -143,7 +144,7 @@ class BoundedClient(AsyncKernelClient):
 
     def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
         kinds = {"iopub": zmq.SUB, "shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER}
-        socket = bounded_socket(self.context, kinds[channel])
+        socket = bounded_socket(self.context, kinds[channel], retry=self.transport == "tcp")
         if identity:
             socket.identity = identity
         if channel in ("iopub", "shell"):

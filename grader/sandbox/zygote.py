@@ -30,13 +30,15 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from grader.sandbox import inner, namespaces
+from grader.sandbox.environment import environment
 from grader.sandbox.link import Link
-from grader.sandbox.namespaces import EVIDENCE, JOB, USER, Identity
+from grader.sandbox.namespaces import EVIDENCE, JOB, Identity
 from grader.sandbox.policy import Policy
 from grader.sandbox.supervisor import Confinement, Request, Running, supervise
 
 SOCKET: Final = "zygote"  # in the zygote's folder
 BACKLOG: Final = 64
+KERNEL_MODULES: Final = ("ipykernel.kernelapp", "ipykernel.ipkernel")
 
 
 class Fork:
@@ -115,20 +117,6 @@ def _reap(kernel: int) -> int:
             return code if code >= 0 else 128 - code
 
 
-def environment(home: str, scratch: str) -> dict[str, str]:
-    """The small fixed environment of every kernel."""
-    return {
-        "HOME": home,
-        "USER": USER,
-        "LOGNAME": USER,
-        "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "TMPDIR": scratch,
-        "IPYTHONDIR": f"{scratch}/ipython",
-        "MPLCONFIGDIR": f"{scratch}/matplotlib",
-    }
-
-
 def _keep_only(descriptors: list[int]) -> None:
     """Close all others; the standard streams lead nowhere."""
     null = os.open(os.devnull, os.O_RDWR)
@@ -152,8 +140,9 @@ def _forget_the_grader() -> None:
 def warm_up(modules: list[str]) -> None:
     """Import with one thread. Failures are the grader's: the exception ends the zygote."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    for name in ["ipykernel.kernelapp", "ipykernel.ipkernel", *modules]:
-        importlib.import_module(name)
+    with inner.without_debugger():
+        for name in [*KERNEL_MODULES, *modules]:
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
 

@@ -1,0 +1,134 @@
+"""Cold kernels: `python -m grader.sandbox.cold BACKEND POLICY`, the supervisor as a process of its own.
+
+Standard input is the line to the asker (link.py). The backend's launcher starts an interpreter inside its walls, which
+runs the text of inner.py. The kernel works on copies in the folder of this kernel, whose size the supervisor watches.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from grader.sandbox import inner
+from grader.sandbox.handover import copy_in
+from grader.sandbox.link import Link
+from grader.sandbox.namespaces import Identity, hand_over
+from grader.sandbox.policy import Backend, Policy
+from grader.sandbox.supervisor import Launcher, Request, supervise
+
+PROJECT: Final = Path(__file__).parents[2]
+ANNOUNCE: Final = 1  # inner.py speaks on standard output
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The folders on disk that one kernel can write to."""
+
+    folder: Path
+
+    @classmethod
+    def build(cls, request: Request, identity: Identity) -> "Stage":
+        """A copy of the job, and empty folders, owned by the kernel's user."""
+        stage = cls(request.folder / "w")
+        stage.folder.mkdir()
+        copy_in(request.workspace.job, stage.job)
+        for part in (stage.evidence, stage.temporary, stage.home):
+            part.mkdir()
+        for part in (stage.job, stage.evidence, stage.temporary, stage.home):
+            part.chmod(0o700)
+        hand_over(stage.folder, identity)
+        if identity.dropped:
+            request.folder.chmod(0o711)
+        return stage
+
+    @property
+    def job(self) -> Path:
+        return self.folder / "job"
+
+    @property
+    def evidence(self) -> Path:
+        return self.folder / "evidence"
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+
+def inner_command(request: Mapping[str, Any]) -> list[str]:
+    """The interpreter that becomes the kernel; `-I`: nothing from its folder or environment is imported."""
+    return [sys.executable, "-I", "-c", inner.source(), json.dumps(request)]
+
+
+def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Callable[[], None]) -> tuple[int, int]:
+    """Start a backend's command with the kernel's sockets: its pid, and a descriptor with what it says.
+
+    What it says on either stream counts as coming from inner.py. The supervisor reaps it, nobody else.
+    """
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=descriptors,
+        preexec_fn=before_exec,  # safe: this process has one thread
+        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")},
+        cwd="/",
+    )
+    child.returncode = 0  # as far as subprocess is concerned
+    assert child.stdout is not None
+    return child.pid, os.dup(child.stdout.fileno())
+
+
+def become(identity: Identity) -> None:
+    """Give root's rights away in a process that is about to exec."""
+    if identity.dropped:
+        os.setgroups([])
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+
+
+def open_line(backend: Backend, policy: Policy) -> Link:
+    """Start a supervisor of this backend; the line to it."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-s", "-m", "grader.sandbox.cold", backend.value, policy.to_json()]
+    environ = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME") if name in os.environ}
+    with theirs:
+        supervisor = subprocess.Popen(command, cwd=PROJECT, stdin=theirs, stdout=subprocess.DEVNULL, env=environ)
+    return Link(ours, at_close=supervisor.wait)  # it ends by itself when the line closes
+
+
+def launcher(backend: Backend) -> Launcher:
+    """The backend's way to start a kernel."""
+    if backend is Backend.BUBBLEWRAP:
+        from grader.sandbox.bubblewrap import Bubblewrap
+
+        return Bubblewrap()
+    if backend is Backend.LANDLOCK:
+        from grader.sandbox.landlock import Landlock
+
+        return Landlock()
+    from grader.sandbox.container import Container
+
+    return Container()
+
+
+def main() -> None:
+    backend, policy = Backend(sys.argv[1]), Policy.from_json(sys.argv[2])
+    line = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    supervise(launcher(backend), policy, Link(line), leash=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Backend `none`: a plain process on this machine, for a student's own code and for `--unsafe-no-sandbox`.
+
+It isolates nothing. It keeps the rest of the promises as far as a plain process can, on every platform: the kernel works
+on a copy of the job, its evidence is copied out by the same code, its messages are counted and checked, and the wall
+clock is watched whenever the asker looks whether the kernel lives. Memory, processes and disk are not limited.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from jupyter_core.utils import run_sync
+
+from grader.sandbox.handover import Collected, collect, copy_in
+from grader.sandbox.policy import Ending, Policy, Stop, Workspace
+from grader.sandbox.transport import BoundedClient, Intake
+
+STEP_S: Final = 0.01
+KERNEL: Final = ("-m", "ipykernel_launcher", "-f")
+
+
+class PlainProvisioner(KernelProvisionerBase):
+    """A child process that can be killed with a reason."""
+
+    def __init__(self, *, policy: Policy, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._policy, self._workspace = policy, workspace
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline_s = 0.0
+        self.reason: Stop | None = None
+
+    @property
+    def has_process(self) -> bool:
+        return self._process is not None
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        self.parent.write_connection_file()
+        return {"cmd": [sys.executable, *KERNEL, self.parent.connection_file]}
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        folder: Path = self.parent.folder
+        copy_in(self._workspace.job, folder / "job")
+        (folder / "evidence").mkdir()
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self._policy.threads))
+        environ = {**os.environ, **threads, "SANDBOX_EVIDENCE": str(folder / "evidence"), **self._workspace.environ}
+        nowhere = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            cmd, cwd=folder / "job", env=environ, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
+        )
+        self._deadline_s = time.monotonic() + self._policy.wall_s
+        info: dict[str, Any] = self.parent.get_connection_info()
+        return info
+
+    async def poll(self) -> int | None:
+        if self._process is None:
+            return 1
+        if self._process.poll() is None and time.monotonic() > self._deadline_s:
+            self.stop(Stop.WALL)
+        return self._process.poll()
+
+    async def wait(self) -> int | None:
+        while (code := await self.poll()) is None:
+            await asyncio.sleep(STEP_S)
+        return code
+
+    async def send_signal(self, signum: int) -> None:
+        """None: the kernel is interrupted by message."""
+
+    async def kill(self, restart: bool = False) -> None:
+        self.stop(None)
+
+    async def terminate(self, restart: bool = False) -> None:
+        self.stop(None)
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """The manager's `close` does it: evidence comes first."""
+
+    def stop(self, reason: Stop | None) -> None:
+        """Record the reason and kill the kernel with its process group. Returns at once."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self.reason = self.reason or reason
+        if sys.platform == "win32":
+            self._process.kill()
+        else:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class PlainManager(AsyncKernelManager):
+    """A kernel manager for one unsandboxed kernel, with the interface of `SandboxManager`. Use it once."""
+
+    def __init__(self, policy: Policy, workspace: Workspace) -> None:
+        super().__init__()
+        self._policy, self._workspace = policy, workspace
+        self.folder = Path(tempfile.mkdtemp(prefix="k"))
+        self.connection_file = str(self.folder / "connection.json")
+        self.provisioner: PlainProvisioner = PlainProvisioner(policy=policy, workspace=workspace, parent=self)
+        self._intake = Intake(policy, self.provisioner.stop)
+        self._ending: Ending | None = None
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(argv=[], language="python", display_name="plain", interrupt_mode="message")
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the kernel ended; None until `close`."""
+        return self._ending
+
+    def client(self, **kwargs: Any) -> BoundedClient:
+        return super().client(intake=self._intake, **kwargs)  # type: ignore[return-value]
+
+    async def close(self) -> Ending:
+        """Kill the kernel if it lives, copy its evidence, remove what it used. Safe to call twice."""
+        if self._ending is None:
+            self.provisioner.stop(None)
+            code = await self.provisioner.wait() if self.provisioner.has_process else None
+            found = self._collect()
+            self._ending = Ending(
+                exit_code=code,
+                stopped_by=self.provisioner.reason,
+                evidence=tuple(found.copied),
+                refused=tuple(found.refused),
+            )
+            await self.cleanup_resources()
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return self._ending
+
+    close_now = run_sync(close)
+
+    @property
+    def client_factory(self) -> Any:
+        return BoundedClient
+
+    def _collect(self) -> Collected:
+        if not (self.folder / "evidence").is_dir():
+            return Collected()
+        policy = self._policy
+        return collect(
+            self.folder / "evidence",
+            self._workspace.evidence,
+            total_mib=policy.evidence_mib,
+            files=policy.evidence_files,
+        )

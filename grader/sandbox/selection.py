@@ -1,0 +1,179 @@
+"""Which backend runs: the first that passes its self-test, or a refusal that says what to install."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from grader.errors import GraderError
+from grader.sandbox.policy import Backend, Claim, Policy, Warmup, Workspace
+
+if TYPE_CHECKING:
+    from grader.sandbox.link import Link
+    from grader.sandbox.plain import PlainManager
+    from grader.sandbox.provisioner import SandboxManager
+
+ORDER: Final = (Backend.WARM, Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
+REFUSAL: Final = (
+    "No way to isolate notebooks works on this machine: install bubblewrap (Debian, Ubuntu: apt install bubblewrap) or "
+    "podman, and see `python -m grader doctor` for what was tried."
+)
+NOT_LINUX: Final = (
+    "Notebooks of others can only be graded on Linux, where they can be isolated: use a Linux machine or WSL 2."
+)
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What a backend showed."""
+
+    backend: Backend
+    claims: tuple[Claim, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(claim.holds for claim in self.claims)
+
+
+@dataclass(frozen=True)
+class Sandbox(AbstractContextManager["Sandbox"]):
+    """Makes kernels in one backend under one policy. Use it in a `with` statement, or call `close`."""
+
+    backend: Backend
+    policy: Policy
+    address: Path | None = None  # of the zygote
+    _resources: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+
+    def kernel_manager(self, workspace: Workspace) -> "SandboxManager | PlainManager":
+        """A manager for one kernel, for `nbclient.NotebookClient(notebook, km=…)`. Close it afterwards."""
+        if self.backend is Backend.NONE:
+            from grader.sandbox.plain import PlainManager
+
+            return PlainManager(self.policy, workspace)
+        from grader.sandbox.provisioner import SandboxManager
+
+        return SandboxManager(self.policy, workspace, self.open_line)
+
+    def open_line(self) -> "Link":
+        """A line to a new supervisor."""
+        if self.address is not None:
+            from grader.sandbox.warm import connect
+
+            return connect(self.address)
+        from grader.sandbox.cold import open_line
+
+        return open_line(self.backend, self.policy)
+
+    def ticket(self) -> dict[str, Any]:
+        """What another process of the same user needs to make kernels here too; JSON."""
+        address = None if self.address is None else str(self.address)
+        return {"backend": self.backend.value, "policy": self.policy.to_json(), "address": address}
+
+    def close(self) -> None:
+        """End every kernel that is left, and the zygote."""
+        self._resources.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def select(
+    policy: Policy, *, warmup: Warmup | None = None, allow_none: bool = False, only: Backend | None = None
+) -> Sandbox:
+    """The best sandbox that works here.
+
+    warmup: what warm kernels import beforehand; its import goes on in the background.
+    allow_none: fall back to a plain process where nothing works. Raises GraderError otherwise.
+    only: this backend or none.
+    """
+    for backend in (only,) if only is not None else ORDER:
+        if backend is Backend.NONE or self_test(backend).passed:
+            return _open(backend, policy, warmup or Warmup())
+    if allow_none and only is None:
+        return _open(Backend.NONE, policy, Warmup())
+    raise GraderError(_refusal(only))
+
+
+def attach(ticket: Mapping[str, Any]) -> Sandbox:
+    """The sandbox that another process opened. Closing it leaves that process's zygote alone."""
+    address = Path(ticket["address"]) if ticket["address"] else None
+    return Sandbox(Backend(ticket["backend"]), Policy.from_json(ticket["policy"]), address)
+
+
+@functools.cache
+def self_test(backend: Backend) -> SelfTest:
+    """Try the backend's promises once in the life of this process."""
+    missing = _missing(backend)
+    if missing:
+        return SelfTest(backend, (Claim("it is installed", False, missing),))
+    from grader.sandbox import selftest
+
+    with ExitStack() as stack:
+        return SelfTest(backend, selftest.examine(_line_opener(backend, stack)))
+
+
+def self_tests() -> tuple[SelfTest, ...]:
+    """All backends, best first; for `doctor`."""
+    return tuple(map(self_test, ORDER))
+
+
+def _line_opener(backend: Backend, stack: ExitStack) -> "Callable[[Policy], Link]":
+    def opener(policy: Policy) -> "Link":
+        if backend is Backend.WARM:
+            from grader.sandbox.warm import Zygote, connect
+
+            zygote = Zygote(policy, Warmup())
+            stack.callback(zygote.close)
+            zygote.wait()
+            return connect(zygote.address)
+        from grader.sandbox.cold import open_line
+
+        return open_line(backend, policy)
+
+    return opener
+
+
+def _open(backend: Backend, policy: Policy, warmup: Warmup) -> Sandbox:
+    resources = ExitStack()
+    if backend is not Backend.WARM:
+        return Sandbox(backend, policy, None, resources)
+    from grader.sandbox.warm import Zygote
+
+    zygote = Zygote(policy, warmup)
+    resources.callback(zygote.close)
+    return Sandbox(backend, policy, zygote.address, resources)
+
+
+def _missing(backend: Backend) -> str:
+    """Why the backend cannot even be tried; empty when it can."""
+    if sys.platform != "linux":
+        return "this is not Linux"
+    if backend is Backend.BUBBLEWRAP:
+        from grader.sandbox.bubblewrap import program as bwrap
+
+        return "" if bwrap() else "bwrap is not installed"
+    if backend is Backend.CONTAINER:
+        from grader.sandbox.container import program as runtime
+
+        return "" if runtime() else "neither podman nor docker is installed"
+    if backend is Backend.LANDLOCK:
+        from grader.sandbox.landlock import version
+
+        return "" if version() else "this Linux has no Landlock"
+    return "" if hasattr(os, "fork") else "no fork"
+
+
+def _refusal(only: Backend | None) -> str:
+    if sys.platform != "linux":
+        return NOT_LINUX
+    if only is None:
+        return REFUSAL
+    broken = next(claim for claim in self_test(only).claims if not claim.holds)
+    return f"The sandbox `{only}` does not work here ({broken.name}: {broken.detail or 'no'}); choose another or none."

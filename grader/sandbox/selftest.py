@@ -1,0 +1,147 @@
+"""What a backend must show before it is trusted: each promise is tried from inside, by the same road a kernel takes.
+
+A small script runs in the sandbox with the policy in force. Outside, a secret file lies readable for the grader, a
+secret stands in the grader's environment, and a TCP server and a unix socket listen. The script tries to reach them and
+to start more processes than allowed, and leaves what it saw as evidence.
+"""
+
+import json
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from grader.sandbox.link import Link
+from grader.sandbox.policy import Claim, Policy, Workspace
+
+RESULT: Final = "selftest.json"
+CANARY_VARIABLE: Final = "GRADER_SANDBOX_CANARY"
+TIMEOUT_S: Final = 30.0
+TEST_POLICY: Final = Policy(memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000)
+
+SCRIPT: Final = '''
+import json, os, socket, threading
+
+facts = json.load(open("facts.json"))
+
+def attempt(action):
+    try:
+        action()
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"[:200]
+    return ""
+
+def tcp():
+    socket.create_connection(("127.0.0.1", facts["port"]), timeout=2).close()
+
+def unix():
+    with socket.socket(socket.AF_UNIX) as end:
+        end.connect(facts["socket"])
+
+def vsock():
+    socket.socket(getattr(socket, "AF_VSOCK", 40), socket.SOCK_STREAM).close()
+
+def read():
+    open(facts["canary"]).read()
+
+def write():
+    with open(facts["outside"], "w") as file:
+        file.write("was here")
+
+def signal():
+    if facts["signal"]:
+        os.kill(facts["signal"], 0)
+    else:
+        raise OSError("not asked")
+
+seen = {name: attempt(action) for name, action in
+        dict(tcp=tcp, unix=unix, vsock=vsock, read=read, write=write, signal=signal).items()}
+environment = dict(os.environ)
+try:
+    environment["first"] = open("/proc/self/environ", errors="replace").read()
+except OSError:
+    pass
+seen["environment"] = "" if facts["secret"] in json.dumps(environment) else "not there"
+
+children = []
+try:
+    for _ in range(2 * facts["processes"]):
+        child = os.fork()
+        if child == 0:
+            import time
+            time.sleep(60)
+            os._exit(0)
+        children.append(child)
+    seen["processes"] = ""
+except OSError as error:
+    seen["processes"] = f"refused after {len(children)}: {error}"
+for child in children:
+    os.kill(child, 9)
+seen["uid"] = os.getuid()
+with open(os.environ["SANDBOX_EVIDENCE"] + "/selftest.json", "w") as file:
+    json.dump(seen, file)
+'''
+
+PROMISES: Final = {
+    "tcp": "a server of this machine cannot be reached",
+    "unix": "a unix socket of this machine cannot be reached",
+    "vsock": "AF_VSOCK sockets do not exist",
+    "read": "a file of the grader cannot be read",
+    "write": "nothing can be written outside",
+    "signal": "processes outside cannot be signalled",
+    "environment": "the grader's environment is not visible",
+    "processes": "the limit on processes holds",
+}
+
+
+def examine(open_line: Callable[[Policy], Link]) -> tuple[Claim, ...]:
+    """Try every promise; the claims, or a single false one that says why the sandbox did not start."""
+    from grader.sandbox.provisioner import run_script
+
+    with _outside() as (workspace, _):
+        ending = run_script(lambda: open_line(TEST_POLICY), workspace, SCRIPT, TIMEOUT_S)
+        if RESULT not in ending.evidence:
+            reason = ending.fault or f"the self-test ended with code {ending.exit_code} ({ending.stopped_by})"
+            return (Claim("a sandbox starts", False, reason),)
+        seen: dict[str, Any] = json.loads((workspace.evidence / RESULT).read_text(encoding="utf-8"))
+    started = Claim("a sandbox starts", True)
+    unprivileged = Claim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}")
+    return (started, unprivileged, *(Claim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items()))
+
+
+@contextmanager
+def _outside() -> Iterator[tuple[Workspace, str]]:
+    """What must stay out of reach, and the script's workspace."""
+    with (
+        tempfile.TemporaryDirectory(prefix="k") as name,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
+        folder = Path(name)
+        folder.chmod(0o755)
+        secret = secrets.token_hex(16)
+        listener.bind(str(folder / "listener"))
+        listener.listen()
+        (folder / "listener").chmod(0o777)
+        (folder / "canary").write_text(secret, encoding="utf-8")
+        for part in ("job", "evidence"):
+            (folder / part).mkdir()
+        facts = {
+            "port": server.getsockname()[1],
+            "socket": str(folder / "listener"),
+            "canary": str(folder / "canary"),
+            "outside": str(folder / "outside"),
+            "secret": secret,
+            "signal": os.getpid(),
+            "processes": TEST_POLICY.processes,
+        }
+        (folder / "job" / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        os.environ[CANARY_VARIABLE] = secret
+        try:
+            yield Workspace(job=folder / "job", evidence=folder / "evidence"), secret
+        finally:
+            del os.environ[CANARY_VARIABLE]
