@@ -5,9 +5,7 @@ from grader.reporting.outline import by_step, verdict_counts
 
 
 def _check(id_: str, verdict: Verdict = Verdict.PASSED, points: float | None = 1.0) -> CheckResult:
-    return CheckResult(
-        id=id_, title=id_, verdict=verdict, points=points, possible=2.0, visibility=Visibility.PUBLIC
-    )  # fmt: skip
+    return CheckResult(id=id_, title=id_, verdict=verdict, points=points, possible=2.0, visibility=Visibility.PUBLIC)
 
 
 def test_steps_come_in_order_of_appearance_and_keep_the_order_of_checks() -> None:
