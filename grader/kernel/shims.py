@@ -60,9 +60,10 @@ class InputFiles:
 
 def _exists(path: Any) -> bool:
     try:
-        return os.path.exists(path)  # noqa: PTH110 - accepts strings, bytes and descriptors alike
+        os.stat(path)  # not os.path.exists, which is redirected itself
     except (OSError, ValueError):
         return False
+    return True
 
 
 def redirect_files(files: InputFiles) -> None:

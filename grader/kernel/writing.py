@@ -1,6 +1,7 @@
 """Evidence leaves the kernel through here: JSON and safetensors, bounded in size."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,20 @@ def error_record(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__name__, "message": cut(error)}
 
 
+def finite(payload: Any) -> Any:
+    """The same with None for what JSON cannot say: NaN and infinities, as in the log of a training that diverged."""
+    if isinstance(payload, dict):
+        return {key: finite(value) for key, value in payload.items()}
+    if isinstance(payload, (list, tuple)):
+        return [finite(value) for value in payload]
+    return None if isinstance(payload, float) and not math.isfinite(payload) else payload
+
+
 def write_json(folder: str, name: str, payload: Any) -> None:
     """Write `payload` so that a reader never sees half a file."""
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(payload), encoding="utf-8")
+    partial.write_text(json.dumps(finite(payload), allow_nan=False), encoding="utf-8")
     os.replace(partial, target)
 
 

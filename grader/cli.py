@@ -1,0 +1,129 @@
+"""The command line: wires the stages, maps errors to exit codes.
+
+0 graded, whatever the score · 1 the submission could not be graded as handed in · 2 a fault of the grader or its set-up.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grader.errors import GraderError, SubmissionError
+from grader.model import Profile
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Grade notebooks of this assignment."
+)
+
+Notebook = Annotated[Path, typer.Argument(help="the notebook (.ipynb)", show_default=False)]
+Seed = Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)]
+Results = Annotated[Path, typer.Option(help="folder that results are written to")]
+CellLimit = Annotated[float, typer.Option("--cell-limit", help="seconds that one cell may take", min=1)]
+RunLimit = Annotated[float, typer.Option("--run-limit", help="seconds that all cells together may take", min=1)]
+
+
+@app.command()
+def grade(
+    submission: Notebook,
+    profile: Annotated[Profile, typer.Option(help="how much training to do")] = Profile.QUICK,
+    seed: Seed = 0,
+    out: Results = Path("results"),
+    cell_limit: CellLimit = 1800,
+    run_limit: RunLimit = 3600,
+) -> None:
+    """Execute a notebook, judge it, and write result.json and the reports."""
+    from grader import grading
+    from grader.execution import Limits
+    from grader.intake.notebook import read_submission
+    from grader.reporting.files import write_reports
+    from grader.reporting.progress import ProgressDisplay
+    from grader.reporting.terminal import make_console, result_table
+
+    found = read_submission(submission)
+    console = make_console()
+    with ProgressDisplay(console) as display:
+        display.stage("preparing model and data")
+        used = grading.setup(profile, seed)
+        graded = grading.grade(found, used, out / found.name, display, Limits(cell_s=cell_limit, notebook_s=run_limit))
+    reports = write_reports(graded.result, graded.details, out / found.name)
+    console.print(result_table(graded.result, reports))
+    raise typer.Exit(exit_code(graded))
+
+
+def exit_code(graded: object) -> int:
+    """What the process says of a graded submission."""
+    from grader.grading import Graded
+    from grader.model import RunStatus
+
+    assert isinstance(graded, Graded)
+    status = graded.result.run.status
+    if graded.ungraded:
+        return 2
+    return 0 if status in (RunStatus.OK, RunStatus.STUDENT_ERROR, RunStatus.TIMEOUT) else 1
+
+
+@app.command()
+def check(notebook: Notebook, step: Annotated[str | None, typer.Option(help="one step only, such as step3")] = None) -> None:
+    """Run the public tests on your own notebook, with two steps of training per method."""
+    from grader import grading
+    from grader.reporting.progress import ProgressDisplay
+    from grader.reporting.terminal import make_console, result_table
+    from grader.student import structure_result
+
+    console = make_console()
+    with ProgressDisplay(console) as display:
+        graded = structure_result(notebook, step, display)
+    console.print(result_table(graded.result))
+    raise typer.Exit(1 if grading.failed(graded.result) else 0)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what was found on this machine and what would be used."""
+    import os
+
+    from grader.assets.inventory import Status, inventory
+    from grader.grading import ROOT
+    from grader.reporting.terminal import findings_table, make_console
+
+    findings = inventory(ROOT, os.environ)
+    make_console().print(findings_table(findings))
+    raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
+
+
+@app.command()
+def calibrate(
+    profile: Annotated[Profile, typer.Option(help="profile to calibrate")] = Profile.QUICK,
+    seeds: Annotated[int, typer.Option(help="how many seeds to run", min=5, max=100)] = 8,
+    first_seed: Annotated[int, typer.Option(help="the first of them", min=0)] = 0,
+) -> None:
+    """Measure the reference's accuracy over several seeds and write the thresholds to data/calibration.json."""
+    from grader.calibrating import calibrate as measure
+    from grader.reporting.terminal import make_console
+
+    measure(profile, range(first_seed, first_seed + seeds), make_console())
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The one place where exceptions become sentences and exit codes."""
+    try:
+        yield
+    except SubmissionError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except GraderError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped. Nothing was recorded for this notebook.", file=sys.stderr)
+        sys.exit(2)
+
+
+def main() -> None:
+    """Run the command line."""
+    with translated():
+        app()

@@ -1,0 +1,323 @@
+"""Untrusted files → validated `Evidence`: typed, bounded, and still only claims.
+
+JSON is parsed with limits on size and depth, tensors by safetensors with limits on number and size. Whatever does not
+fit is a `ProtocolViolation`, which says something about the notebook, not about the grader.
+"""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+import nbformat
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from grader.errors import GraderError
+from grader.execution.record import ProbeOutcome, RunRecord
+from grader.model import Profile, RunStatus
+
+MAX_JSON_BYTES: Final = 16 * 2**20
+MAX_TENSORS: Final = 2_000
+MAX_TENSOR_BYTES: Final = 2 * 2**30
+MAX_DIMENSIONS: Final = 4
+
+Text = Annotated[str, Field(max_length=2_000)]
+Name = Annotated[str, Field(max_length=300)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Shape = Annotated[tuple[Count, ...], Field(max_length=8)]
+
+
+T = TypeVar("T")
+
+
+class ProtocolViolation(Exception):
+    """Evidence that no honest kernel writes."""
+
+
+class Claimed(BaseModel):
+    """Base of what a kernel says: strict types, unknown fields ignored, non-finite numbers refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Raised(Claimed):
+    """An exception in the student's code."""
+
+    type: Name
+    message: Text
+
+    def __str__(self) -> str:
+        """As Python shows it."""
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+class Entry(Claimed):
+    """A model at the start of a training."""
+
+    model_class: Name
+    trainable: Count
+    total: Count
+    trainable_names: Annotated[tuple[Name, ...], Field(max_length=500)] = ()
+    wrapped: Annotated[dict[Name, Name], Field(max_length=200)] = {}
+    adapters: Annotated[dict[Name, Annotated[tuple[Shape, ...], Field(max_length=200)]], Field(max_length=200)] = {}
+    changed: Annotated[tuple[Name, ...], Field(max_length=500)] = ()
+    head_sha256: Name = ""
+
+
+class Reduction(Claimed):
+    """How a wrapped layer was reduced to a matrix."""
+
+    dtype: Name
+    residual: float | None
+
+
+class Exit(Claimed):
+    """A model at the end of a training."""
+
+    file: Annotated[str, Field(pattern=r"^training-\d{1,3}\.safetensors$")] | None = None
+    head_sha256: Name = ""
+    reduced: Annotated[dict[Name, Reduction], Field(max_length=200)] = {}
+    unsupported: Annotated[dict[Name, Name], Field(max_length=200)] = {}
+    extra: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+
+
+class RowKeys(Claimed):
+    """Keys of the reviews in a data set."""
+
+    rows: Count
+    kind: Annotated[str, Field(pattern="^(text|tokens)$")]
+    keys: Annotated[list[Annotated[str, Field(max_length=16)]], Field(max_length=4_000)]
+
+
+class DataSeen(Claimed):
+    """The data sets of one training."""
+
+    train: RowKeys | None = None
+    eval: RowKeys | None = None
+
+
+class LogEntry(Claimed):
+    """One line of a training log."""
+
+    step: float | None = None
+    loss: float | None = None
+    eval_accuracy: float | None = None
+
+
+class Training(Claimed):
+    """One call of `Trainer.train()`, or one loop of the student's own."""
+
+    index: Count
+    via: Name
+    finished: bool
+    error: Raised | None = None
+    entry: Entry
+    exit: Exit = Exit()
+    data: DataSeen = DataSeen()
+    arguments: Annotated[dict[Name, float | None], Field(max_length=50)] = {}
+    log: Annotated[tuple[LogEntry, ...], Field(max_length=2_000)] = ()
+    seconds: float = 0
+    steps: Count = 0
+    precision: Name = "float32"
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether any linear layer is replaced."""
+        return bool(self.entry.wrapped)
+
+    @property
+    def encoder_frozen(self) -> bool:
+        """Whether nothing below the head is trainable."""
+        return not any(name.startswith("distilbert.") for name in self.entry.trainable_names)
+
+
+class CountItem(Claimed):
+    """Answer of the counting function to one toy model."""
+
+    value: int | None = None
+    type: Name = ""
+    printed: Text = ""
+    error: Raised | None = None
+
+
+class LayerEntry(Claimed):
+    """One entry of the extracted dictionary."""
+
+    name: Text
+    type: Name
+    linear: bool
+    place: Name | None
+
+
+class ExtractItem(Claimed):
+    """Answer of the extraction to one model."""
+
+    type: Name = ""
+    mapping: bool = False
+    entries: Annotated[tuple[LayerEntry, ...], Field(max_length=200)] = ()
+    error: Raised | None = None
+
+
+class ReplaceItem(Claimed):
+    """What replacing did to one model."""
+
+    placed: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
+    others_changed: Count = 0
+    finite: bool = False
+    error: Raised | None = None
+
+
+class LoraItem(Claimed):
+    """How a LoRA layer took one challenge; its numbers are in the tensors."""
+
+    key: Name
+    stage: Name = ""
+    finished: Annotated[tuple[Name, ...], Field(max_length=10)] = ()
+    shapes: Annotated[tuple[Shape, ...], Field(max_length=200)] = ()
+    registered: Count = 0
+    linear_trainable: bool = False
+    error: Raised | None = None
+
+
+class CountAnswers(Claimed):
+    """Answers about the counting function."""
+
+    found: Name | None = None
+    items: Annotated[tuple[CountItem, ...], Field(max_length=100)] = ()
+
+
+class ExtractAnswers(Claimed):
+    """Answers about the extraction."""
+
+    found: Name | None = None
+    items: Annotated[tuple[ExtractItem, ...], Field(max_length=100)] = ()
+
+
+class ReplaceAnswers(Claimed):
+    """Answers about the replacement."""
+
+    found: Name | None = None
+    items: Annotated[tuple[ReplaceItem, ...], Field(max_length=100)] = ()
+
+
+class LoraAnswers(Claimed):
+    """Answers about the LoRA layer."""
+
+    found: Name | None = None
+    items: Annotated[tuple[LoraItem, ...], Field(max_length=100)] = ()
+
+
+class Evidence:
+    """The evidence of one execution. Parts are read and validated when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where `execute` left it. Raises GraderError when there is no run record of ours in it."""
+        self.folder = folder
+        try:
+            self.run = RunRecord.model_validate_json((folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValidationError) as error:
+            raise GraderError(f"{folder} holds no evidence of a run; grade the notebook again.") from error
+
+    @cached_property
+    def trainings(self) -> tuple[Training, ...]:
+        """All trainings, in order."""
+        found = self._read("trainings.json", TypeAdapter(Annotated[tuple[Training, ...], Field(max_length=1_000)]))
+        if any(training.index != position for position, training in enumerate(found or ())):
+            raise ProtocolViolation("trainings.json: trainings out of order")
+        return found or ()
+
+    @cached_property
+    def count(self) -> CountAnswers | None:
+        """Answers about the counting function; None when nothing was answered."""
+        return self._probe("count", CountAnswers)
+
+    @cached_property
+    def extract(self) -> ExtractAnswers | None:
+        """Answers about the extraction."""
+        return self._probe("extract", ExtractAnswers)
+
+    @cached_property
+    def replace(self) -> ReplaceAnswers | None:
+        """Answers about the replacement."""
+        return self._probe("replace", ReplaceAnswers)
+
+    @cached_property
+    def lora(self) -> LoraAnswers | None:
+        """Answers about the LoRA layer."""
+        return self._probe("lora", LoraAnswers)
+
+    @cached_property
+    def lora_tensors(self) -> dict[str, Tensor]:
+        """Tensors that the LoRA layer answered with, by `CHALLENGE.name`."""
+        return self.tensors("probe-lora.safetensors")
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """Versions that the kernel reports."""
+        return self._read("environment.json", TypeAdapter(Annotated[dict[Name, Name], Field(max_length=50)])) or {}
+
+    @cached_property
+    def submitted(self) -> nbformat.NotebookNode:
+        """The notebook as handed in, with the text of its saved outputs."""
+        return nbformat.read(self.folder / "submitted.ipynb", 4)
+
+    @property
+    def sources(self) -> list[str]:
+        """Sources of the code cells, in order."""
+        return [cell.source for cell in self.submitted.cells if cell.cell_type == "code"]
+
+    @property
+    def profile(self) -> Profile:
+        """Under which profile the notebook ran."""
+        return self.run.conditions.profile
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the kernel was lost before all cells and probes were through."""
+        return self.run.summary.status not in (RunStatus.OK, RunStatus.STUDENT_ERROR) and not self.probed
+
+    @property
+    def probed(self) -> bool:
+        """Whether any family of probes was put to the kernel."""
+        return any(outcome is not ProbeOutcome.NOT_RUN for outcome in self.run.probes.values())
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """All tensors of one file, or none if the file is missing. Raises ProtocolViolation."""
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        if path.stat().st_size > MAX_TENSOR_BYTES:
+            raise ProtocolViolation(f"{name}: larger than {MAX_TENSOR_BYTES // 2**20} MiB")
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+                if len(names) > MAX_TENSORS:
+                    raise ProtocolViolation(f"{name}: more than {MAX_TENSORS} tensors")
+                found = {key: file.get_tensor(key) for key in names}
+        except (SafetensorError, ValueError, RuntimeError) as error:
+            raise ProtocolViolation(f"{name}: not a safetensors file") from error
+        if any(tensor.ndim > MAX_DIMENSIONS for tensor in found.values()):
+            raise ProtocolViolation(f"{name}: a tensor of more than {MAX_DIMENSIONS} dimensions")
+        return found
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of one file."""
+        with (self.folder / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _probe(self, family: str, kind: type[T]) -> T | None:
+        return self._read(f"probe-{family}.json", TypeAdapter(kind))
+
+    def _read(self, name: str, kind: TypeAdapter[T]) -> T | None:
+        path = self.folder / name
+        if not path.is_file():
+            return None
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ProtocolViolation(f"{name}: larger than {MAX_JSON_BYTES // 2**20} MiB")
+        try:
+            return kind.validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise ProtocolViolation(f"{name}: {first['msg']}") from None

@@ -1,0 +1,43 @@
+"""What the host itself saw of an execution. Written by trusted code, unlike everything else in the evidence folder."""
+
+from enum import StrEnum
+
+from grader.model import CellRecord, Frozen, Profile, RunStatus, RunSummary, SubmissionRef
+
+
+class ProbeOutcome(StrEnum):
+    """How a family of probes ended."""
+
+    ANSWERED = "answered"
+    TIMEOUT = "timeout"
+    FAILED = "failed"  # the kernel answered with an error, or not at all
+    NOT_RUN = "not_run"
+
+
+class Conditions(Frozen):
+    """Under what circumstances the notebook ran: everything that a verdict may depend on besides the notebook."""
+
+    profile: Profile
+    seed: int
+    checkpoint: str
+    checkpoint_sha256: str
+    reviews: str
+    reviews_sha256: str
+    synthetic: bool
+    precision: str
+    budget: str  # digest of the training budget, "as submitted" without one
+    sandbox: str
+    grader: str  # version
+
+
+class RunRecord(Frozen):
+    """One execution, as `run.json`."""
+
+    submission: SubmissionRef
+    conditions: Conditions
+    summary: RunSummary
+    reason: str  # why it ended as it did, one sentence; empty when all went well
+    cells: tuple[CellRecord, ...]
+    training_cells: dict[int, int]  # training index -> cell index
+    probes: dict[str, ProbeOutcome]
+    timings: dict[str, float]

@@ -1,0 +1,227 @@
+"""Wires the stages for one submission. The command line, batches and calibration all grade through here."""
+
+import atexit
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from grader import calibration, profiles, scoring
+from grader.assets.cache import cache_folder
+from grader.assets.hub import Checkpoint, resolve_checkpoint
+from grader.assets.metrics import prepare_metrics
+from grader.assets.precision import fast_bfloat16
+from grader.assets.reviews import ReviewData, resolve_reviews
+from grader.case import Case, Oracle
+from grader.claims import match_claims, read_claims
+from grader.evidence import Evidence
+from grader.execution import Limits, Listener, Setup, execute
+from grader.intake.notebook import Submission, read_submission
+from grader.judging import Judgement, results, run_suite
+from grader.model import (
+    Claim,
+    CurvePoint,
+    Method,
+    MethodSummary,
+    Profile,
+    Result,
+    ScoreStatus,
+    StaffDetails,
+    Verdict,
+)
+from grader.oracle.accuracy import Meter
+from grader.oracle.exposure import Library
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A result, and what the staff report shows beyond it."""
+
+    result: Result
+    details: StaffDetails
+
+    @property
+    def ungraded(self) -> bool:
+        """Whether a fault of ours kept it from being graded."""
+        return self.result.score.status is ScoreStatus.UNGRADED
+
+
+def setup(profile: Profile, seed: int, root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> Setup:
+    """Find or prepare what an execution needs. Raises GraderError."""
+    cache_dir = cache_folder(root, environ)
+    return Setup(
+        profile=profile,
+        seed=seed,
+        checkpoint=resolve_checkpoint(profile, cache_dir),
+        reviews=resolve_reviews(root, environ),
+        metrics=prepare_metrics(cache_dir),
+        bfloat16=profile is Profile.QUICK and fast_bfloat16(),
+    )
+
+
+def suite_folders(root: Path = ROOT, public_only: bool = False) -> list[Path]:
+    """The suite: what students have, and what staff have in addition."""
+    found = [root / "tests" / "public"] if public_only else [root / "tests" / "public", root / "tests" / "hidden"]
+    return [folder for folder in found if folder.is_dir()]
+
+
+def grade(
+    submission: Submission, used: Setup, folder: Path, listener: Listener | None = None, limits: Limits | None = None
+) -> Graded:
+    """Execute and judge; the evidence stays in `folder`/evidence. Raises GraderError."""
+    execute(submission, used, folder / "evidence", listener, limits)
+    if listener:
+        listener.stage("judging")
+    return judge(folder / "evidence", used, suite_folders())
+
+
+def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | None = None) -> Graded:
+    """Judge stored evidence without executing anything."""
+    began = time.perf_counter()
+    case = make_case(evidence_folder, used)
+    judgements = run_suite(case, folders, only)
+    checks = results(judgements, scoring.load_rubric(ROOT / "data" / "rubric.toml"))
+    methods = {method: summary(case, method) for method in Method}
+    run = case.evidence.run
+    result = Result(
+        submission=run.submission,
+        profile=case.profile,
+        seed=run.conditions.seed,
+        calibration=case.calibration.name if case.calibration else None,
+        sandbox=run.conditions.sandbox,
+        run=run.summary,
+        score=scoring.score(checks, run.summary.status),
+        checks=checks,
+        methods=methods,
+        claims=claims(case, methods),
+        environment={**case.evidence.environment, **_conditions(case)},
+        timings={**run.timings, "judging": round(time.perf_counter() - began, 3)},
+    )
+    return Graded(result, details(case, judgements))
+
+
+def make_case(evidence_folder: Path, used: Setup) -> Case:
+    """Evidence beside the oracle for it."""
+    return Case(Evidence(evidence_folder), oracle(used))
+
+
+def oracle(used: Setup) -> Oracle:
+    """The trusted side: made lazily, since most of it is needed by few checks."""
+    calibrations = cache(lambda: calibration.load(ROOT / "data" / "calibration.json"))
+
+    def meter(evidence: Evidence) -> Meter:
+        return make_meter(used, evidence.profile)
+
+    def find(evidence: Evidence) -> calibration.Calibration | None:
+        c = evidence.run.conditions
+        return calibration.find(calibrations(), c.profile, c.budget, c.checkpoint_sha256, c.reviews_sha256)
+
+    return Oracle(
+        base_weights=used.checkpoint.weights,
+        meter=meter,
+        library=cache(lambda: Library(used.reviews, _tokenizer(used.checkpoint))),
+        calibration=find,
+    )
+
+
+def make_meter(used: Setup, profile: Profile) -> Meter:
+    """How accuracy is measured under a profile."""
+    return Meter(
+        heldout=used.reviews.heldout,
+        snapshot=used.checkpoint.weights.parent,
+        base_sha256=used.checkpoint.sha256,
+        reviews_sha256=used.reviews.sha256,
+        max_tokens=profiles.measured_tokens(profile),
+        bfloat16=used.bfloat16,
+        cache=cache_folder(ROOT, os.environ) / "accuracy",
+    )
+
+
+def _tokenizer(checkpoint: Checkpoint) -> object:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(checkpoint.weights.parent)
+
+
+def summary(case: Case, method: Method) -> MethodSummary:
+    """One row of the comparison."""
+    training = case.training(method)
+    if training is None:
+        return MethodSummary()
+    return MethodSummary(
+        trainable_parameters=training.entry.trainable,
+        accuracy=case.accuracy(method),
+        threshold=case.threshold(method),
+        train_s=round(training.seconds, 2) if training.finished else None,
+        steps=training.steps if training.finished else None,
+    )
+
+
+def claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
+    """What the submitted file's own outputs say, beside what was measured."""
+    cells = case.evidence.run.training_cells
+    places = [(m, cells[t.index]) for m, t in case.placed.items() if t.index in cells]
+    comparable = case.profile is Profile.FULL
+    return match_claims(read_claims(case.evidence.submitted), places, methods, accuracy_comparable=comparable)
+
+
+def details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
+    """What the staff report shows beyond the result."""
+    curves = {m: tuple(curve(t.log)) for m, t in case.placed.items()}
+    return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(notes(case, judgements)))
+
+
+def curve(log: tuple[object, ...]) -> list[CurvePoint]:
+    """The training log as points to plot."""
+    points = []
+    for entry in log:
+        step, loss, accuracy = (getattr(entry, name) for name in ("step", "loss", "eval_accuracy"))
+        if step is not None and (loss is not None or accuracy is not None):
+            points.append(CurvePoint(step=int(step), loss=loss, eval_accuracy=accuracy))
+    return points
+
+
+def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
+    """Flags for a human."""
+    found = [f"{j.id}: {j.fault}" for j in judgements if j.fault]
+    if case.evidence.run.reason:
+        found.append(f"The run ended: {case.evidence.run.reason}.")
+    if case.evidence.run.conditions.synthetic:
+        found.append("The reviews are synthetic: accuracies say nothing about real ones.")
+    if any(t.via == "loop" for t in case.placed.values()):
+        found.append("A training loop without Trainer was recorded.")
+    if len(case.evidence.trainings) > len(Method):
+        found.append(f"{len(case.evidence.trainings)} trainings were seen; the last finished one of each method was judged.")
+    return found
+
+
+def _conditions(case: Case) -> dict[str, str]:
+    c = case.evidence.run.conditions
+    return {"checkpoint": c.checkpoint, "reviews": c.reviews, "precision": c.precision, "grader": c.grader}
+
+
+def failed(result: Result) -> bool:
+    """Whether any check failed or was blocked."""
+    return any(check.verdict in (Verdict.FAILED, Verdict.BLOCKED) for check in result.checks)
+
+
+def structure_case(notebook: Path) -> Case:
+    """Execute a notebook in profile `structure` and make a case of it, for plain pytest."""
+    submission = read_submission(notebook)
+    used = setup(Profile.STRUCTURE, DEFAULT_SEED)
+    folder = Path(tempfile.mkdtemp(prefix="a4-case-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # evidence is read when a check asks for it
+    execute(submission, used, folder)
+    return make_case(folder, used)
+
+
+def at_seed(used: Setup, seed: int) -> Setup:
+    """The same setup with another seed."""
+    return replace(used, seed=seed)

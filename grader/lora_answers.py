@@ -1,0 +1,58 @@
+"""What a LoRA layer answered to its challenges, in the form that checks compare. Shared by public and hidden checks."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from grader.case import Case
+from grader.evidence import LoraItem
+from grader.oracle import lora
+from grader.oracle.challenges import LoraChallenge
+from grader.suite import Blocked, expect
+
+Answer = tuple[LoraChallenge, LoraItem]
+
+
+def answers_of(case: Case) -> Iterator[Answer]:
+    """Graded challenges with the layer's answers."""
+    answers = case.evidence.lora
+    items = {item.key: item for item in answers.items} if answers else {}
+    for challenge in case.challenges.lora:
+        if challenge.graded and challenge.key in items:
+            yield challenge, items[challenge.key]
+
+
+def given(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
+    """What the probe was given."""
+    return case.challenges.lora_tensors[f"{challenge.key}.{name}"]
+
+
+def answered(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int, ...]) -> Tensor:
+    """What the layer answered; fails the check when it is missing, not finite or of another shape."""
+    tensor = case.evidence.lora_tensors.get(f"{challenge.key}.{name}")
+    if tensor is None:
+        raise Blocked(f"The layer gave no answer for {challenge}.")
+    expect(tuple(tensor.shape) == shape, f"For {challenge}, an output of shape {shape} was expected; it was {tuple(tensor.shape)}.",
+           "The layer has to accept (batch, in) and (batch, tokens, in) alike and change only the last dimension.")
+    expect(bool(tensor.isfinite().all()), f"For {challenge}, the output holds NaN or infinite values.")
+    return tensor.double()
+
+
+def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: str) -> None:
+    """Fail when the layer raised an error at this stage, block when it never got there."""
+    if stage in item.finished:
+        return
+    expect(item.stage != stage, f"For {challenge}, the layer raised {item.error} {doing}.", "Try it alone: LoRALayer(nn.Linear(8, 8), rank=2, alpha=4).")
+    raise Blocked(f"For {challenge}, the layer failed earlier: {item.error}.")
+
+
+def rounded(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
+    """A given tensor as the layer saw it, in the challenge's precision."""
+    return given(case, challenge, name).to(getattr(torch, challenge.dtype)).double()
+
+
+def expected_base(case: Case, challenge: LoraChallenge, name: str = "x") -> Tensor:
+    """W(x) in float64."""
+    bias = rounded(case, challenge, "bias") if challenge.bias else None
+    return lora.base_output(rounded(case, challenge, name), rounded(case, challenge, "weight"), bias)

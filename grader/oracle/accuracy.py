@@ -1,0 +1,117 @@
+"""Accuracy of rebuilt weights on held-out reviews, measured here and nowhere else. Cached by content."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from grader.assets.reviews import read_reviews
+from grader.kernel.budget import precision
+
+BATCH = 32
+CACHE_VERSION = 1  # raise it when the measurement itself changes
+
+
+@dataclass(frozen=True)
+class Meter:
+    """How accuracy is measured: on which reviews, how much of each, in which precision."""
+
+    heldout: Path
+    snapshot: Path  # folder of the checkpoint's files, for tokenizer and configuration
+    base_sha256: str
+    reviews_sha256: str
+    max_tokens: int
+    bfloat16: bool
+    cache: Path
+
+    def measure(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], digest: str) -> float:
+        """Share of held-out reviews classified right by base + tensors; `digest` stands for the tensors."""
+        key = _digest(CACHE_VERSION, digest, self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
+        stored = self.cache / f"{key}.json"
+        if stored.is_file():
+            return float(json.loads(stored.read_text(encoding="utf-8"))["accuracy"])
+        accuracy = self._measured(tensors, base)
+        _store(stored, {"accuracy": accuracy})
+        return accuracy
+
+    def _measured(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
+        model = rebuilt(tensors, base, self.snapshot)
+        texts, labels = self._reviews()
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding in a batch
+        right = 0
+        with torch.inference_mode(), precision(self.bfloat16):
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
+                right += _right(model, self._encoded([texts[i] for i in batch]), [labels[i] for i in batch])
+        return right / len(texts)
+
+    def _reviews(self) -> tuple[list[str], list[int]]:
+        reviews = read_reviews(self.heldout)
+        return [review.text for review in reviews], [review.label for review in reviews]
+
+    def _encoded(self, texts: list[str]) -> Mapping[str, Tensor]:
+        tokenizer = _tokenizer(self.snapshot)
+        return tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt")
+
+
+_tokenizers: dict[Path, object] = {}
+
+
+def _tokenizer(snapshot: Path) -> "object":
+    from transformers import AutoTokenizer
+
+    if snapshot not in _tokenizers:
+        _tokenizers[snapshot] = AutoTokenizer.from_pretrained(snapshot)
+    return _tokenizers[snapshot]
+
+
+def rebuilt(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot: Path) -> torch.nn.Module:
+    """A plain DistilBERT classifier with the checkpoint's weights and the exported differences."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    state = {name: tensor.float() for name, tensor in base.items()}
+    for key, tensor in tensors.items():
+        kind, name = key[:2], key[2:]
+        state[name] = base[name].float() + tensor.float() if kind == "d:" else tensor.float()
+    config = AutoConfig.from_pretrained(snapshot, num_labels=2)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    model.load_state_dict(state, strict=False, assign=True)
+    return _materialised(model)
+
+
+def _materialised(model: torch.nn.Module) -> torch.nn.Module:
+    """Buffers such as position ids are computed, not loaded."""
+    for module in model.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if buffer.is_meta:
+                module.register_buffer(name, torch.arange(buffer.shape[-1]).expand(buffer.shape), persistent=False)
+    missing = [name for name, p in model.named_parameters() if p.is_meta]
+    if missing:
+        raise IncompleteWeights(missing)
+    return model.eval()
+
+
+class IncompleteWeights(Exception):
+    """The exported weights are not those of a DistilBERT classifier."""
+
+
+def _right(model: torch.nn.Module, inputs: Mapping[str, Tensor], labels: list[int]) -> int:
+    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    return int((logits.argmax(-1) == torch.tensor(labels)).sum())
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
+
+
+def _store(path: Path, payload: dict[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(payload), encoding="utf-8")
+    partial.replace(path)

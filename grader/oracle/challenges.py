@@ -1,0 +1,158 @@
+"""What the probes ask, drawn at random from a seed, so that no answer can be prepared and every draw can be repeated."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grader import assignment
+
+SQUARE_SIZES: Final = (16, 24, 32, 40, 48)
+DTYPES: Final = ("float32",) * 5 + ("float64",) * 2 + ("bfloat16",)
+UNBIASED: Final = (1, 5)  # challenges in which W has no bias
+ADVISORY: Final = 2  # further challenges with a W that is not square: advice, never a deduction
+FILL_FACTOR: Final = 4  # values to fill an adapter with, relative to its right size
+DISTINCT: Final = 0.1  # relative distance between the right scale and every wrong one that students write
+
+
+@dataclass(frozen=True)
+class LoraChallenge:
+    """One LoRA layer to build and question. `graded` is False for advice."""
+
+    key: str
+    rank: int
+    alpha: int
+    dtype: str
+    bias: bool
+    in_features: int
+    out_features: int
+    graded: bool
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank, the factor of the update (Hu et al. 2021, section 4.1)."""
+        return self.alpha / self.rank
+
+    def __str__(self) -> str:
+        """For rationales: what a student may know of it."""
+        return f"rank={self.rank}, alpha={self.alpha}, {self.in_features}→{self.out_features}, {self.dtype}"
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A toy model for the counting function, in words and as a description for the kernel."""
+
+    words: str
+    description: dict[str, Any]
+
+    @property
+    def trainable(self) -> int:
+        """How many trainable numbers the model has. Shared tensors count once, buffers never."""
+        d = self.description
+        layers = list(pairwise(d["sizes"]))
+        bias = d.get("bias", True)
+        frozen_bias = set(d.get("frozen_bias", ()))
+        return sum(
+            a * b + (b if bias and i not in frozen_bias else 0)
+            for i, (a, b) in enumerate(layers)
+            if i not in d.get("frozen", ())
+        )
+
+
+@dataclass(frozen=True)
+class Challenges:
+    """Everything that one run asks."""
+
+    lora: tuple[LoraChallenge, ...]
+    lora_tensors: dict[str, Tensor]
+    toys: tuple[Toy, ...]
+    models: tuple[dict[str, int], ...]  # small DistilBERTs: width and seed
+
+    def requests(self, tensors_file: str) -> dict[str, dict[str, Any]]:
+        """The request to each family of probes."""
+        lora = [{k: getattr(c, k) for k in ("key", "rank", "alpha", "bias", "dtype")} for c in self.lora]
+        replace = [{**model, "names": list(assignment.QV_LAYER_NAMES)} for model in self.models]
+        return {
+            "count": {"models": [toy.description for toy in self.toys]},
+            "extract": {"models": list(self.models)},
+            "replace": {"models": replace},
+            "lora": {"file": tensors_file, "challenges": lora},
+        }
+
+
+def draw(seed: int) -> Challenges:
+    """The challenges that belong to a seed."""
+    dice = np.random.default_rng([seed, 0xA4])
+    lora = tuple(_lora(dice, number) for number in range(len(DTYPES) + ADVISORY))
+    tensors = {f"{c.key}.{name}": tensor for c in lora for name, tensor in _tensors(dice, c).items()}
+    models = ({"dim": 24, "seed": int(dice.integers(2**31))}, {"dim": 32, "seed": int(dice.integers(2**31))})
+    return Challenges(lora=lora, lora_tensors=tensors, toys=tuple(_toys(dice)), models=models)
+
+
+def _lora(dice: np.random.Generator, number: int) -> LoraChallenge:
+    graded = number < len(DTYPES)
+    in_features = out_features = int(dice.choice(SQUARE_SIZES))
+    if not graded:
+        out_features = in_features + 8
+    rank, alpha = (1, 7) if number == 0 else _rank_and_alpha(dice)
+    dtype = DTYPES[number] if graded else "float32"
+    return LoraChallenge(f"c{number}", rank, alpha, dtype, number not in UNBIASED, in_features, out_features, graded)
+
+
+def _rank_and_alpha(dice: np.random.Generator) -> tuple[int, int]:
+    """A pair for which alpha / rank is far from everything else that students compute instead."""
+    while True:
+        rank, alpha = int(dice.integers(2, 13)), int(dice.integers(3, 41))
+        right = alpha / rank
+        if all(abs(wrong - right) > DISTINCT * right for wrong in wrong_scales(rank, alpha).values()):
+            return rank, alpha
+
+
+def wrong_scales(rank: int, alpha: float) -> dict[str, float]:
+    """Scales that students use by mistake: how they would write them -> value."""
+    return {
+        "alpha": alpha,
+        "1": 1.0,
+        "2": 2.0,
+        "1 / rank": 1 / rank,
+        "rank / alpha": rank / alpha,
+        "rank": float(rank),
+        "alpha * rank": alpha * rank,
+        "alpha / sqrt(rank)": alpha / rank**0.5,
+        "alpha // rank": float(alpha // rank),
+        "-alpha / rank": -alpha / rank,
+    }
+
+
+def _tensors(dice: np.random.Generator, c: LoraChallenge) -> dict[str, Tensor]:
+    def normal(*shape: int, deviation: float = 1.0) -> Tensor:
+        return torch.from_numpy(dice.normal(0, deviation, shape)).float()
+
+    return {
+        "weight": normal(c.out_features, c.in_features, deviation=c.in_features**-0.5),
+        "bias": normal(c.out_features),
+        "x": normal(5, c.in_features),
+        "x3": normal(2, 3, c.in_features),
+        "cotangent": normal(5, c.out_features),
+        "fill": normal(FILL_FACTOR * c.rank * (c.in_features + c.out_features)),
+    }
+
+
+def _toys(dice: np.random.Generator) -> list[Toy]:
+    def sizes(layers: int) -> list[int]:
+        return [int(n) for n in dice.integers(3, 12, layers + 1)]
+
+    square = int(dice.integers(3, 12))
+    return [
+        Toy("a model with all parameters trainable", {"sizes": sizes(3)}),
+        Toy("a model with one frozen layer", {"sizes": sizes(3), "frozen": [1]}),
+        Toy("a model with everything frozen", {"sizes": sizes(2), "frozen": [0, 1]}),
+        Toy("a model with a frozen bias", {"sizes": sizes(2), "frozen_bias": [0]}),
+        Toy("a model without parameters", {"sizes": sizes(0)}),
+        Toy("a model that uses one layer twice", {"sizes": [square, square, square], "shared": True}),
+        Toy("a model with buffers", {"sizes": sizes(2), "buffers": 7}),
+        Toy("a model without biases in half precision", {"sizes": sizes(2), "bias": False, "half": True}),
+    ]

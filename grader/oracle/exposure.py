@@ -1,0 +1,49 @@
+"""Which of the course's files a training read: told from short keys of the reviews."""
+
+from dataclasses import dataclass
+
+from grader.assets.reviews import ReviewData, read_reviews
+from grader.kernel.reviews_seen import text_key, token_key
+
+# Reviews that begin alike are rare; a mixed-up file shares nearly all its keys, the right one nearly none.
+FOREIGN_SHARE = 0.05
+KNOWN_SHARE = 0.5  # below this the notebook changed the texts beyond recognition, and nothing is said
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Shares of the rows seen that belong to the training and to the evaluation file."""
+
+    train: float
+    eval: float
+
+
+class Library:
+    """Keys of the reviews of both files. Token keys need the checkpoint's tokenizer and are made when asked for."""
+
+    def __init__(self, reviews: ReviewData, tokenizer: object) -> None:
+        """Read the texts."""
+        self.texts = {"train": _texts(reviews.train), "eval": _texts(reviews.eval)}
+        self.tokenizer = tokenizer
+        self._keys: dict[tuple[str, str], frozenset[str]] = {}
+
+    def exposure(self, kind: str, keys: list[str]) -> Exposure:
+        """How much of what was seen is in each file. `kind` is "text" or "tokens"."""
+        rows = max(1, len(keys))
+        shares = {name: sum(key in self.keys(kind, name) for key in keys) / rows for name in self.texts}
+        return Exposure(**shares)
+
+    def keys(self, kind: str, name: str) -> frozenset[str]:
+        """All keys of one file."""
+        if (kind, name) not in self._keys:
+            texts = self.texts[name]
+            made = [text_key(t) for t in texts] if kind == "text" else [token_key(ids) for ids in self._ids(texts)]
+            self._keys[kind, name] = frozenset(made)
+        return self._keys[kind, name]
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return self.tokenizer(texts, truncation=True, max_length=64)["input_ids"]  # type: ignore[operator, no-any-return]
+
+
+def _texts(path: object) -> list[str]:
+    return [review.text for review in read_reviews(path)]  # type: ignore[arg-type]

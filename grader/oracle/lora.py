@@ -1,0 +1,142 @@
+"""What a LoRA layer should have answered, in float64, whatever its tensors are called and however they lie.
+
+y = W x + b + (alpha / rank) · B A x  (Hu et al. 2021, eq. 3). The host knows W, x and the values it had the adapter
+filled with. A is (rank, in) and B is (out, rank), or their transposes, in either order: all readings that the shapes
+admit are tried, and one has to explain the output.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from math import prod
+
+import torch
+from torch import Tensor
+
+from grader.oracle.challenges import LoraChallenge, wrong_scales
+
+# Unit roundoff: the largest relative error of one rounded operation.
+ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53, "bfloat16": 2.0**-9}
+# Errors of a sum of n products add up like sqrt(n) · roundoff (Higham 2002, section 4.2, rounding errors as
+# independent); x A^T, then B, then scaling and adding are four roundings on top. 4 covers them, with 2 for the tail.
+SAFETY = 8.0
+SCALE_MATCH = 0.02  # a scale is recognised within 2 %: scales in a draw are 10 % apart
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an observed update relates to the right one."""
+
+    matches: bool
+    unreadable: bool  # the tensors are not one A and one B of the rank asked for
+    observed_scale: float | None  # factor in front of B A x, if the update is a multiple of it
+    error: float  # largest deviation from the best reading, relative to the tolerance
+
+
+def tolerance(challenge: LoraChallenge, magnitude: float) -> float:
+    """Largest deviation that rounding in the challenge's dtype can cause in outputs of this magnitude."""
+    terms = challenge.in_features + challenge.rank
+    return SAFETY * ROUNDOFF[challenge.dtype] * terms**0.5 * max(magnitude, 1e-30)
+
+
+def base_output(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """W(x) in float64. x (..., in), weight (out, in), bias (out)."""
+    output = x.double() @ weight.double().T
+    return output if bias is None else output + bias.double()
+
+
+def numbers(shape: Sequence[int]) -> int:
+    """How many numbers a tensor of this shape holds."""
+    return prod(shape)
+
+
+def adapter_sizes(shapes: Sequence[Sequence[int]], challenge: LoraChallenge) -> list[tuple[int, ...]]:
+    """Shapes of the trainable tensors that are not a copy of W."""
+    whole = (challenge.out_features, challenge.in_features)
+    return [tuple(shape) for shape in shapes if tuple(shape) != whole or challenge.rank in whole]
+
+
+def split(fill: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The values each trainable tensor was filled with, float64, in the layer's order."""
+    offsets = [sum(prod(s) for s in shapes[:i]) for i in range(len(shapes))]
+    return [fill[o : o + prod(s)].view(*s).double() for o, s in zip(offsets, shapes, strict=True)]
+
+
+def readings(tensors: Sequence[Tensor], challenge: LoraChallenge) -> Iterator[tuple[Tensor, Tensor]]:
+    """All (A (rank, in), B (out, rank)) that two tensors can be read as."""
+    for first, second in permutations(tensors, 2) if len(tensors) == 2 else ():
+        a = _oriented(first, challenge.rank, challenge.in_features)
+        b = _oriented(second, challenge.out_features, challenge.rank)
+        if a is not None and b is not None:
+            yield a, b
+
+
+def _oriented(tensor: Tensor, rows: int, columns: int) -> Tensor | None:
+    if tuple(tensor.shape) == (rows, columns):
+        return tensor
+    return tensor.T if tuple(tensor.shape) == (columns, rows) else None
+
+
+def fit(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraChallenge, magnitude: float) -> Fit:
+    """Compare an update (n, out) on x (n, in) with (alpha / rank) · B A x under every reading."""
+    allowed = tolerance(challenge, magnitude)
+    best = Fit(matches=False, unreadable=True, observed_scale=None, error=float("inf"))
+    for a, b in readings(tensors, challenge):
+        product = x.double() @ a.T @ b.T
+        error = float((update.double() - challenge.scale * product).abs().max()) / allowed
+        if error <= best.error:
+            best = Fit(error <= 1, False, _multiple(update.double(), product, allowed), error)
+    return best
+
+
+def _multiple(update: Tensor, product: Tensor, allowed: float) -> float | None:
+    """The factor c with update = c · product, if there is one."""
+    c = float((update * product).sum() / product.square().sum().clamp_min(1e-300))
+    return c if float((update - c * product).abs().max()) <= 4 * allowed else None
+
+
+def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChallenge) -> bool:
+    """Whether an adapter full of ones adds scale · rank · Σx = alpha · Σx to every output, however it is built."""
+    ones, emptied = (tensors.get(f"{challenge.key}.{name}") for name in ("ones", "emptied"))
+    if ones is None or emptied is None or ones.shape != emptied.shape:
+        return False
+    expected = challenge.alpha * x.double().sum(-1, keepdim=True)
+    magnitude = float(torch.maximum(ones.abs().max(), emptied.abs().max()))
+    return float(((ones - emptied).double() - expected).abs().max()) <= tolerance(challenge, magnitude)
+
+
+def name_of_scale(observed: float, challenge: LoraChallenge) -> str | None:
+    """How a student would have written this scale, if it is one of the usual mistakes."""
+    for name, value in wrong_scales(challenge.rank, challenge.alpha).items():
+        if value and abs(observed - value) <= SCALE_MATCH * abs(value):
+            return name
+    return None
+
+
+def parameter_moved(sources: Sequence[str], class_name: str) -> str | None:
+    """Code in the last definition of a class that moves an `nn.Parameter` after making it, or None.
+
+    `nn.Parameter(t).to(device)` is the same object on the CPU, and a plain tensor on a GPU: only the source shows it.
+    """
+    definition = _last_class(sources, class_name)
+    for node in ast.walk(definition) if definition else ():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MOVES:
+            made = node.func.value
+            if isinstance(made, ast.Call) and ast.unparse(made.func).split(".")[-1] == "Parameter":
+                return f"{ast.unparse(made.func)}(...).{node.func.attr}(...)"
+    return None
+
+
+MOVES = ("to", "cuda", "float", "double", "half", "bfloat16", "type")
+
+
+def _last_class(sources: Sequence[str], name: str) -> ast.ClassDef | None:
+    found = None
+    for source in sources:
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError):  # magics, or a cell that never worked
+            continue
+        found = next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == name), found)
+    return found

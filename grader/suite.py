@@ -1,0 +1,55 @@
+"""What the files in `tests/public` and `tests/hidden` are written with.
+
+A check is a test function with an id. Its docstring is what students read about it. It looks at a `Case` and either
+returns, or says that the submission `Failed`, that the check is `Blocked` by something missing, or `NotJudged` here.
+Any other exception is a fault of the grader and never costs points.
+"""
+
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import pytest
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+class Outcome(Exception):
+    """Base of the ways in which a check ends without passing."""
+
+    def __init__(self, rationale: str, hint: str = "") -> None:
+        """`rationale`: what was checked, expected against observed. `hint`: one thing to try."""
+        super().__init__(rationale)
+        self.rationale, self.hint = rationale, hint
+
+
+class Failed(Outcome):
+    """The submission does not do what the check asks for."""
+
+
+class Blocked(Outcome):
+    """Nothing to check, because something that comes first is missing."""
+
+
+class NotJudged(Outcome):
+    """This profile or calibration does not cover the check."""
+
+
+class Advice(Outcome):
+    """Passed, with a word of advice that costs nothing."""
+
+
+def check(id: str, title: str, requires: tuple[str, ...] = ()) -> Callable[[Test], Test]:
+    """Make a test function the check `id` (step.name); it is blocked unless all checks in `requires` passed."""
+    mark: Callable[[Test], Test] = pytest.mark.check(id=id, title=title, requires=requires)
+    return mark
+
+
+def expect(condition: bool, rationale: str, hint: str = "") -> None:
+    """Fail the check with this rationale unless the condition holds."""
+    if not condition:
+        raise Failed(rationale, hint)
+
+
+def fail(rationale: str, hint: str = "") -> NoReturn:
+    """Fail the check."""
+    raise Failed(rationale, hint)

@@ -1,0 +1,33 @@
+"""The notebook as a whole."""
+
+from grader.case import Case
+from grader.model import Method, RunStatus
+from grader.suite import Advice, check, fail
+
+NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only)", Method.LORA: "step 3 (LoRA)"}
+
+
+@check("run.completes", "The notebook runs from top to bottom")
+def test_completes(case: Case) -> None:
+    """All cells run in order in a fresh kernel, within the time limit, and each of the three trainings ends.
+
+    A leftover cell that fails, with nothing depending on it, is mentioned but costs nothing.
+    """
+    summary = case.evidence.run.summary
+    if summary.status not in (RunStatus.OK, RunStatus.STUDENT_ERROR):
+        fail(
+            f"The notebook was to run to its end; it did not: {case.evidence.run.reason}.",
+            "Restart the kernel, choose 'Run all', and see that every cell ends.",
+        )
+    missing = [NAMES[m] for m in Method if (t := case.training(m)) is None or not t.finished]
+    if not summary.failed_cells:
+        if missing:
+            fail(f"Three trainings were to run; none that ends was seen for {' and '.join(missing)}.",
+                 "Call trainer.train() once in every step.")
+        return
+    first = summary.failed_cells[0]
+    what = f"cell {first.index + 1} raised {first.error}: {first.message}" if first.message else f"cell {first.index + 1} raised {first.error}"
+    if missing:
+        fail(f"All cells were to run without an error; {what}. No finished training was seen for {' and '.join(missing)}.",
+             "Mend the first error first; later ones often follow from it.")
+    raise Advice(f"Everything that is graded ran, but {what}.", "Remove leftover cells before you hand in.")

@@ -1,0 +1,30 @@
+"""Step 2: training the classification head only."""
+
+from grader import assignment
+from grader.case import Case
+from grader.evidence import Training
+from grader.model import Method
+from grader.suite import check, expect, fail
+
+
+@check("step2.trainable_parameters", "Step 2 trains the head and nothing else")
+def test_trainable_parameters(case: Case) -> None:
+    """When the training of step 2 starts, 592,130 parameters are trainable: `pre_classifier` and `classifier`."""
+    training = case.training(Method.HEAD)
+    if training is None:
+        fail("Step 2 was to train the head of a frozen model; no such training was seen.",
+             "Load the model again, freeze it, unfreeze pre_classifier and classifier, and call trainer.train().")
+    expect(training.entry.trainable == assignment.HEAD_PARAMETERS,
+           f"{assignment.HEAD_PARAMETERS:,} parameters were to be trainable when training starts; "
+           f"there were {training.entry.trainable:,}{_cause(training)}.",
+           "Set requires_grad on each parameter: setting it on a module does nothing. "
+           "Check with count_trainable_parameters before you train.")
+
+
+def _cause(training: Training) -> str:
+    names = training.entry.trainable_names
+    heads = {name.split(".")[0] for name in names} & set(assignment.HEAD_MODULES)
+    if any(name.startswith("distilbert.") for name in names):
+        return ", some of them below the head"
+    absent = [name for name in assignment.HEAD_MODULES if name not in heads]
+    return f": {' and '.join(absent)} is frozen" if absent else ""
