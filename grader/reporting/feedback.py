@@ -2,7 +2,7 @@
 
 from grader.model import CheckResult, Result, Verdict, Visibility
 from grader.reporting import words
-from grader.reporting.outline import by_step, verdict_counts
+from grader.reporting.outline import by_step, measured, verdict_counts
 from grader.reporting.page import render
 from grader.reporting.plots import method_charts
 
@@ -13,6 +13,7 @@ def feedback_html(result: Result) -> str:
     Claims, thresholds, hints of hidden checks and everything else that is for staff stays out.
     """
     checks = tuple(_for_student(check) for check in result.checks)
+    methods = measured(result.methods)
     to_do = (check for check in checks if check.verdict in (Verdict.FAILED, Verdict.ERROR))
     return render(
         "feedback.html",
@@ -22,7 +23,8 @@ def feedback_html(result: Result) -> str:
         to_do=by_step(to_do),
         counts=verdict_counts(checks),
         unjudged_points=sum(check.possible for check in checks if check.points is None),
-        charts=method_charts(result.methods, with_thresholds=False),
+        methods=methods,
+        charts=method_charts(methods, with_thresholds=False),
     )
 
 

@@ -1,12 +1,12 @@
 """The order in which every report presents checks: by step, as the suite names them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from grader.model import CheckResult, Verdict
+from grader.model import CheckResult, Method, MethodSummary, Verdict
 from grader.reporting.words import step_title
 
 PROBLEM_ORDER: Final = (Verdict.FAILED, Verdict.ERROR, Verdict.BLOCKED, Verdict.NOT_JUDGED)
@@ -52,6 +52,15 @@ def by_step(checks: Iterable[CheckResult]) -> tuple[Step, ...]:
     first_seen = {key: place for place, key in reversed(list(enumerate(map(_step_key, ordered))))}
     ordered.sort(key=lambda check: first_seen[_step_key(check)])
     return tuple(Step(key, tuple(group)) for key, group in groupby(ordered, _step_key))
+
+
+def measured(methods: Mapping[Method, MethodSummary]) -> dict[Method, MethodSummary]:
+    """Leave out the methods of which nothing was measured; a threshold alone is no measurement."""
+    return {
+        method: methods[method]
+        for method in Method
+        if method in methods and methods[method] != MethodSummary(threshold=methods[method].threshold)
+    }
 
 
 def verdict_counts(checks: Iterable[CheckResult]) -> dict[Verdict, int]:

@@ -7,7 +7,7 @@ from typing import Final
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
 from grader.reporting.inert import inert_line
-from grader.reporting.outline import by_step, verdict_counts
+from grader.reporting.outline import by_step, measured, verdict_counts
 from grader.reporting.page import render
 from grader.reporting.plots import Bar, curve_charts, duration_bars, method_charts
 
@@ -26,6 +26,7 @@ class _Cell:
 
 def staff_html(result: Result, details: StaffDetails) -> str:
     """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks."""
+    methods = measured(result.methods)
     return render(
         "staff.html",
         result=result,
@@ -33,7 +34,8 @@ def staff_html(result: Result, details: StaffDetails) -> str:
         notices=words.notices(result),
         steps=by_step(result.checks),
         counts=verdict_counts(result.checks),
-        charts=method_charts(result.methods, with_thresholds=True),
+        methods=methods,
+        charts=method_charts(methods, with_thresholds=True),
         curves=curve_charts(details.curves),
         mismatches=sum(claim.agrees is False for claim in result.claims),
         cells=_cells(details.cells[:CELLS_MAX]),

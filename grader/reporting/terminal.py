@@ -5,7 +5,7 @@ is never parsed as markup and passes through `inert_text` first.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,10 +17,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from grader.model import CheckResult, Claim, Result, Verdict
+from grader.model import CheckResult, Claim, Method, MethodSummary, Result, Verdict
 from grader.reporting import words
 from grader.reporting.inert import inert_line, inert_text
-from grader.reporting.outline import Step, by_step, verdict_counts
+from grader.reporting.outline import Step, by_step, measured, verdict_counts
 from grader.reporting.progress import ProgressDisplay
 
 __all__ = ["Finding", "ProgressDisplay", "findings_table", "make_console", "result_table"]
@@ -115,8 +115,8 @@ def _result_parts(result: Result, reports: tuple[Path, ...], *, ascii_only: bool
         yield Text(f"  Cell {cell.index + 1}: {inert_line(cell.error)}: {inert_line(cell.message)}")
     for step in by_step(result.checks):
         yield _step_table(step, ascii_only=ascii_only)
-    if result.methods:
-        yield _methods_table(result)
+    if methods := measured(result.methods):
+        yield _methods_table(methods)
     if result.claims:
         yield _claims_table(result.claims)
     yield from _totals(result)
@@ -150,18 +150,17 @@ def _check_body(check: CheckResult) -> RenderableType:
     return _explained(Text(inert_line(check.title)), check.rationale, hint)
 
 
-def _methods_table(result: Result) -> RenderableType:
+def _methods_table(methods: Mapping[Method, MethodSummary]) -> RenderableType:
     table = _ruled("Method", "Trainable parameters", "Accuracy", "Asked for", "Training time", "Steps")
-    for method, name in words.METHODS.items():
-        if (row := result.methods.get(method)) is not None:
-            table.add_row(
-                name,
-                words.count(row.trainable_parameters),
-                words.percent(row.accuracy),
-                words.percent(row.threshold),
-                words.seconds(row.train_s),
-                words.count(row.steps),
-            )
+    for method, row in methods.items():
+        table.add_row(
+            words.METHODS[method],
+            words.count(row.trainable_parameters),
+            words.percent(row.accuracy),
+            words.percent(row.threshold),
+            words.seconds(row.train_s),
+            words.count(row.steps),
+        )
     return _titled("The three methods, as measured", table)
 
 

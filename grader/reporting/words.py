@@ -89,7 +89,7 @@ def notices(result: Result) -> tuple[str, ...]:
         found.append("This notebook was run without a sandbox: it could have changed the grader and this result.")
     if result.score.status is ScoreStatus.UNGRADED:
         found.append("This submission is ungraded: the grader could not judge it fairly. No points are recorded.")
-    if any("synthetic" in (text or "").lower() for text in (result.environment.get("data"), result.calibration)):
+    if any("synthetic" in (text or "").lower() for text in (result.environment.get("reviews"), result.calibration)):
         found.append("Accuracy was measured on synthetic reviews, not on the real data of the assignment.")
     if result.run.status is not RunStatus.OK:
         found.append(RUNS[result.run.status])

@@ -93,8 +93,8 @@ _ENVIRONMENT = {
     "python": "3.11.2",
     "torch": "2.13.0+cpu",
     "transformers": "5.23.0",
-    "model": "stand-in (all-MiniLM-L6-v2 widened to DistilBERT-base)",
-    "data": "real (train.csv 2,000, eval.csv 500)",
+    "checkpoint": "stand-in (all-MiniLM-L6-v2 widened to DistilBERT-base)",
+    "reviews": "real (train.csv 2,000, eval.csv 500)",
     "precision": "bf16 autocast",
 }
 _TIMINGS = {"intake": 0.03, "start": 0.41, "execution": 321.6, "probes": 2.2, "oracle": 14.8, "judging": 1.1}
@@ -129,7 +129,8 @@ def untouched_template() -> Result:
         peak_memory_mib=912.0,
         failed_cells=(FailedCell(index=6, error="NotImplementedError", message=""),),
     )
-    return _result("assignment.ipynb", verdicts, run=run, profile=Profile.STRUCTURE, calibration=None)
+    methods = {method: MethodSummary() for method in Method}
+    return _result("assignment.ipynb", verdicts, run=run, methods=methods, profile=Profile.STRUCTURE, calibration=None)
 
 
 def middle() -> Result:

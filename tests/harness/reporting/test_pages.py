@@ -177,6 +177,12 @@ def test_an_ungraded_submission_shows_no_points(page: Page) -> None:
     assert "of 100 points" not in text
 
 
+def test_methods_of_which_nothing_was_measured_are_left_out() -> None:
+    assert "as measured" not in Reader(feedback_html(untouched_template())).text
+    assert "No training was measured." in Reader(staff_html(untouched_template(), StaffDetails())).text
+    assert "as measured" in Reader(feedback_html(middle())).text
+
+
 def test_staff_report_flags_claims_that_do_not_hold() -> None:
     reader = Reader(staff_html(middle(), details()))
     assert "2 claimed figures differ" in reader.text

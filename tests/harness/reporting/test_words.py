@@ -67,7 +67,7 @@ def _changed(**changes: Any) -> Result:
     [
         pytest.param(_changed(), [], id="nothing_to_say"),
         pytest.param(_changed(sandbox="none"), ["run without a sandbox"], id="no_sandbox"),
-        pytest.param(_changed(environment={"data": "Synthetic reviews"}), ["synthetic"], id="synthetic_data"),
+        pytest.param(_changed(environment={"reviews": "Synthetic reviews"}), ["synthetic"], id="synthetic_data"),
         pytest.param(_changed(calibration="quick-synthetic"), ["synthetic"], id="synthetic_calibration"),
         pytest.param(
             _changed(score=Score(points=None, possible=100, status=ScoreStatus.UNGRADED)), ["ungraded"], id="ungraded"
