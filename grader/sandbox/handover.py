@@ -6,8 +6,10 @@ happens when every process of the sandbox is dead: nothing changes under the cop
 """
 
 import errno
+import itertools
 import math
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -50,6 +52,23 @@ def copy_in(job: Path, target: Path) -> None:
     shutil.copytree(job, target, symlinks=True)
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder in which a student's process could write; nothing may be running there any more.
+
+    Folders may be nested more deeply than any recursion or path allows, so each one's folders are first moved up.
+    Raises OSError.
+    """
+    serial = itertools.count()
+    while folders := _without_files(folder):
+        for inner in folders:
+            inner.chmod(0o700)
+            for deeper in _without_files(inner):
+                deeper.chmod(0o700)  # moving a folder changes its entry "..", which needs the right to write
+                deeper.rename(folder / f"{secrets.token_hex(8)}-{next(serial)}")
+            inner.rmdir()
+    folder.rmdir()
+
+
 def usage(folder: Path) -> tuple[float, int]:
     """Disk in use below `folder` in MiB, and the number of entries. Races with its writer are harmless.
 
@@ -68,6 +87,16 @@ def usage(folder: Path) -> tuple[float, int]:
             if error.errno == errno.ENAMETOOLONG:
                 return math.inf, entries
     return blocks * 512 / MIB, entries
+
+
+def _without_files(folder: Path) -> list[Path]:
+    """Unlink everything in `folder` that is no folder; its folders."""
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            Path(entry.path).unlink()
+    return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _entries(source: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ handed to it; `await manager.close()` (or `manager.close_now()`) does, and retur
 """
 
 import asyncio
-import shutil
+import contextlib
 import socket
 import tempfile
 import time
@@ -21,6 +21,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from jupyter_core.utils import run_sync
 
 from grader.errors import GraderError
+from grader.sandbox.handover import remove
 from grader.sandbox.link import Link
 from grader.sandbox.policy import Ending, Policy, Stop, Workspace
 from grader.sandbox.transport import BoundedClient, Intake, bounded_socket
@@ -87,7 +88,7 @@ class SandboxProvisioner(KernelProvisionerBase):
 
     async def cleanup(self, restart: bool = False) -> None:
         self._close_line()
-        shutil.rmtree(self.parent.folder, ignore_errors=True)
+        _remove_if_left(self.parent.folder)
 
     def stop(self, reason: Stop | None) -> None:
         """Have the supervisor record the reason and kill. Returns at once."""
@@ -237,7 +238,12 @@ def run_script(open_line: Callable[[], Link], workspace: Workspace, script: str,
         return Ending(fault=f"the supervisor vanished ({error})")
     finally:
         line.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_if_left(folder)
+
+
+def _remove_if_left(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove(folder)
 
 
 def _why(ending: Ending) -> str:

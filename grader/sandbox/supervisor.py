@@ -15,7 +15,6 @@ import base64
 import contextlib
 import os
 import select
-import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from typing import Any, Final, Protocol
 
 from grader.sandbox import seccomp
 from grader.sandbox.cgroups import Group, Meter
-from grader.sandbox.handover import Collected, collect, usage
+from grader.sandbox.handover import Collected, collect, remove, usage
 from grader.sandbox.link import Link
 from grader.sandbox.namespaces import Identity
 from grader.sandbox.policy import Ending, Policy, Stop, Workspace
@@ -128,12 +127,13 @@ def supervise(launcher: Launcher, policy: Policy, link: Link, leash: int | None)
     group = Group.create(f"grader-sandbox-{os.getpid()}", policy)
     try:
         ending = _run(launcher, policy, request, group, link, leash)
-    except OSError as error:
-        ending = Ending(fault=f"the sandbox could not be built: {error}")
+    except Exception as error:  # whatever it is, it is ours and must not look like the student's
+        ending = Ending(fault=f"the sandbox failed: {error}")
     finally:
         if group is not None:
             group.remove()
-        shutil.rmtree(request.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(request.folder)
     with contextlib.suppress(OSError):
         link.send({"event": "ended", **asdict(ending)})
 
