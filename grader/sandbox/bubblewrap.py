@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from grader.sandbox import namespaces
-from grader.sandbox.cold import ANNOUNCE, Stage, become, inner_command, spawn
+from grader.sandbox.cold import ANNOUNCE, Stage, become, inner_command, open_the_way, spawn
 from grader.sandbox.environment import environment
 from grader.sandbox.namespaces import EVIDENCE, JOB, Identity
 from grader.sandbox.policy import Policy
@@ -35,24 +35,25 @@ class Bubblewrap:
 
     def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
         stage = Stage.build(request, identity)
-        if identity.dropped:
-            namespaces.enter_supervisor()
-            namespaces.reveal_only(namespaces.shown_folders(policy), identity)
         inside = confine.inner_request(
             request,
             folder=JOB,
             environ={**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE},
             announce=ANNOUNCE,
+            filtered=True,
         )
         ear, mouth = os.pipe()
+        program_ear = _readable(confine.filter())
 
         def before_exec() -> None:
             confine.enter()
+            open_the_way(policy, stage, identity)
             become(identity)
 
-        whole = [*command(policy, stage, identity, mouth), "--", *inner_command(inside)]
-        process, announce = spawn(whole, [mouth, *request.listeners.values()], before_exec)
+        whole = [*command(policy, stage, identity, info=mouth, seccomp=program_ear), "--", *inner_command(inside)]
+        process, announce = spawn(whole, [mouth, program_ear, *request.listeners.values()], before_exec)
         os.close(mouth)
+        os.close(program_ear)
         last = _process_1(ear)
 
         def kill() -> None:
@@ -63,19 +64,22 @@ class Bubblewrap:
         return Running(process, announce, stage.evidence, kill, last=last, writable=stage.folder)
 
 
-def command(policy: Policy, stage: Stage, identity: Identity, info: int) -> list[str]:
-    """bwrap and its options, up to the command to run. `info`: descriptor on which it names its child."""
+def command(policy: Policy, stage: Stage, identity: Identity, *, info: int, seccomp: int) -> list[str]:
+    """bwrap and its options, up to the command to run.
+
+    info, seccomp: descriptors, on which it names its child, and from which it reads the filter for that and process 1.
+    """
     options = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     options += ["--disable-userns"] if _version() >= (0, 8) else []  # seccomp denies them as well
-    options += ["--hostname", "sandbox", "--info-fd", str(info), "--proc", "/proc", "--dev", "/dev"]
-    for path in namespaces.shown_folders(policy):
-        options += ["--ro-bind", path, path]
+    options += ["--hostname", "sandbox", "--info-fd", str(info), "--seccomp", str(seccomp), "--proc", "/proc", "--dev", "/dev"]
     for path, target in namespaces.system_links().items():
         options += ["--symlink", target, path]
     for path in namespaces.gpu_devices(policy):
         options += ["--dev-bind", path, path]
     for path in ("/dev/shm", "/tmp", "/home"):
         options += ["--size", str(min(TEMPORARY_MIB, policy.scratch_mib) * MIB), "--tmpfs", path]
+    for path in namespaces.shown_folders(policy):  # after /tmp, in which one may lie
+        options += ["--ro-bind", path, path]
     options += ["--ro-bind", _passwd(stage, identity), "/etc/passwd"]
     options += ["--bind", str(stage.job), JOB, "--bind", str(stage.evidence), EVIDENCE]
     return [program() or "bwrap", *options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", JOB]
@@ -97,6 +101,14 @@ def _passwd(stage: Stage, identity: Identity) -> str:
     path.write_text(namespaces.passwd(identity), encoding="ascii")
     path.chmod(0o644)
     return str(path)
+
+
+def _readable(data: bytes) -> int:
+    """A descriptor from which `data`, shorter than a pipe is, can be read."""
+    ear, mouth = os.pipe()
+    os.write(mouth, data)
+    os.close(mouth)
+    return ear
 
 
 def _process_1(ear: int) -> int | None:

@@ -5,7 +5,7 @@ Evidence was written by the student's process, so each entry is opened without f
 happens when every process of the sandbox is dead: nothing changes under the copier's hands.
 """
 
-import errno
+import contextlib
 import itertools
 import math
 import os
@@ -19,7 +19,8 @@ from typing import Final
 
 MIB: Final = 1 << 20
 CHUNK: Final = 1 << 20
-DEEPEST: Final = 4
+DEEPEST: Final = 4  # folders of evidence
+DEEPEST_WORK: Final = 100  # folders of the kernel's own
 LONGEST_NAME: Final = 200
 
 
@@ -72,20 +73,19 @@ def remove(folder: Path) -> None:
 def usage(folder: Path) -> tuple[float, int]:
     """Disk in use below `folder` in MiB, and the number of entries. Races with its writer are harmless.
 
-    Folders nested too deeply for a path hide what they hold: infinite, so that every limit is passed.
+    Folders nested too deeply are not looked into but count as infinitely large, so that every limit is passed.
     """
-    blocks, entries, waiting = 0, 0, [str(folder)]
+    blocks, entries, waiting = 0, 0, [(str(folder), 0)]
     while waiting:
-        try:
-            with os.scandir(waiting.pop()) as listing:
-                for entry in listing:
-                    entries += 1
-                    blocks += entry.stat(follow_symlinks=False).st_blocks
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return math.inf, entries
+        path, depth = waiting.pop()
+        if depth > DEEPEST_WORK:
+            return math.inf, entries
+        with contextlib.suppress(OSError), os.scandir(path) as listing:
+            for entry in listing:
+                entries += 1
+                blocks += entry.stat(follow_symlinks=False).st_blocks
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, depth + 1))
     return blocks * 512 / MIB, entries
 
 

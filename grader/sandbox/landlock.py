@@ -18,7 +18,7 @@ from typing import Final
 import psutil
 
 from grader.sandbox import namespaces
-from grader.sandbox.cold import ANNOUNCE, Stage, become, inner_command, spawn
+from grader.sandbox.cold import ANNOUNCE, Stage, become, inner_command, open_the_way, spawn
 from grader.sandbox.environment import environment
 from grader.sandbox.namespaces import DEVICES, Identity, die_with_parent
 from grader.sandbox.policy import Policy
@@ -44,9 +44,6 @@ class Landlock:
 
     def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
         stage = Stage.build(request, identity)
-        if identity.dropped:
-            namespaces.enter_supervisor()
-            namespaces.reveal_only(namespaces.shown_folders(policy), identity)
         environ = {**environment(str(stage.home), str(stage.temporary)), "SANDBOX_EVIDENCE": str(stage.evidence)}
         inside = confine.inner_request(request, folder=str(stage.job), environ=environ, announce=ANNOUNCE)
         if not identity.dropped:  # the limit counts all processes of the user
@@ -55,6 +52,7 @@ class Landlock:
 
         def before_exec() -> None:
             confine.enter()
+            open_the_way(policy, stage, identity)
             os.setsid()
             become(identity)
             die_with_parent()

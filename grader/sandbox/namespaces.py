@@ -128,13 +128,11 @@ def private_root(scratch: Scratch, policy: Policy, identity: Identity) -> None:
     root = "/tmp"  # any folder that exists will do: the tmpfs hides it in this namespace only
     _mount("tmpfs", root, "tmpfs", NO_SUID | NO_DEV, "size=1m,nr_inodes=4000,mode=755")
     _system_skeleton(root, identity)
-    for path, handle in devices.items():
+    for path, handle in (devices | parts).items():
         bind(handle, root + path)
-    for path, handle in sources.items():
+    for path, handle in sources.items():  # after the parts: a folder to show may lie in /tmp
         bind(handle, root + path)
         _make_read_only(root + path)
-    for path, handle in parts.items():
-        bind(handle, root + path)
     Path(root + "/proc").mkdir()
     _mount("proc", root + "/proc", "proc", NO_SUID | NO_DEV | NO_EXEC)
     _mount(None, root + "/dev", None, REMOUNT | BIND | READ_ONLY | NO_SUID | NO_EXEC)
@@ -224,9 +222,9 @@ def die_with_parent() -> None:
     _libc.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
-def be_dumpable() -> None:
-    """Let this process read its own /proc/self again, which a change of uid forbids."""
-    _libc.prctl(SET_DUMPABLE, 1, 0, 0, 0)
+def be_dumpable(dumpable: bool) -> None:
+    """Whether other processes of the same user may look into this one, and it into its own /proc/self."""
+    _libc.prctl(SET_DUMPABLE, int(dumpable), 0, 0, 0)
 
 
 _SYSTEM_FOLDERS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")

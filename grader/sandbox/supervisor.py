@@ -90,11 +90,17 @@ class Confinement:
         if self.group is not None:
             self.group.enter()
 
-    def inner_request(self, request: Request, *, folder: str, environ: Mapping[str, str], announce: int) -> dict[str, Any]:
-        """The JSON object for inner.py. Descriptors keep their numbers."""
+    def filter(self) -> bytes:
+        """The seccomp program. Without a control group memory that is mapped nowhere would escape the watchdog."""
+        return seccomp.program(memfd=self.group is not None, sockets=self.inet)
+
+    def inner_request(
+        self, request: Request, *, folder: str, environ: Mapping[str, str], announce: int, filtered: bool = False
+    ) -> dict[str, Any]:
+        """The JSON object for inner.py. Descriptors keep their numbers. `filtered`: the launcher installs the filter."""
         return {
             "limits": self._limits(),
-            "filter": base64.b64encode(seccomp.program(memfd=self.group is not None, sockets=self.inet)).decode(),
+            "filter": "" if filtered else base64.b64encode(self.filter()).decode(),
             "environ": {**environ, **request.workspace.environ},
             "folder": folder,
             "threads": self.policy.threads,

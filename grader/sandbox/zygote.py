@@ -86,6 +86,8 @@ def _process_1(
         os.setsid()
         namespaces.drop_privileges(identity)
         namespaces.die_with_parent()
+        namespaces.be_dumpable(False)  # the kernel has the same uid
+        inner.install_filter(confine.filter())
         code = _kernel(request, confine, announce)
     except BaseException as error:  # nothing may escape into the zygote's own code
         os.write(announce, f"-{type(error).__name__}: {error}\n".encode()[:2000])
@@ -99,10 +101,11 @@ def _kernel(request: Request, confine: Confinement, announce: int) -> int:
         os.close(announce)
         return _reap(kernel)
     try:
-        namespaces.be_dumpable()
+        namespaces.be_dumpable(True)
         environ = {**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
         _forget_the_grader()
-        os._exit(inner.main(confine.inner_request(request, folder=JOB, environ=environ, announce=announce)))
+        wish = confine.inner_request(request, folder=JOB, environ=environ, announce=announce, filtered=True)
+        os._exit(inner.main(wish))
     except BaseException:  # SystemExit among them: a forked kernel must never return into the zygote's stack
         os._exit(1)
 

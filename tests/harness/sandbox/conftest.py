@@ -1,0 +1,189 @@
+"""Sandboxes that the tests of this folder share, and a driver that runs code in one kernel."""
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import pytest
+
+from grader.sandbox import Backend, Ending, Policy, Sandbox, Workspace, select, self_test
+
+if sys.platform != "linux":
+    pytest.skip("sandboxes exist on Linux only", allow_module_level=True)
+
+LINUX_BACKENDS = (Backend.WARM, Backend.BUBBLEWRAP, Backend.LANDLOCK)
+ROOMY = Policy(
+    memory_mib=300,
+    cpu_s=60,
+    wall_s=60,
+    processes=48,
+    threads=1,
+    file_mib=24,
+    scratch_mib=48,
+    inodes=2000,
+    evidence_mib=16,
+    evidence_files=20,
+    output_mib=8,
+    output_messages=2000,
+)
+HURRIED = Policy(memory_mib=300, cpu_s=60, wall_s=2, processes=48, threads=1, scratch_mib=48, inodes=2000)
+
+LOUD = replace(ROOMY, memory_mib=4096)  # ipykernel collects what is printed for 0.2 s: more than ROOMY allows
+
+
+@dataclass
+class Run:
+    """What became of the cells that were sent to one kernel."""
+
+    replies: list[dict[str, Any]] = field(default_factory=list)  # contents of execute_reply, as far as they came
+    error: Exception | None = None  # what the transport raised
+    died: bool = False  # before it was told to
+    ending: Ending = field(default_factory=Ending)
+    evidence: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> list[str]:
+        """Names of the exceptions of the cells; "" for a cell without."""
+        return [reply.get("ename", "") for reply in self.replies]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Runs cells in a fresh kernel of one sandbox, the way nbclient does, and closes it."""
+
+    sandbox: Sandbox
+
+    def __call__(self, *cells: str, job: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> Run:
+        with tempfile.TemporaryDirectory(prefix="w") as name:
+            folder = Path(name)
+            for part in ("job", "evidence"):
+                (folder / part).mkdir()
+            for path, text in (job or {}).items():
+                (folder / "job" / path).write_text(text, encoding="utf-8")
+            workspace = Workspace(job=folder / "job", evidence=folder / "evidence", environ=environ or {})
+            run = asyncio.run(self._run(cells, workspace))
+            found = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
+            run.evidence = {str(path.relative_to(folder / "evidence")): path.read_bytes() for path in found}
+            return run
+
+    async def _run(self, cells: tuple[str, ...], workspace: Workspace) -> Run:
+        run = Run()
+        manager = self.sandbox.kernel_manager(workspace)
+        try:
+            await manager.start_kernel()
+            client = manager.client()
+            client.start_channels()
+            await client.wait_for_ready(timeout=30)
+            reading = asyncio.ensure_future(_read_output(client))
+            for cell in cells:
+                reply = await _reply(client, client.execute(cell, stop_on_error=False), reading)
+                if reply is None:
+                    run.died = True
+                    break
+                run.replies.append(reply)
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                try:
+                    await reading
+                except Exception as error:
+                    run.error = error
+            client.stop_channels()
+        finally:
+            run.ending = await manager.close()
+        return run
+
+
+async def _read_output(client: Any) -> None:
+    while True:
+        await client.get_iopub_msg(timeout=None)
+
+
+async def _reply(client: Any, request: str, reading: "asyncio.Future[None]") -> dict[str, Any] | None:
+    while True:
+        try:
+            message = await client.get_shell_msg(timeout=0.02)
+        except Empty:
+            if not await client.is_alive():
+                return None
+            continue
+        except Exception:  # the transport has stopped the kernel and says so below
+            return None
+        if message["parent_header"].get("msg_id") == request:
+            await asyncio.sleep(0.05 if reading.done() else 0)
+            return dict(message["content"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_temporary_folder() -> Iterator[Path]:
+    """A folder for everything temporary, which must be empty in the end. Short: socket paths end at 107 bytes."""
+    before = tempfile.tempdir
+    folder = Path(tempfile.mkdtemp(prefix="t"))
+    folder.chmod(0o755)
+    tempfile.tempdir = str(folder)
+    yield folder
+    tempfile.tempdir = before
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == []
+    folder.rmdir()
+
+
+@pytest.fixture(scope="session")
+def sandboxes(short_temporary_folder: Path) -> Iterator[Callable[[Backend, Policy], Sandbox]]:
+    """Opens each sandbox once."""
+    opened: dict[tuple[Backend, Policy], Sandbox] = {}
+
+    def get(backend: Backend, policy: Policy) -> Sandbox:
+        if not self_test(backend).passed:
+            broken = next(claim for claim in self_test(backend).claims if not claim.holds)
+            pytest.skip(f"{backend} does not work here: {broken.name}: {broken.detail}")
+        if (backend, policy) not in opened:
+            opened[backend, policy] = select(policy, only=backend)
+        return opened[backend, policy]
+
+    yield get
+    for sandbox in opened.values():
+        sandbox.close()
+
+
+@pytest.fixture(params=[pytest.param(backend, id=backend.value) for backend in (Backend.WARM, Backend.BUBBLEWRAP)])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """The two backends that promise everything."""
+    chosen: Backend = request.param
+    return chosen
+
+
+@pytest.fixture
+def run(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> Driver:
+    return Driver(sandboxes(backend, ROOMY))
+
+
+@pytest.fixture
+def run_hurried(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> Driver:
+    return Driver(sandboxes(backend, HURRIED))
+
+
+@pytest.fixture
+def run_loud(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> Driver:
+    return Driver(sandboxes(backend, LOUD))
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    """Whether the condition comes true before long."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

@@ -1,0 +1,362 @@
+"""Hostile code against the sandbox's promises, on every backend that promises all of them.
+
+The cases are those that concern the process: dying, not ending, multiplying, taking memory, disk or attention, looking
+around, breaking out. What a case may not do is checked by its outcome; that nothing is left is checked once, at the end.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from grader.sandbox import Backend, Policy, Sandbox, Stop, Workspace
+
+from .conftest import HURRIED, ROOMY, Driver, eventually, is_root
+
+MIB = 1 << 20
+
+DEATHS = [
+    pytest.param("import os; os._exit(0)", 0, id="exit code 0"),
+    pytest.param("import os; os._exit(7)", 7, id="exit code 7"),
+    pytest.param("import ctypes; ctypes.string_at(0)", -11, id="segmentation fault"),
+    pytest.param("import os; os.kill(os.getpid(), 9)", -9, id="kills itself"),
+]
+ENDLESS = [
+    pytest.param("while True: pass", id="loop"),
+    pytest.param("while True:\n    try:\n        while True: pass\n    except BaseException: pass", id="swallows everything"),
+    pytest.param("10 ** 10 ** 9", id="in one C call"),
+    pytest.param(
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+        id="fork bomb",
+    ),
+]
+GREEDY = [
+    pytest.param("hog = []\nwhile True: hog.append(bytearray(8 << 20))", (Stop.MEMORY,), id="bytearrays"),
+    pytest.param(
+        "import os, time\n"
+        "for _ in range(8):\n"
+        "    if os.fork() == 0:\n"
+        "        hog = bytearray(os.urandom(1 << 20)) * 100\n"
+        "        time.sleep(600)\n"
+        "time.sleep(600)",
+        (Stop.MEMORY,),
+        id="eight forks",
+    ),
+    pytest.param(
+        "import os\nhole = os.memfd_create('x')\nwhile True: os.write(hole, bytes(8 << 20))",
+        (Stop.MEMORY, "PermissionError", "OSError"),  # denied where no control group counts such memory
+        id="memfd",
+    ),
+    pytest.param(
+        "with open('/dev/shm/x', 'wb') as file:\n    while True: file.write(bytes(8 << 20))",
+        (Stop.MEMORY, "OSError"),  # the shared memory has a size
+        id="shared memory",
+    ),
+    pytest.param(
+        "with open('one', 'wb') as file:\n    while True: file.write(bytes(1 << 20))",
+        ("OSError",),
+        id="one huge file",
+    ),
+    pytest.param(
+        "import os, time\n"
+        "for name in range(100):\n"
+        "    with open(str(name), 'wb') as file: file.write(bytes(2 << 20))\n"
+        "time.sleep(600)",
+        ("OSError", Stop.DISK),
+        id="many files",
+    ),
+    pytest.param(
+        "import os, time\nfor name in range(3000): open(str(name), 'w').close()\ntime.sleep(600)",
+        ("OSError", Stop.DISK),
+        id="many inodes",
+    ),
+    pytest.param(
+        "import os, time\n"
+        "for _ in range(3000):\n"
+        "    os.mkdir('d'); os.chdir('d')\n"
+        "time.sleep(600)",
+        ("OSError", Stop.DISK),
+        id="deep folders",
+    ),
+]
+LOUD = [
+    pytest.param("for _ in range(1024): print('x' * (1 << 20))", Stop.OUTPUT, id="a GiB of prints"),
+    pytest.param("while True: display(1)", Stop.OUTPUT, id="endless small displays"),
+    pytest.param("while True: print(1, flush=True)", Stop.OUTPUT, id="endless small prints"),
+    pytest.param("display('x' * (60 << 20))\nimport time; time.sleep(600)", Stop.OUTPUT, id="one huge display"),
+    pytest.param(
+        "socket = get_ipython().kernel.iopub_socket\n"
+        "socket.send_multipart([b'<IDS|MSG>', b'', b'{}', b'{}', b'{}', b'{}'])\n"
+        "import time; time.sleep(600)",
+        Stop.PROTOCOL,
+        id="unsigned message",
+    ),
+    pytest.param(
+        "kernel = get_ipython().kernel\n"
+        "parts = [b'{\"msg_id\": \"1\", \"msg_type\": \"status\"}', b'{}', b'{}', b'[' * 200_000]\n"
+        "kernel.iopub_socket.send_multipart([b'<IDS|MSG>', kernel.session.sign(parts), *parts])\n"
+        "import time; time.sleep(600)",
+        Stop.PROTOCOL,
+        id="deep nesting",
+    ),
+    pytest.param(
+        "kernel = get_ipython().kernel\n"
+        "kernel.session.send(kernel.iopub_socket, 'stream', content={'name': 1, 'text': {}})\n"
+        "import time; time.sleep(600)",
+        Stop.PROTOCOL,
+        id="wrong types",
+    ),
+]
+DENIED = [
+    pytest.param("import socket; socket.create_connection(('1.1.1.1', 53), timeout=3)", "OSError", id="tcp"),
+    pytest.param("import socket; socket.getaddrinfo('example.org', 80)", "gaierror", id="name look-up"),
+    pytest.param("import socket; socket.socket(40, socket.SOCK_STREAM)", "OSError", id="vsock"),
+    pytest.param("import socket; socket.socket(17, socket.SOCK_RAW)", "OSError", id="packet socket"),
+    pytest.param("import os; os.listdir('/root/.ssh')", "FileNotFoundError", id="home of root"),
+    pytest.param("import os; os.listdir('/var')", "FileNotFoundError", id="rest of the system"),
+    pytest.param("open('/usr/x', 'w')", "OSError", id="write to /usr"),
+    pytest.param("open('/x', 'w')", "OSError", id="write to /"),
+    pytest.param("open('/dev/x', 'w')", "OSError", id="write to /dev"),
+    pytest.param("import os; os.mknod('x', 0o60666, os.makedev(8, 0))", "OSError", id="device node"),
+    pytest.param(
+        "import ctypes, os\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "if libc.unshare(0x10000000) != 0: raise OSError(ctypes.get_errno(), 'unshare')",
+        "PermissionError",
+        id="user namespace",
+    ),
+    pytest.param(
+        "import ctypes, os\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "if libc.ptrace(16, 1, 0, 0) != 0: raise OSError(ctypes.get_errno(), 'ptrace')",
+        "PermissionError",
+        id="ptrace",
+    ),
+    pytest.param("open('/proc/sys/kernel/hostname', 'w').write('x')", "OSError", id="sysctl"),
+    pytest.param("import os; os.setuid(0)", "OSError", id="become root"),
+]
+
+
+@pytest.mark.parametrize(("code", "exit_code"), DEATHS)
+def test_a_dead_kernel_is_dead_whatever_it_says(run: Driver, code: str, exit_code: int) -> None:
+    outcome = run(code, "print('next')")
+    assert outcome.died
+    assert (outcome.ending.exit_code, outcome.ending.stopped_by) == (exit_code, None)
+
+
+def test_leaving_a_cell_leaves_the_kernel(run: Driver) -> None:
+    outcome = run("import sys; sys.exit(0)", "1 + 1")
+    assert outcome.errors == ["SystemExit", ""]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("import os; os.kill(1, 9); os.kill(1, 15); os.kill(1, 2)", id="process 1"),
+        pytest.param("import os; os.kill(-1, 9)", id="everybody"),
+    ],
+)
+def test_signals_stay_inside(run: Driver, code: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as witness:
+        outcome = run(code)
+        assert witness.poll() is None
+        witness.kill()
+    assert outcome.ending.fault is None
+
+
+@pytest.mark.parametrize("code", ENDLESS)
+def test_time_ends(run_hurried: Driver, code: str) -> None:
+    outcome = run_hurried(code)
+    assert outcome.ending.stopped_by is Stop.WALL
+    assert outcome.replies == []
+
+
+def test_threads_are_capped(run: Driver) -> None:
+    outcome = run("import threading, time\nfor _ in range(500): threading.Thread(target=time.sleep, args=(600,)).start()")
+    assert outcome.errors == ["RuntimeError"]
+
+
+@pytest.mark.parametrize(("code", "accepted"), GREEDY)
+def test_memory_and_disk_are_bounded(run: Driver, code: str, accepted: tuple[Stop | str, ...]) -> None:
+    outcome = run(code)
+    ended = outcome.ending.stopped_by or outcome.errors[0]
+    assert ended in accepted
+    assert outcome.ending.peak_memory_mib < 2 * ROOMY.memory_mib  # the watchdog looks every 50 ms: it may come late
+
+
+@pytest.mark.parametrize(("code", "reason"), LOUD)
+def test_messages_are_counted_and_checked(run_loud: Driver, code: str, reason: Stop) -> None:
+    before = psutil.Process().memory_info().rss
+    outcome = run_loud(code)
+    assert outcome.ending.stopped_by is reason
+    assert psutil.Process().memory_info().rss - before < 100 * MIB  # the promise for the grader's own processes
+
+
+def test_walls(run: Driver) -> None:
+    """All in one kernel: none of them may harm it."""
+    outcome = run(*(case.values[0] for case in DENIED))
+    seen = dict(zip((case.id for case in DENIED), outcome.errors, strict=True))
+    expected = {str(case.id): case.values[1] for case in DENIED}
+    subclasses = {"OSError": ("FileNotFoundError", "PermissionError", "ConnectionRefusedError", "TimeoutError", "OSError")}
+    wrong = {id_: seen[id_] for id_, name in expected.items() if seen[id_] not in subclasses.get(str(name), (name,))}
+    assert wrong == {}
+
+
+def test_process_1_has_the_same_walls(run: Driver) -> None:
+    """Where its memory can be written (same user, same rights), taking it over must gain nothing."""
+    outcome = run(
+        "status = dict(line.split(':\\t', 1) for line in open('/proc/1/status').read().splitlines() if ':\\t' in line)\n"
+        "assert status['Seccomp'] == '2' and status['NoNewPrivs'] == '1'\n"
+        "assert int(status['CapEff'], 16) == int(status['CapPrm'], 16) == int(status['CapBnd'], 16) == 0, status"
+    )
+    assert outcome.errors == [""]
+
+
+def test_nothing_of_the_host_is_visible(run: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADER_TEST_SECRET", "opensesame")
+    outcome = run(
+        "import json, os, sys\n"
+        "seen = {'root': sorted(os.listdir('/')), 'tmp': os.listdir('/tmp'), 'home': os.listdir('/home'),\n"
+        "        'processes': sum(name.isdigit() for name in os.listdir('/proc')), 'uid': os.getuid(),\n"
+        "        'environment': dict(os.environ), 'first': open('/proc/self/environ').read(),\n"
+        "        'modules': [name for name in sys.modules if name.startswith('grader')], 'path': sys.path,\n"
+        "        'host': os.uname().nodename, 'interfaces': os.listdir('/sys/class/net') if os.path.exists('/sys/class') else []}\n"
+        "json.dump(seen, open(os.environ['SANDBOX_EVIDENCE'] + '/seen.json', 'w'))"
+    )
+    assert outcome.errors == [""]
+    import json
+
+    seen = json.loads(outcome.evidence["seen.json"])
+    assert "opensesame" not in json.dumps(seen)
+    assert seen["uid"] != 0
+    assert seen["processes"] <= 3
+    assert seen["modules"] == []
+    assert seen["host"] == "sandbox"
+    assert seen["interfaces"] == []
+    assert str(Path(__file__).parents[3]) not in seen["path"]
+    assert not {"boot", "var", "mnt", "media", "srv", "run"} & set(seen["root"])
+
+
+@pytest.mark.skipif(not is_root(), reason="only root can hide a file from everybody else")
+def test_what_only_root_may_read_stays_unread(
+    sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend, short_temporary_folder: Path
+) -> None:
+    shown = short_temporary_folder / "shown"
+    shown.mkdir()
+    (shown / "public").write_text("yes", encoding="utf-8")
+    (shown / "secret").write_text("no", encoding="utf-8")
+    (shown / "secret").chmod(0o600)
+    from dataclasses import replace
+
+    from grader.sandbox import select
+
+    with select(replace(ROOMY, read_only=(shown,)), only=backend) as sandbox:
+        outcome = Driver(sandbox)(f"open({str(shown / 'public')!r}).read()", f"open({str(shown / 'secret')!r}).read()",
+                                  f"open({str(shown / 'public')!r}, 'w')")
+    for path in shown.iterdir():
+        path.unlink()
+    shown.rmdir()
+    assert outcome.errors[:2] == ["", "PermissionError"]
+    assert outcome.errors[2] in ("OSError", "PermissionError")
+
+
+def test_nothing_runs_after_the_end(run: Driver) -> None:
+    outcome = run(
+        "import atexit, os, time\n"
+        "def last():\n"
+        "    open(os.environ['SANDBOX_EVIDENCE'] + '/late', 'w').close()\n"
+        "    time.sleep(600)\n"
+        "atexit.register(last)",
+        "import threading\n"
+        "def talk():\n"
+        "    while True:\n"
+        "        print('still here')\n"
+        "        time.sleep(0.01)\n"
+        "threading.Thread(target=talk, daemon=True).start()",
+    )
+    assert outcome.errors == ["", ""]
+    assert outcome.evidence == {}
+
+
+def test_a_process_that_hides_dies_with_the_kernel(run: Driver, backend: Backend) -> None:
+    mark = f"marked-{os.getpid()}-{backend}"
+    outcome = run(
+        "import os, sys, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        f"        os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(600)', {mark!r}])\n"
+        "    os._exit(0)\n"
+        "time.sleep(0.3)",
+    )
+    assert outcome.errors == [""]
+    assert eventually(lambda: not any(mark in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])))
+
+
+HOLDER = """
+import asyncio, sys, tempfile
+from pathlib import Path
+from grader.sandbox import Backend, Policy, Workspace, select
+
+async def main():
+    tempfile.tempdir = sys.argv[2]
+    folder = Path(sys.argv[2], "work")
+    for part in ("job", "evidence"):
+        (folder / part).mkdir(parents=True)
+    sandbox = select(Policy(memory_mib=300, scratch_mib=48), only=Backend(sys.argv[1]))
+    manager = sandbox.kernel_manager(Workspace(job=folder / "job", evidence=folder / "evidence"))
+    await manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    await client.wait_for_ready()
+    client.execute("import os\\nfor _ in range(3): os.fork()\\nwhile True: pass")
+    await asyncio.sleep(0.3)
+    print("running", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_grader_leaves_nothing(
+    sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend, short_temporary_folder: Path
+) -> None:
+    sandboxes(backend, HURRIED)  # skips where the backend does not work
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="h"))
+    before = _own_processes()
+    command = [sys.executable, "-c", HOLDER, backend.value, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"running\n"
+        assert len(_own_processes() - before) > 5
+        holder.kill()
+    assert eventually(lambda: not (_own_processes() - before))
+    assert eventually(lambda: sorted(path.name for path in folder.iterdir()) == ["work"])
+    assert not list(Path("/sys/fs/cgroup").rglob(f"grader-sandbox-*-{folder.name}"))
+    shutil.rmtree(folder)
+
+
+def _own_processes() -> set[int]:
+    """Processes that can only come from a sandbox: they have its code in their command line."""
+    found = set()
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if process.info["status"] != psutil.STATUS_ZOMBIE and ("grader.sandbox." in words or "inside the sandbox" in words):
+            found.add(process.pid)
+    return found
+
+
+def test_kernels_do_not_know_each_other(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> None:
+    run = Driver(sandboxes(backend, ROOMY))
+    first = run("open('/tmp/left', 'w').write('x')", "open('left', 'w').write('x')")
+    second = run("open('/tmp/left')", "open('left')")
+    assert first.errors == ["", ""]
+    assert second.errors == ["FileNotFoundError", "FileNotFoundError"]
+    assert isinstance(Workspace, type)
