@@ -33,6 +33,8 @@ EXTRACT_NAMES: Final = ("extract_qv_layers", "extract", "extract_layers", "extra
 REPLACE_NAMES: Final = ("replace_layers", "replace")
 LORA_NAMES: Final = ("LoRALayer", "LoRA", "LoraLayer", "LORALayer", "LoRALinear")
 
+LOOKED_FOR: Final = {"count": COUNT_NAMES, "extract": EXTRACT_NAMES, "replace": REPLACE_NAMES, "lora": LORA_NAMES}
+
 
 def lora_parameters(rank: int) -> int:
     """Trainable parameters of the whole model in step 3: the head plus twelve adapters of this rank."""

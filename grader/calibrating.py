@@ -1,6 +1,4 @@
-"""Measures the thresholds: the reference, graded like any submission, over several seeds.
-
-"""
+"""Measures the thresholds: the reference, graded like any submission, over several seeds."""
 
 import tempfile
 from collections.abc import Iterable
@@ -24,7 +22,9 @@ Accuracies = dict[Method, float]
 def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calibration:
     """Run the reference once per seed and write the thresholds to data/calibration.json. Raises GraderError."""
     if profile is Profile.STRUCTURE:
-        raise GraderError("Profile structure trains two steps, which says nothing about accuracy; calibrate quick or full.")
+        raise GraderError(
+            "Profile structure trains two steps, which says nothing about accuracy; calibrate quick or full."
+        )
     numbers = tuple(seeds)
     used = grading.setup(profile, numbers[0])
     runs = [_measured(grading.at_seed(used, seed), console) for seed in numbers]
@@ -50,7 +50,11 @@ def _measured(used: Setup, console: Console) -> Accuracies:
         found = {method: case.accuracy(method) for method in Method}
     if any(accuracy is None for accuracy in found.values()):
         raise GraderError("The reference left no weights to measure; mend it before calibrating.")
-    console.print(f"seed {used.seed}: " + ", ".join(f"{m.value} {a:.3f}" for m, a in found.items()) + f" ({record.summary.wall_s:.0f} s)")
+    console.print(
+        f"seed {used.seed}: "
+        + ", ".join(f"{m.value} {a:.3f}" for m, a in found.items())
+        + f" ({record.summary.wall_s:.0f} s)"
+    )
     return {method: accuracy for method, accuracy in found.items() if accuracy is not None}
 
 

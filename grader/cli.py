@@ -15,7 +15,10 @@ from grader.errors import GraderError, SubmissionError
 from grader.model import Profile
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Grade notebooks of this assignment."
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Grade notebooks of this assignment.",
 )
 
 Notebook = Annotated[Path, typer.Argument(help="the notebook (.ipynb)", show_default=False)]
@@ -66,7 +69,9 @@ def exit_code(graded: object) -> int:
 
 
 @app.command()
-def check(notebook: Notebook, step: Annotated[str | None, typer.Option(help="one step only, such as step3")] = None) -> None:
+def check(
+    notebook: Notebook, step: Annotated[str | None, typer.Option(help="one step only, such as step3")] = None
+) -> None:
     """Run the public tests on your own notebook, with two steps of training per method."""
     from grader import grading
     from grader.reporting.progress import ProgressDisplay

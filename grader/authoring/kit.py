@@ -35,6 +35,7 @@ PARTS: Final = (
     "grader/oracle",
     "grader/reporting",
     "grader/sandbox",
+    "tests/conftest.py",
     "tests/public",
 )
 

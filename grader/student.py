@@ -1,0 +1,146 @@
+"""For students: the public checks, on a notebook file or from inside the notebook.
+
+```python
+from grader.student import check
+check()           # everything defined so far
+check("step3")    # one step
+```
+
+Inside a notebook the functions and classes defined so far are put to the same probes as in grading, and the trainings
+that ran since this module was imported are looked at. Nothing leaves the machine, and nothing is changed: the watching
+notes what a model looks like when its training starts.
+"""
+
+import functools
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from IPython import get_ipython
+from nbformat.v4 import new_code_cell, new_notebook
+
+from grader import assignment, grading
+from grader.execution import Listener, Setup, conditions, execute
+from grader.execution.record import ProbeOutcome, RunRecord
+from grader.grading import Graded
+from grader.intake.notebook import read_submission
+from grader.kernel import observation, probes, weights
+from grader.kernel.namespace import Bindings
+from grader.kernel.writing import write_json, write_tensors
+from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
+from grader.oracle import challenges
+
+OWN_MACHINE = "own machine"
+NOTEBOOK_STEPS = ("step1", "step2", "step3")
+
+
+def structure_result(notebook: Path, step: str | None = None, listener: Listener | None = None) -> Graded:
+    """Run the public suite on a notebook file in profile `structure`. Raises SubmissionError and GraderError."""
+    submission = read_submission(notebook.expanduser())
+    used = grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED)
+    with tempfile.TemporaryDirectory(prefix="a4-check-") as name:
+        execute(submission, used, Path(name), listener)
+        graded = grading.judge(Path(name), used, grading.suite_folders(public_only=True), step)
+    return Graded(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
+
+
+def check(step: str | None = None) -> None:
+    """Show what the public checks say of the notebook that this is called in. `step`: step1, step2 or step3."""
+    from grader.reporting.terminal import check_table, make_console
+
+    if step is not None and step.split(".")[0] not in NOTEBOOK_STEPS:
+        print(f"There is no {step!r}; the steps are {', '.join(NOTEBOOK_STEPS)}.")
+        return
+    make_console().print(check_table(live_result(_namespace(), step)))
+
+
+def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
+    """The public checks on live definitions."""
+    used = grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31)
+    bindings = Bindings(assignment.LOOKED_FOR)
+    bindings.note(namespace)
+    with tempfile.TemporaryDirectory(prefix="a4-live-", ignore_cleanup_errors=True) as name:
+        _ask(bindings, namespace, used, Path(name))
+        graded = grading.judge(Path(name), used, grading.suite_folders(public_only=True), step)
+    kept = tuple(c for c in graded.result.checks if c.id.split(".")[0] in NOTEBOOK_STEPS)
+    return graded.result.model_copy(update={"sandbox": OWN_MACHINE, "checks": kept})
+
+
+def _namespace() -> dict[str, Any]:
+    shell = get_ipython()
+    if shell is None:
+        raise RuntimeError("check() works inside a notebook; on a file, use: python -m grader check my.ipynb")
+    return dict(shell.user_ns)
+
+
+def _ask(bindings: Bindings, namespace: dict[str, Any], used: Setup, folder: Path) -> None:
+    """Write the evidence that an execution would have left, from live objects."""
+    drawn = challenges.draw(used.seed)
+    tensors_file = folder / "challenges.safetensors"
+    write_tensors(str(folder), tensors_file.name, drawn.lora_tensors)
+    requests = drawn.requests(str(tensors_file))
+    for family, request in requests.items():
+        payload, tensors = probes.observe(family, request, bindings, namespace)
+        write_json(str(folder), f"probe-{family}.json", payload)
+        if tensors:
+            write_tensors(str(folder), f"probe-{family}.safetensors", tensors)
+    tensors_file.unlink()
+    write_json(str(folder), "trainings.json", WATCHED)
+    _write_record(folder, used, dict.fromkeys(requests, ProbeOutcome.ANSWERED))
+
+
+def _write_record(folder: Path, used: Setup, outcomes: dict[str, ProbeOutcome]) -> None:
+    record = RunRecord(
+        submission=SubmissionRef(name="this notebook", sha256=""),
+        conditions=conditions(used),
+        summary=RunSummary(status=RunStatus.OK, wall_s=0, peak_memory_mib=0),
+        reason="",
+        cells=(),
+        training_cells={},
+        probes=outcomes,
+        timings={},
+    )
+    (folder / "run.json").write_text(record.model_dump_json(), encoding="utf-8")
+    nbformat.write(_own_source(), folder / "submitted.ipynb")
+
+
+def _own_source() -> Any:
+    """The cells run so far, as a notebook: some mistakes show in the source only."""
+    shell = get_ipython()
+    sources = shell.user_ns.get("In", []) if shell else []
+    return new_notebook(cells=[new_code_cell(source) for source in sources if source])
+
+
+WATCHED: list[dict[str, Any]] = []
+
+
+def watch_trainings() -> None:
+    """Note every model at the start of its training, from now on. Changes nothing about the training."""
+    from transformers import Trainer
+
+    original = Trainer.train
+    if getattr(original, "watched", False):
+        return
+
+    @functools.wraps(original)
+    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
+        record = _begin(self.model)
+        output = original(self, *args, **kwargs)
+        record["finished"] = True
+        return output
+
+    train.watched = True  # type: ignore[attr-defined]
+    Trainer.train = train
+
+
+def _begin(model: Any) -> dict[str, Any]:
+    checkpoint = grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED).checkpoint
+    seen = observation.entry(observation.unwrapped(model), weights.base_tensors(str(checkpoint.weights)))
+    WATCHED.append({"index": len(WATCHED), "via": "Trainer", "finished": False, "entry": seen})
+    return WATCHED[-1]
+
+
+if get_ipython() is not None:
+    watch_trainings()
