@@ -198,7 +198,9 @@ def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
     if any(t.via == "loop" for t in case.placed.values()):
         found.append("A training loop without Trainer was recorded.")
     if len(case.evidence.trainings) > len(Method):
-        found.append(f"{len(case.evidence.trainings)} trainings were seen; the last finished one of each method was judged.")
+        found.append(
+            f"{len(case.evidence.trainings)} trainings were seen; the last finished one of each method was judged."
+        )
     return found
 
 

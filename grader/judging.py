@@ -131,7 +131,17 @@ def _verdict(raised: BaseException | None) -> Verdict:
 def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> tuple[Judgement, ...]:
     """All judgements, in the suite's order. Raises GraderError when the suite itself cannot be run."""
     plugin = Judge(case, only)
-    arguments = [*map(str, folders), "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--import-mode=importlib", "-W", "ignore"]
+    arguments = [
+        *map(str, folders),
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        "--import-mode=importlib",
+        "-W",
+        "ignore",
+    ]
     transcript = io.StringIO()
     with contextlib.redirect_stdout(transcript), contextlib.redirect_stderr(transcript):
         code = pytest.main([*arguments, "-o", "addopts="], plugins=[plugin])

@@ -43,11 +43,20 @@ def no_room(target: Path, error: OSError) -> GraderError:
 
 
 def record(
-    submission: Submission, conditions: Conditions, driver: Driver, status: RunStatus, reason: str, wall_s: float, peak_mib: float
+    submission: Submission,
+    conditions: Conditions,
+    driver: Driver,
+    status: RunStatus,
+    reason: str,
+    wall_s: float,
+    peak_mib: float,
 ) -> RunRecord:
     """The host's account of a run that has ended."""
     summary = RunSummary(
-        status=status, wall_s=round(wall_s, 2), peak_memory_mib=round(peak_mib), failed_cells=tuple(_failed_cells(driver))
+        status=status,
+        wall_s=round(wall_s, 2),
+        peak_memory_mib=round(peak_mib),
+        failed_cells=tuple(_failed_cells(driver)),
     )
     return RunRecord(
         submission=SubmissionRef(name=submission.name, sha256=submission.sha256),
@@ -75,5 +84,9 @@ def _failed_cell(cell: CellRecord, driver: Driver) -> FailedCell:
 
 def _not_run(driver: Driver) -> list[CellRecord]:
     ran = {cell.index for cell in driver.cells}
-    left = [(i, c) for i, c in enumerate(driver.notebook.cells) if c.cell_type == "code" and c.source.strip() and i not in ran]
+    left = [
+        (i, c)
+        for i, c in enumerate(driver.notebook.cells)
+        if c.cell_type == "code" and c.source.strip() and i not in ran
+    ]
     return [CellRecord(index=index, source=cell.source, duration_s=0, status="not_run") for index, cell in left]

@@ -105,7 +105,9 @@ class Driver:
     probes: dict[str, ProbeOutcome] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
-    def run(self, manager: KernelManager, bootstrap: str, probes: Sequence[tuple[str, str]], cwd: str, env: dict[str, str]) -> None:
+    def run(
+        self, manager: KernelManager, bootstrap: str, probes: Sequence[tuple[str, str]], cwd: str, env: dict[str, str]
+    ) -> None:
         """Run bootstrap, cells and probes (family, code). Raises KernelLost when the kernel cannot go on."""
         self.probes = {family: ProbeOutcome.NOT_RUN for family, _ in probes}
         with self.started(manager, cwd, env) as client:
@@ -129,7 +131,9 @@ class Driver:
     @contextmanager
     def started(self, manager: KernelManager, cwd: str, env: dict[str, str]) -> Iterator[Client]:
         """A client connected to a running kernel."""
-        client = Client(self.notebook, km=manager, allow_errors=True, startup_timeout=self.limits.ready_s, store_widget_state=False)
+        client = Client(
+            self.notebook, km=manager, allow_errors=True, startup_timeout=self.limits.ready_s, store_widget_state=False
+        )
         client.listener, client.training_cells = self.listener, self.training_cells
         client.iopub_timeout = self.limits.interrupt_s
         began = time.perf_counter()
@@ -152,7 +156,9 @@ class Driver:
     def run_cells(self, client: Client) -> None:
         """All cells in order, each recorded as it ends."""
         client.nb = self.notebook
-        code = [(i, cell) for i, cell in enumerate(self.notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
+        code = [
+            (i, cell) for i, cell in enumerate(self.notebook.cells) if cell.cell_type == "code" and cell.source.strip()
+        ]
         deadline = time.monotonic() + self.limits.notebook_s
         for position, (index, cell) in enumerate(code):
             self.listener.cell_started(position, len(code), cell.source.strip().splitlines()[0][:200])
@@ -198,7 +204,9 @@ class Driver:
             client.execute_cell(scratch, 0, store_history=False)
             client.nb = notebook
         except (CellTimeoutError, DeadKernelError):
-            raise KernelLost(RunStatus.TIMEOUT, f"a cell went on after its {allowed_s:.0f} s and could not be stopped") from None
+            raise KernelLost(
+                RunStatus.TIMEOUT, f"a cell went on after its {allowed_s:.0f} s and could not be stopped"
+            ) from None
 
     def probe(self, client: Client, family: str, code: str) -> ProbeOutcome:
         """One family of probes; its failure is an observation."""
@@ -215,7 +223,9 @@ def _record(cell: NotebookNode, index: int, seconds: float, status: str) -> Cell
         duration_s=round(seconds, 3),
         status=status,
         output=output_text(cell.outputs),
-        traceback="\n".join(line for o in cell.outputs if o.output_type == "error" for line in o.traceback)[:MAX_CELL_TEXT],
+        traceback="\n".join(line for o in cell.outputs if o.output_type == "error" for line in o.traceback)[
+            :MAX_CELL_TEXT
+        ],
     )
 
 

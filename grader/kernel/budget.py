@@ -22,7 +22,10 @@ SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
 @contextmanager
 def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None]:
     """Put `trainer.train()` under the budget."""
-    with limited_inputs(trainer, budget), replaced(trainer.args, training_arguments(trainer.args, budget, method, seed)):
+    with (
+        limited_inputs(trainer, budget),
+        replaced(trainer.args, training_arguments(trainer.args, budget, method, seed)),
+    ):
         stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
         for stopper in stoppers:  # it insists on load_best_model_at_end
             trainer.remove_callback(stopper)
@@ -53,7 +56,10 @@ def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -
         "dataloader_num_workers": 0,
         **without_checkpoints(arguments),
     }
-    if str(arguments.eval_strategy) == "IntervalStrategy.EPOCH" or getattr(arguments.eval_strategy, "value", "") == "epoch":
+    if (
+        str(arguments.eval_strategy) == "IntervalStrategy.EPOCH"
+        or getattr(arguments.eval_strategy, "value", "") == "epoch"
+    ):
         values["eval_strategy"] = type(arguments.eval_strategy)("steps")
         values["eval_steps"] = math.ceil(budget.max_steps / evaluations)
     elif getattr(arguments.eval_strategy, "value", "") == "steps":

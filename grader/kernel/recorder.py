@@ -77,7 +77,10 @@ def install(recorder: Recorder) -> None:
 def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
     model = observation.unwrapped(trainer.model)
     record = recorder.begin(model, "Trainer")
-    record["data"] = {"train": reviews_seen.keys(trainer.train_dataset), "eval": reviews_seen.keys(trainer.eval_dataset)}
+    record["data"] = {
+        "train": reviews_seen.keys(trainer.train_dataset),
+        "eval": reviews_seen.keys(trainer.eval_dataset),
+    }
     record["arguments"] = _arguments(trainer.args)
     began = time.perf_counter()
     recorder.depth += 1

@@ -117,7 +117,9 @@ def _extra(state: dict[str, Tensor], base: dict[str, Tensor], inside: dict[str, 
     return [name for name in state if name not in base and not name.startswith(known)][:50]
 
 
-def _export_wrapped(path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: Any) -> None:
+def _export_wrapped(
+    path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: Any
+) -> None:
     weight = base.get(f"{path}.weight")
     try:
         width = weight.shape[1] if weight is not None else 768
