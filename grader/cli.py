@@ -1,6 +1,6 @@
 """The command line: wires the stages, maps errors to exit codes.
 
-0 graded, whatever the score · 1 the submission could not be graded as handed in · 2 a fault of the grader or its set-up.
+Exit codes: 0 graded, whatever the score; 1 the submission could not be graded as handed in; 2 a fault of ours.
 """
 
 import sys

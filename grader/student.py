@@ -50,10 +50,13 @@ def check(step: str | None = None) -> None:
     """Show what the public checks say of the notebook that this is called in. `step`: step1, step2 or step3."""
     from grader.reporting.terminal import check_table, make_console
 
-    if step is not None and step.split(".")[0] not in NOTEBOOK_STEPS:
+    shell = get_ipython()
+    if shell is None:
+        print("check() works inside a notebook. On a file, use: python -m grader check my.ipynb")
+    elif step is not None and step.split(".")[0] not in NOTEBOOK_STEPS:
         print(f"There is no {step!r}; the steps are {', '.join(NOTEBOOK_STEPS)}.")
-        return
-    make_console().print(check_table(live_result(_namespace(), step)))
+    else:
+        make_console().print(check_table(live_result(dict(shell.user_ns), step)))
 
 
 def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
@@ -66,13 +69,6 @@ def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
         graded = grading.judge(Path(name), used, grading.suite_folders(public_only=True), step)
     kept = tuple(c for c in graded.result.checks if c.id.split(".")[0] in NOTEBOOK_STEPS)
     return graded.result.model_copy(update={"sandbox": OWN_MACHINE, "checks": kept})
-
-
-def _namespace() -> dict[str, Any]:
-    shell = get_ipython()
-    if shell is None:
-        raise RuntimeError("check() works inside a notebook; on a file, use: python -m grader check my.ipynb")
-    return dict(shell.user_ns)
 
 
 def _ask(bindings: Bindings, namespace: dict[str, Any], used: Setup, folder: Path) -> None:
@@ -132,7 +128,7 @@ def watch_trainings() -> None:
         return output
 
     train.watched = True  # type: ignore[attr-defined]
-    Trainer.train = train
+    Trainer.train = train  # type: ignore[method-assign]
 
 
 def _begin(model: Any) -> dict[str, Any]:
