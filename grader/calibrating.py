@@ -9,7 +9,8 @@ from rich.console import Console
 from grader import calibration, grading, profiles
 from grader.calibration import FALSE_FAIL, Calibration
 from grader.errors import GraderError
-from grader.execution import Setup, execute
+from grader.execution.job import Setup
+from grader.execution.run import execute
 from grader.intake.notebook import read_submission
 from grader.model import Method, Profile, RunStatus
 
@@ -26,9 +27,9 @@ def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calib
             "Profile structure trains two steps, which says nothing about accuracy; calibrate quick or full."
         )
     numbers = tuple(seeds)
-    used = grading.setup(profile, numbers[0])
-    runs = [_measured(grading.at_seed(used, seed), console) for seed in numbers]
-    found = _calibration(used, numbers, runs)
+    with grading.setup(profile, numbers[0]) as used:
+        runs = [_measured(grading.at_seed(used, seed), console) for seed in numbers]
+        found = _calibration(used, numbers, runs)
     calibration.save(CALIBRATIONS, calibration.merged(calibration.load(CALIBRATIONS), found))
     for method, threshold in found.methods.items():
         console.print(
@@ -43,10 +44,10 @@ def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calib
 def _measured(used: Setup, console: Console) -> Accuracies:
     """The reference's accuracies with one seed."""
     with tempfile.TemporaryDirectory(prefix="a4-calibrate-") as name:
-        record = execute(read_submission(REFERENCE), used, Path(name))
+        record = execute(read_submission(REFERENCE), used, Path(name) / "evidence")
         if record.summary.status is not RunStatus.OK:
             raise GraderError(f"The reference does not run ({record.reason}); mend it before calibrating.")
-        case = grading.make_case(Path(name), used)
+        case = grading.make_case(Path(name) / "evidence", used)
         found = {method: case.accuracy(method) for method in Method}
     if any(accuracy is None for accuracy in found.values()):
         raise GraderError("The reference left no weights to measure; mend it before calibrating.")

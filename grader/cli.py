@@ -36,21 +36,26 @@ def grade(
     out: Results = Path("results"),
     cell_limit: CellLimit = 1800,
     run_limit: RunLimit = 3600,
+    unsafe_no_sandbox: Annotated[
+        bool, typer.Option("--unsafe-no-sandbox", help="run the notebook with all rights of this user; results say so")
+    ] = False,
 ) -> None:
     """Execute a notebook, judge it, and write result.json and the reports."""
     from grader import grading
-    from grader.execution import Limits
+    from grader.execution.driver import Limits
     from grader.intake.notebook import read_submission
     from grader.reporting.files import write_reports
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, result_table
+    from grader.sandbox import Backend
 
     found = read_submission(submission)
-    console = make_console()
+    console, limits = make_console(), Limits(cell_s=cell_limit, notebook_s=run_limit)
+    backend = Backend.NONE if unsafe_no_sandbox else None
     with ProgressDisplay(console) as display:
-        display.stage("preparing model and data")
-        used = grading.setup(profile, seed)
-        graded = grading.grade(found, used, out / found.name, display, Limits(cell_s=cell_limit, notebook_s=run_limit))
+        display.stage("preparing model, data and sandbox")
+        with grading.setup(profile, seed, backend, limits) as used:
+            graded = grading.grade(found, used, out / found.name, display, limits)
     reports = write_reports(graded.result, graded.details, out / found.name)
     console.print(result_table(graded.result, reports))
     raise typer.Exit(exit_code(graded))

@@ -5,7 +5,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,13 @@ from grader.assets.reviews import ReviewData, resolve_reviews
 from grader.case import Case, Oracle
 from grader.claims import match_claims, read_claims
 from grader.evidence import Evidence
-from grader.execution import Limits, Listener, Setup, execute
+from grader.execution import broker
+from grader.execution.driver import Limits
+from grader.execution.job import Setup
+from grader.execution.progress import Listener
+from grader.execution.run import execute
+from grader.isolation import open_sandbox
+from grader.sandbox import Backend
 from grader.intake.notebook import Submission, read_submission
 from grader.judging import Judgement, results, run_suite
 from grader.model import (
@@ -53,17 +60,29 @@ class Graded:
         return self.result.score.status is ScoreStatus.UNGRADED
 
 
-def setup(profile: Profile, seed: int, root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> Setup:
-    """Find or prepare what an execution needs. Raises GraderError."""
+@contextmanager
+def setup(
+    profile: Profile,
+    seed: int,
+    backend: Backend | None = None,
+    limits: Limits | None = None,
+    root: Path = ROOT,
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[Setup]:
+    """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError."""
     cache_dir = cache_folder(root, environ)
-    return Setup(
-        profile=profile,
-        seed=seed,
-        checkpoint=resolve_checkpoint(profile, cache_dir),
-        reviews=resolve_reviews(root, environ),
-        metrics=prepare_metrics(cache_dir),
-        bfloat16=profile is Profile.QUICK and fast_bfloat16(),
-    )
+    checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
+    broker.warm_up()
+    with open_sandbox(checkpoint, metrics, limits or Limits(), backend) as sandbox:
+        yield Setup(
+            profile=profile,
+            seed=seed,
+            checkpoint=checkpoint,
+            reviews=resolve_reviews(root, environ),
+            metrics=metrics,
+            bfloat16=profile is Profile.QUICK and fast_bfloat16(),
+            sandbox=sandbox,
+        )
 
 
 def suite_folders(root: Path = ROOT, public_only: bool = False) -> list[Path]:
@@ -217,11 +236,11 @@ def failed(result: Result) -> bool:
 def structure_case(notebook: Path) -> Case:
     """Execute a notebook in profile `structure` and make a case of it, for plain pytest."""
     submission = read_submission(notebook)
-    used = setup(Profile.STRUCTURE, DEFAULT_SEED)
     folder = Path(tempfile.mkdtemp(prefix="a4-case-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # evidence is read when a check asks for it
-    execute(submission, used, folder)
-    return make_case(folder, used)
+    with setup(Profile.STRUCTURE, DEFAULT_SEED, Backend.NONE) as used:
+        execute(submission, used, folder / "evidence")
+        return make_case(folder / "evidence", used)
 
 
 def at_seed(used: Setup, seed: int) -> Setup:

@@ -166,6 +166,7 @@ class CellRecord(Frozen):
     duration_s: float
     status: Literal["ok", "error", "timeout", "not_run"]
     output: str = ""
+    error: str = ""  # "ValueError: what it said"
     traceback: str = ""
 
 

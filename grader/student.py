@@ -12,6 +12,7 @@ notes what a model looks like when its training starts.
 """
 
 import functools
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -22,8 +23,12 @@ from IPython import get_ipython
 from nbformat.v4 import new_code_cell, new_notebook
 
 from grader import assignment, grading
-from grader.execution import Listener, Setup, conditions, execute
+from grader.assets.cache import cache_folder
+from grader.assets.hub import standin_checkpoint
+from grader.execution.job import Setup
+from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
+from grader.execution.run import conditions, execute
 from grader.grading import Graded
 from grader.intake.notebook import read_submission
 from grader.kernel import observation, probes, weights
@@ -31,6 +36,7 @@ from grader.kernel.namespace import Bindings
 from grader.kernel.writing import write_json, write_tensors
 from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
+from grader.sandbox import Backend
 
 OWN_MACHINE = "own machine"
 NOTEBOOK_STEPS = ("step1", "step2", "step3")
@@ -39,10 +45,13 @@ NOTEBOOK_STEPS = ("step1", "step2", "step3")
 def structure_result(notebook: Path, step: str | None = None, listener: Listener | None = None) -> Graded:
     """Run the public suite on a notebook file in profile `structure`. Raises SubmissionError and GraderError."""
     submission = read_submission(notebook.expanduser())
-    used = grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED)
-    with tempfile.TemporaryDirectory(prefix="a4-check-") as name:
-        execute(submission, used, Path(name), listener)
-        graded = grading.judge(Path(name), used, grading.suite_folders(public_only=True), step)
+    with (
+        tempfile.TemporaryDirectory(prefix="a4-check-") as name,
+        grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as used,
+    ):
+        evidence = Path(name) / "evidence"
+        execute(submission, used, evidence, listener)
+        graded = grading.judge(evidence, used, grading.suite_folders(public_only=True), step)
     return Graded(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
 
 
@@ -61,10 +70,12 @@ def check(step: str | None = None) -> None:
 
 def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
     """The public checks on live definitions."""
-    used = grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31)
     bindings = Bindings(assignment.LOOKED_FOR)
     bindings.note(namespace)
-    with tempfile.TemporaryDirectory(prefix="a4-live-", ignore_cleanup_errors=True) as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="a4-live-", ignore_cleanup_errors=True) as name,
+        grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE) as used,
+    ):
         _ask(bindings, namespace, used, Path(name))
         graded = grading.judge(Path(name), used, grading.suite_folders(public_only=True), step)
     kept = tuple(c for c in graded.result.checks if c.id.split(".")[0] in NOTEBOOK_STEPS)
@@ -132,7 +143,7 @@ def watch_trainings() -> None:
 
 
 def _begin(model: Any) -> dict[str, Any]:
-    checkpoint = grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED).checkpoint
+    checkpoint = standin_checkpoint(cache_folder(grading.ROOT, os.environ))
     seen = observation.entry(observation.unwrapped(model), weights.base_tensors(str(checkpoint.weights)))
     WATCHED.append({"index": len(WATCHED), "via": "Trainer", "finished": False, "entry": seen})
     return WATCHED[-1]

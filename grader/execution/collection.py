@@ -6,35 +6,27 @@ from pathlib import Path
 import nbformat
 
 from grader.errors import GraderError
-from grader.execution.driver import Driver
+from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
 from grader.intake.notebook import Submission
-from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
+from grader.model import CellRecord, FailedCell, RunSummary, SubmissionRef
 
-MAX_BYTES = 3 * 2**30
 MAX_FILES = 64
 MAX_MESSAGE = 500
 ANSWERS = ("*.json", "*.safetensors")
-RUN, SUBMITTED, EXECUTED = "run.json", "submitted.ipynb", "executed.ipynb"
+RUN, SUBMITTED = "run.json", "submitted.ipynb"
+RAW = "raw"  # folder of the kernel's own, until it is sorted
 
 
-def collect(source: Path, target: Path) -> None:
-    """Move what the kernel wrote. Links, other kinds of files and what exceeds the bounds stay behind."""
-    found = sorted(path for pattern in ANSWERS for path in source.glob(pattern))
-    room = MAX_BYTES
-    for path in found[:MAX_FILES]:
-        if path.is_symlink() or not path.is_file() or path.name == RUN:
-            continue
-        room -= path.stat().st_size
-        if room >= 0:
-            shutil.move(path, target / path.name)
-
-
-def save(record: RunRecord, submission: Submission, executed: nbformat.NotebookNode, target: Path) -> None:
-    """Write the host's record, the notebook as submitted (with its claims) and as executed."""
-    nbformat.write(submission.original, target / SUBMITTED)
-    nbformat.write(executed, target / EXECUTED)
-    (target / RUN).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+def complete(record: RunRecord, submission: Submission, folder: Path) -> None:
+    """Put the kernel's answers and the host's own record side by side in `folder`, and drop everything else."""
+    raw = folder / RAW
+    answers = sorted(path for pattern in ANSWERS for path in raw.glob(pattern))
+    for path in answers[:MAX_FILES]:
+        path.replace(folder / path.name)
+    shutil.rmtree(raw)
+    nbformat.write(submission.original, folder / SUBMITTED)
+    (folder / RUN).write_text(record.model_dump_json(indent=1), encoding="utf-8")
 
 
 def no_room(target: Path, error: OSError) -> GraderError:
@@ -43,50 +35,36 @@ def no_room(target: Path, error: OSError) -> GraderError:
 
 
 def record(
-    submission: Submission,
-    conditions: Conditions,
-    driver: Driver,
-    status: RunStatus,
-    reason: str,
-    wall_s: float,
-    peak_mib: float,
+    submission: Submission, conditions: Conditions, report: Report, wall_s: float, peak_mib: float
 ) -> RunRecord:
-    """The host's account of a run that has ended."""
+    """The host's account of a run that has ended. `peak_mib`: of the grader's own processes."""
     summary = RunSummary(
-        status=status,
+        status=report.status,
         wall_s=round(wall_s, 2),
-        peak_memory_mib=round(peak_mib),
-        failed_cells=tuple(_failed_cells(driver)),
+        peak_memory_mib=round(peak_mib + report.peak_memory_mib),
+        failed_cells=tuple(_failed_cell(cell) for cell in report.cells if cell.status in ("error", "timeout")),
     )
     return RunRecord(
         submission=SubmissionRef(name=submission.name, sha256=submission.sha256),
         conditions=conditions,
         summary=summary,
-        reason=reason,
-        cells=(*driver.cells, *_not_run(driver)),
-        training_cells=driver.training_cells,
-        probes=driver.probes,
-        timings={name: round(seconds, 3) for name, seconds in driver.timings.items()},
+        reason=report.reason,
+        cells=(*report.cells, *_not_run(submission, report)),
+        training_cells=report.training_cells,
+        probes=report.probes,
+        timings={name: round(seconds, 3) for name, seconds in report.timings.items()},
     )
 
 
-def _failed_cells(driver: Driver) -> list[FailedCell]:
-    return [_failed_cell(cell, driver) for cell in driver.cells if cell.status in ("error", "timeout")]
-
-
-def _failed_cell(cell: CellRecord, driver: Driver) -> FailedCell:
+def _failed_cell(cell: CellRecord) -> FailedCell:
     if cell.status == "timeout":
         return FailedCell(index=cell.index, error="TimeLimit", message=f"stopped after {cell.duration_s:.0f} s")
-    errors = [o for o in driver.notebook.cells[cell.index].outputs if o.output_type == "error"]
-    name, message = (errors[-1].ename, errors[-1].evalue) if errors else ("Error", "")
-    return FailedCell(index=cell.index, error=str(name)[:100], message=str(message)[:MAX_MESSAGE])
+    name, _, message = cell.error.partition(": ")
+    return FailedCell(index=cell.index, error=name[:100] or "Error", message=message[:MAX_MESSAGE])
 
 
-def _not_run(driver: Driver) -> list[CellRecord]:
-    ran = {cell.index for cell in driver.cells}
-    left = [
-        (i, c)
-        for i, c in enumerate(driver.notebook.cells)
-        if c.cell_type == "code" and c.source.strip() and i not in ran
-    ]
+def _not_run(submission: Submission, report: Report) -> list[CellRecord]:
+    ran = {cell.index for cell in report.cells}
+    cells = enumerate(submission.notebook.cells)
+    left = [(i, c) for i, c in cells if c.cell_type == "code" and c.source.strip() and i not in ran]
     return [CellRecord(index=index, source=cell.source, duration_s=0, status="not_run") for index, cell in left]

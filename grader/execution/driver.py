@@ -4,14 +4,13 @@ An error in a cell does not stop later cells. A cell that exceeds its limit is i
 come back, it is given up. Whatever a kernel sends is text to be kept within bounds, never trusted.
 """
 
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
@@ -23,6 +22,8 @@ from grader.kernel import events
 from grader.model import CellRecord, Method, RunStatus
 
 MAX_CELL_TEXT = 20_000  # characters of output kept per cell
+MAX_ERROR = 1_000
+PROBE_FAMILIES = 4
 MAX_OUTPUTS_PER_CELL = 200
 MAX_RUN_BYTES = 64 * 2**20  # characters that a whole notebook may send
 
@@ -36,6 +37,11 @@ class Limits:
     notebook_s: float = 3600
     probe_s: float = 60
     interrupt_s: float = 10  # for a kernel to come back after an interrupt
+
+    @property
+    def total_s(self) -> float:
+        """No run takes longer: start, cells, a last interrupt, probes."""
+        return self.ready_s + self.notebook_s + self.interrupt_s + PROBE_FAMILIES * (self.probe_s + self.interrupt_s)
 
 
 class OutputLimit(Exception):
@@ -105,12 +111,10 @@ class Driver:
     probes: dict[str, ProbeOutcome] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
-    def run(
-        self, manager: KernelManager, bootstrap: str, probes: Sequence[tuple[str, str]], cwd: str, env: dict[str, str]
-    ) -> None:
+    def run(self, manager: AsyncKernelManager, bootstrap: str, probes: Sequence[tuple[str, str]]) -> None:
         """Run bootstrap, cells and probes (family, code). Raises KernelLost when the kernel cannot go on."""
         self.probes = {family: ProbeOutcome.NOT_RUN for family, _ in probes}
-        with self.started(manager, cwd, env) as client:
+        with self.started(manager) as client:
             with self.timed("bootstrap"):
                 self.housekeeping(client, bootstrap)
             with self.timed("cells"):
@@ -129,7 +133,7 @@ class Driver:
             self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - began
 
     @contextmanager
-    def started(self, manager: KernelManager, cwd: str, env: dict[str, str]) -> Iterator[Client]:
+    def started(self, manager: AsyncKernelManager) -> Iterator[Client]:
         """A client connected to a running kernel."""
         client = Client(
             self.notebook, km=manager, allow_errors=True, startup_timeout=self.limits.ready_s, store_widget_state=False
@@ -137,7 +141,7 @@ class Driver:
         client.listener, client.training_cells = self.listener, self.training_cells
         client.iopub_timeout = self.limits.interrupt_s
         began = time.perf_counter()
-        with client.setup_kernel(cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        with client.setup_kernel():
             self.timings["kernel start"] = time.perf_counter() - began
             yield client
 
@@ -191,8 +195,7 @@ class Driver:
             raise KernelLost(RunStatus.OUTPUT_LIMIT, f"{error} (cell {index})") from None
         except CellExecutionError as error:
             return str(error.evalue)
-        errors = [o for o in cell.outputs if o.output_type == "error"]
-        return f"{errors[-1].ename}: {errors[-1].evalue}" if errors else None
+        return error_line(cell.outputs) or None
 
     def bring_back(self, client: Client, allowed_s: float) -> None:
         """Interrupt a cell that went on for too long; give the kernel up if it does not answer."""
@@ -223,10 +226,17 @@ def _record(cell: NotebookNode, index: int, seconds: float, status: str) -> Cell
         duration_s=round(seconds, 3),
         status=status,
         output=output_text(cell.outputs),
+        error=error_line(cell.outputs),
         traceback="\n".join(line for o in cell.outputs if o.output_type == "error" for line in o.traceback)[
             :MAX_CELL_TEXT
         ],
     )
+
+
+def error_line(outputs: Sequence[NotebookNode]) -> str:
+    """The last error of a cell on one line, or nothing."""
+    errors = [output for output in outputs if output.output_type == "error"]
+    return f"{errors[-1].ename}: {errors[-1].evalue}"[:MAX_ERROR] if errors else ""
 
 
 def output_text(outputs: Sequence[NotebookNode]) -> str:

@@ -1,19 +1,16 @@
 """The folder that a kernel works in: the students' data, a plan, and the code that witnesses. Nothing secret.
 
 ```
-JOB/                working directory of the notebook
+JOB/                copied to be the notebook's working directory
     train.csv eval.csv
     .grading/       plan.json, challenges.safetensors, bundle/grader/{kernel,student.py}
-    .grading/evidence/  what the kernel writes
-    .home/          HOME and caches of this run
 ```
 """
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from safetensors.torch import save_file
 
@@ -25,8 +22,10 @@ from grader.intake.notebook import Submission
 from grader.kernel.plan import Plan
 from grader.model import Profile
 from grader.oracle.challenges import Challenges
+from grader.sandbox import Sandbox
 
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SYSTEMROOT", "TEMP", "TMP", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+GRADING = ".grading"
+INSIDE = PurePosixPath("/tmp/huggingface")  # caches of libraries, where the kernel has a /tmp of its own
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""
 
 
@@ -34,6 +33,20 @@ def check(step: str | None = None) -> None:
     """Say so."""
     print("This notebook is being graded: the same checks run afterwards.")
 '''
+
+
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "WANDB_MODE": "disabled",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUTF8": "1",
+}
+BOOTSTRAP = f"""\
+import os, sys
+sys.path.insert(0, os.path.abspath("{GRADING}/bundle"))
+from grader.kernel import bootstrap as _grading
+_grading.start("{GRADING}/plan.json")
+del os, sys, _grading"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Setup:
     reviews: ReviewData
     metrics: Path  # cache of the evaluate library
     bfloat16: bool
+    sandbox: Sandbox
     threads: int | None = None
 
 
@@ -54,31 +68,31 @@ class Job:
     """A prepared folder and how to use it."""
 
     folder: Path
-    evidence: Path
     environ: dict[str, str]
     bootstrap: str  # code to run before the first cell
     probes: tuple[tuple[str, str], ...]  # (family, code) to run after the last
 
 
-def prepare(folder: Path, submission: Submission, setup: Setup, challenges: Challenges) -> Job:
-    """Fill `folder`. Raises OSError when the disk is full."""
-    grading = folder / ".grading"
-    evidence = grading / "evidence"
-    evidence.mkdir(parents=True)
-    (folder / ".home").mkdir()
+def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setup, challenges: Challenges) -> Job:
+    """Fill `folder`; `scratch` is where libraries keep their caches, as the kernel sees it. Raises OSError."""
+    grading = folder / GRADING
+    grading.mkdir(parents=True)
     inputs = {name: _copied(path, folder / name) for name, path in _inputs(setup.reviews).items()}
     _bundle(grading / "bundle")
-    plan = _plan(submission, setup, evidence, inputs)
-    plan.save(grading / "plan.json")
+    _plan(submission, setup, inputs).save(grading / "plan.json")
     save_file(challenges.lora_tensors, grading / "challenges.safetensors")
-    requests = challenges.requests(str(grading / "challenges.safetensors"))
+    requests = challenges.requests(f"{GRADING}/challenges.safetensors")
     return Job(
         folder=folder,
-        evidence=evidence,
-        environ=_environ(folder / ".home", setup),
-        bootstrap=_bootstrap(grading),
+        environ={**variables(setup.checkpoint, setup.metrics, scratch), **QUIET},
+        bootstrap=BOOTSTRAP,
         probes=tuple((family, _probe(family, request)) for family, request in requests.items()),
     )
+
+
+def variables(checkpoint: Checkpoint, metrics: Path, scratch: PurePath) -> dict[str, str]:
+    """What the Hugging Face libraries read when they are imported."""
+    return offline_variables(checkpoint.hub_cache, metrics, scratch)
 
 
 def _inputs(reviews: ReviewData) -> dict[str, Path]:
@@ -87,7 +101,7 @@ def _inputs(reviews: ReviewData) -> dict[str, Path]:
 
 def _copied(source: Path, target: Path) -> str:
     shutil.copyfile(source, target)
-    return str(target)
+    return target.name
 
 
 def _bundle(folder: Path) -> None:
@@ -99,11 +113,10 @@ def _bundle(folder: Path) -> None:
     (package / "student.py").write_text(STUDENT_MODULE, encoding="utf-8")
 
 
-def _plan(submission: Submission, setup: Setup, evidence: Path, inputs: dict[str, str]) -> Plan:
+def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
     source = "\n".join(cell.source for cell in submission.notebook.cells if cell.cell_type == "code")
     return Plan(
         seed=setup.seed,
-        evidence=str(evidence),
         inputs=inputs,
         base_weights=str(setup.checkpoint.weights),
         names={
@@ -115,32 +128,6 @@ def _plan(submission: Submission, setup: Setup, evidence: Path, inputs: dict[str
         budget=profiles.budget(setup.profile, setup.bfloat16),
         threads=setup.threads,
         cuda_as_cpu="cuda" in source,
-    )
-
-
-def _environ(home: Path, setup: Setup) -> dict[str, str]:
-    """The kernel's whole environment. Built from nothing: A4_DATA, for one, leads to the hidden labels."""
-    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {
-        **passed,
-        **offline_variables(setup.checkpoint.hub_cache, setup.metrics, home / "huggingface"),
-        "HOME": str(home),
-        "IPYTHONDIR": str(home / "ipython"),
-        "MPLCONFIGDIR": str(home / "matplotlib"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "WANDB_MODE": "disabled",
-        "PYTHONUTF8": "1",
-    }
-
-
-def _bootstrap(grading: Path) -> str:
-    return (
-        "import sys\n"
-        f"sys.path.insert(0, {str(grading / 'bundle')!r})\n"
-        "from grader.kernel import bootstrap as _grading\n"
-        f"_grading.start({str(grading / 'plan.json')!r})\n"
-        "del sys, _grading"
     )
 
 

@@ -1,8 +1,11 @@
 """What the host asks of the kernel: one JSON file, readable by the student, hence free of secrets."""
 
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+EVIDENCE = "SANDBOX_EVIDENCE"  # environment variable: the folder that evidence is written to
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,15 @@ class Plan:
     """Everything that the kernel is told. `budget` is None when the notebook trains as submitted."""
 
     seed: int
-    evidence: str  # folder that the kernel writes to
-    inputs: dict[str, str]  # base name -> path of a data file
+    inputs: dict[str, str]  # base name -> path of a data file, relative to the working directory at the start
     base_weights: str  # safetensors of the pretrained checkpoint
     names: dict[str, tuple[str, ...]]  # what to look for -> accepted names, best first
     budget: Budget | None = None
     threads: int | None = None
     cuda_as_cpu: bool = False  # the notebook asks for a GPU that this machine lacks
     accelerator: bool = False  # a GPU may be used
-    modules: tuple[str, ...] = field(default=())  # imported before the first cell, so that recording covers them
+    folder: str = ""  # working directory at the start, and
+    evidence: str = ""  # folder that the kernel writes to: both known in the kernel only
 
     def save(self, path: Path) -> None:
         """Write the plan for the kernel to read."""
@@ -39,8 +42,10 @@ class Plan:
 
     @staticmethod
     def load(path: str) -> "Plan":
-        """Read a plan back."""
+        """Read a plan back, in the kernel: paths become absolute, since notebooks change their working directory."""
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        budget = Budget(**raw.pop("budget")) if raw["budget"] else (raw.pop("budget"), None)[1]
-        names = {key: tuple(value) for key, value in raw.pop("names").items()}
-        return Plan(**{**raw, "names": names, "budget": budget, "modules": tuple(raw["modules"])})
+        raw["budget"] = Budget(**raw["budget"]) if raw["budget"] else None
+        raw["names"] = {key: tuple(value) for key, value in raw["names"].items()}
+        raw["inputs"] = {name: str(Path(file).absolute()) for name, file in raw["inputs"].items()}
+        raw["folder"], raw["evidence"] = str(Path.cwd()), os.environ[EVIDENCE]
+        return Plan(**raw)

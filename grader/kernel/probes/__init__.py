@@ -3,6 +3,7 @@
 Each family is one call, `run(family)`, made by the host after the notebook's last cell.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ def run(family: str, request: dict[str, Any]) -> None:
     from IPython import get_ipython
 
     session = current()
+    os.chdir(session.plan.folder)  # wherever the notebook went
     payload, tensors = observe(family, request, session.bindings, get_ipython().user_ns)
     if tensors:
         write_tensors(session.plan.evidence, f"probe-{family}.safetensors", tensors)

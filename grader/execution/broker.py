@@ -1,0 +1,276 @@
+"""The disposable process, one per submission, that parses everything a kernel sends.
+
+    controller ── pipe ── broker ── unix sockets ── kernel
+
+A kernel's messages are bytes from a stranger. They are read here, under limits of memory, processor time and wall time;
+what leaves is JSON of bounded size, and the controller validates it. Whatever the bytes do to the broker, the worst that
+the controller sees is a broker that is gone, which is an `infra_error` unless the sandbox said why the kernel ended.
+
+Brokers are forked from a server that has nbclient imported, so that one costs milliseconds.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import nbformat
+from jupyter_client.manager import AsyncKernelManager
+from pydantic import Field, TypeAdapter, ValidationError
+
+from grader.execution.driver import Driver, KernelLost, Limits
+from grader.execution.progress import Listener
+from grader.execution.record import ProbeOutcome
+from grader.model import CellRecord, Frozen, Method, RunStatus
+from grader.sandbox import Ending, Stop, Workspace, attach
+
+MAX_EVENT_BYTES: Final = 64 * 2**10
+MAX_RECORD_BYTES: Final = 64 * 2**20
+MAX_EXECUTED_BYTES: Final = 128 * 2**20  # of the executed notebook, which is kept for people
+MEMORY_MIB: Final = 1024
+GRACE_S: Final = 60.0  # beyond all limits of the notebook
+EXECUTED: Final = "executed.ipynb"
+
+ENDED: Final = {
+    Stop.MEMORY: (RunStatus.MEMORY, "the notebook used more memory than it may"),
+    Stop.WALL: (RunStatus.TIMEOUT, "the notebook took longer than it may"),
+    Stop.CPU: (RunStatus.TIMEOUT, "the notebook used more processor time than it may"),
+    Stop.DISK: (RunStatus.OUTPUT_LIMIT, "the notebook wrote more files than it may"),
+    Stop.OUTPUT: (RunStatus.OUTPUT_LIMIT, "the notebook sent more output than it may"),
+    Stop.PROTOCOL: (RunStatus.PROTOCOL_VIOLATION, "the notebook's process sent malformed messages"),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a broker is to do. Sent as JSON."""
+
+    notebook: dict[str, Any]
+    ticket: dict[str, Any]  # of the sandbox
+    job: str
+    evidence: str
+    environ: dict[str, str]
+    bootstrap: str
+    probes: tuple[tuple[str, str], ...]
+    limits: dict[str, float]
+    output: str  # folder of the broker's own, for the executed notebook
+
+
+class Report(Frozen):
+    """What a broker says in the end."""
+
+    kind: Literal["report"] = "report"
+    status: RunStatus
+    reason: str
+    cells: tuple[CellRecord, ...]
+    training_cells: dict[int, int]
+    probes: dict[str, ProbeOutcome]
+    timings: dict[str, float]
+    peak_memory_mib: float
+    refused: tuple[str, ...] = ()
+
+
+class StageEvent(Frozen):
+    """A stage began."""
+
+    kind: Literal["stage"] = "stage"
+    name: Annotated[str, Field(max_length=100)]
+
+
+class CellEvent(Frozen):
+    """A cell began."""
+
+    kind: Literal["cell"] = "cell"
+    index: int
+    total: int
+    first_line: Annotated[str, Field(max_length=500)]
+
+
+class StepEvent(Frozen):
+    """A training made a step."""
+
+    kind: Literal["step"] = "step"
+    method: Method
+    step: int
+    steps: int
+
+
+Message = TypeAdapter(Annotated[Report | StageEvent | CellEvent | StepEvent, Field(discriminator="kind")])
+
+
+class BrokerLost(Exception):  # noqa: N818 - an outcome, not an error of ours to fix
+    """The broker is gone, or said something that it should not."""
+
+
+def run(order: Order, listener: Listener, deadline_s: float) -> Report:
+    """Have a broker carry out the order. Raises BrokerLost."""
+    ours, theirs = multiprocessing.Pipe()
+    process = _context().Process(target=_main, args=(theirs, json.dumps(order.__dict__)), daemon=False)
+    process.start()
+    theirs.close()
+    try:
+        return _listen(ours, listener, time.monotonic() + deadline_s + GRACE_S)
+    finally:
+        ours.close()
+        process.join(timeout=5)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def warm_up() -> None:
+    """Start the server that brokers are forked from, so that the first does not wait for it."""
+    if sys.platform != "win32":
+        from multiprocessing import forkserver
+
+        _context()
+        forkserver.ensure_running()
+
+
+def _context() -> Any:
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["grader.execution.broker"])
+    return context
+
+
+def _listen(pipe: Connection, listener: Listener, deadline: float) -> Report:
+    while True:
+        if not pipe.poll(max(0.0, deadline - time.monotonic())):
+            raise BrokerLost("it did not finish in time")
+        try:
+            message = Message.validate_json(pipe.recv_bytes(MAX_RECORD_BYTES))
+        except (EOFError, OSError):
+            raise BrokerLost("it died") from None
+        except ValidationError:
+            raise BrokerLost("it sent something that is no report") from None
+        if isinstance(message, Report):
+            return message
+        _tell(listener, message)
+
+
+def _tell(listener: Listener, message: StageEvent | CellEvent | StepEvent) -> None:
+    match message:
+        case StageEvent():
+            listener.stage(message.name)
+        case CellEvent():
+            listener.cell_started(message.index, message.total, message.first_line)
+        case StepEvent():
+            listener.training_step(message.method, message.step, message.steps)
+
+
+class _Sender:
+    """The listener inside of the broker: passes events on."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def send(self, message: Frozen) -> None:
+        data = message.model_dump_json().encode("utf-8", "replace")
+        self._pipe.send_bytes(data)
+
+    def stage(self, name: str) -> None:
+        self.send(StageEvent(name=name[:100]))
+
+    def cell_started(self, index: int, total: int, first_line: str) -> None:
+        self.send(CellEvent(index=index, total=total, first_line=first_line[:500]))
+
+    def training_step(self, method: Method, step: int, steps: int) -> None:
+        self.send(StepEvent(method=method, step=step, steps=steps))
+
+
+def _main(pipe: Connection, text: str) -> None:
+    """The broker's own process."""
+    order = Order(**json.loads(text))
+    _limit()
+    _die_with(os.getppid())
+    sender = _Sender(pipe)
+    try:
+        sender.send(_carried_out(order, sender))
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the controller is gone
+    os._exit(0)
+
+
+def _limit() -> None:
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MIB * 2**20,) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _die_with(parent: int) -> None:
+    """End when the controller does, however it does: the sandbox then ends the kernel."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _carried_out(order: Order, listener: _Sender) -> Report:
+    notebook = nbformat.from_dict(order.notebook)
+    driver = Driver(notebook, Limits(**order.limits), listener)
+    workspace = Workspace(job=Path(order.job), evidence=Path(order.evidence), environ=order.environ)
+    manager = attach(order.ticket).kernel_manager(workspace)
+    lost = _drive(driver, manager, order)
+    ending = manager.close_now()
+    _keep(driver.notebook, Path(order.output))
+    status, reason = _outcome(driver, lost, ending)
+    return Report(
+        status=status,
+        reason=reason,
+        cells=tuple(driver.cells),
+        training_cells=driver.training_cells,
+        probes=driver.probes,
+        timings=driver.timings,
+        peak_memory_mib=ending.peak_memory_mib,
+        refused=tuple(line[:300] for line in ending.refused[:50]),
+    )
+
+
+def _drive(driver: Driver, manager: AsyncKernelManager, order: Order) -> KernelLost | None:
+    try:
+        driver.run(manager, order.bootstrap, order.probes)
+    except KernelLost as lost:
+        return lost
+    except Exception as error:  # malformed messages surface in many ways inside nbclient
+        return KernelLost(RunStatus.INFRA_ERROR, f"{type(error).__name__}: {error}")
+    return None
+
+
+def _outcome(driver: Driver, lost: KernelLost | None, ending: Ending) -> tuple[RunStatus, str]:
+    """What the sandbox recorded before it killed says more than how it looked from here."""
+    if ending.stopped_by is not None:
+        return ENDED[ending.stopped_by]
+    if ending.fault:
+        return RunStatus.INFRA_ERROR, ending.fault
+    if lost is not None:
+        return lost.status, str(lost)
+    statuses = {cell.status for cell in driver.cells}
+    if "timeout" in statuses:
+        return RunStatus.TIMEOUT, "a cell took longer than its limit and was interrupted"
+    return (RunStatus.STUDENT_ERROR, "a cell raised an error") if "error" in statuses else (RunStatus.OK, "")
+
+
+def _keep(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Write the executed notebook, for people to look at; without outputs when they are too large."""
+    text = nbformat.writes(notebook)
+    if len(text) > MAX_EXECUTED_BYTES:
+        for cell in notebook.cells:
+            cell.outputs = []
+        text = nbformat.writes(notebook)
+    (folder / EXECUTED).write_text(text, encoding="utf-8", errors="replace")
+
+

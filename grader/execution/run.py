@@ -1,0 +1,126 @@
+"""One execution: fill a job folder, have a broker drive a sandboxed kernel over it, keep what came out."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from grader import __version__, profiles
+from grader.errors import GraderError
+from grader.execution import broker, collection
+from grader.execution.broker import BrokerLost, Order, Report
+from grader.execution.driver import Limits
+from grader.execution.job import INSIDE, Job, Setup, prepare
+from grader.execution.memory import MemoryWatch
+from grader.execution.progress import Listener, Silent
+from grader.execution.record import Conditions, RunRecord
+from grader.intake.notebook import Submission
+from grader.model import RunStatus
+from grader.oracle import challenges
+from grader.sandbox import Backend
+
+NEEDED_DISK_GIB = 2
+
+
+def execute(
+    submission: Submission, setup: Setup, evidence: Path, listener: Listener | None = None, limits: Limits | None = None
+) -> RunRecord:
+    """Run the notebook under the profile and leave everything that judging needs in the folder `evidence`.
+
+    What was in the folder before is replaced when the run has ended. A fault of ours is tried once more. Raises
+    GraderError when the grader or the machine is at fault before the notebook runs.
+    """
+    first = _execute_once(submission, setup, evidence, listener or Silent(), limits or Limits())
+    if first.summary.status is not RunStatus.INFRA_ERROR:
+        return first
+    return _execute_once(submission, setup, evidence, listener or Silent(), limits or Limits())
+
+
+def _execute_once(submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits) -> RunRecord:
+    listener.stage("starting the kernel")
+    began = time.perf_counter()
+    try:
+        with _folders(evidence) as (job_folder, scratch, partial), MemoryWatch() as memory:
+            inside = INSIDE if setup.sandbox.backend is not Backend.NONE else scratch
+            job = prepare(job_folder, inside, submission, setup, challenges.draw(setup.seed))
+            report = _carried_out(submission, setup, job, partial, listener, limits)
+            wall_s = time.perf_counter() - began
+            record = collection.record(submission, conditions(setup), report, wall_s, memory.peak_mib)
+            collection.complete(record, submission, partial)
+            _replace(partial, evidence)
+    except OSError as error:
+        raise collection.no_room(evidence, error) from error
+    return record
+
+
+def conditions(setup: Setup) -> Conditions:
+    """The circumstances of a run, for its record."""
+    return Conditions(
+        profile=setup.profile,
+        seed=setup.seed,
+        checkpoint=setup.checkpoint.name,
+        checkpoint_sha256=setup.checkpoint.sha256,
+        reviews=setup.reviews.name,
+        reviews_sha256=setup.reviews.sha256,
+        synthetic=setup.reviews.synthetic,
+        precision="bfloat16 autocast" if setup.bfloat16 else "float32",
+        budget=profiles.fingerprint(setup.profile),
+        sandbox=setup.sandbox.backend.value,
+        grader=__version__,
+    )
+
+
+@contextmanager
+def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """Folders of one run: the job, a scratch folder, and the evidence as it grows, beside where it will be."""
+    parent = tempfile.gettempdir()
+    if shutil.disk_usage(parent).free < NEEDED_DISK_GIB * 2**30:
+        raise GraderError(f"Less than {NEEDED_DISK_GIB} GiB are free in {parent}; free disk space and retry.")
+    evidence.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="a4-", ignore_cleanup_errors=True) as name,
+        tempfile.TemporaryDirectory(prefix=".evidence-", dir=evidence.parent, ignore_cleanup_errors=True) as partial,
+    ):
+        folder = Path(name).resolve()
+        (folder / "scratch").mkdir()
+        yield folder / "job", folder / "scratch", Path(partial)
+
+
+def _carried_out(
+    submission: Submission, setup: Setup, job: Job, partial: Path, listener: Listener, limits: Limits
+) -> Report:
+    """The broker's report; one of our own making when the broker was lost."""
+    (partial / collection.RAW).mkdir()
+    order = Order(
+        notebook=submission.notebook,
+        ticket=setup.sandbox.ticket(),
+        job=str(job.folder),
+        evidence=str(partial / collection.RAW),
+        environ=job.environ,
+        bootstrap=job.bootstrap,
+        probes=job.probes,
+        limits=asdict(limits),
+        output=str(partial),
+    )
+    try:
+        return broker.run(order, listener, limits.total_s)
+    except BrokerLost as lost:
+        return Report(
+            status=RunStatus.INFRA_ERROR,
+            reason=f"the process that talks to the kernel was lost: {lost}",
+            cells=(),
+            training_cells={},
+            probes={},
+            timings={},
+            peak_memory_mib=0,
+        )
+
+
+def _replace(partial: Path, evidence: Path) -> None:
+    """Put the complete evidence where older evidence may be."""
+    shutil.rmtree(evidence, ignore_errors=True)
+    partial.rename(evidence)
+
