@@ -125,9 +125,16 @@ def set_learning_rate(optimizer: Any, rate: float) -> None:
         group["lr"] = group["initial_lr"] = rate
 
 
-def precision(bfloat16: bool) -> Any:
-    """Autocast where it pays, nothing elsewhere."""
-    return torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16 else nullcontext()
+@contextmanager
+def precision(bfloat16: bool) -> Iterator[None]:
+    """Autocast where it pays. In float32, have oneDNN multiply: on some processors it is twice as fast as the default.
+
+    oneDNN may split float32 products into bfloat16 ones where there are matrix units for those.
+    """
+    cast = torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16 else nullcontext()
+    matmul = torch.backends.mkldnn.matmul
+    with cast, replaced(matmul, {"fp32_precision": "bf16"}):
+        yield
 
 
 @contextmanager
