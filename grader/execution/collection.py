@@ -37,11 +37,11 @@ def no_room(target: Path, error: OSError) -> GraderError:
 def record(
     submission: Submission, conditions: Conditions, report: Report, wall_s: float, peak_mib: float
 ) -> RunRecord:
-    """The host's account of a run that has ended. `peak_mib`: of the grader's own processes."""
+    """The host's account of a run that has ended. `peak_mib`: of the grader and the kernel together."""
     summary = RunSummary(
         status=report.status,
         wall_s=round(wall_s, 2),
-        peak_memory_mib=round(peak_mib + report.peak_memory_mib),
+        peak_memory_mib=round(max(peak_mib, report.peak_memory_mib)),
         failed_cells=tuple(_failed_cell(cell) for cell in report.cells if cell.status in ("error", "timeout")),
     )
     return RunRecord(

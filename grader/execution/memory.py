@@ -5,12 +5,12 @@ from types import TracebackType
 
 import psutil
 
-INTERVAL_S = 0.25
+INTERVAL_S = 0.5
 MIB = 2**20
 
 
 class MemoryWatch:
-    """Samples resident memory (summed over processes, shared pages counted each time) while the block runs."""
+    """Samples the memory of the whole tree of processes while the block runs, pages that they share counted once."""
 
     def __init__(self) -> None:
         """Nothing measured yet."""
@@ -32,15 +32,28 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            self.peak_mib = max(self.peak_mib, _resident_mib())
+            self.peak_mib = max(self.peak_mib, _used_mib())
 
 
-def _resident_mib() -> float:
+def _used_mib() -> float:
     me = psutil.Process()
-    total = 0
-    for process in [me, *me.children(recursive=True)]:
-        try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total / MIB
+    return sum(_share_bytes(process) for process in [me, *me.children(recursive=True)]) / MIB
+
+
+def _share_bytes(process: psutil.Process) -> int:
+    """Proportional set size where the system tells it, otherwise what is resident and not shared."""
+    try:
+        full = process.memory_full_info()
+        return int(getattr(full, "pss", 0) or full.uss)
+    except psutil.AccessDenied:
+        return _private_bytes(process)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _private_bytes(process: psutil.Process) -> int:
+    try:
+        memory = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return int(memory.rss - getattr(memory, "shared", 0))
