@@ -1,5 +1,12 @@
-"""Measures the thresholds: the reference, graded like any submission, over several seeds."""
+"""Measures the thresholds: the reference, graded like any submission, over several seeds.
 
+Each seed's accuracies are stored as they come, so that an interrupted calibration goes on where it stopped, and a longer
+one uses what a shorter one measured.
+"""
+
+import hashlib
+import json
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +14,9 @@ from pathlib import Path
 from rich.console import Console
 
 from grader import calibration, grading, profiles
+from grader.assets.cache import cache_folder
 from grader.calibration import FALSE_FAIL, Calibration
+from grader.case import Case
 from grader.errors import GraderError
 from grader.execution.job import Setup
 from grader.execution.run import execute
@@ -42,21 +51,44 @@ def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calib
 
 
 def _measured(used: Setup, console: Console) -> Accuracies:
-    """The reference's accuracies with one seed."""
+    """The reference's accuracies with one seed: stored ones, or new ones."""
+    stored = _stored(used)
+    known = _read(stored)
+    if str(used.seed) not in known:
+        known[str(used.seed)] = _run(used)
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        stored.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    found = {Method(name): accuracy for name, accuracy in known[str(used.seed)].items()}
+    console.print(f"seed {used.seed}: " + ", ".join(f"{method.value} {a:.3f}" for method, a in found.items()))
+    return found
+
+
+def _run(used: Setup) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="a4-calibrate-") as name:
-        record = execute(read_submission(REFERENCE), used, Path(name) / "evidence")
+        evidence = Path(name) / "evidence"
+        record = execute(read_submission(REFERENCE), used, evidence)
         if record.summary.status is not RunStatus.OK:
             raise GraderError(f"The reference does not run ({record.reason}); mend it before calibrating.")
-        case = grading.make_case(Path(name) / "evidence", used)
-        found = {method: case.accuracy(method) for method in Method}
+        return accuracies(grading.make_case(evidence, used))
+
+
+def accuracies(case: Case) -> dict[str, float]:
+    """Held-out accuracy by method. Raises GraderError when one is missing."""
+    found = {method.value: case.accuracy(method) for method in Method}
     if any(accuracy is None for accuracy in found.values()):
         raise GraderError("The reference left no weights to measure; mend it before calibrating.")
-    console.print(
-        f"seed {used.seed}: "
-        + ", ".join(f"{m.value} {a:.3f}" for m, a in found.items())
-        + f" ({record.summary.wall_s:.0f} s)"
-    )
-    return {method: accuracy for method, accuracy in found.items() if accuracy is not None}
+    return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
+
+
+def _stored(used: Setup) -> Path:
+    """File of the accuracies measured under these circumstances, by seed."""
+    about = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
+    digest = hashlib.sha256(json.dumps([*about, read_submission(REFERENCE).sha256]).encode()).hexdigest()[:16]
+    return cache_folder(grading.ROOT, os.environ) / "calibration" / f"{used.profile.value}-{digest}.json"
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _calibration(used: Setup, seeds: tuple[int, ...], runs: list[Accuracies]) -> Calibration:
