@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jupyter_client.manager import KernelManager
-
 from grader import __version__, profiles
 from grader.errors import GraderError
 from grader.execution import collection
 from grader.execution.driver import Driver, KernelLost, Limits
 from grader.execution.job import Job, Setup, prepare
+from grader.execution.kernel import kernel_manager
 from grader.execution.memory import MemoryWatch
 from grader.execution.progress import Listener, Silent
 from grader.execution.record import Conditions, RunRecord
@@ -22,6 +21,7 @@ from grader.model import RunStatus
 from grader.oracle import challenges
 
 NEEDED_DISK_GIB = 2
+LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
 
 __all__ = ["Limits", "Listener", "RunRecord", "Setup", "Silent", "execute"]
 
@@ -39,9 +39,11 @@ def execute(
         with _job_folder() as folder, MemoryWatch() as memory:
             job = prepare(folder, submission, setup, challenges.draw(setup.seed))
             status, reason = _drive(driver, job)
+            _require_disk(folder, LEFT_DISK_MIB / 1024)  # what a full disk did to the run is not the student's fault
             shutil.rmtree(evidence, ignore_errors=True)
             evidence.mkdir(parents=True)
-            collection.collect(job.evidence, evidence)
+            if violation := collection.collect(job.evidence, evidence):
+                status, reason = RunStatus.PROTOCOL_VIOLATION, violation
         wall_s = time.perf_counter() - began
         record = collection.record(submission, conditions(setup), driver, status, reason, wall_s, memory.peak_mib)
         collection.save(record, submission, driver.notebook, evidence)
@@ -70,25 +72,25 @@ def conditions(setup: Setup) -> Conditions:
 @contextmanager
 def _job_folder() -> Iterator[Path]:
     """A folder of its own for one run, gone afterwards."""
-    parent = tempfile.gettempdir()
-    if shutil.disk_usage(parent).free < NEEDED_DISK_GIB * 2**30:
-        raise GraderError(f"Less than {NEEDED_DISK_GIB} GiB are free in {parent}; free disk space and retry.")
+    _require_disk(Path(tempfile.gettempdir()), NEEDED_DISK_GIB)
     with tempfile.TemporaryDirectory(prefix="a4-", ignore_cleanup_errors=True) as name:
         yield Path(name).resolve()
 
 
+def _require_disk(folder: Path, gib: float) -> None:
+    if shutil.disk_usage(folder).free < gib * 2**30:
+        raise GraderError(f"Less than {gib:.2g} GiB are free in {folder}; free disk space and retry.")
+
+
 def _drive(driver: Driver, job: Job) -> tuple[RunStatus, str]:
-    manager = KernelManager(kernel_name="python3")
+    driver.listener.stage("starting the kernel")
     try:
-        driver.listener.stage("starting the kernel")
-        driver.run(manager, job.bootstrap, job.probes, str(job.folder), job.environ)
+        with kernel_manager() as manager:
+            driver.run(manager, job.bootstrap, job.probes, str(job.folder), job.environ)
     except KernelLost as lost:
         return lost.status, str(lost)
     except RuntimeError as error:  # jupyter_client: the kernel did not start
         return RunStatus.INFRA_ERROR, f"the kernel did not start: {error}"
-    finally:
-        if manager.has_kernel:
-            manager.shutdown_kernel(now=True)
     return _ended(driver)
 
 

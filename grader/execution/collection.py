@@ -11,23 +11,31 @@ from grader.execution.record import Conditions, RunRecord
 from grader.intake.notebook import Submission
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 
-MAX_BYTES = 3 * 2**30
+MAX_BYTES = 8 * 2**30  # 24 trainings of all parameters in float32 are 6.4 GB
 MAX_FILES = 64
 MAX_MESSAGE = 500
 ANSWERS = ("*.json", "*.safetensors")
 RUN, SUBMITTED, EXECUTED = "run.json", "submitted.ipynb", "executed.ipynb"
 
 
-def collect(source: Path, target: Path) -> None:
-    """Move what the kernel wrote. Links, other kinds of files and what exceeds the bounds stay behind."""
-    found = sorted(path for pattern in ANSWERS for path in source.glob(pattern))
-    room = MAX_BYTES
-    for path in found[:MAX_FILES]:
-        if path.is_symlink() or not path.is_file() or path.name == RUN:
-            continue
-        room -= path.stat().st_size
-        if room >= 0:
-            shutil.move(path, target / path.name)
+def collect(source: Path, target: Path) -> str:
+    """Move what the kernel wrote, as far as it is plain files within the bounds.
+
+    Returns one sentence when it is more, or not in the folder it belongs in, and an empty one otherwise. `source` is
+    an absolute path without links in it.
+    """
+    if source.resolve() != source or not source.is_dir():  # a link would lead this process out of the sandbox
+        return "the folder for evidence was replaced"
+    found = sorted(path for pattern in ANSWERS for path in source.glob(pattern) if _is_plain(path))
+    if len(found) > MAX_FILES or sum(path.stat().st_size for path in found) > MAX_BYTES:
+        return "more evidence was written than an honest run writes"
+    for path in found:
+        shutil.move(path, target / path.name)
+    return ""
+
+
+def _is_plain(path: Path) -> bool:
+    return path.name != RUN and not path.is_symlink() and path.is_file()
 
 
 def save(record: RunRecord, submission: Submission, executed: nbformat.NotebookNode, target: Path) -> None:
