@@ -1,0 +1,123 @@
+"""Evidence for specimens, without a kernel for each: the host's side of `branches`."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+from grader.errors import GraderError
+from grader.execution import Setup, conditions
+from grader.execution.collection import RUN, SUBMITTED
+from grader.execution.job import Job, prepare
+from grader.execution.record import ProbeOutcome, RunRecord
+from grader.intake.notebook import Submission
+from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
+from grader.oracle import challenges
+from grader.validation.corpus import Base, Specimen
+
+SCRIPT: Final = Path(__file__).with_name("branches.py")
+JOBS: Final = 2
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads do not survive a fork
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One specimen that has been executed."""
+
+    specimen: Specimen
+    folder: Path  # its evidence, gone when the next one is asked for
+
+
+def grow(base: Base, specimens: Sequence[Specimen], setup: Setup, jobs: int = JOBS) -> Iterator[Grown]:
+    """Execute all specimens, in the order in which they end. Raises GraderError when the grader is at fault."""
+    if not hasattr(os, "fork"):
+        raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
+    by_id = {specimen.id: specimen for specimen in specimens}
+    with tempfile.TemporaryDirectory(prefix="a4-nursery-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        job = prepare(folder / "job", _submission(base), replace(setup, threads=1), challenges.draw(setup.seed))
+        task = _task(folder, job, base, specimens, jobs)
+        with _started(task, job) as lines:
+            for line in lines:
+                specimen = by_id[line.removeprefix("grown ").strip()]
+                yield Grown(specimen, _recorded(folder / specimen.id, specimen, setup))
+
+
+def _submission(base: Base) -> Submission:
+    cells = [new_code_cell(source) for source in base.cells.values()]
+    notebook = new_notebook(cells=cells)
+    return Submission("reference", Path("solution.ipynb"), "0" * 64, notebook, notebook)
+
+
+def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], jobs: int) -> Path:
+    described = [
+        {"id": s.id, "cells": s.cells, "departs": s.departs, "folder": str(folder / s.id)} for s in specimens
+    ]
+    task = {
+        "cells": tuple(base.cells.values()),
+        "bootstrap": job.bootstrap,
+        "probes": job.probes,
+        "evidence": str(job.evidence),
+        "jobs": jobs,
+        "specimens": described,
+        "loud": "A4_LOUD" in os.environ,
+    }
+    path = folder / "task.json"
+    path.write_text(json.dumps(task), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def _started(task: Path, job: Job) -> Iterator[Iterator[str]]:
+    """The lines that a running nursery says."""
+    command = [sys.executable, "-P", str(SCRIPT), str(task)]
+    environ = {**job.environ, **ONE_THREAD}
+    with subprocess.Popen(command, cwd=job.folder, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield iter(process.stdout)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise GraderError(f"The process that runs the corpus ended with {process.returncode}; set A4_LOUD=1 to see why.")
+
+
+def _recorded(folder: Path, specimen: Specimen, setup: Setup) -> Path:
+    """Put the host's own record beside the evidence, as after an ordinary execution."""
+    evidence = folder / "evidence"
+    evidence.mkdir(parents=True, exist_ok=True)
+    ended = folder / "ended.json"
+    account = json.loads(ended.read_text(encoding="utf-8")) if ended.is_file() else None
+    record = _record(specimen, setup, account)
+    (evidence / RUN).write_text(record.model_dump_json(), encoding="utf-8")
+    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in specimen.cells]), evidence / SUBMITTED)
+    return evidence
+
+
+def _record(specimen: Specimen, setup: Setup, account: dict[str, Any] | None) -> RunRecord:
+    cells = account["cells"] if account else []
+    failed = tuple(
+        FailedCell(index=i, error=cell["error"], message=cell["message"]) for i, cell in enumerate(cells) if cell["error"]
+    )
+    status = RunStatus.KERNEL_DIED if account is None else RunStatus.STUDENT_ERROR if failed else RunStatus.OK
+    answered = account["answered"] if account else {}
+    return RunRecord(
+        submission=SubmissionRef(name=specimen.id, sha256="0" * 64),
+        conditions=conditions(setup),
+        summary=RunSummary(status=status, wall_s=0, peak_memory_mib=0, failed_cells=failed),
+        reason="" if account else "the process died or took too long",
+        cells=tuple(CellRecord(index=i, source=s, duration_s=0, status="ok") for i, s in enumerate(specimen.cells)),
+        training_cells={},
+        probes={f: ProbeOutcome.ANSWERED if ok else ProbeOutcome.FAILED for f, ok in answered.items()},
+        timings={},
+    )
