@@ -33,7 +33,7 @@ class Collected:
 
 
 def collect(source: Path, target: Path, *, total_mib: int, files: int) -> Collected:
-    """Copy regular files below `source` into `target`, a folder of the caller's. Holes are copied as zeros, and count."""
+    """Copy regular files below `source` into `target`, a folder of the caller's. Holes count as zeros."""
     collected = Collected()
     left = total_mib * MIB
     for number, relative in enumerate(_entries(source)):

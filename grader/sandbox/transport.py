@@ -5,9 +5,9 @@ student could have changed, and a connection that breaks is not made again. zmq 
 the connection at a frame above the cap, so that what waits unread is bounded; the kernel's side queues without a limit,
 inside its own memory limit, so that an honest kernel never loses a message and a missing one means a limit was passed.
 
-`Intake` counts bytes and messages and checks the form of each message. What passes a cap, or has a form that no honest
-kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which is waiting for a
-reply at that moment, sees a dead kernel.
+`Intake` counts bytes and messages and checks the form of each message. What passes a cap, or has a form that no
+honest kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which is
+waiting for a reply at that moment, sees a dead kernel.
 
 Comm messages (widgets) are of no use without a browser and are passed on as belonging to no request.
 """
@@ -15,18 +15,21 @@ Comm messages (widgets) are of no use without a browser and are passed on as bel
 import asyncio
 import contextlib
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import zmq
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from traitlets import Any as AnyTrait
 from traitlets import Type
 from zmq.utils.monitor import parse_monitor_message
 
-from grader.sandbox.policy import Policy, Stop
+from grader.sandbox.policy import Ending, Policy, Stop
 
 MIB: Final = 1 << 20
 LARGEST_FRAME_MIB: Final = 8
@@ -50,11 +53,11 @@ CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
 Violation = Callable[[Stop], None]
 
 
-class OutputLimit(Exception):  # noqa: N818  a limit, as in the words of the results
+class OutputLimit(Exception):
     """The kernel sent more than the policy allows. It has been stopped with the reason `output`."""
 
 
-class ProtocolViolation(Exception):  # noqa: N818
+class ProtocolViolation(Exception):
     """The kernel sent what no honest kernel sends. It has been stopped with the reason `protocol`."""
 
 
@@ -109,7 +112,7 @@ class CountedChannel(AsyncZMQSocketChannel):
 
     intake: Intake | None = None
 
-    async def _recv(self, **kwargs: Any) -> dict[str, Any]:
+    async def _recv(self, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # as its own base does
         assert self.socket is not None
         assert self.intake is not None
         frames: list[bytes] = await self.socket.recv_multipart(**kwargs)
@@ -152,9 +155,12 @@ class BoundedClient(AsyncKernelClient):
         socket.connect(self._make_url(channel))
         return socket
 
-    def start_channels(self, **kwargs: Any) -> None:
+    def start_channels(
+        self, shell: bool = True, iopub: bool = True, stdin: bool = False, hb: bool = False, control: bool = True
+    ) -> None:
+        """Open the channels. Heartbeat and standard input stay closed whatever is asked for."""
         self._watched: list[tuple[Any, asyncio.Task[None]]] = []
-        super().start_channels(**{**kwargs, "hb": False, "stdin": False})
+        super().start_channels(shell=shell, iopub=iopub, stdin=False, hb=False, control=control)
         for channel in (self.shell_channel, self.iopub_channel, self.control_channel):
             channel.intake = self.intake
 
@@ -214,3 +220,41 @@ class BoundedClient(AsyncKernelClient):
         await asyncio.sleep(GRACE_S)
         if await self.is_alive():
             self.intake.stop(Stop.OUTPUT)
+
+
+class BoundedManager(AsyncKernelManager):
+    """A kernel manager whose clients are bounded, and which knows how its kernel ended. Use it once.
+
+    nbclient neither shuts down a manager that was handed to it nor closes the channels it opened: `close` does both.
+    """
+
+    def __init__(self, policy: Policy, on_violation: Violation) -> None:
+        super().__init__()
+        self._intake = Intake(policy, on_violation)
+        self._clients: list[BoundedClient] = []
+
+    @property
+    def client_factory(self) -> Any:
+        return BoundedClient
+
+    def client(self, **kwargs: Any) -> BoundedClient:  # type: ignore[override]  # the base knows blocking clients
+        client: Any = super().client(intake=self._intake, **kwargs)
+        self._clients.append(client)
+        return cast(BoundedClient, client)
+
+    @property
+    @abstractmethod
+    def ending(self) -> Ending | None:
+        """How the kernel ended; None while it lives."""
+
+    async def close(self) -> Ending:
+        """Kill the kernel if it lives, wait for its evidence, remove what it used. Safe to call twice."""
+        for client in self._clients:
+            client.stop_channels()
+        self._clients.clear()
+        return await self._end()
+
+    close_now = run_sync(close)
+
+    @abstractmethod
+    async def _end(self) -> Ending: ...

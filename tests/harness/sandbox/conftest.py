@@ -61,15 +61,24 @@ class Driver:
 
     sandbox: Sandbox
 
-    def __call__(self, *cells: str, job: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> Run:
+    def __call__(self, *cells: str) -> Run:
+        """Run the cells one after the other in one kernel."""
+        return asyncio.run(self._in_a_workspace(cells))
+
+    def together(self, *cells: str) -> list[Run]:
+        """Run each cell in a kernel of its own, all at the same time."""
+
+        async def all_of_them() -> list[Run]:
+            return await asyncio.gather(*(self._in_a_workspace((cell,)) for cell in cells))
+
+        return asyncio.run(all_of_them())
+
+    async def _in_a_workspace(self, cells: tuple[str, ...]) -> Run:
         with tempfile.TemporaryDirectory(prefix="w") as name:
             folder = Path(name)
             for part in ("job", "evidence"):
                 (folder / part).mkdir()
-            for path, text in (job or {}).items():
-                (folder / "job" / path).write_text(text, encoding="utf-8")
-            workspace = Workspace(job=folder / "job", evidence=folder / "evidence", environ=environ or {})
-            run = asyncio.run(self._run(cells, workspace))
+            run = await self._run(cells, Workspace(job=folder / "job", evidence=folder / "evidence"))
             found = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
             run.evidence = {str(path.relative_to(folder / "evidence")): path.read_bytes() for path in found}
             return run
@@ -122,8 +131,9 @@ async def _reply(client: Any, request: str, reading: "asyncio.Future[None]") -> 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_temporary_folder() -> Iterator[Path]:
+def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for everything temporary, which must be empty in the end. Short: socket paths end at 107 bytes."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder lies elsewhere
     before = tempfile.tempdir
     folder = Path(tempfile.mkdtemp(prefix="t"))
     folder.chmod(0o755)
