@@ -41,6 +41,6 @@ class Plan:
     def load(path: str) -> "Plan":
         """Read a plan back."""
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        budget = Budget(**raw.pop("budget")) if raw["budget"] else (raw.pop("budget"), None)[1]
-        names = {key: tuple(value) for key, value in raw.pop("names").items()}
+        budget = Budget(**raw["budget"]) if raw["budget"] else None
+        names = {key: tuple(value) for key, value in raw["names"].items()}
         return Plan(**{**raw, "names": names, "budget": budget, "modules": tuple(raw["modules"])})
