@@ -67,4 +67,6 @@ def _output(kind: str, text: str) -> NotebookNode:
         return new_output("stream", name="stdout", text=f"{text}\n")
     if kind == "[output html]":
         return new_output("display_data", data={"text/html": text, "text/plain": "<IPython.core.display.HTML object>"})
-    raise GraderError(f"A cell cannot be of the kind {kind!r}; write '# %%', '[markdown]', '[output]' or '[output html]'.")
+    raise GraderError(
+        f"A cell cannot be of the kind {kind!r}; write '# %%', '[markdown]', '[output]' or '[output html]'."
+    )
