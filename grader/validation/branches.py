@@ -13,11 +13,11 @@ import json
 import os
 import signal
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-BRANCH_LIMIT_S = 60
 MAX_MESSAGE = 500
 
 
@@ -53,7 +53,7 @@ class Shoot:
 
 def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
     """In the branch: the rest of the cells, the probes, and the end of the process."""
-    signal.alarm(BRANCH_LIMIT_S)
+    signal.alarm(task["limit_s"])
     code = 1
     try:
         folder = Path(specimen["folder"])
@@ -67,7 +67,11 @@ def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: 
         done = len(outcomes)
         finish(task, shell, specimen["cells"][done:], outcomes, folder)
         code = 0
+    except BaseException:
+        traceback.print_exc()  # to the file that the host reads when the nursery fails
+        raise
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 
@@ -109,17 +113,16 @@ def make_shell() -> Any:
     HistoryManager.enabled = False
     shell = InteractiveShell.instance()
     shell.showtraceback = lambda *args, **kwargs: None
+    shell.enable_gui = lambda gui=None: None  # `%matplotlib inline`
     return shell
 
 
 def main(path: str) -> None:
-    """Run a task: `{"cells", "bootstrap", "probes", "evidence", "folder", "jobs", "specimens"}`."""
+    """Run a task: `{"cells", "bootstrap", "probes", "evidence", "folder", "jobs", "limit_s", "specimens"}`."""
     task = json.loads(Path(path).read_text(encoding="utf-8"))
     out = os.fdopen(os.dup(1), "w")
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-        if not task.get("loud"):
-            os.dup2(nowhere.fileno(), 2)
     shell = make_shell()
     started = run(shell, task["bootstrap"])
     if started["error"]:

@@ -20,12 +20,16 @@ from grader.execution.collection import RUN, SUBMITTED
 from grader.execution.job import Job, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.intake.notebook import Submission
+from grader.kernel.plan import Plan
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
 from grader.validation.corpus import Base, Specimen
 
 SCRIPT: Final = Path(__file__).with_name("branches.py")
 JOBS: Final = 2
+BRANCH_LIMIT_S: Final = 300  # for a branch that hangs; an ordinary one takes seconds
+FEW: Final = {"batch_size": 2, "max_tokens": 8, "train_rows": 4, "eval_rows": 2}
+ERROR_TAIL: Final = 2_000  # characters
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads do not survive a fork
 
 
@@ -37,7 +41,9 @@ class Grown:
     folder: Path  # its evidence, gone when the next one is asked for
 
 
-def grow(base: Base, specimens: Sequence[Specimen], setup: Setup, jobs: int = JOBS) -> Iterator[Grown]:
+def grow(
+    base: Base, specimens: Sequence[Specimen], setup: Setup, jobs: int = JOBS, limit_s: int = BRANCH_LIMIT_S
+) -> Iterator[Grown]:
     """Execute all specimens, in the order in which they end. Raises GraderError when the grader is at fault."""
     if not hasattr(os, "fork"):
         raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
@@ -45,11 +51,20 @@ def grow(base: Base, specimens: Sequence[Specimen], setup: Setup, jobs: int = JO
     with tempfile.TemporaryDirectory(prefix="a4-nursery-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         job = prepare(folder / "job", _submission(base), replace(setup, threads=1), challenges.draw(setup.seed))
-        task = _task(folder, job, base, specimens, jobs)
+        _shorten(job)
+        task = _task(folder, job, base, specimens, jobs, limit_s)
         with _started(task, job) as lines:
             for line in lines:
                 specimen = by_id[line.removeprefix("grown ").strip()]
                 yield Grown(specimen, _recorded(folder / specimen.id, specimen, setup))
+
+
+def _shorten(job: Job) -> None:
+    """Train and evaluate on less than profile `structure` does: the same two steps, and nothing judged sees the rest."""
+    path = job.folder / ".grading" / "plan.json"
+    plan = Plan.load(str(path))
+    if plan.budget is not None:
+        replace(plan, budget=replace(plan.budget, **FEW)).save(path)
 
 
 def _submission(base: Base) -> Submission:
@@ -58,18 +73,16 @@ def _submission(base: Base) -> Submission:
     return Submission("reference", Path("solution.ipynb"), "0" * 64, notebook, notebook)
 
 
-def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], jobs: int) -> Path:
-    described = [
-        {"id": s.id, "cells": s.cells, "departs": s.departs, "folder": str(folder / s.id)} for s in specimens
-    ]
+def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], jobs: int, limit_s: int) -> Path:
+    described = [{"id": s.id, "cells": s.cells, "departs": s.departs, "folder": str(folder / s.id)} for s in specimens]
     task = {
         "cells": tuple(base.cells.values()),
         "bootstrap": job.bootstrap,
         "probes": job.probes,
         "evidence": str(job.evidence),
         "jobs": jobs,
+        "limit_s": limit_s,
         "specimens": described,
-        "loud": "A4_LOUD" in os.environ,
     }
     path = folder / "task.json"
     path.write_text(json.dumps(task), encoding="utf-8")
@@ -81,7 +94,13 @@ def _started(task: Path, job: Job) -> Iterator[Iterator[str]]:
     """The lines that a running nursery says."""
     command = [sys.executable, "-P", str(SCRIPT), str(task)]
     environ = {**job.environ, **ONE_THREAD}
-    with subprocess.Popen(command, cwd=job.folder, env=environ, stdout=subprocess.PIPE, text=True) as process:
+    errors = task.with_name("stderr.txt")
+    with (
+        errors.open("w", encoding="utf-8") as stderr,
+        subprocess.Popen(
+            command, cwd=job.folder, env=environ, stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             yield iter(process.stdout)
@@ -89,7 +108,8 @@ def _started(task: Path, job: Job) -> Iterator[Iterator[str]]:
             process.kill()
             raise
     if process.returncode:
-        raise GraderError(f"The process that runs the corpus ended with {process.returncode}; set A4_LOUD=1 to see why.")
+        said = errors.read_text(encoding="utf-8", errors="replace")[-ERROR_TAIL:]
+        raise GraderError(f"The process that runs the corpus ended with {process.returncode}: {said}")
 
 
 def _recorded(folder: Path, specimen: Specimen, setup: Setup) -> Path:
@@ -107,7 +127,9 @@ def _recorded(folder: Path, specimen: Specimen, setup: Setup) -> Path:
 def _record(specimen: Specimen, setup: Setup, account: dict[str, Any] | None) -> RunRecord:
     cells = account["cells"] if account else []
     failed = tuple(
-        FailedCell(index=i, error=cell["error"], message=cell["message"]) for i, cell in enumerate(cells) if cell["error"]
+        FailedCell(index=i, error=cell["error"], message=cell["message"])
+        for i, cell in enumerate(cells)
+        if cell["error"]
     )
     status = RunStatus.KERNEL_DIED if account is None else RunStatus.STUDENT_ERROR if failed else RunStatus.OK
     answered = account["answered"] if account else {}

@@ -81,5 +81,7 @@ def examine(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator
         torch.set_num_threads(threads)
 
 
-def _judged(folder: Path, oracle: Oracle, folders: list[Path], known: dict[int, Certificate | None]) -> tuple[Judgement, ...]:
+def _judged(
+    folder: Path, oracle: Oracle, folders: list[Path], known: dict[int, Certificate | None]
+) -> tuple[Judgement, ...]:
     return run_suite(SharedCase(Evidence(folder), oracle, known), folders)
