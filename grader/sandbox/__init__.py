@@ -2,7 +2,7 @@
 
     with select(Policy(...), warmup=Warmup(modules=("torch",))) as sandbox:
         manager = sandbox.kernel_manager(Workspace(job=..., evidence=...))
-        client = NotebookClient(notebook, km=manager, **NOTEBOOK_OPTIONS)
+        client = NotebookClient(notebook, km=manager, raise_on_iopub_timeout=True)
         try:
             client.execute()
         finally:

@@ -116,12 +116,6 @@ class Group:
             return ""  # memory.peak exists from Linux 5.19 on
 
 
-def sweep(name: str, root: Path = ROOT, own: Path = OWN_GROUPS) -> None:
-    """Remove groups of this name that an earlier, killed supervisor left."""
-    for parents, files in _candidates(root, own):
-        Group(tuple(parent / name for parent in parents), files).remove()
-
-
 def _candidates(root: Path, own: Path) -> Iterator[tuple[tuple[Path, ...], _Files]]:
     """Where a group might be made: the version 1 hierarchies, then version 2 from the own group upwards."""
     try:

@@ -9,6 +9,10 @@ inside its own memory limit, so that an honest kernel never loses a message and 
 honest kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which is
 waiting for a reply at that moment, sees a dead kernel.
 
+One thing zmq cannot bound: a message of endlessly many frames, each below the cap, is collected until its last frame.
+So the client also looks at the memory of its own process. A process that reads from hostile kernels should have a limit
+of its own besides.
+
 Comm messages (widgets) are of no use without a browser and are passed on as belonging to no request.
 """
 
@@ -19,6 +23,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+import psutil
 import zmq
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -34,6 +39,9 @@ from grader.sandbox.policy import Ending, Policy, Stop
 MIB: Final = 1 << 20
 LARGEST_FRAME_MIB: Final = 8
 MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
+LOOK_EVERY_S: Final = 0.02
+GROWTH: Final = 4  # what admitted output may take as parsed messages, as a multiple of its bytes
+SLACK_MIB: Final = 64  # growth that has nothing to do with messages
 GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel is dead
 READY_STEP_S: Final = 0.3
 
@@ -66,6 +74,7 @@ class Intake:
 
     def __init__(self, policy: Policy, on_violation: Violation) -> None:
         self._bytes_left = policy.output_mib * MIB
+        self.growth_mib = GROWTH * policy.output_mib + SLACK_MIB
         self._messages_left = policy.output_messages
         self.stop = on_violation
 
@@ -140,6 +149,12 @@ class BoundedClient(AsyncKernelClient):
     """A kernel client over bounded, counted channels, without heartbeat and standard input."""
 
     intake = AnyTrait()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._monitored: list[Any] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
     shell_channel_class = Type(CountedChannel)
     iopub_channel_class = Type(CountedChannel)
     control_channel_class = Type(CountedChannel)
@@ -159,17 +174,18 @@ class BoundedClient(AsyncKernelClient):
         self, shell: bool = True, iopub: bool = True, stdin: bool = False, hb: bool = False, control: bool = True
     ) -> None:
         """Open the channels. Heartbeat and standard input stay closed whatever is asked for."""
-        self._watched: list[tuple[Any, asyncio.Task[None]]] = []
         super().start_channels(shell=shell, iopub=iopub, stdin=False, hb=False, control=control)
         for channel in (self.shell_channel, self.iopub_channel, self.control_channel):
             channel.intake = self.intake
+        self._tasks.append(asyncio.ensure_future(self._weigh()))
 
     def stop_channels(self) -> None:
-        for socket, task in self._watched:
+        for task in self._tasks:
             task.cancel()
+        for socket in self._monitored:
             with contextlib.suppress(zmq.ZMQError):
                 socket.disable_monitor()
-        self._watched = []
+        self._monitored.clear()
         for name in ("_shell_channel", "_iopub_channel", "_control_channel", "_stdin_channel"):
             channel = getattr(self, name)
             if channel is not None:
@@ -212,8 +228,16 @@ class BoundedClient(AsyncKernelClient):
     def _watch(self, socket: Any) -> None:
         """Notice when the connection breaks though the kernel lives: a frame above the cap does that."""
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        task = asyncio.ensure_future(self._broken(monitor))
-        self._watched.append((socket, task))
+        self._monitored.append(socket)
+        self._tasks.append(asyncio.ensure_future(self._broken(monitor)))
+
+    async def _weigh(self) -> None:
+        """Stop the kernel when this process grows by more than the admitted output explains."""
+        process = psutil.Process()
+        most = process.memory_info().rss + self.intake.growth_mib * MIB
+        while process.memory_info().rss < most:
+            await asyncio.sleep(LOOK_EVERY_S)
+        self.intake.stop(Stop.OUTPUT)
 
     async def _broken(self, monitor: Any) -> None:
         parse_monitor_message(await monitor.recv_multipart())

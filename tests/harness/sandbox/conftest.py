@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -194,6 +195,11 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return condition()
+
+
+def peak_mib() -> float:
+    """The most memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def is_root() -> bool:

@@ -19,7 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+import nbformat
 import psutil
+from nbclient import NotebookClient
 
 from grader.sandbox import Backend, Policy, Sandbox, Warmup, Workspace, select
 from grader.sandbox import warm as warm_module
@@ -72,25 +74,48 @@ async def one_kernel(sandbox: Sandbox, workspace: Workspace) -> tuple[float, flo
     return ready_s, time.monotonic() - started, ending
 
 
+NOTEBOOK = (
+    "import torch\nfrom torch import nn\nfrom transformers import AutoTokenizer, Trainer, TrainingArguments",
+    "def count(model):\n    return sum(p.numel() for p in model.parameters() if p.requires_grad)",
+    "class Layer(nn.Module):\n    def __init__(self, W):\n        super().__init__()\n        self.W = W",
+    "from transformers import DistilBertConfig, DistilBertForSequenceClassification\n"
+    "model = DistilBertForSequenceClassification(DistilBertConfig(vocab_size=100, dim=24, hidden_dim=48, n_layers=2))",
+    "count(model), Layer(nn.Linear(3, 3)).W(torch.ones(3)).shape",
+)
+
+
+def one_notebook(sandbox: Sandbox, workspace: Workspace) -> tuple[float, float, Any]:
+    """Seconds to the end of the last cell, seconds to closed."""
+    cells = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in NOTEBOOK])
+    started = time.monotonic()
+    manager = sandbox.kernel_manager(workspace)
+    NotebookClient(cells, km=manager).execute()
+    done_s = time.monotonic() - started
+    started = time.monotonic()
+    ending = manager.close_now()
+    return done_s, time.monotonic() - started, ending
+
+
 async def idle_memory(sandbox: Sandbox, workspace: Workspace, zygote: int, kernels: int) -> tuple[float, float]:
     """MiB per kernel: growth of the proportional set size, private dirty."""
     await asyncio.sleep(0.5)  # for the last kernel to be gone
     before = family(zygote, "Pss:")
-    dirty_before = family(zygote, "Private_Dirty:")
     managers = [sandbox.kernel_manager(workspace) for _ in range(kernels)]
     for manager in managers:
         await manager.start_kernel()
     await asyncio.sleep(0.5)
-    grown = (family(zygote, "Pss:") - before) / kernels, (family(zygote, "Private_Dirty:") - dirty_before) / kernels
+    dirty = family(zygote, "Private_Dirty:", without_itself=True)
+    grown = (family(zygote, "Pss:") - before) / kernels, dirty / kernels
     for manager in managers:
         await manager.close()
     return grown
 
 
-def family(zygote: int, field: str) -> float:
+def family(zygote: int, field: str, *, without_itself: bool = False) -> float:
     """Sum of one field of smaps_rollup over the zygote and all its descendants, in MiB."""
     total = 0.0
-    for process in (psutil.Process(zygote), *psutil.Process(zygote).children(recursive=True)):
+    own = [] if without_itself else [psutil.Process(zygote)]
+    for process in (*own, *psutil.Process(zygote).children(recursive=True)):
         try:
             text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
         except OSError:
@@ -118,6 +143,7 @@ def main() -> None:
         with select(policy, warmup=warmup, only=Backend.WARM) as sandbox:
             asyncio.run(one_kernel(sandbox, workspace))
             print("warm:       ", median_of(ROUNDS, lambda: asyncio.run(one_kernel(sandbox, workspace))))
+            print("notebook:   ", median_of(ROUNDS, lambda: one_notebook(sandbox, workspace)))
             zygote = next(
                 p.pid for p in psutil.Process().children() if "grader.sandbox.zygote" in " ".join(p.cmdline())
             )
