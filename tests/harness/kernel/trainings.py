@@ -23,7 +23,7 @@ from grader.kernel.probes.toys import small_distilbert
 
 WIDTH, ROWS, TOKENS = 16, 30, 14
 BUDGET = Budget(
-    max_steps=4,
+    max_steps=6,
     batch_size=2,
     max_tokens=8,
     train_rows=6,
