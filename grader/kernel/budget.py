@@ -17,6 +17,7 @@ from grader.kernel.plan import Budget
 
 MAX_EVALUATIONS = 10
 SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
+FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form and costs nothing
 
 
 @contextmanager
@@ -50,6 +51,7 @@ def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -
         "learning_rate": budget.learning_rates[method],
         "warmup_steps": 0,
         "lr_scheduler_type": type(arguments.lr_scheduler_type)("linear"),
+        "lr_scheduler_kwargs": {},
         "logging_steps": min(arguments.logging_steps, max(1, budget.max_steps // evaluations)),
         "seed": seed,
         "data_seed": seed,
@@ -84,11 +86,23 @@ def limited_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
         yield
 
 
-def shortened(collate: Callable[[Any], Any], tokens: int) -> Callable[[Any], Any]:
-    """A collator that cuts every feature before it is padded, and every batch after."""
+@contextmanager
+def whole_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
+    """Let the trainer evaluate on every row, for code that expects as many predictions as there are labels."""
+    collate = shortened(trainer.data_collator, budget.max_tokens, full_rows=budget.eval_rows)
+    with replaced(trainer, {"data_collator": collate, "eval_dataset": dataset}):
+        yield
+
+
+def shortened(collate: Callable[[Any], Any], tokens: int, full_rows: float = math.inf) -> Callable[[Any], Any]:
+    """A collator that cuts every feature before it is padded, and every batch after; next to nothing after `full_rows`."""
+    seen = 0
 
     def cut(features: Any) -> Any:
-        return cut_batch(collate([_cut_feature(feature, tokens) for feature in features]), tokens)
+        nonlocal seen
+        kept = tokens if seen < full_rows else FEWEST_TOKENS
+        seen += len(features)
+        return cut_batch(collate([_cut_feature(feature, kept) for feature in features]), kept)
 
     return cut
 

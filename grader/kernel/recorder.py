@@ -72,7 +72,7 @@ def install(recorder: Recorder) -> None:
     replacements = {
         "train": train,
         "evaluate": _limited(recorder, original_evaluate),
-        "predict": _limited(recorder, original_predict),
+        "predict": _limited(recorder, original_predict, whole=True),
     }
     for name, replacement in replacements.items():
         setattr(Trainer, name, replacement)
@@ -109,6 +109,7 @@ def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], trai
         if plan.budget is None:
             return _as_submitted(trainer, record, train)
         method = observation.method_guess(record["entry"])
+        trainer._every_eval_row = trainer.eval_dataset
         with budget.applied(trainer, plan.budget, method, plan.seed):
             return _in_precision(plan.budget.bfloat16, trainer, record, progress, train)
     finally:
@@ -142,26 +143,43 @@ def _as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
         return train()
 
 
-def _limited(recorder: Recorder, original: Any) -> Any:
+def _limited(recorder: Recorder, original: Any, whole: bool = False) -> Any:
+    """Evaluation on few rows, or where `whole` or the student's metric asks for it on all, most of them cut short."""
+
     @functools.wraps(original)
     def call(self: Any, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         limits = recorder.plan.budget
         for name in ("eval_dataset", "test_dataset"):
             dataset = kwargs.pop(name, dataset)
-        dataset = budget.first_rows(dataset, limits.eval_rows) if limits else dataset
-        inputs = budget.limited_inputs(self, limits) if limits and recorder.depth == 0 else nullcontext()
+        evaluate = functools.partial(_evaluated, limits, original, self, args, kwargs)
         recorder.depth += 1
         try:
-            with inputs:
-                return _evaluated(limits, functools.partial(original, self, dataset, *args, **kwargs))
+            if limits is None:
+                return evaluate(dataset)
+            return _on_few(self, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
         finally:
             recorder.depth -= 1
 
     return call
 
 
-def _evaluated(limits: Budget | None, evaluate: Callable[[], Any]) -> Any:
+def _on_few(
+    trainer: Any, limits: Budget, evaluate: Callable[[Any], Any], dataset: Any, whole: bool, outermost: bool
+) -> Any:
+    every = trainer.eval_dataset if outermost else getattr(trainer, "_every_eval_row", trainer.eval_dataset)
+    if not whole:
+        try:
+            with budget.limited_inputs(trainer, limits) if outermost else nullcontext():
+                return evaluate(budget.first_rows(dataset, limits.eval_rows))
+        except Exception:  # a metric that compares with all labels; a real mistake is raised again below
+            pass
+    with budget.whole_inputs(trainer, every, limits):
+        return evaluate(dataset)
+
+
+def _evaluated(limits: Budget | None, original: Any, trainer: Any, args: Any, kwargs: Any, dataset: Any) -> Any:
     """Evaluate in the budget's precision, and in float32 if that fails: a metric may not know bfloat16."""
+    evaluate = functools.partial(original, trainer, dataset, *args, **kwargs)
     if limits is None or not limits.bfloat16:
         return evaluate()
     try:
