@@ -149,7 +149,7 @@ def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> t
     plugin = Judge(case, only)
     transcript = io.StringIO()
     with _own_options(), contextlib.redirect_stdout(transcript), contextlib.redirect_stderr(transcript):
-        code = pytest.main([*map(str, folders), *OPTIONS], plugins=[plugin])
+        code = pytest.main([*map(str, folders), *OPTIONS, *_rooted(folders)], plugins=[plugin])
     if code == pytest.ExitCode.INTERRUPTED and not plugin.collection_errors:
         raise KeyboardInterrupt  # pytest swallows it, and half a suite is not a verdict
     if plugin.collection_errors or code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
@@ -157,6 +157,11 @@ def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> t
         raise GraderError(f"The suite cannot be run ({why}); restore {' and '.join(map(str, folders))}.")
     _require_complete(plugin, only)
     return tuple(plugin.judgements.values())
+
+
+def _rooted(folders: Sequence[Path]) -> list[str]:
+    """The suite's own conftest.py lies beside its folders; what lies further up is somebody else's."""
+    return [f"--{option}={folders[0].parent}" for option in ("rootdir", "confcutdir")] if folders else []
 
 
 @contextlib.contextmanager
