@@ -1,6 +1,6 @@
 """Measures the thresholds: the reference, graded like any submission, over several seeds.
 
-Each seed's accuracies are stored as they come, so that an interrupted calibration goes on where it stopped, and a longer
+Accuracies are stored seed by seed: an interrupted calibration goes on where it stopped, and a longer
 one uses what a shorter one measured.
 """
 

@@ -10,9 +10,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from grader.errors import GraderError
 from grader.model import Frozen, Method, Profile
@@ -47,7 +47,7 @@ class Calibration(Frozen):
     precision: str
     seeds: tuple[int, ...]
     false_fail: float
-    methods: dict[Method, Threshold]
+    methods: Annotated[dict[Method, Threshold], Field(min_length=len(Method))]
 
 
 def threshold(accuracies: Sequence[float], false_fail: float = FALSE_FAIL) -> Threshold:
@@ -70,8 +70,8 @@ def load(path: Path) -> tuple[Calibration, ...]:
     if not path.is_file():
         return ()
     try:
-        return tuple(Calibration.model_validate(entry) for entry in json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
+        return TypeAdapter(tuple[Calibration, ...]).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
         raise GraderError(f"{path} is not a calibration file; restore it, or run `make calibrate`.") from error
 
 
@@ -86,7 +86,9 @@ def find(
 ) -> Calibration | None:
     """The calibration for these circumstances, or None: thresholds are never guessed."""
     wanted = (profile, budget, checkpoint_sha256, reviews_sha256)
-    return next((c for c in calibrations if (c.profile, c.budget, c.checkpoint_sha256, c.reviews_sha256) == wanted), None)
+    return next(
+        (c for c in calibrations if (c.profile, c.budget, c.checkpoint_sha256, c.reviews_sha256) == wanted), None
+    )
 
 
 def merged(old: Sequence[Calibration], new: Calibration) -> tuple[Calibration, ...]:
@@ -98,4 +100,8 @@ def merged(old: Sequence[Calibration], new: Calibration) -> tuple[Calibration, .
 
 def warnings(methods: Mapping[Method, Threshold]) -> list[str]:
     """What a person should know before committing a calibration."""
-    return [f"{m.value}: the threshold {t.threshold:.3f} is no better than chance" for m, t in methods.items() if t.threshold <= CHANCE]
+    return [
+        f"{m.value}: the threshold {t.threshold:.3f} is no better than chance"
+        for m, t in methods.items()
+        if t.threshold <= CHANCE
+    ]

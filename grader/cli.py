@@ -4,6 +4,8 @@ Exit codes: 0 graded, whatever the score; 1 the submission could not be graded a
 """
 
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Grade notebooks of this assignment.",
 )
+
+INTERRUPTED = 130  # what typer makes of ctrl-C
 
 Notebook = Annotated[Path, typer.Argument(help="the notebook (.ipynb)", show_default=False)]
 Seed = Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)]
@@ -49,16 +53,27 @@ def grade(
     from grader.reporting.terminal import make_console, result_table
     from grader.sandbox import Backend
 
-    found = read_submission(submission)
+    found = read_submission(submission.expanduser())
+    folder = results_folder(out.expanduser() / found.name)
     console, limits = make_console(), Limits(cell_s=cell_limit, notebook_s=run_limit)
     backend = Backend.NONE if unsafe_no_sandbox else None
     with ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
         with grading.setup(profile, seed, backend, limits) as used:
-            graded = grading.grade(found, used, out / found.name, display, limits)
-    reports = write_reports(graded.result, graded.details, out / found.name)
+            graded = grading.grade(found, used, folder, display, limits)
+    reports = write_reports(graded.result, graded.details, folder)
     console.print(result_table(graded.result, reports))
     raise typer.Exit(exit_code(graded))
+
+
+def results_folder(folder: Path) -> Path:
+    """The folder, made and known to be writable before minutes are spent. Raises GraderError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise GraderError(f"Cannot write to {folder} ({error.strerror}); choose another folder with --out.") from error
 
 
 def exit_code(graded: object) -> int:
@@ -131,9 +146,21 @@ def translated() -> Iterator[None]:
     except KeyboardInterrupt:
         print("Stopped. Nothing was recorded for this notebook.", file=sys.stderr)
         sys.exit(2)
+    except Exception:  # the last resort: what nobody foresaw is ours, and Python's own exit code 1 would say theirs
+        traceback.print_exc()
+        print(
+            "This is a fault of the grader, not of the notebook; please report it with the lines above.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 def main() -> None:
     """Run the command line."""
     with translated():
-        app()
+        try:
+            app()
+        except SystemExit as ended:
+            if ended.code == INTERRUPTED:
+                raise KeyboardInterrupt from None
+            raise

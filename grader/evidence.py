@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import nbformat
+import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -20,12 +21,17 @@ from grader.model import Profile, RunStatus
 
 MAX_JSON_BYTES: Final = 16 * 2**20
 MAX_TENSORS: Final = 2_000
-MAX_TENSOR_BYTES: Final = 2 * 2**30
+MAX_TENSOR_BYTES: Final = 2**30  # a whole DistilBERT is 268 MB in float32
 MAX_DIMENSIONS: Final = 4
+DTYPES: Final = frozenset(
+    (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool)
+)
 
 Text = Annotated[str, Field(max_length=2_000)]
 Name = Annotated[str, Field(max_length=300)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=10**9)]
 Shape = Annotated[tuple[Count, ...], Field(max_length=8)]
 
 
@@ -101,7 +107,7 @@ class DataSeen(Claimed):
 class LogEntry(Claimed):
     """One line of a training log."""
 
-    step: float | None = None
+    step: Annotated[float, Field(ge=0, le=10**12)] | None = None
     loss: float | None = None
     eval_accuracy: float | None = None
 
@@ -118,7 +124,7 @@ class Training(Claimed):
     data: DataSeen = DataSeen()
     arguments: Annotated[dict[Name, float | None], Field(max_length=50)] = {}
     log: Annotated[tuple[LogEntry, ...], Field(max_length=2_000)] = ()
-    seconds: float = 0
+    seconds: Seconds = 0
     steps: Count = 0
     precision: Name = "float32"
 
@@ -136,7 +142,7 @@ class Training(Claimed):
 class CountItem(Claimed):
     """Answer of the counting function to one toy model."""
 
-    value: int | None = None
+    value: Whole | None = None
     type: Name = ""
     printed: Text = ""
     error: Raised | None = None
@@ -215,6 +221,7 @@ class Evidence:
     def __init__(self, folder: Path) -> None:
         """`folder`: where `execute` left it. Raises GraderError when there is no run record of ours in it."""
         self.folder = folder
+        self.violations: list[str] = []  # found so far
         try:
             self.run = RunRecord.model_validate_json((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValidationError) as error:
@@ -225,7 +232,7 @@ class Evidence:
         """All trainings, in order."""
         found = self._read("trainings.json", TypeAdapter(Annotated[tuple[Training, ...], Field(max_length=1_000)]))
         if any(training.index != position for position, training in enumerate(found or ())):
-            raise ProtocolViolation("trainings.json: trainings out of order")
+            raise self._violation("trainings.json: trainings out of order")
         return found or ()
 
     @cached_property
@@ -289,17 +296,17 @@ class Evidence:
         if not path.is_file():
             return {}
         if path.stat().st_size > MAX_TENSOR_BYTES:
-            raise ProtocolViolation(f"{name}: larger than {MAX_TENSOR_BYTES // 2**20} MiB")
+            raise self._violation(f"{name}: larger than {MAX_TENSOR_BYTES // 2**20} MiB")
         try:
             with safe_open(path, framework="pt") as file:
                 names = list(file.keys())
                 if len(names) > MAX_TENSORS:
-                    raise ProtocolViolation(f"{name}: more than {MAX_TENSORS} tensors")
+                    raise self._violation(f"{name}: more than {MAX_TENSORS} tensors")
                 found = {key: file.get_tensor(key) for key in names}
-        except (SafetensorError, ValueError, RuntimeError) as error:
-            raise ProtocolViolation(f"{name}: not a safetensors file") from error
-        if any(tensor.ndim > MAX_DIMENSIONS for tensor in found.values()):
-            raise ProtocolViolation(f"{name}: a tensor of more than {MAX_DIMENSIONS} dimensions")
+        except (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
+            raise self._violation(f"{name}: not a safetensors file that can be read") from error
+        if any(tensor.ndim > MAX_DIMENSIONS or tensor.dtype not in DTYPES for tensor in found.values()):
+            raise self._violation(f"{name}: a tensor of a type or shape that no model here has")
         return found
 
     def digest(self, name: str) -> str:
@@ -315,9 +322,15 @@ class Evidence:
         if not path.is_file():
             return None
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise ProtocolViolation(f"{name}: larger than {MAX_JSON_BYTES // 2**20} MiB")
+            raise self._violation(f"{name}: larger than {MAX_JSON_BYTES // 2**20} MiB")
         try:
             return kind.validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            raise ProtocolViolation(f"{name}: {first['msg']}") from None
+            raise self._violation(f"{name}: {first['msg']}") from None
+
+    def _violation(self, what: str) -> ProtocolViolation:
+        """Note it: a result says so whoever caught it."""
+        if what not in self.violations:
+            self.violations.append(what)
+        return ProtocolViolation(what)

@@ -5,29 +5,29 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from grader import calibration, profiles, scoring
 from grader.assets.cache import cache_folder
 from grader.assets.hub import Checkpoint, resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.precision import fast_bfloat16
-from grader.assets.reviews import ReviewData, resolve_reviews
+from grader.assets.reviews import resolve_reviews
 from grader.case import Case, Oracle
 from grader.claims import match_claims, read_claims
-from grader.evidence import Evidence
+from grader.evidence import Evidence, LogEntry, ProtocolViolation
 from grader.execution import broker
 from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
-from grader.isolation import open_sandbox
-from grader.sandbox import Backend
 from grader.intake.notebook import Submission, read_submission
+from grader.isolation import open_sandbox
 from grader.judging import Judgement, results, run_suite
 from grader.model import (
     Claim,
@@ -36,12 +36,17 @@ from grader.model import (
     MethodSummary,
     Profile,
     Result,
+    RunStatus,
+    RunSummary,
     ScoreStatus,
     StaffDetails,
     Verdict,
 )
 from grader.oracle.accuracy import Meter
 from grader.oracle.exposure import Library
+from grader.sandbox import Backend
+
+Told = TypeVar("Told")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEED = 0
@@ -107,23 +112,40 @@ def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | N
     case = make_case(evidence_folder, used)
     judgements = run_suite(case, folders, only)
     checks = results(judgements, scoring.load_rubric(ROOT / "data" / "rubric.toml"))
-    methods = {method: summary(case, method) for method in Method}
+    methods = believed(lambda: {method: summary(case, method) for method in Method}) or {}
+    environment = believed(lambda: case.evidence.environment) or {}
+    claimed = believed(lambda: claims(case, methods)) or ()
     run = case.evidence.run
     result = Result(
+        schema=1,
         submission=run.submission,
         profile=case.profile,
         seed=run.conditions.seed,
         calibration=case.calibration.name if case.calibration else None,
         sandbox=run.conditions.sandbox,
-        run=run.summary,
+        run=summary_of_run(case.evidence),
         score=scoring.score(checks, run.summary.status),
         checks=checks,
         methods=methods,
-        claims=claims(case, methods),
-        environment={**case.evidence.environment, **_conditions(case)},
+        claims=claimed,
+        environment={**environment, **_conditions(case)},
         timings={**run.timings, "judging": round(time.perf_counter() - began, 3)},
     )
     return Graded(result, details(case, judgements))
+
+
+def believed(ask: Callable[[], Told]) -> Told | None:
+    """What evidence says, or None where it is malformed; the checks that need it say so."""
+    try:
+        return ask()
+    except ProtocolViolation:
+        return None
+
+
+def summary_of_run(evidence: Evidence) -> RunSummary:
+    """How the run went, in the light of what it left."""
+    status = RunStatus.PROTOCOL_VIOLATION if evidence.violations else evidence.run.summary.status
+    return evidence.run.summary.model_copy(update={"status": status})
 
 
 def make_case(evidence_folder: Path, used: Setup) -> Case:
@@ -193,18 +215,18 @@ def claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, 
 
 def details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
     """What the staff report shows beyond the result."""
-    curves = {m: tuple(curve(t.log)) for m, t in case.placed.items()}
+    placed = believed(lambda: case.placed) or {}
+    curves = {m: tuple(curve(t.log)) for m, t in placed.items()}
     return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(notes(case, judgements)))
 
 
-def curve(log: tuple[object, ...]) -> list[CurvePoint]:
+def curve(log: Iterable[LogEntry]) -> list[CurvePoint]:
     """The training log as points to plot."""
-    points = []
-    for entry in log:
-        step, loss, accuracy = (getattr(entry, name) for name in ("step", "loss", "eval_accuracy"))
-        if step is not None and (loss is not None or accuracy is not None):
-            points.append(CurvePoint(step=int(step), loss=loss, eval_accuracy=accuracy))
-    return points
+    return [
+        CurvePoint(step=int(entry.step), loss=entry.loss, eval_accuracy=entry.eval_accuracy)
+        for entry in log
+        if entry.step is not None and (entry.loss is not None or entry.eval_accuracy is not None)
+    ]
 
 
 def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
@@ -212,14 +234,19 @@ def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
     found = [f"{j.id}: {j.fault}" for j in judgements if j.fault]
     if case.evidence.run.reason:
         found.append(f"The run ended: {case.evidence.run.reason}.")
+    found += [f"Malformed evidence: {what}." for what in case.evidence.violations]
     if case.evidence.run.conditions.synthetic:
         found.append("The reviews are synthetic: accuracies say nothing about real ones.")
+    return found + (believed(lambda: _notes_on_trainings(case)) or [])
+
+
+def _notes_on_trainings(case: Case) -> list[str]:
+    found = []
     if any(t.via == "loop" for t in case.placed.values()):
         found.append("A training loop without Trainer was recorded.")
-    if len(case.evidence.trainings) > len(Method):
-        found.append(
-            f"{len(case.evidence.trainings)} trainings were seen; the last finished one of each method was judged."
-        )
+    seen = len(case.evidence.trainings)
+    if seen > len(Method):
+        found.append(f"{seen} trainings were seen; the last finished one of each method was judged.")
     return found
 
 

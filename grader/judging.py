@@ -6,7 +6,7 @@ would lack: fixtures, selection, and plain `pytest tests/public --submission x.i
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from grader.suite import Advice, Blocked, Failed, NotJudged, Outcome
 CASE = pytest.StashKey[Case]()
 OURS = "This check could not be run; that is the grader's fault and costs nothing. Staff have been told."
 
+OPTIONS = (
+    *("-q", "-p", "no:cacheprovider", "--disable-plugin-autoload"),
+    *("--import-mode=importlib", "-W", "ignore", "-o", "addopts="),
+)
 MALFORMED = "The notebook's process sent answers that are malformed or too large, so there is nothing to judge."
 
 
@@ -60,6 +64,7 @@ class Judge:
     case: Case
     only: str | None = None  # checks of this step alone
     judgements: dict[str, Judgement] = field(default_factory=dict)
+    collected: list[str] = field(default_factory=list)
     collection_errors: list[str] = field(default_factory=list)
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -68,12 +73,14 @@ class Judge:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep checks only, those of one step if asked for."""
-        items[:] = [i for i in items if (m := i.get_closest_marker("check")) and _selected(m.kwargs["id"], self.only)]
+        checks = (item for item in items if item.get_closest_marker("check"))
+        items[:] = [item for item in checks if _selected(_id(item), self.only)]
+        self.collected = [_id(item) for item in items]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A suite that cannot be loaded is a fault of ours."""
         if report.failed:
-            self.collection_errors.append(str(report.longrepr)[-2000:])
+            self.collection_errors.append(_last_line(str(report.longrepr)))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
@@ -85,6 +92,12 @@ class Judge:
         return report
 
 
+def _id(item: pytest.Item) -> str:
+    mark = item.get_closest_marker("check")
+    assert mark is not None
+    return str(mark.kwargs["id"])
+
+
 def _selected(check_id: str, step: str | None) -> bool:
     return step is None or check_id == step or check_id.split(".")[0] == step
 
@@ -93,7 +106,7 @@ def judge(item: pytest.Item, raised: BaseException | None) -> Judgement:
     """The judgement that an outcome stands for."""
     mark = item.get_closest_marker("check")
     assert mark is not None
-    hidden = "hidden" in Path(str(item.path)).parts
+    hidden = item.path.parent.name == "hidden"
     return Judgement(
         id=mark.kwargs["id"],
         title=mark.kwargs["title"],
@@ -129,25 +142,53 @@ def _verdict(raised: BaseException | None) -> Verdict:
 
 
 def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> tuple[Judgement, ...]:
-    """All judgements, in the suite's order. Raises GraderError when the suite itself cannot be run."""
+    """All judgements, in the suite's order; those of one step or one check if asked for (`only`).
+
+    Raises GraderError when the suite itself cannot be run, or has nothing under that name.
+    """
     plugin = Judge(case, only)
-    arguments = [
-        *map(str, folders),
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:randomly",
-        "--import-mode=importlib",
-        "-W",
-        "ignore",
-    ]
     transcript = io.StringIO()
-    with contextlib.redirect_stdout(transcript), contextlib.redirect_stderr(transcript):
-        code = pytest.main([*arguments, "-o", "addopts="], plugins=[plugin])
+    with _own_options(), contextlib.redirect_stdout(transcript), contextlib.redirect_stderr(transcript):
+        code = pytest.main([*map(str, folders), *OPTIONS, *_rooted(folders)], plugins=[plugin])
+    if code == pytest.ExitCode.INTERRUPTED and not plugin.collection_errors:
+        raise KeyboardInterrupt  # pytest swallows it, and half a suite is not a verdict
     if plugin.collection_errors or code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
-        raise GraderError(f"The suite cannot be run: {(plugin.collection_errors or [transcript.getvalue()[-800:]])[0]}")
+        why = (plugin.collection_errors or [_last_line(transcript.getvalue())])[0]
+        raise GraderError(f"The suite cannot be run ({why}); restore {' and '.join(map(str, folders))}.")
+    _require_complete(plugin, only)
     return tuple(plugin.judgements.values())
+
+
+def _rooted(folders: Sequence[Path]) -> list[str]:
+    """The suite's own conftest.py lies beside its folders; what lies further up is somebody else's."""
+    return [f"--{option}={folders[0].parent}" for option in ("rootdir", "confcutdir")] if folders else []
+
+
+@contextlib.contextmanager
+def _own_options() -> Iterator[None]:
+    """Without what this user has set for pytest: `-x` or `-k` would change verdicts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def _require_complete(plugin: Judge, only: str | None) -> None:
+    if not plugin.collected:
+        raise GraderError(
+            f"The suite has no check or step {only!r}." if only else "The suite has no checks; restore it."
+        )
+    twice = sorted({i for i in plugin.collected if plugin.collected.count(i) > 1})
+    lost = [i for i in plugin.collected if i not in plugin.judgements]
+    if twice or lost:
+        what = f"two checks are called {twice[0]}" if twice else f"{lost[0]} was not run"
+        raise GraderError(f"The suite cannot be judged: {what}; restore it.")
+
+
+def _last_line(text: str) -> str:
+    """The line that names the error, at the end of what pytest or Python prints."""
+    lines = [line.removeprefix("E").strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "pytest gave no reason"
 
 
 def results(judgements: Iterable[Judgement], points: Mapping[str, float]) -> tuple[CheckResult, ...]:

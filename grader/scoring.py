@@ -1,5 +1,6 @@
 """CheckResults + rubric → Score. Pure."""
 
+import math
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +13,12 @@ def load_rubric(path: Path) -> dict[str, float]:
     """Check id -> points, from a TOML file with a table per step. Raises GraderError."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        points = {f"{step}.{name}": float(value) for step, checks in tables.items() for name, value in checks.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # not TOML, or not a table of numbers per step
         raise GraderError(f"Cannot read the rubric {path} ({error}); restore it.") from error
-    return {f"{step}.{name}": float(points) for step, checks in tables.items() for name, points in checks.items()}
+    if any(not 0 <= value < math.inf for value in points.values()):
+        raise GraderError(f"The rubric {path} has points below zero or without end; restore it.")
+    return points
 
 
 def score(checks: Iterable[CheckResult], status: RunStatus) -> Score:

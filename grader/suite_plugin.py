@@ -11,7 +11,7 @@ import pytest
 
 from grader.case import Case
 from grader.judging import CASE
-from grader.suite import Advice, Blocked, NotJudged
+from grader.suite import Advice, Blocked, NotJudged, Outcome
 
 PASSED = pytest.StashKey[set[str]]()
 
@@ -74,6 +74,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     elif isinstance(raised, (Blocked, NotJudged)):
         report.outcome = "skipped"
         report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {raised.rationale}")
-    elif hasattr(raised, "rationale"):
+    elif isinstance(raised, Outcome):
         report.longrepr = f"{mark.kwargs['id']}: {raised.rationale}\n  hint: {raised.hint}"
     return report

@@ -2,20 +2,20 @@
 
     controller ── pipe ── broker ── unix sockets ── kernel
 
-A kernel's messages are bytes from a stranger. They are read here, under limits of memory, processor time and wall time;
-what leaves is JSON of bounded size, and the controller validates it. Whatever the bytes do to the broker, the worst that
-the controller sees is a broker that is gone, which is an `infra_error` unless the sandbox said why the kernel ended.
+A kernel's messages are bytes from a stranger. They are read here, under limits of memory and time; what leaves is JSON
+of bounded size, and the controller validates it. Whatever the bytes do to the broker, the worst that the controller
+sees is a broker that is gone, which is an `infra_error`.
 
 Brokers are forked from a server that has nbclient imported, so that one costs milliseconds.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -105,7 +105,7 @@ class StepEvent(Frozen):
 Message = TypeAdapter(Annotated[Report | StageEvent | CellEvent | StepEvent, Field(discriminator="kind")])
 
 
-class BrokerLost(Exception):  # noqa: N818 - an outcome, not an error of ours to fix
+class BrokerLost(Exception):
     """The broker is gone, or said something that it should not."""
 
 
@@ -193,10 +193,8 @@ def _main(pipe: Connection, text: str) -> None:
     _limit()
     _die_with(os.getppid())
     sender = _Sender(pipe)
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the controller is gone
         sender.send(_carried_out(order, sender))
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the controller is gone
     os._exit(0)
 
 
@@ -272,5 +270,3 @@ def _keep(notebook: nbformat.NotebookNode, folder: Path) -> None:
             cell.outputs = []
         text = nbformat.writes(notebook)
     (folder / EXECUTED).write_text(text, encoding="utf-8", errors="replace")
-
-

@@ -9,23 +9,35 @@ from grader.errors import GraderError
 from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
 from grader.intake.notebook import Submission
-from grader.model import CellRecord, FailedCell, RunSummary, SubmissionRef
+from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 
 MAX_FILES = 64
 MAX_MESSAGE = 500
 ANSWERS = ("*.json", "*.safetensors")
 RUN, SUBMITTED = "run.json", "submitted.ipynb"
+EXCESS = "more evidence was written than an honest run writes"
 RAW = "raw"  # folder of the kernel's own, until it is sorted
 
 
-def complete(record: RunRecord, submission: Submission, folder: Path) -> None:
-    """Put the kernel's answers and the host's own record side by side in `folder`, and drop everything else."""
+def complete(report: Report, submission: Submission, folder: Path) -> Report:
+    """Put the kernel's answers beside the notebook as submitted, and drop everything else that it wrote.
+
+    Returns the report, with another status when there is more than an honest run writes.
+    """
     raw = folder / RAW
-    answers = sorted(path for pattern in ANSWERS for path in raw.glob(pattern))
-    for path in answers[:MAX_FILES]:
+    found = sorted(path for pattern in ANSWERS for path in raw.glob(pattern) if path.name != RUN)
+    if len(found) > MAX_FILES:
+        report = report.model_copy(update={"status": RunStatus.PROTOCOL_VIOLATION, "reason": EXCESS})
+        found = []
+    for path in found:
         path.replace(folder / path.name)
     shutil.rmtree(raw)
     nbformat.write(submission.original, folder / SUBMITTED)
+    return report
+
+
+def save(record: RunRecord, folder: Path) -> None:
+    """Write the host's own record."""
     (folder / RUN).write_text(record.model_dump_json(indent=1), encoding="utf-8")
 
 
@@ -34,9 +46,7 @@ def no_room(target: Path, error: OSError) -> GraderError:
     return GraderError(f"Cannot store the evidence in {target} ({error.strerror or error}); free disk space and retry.")
 
 
-def record(
-    submission: Submission, conditions: Conditions, report: Report, wall_s: float, peak_mib: float
-) -> RunRecord:
+def record(submission: Submission, conditions: Conditions, report: Report, wall_s: float, peak_mib: float) -> RunRecord:
     """The host's account of a run that has ended. `peak_mib`: of the grader and the kernel together."""
     summary = RunSummary(
         status=report.status,

@@ -4,15 +4,19 @@ An error in a cell does not stop later cells. A cell that exceeds its limit is i
 come back, it is given up. Whatever a kernel sends is text to be kept within bounds, never trusted.
 """
 
+import asyncio
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from queue import Empty
+from typing import Any, Final, Literal
 
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -21,11 +25,23 @@ from grader.execution.record import ProbeOutcome
 from grader.kernel import events
 from grader.model import CellRecord, Method, RunStatus
 
-MAX_CELL_TEXT = 20_000  # characters of output kept per cell
-MAX_ERROR = 1_000
-PROBE_FAMILIES = 4
-MAX_OUTPUTS_PER_CELL = 200
-MAX_RUN_BYTES = 64 * 2**20  # characters that a whole notebook may send
+MAX_CELL_TEXT: Final = 20_000  # characters of output kept per cell
+MAX_OUTPUTS_PER_CELL: Final = 200
+MAX_CELL_BYTES: Final = 4 * 2**20  # kept per cell: text, and pictures
+MAX_RUN_BYTES: Final = 64 * 2**20  # that a whole notebook may send
+MAX_ERROR: Final = 1_000
+PROBE_FAMILIES: Final = 4
+MAX_TRAININGS: Final = 1_000
+MAX_STEPS: Final = 10**9
+POLL_S: Final = 1.0
+
+BUNDLES: Final = ("display_data", "execute_result", "update_display_data")
+
+QUIET: Final = logging.getLogger("grader.execution.nbclient")  # what it warns of is in the record
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
+CellStatus = Literal["ok", "error", "timeout", "not_run"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,10 @@ class OutputLimit(Exception):
     """The kernel sent more than is kept."""
 
 
+class Malformed(Exception):
+    """The kernel sent a message that no kernel sends."""
+
+
 class KernelLost(Exception):
     """The kernel is of no use any more; `status` says why."""
 
@@ -60,43 +80,123 @@ class KernelLost(Exception):
 class Client(NotebookClient):
     """nbclient with bounds on what it keeps, and with our events taken out of the outputs."""
 
-    listener: Listener
-    received = 0
-    training_cells: dict[int, int]
-    method = Method.FULL
+    def __init__(
+        self, notebook: NotebookNode, listener: Listener, training_cells: dict[int, int], **options: Any
+    ) -> None:
+        """`training_cells` fills up with the cell in which each training began."""
+        super().__init__(notebook, allow_errors=True, store_widget_state=False, log=QUIET, **options)
+        self.listener, self.training_cells = listener, training_cells
+        self.method = Method.FULL
+        self.received = self.kept = 0
+        self.failure: Exception | None = None  # why we stopped listening
+        self.listening: asyncio.Task[Any] | None = None
 
-    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
-        """Count, take out events, and hand the rest to nbclient."""
-        content = msg["content"]
-        self.received += _size(content)
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: NotebookNode, cell_index: int) -> None:
+        """As nbclient does, but give the cell up as soon as a message cannot be taken.
+
+        nbclient itself would notice when the cell ends, which it may never do. Every message counts, also one that
+        belongs to no cell; and timers get their turn however fast messages come in.
+        """
+        self.kept = 0
+        self.listen_alone()
+        try:
+            while True:
+                message = await self.next_message()
+                self.count(message["content"])
+                if message["parent_header"].get("msg_id") == parent_msg_id:
+                    self.process_message(message, cell, cell_index)
+                await asyncio.sleep(0)
+        except CellExecutionComplete:
+            return
+        except Exception as error:  # a kernel that sends nonsense can make the reading of it fail in any way
+            self.failure = error
+            if self.task_poll_for_reply is not None:
+                self.task_poll_for_reply.cancel()
+
+    def listen_alone(self) -> None:
+        """End the listening for a cell that exceeded its limit: it would take the messages of the next one."""
+        if self.listening:
+            self.listening.cancel()
+        self.listening = asyncio.current_task()
+
+    async def next_message(self) -> dict[str, Any]:
+        """The next message, however long it takes. Raises OutputLimit when a living kernel was cut off."""
+        client: Any = self.kc
+        manager: Any = self.km
+        cut_off = getattr(client, "cut_off", None)  # sandboxes bound messages in ways of their own
+        while True:
+            try:
+                return await client.iopub_channel.get_msg(timeout=POLL_S)
+            except Empty:
+                if cut_off and await cut_off() and await manager.is_alive():
+                    raise OutputLimit("the notebook sent more at once than is taken") from None
+
+    def count(self, content: dict[str, Any]) -> None:
+        """Add a message to what was received. Raises OutputLimit."""
+        size = _size(content)
+        self.received += size
+        self.kept += size
         if self.received > MAX_RUN_BYTES:
             raise OutputLimit(f"the notebook sent more than {MAX_RUN_BYTES // 2**20} MiB of output")
-        event = content.get("data", {}).get(events.MIME) if msg["msg_type"] == "display_data" else None
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
+        """Take out events, drop what exceeds the cell's bounds, and hand the rest to nbclient."""
+        kind, content = msg["msg_type"], msg["content"]
+        require_well_formed(kind, content)
+        event = content["data"].get(events.MIME) if kind == "display_data" else None
         if isinstance(event, dict):
-            self._on_event(event, cell_index)
+            self.on_event(event, cell_index)
             return None
-        if len(cell.outputs) >= MAX_OUTPUTS_PER_CELL and msg["msg_type"] in ("stream", "display_data"):
-            _append_cut(cell.outputs, content)
+        full = self.kept > MAX_CELL_BYTES or len(cell.outputs) >= MAX_OUTPUTS_PER_CELL
+        if full and kind in ("stream", *BUNDLES):
+            append_cut(cell.outputs, content)
             return None
         return super().process_message(msg, cell, cell_index)
 
-    def _on_event(self, event: dict[str, Any], cell_index: int) -> None:
-        kind, index = event.get("kind"), event.get("index")
-        if kind == "training_begin" and isinstance(index, int) and len(self.training_cells) < 1_000:
+    def on_event(self, event: dict[str, Any], cell_index: int) -> None:
+        """Tell the listener. Events come from the notebook's process: they are decoration."""
+        index, step, steps = (_whole(event.get(name)) for name in ("index", "step", "steps"))
+        if event.get("kind") == "training_begin" and index is not None and index < MAX_TRAININGS:
             self.training_cells.setdefault(index, cell_index)
-            self.method = Method(event["method"]) if event.get("method") in set(Method) else Method.FULL
-        elif kind == "training_step" and isinstance(event.get("step"), int) and isinstance(event.get("steps"), int):
-            self.listener.training_step(self.method, event["step"], event["steps"])
+            self.method = next((m for m in Method if m.value == event.get("method")), Method.FULL)
+        elif event.get("kind") == "training_step" and step is not None and steps is not None:
+            self.listener.training_step(self.method, step, steps)
 
 
-def _size(content: dict[str, Any]) -> int:
-    return len(content.get("text", "")) + sum(len(str(value)) for value in content.get("data", {}).values())
+def require_well_formed(kind: str, content: Any) -> None:
+    """Raise Malformed unless the fields that are read later have the types that the protocol gives them.
+
+    Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
+    """
+    texts = {"stream": ("name", "text"), "error": ("ename", "evalue")}.get(kind, ())
+    well = isinstance(content, dict) and all(isinstance(content.get(name), str) for name in texts)
+    if well and kind == "error":
+        lines = content.get("traceback")
+        well = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+    if well and kind in BUNDLES:
+        well = isinstance(content.get("data"), dict) and isinstance(content.get("metadata"), dict)
+    if not well:
+        raise Malformed(f"a message of type {kind!r:.40} was malformed")
 
 
-def _append_cut(outputs: list[NotebookNode], content: dict[str, Any]) -> None:
-    last = outputs[-1]
-    if last.get("output_type") == "stream" and len(last.text) < MAX_CELL_TEXT:
-        last.text += content.get("text", "")
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value <= MAX_STEPS else None
+
+
+def _size(content: Any) -> int:
+    if not isinstance(content, dict):
+        return 0
+    data = content.get("data")
+    bundle = sum(len(str(value)) for value in data.values()) if isinstance(data, dict) else 0
+    lines = content.get("traceback")
+    return bundle + sum(len(str(content.get(name, ""))) for name in ("text", "evalue")) + len(str(lines or ""))
+
+
+def append_cut(outputs: list[NotebookNode], content: dict[str, Any]) -> None:
+    """Keep the end of a long text visible as long as it is short."""
+    last = outputs[-1] if outputs else {}
+    if last.get("output_type") == "stream" and len(last["text"]) < MAX_CELL_TEXT:
+        last["text"] += content.get("text", "")[:MAX_CELL_TEXT]
 
 
 @dataclass
@@ -134,35 +234,38 @@ class Driver:
 
     @contextmanager
     def started(self, manager: AsyncKernelManager) -> Iterator[Client]:
-        """A client connected to a running kernel."""
+        """A client connected to a running kernel. The kernel is left to whoever owns the manager."""
         client = Client(
-            self.notebook, km=manager, allow_errors=True, startup_timeout=self.limits.ready_s, store_widget_state=False
+            self.notebook, self.listener, self.training_cells, km=manager, startup_timeout=self.limits.ready_s
         )
-        client.listener, client.training_cells = self.listener, self.training_cells
-        client.iopub_timeout = self.limits.interrupt_s
+        client.iopub_timeout = max(1, round(self.limits.interrupt_s))
         began = time.perf_counter()
-        with client.setup_kernel():
-            self.timings["kernel start"] = time.perf_counter() - began
-            yield client
+        try:
+            with client.setup_kernel():
+                self.timings["kernel start"] = time.perf_counter() - began
+                yield client
+        finally:
+            if client.kc is not None:
+                client.kc.stop_channels()
 
     def housekeeping(self, client: Client, code: str) -> None:
         """Run code of ours; an error in it is not the student's fault."""
-        cell, index = self.scratch_cell(client, code)
-        error = self.execute(client, cell, index, self.limits.ready_s)
+        try:
+            error = self.scratch(client, code, self.limits.ready_s, "while it was prepared")
+        except KernelLost as lost:
+            raise KernelLost(RunStatus.INFRA_ERROR, f"the kernel could not be prepared: {lost}") from None
         if error is not None:
-            raise KernelLost(RunStatus.INFRA_ERROR, f"the kernel could not be prepared: {error}")
+            raise KernelLost(RunStatus.INFRA_ERROR, f"the kernel could not be prepared: {error or 'it took too long'}")
 
-    def scratch_cell(self, client: Client, code: str) -> tuple[NotebookNode, int]:
-        """A cell that is not part of the student's notebook: nbclient wants a place to put it."""
+    def scratch(self, client: Client, code: str, allowed_s: float, where: str) -> str | None:
+        """Run a cell that is not part of the student's notebook: nbclient wants a place to put it."""
         client.nb = new_notebook(cells=[*self.notebook.cells, new_code_cell(code)])
-        return client.nb.cells[-1], len(client.nb.cells) - 1
+        return self.execute(client, client.nb.cells[-1], len(client.nb.cells) - 1, allowed_s, where)
 
     def run_cells(self, client: Client) -> None:
         """All cells in order, each recorded as it ends."""
         client.nb = self.notebook
-        code = [
-            (i, cell) for i, cell in enumerate(self.notebook.cells) if cell.cell_type == "code" and cell.source.strip()
-        ]
+        code = [(i, cell) for i, cell in enumerate(self.notebook.cells) if is_code(cell)]
         deadline = time.monotonic() + self.limits.notebook_s
         for position, (index, cell) in enumerate(code):
             self.listener.cell_started(position, len(code), cell.source.strip().splitlines()[0][:200])
@@ -170,56 +273,72 @@ class Driver:
 
     def run_cell(self, client: Client, cell: NotebookNode, index: int, deadline: float) -> None:
         """One cell of the student's, whatever becomes of it."""
-        allowed = max(1.0, min(self.limits.cell_s, deadline - time.monotonic()))
+        allowed_s = max(1.0, min(self.limits.cell_s, deadline - time.monotonic()))
         began = time.perf_counter()
-        status = "timeout"
+        status: CellStatus = "timeout"
         try:
-            error = self.execute(client, cell, index, allowed)
+            error = self.execute(client, cell, index, allowed_s, f"in cell {index + 1}")
             status = "ok" if error is None else "timeout" if error == "" else "error"
+        except KernelLost as lost:
+            status = "timeout" if lost.status is RunStatus.TIMEOUT else "error"
+            raise
         finally:
             self.cells.append(_record(cell, index, time.perf_counter() - began, status))
         if time.monotonic() > deadline:
             raise KernelLost(RunStatus.TIMEOUT, f"the notebook took longer than {self.limits.notebook_s:.0f} s")
 
-    def execute(self, client: Client, cell: NotebookNode, index: int, allowed_s: float) -> str | None:
+    def execute(self, client: Client, cell: NotebookNode, index: int, allowed_s: float, where: str) -> str | None:
         """Run one cell. None: fine; "" : interrupted at its limit; otherwise the error's one line."""
         client.timeout = max(1, round(allowed_s))
         try:
             client.execute_cell(cell, index, store_history=True)
         except CellTimeoutError:
-            self.bring_back(client, allowed_s)
+            self.bring_back(client, allowed_s, where)
             return ""
         except DeadKernelError:
-            raise KernelLost(RunStatus.KERNEL_DIED, f"the kernel died in cell {index}") from None
-        except OutputLimit as error:
-            raise KernelLost(RunStatus.OUTPUT_LIMIT, f"{error} (cell {index})") from None
-        except CellExecutionError as error:
-            return str(error.evalue)
+            raise lost(client.failure, where) from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # an unreadable reply
+            raise lost(error, where) from error
+        if client.failure is not None:
+            raise lost(client.failure, where)
         return error_line(cell.outputs) or None
 
-    def bring_back(self, client: Client, allowed_s: float) -> None:
+    def bring_back(self, client: Client, allowed_s: float, where: str) -> None:
         """Interrupt a cell that went on for too long; give the kernel up if it does not answer."""
-        client.km.interrupt_kernel()
+        manager: Any = client.km
+        run_sync(manager.interrupt_kernel)()
         client.timeout = max(1, round(self.limits.interrupt_s))
-        scratch = new_code_cell("pass")
+        notebook, client.nb = client.nb, new_notebook(cells=[new_code_cell("pass")])
         try:
-            notebook, client.nb = client.nb, new_notebook(cells=[scratch])
-            client.execute_cell(scratch, 0, store_history=False)
-            client.nb = notebook
+            client.execute_cell(client.nb.cells[0], 0, store_history=False)
         except (CellTimeoutError, DeadKernelError):
-            raise KernelLost(
-                RunStatus.TIMEOUT, f"a cell went on after its {allowed_s:.0f} s and could not be stopped"
-            ) from None
+            reason = f"the kernel went on for more than its {allowed_s:.0f} s {where} and could not be stopped"
+            raise KernelLost(RunStatus.TIMEOUT, reason) from None
+        client.nb = notebook
 
     def probe(self, client: Client, family: str, code: str) -> ProbeOutcome:
         """One family of probes; its failure is an observation."""
         self.listener.stage(f"asking: {family}")
-        cell, index = self.scratch_cell(client, code)
-        error = self.execute(client, cell, index, self.limits.probe_s)
+        error = self.scratch(client, code, self.limits.probe_s, f"when asked about {family}")
         return ProbeOutcome.ANSWERED if error is None else ProbeOutcome.TIMEOUT if error == "" else ProbeOutcome.FAILED
 
 
-def _record(cell: NotebookNode, index: int, seconds: float, status: str) -> CellRecord:
+def is_code(cell: NotebookNode) -> bool:
+    """Whether there is anything to run in a cell."""
+    return bool(cell.cell_type == "code" and cell.source.strip())
+
+
+def lost(failure: Exception | None, where: str) -> KernelLost:
+    """What the end of a kernel means. `failure`: why we stopped listening, None when the process is gone."""
+    if failure is None:
+        return KernelLost(RunStatus.KERNEL_DIED, f"the kernel died {where}")
+    if isinstance(failure, OutputLimit):
+        return KernelLost(RunStatus.OUTPUT_LIMIT, f"{failure} ({where})")
+    return KernelLost(RunStatus.PROTOCOL_VIOLATION, f"the kernel sent what no kernel sends {where} ({failure})"[:300])
+
+
+def _record(cell: NotebookNode, index: int, seconds: float, status: CellStatus) -> CellRecord:
+    lines = [line for o in cell.outputs if o.output_type == "error" for line in o.traceback]
     return CellRecord(
         index=index,
         source=cell.source,
@@ -227,9 +346,7 @@ def _record(cell: NotebookNode, index: int, seconds: float, status: str) -> Cell
         status=status,
         output=output_text(cell.outputs),
         error=error_line(cell.outputs),
-        traceback="\n".join(line for o in cell.outputs if o.output_type == "error" for line in o.traceback)[
-            :MAX_CELL_TEXT
-        ],
+        traceback="\n".join(lines)[:MAX_CELL_TEXT],
     )
 
 

@@ -109,7 +109,9 @@ def _bundle(folder: Path) -> None:
     package = folder / "grader"
     kernel = Path(sys.modules["grader.kernel.plan"].__file__ or "").parent
     shutil.copytree(kernel, package / "kernel", ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "__init__.py").write_text('"""The part of the grader that runs beside the notebook."""\n', encoding="utf-8")
+    (package / "__init__.py").write_text(
+        '"""The part of the grader that runs beside the notebook."""\n', encoding="utf-8"
+    )
     (package / "student.py").write_text(STUDENT_MODULE, encoding="utf-8")
 
 
@@ -119,12 +121,7 @@ def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
         seed=setup.seed,
         inputs=inputs,
         base_weights=str(setup.checkpoint.weights),
-        names={
-            "count": assignment.COUNT_NAMES,
-            "extract": assignment.EXTRACT_NAMES,
-            "replace": assignment.REPLACE_NAMES,
-            "lora": assignment.LORA_NAMES,
-        },
+        names=dict(assignment.LOOKED_FOR),
         budget=profiles.budget(setup.profile, setup.bfloat16),
         threads=setup.threads,
         cuda_as_cpu="cuda" in source,

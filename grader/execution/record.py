@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from grader.model import CellRecord, Frozen, Profile, RunStatus, RunSummary, SubmissionRef
+from grader.model import CellRecord, Frozen, Profile, RunSummary, SubmissionRef
 
 
 class ProbeOutcome(StrEnum):

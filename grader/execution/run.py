@@ -23,6 +23,7 @@ from grader.oracle import challenges
 from grader.sandbox import Backend
 
 NEEDED_DISK_GIB = 2
+LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
 
 
 def execute(
@@ -39,7 +40,9 @@ def execute(
     return _execute_once(submission, setup, evidence, listener or Silent(), limits or Limits())
 
 
-def _execute_once(submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits) -> RunRecord:
+def _execute_once(
+    submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits
+) -> RunRecord:
     listener.stage("starting the kernel")
     began = time.perf_counter()
     try:
@@ -47,9 +50,11 @@ def _execute_once(submission: Submission, setup: Setup, evidence: Path, listener
             inside = INSIDE if setup.sandbox.backend is not Backend.NONE else scratch
             job = prepare(job_folder, inside, submission, setup, challenges.draw(setup.seed))
             report = _carried_out(submission, setup, job, partial, listener, limits)
+            require_disk(partial, LEFT_DISK_MIB / 1024)  # what a full disk did to the run is not the student's fault
+            report = collection.complete(report, submission, partial)
             wall_s = time.perf_counter() - began
             record = collection.record(submission, conditions(setup), report, wall_s, memory.peak_mib)
-            collection.complete(record, submission, partial)
+            collection.save(record, partial)
             _replace(partial, evidence)
     except OSError as error:
         raise collection.no_room(evidence, error) from error
@@ -76,9 +81,7 @@ def conditions(setup: Setup) -> Conditions:
 @contextmanager
 def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
     """Folders of one run: the job, a scratch folder, and the evidence as it grows, beside where it will be."""
-    parent = tempfile.gettempdir()
-    if shutil.disk_usage(parent).free < NEEDED_DISK_GIB * 2**30:
-        raise GraderError(f"Less than {NEEDED_DISK_GIB} GiB are free in {parent}; free disk space and retry.")
+    require_disk(Path(tempfile.gettempdir()), NEEDED_DISK_GIB)
     evidence.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="a4-", ignore_cleanup_errors=True) as name,
@@ -87,6 +90,12 @@ def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
         folder = Path(name).resolve()
         (folder / "scratch").mkdir()
         yield folder / "job", folder / "scratch", Path(partial)
+
+
+def require_disk(folder: Path, gib: float) -> None:
+    """Raise GraderError when less is free."""
+    if shutil.disk_usage(folder).free < gib * 2**30:
+        raise GraderError(f"Less than {gib:.2g} GiB are free in {folder}; free disk space and retry.")
 
 
 def _carried_out(
@@ -123,4 +132,3 @@ def _replace(partial: Path, evidence: Path) -> None:
     """Put the complete evidence where older evidence may be."""
     shutil.rmtree(evidence, ignore_errors=True)
     partial.rename(evidence)
-

@@ -21,7 +21,7 @@ def start(plan_path: str) -> None:
     plan = Plan.load(plan_path)
     seed_everything(plan.seed)
     limit_threads(plan.threads)
-    tolerate(plan)
+    tolerate(plan, get_ipython())
     recorder = Recorder(plan)
     install(recorder)
     watcher = LoopWatcher(recorder)
@@ -38,7 +38,7 @@ def seed_everything(seed: int) -> None:
     import torch
 
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - students use the global generator
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
@@ -50,15 +50,9 @@ def limit_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def tolerate(plan: Plan) -> None:
+def tolerate(plan: Plan, shell: Any) -> None:
     """Put the compatibility shims in place."""
-    shims.redirect_files(shims.InputFiles(plan.inputs))
-    shims.stub_colab()
-    shims.silence_services()
-    shims.refuse_input()
-    shims.accept_old_arguments()
-    if plan.cuda_as_cpu:
-        shims.cuda_as_cpu()
+    shims.tolerate(plan, shell)
     os.environ.setdefault("WANDB_MODE", "disabled")
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
@@ -67,12 +61,10 @@ def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
     """After every cell: note definitions, close loops."""
 
     def after_cell(result: Any) -> None:
-        session.bindings.note(shell.user_ns)
+        session.bindings.note(shell.user_ns, result.info.transformed_cell or "")
         watcher.end_of_cell()
 
     shell.events.register("post_run_cell", after_cell)
-    shims.harmless_magics(shell)
-    shell.input_transformers_cleanup.append(shims.bare_shell_lines)
 
 
 def environment() -> dict[str, str]:

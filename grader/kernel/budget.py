@@ -17,6 +17,7 @@ from grader.kernel.plan import Budget
 
 MAX_EVALUATIONS = 10
 SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
+FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form and costs nothing
 
 
 @contextmanager
@@ -29,14 +30,13 @@ def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[No
         stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
         for stopper in stoppers:  # it insists on load_best_model_at_end
             trainer.remove_callback(stopper)
-        before = getattr(trainer, "_train_batch_size", None)
-        trainer._train_batch_size = budget.batch_size
-        set_learning_rate(trainer.optimizer, budget.learning_rates[method])
+        set_learning_rate(trainer.optimizer, budget.learning_rates[method], trainer.lr_scheduler)
         try:
-            with precision(budget.bfloat16):
+            with replaced(trainer, {"_train_batch_size": budget.batch_size}):
                 yield
         finally:
-            trainer._train_batch_size = before
+            for stopper in stoppers:
+                trainer.add_callback(stopper)
 
 
 def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
@@ -51,19 +51,21 @@ def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -
         "learning_rate": budget.learning_rates[method],
         "warmup_steps": 0,
         "lr_scheduler_type": type(arguments.lr_scheduler_type)("linear"),
+        "lr_scheduler_kwargs": {},
+        "logging_steps": min(arguments.logging_steps, max(1, budget.max_steps // evaluations)),
         "seed": seed,
         "data_seed": seed,
         "dataloader_num_workers": 0,
         **without_checkpoints(arguments),
     }
-    if (
-        str(arguments.eval_strategy) == "IntervalStrategy.EPOCH"
-        or getattr(arguments.eval_strategy, "value", "") == "epoch"
-    ):
-        values["eval_strategy"] = type(arguments.eval_strategy)("steps")
-        values["eval_steps"] = math.ceil(budget.max_steps / evaluations)
-    elif getattr(arguments.eval_strategy, "value", "") == "steps":
+    strategy = type(arguments.eval_strategy)
+    if arguments.eval_strategy == strategy("epoch"):
+        values |= {"eval_strategy": strategy("steps"), "eval_steps": math.ceil(budget.max_steps / evaluations)}
+    elif arguments.eval_strategy == strategy("steps"):
         values["eval_steps"] = math.ceil(budget.max_steps / 2)
+    if arguments.logging_strategy == type(arguments.logging_strategy)("epoch"):
+        values["logging_strategy"] = type(arguments.logging_strategy)("steps")
+        values["logging_steps"] = math.ceil(budget.max_steps / evaluations)
     return values
 
 
@@ -84,11 +86,23 @@ def limited_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
         yield
 
 
-def shortened(collate: Callable[[Any], Any], tokens: int) -> Callable[[Any], Any]:
-    """A collator that cuts every feature before it is padded, and every batch after."""
+@contextmanager
+def whole_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
+    """Let the trainer evaluate on every row, for code that expects as many predictions as there are labels."""
+    collate = shortened(trainer.data_collator, budget.max_tokens, full_rows=budget.eval_rows)
+    with replaced(trainer, {"data_collator": collate, "eval_dataset": dataset}):
+        yield
+
+
+def shortened(collate: Callable[[Any], Any], tokens: int, full_rows: float = math.inf) -> Callable[[Any], Any]:
+    """A collator that cuts every feature before it is padded, and every batch after; to next to nothing after some rows."""
+    seen = 0
 
     def cut(features: Any) -> Any:
-        return cut_batch(collate([_cut_feature(feature, tokens) for feature in features]), tokens)
+        nonlocal seen
+        kept = tokens if seen < full_rows else FEWEST_TOKENS
+        seen += len(features)
+        return cut_batch(collate([_cut_feature(feature, kept) for feature in features]), kept)
 
     return cut
 
@@ -109,34 +123,40 @@ def cut_batch(batch: Any, tokens: int) -> Any:
 
 
 def first_rows(dataset: Any, rows: int) -> Any:
-    """The first rows of a dataset of any kind; anything without a length is left alone."""
+    """The first rows of a dataset of any kind; names and anything without a length are left alone."""
     if isinstance(dataset, dict):
         return type(dataset)({key: first_rows(value, rows) for key, value in dataset.items()})
-    if dataset is None or not hasattr(dataset, "__len__") or len(dataset) <= rows:
+    if dataset is None or isinstance(dataset, str) or not hasattr(dataset, "__len__") or len(dataset) <= rows:
         return dataset
     if hasattr(dataset, "select"):
         return dataset.select(range(rows))
     return torch.utils.data.Subset(dataset, range(rows))
 
 
-def set_learning_rate(optimizer: Any, rate: float) -> None:
-    """Give an optimiser that the student made the budget's learning rate."""
-    for group in getattr(optimizer, "param_groups", []):
+def set_learning_rate(optimizer: Any, rate: float, scheduler: Any = None) -> None:
+    """Give an optimiser that the student made, and its schedule if there is one, the budget's learning rate."""
+    groups = getattr(optimizer, "param_groups", [])
+    for group in groups:
         group["lr"] = group["initial_lr"] = rate
+    if hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = [rate] * len(groups)
 
 
 @contextmanager
 def precision(bfloat16: bool) -> Iterator[None]:
     """Autocast where it pays, without its cache: the context outlives many steps, and cached weights would never change.
 
-    In float32, have oneDNN multiply: on some processors it is twice as fast as the default.
-
-    oneDNN may split float32 products into bfloat16 ones where there are matrix units for those.
+    In float32, have oneDNN multiply: on some processors it is twice as fast as the default. It may split float32
+    products into bfloat16 ones where there are matrix units for those.
     """
     cast = torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False) if bfloat16 else nullcontext()
-    matmul = torch.backends.mkldnn.matmul
-    with cast, replaced(matmul, {"fp32_precision": "bf16"}):
+    with cast, replaced(torch.backends.mkldnn.matmul, {"fp32_precision": "bf16"}):
         yield
+
+
+def full_precision() -> Any:
+    """No autocast, also inside of one."""
+    return torch.autocast("cpu", enabled=False)
 
 
 @contextmanager

@@ -1,35 +1,59 @@
 """Finding what the student defined, whatever happened to the names afterwards.
 
 A notebook rebinds names: a variable called `copy` hides the module, `extract = extract(model)` replaces the function by
-its result, a definition is repeated (the last one counts). So after every cell the interesting bindings are noted:
-the last callable under each name we look for, and the module behind each name that once was one.
+its result, `sum` becomes a number, a definition is repeated (the last one counts). So after every cell the interesting
+bindings are noted: the last definition under each name, and what each name stood for that was once imported.
 """
 
+import ast
+import builtins
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType
+from pathlib import Path
+from types import MethodType, ModuleType
 from typing import Any
+
+from torch import nn
+
+KEPT_BUILTINS = ("input", "open", "exit", "quit", "display", "get_ipython", "print")
+MISSING = object()
 
 
 class Bindings:
-    """Remembers callables and modules by the names they were bound to."""
+    """Remembers definitions and imports by the names they were bound to."""
 
     def __init__(self, names: Mapping[str, tuple[str, ...]]) -> None:
         """`names`: what to look for -> accepted names, best first."""
         self.names = names
         self.callables: dict[str, Any] = {}
-        self.modules: dict[str, ModuleType] = {}
+        self.imported: dict[str, Any] = {}
         self.order: dict[str, int] = {}
 
-    def note(self, namespace: Mapping[str, Any]) -> None:
-        """Take note of a namespace after a cell."""
+    def note(self, namespace: dict[str, Any], source: str = "") -> None:
+        """Take note of a namespace after a cell with this source."""
         for name, value in list(namespace.items()):
-            if isinstance(value, ModuleType) and name not in self.modules:
-                self.modules[name] = value
-            elif _is_definition(value) and self.callables.get(name) is not value:
-                self.callables[name] = value
-                self.order[name] = len(self.order) if name not in self.order else max(self.order.values()) + 1
+            if is_definition(value):
+                self._remember(name, value)
+            elif isinstance(value, ModuleType) or inspect.isroutine(value) or inspect.isclass(value):
+                self.imported.setdefault(name, value)
+        self._note_overwritten(namespace, source)
+
+    def _remember(self, name: str, value: Any) -> None:
+        if self.callables.get(name) is not value:
+            self.callables[name] = value
+            self.order[name] = max(self.order.values(), default=-1) + 1
+
+    def _note_overwritten(self, namespace: dict[str, Any], source: str) -> None:
+        """`def extract` and `extract = extract(model)` in one cell: run the definition once more, to get hold of it."""
+        wanted = {name for names in self.names.values() for name in names}
+        for node in _definitions(source):
+            if node.name in wanted and not is_definition(namespace.get(node.name, len)) and node.name in namespace:
+                found = _executed(node, namespace)
+                if found is not MISSING:
+                    self._remember(node.name, found)
 
     def lookup(self, what: str) -> tuple[str, Callable[..., Any]] | None:
         """The name and object for `what`: an exact name, else one that differs in case or underscores only."""
@@ -37,22 +61,98 @@ class Bindings:
         loose = {_loose(name) for name in self.names[what]}
         similar = [name for name in self.callables if _loose(name) in loose]
         found = exact or sorted(similar, key=self.order.__getitem__, reverse=True)
-        return (found[0], self.callables[found[0]]) if found else None
+        return (found[0], self.callables[found[0]]) if found else self._in_a_class(what)
+
+    def _in_a_class(self, what: str) -> tuple[str, Callable[..., Any]] | None:
+        """A function kept in a class, callable without an instance."""
+        for cls in reversed([value for value in self.callables.values() if inspect.isclass(value)]):
+            for name in self.names[what]:
+                if _needs_no_instance(inspect.getattr_static(cls, name, None)):
+                    return name, getattr(cls, name)
+        return None
 
     @contextmanager
-    def restored(self, namespace: dict[str, Any]) -> Iterator[None]:
-        """Undo shadowing of modules for a while: `nn = 5` at the end of a notebook must not break its functions."""
-        hidden = {name: namespace[name] for name, module in self.modules.items() if namespace.get(name, module) is not module}
-        namespace.update({name: self.modules[name] for name in hidden})
+    def restored(self, namespace: dict[str, Any], definitions: bool = False) -> Iterator[None]:
+        """Undo shadowing for a while: `nn = 5` at the end of a notebook must not break its functions.
+
+        Restores what was imported and built in; with `definitions`, also what the notebook itself had defined.
+        """
+        wanted = dict(self._imports_hidden_in(namespace)) | dict(_builtins_hidden_in(namespace))
+        if definitions:
+            wanted |= {name: value for name, value in self.callables.items() if namespace.get(name) is not value}
+        hidden = {name: namespace.get(name, MISSING) for name in wanted}
+        namespace.update(wanted)
         try:
             yield
         finally:
-            namespace.update(hidden)
+            for name, value in hidden.items():
+                _put_back(namespace, name, value)
+
+    def _imports_hidden_in(self, namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, value in self.imported.items():
+            current = namespace.get(name)
+            if current is not value and (isinstance(value, ModuleType) or not callable(current)):
+                yield name, value
+
+
+def _builtins_hidden_in(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in namespace.items():
+        if hasattr(builtins, name) and not name.startswith("_") and name not in KEPT_BUILTINS and not callable(value):
+            yield name, getattr(builtins, name)
+
+
+def _put_back(namespace: dict[str, Any], name: str, value: Any) -> None:
+    if value is MISSING:
+        namespace.pop(name, None)
+    else:
+        namespace[name] = value
+
+
+def _definitions(source: str) -> list[Any]:
+    """Functions and classes of a cell that are not inside of others."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return []
+    return [node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+
+
+def _executed(node: Any, namespace: dict[str, Any]) -> Any:
+    """What a definition makes, leaving the namespace as it is."""
+    before = namespace.get(node.name, MISSING)
+    try:
+        exec(compile(ast.Module([node], []), "<definition>", "exec"), namespace)
+        return namespace.get(node.name, MISSING)
+    except Exception:  # decorators and default values may be anything
+        return MISSING
+    finally:
+        _put_back(namespace, node.name, before)
 
 
 def _loose(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def _is_definition(value: Any) -> bool:
-    return (inspect.isfunction(value) or inspect.isclass(value)) and getattr(value, "__module__", "") == "__main__"
+def is_definition(value: Any) -> bool:
+    """Whether the notebook itself, or a file that it has written, defines the callable `value`."""
+    if isinstance(value, functools.partial):
+        return True
+    if isinstance(value, MethodType):
+        value = value.__func__
+    if inspect.isfunction(value) or inspect.isclass(value) or hasattr(value, "__wrapped__"):
+        return _is_theirs(getattr(value, "__module__", ""))
+    return callable(value) and not isinstance(value, nn.Module) and _is_theirs(type(value).__module__)
+
+
+def _is_theirs(module_name: Any) -> bool:
+    if module_name == "__main__":
+        return True
+    module = sys.modules.get(module_name) if isinstance(module_name, str) else None
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and Path(file).resolve().parent == Path.cwd().resolve()
+
+
+def _needs_no_instance(member: Any) -> bool:
+    if isinstance(member, (staticmethod, classmethod)):
+        return True
+    return inspect.isfunction(member) and next(iter(inspect.signature(member).parameters), "self") != "self"

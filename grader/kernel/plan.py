@@ -26,14 +26,14 @@ class Plan:
     """Everything that the kernel is told. `budget` is None when the notebook trains as submitted."""
 
     seed: int
-    inputs: dict[str, str]  # base name -> path of a data file, relative to the working directory at the start
+    inputs: dict[str, str]  # base name -> path of a data file, relative to the job folder
     base_weights: str  # safetensors of the pretrained checkpoint
     names: dict[str, tuple[str, ...]]  # what to look for -> accepted names, best first
     budget: Budget | None = None
     threads: int | None = None
     cuda_as_cpu: bool = False  # the notebook asks for a GPU that this machine lacks
     accelerator: bool = False  # a GPU may be used
-    folder: str = ""  # working directory at the start, and
+    folder: str = ""  # the job folder, in which the notebook starts, and
     evidence: str = ""  # folder that the kernel writes to: both known in the kernel only
 
     def save(self, path: Path) -> None:
@@ -46,6 +46,7 @@ class Plan:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
         raw["budget"] = Budget(**raw["budget"]) if raw["budget"] else None
         raw["names"] = {key: tuple(value) for key, value in raw["names"].items()}
-        raw["inputs"] = {name: str(Path(file).absolute()) for name, file in raw["inputs"].items()}
-        raw["folder"], raw["evidence"] = str(Path.cwd()), os.environ[EVIDENCE]
+        folder = Path(path).absolute().parents[1]  # JOB/.grading/plan.json
+        raw["inputs"] = {name: str(folder / file) for name, file in raw["inputs"].items()}
+        raw["folder"], raw["evidence"] = str(folder), os.environ.get(EVIDENCE) or raw["evidence"]
         return Plan(**raw)

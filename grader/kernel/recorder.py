@@ -6,15 +6,15 @@ A training loop of the student's own is watched by `loops`, through the same `Re
 
 import functools
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import nn
 
 from grader.kernel import budget, observation, reviews_seen, weights
 from grader.kernel.events import emit
-from grader.kernel.plan import Plan
+from grader.kernel.plan import Budget, Plan
 from grader.kernel.writing import error_record, write_json, write_tensors
 
 LOG_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
@@ -34,7 +34,7 @@ class Recorder:
 
     def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
         """Note a model at the start of its training."""
-        record = {"index": len(self.records), "via": via, "finished": False, "error": None}
+        record: dict[str, Any] = {"index": len(self.records), "via": via, "finished": False, "error": None}
         record["entry"] = observation.entry(model, self.base)
         record["device"] = observation.device_name()
         self.records.append(record)
@@ -69,18 +69,21 @@ def install(recorder: Recorder) -> None:
     def train(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _recorded(recorder, self, functools.partial(original_train, self, *args, **kwargs))
 
-    Trainer.train = train
-    Trainer.evaluate = _limited(recorder, original_evaluate)
-    Trainer.predict = _limited(recorder, original_predict)
+    replacements = {
+        "train": train,
+        "evaluate": _limited(recorder, original_evaluate),
+        "predict": _limited(recorder, original_predict, whole=True),
+    }
+    for name, replacement in replacements.items():
+        setattr(Trainer, name, replacement)
 
 
 def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
     model = observation.unwrapped(trainer.model)
     record = recorder.begin(model, "Trainer")
-    record["data"] = {
-        "train": reviews_seen.keys(trainer.train_dataset),
-        "eval": reviews_seen.keys(trainer.eval_dataset),
-    }
+    if record["index"] < MAX_TRAININGS:
+        seen = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
+        record["data"] = {name: reviews_seen.keys(dataset) for name, dataset in seen.items()}
     record["arguments"] = _arguments(trainer.args)
     began = time.perf_counter()
     recorder.depth += 1
@@ -98,19 +101,37 @@ def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
     return output
 
 
-def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Any) -> Any:
+def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Callable[[], Any]) -> Any:
     plan = recorder.plan
-    with_progress = _progress_callback(record["index"])
-    trainer.add_callback(with_progress)
+    progress = _progress_callback(record["index"])
+    trainer.add_callback(progress)
     try:
         if plan.budget is None:
             return _as_submitted(trainer, record, train)
         method = observation.method_guess(record["entry"])
-        record["precision"] = "bfloat16 autocast" if plan.budget.bfloat16 else "float32"
+        trainer._every_eval_row = trainer.eval_dataset
         with budget.applied(trainer, plan.budget, method, plan.seed):
-            return train()
+            return _in_precision(plan.budget.bfloat16, trainer, record, progress, train)
     finally:
-        trainer.remove_callback(with_progress)
+        trainer.remove_callback(progress)
+
+
+def _in_precision(bfloat16: bool, trainer: Any, record: dict[str, Any], progress: Any, train: Callable[[], Any]) -> Any:
+    """Train in the budget's precision; in float32 if the model cannot take the first step otherwise.
+
+    Lower precision is our choice, so what only fails because of it is no mistake of the student's.
+    """
+    record["precision"] = "bfloat16 autocast" if bfloat16 else "float32"
+    if bfloat16:
+        try:
+            with budget.precision(bfloat16):
+                return train()
+        except Exception:  # whatever a student's code raises; a real mistake is raised again below
+            if progress.steps:
+                raise
+            trainer.model.zero_grad(set_to_none=True)
+            record["precision"] = "float32"
+    return train()
 
 
 def _as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
@@ -122,23 +143,51 @@ def _as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
         return train()
 
 
-def _limited(recorder: Recorder, original: Any) -> Any:
+def _limited(recorder: Recorder, original: Any, whole: bool = False) -> Any:
+    """Evaluation on few rows, or where `whole` or the student's metric asks for it on all, most of them cut short."""
+
     @functools.wraps(original)
     def call(self: Any, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         limits = recorder.plan.budget
         for name in ("eval_dataset", "test_dataset"):
             dataset = kwargs.pop(name, dataset)
-        dataset = budget.first_rows(dataset, limits.eval_rows) if limits else dataset
-        inputs = budget.limited_inputs(self, limits) if limits and recorder.depth == 0 else nullcontext()
-        cast = budget.precision(limits.bfloat16) if limits else nullcontext()
+        evaluate = functools.partial(_evaluated, limits, original, self, args, kwargs)
         recorder.depth += 1
         try:
-            with inputs, cast:
-                return original(self, dataset, *args, **kwargs)
+            if limits is None:
+                return evaluate(dataset)
+            return _on_few(self, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
         finally:
             recorder.depth -= 1
 
     return call
+
+
+def _on_few(
+    trainer: Any, limits: Budget, evaluate: Callable[[Any], Any], dataset: Any, whole: bool, outermost: bool
+) -> Any:
+    every = trainer.eval_dataset if outermost else getattr(trainer, "_every_eval_row", trainer.eval_dataset)
+    if not whole:
+        try:
+            with budget.limited_inputs(trainer, limits) if outermost else nullcontext():
+                return evaluate(budget.first_rows(dataset, limits.eval_rows))
+        except Exception:  # a metric that compares with all labels; a real mistake is raised again below
+            pass
+    with budget.whole_inputs(trainer, every, limits):
+        return evaluate(dataset)
+
+
+def _evaluated(limits: Budget | None, original: Any, trainer: Any, args: Any, kwargs: Any, dataset: Any) -> Any:
+    """Evaluate in the budget's precision, and in float32 if that fails: a metric may not know bfloat16."""
+    evaluate = functools.partial(original, trainer, dataset, *args, **kwargs)
+    if limits is None or not limits.bfloat16:
+        return evaluate()
+    try:
+        with budget.precision(True):
+            return evaluate()
+    except Exception:  # whatever a student's metric raises; a real mistake is raised again below
+        with budget.full_precision():
+            return evaluate()
 
 
 def _arguments(arguments: Any) -> dict[str, Any]:
@@ -150,15 +199,12 @@ def _progress_callback(index: int) -> Any:
     from transformers import TrainerCallback
 
     class Progress(TrainerCallback):
-        """Tells the host about each step."""
+        """Counts steps, and tells the host about each."""
+
+        steps = 0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.steps = state.global_step
             emit("training_step", index=index, step=state.global_step, steps=state.max_steps)
 
     return Progress()
-
-
-def release_memory() -> None:
-    """Free cached GPU memory between trainings."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -48,4 +48,9 @@ def _columns(dataset: Any) -> tuple[str, list[str]] | None:
 
 def _items(dataset: Any) -> tuple[str, list[str]]:
     rows = (dataset[i] for i in range(min(len(dataset), MAX_ROWS)))
-    return "tokens", [token_key(row["input_ids"]) for row in rows]
+    return "tokens", [token_key(_ids(row)) for row in rows]
+
+
+def _ids(row: Any) -> Any:
+    """Token ids of one item: by name, or the first of several tensors."""
+    return row[0] if isinstance(row, (tuple, list)) else row["input_ids"]

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 HEAD_LINEARS = ("pre_classifier", "classifier")
+EMBEDDINGS = "distilbert.embeddings.word_embeddings.weight"
 
 
 def base_tensors(path: str) -> dict[str, Tensor]:
@@ -58,24 +59,33 @@ def changed(model: nn.Module, base: dict[str, Tensor]) -> list[str]:
 
 
 def _same(mine: Tensor | None, theirs: Tensor) -> bool:
-    return mine is not None and mine.shape == theirs.shape and torch.equal(mine.detach().cpu().float(), theirs.float())
+    """Bit for bit the pretrained values, in whatever precision the model holds them."""
+    if mine is None or mine.shape != theirs.shape:
+        return False
+    return torch.equal(mine.detach().cpu(), theirs.to(mine.dtype))
 
 
 def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Matrix (out, in) and bias (out) that `module` computes, with how sure we are of it.
 
     Returns float64 tensors and `{"dtype", "residual"}`; the residual is the largest deviation from that linear map
-    on random input, relative to the largest output.
+    on random input, relative to the largest output. Raises what the module raises when it cannot be asked at all.
     """
-    try:
-        probe = copy.deepcopy(module).double().eval()
-        return _reduce(probe, width, torch.float64)
-    except (RuntimeError, TypeError):  # cannot be copied or cast: ask it as it is
-        training = module.training
+    for dtype in (torch.float64, torch.float32):
         try:
-            return _reduce(module.eval(), width, torch.float32)
-        finally:
-            module.train(training)
+            return _reduce(copy.deepcopy(module).to(dtype).eval(), width, dtype)
+        except Exception:  # it cannot be copied, or cast, or mixes precisions: a student's layer may raise anything
+            continue
+    training = module.training
+    try:
+        return _reduce(module.eval(), width, own_dtype(module))
+    finally:
+        module.train(training)
+
+
+def own_dtype(module: nn.Module) -> torch.dtype:
+    """The precision of a module's first parameter."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, dict[str, Any]]:
@@ -118,12 +128,10 @@ def _extra(state: dict[str, Tensor], base: dict[str, Tensor], inside: dict[str, 
 
 
 def _export_wrapped(
-    path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: Any
+    path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: dict[str, Any]
 ) -> None:
-    weight = base.get(f"{path}.weight")
     try:
-        width = weight.shape[1] if weight is not None else 768
-        matrix, bias, how = reduce_linear(module, width)
+        matrix, bias, how = reduce_linear(module, _width(path, base))
     except Exception as error:  # whatever a student's layer raises is an observation
         notes["unsupported"][path] = type(error).__name__
         return
@@ -132,5 +140,19 @@ def _export_wrapped(
         before = base.get(f"{path}.{kind}")
         if before is None or before.shape != value.shape:
             tensors[f"w:{path}.{kind}"] = value.float()
-        elif bool((value != before.double()).any()):
-            tensors[f"d:{path}.{kind}"] = (value - before.double()).float()
+            continue
+        delta = value - _as_held(before, module).double()
+        if bool(delta.any()):
+            tensors[f"d:{path}.{kind}"] = delta.float()
+
+
+def _width(path: str, base: dict[str, Tensor]) -> int:
+    """How many numbers go into the linear layer at `path`; the head's layers read the network's hidden state."""
+    weight = base.get(f"{path}.weight")
+    return (base[EMBEDDINGS] if weight is None else weight).shape[1]
+
+
+def _as_held(before: Tensor, module: nn.Module) -> Tensor:
+    """The pretrained tensor as rounded when the wrapped layer holds it in another precision."""
+    held = (p.dtype for p in module.parameters() if p.shape == before.shape and p.is_floating_point())
+    return before.to(next(held, before.dtype))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ MAX_TEXT = 500
 def cut(text: object) -> str:
     """Text of bounded length; an object whose `str` fails is named by its type."""
     try:
-        plain = str(text)
+        plain = str(text).encode("utf-8", "replace").decode("utf-8")  # lone surrogates are not JSON
     except Exception:  # a student's object may raise anything
         plain = f"<{type(text).__name__}>"
     return plain if len(plain) <= MAX_TEXT else plain[:MAX_TEXT] + " [cut]"
@@ -40,7 +39,7 @@ def write_json(folder: str, name: str, payload: Any) -> None:
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
     partial.write_text(json.dumps(finite(payload), allow_nan=False), encoding="utf-8")
-    os.replace(partial, target)
+    partial.replace(target)
 
 
 def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> None:
@@ -49,4 +48,4 @@ def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> N
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
     save_file(plain, partial)
-    os.replace(partial, target)
+    partial.replace(target)

@@ -1,20 +1,21 @@
 """Backend `bubblewrap`: bwrap (Debian package `bubblewrap`) makes the namespaces. Cold, otherwise like `warm`.
 
-For machines where ordinary programs may not make user namespaces but bwrap may. As root the uid is dropped first, since
-bwrap would otherwise run the kernel with root's uid, for which RLIMIT_NPROC means nothing and root's files are readable;
-folders that keep that uid from the interpreter are opened for it in a private mount namespace (`reveal_only`).
+For machines where ordinary programs may not make user namespaces but bwrap may. As root the uid is dropped first,
+since bwrap would otherwise run the kernel with root's uid, for which RLIMIT_NPROC means nothing and root's files are
+readable; folders that keep that uid from the interpreter are opened for it in a private mount namespace
+(`reveal_only`).
 
 /dev and / are remounted read-only, because bwrap's tmpfs there has no size. Working directory and evidence are folders
 on disk, watched by the supervisor; /tmp, /home and /dev/shm are sized tmpfs.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from grader.sandbox import namespaces
@@ -69,9 +70,28 @@ def command(policy: Policy, stage: Stage, identity: Identity, *, info: int, secc
 
     info, seccomp: descriptors, on which it names its child, and from which it reads the filter for that and process 1.
     """
-    options = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    options = [
+        "--unshare-user",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--cap-drop",
+        "ALL",
+    ]
     options += ["--disable-userns"] if _version() >= (0, 8) else []  # seccomp denies them as well
-    options += ["--hostname", "sandbox", "--info-fd", str(info), "--seccomp", str(seccomp), "--proc", "/proc", "--dev", "/dev"]
+    options += [
+        "--hostname",
+        "sandbox",
+        "--info-fd",
+        str(info),
+        "--seccomp",
+        str(seccomp),
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+    ]
     for path, target in namespaces.system_links().items():
         options += ["--symlink", target, path]
     for path in namespaces.gpu_devices(policy):
@@ -123,7 +143,5 @@ def _process_1(ear: int) -> int | None:
 
 
 def _kill(pidfd: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -1,9 +1,10 @@
 """Limits by control groups: the only sound bound on memory, since the kernel counts every page for us.
 
 One group per sandbox, made beside (version 1) or below the grader's own group, with a limit on memory and, where that
-controller can be had, on processes. Version 1 hierarchies are writable by root; version 2 needs either root or a subtree
-that was delegated to the user (`systemd-run --user --scope -p Delegate=yes`, most batch systems, containers). A group
-that runs out of memory has one of its processes killed by the kernel; the supervisor sees the count and ends the rest.
+controller can be had, on processes. Version 1 hierarchies are writable by root; version 2 needs either root or a
+subtree that was delegated to the user (`systemd-run --user --scope -p Delegate=yes`, most batch systems, containers).
+A group that runs out of memory has one of its processes killed by the kernel; the supervisor sees the count and ends
+the rest.
 
 `Group.create` returns None where nothing can be made: watchdog.py then does what can be done without.
 """
@@ -25,8 +26,6 @@ OWN_GROUPS: Final = Path("/proc/self/cgroup")
 
 class Meter(Protocol):
     """What the supervisor asks about memory while a kernel runs."""
-
-    sound: bool  # whether the bound holds whatever a program does
 
     def exceeded(self, process: int) -> bool:
         """Whether the sandbox whose outermost process this is holds too much now. Asked twenty times a second."""
@@ -59,7 +58,6 @@ class Group:
 
     folders: tuple[Path, ...]
     files: _Files
-    sound: bool = True
 
     @classmethod
     def create(cls, name: str, policy: Policy, root: Path = ROOT, own: Path = OWN_GROUPS) -> Self | None:
@@ -118,19 +116,15 @@ class Group:
             return ""  # memory.peak exists from Linux 5.19 on
 
 
-def sweep(name: str, root: Path = ROOT, own: Path = OWN_GROUPS) -> None:
-    """Remove groups of this name that an earlier, killed supervisor left."""
-    for parents, files in _candidates(root, own):
-        Group(tuple(parent / name for parent in parents), files).remove()
-
-
 def _candidates(root: Path, own: Path) -> Iterator[tuple[tuple[Path, ...], _Files]]:
     """Where a group might be made: the version 1 hierarchies, then version 2 from the own group upwards."""
     try:
         lines = own.read_text(encoding="ascii").splitlines()
     except OSError:
         return
-    places = {controller: path for _, names, path in (line.split(":", 2) for line in lines) for controller in names.split(",")}
+    places = {
+        controller: path for _, names, path in (line.split(":", 2) for line in lines) for controller in names.split(",")
+    }
     if {"memory", "pids"} <= places.keys():
         parents = tuple(_visible(root / name, places[name]) for name in ("memory", "pids"))
         yield parents, VERSION_1

@@ -105,9 +105,13 @@ def open_line(backend: Backend, policy: Policy) -> Link:
     """Start a supervisor of this backend; the line to it."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-s", "-m", "grader.sandbox.cold", backend.value, policy.to_json()]
-    environ = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME") if name in os.environ}
+    environ = {
+        name: os.environ[name] for name in ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME") if name in os.environ
+    }
     with theirs:
-        supervisor = subprocess.Popen(command, cwd=PROJECT, stdin=theirs, stdout=subprocess.DEVNULL, env=environ)
+        supervisor = subprocess.Popen(
+            command, cwd=PROJECT, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environ
+        )
     return Link(ours, at_close=supervisor.wait)  # it ends by itself when the line closes
 
 

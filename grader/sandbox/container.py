@@ -1,9 +1,10 @@
 """Backend `container`: rootless podman, or docker, for machines where neither we nor bwrap may make namespaces.
 
-The image is empty but for the links that merged system folders need; libraries, interpreter and the policy's folders are
-mounted read-only from the host, so that nothing is downloaded and the kernel runs what the grader runs. The runtime
-counts memory and processes. Descriptors cannot be handed to it, so the kernel makes its sockets itself, in a folder that
-is mounted for them; the asker's sockets become links to those, which are followed once, before a student's code runs.
+The image is empty but for the links that merged system folders need; libraries, interpreter and the policy's folders
+are mounted read-only from the host, so that nothing is downloaded and the kernel runs what the grader runs. The
+runtime counts memory and processes. Descriptors cannot be handed to it, so the kernel makes its sockets itself, in a
+folder that is mounted for them; the asker's sockets become links to those, which are followed once, before a
+student's code runs.
 
 If the supervisor is killed hard, a container stays until its own limits end it: the runtime's daemon is its parent.
 """
@@ -44,7 +45,11 @@ class Container:
         environ = {**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
         inside = confine.inner_request(request, folder=JOB, environ=environ, announce=ANNOUNCE)
         name = f"grader-sandbox-{getpid()}"
-        mounts = {str(stage.job): JOB, str(stage.evidence): EVIDENCE, str(stage.folder / "sockets"): str(request.folder)}
+        mounts = {
+            str(stage.job): JOB,
+            str(stage.evidence): EVIDENCE,
+            str(stage.folder / "sockets"): str(request.folder),
+        }
         options = command(runtime, name, policy, identity, mounts)
         process, announce = spawn([*options, *inner_command({**inside, "listeners": {}})], [], lambda: None)
 
@@ -66,8 +71,6 @@ class Container:
 class RuntimeMeter:
     """Memory as the container runtime counts it. Satisfies `cgroups.Meter`."""
 
-    sound = True
-
     def __init__(self, runtime: str, name: str) -> None:
         self._question = (runtime, "inspect", "--format", "{{.State.OOMKilled}}", name)
         self._asked_s = time.monotonic()
@@ -85,9 +88,7 @@ class RuntimeMeter:
         return 0.0  # runtimes do not keep it
 
 
-def command(
-    runtime: str, name: str, policy: Policy, identity: Identity, writable: Mapping[str, str]
-) -> list[str]:
+def command(runtime: str, name: str, policy: Policy, identity: Identity, writable: Mapping[str, str]) -> list[str]:
     """The runtime and its options, up to the command to run. `writable`: host folder -> folder inside."""
     limits = ["--memory", f"{policy.memory_mib}m", "--memory-swap", f"{policy.memory_mib}m"]
     limits += ["--pids-limit", str(policy.processes), "--shm-size", f"{TEMPORARY_MIB}m"]

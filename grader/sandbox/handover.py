@@ -33,7 +33,7 @@ class Collected:
 
 
 def collect(source: Path, target: Path, *, total_mib: int, files: int) -> Collected:
-    """Copy regular files below `source` into `target`, a folder of the caller's. Holes are copied as zeros, and count."""
+    """Copy regular files below `source` into `target`, a folder of the caller's. Holes count as zeros."""
     collected = Collected()
     left = total_mib * MIB
     for number, relative in enumerate(_entries(source)):
@@ -59,13 +59,13 @@ def remove(folder: Path) -> None:
     Folders may be nested more deeply than any recursion or path allows, so each one's folders are first moved up.
     Raises OSError.
     """
-    serial = itertools.count()
+    prefix, serial = secrets.token_hex(8), itertools.count()  # names that nobody could foresee
     while folders := _without_files(folder):
         for inner in folders:
             inner.chmod(0o700)
             for deeper in _without_files(inner):
                 deeper.chmod(0o700)  # moving a folder changes its entry "..", which needs the right to write
-                deeper.rename(folder / f"{secrets.token_hex(8)}-{next(serial)}")
+                deeper.rename(folder / f"{prefix}-{next(serial)}")
             inner.rmdir()
     folder.rmdir()
 

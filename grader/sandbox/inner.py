@@ -1,8 +1,8 @@
 """The last trusted code before a student's: it runs inside the sandbox and becomes the kernel.
 
-A warm kernel imports it before it is forked; a cold one gets the text of this file by `python -I -c`, so that nothing of
-the grader has to be shown inside. It therefore stands alone: the standard library, and ipykernel once everything is
-closed. It takes one JSON object:
+A warm kernel imports it before it is forked; a cold one gets the text of this file by `python -I -c`, so that nothing
+of the grader has to be shown inside. It therefore stands alone: the standard library, and ipykernel once everything
+is closed. It takes one JSON object:
 
     limits    RLIMIT name -> value
     filter    the seccomp program in base64, or "" where the sandbox has none
@@ -96,7 +96,7 @@ def kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
         """ipykernel on sockets that were opened elsewhere, without a connection file and without a heartbeat."""
 
         def init_connection_file(self) -> None:
-            self.load_connection_info(info)
+            self.load_connection_info(info)  # type: ignore[arg-type]  # came as JSON
 
         def write_connection_file(self, **kwargs: Any) -> None:
             pass
@@ -131,6 +131,7 @@ def without_debugger() -> Iterator[None]:
     sys.modules["debugpy"] = None  # type: ignore[assignment]  # makes an import fail
     try:
         import ipykernel.debugger  # noqa: F401
+
         yield
     finally:
         del sys.modules["debugpy"]

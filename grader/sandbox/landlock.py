@@ -7,6 +7,7 @@ data loaders cannot have workers), disk is bounded only by looking, and processe
 descendants of the supervisor; if the supervisor itself is killed hard, such strays stay.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -79,9 +80,9 @@ def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Itera
     everything = (1 << FILE_RIGHTS_OF_VERSION[min(abi, 5)]) - 1 if abi else 0
     attributes = struct.pack("QQQ", everything, TCP_RIGHTS if abi >= 4 else 0, SCOPES if abi >= 6 else 0)
     ruleset = _checked(libc, libc.syscall(CREATE, attributes, ctypes.c_size_t(8 * (1 + (abi >= 4) + (abi >= 6))), 0))
-    rights = {path: EXECUTE | READ_FILE | READ_DIR for path in readable}
-    rights |= {path: WRITE_FILE | READ_FILE | 1 << 15 for path in devices}
-    rights |= {path: everything & ~(MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE) for path in writable}
+    rights = dict.fromkeys(readable, EXECUTE | READ_FILE | READ_DIR)
+    rights |= dict.fromkeys(devices, WRITE_FILE | READ_FILE | 1 << 15)
+    rights |= dict.fromkeys(writable, everything & ~(MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE))
     for path, allowed in rights.items():
         _allow(libc, ruleset, path, allowed & everything)
     libc.prctl(namespaces.NO_NEW_PRIVILEGES, 1, 0, 0, 0)
@@ -132,10 +133,8 @@ def _threads_of(uid: int) -> int:
 
 
 def _signal(process: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)
-    except ProcessLookupError:
-        pass
 
 
 def _checked(libc: ctypes.CDLL, result: int) -> int:

@@ -1,8 +1,8 @@
 """The line between whoever asked for a kernel and its supervisor: JSON objects, one per line, over a unix socket.
 
-The first message carries the kernel's listening sockets as descriptors. Afterwards the asker may send `{"stop": reason}`;
-the supervisor sends `{"event": "ready"}` and `{"event": "ended", …}`. Closing the line ends the kernel, so a kernel never
-outlives its asker. Neither end is ever in the hands of the sandbox.
+The first message carries the kernel's listening sockets as descriptors. Afterwards the asker may send `{"stop":
+reason}`; the supervisor sends `{"event": "ready"}` and `{"event": "ended", …}`. Closing the line ends the kernel, so
+a kernel never outlives its asker. Neither end is ever in the hands of the sandbox.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Backend `none`: a plain process on this machine, for a student's own code and for `--unsafe-no-sandbox`.
 
-It isolates nothing. It keeps the rest of the promises as far as a plain process can, on every platform: the kernel works
-on a copy of the job, its evidence is copied out by the same code, its messages are counted and checked, and the wall
-clock is watched whenever the asker looks whether the kernel lives. Memory, processes and disk are not limited.
+It isolates nothing. It keeps the rest of the promises as far as a plain process can, on every platform: the kernel
+works on a copy of the job, its evidence is copied out by the same code, its messages are counted and checked, and the
+wall clock is watched whenever the asker looks whether the kernel lives. Memory, processes and disk are not limited.
 """
 
 import asyncio
@@ -16,14 +16,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
-from jupyter_core.utils import run_sync
 
 from grader.sandbox.handover import Collected, collect, copy_in
 from grader.sandbox.policy import Ending, Policy, Stop, Workspace
-from grader.sandbox.transport import BoundedClient, Intake
+from grader.sandbox.transport import BoundedManager
 
 STEP_S: Final = 0.01
 KERNEL: Final = ("-m", "ipykernel_launcher", "-f")
@@ -31,6 +30,8 @@ KERNEL: Final = ("-m", "ipykernel_launcher", "-f")
 
 class PlainProvisioner(KernelProvisionerBase):
     """A child process that can be killed with a reason."""
+
+    parent: "PlainManager"
 
     def __init__(self, *, policy: Policy, workspace: Workspace, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -47,8 +48,8 @@ class PlainProvisioner(KernelProvisionerBase):
         self.parent.write_connection_file()
         return {"cmd": [sys.executable, *KERNEL, self.parent.connection_file]}
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        folder: Path = self.parent.folder
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        folder = self.parent.folder
         copy_in(self._workspace.job, folder / "job")
         (folder / "evidence").mkdir()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self._policy.threads))
@@ -58,8 +59,7 @@ class PlainProvisioner(KernelProvisionerBase):
             cmd, cwd=folder / "job", env=environ, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
         )
         self._deadline_s = time.monotonic() + self._policy.wall_s
-        info: dict[str, Any] = self.parent.get_connection_info()
-        return info
+        return self.parent.get_connection_info()
 
     async def poll(self) -> int | None:
         if self._process is None:
@@ -96,16 +96,15 @@ class PlainProvisioner(KernelProvisionerBase):
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-class PlainManager(AsyncKernelManager):
-    """A kernel manager for one unsandboxed kernel, with the interface of `SandboxManager`. Use it once."""
+class PlainManager(BoundedManager):
+    """A kernel manager for one unsandboxed kernel."""
 
     def __init__(self, policy: Policy, workspace: Workspace) -> None:
-        super().__init__()
+        super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self._policy, self._workspace = policy, workspace
         self.folder = Path(tempfile.mkdtemp(prefix="k"))
         self.connection_file = str(self.folder / "connection.json")
         self.provisioner: PlainProvisioner = PlainProvisioner(policy=policy, workspace=workspace, parent=self)
-        self._intake = Intake(policy, self.provisioner.stop)
         self._ending: Ending | None = None
 
     @property
@@ -114,14 +113,9 @@ class PlainManager(AsyncKernelManager):
 
     @property
     def ending(self) -> Ending | None:
-        """How the kernel ended; None until `close`."""
         return self._ending
 
-    def client(self, **kwargs: Any) -> BoundedClient:
-        return super().client(intake=self._intake, **kwargs)  # type: ignore[return-value]
-
-    async def close(self) -> Ending:
-        """Kill the kernel if it lives, copy its evidence, remove what it used. Safe to call twice."""
+    async def _end(self) -> Ending:
         if self._ending is None:
             self.provisioner.stop(None)
             code = await self.provisioner.wait() if self.provisioner.has_process else None
@@ -135,12 +129,6 @@ class PlainManager(AsyncKernelManager):
             await self.cleanup_resources()
             shutil.rmtree(self.folder, ignore_errors=True)
         return self._ending
-
-    close_now = run_sync(close)
-
-    @property
-    def client_factory(self) -> Any:
-        return BoundedClient
 
     def _collect(self) -> Collected:
         if not (self.folder / "evidence").is_dir():

@@ -36,8 +36,8 @@ class Stop(StrEnum):
 class Policy:
     """What one kernel may use. There is no network in any case.
 
-    `read_only` folders appear at their own path; every file in them must be readable by others, since a grader that runs
-    as root hands its kernels to an unprivileged user. The interpreter's own folders are always shown.
+    `read_only` folders appear at their own path; every file in them must be readable by others, since a grader that
+    runs as root hands its kernels to an unprivileged user. The interpreter's own folders are always shown.
     """
 
     memory_mib: int = 4096
@@ -72,8 +72,8 @@ class Workspace:
     job: host folder; the kernel's working directory is a copy of it, so it never changes.
     evidence: host folder; whatever regular files the kernel leaves in its own evidence folder (named by the environment
         variable SANDBOX_EVIDENCE) are copied here after the kernel is dead.
-    environ: added to a small fixed environment. What a library reads while it is imported must stand in `Warmup.environ`.
-        PYTHONPATH works.
+    environ: added to a small fixed environment. What a library reads while it is imported must stand in
+        `Warmup.environ`. PYTHONPATH works.
     """
 
     job: Path

@@ -1,9 +1,10 @@
 """Kernels for nbclient: a kernel manager whose kernels live in a sandbox.
 
-`SandboxManager` is what `nbclient.NotebookClient(notebook, km=…)` takes. Its provisioner (the interface jupyter_client has
-for kernels that are no plain child process) opens a line to a supervisor, hands it five listening unix sockets, and from
-then on only asks and listens: is it dead, how did it end, please stop. nbclient does not shut down a manager that was
-handed to it; `await manager.close()` (or `manager.close_now()`) does, and returns how the kernel ended.
+`SandboxManager` is what `nbclient.NotebookClient(notebook, km=…)` takes. Its provisioner (the interface
+jupyter_client has for kernels that are no plain child process) opens a line to a supervisor, hands it five listening
+unix sockets, and from then on only asks and listens: is it dead, how did it end, please stop. nbclient does not shut
+down a manager that was handed to it; `await manager.close()` (or `manager.close_now()`) does, and returns how the
+kernel ended.
 """
 
 import asyncio
@@ -15,16 +16,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
-from jupyter_core.utils import run_sync
 
 from grader.errors import GraderError
 from grader.sandbox.handover import remove
 from grader.sandbox.link import Link
 from grader.sandbox.policy import Ending, Policy, Stop, Workspace
-from grader.sandbox.transport import BoundedClient, Intake, bounded_socket
+from grader.sandbox.transport import BoundedManager, bounded_socket
 
 PORTS: Final = (1, 2, 3, 4, 5)  # names of unix sockets, as jupyter_client numbers them
 PORT_NAMES: Final = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
@@ -34,6 +34,8 @@ BACKLOG: Final = 8
 
 class SandboxProvisioner(KernelProvisionerBase):
     """The life of one kernel, as jupyter_client wants to see it."""
+
+    parent: "SandboxManager"
 
     def __init__(self, *, open_line: Callable[[], Link], workspace: Workspace, start_timeout_s: float, **kwargs: Any):
         super().__init__(**kwargs)
@@ -51,18 +53,15 @@ class SandboxProvisioner(KernelProvisionerBase):
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         return {"cmd": []}  # the supervisor knows what to run
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel and wait until it listens. Raises GraderError when it does not."""
-        manager: SandboxManager = self.parent
         self._line = self._open_line()
-        with Listeners(manager.ip, PORTS) as listeners:
-            info = manager.get_connection_info()
-            key = info["key"]
-            info["key"] = key.decode() if isinstance(key, bytes) else key
-            message = request_message(self._workspace, manager.folder, info=info, ports=PORTS)
+        with Listeners(self.parent.ip, PORTS) as listeners:
+            info = {**self.parent.get_connection_info(), "key": self.parent.session.key.decode()}
+            message = request_message(self._workspace, self.parent.folder, info=info, ports=PORTS)
             self._line.send(message, listeners.descriptors)
         await self._until_ready()
-        return manager.get_connection_info()
+        return self.parent.get_connection_info()
 
     async def poll(self) -> int | None:
         """None while the kernel lives, else an exit code: 0 is dead as well, and 1 stands for unknown."""
@@ -125,13 +124,13 @@ class SandboxProvisioner(KernelProvisionerBase):
             self._line = None
 
 
-class SandboxManager(AsyncKernelManager):
-    """A kernel manager for one kernel in one sandbox. Use it once."""
+class SandboxManager(BoundedManager):
+    """A kernel manager for one kernel in one sandbox."""
 
     def __init__(
         self, policy: Policy, workspace: Workspace, open_line: Callable[[], Link], *, start_timeout_s: float = 120.0
     ) -> None:
-        super().__init__()
+        super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self.folder = Path(tempfile.mkdtemp(prefix="k"))  # short: unix socket paths end at 107 bytes
         self.transport, self.ip, self.cache_ports = "ipc", str(self.folder / "z"), False
         for name, port in zip(PORT_NAMES, PORTS, strict=True):
@@ -139,7 +138,6 @@ class SandboxManager(AsyncKernelManager):
         self.provisioner: SandboxProvisioner = SandboxProvisioner(
             open_line=open_line, workspace=workspace, start_timeout_s=start_timeout_s, parent=self
         )
-        self._intake = Intake(policy, self.provisioner.stop)
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -147,22 +145,15 @@ class SandboxManager(AsyncKernelManager):
 
     @property
     def ending(self) -> Ending | None:
-        """How the kernel ended; None while it lives or before it was started."""
         self.provisioner._listen()
         return self.provisioner.ending
 
-    def client(self, **kwargs: Any) -> BoundedClient:
-        return super().client(intake=self._intake, **kwargs)  # type: ignore[return-value]
-
-    async def close(self) -> Ending:
-        """Kill the kernel if it lives, wait for its evidence, remove what it used. Safe to call twice."""
+    async def _end(self) -> Ending:
         self.provisioner.stop(None)
         while self.provisioner.has_process and self.ending is None:
             await asyncio.sleep(STEP_S)
         await self.cleanup_resources()
         return self.ending or Ending(fault="the kernel was never started")
-
-    close_now = run_sync(close)
 
     def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
         import zmq
@@ -176,10 +167,6 @@ class SandboxManager(AsyncKernelManager):
 
     def _reconcile_connection_info(self, info: Any) -> None:
         """It is ours already."""
-
-    @property
-    def client_factory(self) -> Any:
-        return BoundedClient
 
 
 class Listeners:
@@ -207,7 +194,12 @@ class Listeners:
 
 
 def request_message(
-    workspace: Workspace, folder: Path, *, info: dict[str, Any] | None = None, ports: Iterable[int] = (), script: str = ""
+    workspace: Workspace,
+    folder: Path,
+    *,
+    info: dict[str, Any] | None = None,
+    ports: Iterable[int] = (),
+    script: str = "",
 ) -> dict[str, Any]:
     """What a supervisor is asked for. `folder` belongs to this kernel alone and is removed by the supervisor."""
     return {

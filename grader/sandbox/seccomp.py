@@ -103,11 +103,20 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C  # type into the terminal of others
 
 ALLOW: Final = 0x7FFF0000
 KILL: Final = 0x80000000
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # BPF_LD+W+ABS, BPF_JMP+…, BPF_ALU
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = (
+    0x20,
+    0x15,
+    0x35,
+    0x45,
+    0x54,
+    0x06,
+)  # BPF_LD+W+ABS, BPF_JMP+…, BPF_ALU
 _NUMBER, _ARCHITECTURE = 0, 4
 
 
-def program(machine: str = platform.machine(), *, memfd: bool, sockets: bool = True, denial: int = errno.EPERM) -> bytes:
+def program(
+    machine: str = platform.machine(), *, memfd: bool, sockets: bool = True, denial: int = errno.EPERM
+) -> bytes:
     """The filter for `machine` as bytes.
 
     memfd: allow memfd_create, which GPU drivers use; only where a cgroup counts such memory.

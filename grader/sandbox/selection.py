@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from grader.errors import GraderError
 from grader.sandbox.policy import Backend, Claim, Policy, Warmup, Workspace
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from grader.sandbox.link import Link
     from grader.sandbox.plain import PlainManager
     from grader.sandbox.provisioner import SandboxManager
+    from grader.sandbox.warm import Zygote
 
 ORDER: Final = (Backend.WARM, Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
 REFUSAL: Final = (
@@ -47,7 +48,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     backend: Backend
     policy: Policy
     address: Path | None = None  # of the zygote
-    _resources: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+    _zygote: "Zygote | None" = field(default=None, repr=False, compare=False)  # where this process started it
 
     def kernel_manager(self, workspace: Workspace) -> "SandboxManager | PlainManager":
         """A manager for one kernel, for `nbclient.NotebookClient(notebook, km=…)`. Close it afterwards."""
@@ -59,8 +60,14 @@ class Sandbox(AbstractContextManager["Sandbox"]):
 
         return SandboxManager(self.policy, workspace, self.open_line)
 
+    def wait(self) -> None:
+        """Until everything is imported; at once where nothing is. Raises GraderError when that fails."""
+        if self._zygote is not None:
+            self._zygote.wait()
+
     def open_line(self) -> "Link":
         """A line to a new supervisor."""
+        self.wait()
         if self.address is not None:
             from grader.sandbox.warm import connect
 
@@ -76,7 +83,8 @@ class Sandbox(AbstractContextManager["Sandbox"]):
 
     def close(self) -> None:
         """End every kernel that is left, and the zygote."""
-        self._resources.close()
+        if self._zygote is not None:
+            self._zygote.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -141,14 +149,12 @@ def _line_opener(backend: Backend, stack: ExitStack) -> "Callable[[Policy], Link
 
 
 def _open(backend: Backend, policy: Policy, warmup: Warmup) -> Sandbox:
-    resources = ExitStack()
     if backend is not Backend.WARM:
-        return Sandbox(backend, policy, None, resources)
+        return Sandbox(backend, policy)
     from grader.sandbox.warm import Zygote
 
     zygote = Zygote(policy, warmup)
-    resources.callback(zygote.close)
-    return Sandbox(backend, policy, zygote.address, resources)
+    return Sandbox(backend, policy, zygote.address, zygote)
 
 
 def _missing(backend: Backend) -> str:

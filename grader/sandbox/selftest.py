@@ -23,7 +23,7 @@ CANARY_VARIABLE: Final = "GRADER_SANDBOX_CANARY"
 TIMEOUT_S: Final = 30.0
 TEST_POLICY: Final = Policy(memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000)
 
-SCRIPT: Final = '''
+SCRIPT: Final = """
 import json, os, socket, threading
 
 facts = json.load(open("facts.json"))
@@ -84,7 +84,7 @@ for child in children:
 seen["uid"] = os.getuid()
 with open(os.environ["SANDBOX_EVIDENCE"] + "/selftest.json", "w") as file:
     json.dump(seen, file)
-'''
+"""
 
 PROMISES: Final = {
     "tcp": "a server of this machine cannot be reached",

@@ -65,7 +65,7 @@ class Running:
     kill: Callable[[], None]  # ends every process of the sandbox; may be called again
     last: int | None = None  # pidfd of the process whose end means that no other is left, where `process` is not it
     writable: Path | None = None  # a folder on disk whose size has to be watched
-    release: Callable[[], None] = lambda: None  # called when evidence has been copied
+    release: Callable[[], object] = lambda: None  # called when evidence has been copied
     meter: Meter | None = None  # where the backend counts memory itself
 
 
@@ -97,7 +97,7 @@ class Confinement:
     def inner_request(
         self, request: Request, *, folder: str, environ: Mapping[str, str], announce: int, filtered: bool = False
     ) -> dict[str, Any]:
-        """The JSON object for inner.py. Descriptors keep their numbers. `filtered`: the launcher installs the filter."""
+        """The JSON object for inner.py. `filtered`: the launcher installs the filter itself."""
         return {
             "limits": self._limits(),
             "filter": "" if filtered else base64.b64encode(self.filter()).decode(),

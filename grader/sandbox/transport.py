@@ -5,9 +5,13 @@ student could have changed, and a connection that breaks is not made again. zmq 
 the connection at a frame above the cap, so that what waits unread is bounded; the kernel's side queues without a limit,
 inside its own memory limit, so that an honest kernel never loses a message and a missing one means a limit was passed.
 
-`Intake` counts bytes and messages and checks the form of each message. What passes a cap, or has a form that no honest
-kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which is waiting for a
-reply at that moment, sees a dead kernel.
+`Intake` counts bytes and messages and checks the form of each message. What passes a cap, or has a form that no
+honest kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which is
+waiting for a reply at that moment, sees a dead kernel.
+
+One thing zmq cannot bound: a message of endlessly many frames, each below the cap, is collected until its last frame.
+So the client also looks at the memory of its own process. A process that reads from hostile kernels should have a limit
+of its own besides.
 
 Comm messages (widgets) are of no use without a browser and are passed on as belonging to no request.
 """
@@ -15,22 +19,29 @@ Comm messages (widgets) are of no use without a browser and are passed on as bel
 import asyncio
 import contextlib
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import psutil
 import zmq
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from traitlets import Any as AnyTrait
 from traitlets import Type
 from zmq.utils.monitor import parse_monitor_message
 
-from grader.sandbox.policy import Policy, Stop
+from grader.sandbox.policy import Ending, Policy, Stop
 
 MIB: Final = 1 << 20
 LARGEST_FRAME_MIB: Final = 8
 MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
+LOOK_EVERY_S: Final = 0.02
+GROWTH: Final = 4  # what admitted output may take as parsed messages, as a multiple of its bytes
+SLACK_MIB: Final = 64  # growth that has nothing to do with messages
 GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel is dead
 READY_STEP_S: Final = 0.3
 
@@ -50,11 +61,11 @@ CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
 Violation = Callable[[Stop], None]
 
 
-class OutputLimit(Exception):  # noqa: N818  a limit, as in the words of the results
+class OutputLimit(Exception):
     """The kernel sent more than the policy allows. It has been stopped with the reason `output`."""
 
 
-class ProtocolViolation(Exception):  # noqa: N818
+class ProtocolViolation(Exception):
     """The kernel sent what no honest kernel sends. It has been stopped with the reason `protocol`."""
 
 
@@ -63,6 +74,7 @@ class Intake:
 
     def __init__(self, policy: Policy, on_violation: Violation) -> None:
         self._bytes_left = policy.output_mib * MIB
+        self.growth_mib = GROWTH * policy.output_mib + SLACK_MIB
         self._messages_left = policy.output_messages
         self.stop = on_violation
 
@@ -109,7 +121,7 @@ class CountedChannel(AsyncZMQSocketChannel):
 
     intake: Intake | None = None
 
-    async def _recv(self, **kwargs: Any) -> dict[str, Any]:
+    async def _recv(self, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # as its own base does
         assert self.socket is not None
         assert self.intake is not None
         frames: list[bytes] = await self.socket.recv_multipart(**kwargs)
@@ -137,6 +149,12 @@ class BoundedClient(AsyncKernelClient):
     """A kernel client over bounded, counted channels, without heartbeat and standard input."""
 
     intake = AnyTrait()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._monitored: list[Any] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
     shell_channel_class = Type(CountedChannel)
     iopub_channel_class = Type(CountedChannel)
     control_channel_class = Type(CountedChannel)
@@ -152,18 +170,22 @@ class BoundedClient(AsyncKernelClient):
         socket.connect(self._make_url(channel))
         return socket
 
-    def start_channels(self, **kwargs: Any) -> None:
-        self._watched: list[tuple[Any, asyncio.Task[None]]] = []
-        super().start_channels(**{**kwargs, "hb": False, "stdin": False})
+    def start_channels(
+        self, shell: bool = True, iopub: bool = True, stdin: bool = False, hb: bool = False, control: bool = True
+    ) -> None:
+        """Open the channels. Heartbeat and standard input stay closed whatever is asked for."""
+        super().start_channels(shell=shell, iopub=iopub, stdin=False, hb=False, control=control)
         for channel in (self.shell_channel, self.iopub_channel, self.control_channel):
             channel.intake = self.intake
+        self._tasks.append(asyncio.ensure_future(self._weigh()))
 
     def stop_channels(self) -> None:
-        for socket, task in self._watched:
+        for task in self._tasks:
             task.cancel()
+        for socket in self._monitored:
             with contextlib.suppress(zmq.ZMQError):
                 socket.disable_monitor()
-        self._watched = []
+        self._monitored.clear()
         for name in ("_shell_channel", "_iopub_channel", "_control_channel", "_stdin_channel"):
             channel = getattr(self, name)
             if channel is not None:
@@ -206,11 +228,57 @@ class BoundedClient(AsyncKernelClient):
     def _watch(self, socket: Any) -> None:
         """Notice when the connection breaks though the kernel lives: a frame above the cap does that."""
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        task = asyncio.ensure_future(self._broken(monitor))
-        self._watched.append((socket, task))
+        self._monitored.append(socket)
+        self._tasks.append(asyncio.ensure_future(self._broken(monitor)))
+
+    async def _weigh(self) -> None:
+        """Stop the kernel when this process grows by more than the admitted output explains."""
+        process = psutil.Process()
+        most = process.memory_info().rss + self.intake.growth_mib * MIB
+        while process.memory_info().rss < most:
+            await asyncio.sleep(LOOK_EVERY_S)
+        self.intake.stop(Stop.OUTPUT)
 
     async def _broken(self, monitor: Any) -> None:
         parse_monitor_message(await monitor.recv_multipart())
         await asyncio.sleep(GRACE_S)
         if await self.is_alive():
             self.intake.stop(Stop.OUTPUT)
+
+
+class BoundedManager(AsyncKernelManager):
+    """A kernel manager whose clients are bounded, and which knows how its kernel ended. Use it once.
+
+    nbclient neither shuts down a manager that was handed to it nor closes the channels it opened: `close` does both.
+    """
+
+    def __init__(self, policy: Policy, on_violation: Violation) -> None:
+        super().__init__()
+        self._intake = Intake(policy, on_violation)
+        self._clients: list[BoundedClient] = []
+
+    @property
+    def client_factory(self) -> Any:
+        return BoundedClient
+
+    def client(self, **kwargs: Any) -> BoundedClient:  # type: ignore[override]  # the base knows blocking clients
+        client: Any = super().client(intake=self._intake, **kwargs)
+        self._clients.append(client)
+        return cast(BoundedClient, client)
+
+    @property
+    @abstractmethod
+    def ending(self) -> Ending | None:
+        """How the kernel ended; None while it lives."""
+
+    async def close(self) -> Ending:
+        """Kill the kernel if it lives, wait for its evidence, remove what it used. Safe to call twice."""
+        for client in self._clients:
+            client.stop_channels()
+        self._clients.clear()
+        return await self._end()
+
+    close_now = run_sync(close)
+
+    @abstractmethod
+    async def _end(self) -> Ending: ...

@@ -21,6 +21,7 @@ from grader.sandbox.policy import Policy, Warmup
 SOCKET: Final = "zygote"
 STEP_S: Final = 0.01
 PROJECT: Final = Path(__file__).parents[2]
+COMMAND: Final = (sys.executable, "-s", "-m", "grader.sandbox.zygote")
 
 
 class Zygote:
@@ -29,14 +30,15 @@ class Zygote:
     def __init__(self, policy: Policy, warmup: Warmup) -> None:
         """Start importing; does not wait."""
         self.folder = Path(tempfile.mkdtemp(prefix="g"))
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; no pipe, since nobody reads while libraries warn
         environ = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **warmup.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-s", "-m", "grader.sandbox.zygote"],
+            COMMAND,
             cwd=PROJECT,
             env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
         )
         request = {"folder": str(self.folder), "policy": policy.to_json(), "modules": list(warmup.modules)}
         assert self._process.stdin is not None
@@ -75,15 +77,16 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for stream in (self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdout, self._log):
             if stream is not None:
                 stream.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _last_words(self) -> str:
         self._process.kill()
-        _, errors = self._process.communicate()
-        return (errors or b"").decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
+        self._process.wait()
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
 
 
 def connect(address: Path, timeout_s: float = 120.0) -> Link:

@@ -1,4 +1,4 @@
-"""A bound on memory without control groups, by looking: weaker, and said so (`sound = False`).
+"""A bound on memory without control groups, by looking: weaker.
 
 The sum of the proportional set sizes of a process and all its descendants is compared with the limit. A page that
 several processes share counts once in that sum, so what a warm kernel shares with its zygote hardly counts. Reading it
@@ -22,8 +22,6 @@ EXACT_EVERY_S: Final = 1.0
 
 class Watchdog:
     """Memory of a process and its descendants against a limit in MiB. Satisfies `cgroups.Meter`."""
-
-    sound = False
 
     def __init__(self, limit_mib: float) -> None:
         self._limit_mib = limit_mib

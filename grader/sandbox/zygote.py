@@ -4,13 +4,14 @@
                        └── supervisor ── process 1 ── kernel
 
 No student's code ever runs in it, and it holds no secrets: its environment is the one it was given, since every fork
-shows it in /proc/self/environ. It imports with one OpenMP thread, computes nothing and touches no GPU, because threads
-and CUDA contexts do not survive a fork. Importing done, `gc.freeze` keeps the collector from writing into pages that the
-kernels share.
+shows it in /proc/self/environ. It imports with one OpenMP thread, computes nothing and touches no GPU, because
+threads and CUDA contexts do not survive a fork. Importing done, `gc.freeze` keeps the collector from writing into
+pages that the kernels share.
 
-It listens on a unix socket that only its own user can open. Per connection it forks a supervisor (supervisor.py), whose
-launcher, `Fork`, makes the namespaces and forks process 1, which builds the private root, gives up its rights, forks the
-kernel and reaps what the kernel leaves behind. The policy was fixed when the zygote started; a request cannot widen it.
+It listens on a unix socket that only its own user can open. Per connection it forks a supervisor (supervisor.py),
+whose launcher, `Fork`, makes the namespaces and forks process 1, which builds the private root, gives up its rights,
+forks the kernel and reaps what the kernel leaves behind. The policy was fixed when the zygote started; a request
+cannot widen it.
 
 Its standard input is its leash: when the grader's end closes, however the grader died, the zygote takes in its own
 leash, waits for the supervisors to end their kernels, removes its folder and exits.
@@ -38,7 +39,17 @@ from grader.sandbox.supervisor import Confinement, Request, Running, supervise
 
 SOCKET: Final = "zygote"  # in the zygote's folder
 BACKLOG: Final = 64
-KERNEL_MODULES: Final = ("ipykernel.kernelapp", "ipykernel.ipkernel")
+KERNEL_MODULES: Final = (  # and what a kernel would import while it starts or formats its first traceback
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "pygments.formatters.terminal256",
+    "stack_data",
+    "tornado.platform.asyncio",
+)
 
 
 class Fork:
@@ -159,7 +170,7 @@ def serve(folder: Path, policy: Policy, leash: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors say for themselves how it went
     slack, held = os.pipe()
     while True:
-        ready, _, _ = select.select([server, leash], [], [])
+        ready, _, _ = select.select([server.fileno(), leash], [], [])
         if leash in ready:
             break
         client, _ = server.accept()

@@ -32,14 +32,16 @@ def run(family: str, request: dict[str, Any]) -> None:
 def observe(
     family: str, request: dict[str, Any], bindings: Bindings, namespace: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run one family on the definitions in `bindings`; a second time with shadowed modules restored if it failed."""
+    """Run one family on the definitions in `bindings`; if it failed, again with shadowed names restored."""
     found = bindings.lookup(family)
     if found is None:
         return {"found": None}, {}
     name, definition = found
     payload, tensors = FAMILIES[family](definition, request, name)
-    if _failed(payload):
-        with bindings.restored(namespace):
+    for definitions in (False, True):
+        if not _failed(payload):
+            break
+        with bindings.restored(namespace, definitions):
             again, again_tensors = FAMILIES[family](definition, request, name)
         if not _failed(again):
             payload, tensors = again, again_tensors

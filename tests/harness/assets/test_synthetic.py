@@ -46,7 +46,7 @@ def test_the_seed_decides(seed: int, same: bool) -> None:
 
 
 def test_counting_words_does_not_separate_the_labels() -> None:
-    """Well above chance and well below what reading negation reaches: there is something to learn, but not at once."""
+    """Well above chance, so that there is something to learn, well below certainty, so that words are not enough."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 

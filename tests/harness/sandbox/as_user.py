@@ -24,7 +24,7 @@ def main() -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    os.environ["HOME"] = "/nonexistent"
+    os.environ["HOME"] = "/tmp"
     os.execv(sys.argv[2], sys.argv[2:])
 
 

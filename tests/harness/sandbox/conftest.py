@@ -2,11 +2,11 @@
 
 import asyncio
 import os
+import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from grader.sandbox import Backend, Ending, Policy, Sandbox, Workspace, select, self_test
+from grader.sandbox.transport import OutputLimit, ProtocolViolation
 
 if sys.platform != "linux":
     pytest.skip("sandboxes exist on Linux only", allow_module_level=True)
@@ -44,7 +45,7 @@ class Run:
     """What became of the cells that were sent to one kernel."""
 
     replies: list[dict[str, Any]] = field(default_factory=list)  # contents of execute_reply, as far as they came
-    error: Exception | None = None  # what the transport raised
+    error: BaseException | None = None  # what the transport raised
     died: bool = False  # before it was told to
     ending: Ending = field(default_factory=Ending)
     evidence: dict[str, bytes] = field(default_factory=dict)
@@ -61,15 +62,24 @@ class Driver:
 
     sandbox: Sandbox
 
-    def __call__(self, *cells: str, job: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> Run:
+    def __call__(self, *cells: str) -> Run:
+        """Run the cells one after the other in one kernel."""
+        return asyncio.run(self._in_a_workspace(cells))
+
+    def together(self, *cells: str) -> list[Run]:
+        """Run each cell in a kernel of its own, all at the same time."""
+
+        async def all_of_them() -> list[Run]:
+            return await asyncio.gather(*(self._in_a_workspace((cell,)) for cell in cells))
+
+        return asyncio.run(all_of_them())
+
+    async def _in_a_workspace(self, cells: tuple[str, ...]) -> Run:
         with tempfile.TemporaryDirectory(prefix="w") as name:
             folder = Path(name)
             for part in ("job", "evidence"):
                 (folder / part).mkdir()
-            for path, text in (job or {}).items():
-                (folder / "job" / path).write_text(text, encoding="utf-8")
-            workspace = Workspace(job=folder / "job", evidence=folder / "evidence", environ=environ or {})
-            run = asyncio.run(self._run(cells, workspace))
+            run = await self._run(cells, Workspace(job=folder / "job", evidence=folder / "evidence"))
             found = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
             run.evidence = {str(path.relative_to(folder / "evidence")): path.read_bytes() for path in found}
             return run
@@ -82,48 +92,50 @@ class Driver:
             client = manager.client()
             client.start_channels()
             await client.wait_for_ready(timeout=30)
-            reading = asyncio.ensure_future(_read_output(client))
+            idle: set[str] = set()
+            reading = asyncio.ensure_future(_read_output(client, idle))
             for cell in cells:
-                reply = await _reply(client, client.execute(cell, stop_on_error=False), reading)
+                reply = await _reply(client, client.execute(cell, stop_on_error=False), reading, idle)
                 if reply is None:
                     run.died = True
                     break
                 run.replies.append(reply)
             reading.cancel()
-            with suppress(asyncio.CancelledError):
-                try:
-                    await reading
-                except Exception as error:
-                    run.error = error
+            await asyncio.wait([reading])
+            run.error = None if reading.cancelled() else reading.exception()
             client.stop_channels()
         finally:
             run.ending = await manager.close()
         return run
 
 
-async def _read_output(client: Any) -> None:
+async def _read_output(client: Any, idle: set[str]) -> None:
+    """Read until cancelled; note the requests whose end has been announced."""
     while True:
-        await client.get_iopub_msg(timeout=None)
+        message = await client.get_iopub_msg(timeout=None)
+        if message["content"].get("execution_state") == "idle":
+            idle.add(message["parent_header"].get("msg_id"))
 
 
-async def _reply(client: Any, request: str, reading: "asyncio.Future[None]") -> dict[str, Any] | None:
-    while True:
+async def _reply(client: Any, request: str, reading: "asyncio.Future[None]", idle: set[str]) -> dict[str, Any] | None:
+    """The content of the reply once all output has come; None when the kernel died before."""
+    content = None
+    while content is None or request not in idle:
         try:
             message = await client.get_shell_msg(timeout=0.02)
+            content = message["content"] if message["parent_header"].get("msg_id") == request else content
         except Empty:
             if not await client.is_alive():
                 return None
-            continue
-        except Exception:  # the transport has stopped the kernel and says so below
+        except (OutputLimit, ProtocolViolation):
             return None
-        if message["parent_header"].get("msg_id") == request:
-            await asyncio.sleep(0.05 if reading.done() else 0)
-            return dict(message["content"])
+    return content
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_temporary_folder() -> Iterator[Path]:
+def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for everything temporary, which must be empty in the end. Short: socket paths end at 107 bytes."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder lies elsewhere
     before = tempfile.tempdir
     folder = Path(tempfile.mkdtemp(prefix="t"))
     folder.chmod(0o755)
@@ -183,6 +195,11 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return condition()
+
+
+def peak_mib() -> float:
+    """The most memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def is_root() -> bool:

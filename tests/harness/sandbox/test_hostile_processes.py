@@ -1,23 +1,26 @@
 """Hostile code against the sandbox's promises, on every backend that promises all of them.
 
-The cases are those that concern the process: dying, not ending, multiplying, taking memory, disk or attention, looking
-around, breaking out. What a case may not do is checked by its outcome; that nothing is left is checked once, at the end.
+The cases are those that concern the process: dying, not ending, multiplying, taking memory, disk or attention,
+looking around, breaking out. What a case may not do is checked by its outcome; that nothing is left is checked once,
+at the end.
 """
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from grader.sandbox import Backend, Policy, Sandbox, Stop, Workspace
+from grader.sandbox import Backend, Policy, Sandbox, Stop, select
 
-from .conftest import HURRIED, ROOMY, Driver, eventually, is_root
-
-MIB = 1 << 20
+from .conftest import HURRIED, ROOMY, Driver, eventually, is_root, peak_mib
 
 DEATHS = [
     pytest.param("import os; os._exit(0)", 0, id="exit code 0"),
@@ -25,15 +28,12 @@ DEATHS = [
     pytest.param("import ctypes; ctypes.string_at(0)", -11, id="segmentation fault"),
     pytest.param("import os; os.kill(os.getpid(), 9)", -9, id="kills itself"),
 ]
-ENDLESS = [
-    pytest.param("while True: pass", id="loop"),
-    pytest.param("while True:\n    try:\n        while True: pass\n    except BaseException: pass", id="swallows everything"),
-    pytest.param("10 ** 10 ** 9", id="in one C call"),
-    pytest.param(
-        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
-        id="fork bomb",
-    ),
-]
+ENDLESS = {
+    "loop": "while True: pass",
+    "swallows everything": ("while True:\n    try:\n        while True: pass\n    except BaseException: pass"),
+    "in one C call": "10 ** 10 ** 9",
+    "fork bomb": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+}
 GREEDY = [
     pytest.param("hog = []\nwhile True: hog.append(bytearray(8 << 20))", (Stop.MEMORY,), id="bytearrays"),
     pytest.param(
@@ -75,19 +75,21 @@ GREEDY = [
         id="many inodes",
     ),
     pytest.param(
-        "import os, time\n"
-        "for _ in range(3000):\n"
-        "    os.mkdir('d'); os.chdir('d')\n"
-        "time.sleep(600)",
+        "import os, time\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')\ntime.sleep(600)",
         ("OSError", Stop.DISK),
         id="deep folders",
     ),
 ]
 LOUD = [
-    pytest.param("for _ in range(1024): print('x' * (1 << 20))", Stop.OUTPUT, id="a GiB of prints"),
+    pytest.param("for _ in range(256): print('x' * (1 << 20))", Stop.OUTPUT, id="large prints"),
     pytest.param("while True: display(1)", Stop.OUTPUT, id="endless small displays"),
     pytest.param("while True: print(1, flush=True)", Stop.OUTPUT, id="endless small prints"),
     pytest.param("display('x' * (60 << 20))\nimport time; time.sleep(600)", Stop.OUTPUT, id="one huge display"),
+    pytest.param(
+        "get_ipython().kernel.iopub_socket.send_multipart([bytes(4 << 20)] * 1000)\nimport time; time.sleep(600)",
+        Stop.OUTPUT,
+        id="one message of many frames",
+    ),
     pytest.param(
         "socket = get_ipython().kernel.iopub_socket\n"
         "socket.send_multipart([b'<IDS|MSG>', b'', b'{}', b'{}', b'{}', b'{}'])\n"
@@ -168,15 +170,19 @@ def test_signals_stay_inside(run: Driver, code: str) -> None:
     assert outcome.ending.fault is None
 
 
-@pytest.mark.parametrize("code", ENDLESS)
-def test_time_ends(run_hurried: Driver, code: str) -> None:
-    outcome = run_hurried(code)
-    assert outcome.ending.stopped_by is Stop.WALL
-    assert outcome.replies == []
+def test_time_ends(run_hurried: Driver) -> None:
+    """All at once, in a kernel each: waiting is what takes the time."""
+    outcomes = run_hurried.together(*ENDLESS.values())
+    assert {name: run.ending.stopped_by for name, run in zip(ENDLESS, outcomes, strict=True)} == dict.fromkeys(
+        ENDLESS, Stop.WALL
+    )
+    assert not any(run.replies for run in outcomes)
 
 
 def test_threads_are_capped(run: Driver) -> None:
-    outcome = run("import threading, time\nfor _ in range(500): threading.Thread(target=time.sleep, args=(600,)).start()")
+    outcome = run(
+        "import threading, time\nfor _ in range(500): threading.Thread(target=time.sleep, args=(600,)).start()"
+    )
     assert outcome.errors == ["RuntimeError"]
 
 
@@ -190,10 +196,10 @@ def test_memory_and_disk_are_bounded(run: Driver, code: str, accepted: tuple[Sto
 
 @pytest.mark.parametrize(("code", "reason"), LOUD)
 def test_messages_are_counted_and_checked(run_loud: Driver, code: str, reason: Stop) -> None:
-    before = psutil.Process().memory_info().rss
+    before = peak_mib()
     outcome = run_loud(code)
     assert outcome.ending.stopped_by is reason
-    assert psutil.Process().memory_info().rss - before < 100 * MIB  # the promise for the grader's own processes
+    assert peak_mib() - before < 200  # LOUD allows 96 MiB before the kernel is stopped, which takes a moment
 
 
 def test_walls(run: Driver) -> None:
@@ -201,7 +207,9 @@ def test_walls(run: Driver) -> None:
     outcome = run(*(case.values[0] for case in DENIED))
     seen = dict(zip((case.id for case in DENIED), outcome.errors, strict=True))
     expected = {str(case.id): case.values[1] for case in DENIED}
-    subclasses = {"OSError": ("FileNotFoundError", "PermissionError", "ConnectionRefusedError", "TimeoutError", "OSError")}
+    subclasses = {
+        "OSError": ("FileNotFoundError", "PermissionError", "ConnectionRefusedError", "TimeoutError", "OSError")
+    }
     wrong = {id_: seen[id_] for id_, name in expected.items() if seen[id_] not in subclasses.get(str(name), (name,))}
     assert wrong == {}
 
@@ -209,7 +217,8 @@ def test_walls(run: Driver) -> None:
 def test_process_1_has_the_same_walls(run: Driver) -> None:
     """Where its memory can be written (same user, same rights), taking it over must gain nothing."""
     outcome = run(
-        "status = dict(line.split(':\\t', 1) for line in open('/proc/1/status').read().splitlines() if ':\\t' in line)\n"
+        "lines = open('/proc/1/status').read().splitlines()\n"
+        "status = dict(line.split(':\\t', 1) for line in lines if ':\\t' in line)\n"
         "assert status['Seccomp'] == '2' and status['NoNewPrivs'] == '1'\n"
         "assert int(status['CapEff'], 16) == int(status['CapPrm'], 16) == int(status['CapBnd'], 16) == 0, status"
     )
@@ -224,19 +233,17 @@ def test_nothing_of_the_host_is_visible(run: Driver, monkeypatch: pytest.MonkeyP
         "        'processes': sum(name.isdigit() for name in os.listdir('/proc')), 'uid': os.getuid(),\n"
         "        'environment': dict(os.environ), 'first': open('/proc/self/environ').read(),\n"
         "        'modules': [name for name in sys.modules if name.startswith('grader')], 'path': sys.path,\n"
-        "        'host': os.uname().nodename, 'interfaces': os.listdir('/sys/class/net') if os.path.exists('/sys/class') else []}\n"
+        "        'host': os.uname().nodename, 'sys': os.listdir('/sys')}\n"
         "json.dump(seen, open(os.environ['SANDBOX_EVIDENCE'] + '/seen.json', 'w'))"
     )
     assert outcome.errors == [""]
-    import json
-
     seen = json.loads(outcome.evidence["seen.json"])
     assert "opensesame" not in json.dumps(seen)
     assert seen["uid"] != 0
     assert seen["processes"] <= 3
     assert seen["modules"] == []
     assert seen["host"] == "sandbox"
-    assert seen["interfaces"] == []
+    assert seen["sys"] == ["devices"]
     assert str(Path(__file__).parents[3]) not in seen["path"]
     assert not {"boot", "var", "mnt", "media", "srv", "run"} & set(seen["root"])
 
@@ -250,13 +257,12 @@ def test_what_only_root_may_read_stays_unread(
     (shown / "public").write_text("yes", encoding="utf-8")
     (shown / "secret").write_text("no", encoding="utf-8")
     (shown / "secret").chmod(0o600)
-    from dataclasses import replace
-
-    from grader.sandbox import select
-
     with select(replace(ROOMY, read_only=(shown,)), only=backend) as sandbox:
-        outcome = Driver(sandbox)(f"open({str(shown / 'public')!r}).read()", f"open({str(shown / 'secret')!r}).read()",
-                                  f"open({str(shown / 'public')!r}, 'w')")
+        outcome = Driver(sandbox)(
+            f"open({str(shown / 'public')!r}).read()",
+            f"open({str(shown / 'secret')!r}).read()",
+            f"open({str(shown / 'public')!r}, 'w')",
+        )
     for path in shown.iterdir():
         path.unlink()
     shown.rmdir()
@@ -294,7 +300,9 @@ def test_a_process_that_hides_dies_with_the_kernel(run: Driver, backend: Backend
         "time.sleep(0.3)",
     )
     assert outcome.errors == [""]
-    assert eventually(lambda: not any(mark in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])))
+    assert eventually(
+        lambda: not any(mark in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+    )
 
 
 HOLDER = """
@@ -326,11 +334,8 @@ def test_a_killed_grader_leaves_nothing(
     sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend, short_temporary_folder: Path
 ) -> None:
     sandboxes(backend, HURRIED)  # skips where the backend does not work
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="h"))
-    before = _own_processes()
+    before, groups_before = _own_processes(), set(Path("/sys/fs/cgroup").rglob("grader-sandbox-*"))
     command = [sys.executable, "-c", HOLDER, backend.value, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as holder:
         assert holder.stdout is not None
@@ -339,7 +344,8 @@ def test_a_killed_grader_leaves_nothing(
         holder.kill()
     assert eventually(lambda: not (_own_processes() - before))
     assert eventually(lambda: sorted(path.name for path in folder.iterdir()) == ["work"])
-    assert not list(Path("/sys/fs/cgroup").rglob(f"grader-sandbox-*-{folder.name}"))
+    groups = set(Path("/sys/fs/cgroup").rglob("grader-sandbox-*"))
+    assert eventually(lambda: not any((path / "cgroup.procs").exists() for path in groups - groups_before))
     shutil.rmtree(folder)
 
 
@@ -348,7 +354,9 @@ def _own_processes() -> set[int]:
     found = set()
     for process in psutil.process_iter(["cmdline", "status"]):
         words = " ".join(process.info["cmdline"] or ())
-        if process.info["status"] != psutil.STATUS_ZOMBIE and ("grader.sandbox." in words or "inside the sandbox" in words):
+        if process.info["status"] != psutil.STATUS_ZOMBIE and (
+            "grader.sandbox." in words or "inside the sandbox" in words
+        ):
             found.add(process.pid)
     return found
 
@@ -359,4 +367,3 @@ def test_kernels_do_not_know_each_other(sandboxes: Callable[[Backend, Policy], S
     second = run("open('/tmp/left')", "open('left')")
     assert first.errors == ["", ""]
     assert second.errors == ["FileNotFoundError", "FileNotFoundError"]
-    assert isinstance(Workspace, type)

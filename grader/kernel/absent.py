@@ -1,0 +1,133 @@
+"""Packages that decorate a notebook and are not installed here: importing them succeeds and using them does nothing.
+
+Only what cannot matter to training is on the list: plots, dashboards, accounts, summaries. A package that does work
+for the student is missed honestly.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+DECORATIVE = frozenset((
+    "wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "trackio", "codecarbon",
+    "kagglehub", "kaggle", "kaggle_secrets", "gdown", "wget", "dotenv",
+    "seaborn", "plotly", "ipywidgets", "torchinfo", "torchsummary", "torchviz", "torchview", "tabulate", "prettytable",
+    "termcolor", "colorama", "GPUtil", "pynvml", "memory_profiler", "watermark", "nb_black", "humanize",
+))  # fmt: skip
+ALSO = ("google.colab", "torch.utils.tensorboard")
+
+
+class Nothing(str):
+    """Accepts whatever is done to it and does nothing. As text it is empty, as a number zero, as a sequence empty."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """A decorator gives the function back; everything else is nothing again."""
+        decorates = len(args) == 1 and not kwargs and inspect.isroutine(args[0])
+        return args[0] if decorates else self
+
+    def __getattr__(self, name: str) -> Any:
+        """Any attribute but those of protocols."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Forget it."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Any item."""
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Forget it."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """No items."""
+        return iter(())
+
+    def __enter__(self) -> Any:
+        """As a context, nothing."""
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        """Errors inside pass through."""
+
+    def __float__(self) -> float:
+        """Zero."""
+        return 0.0
+
+    def __int__(self) -> int:
+        """Zero."""
+        return 0
+
+    def __format__(self, specification: str) -> str:
+        """Empty in any format."""
+        return ""
+
+
+NOTHING = Nothing()
+
+
+class Absent(ModuleType):
+    """A module in which every public name is there and is nothing."""
+
+    __path__: list[str] = []  # noqa: RUF012 - of every package
+    __version__ = "0"
+
+    def __getattr__(self, name: str) -> Any:
+        """Names of protocols stay missing."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return NOTHING
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Comes last, so that whatever is installed is found before."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        """A specification for what is on the list."""
+        listed = fullname.partition(".")[0] in DECORATIVE
+        if listed or fullname == "google" or any(fullname == a or fullname.startswith(f"{a}.") for a in ALSO):
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: Any) -> ModuleType:
+        """An empty-handed module."""
+        return Absent(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+def install(inputs: dict[str, str]) -> None:
+    """Let imports of decorative packages succeed from here on, and logging in to accounts."""
+    import huggingface_hub
+
+    _plain_progress_bars()
+    for name in ("login", "notebook_login", "interpreter_login", "logout"):
+        setattr(huggingface_hub, name, NOTHING)
+    sys.meta_path.append(Finder())
+    _colab(inputs)
+
+
+def _plain_progress_bars() -> None:
+    """`tqdm.notebook` wants widgets; imported now, before they seem to be there."""
+    plain, notebook = importlib.import_module("tqdm"), importlib.import_module("tqdm.notebook")
+    for name in ("tqdm", "tqdm_notebook"):
+        setattr(notebook, name, plain.tqdm)
+    for name in ("trange", "tnrange"):
+        setattr(notebook, name, plain.trange)
+
+
+def _colab(inputs: dict[str, str]) -> None:
+    """`google.colab.files.upload()` gives what a student would have chosen."""
+    files = importlib.import_module("google.colab.files")
+    files.upload = lambda *a, **k: {name: Path(path).read_bytes() for name, path in inputs.items()}  # type: ignore[attr-defined]

@@ -1,0 +1,155 @@
+"""The corpus: tables of small patches to the reference solution, each with the verdicts that it has to get.
+
+A specimen is a `[[mutant]]` or a `[[variant]]` in a TOML file. What it changes is one of
+
+- `edits`: lists of [cell id, old text, new text]; the cell id `*` stands for all cells that hold the old text
+- `define`: source that takes the place of the definition of the same name, wherever the reference has it
+- `again`: source that is run after the last cell, as when a notebook defines a function twice (the last one counts)
+
+The base is the reference up to its last training, without its assertions: students who make mistakes have deleted them.
+"""
+
+import ast
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import nbformat
+
+from grader.errors import GraderError
+
+LAST_CELL: Final = "train-lora"  # what follows only shows results
+
+
+class Kind(StrEnum):
+    """What a specimen is for."""
+
+    MUTANT = "mutant"
+    VARIANT = "variant"
+
+
+@dataclass(frozen=True)
+class Base:
+    """The notebook that specimens are patches of: sources of its code cells by cell id, in order."""
+
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One patched notebook and what the grader has to say of it. All checks but `failed` and `blocked` have to pass."""
+
+    id: str
+    kind: Kind
+    words: str  # the mistake, or what is different
+    seen: bool  # in real submissions
+    cells: tuple[str, ...]
+    departs: int  # index of the first cell that differs from the base
+    failed: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
+    says: tuple[str, ...] = ()  # what the feedback must contain
+    training: bool = False  # shows only in accuracy
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every check has to pass."""
+        return not self.failed and not self.blocked
+
+
+def read_base(notebook: Path) -> Base:
+    """The reference solution as a base."""
+    cells: dict[str, str] = {}
+    for cell in nbformat.read(notebook, 4).cells:
+        if cell.cell_type == "code":
+            cells[cell.id] = without_assertions(cell.source)
+        if cell.id == LAST_CELL:
+            return Base(cells)
+    raise GraderError(f"{notebook} has no cell {LAST_CELL!r}; restore its ids.")
+
+
+def without_assertions(source: str) -> str:
+    """The same cell without its top-level assertions."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assert):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+    return "\n".join(lines).strip()
+
+
+def read_corpus(folder: Path, base: Base) -> tuple[Specimen, ...]:
+    """All specimens of all tables in `folder`, mutants first. Raises GraderError for a table that does not fit."""
+    found = [
+        _specimen(entry, kind, base, path)
+        for kind in Kind
+        for path in sorted((folder / f"{kind}s").glob("*.toml"))
+        for entry in _entries(path, kind)
+    ]
+    twice = {specimen.id for specimen in found if sum(other.id == specimen.id for other in found) > 1}
+    if twice:
+        raise GraderError(f"The corpus has more than one specimen called {', '.join(sorted(twice))}; rename one.")
+    return tuple(found)
+
+
+def _entries(path: Path, kind: Kind) -> list[dict[str, Any]]:
+    try:
+        return list(tomllib.loads(path.read_text(encoding="utf-8"))[kind.value])
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise GraderError(f"{path} is not a table of {kind}s ({error}); mend it.") from error
+
+
+def _specimen(entry: Mapping[str, Any], kind: Kind, base: Base, path: Path) -> Specimen:
+    try:
+        cells = patched(base, entry.get("edits", ()), entry.get("define", ""), entry.get("again", ""))
+        return Specimen(
+            id=entry["id"],
+            kind=kind,
+            words=entry["words"],
+            seen=entry.get("seen", False),
+            cells=cells,
+            departs=_departs(tuple(base.cells.values()), cells),
+            failed=frozenset(entry.get("failed", ())),
+            blocked=frozenset(entry.get("blocked", ())),
+            says=tuple(entry.get("says", ())),
+            training=entry.get("training", False),
+        )
+    except (KeyError, LookupError, SyntaxError) as error:
+        raise GraderError(f"{path}, {entry.get('id', '?')}: {error}") from error
+
+
+def patched(base: Base, edits: Iterable[Sequence[str]], define: str, again: str) -> tuple[str, ...]:
+    """The base's cells with a patch applied. LookupError when the patch has nothing to take hold of."""
+    cells = dict(base.cells)
+    for cell_id, old, new in edits:
+        _edit(cells, cell_id, old, new)
+    if define:
+        _redefine(cells, define)
+    return (*cells.values(), again) if again else tuple(cells.values())
+
+
+def _edit(cells: dict[str, str], cell_id: str, old: str, new: str) -> None:
+    targets = [name for name, source in cells.items() if old in source and cell_id in ("*", name)]
+    if not targets:
+        raise LookupError(f"no {old!r} in cell {cell_id!r} of the reference")
+    for name in targets:
+        cells[name] = cells[name].replace(old, new)
+
+
+def _redefine(cells: dict[str, str], text: str) -> None:
+    """Put `text` in the place of the definition that has the name of its last one."""
+    name = [node.name for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))][-1]
+    for cell_id, source in cells.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+                lines = source.splitlines()
+                lines[node.lineno - 1 : node.end_lineno] = text.strip().splitlines()
+                cells[cell_id] = "\n".join(lines)
+                return
+    raise LookupError(f"the reference does not define {name!r}")
+
+
+def _departs(base: Sequence[str], cells: Sequence[str]) -> int:
+    pairs = enumerate(zip(base, cells, strict=False))
+    return next((index for index, (ours, theirs) in pairs if ours != theirs), len(base))

@@ -1,0 +1,204 @@
+"""The suite's plugin: outcomes become verdicts, prerequisites block, and a broken suite is our fault."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader import grading, scoring
+from grader.errors import GraderError
+from grader.judging import MALFORMED, OURS, Judgement, results, run_suite
+from grader.model import Verdict, Visibility
+
+CONFTEST = "from grader.suite_plugin import *\n"
+HEADER = """
+from grader.evidence import ProtocolViolation
+from grader.suite import Advice, Blocked, NotJudged, check, expect, fail
+"""
+CASE: Any = {"answer": 42}  # the plugin hands it out as it is
+
+
+def suite(folder: Path, **files: str) -> list[Path]:
+    """A suite of files such as `public_a="..."`."""
+    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    folders = []
+    for name, body in files.items():
+        place, _, stem = name.partition("_")
+        (folder / place).mkdir(exist_ok=True)
+        unique = f"{stem}_{abs(hash(folder))}"  # pytest keeps imported modules by name
+        (folder / place / f"test_{unique}.py").write_text(HEADER + textwrap.dedent(body), encoding="utf-8")
+        folders.append(folder / place)
+    return sorted(set(folders), reverse=True)  # public before hidden
+
+
+def judged(folder: Path, only: str | None = None, **files: str) -> dict[str, Judgement]:
+    return {j.id: j for j in run_suite(CASE, suite(folder, **files), only)}
+
+
+def one(body: str, requires: str = "()") -> str:
+    return f"@check('a.b', 'Title', requires={requires})\ndef test_b(case):\n    '''What it asks.'''\n    {body}\n"
+
+
+OUTCOMES = [
+    pytest.param("pass", Verdict.PASSED, "", "", id="returns"),
+    pytest.param("assert case['answer'] == 42", Verdict.PASSED, "", "", id="the case is handed out"),
+    pytest.param("raise Advice('so', 'hint')", Verdict.PASSED, "so", "hint", id="advice"),
+    pytest.param("fail('why', 'hint')", Verdict.FAILED, "why", "hint", id="fails"),
+    pytest.param("expect(False, 'why', 'hint')", Verdict.FAILED, "why", "hint", id="expectation"),
+    pytest.param("expect(True, 'why', 'hint')", Verdict.PASSED, "", "", id="expectation that holds"),
+    pytest.param("raise Blocked('first', 'hint')", Verdict.BLOCKED, "first", "hint", id="blocked"),
+    pytest.param("raise NotJudged('not here')", Verdict.NOT_JUDGED, "not here", "", id="not judged"),
+    pytest.param("raise ProtocolViolation('x')", Verdict.FAILED, MALFORMED, "", id="malformed evidence"),
+    pytest.param("1 / 0", Verdict.ERROR, OURS, "", id="our bug"),
+    pytest.param("assert False", Verdict.ERROR, OURS, "", id="a bare assertion"),
+    pytest.param("import pytest; pytest.skip()", Verdict.ERROR, OURS, "", id="a skip"),
+    pytest.param("raise SystemExit(0)", Verdict.ERROR, OURS, "", id="an exit"),
+]
+
+
+@pytest.mark.parametrize(("body", "verdict", "rationale", "hint"), OUTCOMES)
+def test_outcomes(body: str, verdict: Verdict, rationale: str, hint: str, tmp_path: Path) -> None:
+    found = judged(tmp_path, public_a=one(body))["a.b"]
+    assert (found.verdict, found.rationale, found.hint) == (verdict, rationale, hint)
+    assert (found.title, found.description, found.visibility) == ("Title", "What it asks.", Visibility.PUBLIC)
+
+
+def test_our_bug_is_described_to_staff_only(tmp_path: Path) -> None:
+    found = judged(tmp_path, public_a=one("raise KeyError('secret')"))["a.b"]
+    assert "KeyError" in found.fault
+    assert "secret" not in found.result(5).model_dump_json()
+
+
+CHAIN = """
+@check('a.first', 'First')
+def test_first(case):
+    {}
+
+@check('a.second', 'Second', requires=('a.first',))
+def test_second(case):
+    pass
+
+@check('a.third', 'Third', requires=('a.second',))
+def test_third(case):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "verdicts"),
+    [
+        pytest.param("pass", [Verdict.PASSED, Verdict.PASSED, Verdict.PASSED], id="passed"),
+        pytest.param("raise Advice('x')", [Verdict.PASSED, Verdict.PASSED, Verdict.PASSED], id="passed with advice"),
+        pytest.param("fail('x')", [Verdict.FAILED, Verdict.BLOCKED, Verdict.BLOCKED], id="failed"),
+        pytest.param("raise NotJudged('x')", [Verdict.NOT_JUDGED, Verdict.BLOCKED, Verdict.BLOCKED], id="not judged"),
+        pytest.param("raise Blocked('x')", [Verdict.BLOCKED, Verdict.BLOCKED, Verdict.BLOCKED], id="blocked"),
+    ],
+)
+def test_prerequisites(body: str, verdicts: list[Verdict], tmp_path: Path) -> None:
+    found = judged(tmp_path, public_a=CHAIN.format(body))
+    assert [found[f"a.{name}"].verdict for name in ("first", "second", "third")] == verdicts
+    if verdicts[1] is Verdict.BLOCKED:
+        assert "a.first" in found["a.second"].rationale
+
+
+def test_a_hidden_check_may_wait_for_a_public_one(tmp_path: Path) -> None:
+    hidden = "@check('b.c', 'C', requires=('a.b',))\ndef test_c(case):\n    pass\n"
+    found = judged(tmp_path, public_a=one("pass"), hidden_a=hidden)
+    assert found["b.c"].verdict is Verdict.PASSED
+    assert found["b.c"].visibility is Visibility.HIDDEN
+
+
+def test_a_folder_called_hidden_further_up_hides_nothing(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    assert judged(tmp_path / "hidden", public_a=one("pass"))["a.b"].visibility is Visibility.PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [("a", {"a.first", "a.second", "a.third"}), ("a.first", {"a.first"}), ("b", {"b.x"})],
+    ids=["a step", "a check", "another step"],
+)
+def test_one_step(only: str, found: set[str], tmp_path: Path) -> None:
+    other = "@check('b.x', 'X')\ndef test_x(case):\n    pass\n"
+    assert set(judged(tmp_path, only, public_a=CHAIN.format("pass"), public_b=other)) == found
+
+
+BROKEN = [
+    pytest.param("import a_module_that_is_not_there", "a_module_that_is_not_there", id="import error"),
+    pytest.param("def test_(:", "SyntaxError|invalid syntax", id="syntax error"),
+    pytest.param("x = 1", "no checks", id="no checks"),
+    pytest.param("def test_unmarked(case): pass", "no checks", id="no check among the tests"),
+    pytest.param(one("pass") + one("pass").replace("test_b", "test_c"), "two checks are called a.b", id="one id twice"),
+]
+
+
+@pytest.mark.parametrize(("body", "why"), BROKEN)
+def test_a_broken_suite_is_our_fault(body: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match=why) as raised:
+        judged(tmp_path, public_a=body)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_step_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="'step9'"):
+        judged(tmp_path, "step9", public_a=one("pass"))
+
+
+def test_a_suite_that_is_stopped_is_no_verdict(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        judged(tmp_path, public_a=one("raise KeyboardInterrupt"))
+
+
+@pytest.mark.parametrize("options", ["-x", "-k nothing", "--collect-only", "--unknown-option"])
+def test_what_a_user_sets_for_pytest_changes_no_verdict(
+    options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", options)
+    found = judged(tmp_path, public_a=CHAIN.format("fail('x')"))
+    assert len(found) == 3
+
+
+def test_a_check_without_points_is_our_fault() -> None:
+    judgement = Judgement("a.b", "", "", Visibility.PUBLIC, Verdict.PASSED)
+    with pytest.raises(GraderError, match=r"gives no points for a\.b"):
+        results([judgement], {"a.c": 1})
+
+
+class Collected:
+    """Notes the checks of the suite and runs none of them."""
+
+    def __init__(self) -> None:
+        self.checks: list[tuple[str, tuple[str, ...], str]] = []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            if mark := item.get_closest_marker("check"):
+                told = getattr(item, "obj", None).__doc__ or ""
+                self.checks.append((mark.kwargs["id"], mark.kwargs["requires"], told.strip()))
+
+
+@pytest.fixture(scope="module")
+def real_suite() -> list[tuple[str, tuple[str, ...], str]]:
+    """Id, prerequisites and description of every check, in the order in which they run."""
+    collected = Collected()
+    folders = [str(folder) for folder in grading.suite_folders()]
+    options = ["--collect-only", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "addopts="]
+    assert pytest.main([*folders, *options], plugins=[collected]) == pytest.ExitCode.OK
+    return collected.checks
+
+
+def test_the_rubric_names_exactly_the_checks_of_the_suite(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
+    rubric = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
+    assert sorted(rubric) == sorted(id for id, _, _ in real_suite)
+
+
+def test_prerequisites_come_first_and_in_the_same_step(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
+    order = [id for id, _, _ in real_suite]
+    for id, requires, _ in real_suite:
+        assert all(order.index(needed) < order.index(id) for needed in requires)
+        assert all(needed.split(".")[0] == id.split(".")[0] for needed in requires)  # `--step` leaves other steps out
+
+
+def test_every_check_tells_students_what_it_asks(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
+    assert not [id for id, _, told in real_suite if len(told) < 40]

@@ -1,0 +1,151 @@
+"""Trainings under the budget: what the student's Trainer does, what is recorded, and what is put back."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from transformers.trainer_utils import IntervalStrategy, SchedulerType
+
+from grader import profiles
+from grader.kernel import budget
+from grader.model import Profile
+
+STEPS, BATCH, TOKENS, EVAL_ROWS = 6, 2, 8, 4  # of the budget in trainings.py
+SHAPE = [BATCH, TOKENS]
+
+BUDGETED = [
+    "plain",
+    "subclass",
+    "by_steps",
+    "accumulating",
+    "early_stopping",
+    "own_optimizer",
+    "several_evaluations",
+    "head_only",
+    "half",
+    "numpy_metric",
+    "float32_only",
+]
+FAILING = ["failing_metric", "broken", "broken_half"]
+
+
+@pytest.fixture(scope="session")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What happened in each scenario of trainings.py."""
+    folder = tmp_path_factory.mktemp("trainings")
+    command = [sys.executable, "-m", "tests.harness.kernel.trainings", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "observed.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", BUDGETED)
+def test_budget_holds(trainings: dict[str, Any], name: str) -> None:
+    seen = trainings[name]
+    assert seen["raised"] == ""
+    assert seen["record"]["finished"]
+    assert seen["record"]["steps"] == STEPS
+    assert seen["files"] == ["training-0.safetensors"]
+    assert all(shape == SHAPE for shape in seen["learned"])
+    assert all(shape == [EVAL_ROWS // 2 * 2, TOKENS] or shape == SHAPE for shape in seen["evaluated"])
+    assert seen["checkpoints"] == 0
+
+
+@pytest.mark.parametrize("name", [*BUDGETED, *FAILING, "as_submitted"])
+def test_everything_is_put_back(trainings: dict[str, Any], name: str) -> None:
+    assert trainings[name]["restored"]
+
+
+@pytest.mark.parametrize("name", ["plain", "early_stopping", "half", "float32_only", "numpy_metric"])
+def test_three_epochs_show_three_evaluations_and_a_loss_each(trainings: dict[str, Any], name: str) -> None:
+    log = trainings[name]["log"][:-1]  # the last one is the scenario's own evaluate()
+    assert sum("eval_accuracy" in entry for entry in log) == 3
+    assert sum("loss" in entry for entry in log) >= 3
+
+
+def test_the_log_is_recorded(trainings: dict[str, Any]) -> None:
+    recorded = [e["eval_accuracy"] for e in trainings["plain"]["record"]["log"] if "eval_accuracy" in e]
+    assert recorded == [e["eval_accuracy"] for e in trainings["plain"]["log"] if "eval_accuracy" in e][:3]
+
+
+def test_an_optimiser_of_the_students_learns_at_the_budgets_rate(trainings: dict[str, Any]) -> None:
+    # At its own rate of a million the first step would take weights of size 1 to 1e5 and beyond.
+    assert trainings["own_optimizer"]["largest"] < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        pytest.param("failing_metric", "ZeroDivisionError", id="metric"),
+        pytest.param("broken", "RuntimeError", id="layer"),
+        pytest.param("broken_half", "RuntimeError", id="layer in bfloat16"),
+    ],
+)
+def test_an_error_is_raised_and_recorded(trainings: dict[str, Any], name: str, error: str) -> None:
+    seen = trainings[name]
+    assert seen["raised"] == error
+    assert seen["record"]["error"]["type"] == error
+    assert not seen["record"]["finished"]
+    assert seen["files"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param("plain", "float32", id="float32"),
+        pytest.param("half", "bfloat16 autocast", id="bfloat16"),
+        pytest.param("numpy_metric", "bfloat16 autocast", id="a metric that needs float32 costs no training"),
+        pytest.param("float32_only", "float32", id="a layer that needs float32"),
+    ],
+)
+def test_precision_is_recorded(trainings: dict[str, Any], name: str, precision: str) -> None:
+    assert trainings[name]["record"]["precision"] == precision
+
+
+def test_without_a_budget_it_trains_as_submitted(trainings: dict[str, Any]) -> None:
+    seen = trainings["as_submitted"]
+    assert seen["record"]["steps"] == 4  # 30 rows in batches of 8
+    assert seen["learned"][0] == [8, 14]
+    assert seen["checkpoints"] == 0
+
+
+def test_the_head_alone_is_seen_as_such(trainings: dict[str, Any]) -> None:
+    entry = trainings["head_only"]["record"]["entry"]
+    assert {name.split(".")[0] for name in entry["trainable_names"]} == {"pre_classifier", "classifier"}
+    assert entry["changed"]  # the scenario's model does not come from the base file
+
+
+def arguments(**values: Any) -> Any:
+    """The training arguments that the budget reads."""
+    given = {
+        "num_train_epochs": 3.0,
+        "eval_strategy": IntervalStrategy.EPOCH,
+        "logging_strategy": IntervalStrategy.STEPS,
+        "save_strategy": IntervalStrategy.EPOCH,
+        "logging_steps": 500,
+        "lr_scheduler_type": SchedulerType.COSINE,
+    }
+    return SimpleNamespace(**{**given, **values})
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 10])
+@pytest.mark.parametrize("kind", ["eval", "logging"])
+def test_as_many_entries_as_epochs_in_quick(epochs: int, kind: str) -> None:
+    limits = profiles.BUDGETS[Profile.QUICK]
+    given = arguments(num_train_epochs=float(epochs), logging_strategy=IntervalStrategy.EPOCH)
+    values = budget.training_arguments(given, limits, "full", seed=0)
+    assert values[f"{kind}_strategy"] is IntervalStrategy.STEPS
+    steps = range(1, limits.max_steps + 1)
+    due = {step for step in steps if step % values[f"{kind}_steps"] == 0}
+    at_the_end = {limits.max_steps} if kind == "eval" else set()  # Trainer evaluates after the last step in any case
+    assert len(due | at_the_end) >= epochs if kind == "eval" else len(due) >= epochs - 1
+
+
+def test_no_evaluation_stays_none() -> None:
+    values = budget.training_arguments(
+        arguments(eval_strategy=IntervalStrategy.NO), profiles.BUDGETS[Profile.QUICK], "full", seed=0
+    )
+    assert "eval_strategy" not in values

@@ -1,0 +1,251 @@
+"""The effective weights of a model, whatever its layers are made of."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from grader.kernel import weights, writing
+from grader.kernel.probes.toys import small_distilbert
+
+WIDTH, RANK, SCALE = 16, 3, 2.0
+QUERY = "distilbert.transformer.layer.2.attention.q_lin"
+OTHER = "distilbert.transformer.layer.2.attention.k_lin"
+
+# W_eff is computed in float64: products of 16 numbers of size 1, with room to spare.
+EXACT = 1e-12
+
+
+class Linears(nn.Module):
+    """Adapters as linear layers."""
+
+    def __init__(self, W: nn.Linear) -> None:
+        super().__init__()
+        self.W = W.requires_grad_(False)
+        self.A = nn.Linear(WIDTH, RANK, bias=False)
+        self.B = nn.Linear(RANK, W.out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.W(x) + SCALE * self.B(self.A(x))
+
+    def effective(self) -> Tensor:
+        """W + s · B A, in float64."""
+        return self.W.weight.double() + SCALE * self.B.weight.double() @ self.A.weight.double()
+
+
+class Parameters(nn.Module):
+    """Adapters as parameters that lie the other way round, written with @."""
+
+    def __init__(self, W: nn.Linear) -> None:
+        super().__init__()
+        self.frozen = W.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(WIDTH, RANK))
+        self.up = nn.Parameter(torch.randn(RANK, W.out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.frozen.weight, self.frozen.bias) + x @ self.down @ self.up * SCALE
+
+    def effective(self) -> Tensor:
+        return self.frozen.weight.double() + SCALE * (self.down.double() @ self.up.double()).T
+
+
+class Uncopyable(Linears):
+    """A layer that refuses to be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("cannot pickle")
+
+
+class Float32Inside(Linears):
+    """A layer that makes float32 tensors in its forward pass, so that it does not run in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.W(x) + SCALE * (x @ self.A.weight.float().T @ self.B.weight.float().T + torch.zeros(1))
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.float64 in args:
+            raise RuntimeError("float64 is not supported")
+        return super().to(*args, **kwargs)
+
+
+class Dropping(Linears):
+    """With dropout on the way, which is off in evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.W(x) + SCALE * self.B(nn.functional.dropout(self.A(x), 0.5, self.training))
+
+
+class Nonlinear(Linears):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.W(x) + SCALE * self.B(torch.relu(self.A(x)))
+
+
+class Failing(Linears):
+    def forward(self, x: Tensor) -> Tensor:
+        raise ZeroDivisionError("division by zero")
+
+
+STYLES = [
+    pytest.param(Linears, "torch.float64", EXACT, id="linear layers"),
+    pytest.param(Parameters, "torch.float64", EXACT, id="parameters"),
+    pytest.param(Dropping, "torch.float64", EXACT, id="dropout"),
+    # float32: sums of 19 products of size below 4
+    pytest.param(Uncopyable, "torch.float32", 2e-5, id="cannot be copied"),
+    pytest.param(Float32Inside, "torch.float32", 2e-5, id="float32 only"),
+]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> dict[str, Tensor]:
+    """The encoder of a small pretrained model, read from a file as the kernel does."""
+    return from_file(small_distilbert(WIDTH, seed=0), tmp_path)
+
+
+def from_file(model: nn.Module, folder: Path) -> dict[str, Tensor]:
+    save_file(dict(model.state_dict().items()), folder / "base.safetensors")
+    return weights.base_tensors(str(folder / "base.safetensors"))
+
+
+def wrapped(style: Callable[[nn.Linear], nn.Module], path: str = QUERY, dtype: torch.dtype = torch.float32) -> Any:
+    """The pretrained model with one layer wrapped, and the wrapper."""
+    torch.manual_seed(3)
+    model = small_distilbert(WIDTH, seed=0).to(dtype)
+    parent, _, name = path.rpartition(".")
+    layer = style(model.get_submodule(path)).to(dtype)
+    setattr(model.get_submodule(parent) if parent else model, name, layer)
+    return model, layer
+
+
+@pytest.mark.parametrize(("style", "dtype", "tolerance"), STYLES)
+def test_effective_weight(style: Any, dtype: str, tolerance: float) -> None:
+    _, layer = wrapped(style)
+    matrix, bias, how = weights.reduce_linear(layer, WIDTH)
+    assert how["dtype"] == dtype
+    assert how["residual"] < max(tolerance, 1e-12)
+    torch.testing.assert_close(matrix, layer.effective().detach(), rtol=0, atol=tolerance)
+    frozen = next(m for m in layer.modules() if type(m) is nn.Linear and m.bias is not None)
+    torch.testing.assert_close(bias, frozen.bias.detach().double(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(("style", "dtype", "tolerance"), STYLES)
+def test_only_the_wrapped_layer_is_exported(style: Any, dtype: str, tolerance: float, base: dict[str, Tensor]) -> None:
+    model, layer = wrapped(style)
+    tensors, notes = weights.export(model, base)
+    encoder = {key for key in tensors if key[2:].startswith("distilbert.")}
+    assert encoder - {f"d:{QUERY}.bias"} == {f"d:{QUERY}.weight"}
+    assert notes["unsupported"] == {}
+    expected = layer.effective().detach() - base[f"{QUERY}.weight"].double()
+    torch.testing.assert_close(tensors[f"d:{QUERY}.weight"].double(), expected, rtol=1e-6, atol=tolerance)
+
+
+def test_the_difference_has_the_adapters_rank(base: dict[str, Tensor]) -> None:
+    model, _ = wrapped(Linears)
+    tensors, _ = weights.export(model, base)
+    values = torch.linalg.svdvals(tensors[f"d:{QUERY}.weight"].double())
+    # Beyond the rank there is what float32 storage rounds: 6e-8 of the largest, times sqrt(2 · 16) at most.
+    assert int((values > 1e-6 * values[0]).sum()) == RANK
+
+
+def test_a_fresh_wrapper_leaves_no_difference(base: dict[str, Tensor]) -> None:
+    model, layer = wrapped(Linears)
+    nn.init.zeros_(layer.B.weight)
+    tensors, _ = weights.export(model, base)
+    assert not [key for key in tensors if key[2:].startswith("distilbert.")]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_untouched_tensors_are_untouched_in_any_precision(dtype: torch.dtype, base: dict[str, Tensor]) -> None:
+    model = small_distilbert(WIDTH, seed=0).to(dtype)
+    assert weights.changed(model, base) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_one_bit_is_a_change(dtype: torch.dtype, base: dict[str, Tensor]) -> None:
+    model = small_distilbert(WIDTH, seed=0).to(dtype)
+    with torch.no_grad():
+        weight = model.get_submodule(OTHER).weight
+        weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0, dtype=dtype))
+    assert weights.changed(model, base) == [f"{OTHER}.weight"]
+    tensors, _ = weights.export(model, base)
+    assert torch.equal(tensors[f"w:{OTHER}.weight"], weight)
+
+
+def test_a_half_precision_model_differs_by_its_adapter_only(base: dict[str, Tensor]) -> None:
+    model, _ = wrapped(Linears, dtype=torch.bfloat16)
+    tensors, _ = weights.export(model, base)
+    values = torch.linalg.svdvals(tensors[f"d:{QUERY}.weight"].double())
+    assert int((values > 1e-6 * values[0]).sum()) == RANK
+
+
+def test_a_nonlinear_layer_shows_in_the_residual(base: dict[str, Tensor]) -> None:
+    _, notes = weights.export(wrapped(Nonlinear)[0], base)
+    assert notes["reduced"][QUERY]["residual"] > 1e-2
+
+
+def test_a_layer_that_fails_is_named(base: dict[str, Tensor]) -> None:
+    tensors, notes = weights.export(wrapped(Failing)[0], base)
+    assert notes["unsupported"] == {QUERY: "ZeroDivisionError"}
+    assert f"d:{QUERY}.weight" not in tensors
+
+
+def test_asking_a_layer_leaves_it_as_it_was() -> None:
+    _, layer = wrapped(Uncopyable)
+    layer.train()
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    weights.reduce_linear(layer, WIDTH)
+    assert layer.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("path", ["pre_classifier", "classifier"])
+def test_a_wrapped_head_is_as_wide_as_the_model(path: str, base: dict[str, Tensor]) -> None:
+    model, layer = wrapped(Linears, path)
+    tensors, notes = weights.export(model, base)
+    assert notes["unsupported"] == {}
+    torch.testing.assert_close(tensors[f"w:{path}.weight"], layer.effective().detach().float())
+
+
+def test_hooks_make_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
+    model = small_distilbert(WIDTH, seed=0)
+    model.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 2 * output)
+    tensors, _ = weights.export(model, base)
+    torch.testing.assert_close(tensors[f"d:{QUERY}.weight"], base[f"{QUERY}.weight"])  # 2 W − W
+
+
+def test_linear_paths_are_derived_from_the_file(base: dict[str, Tensor]) -> None:
+    paths = weights.linear_paths(base)
+    assert len(paths) == 6 * 6 + 2
+    assert not [path for path in paths if "embeddings" in path or "layer_norm" in path]
+
+
+def test_shared_tensors_are_written(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).view(2, 3)
+    writing.write_tensors(str(tmp_path), "x.safetensors", {"a": weight, "b": weight, "c": weight.T, "d": weight[0]})
+    read = load_file(tmp_path / "x.safetensors")
+    assert torch.equal(read["b"], weight)
+    assert torch.equal(read["c"], weight.T)
+
+
+class Hostile:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("payload", "written"),
+    [
+        pytest.param({"loss": float("nan")}, '{"loss": null}', id="nan"),
+        pytest.param([float("inf"), (1, -float("inf"))], "[null, [1, null]]", id="infinities, nested"),
+        pytest.param(writing.cut("\ud800"), '"?"', id="a lone surrogate"),
+        pytest.param(writing.cut(Hostile()), '"<Hostile>"', id="an object that cannot be shown"),
+        pytest.param(len(writing.cut("x" * 10_000)) < 600, "true", id="a long text"),
+    ],
+)
+def test_json(payload: Any, written: str, tmp_path: Path) -> None:
+    writing.write_json(str(tmp_path), "x.json", payload)
+    assert (tmp_path / "x.json").read_text(encoding="utf-8") == written
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

@@ -1,0 +1,254 @@
+"""Runs small trainings under the recorder and writes down what happened. Runs in a process of its own: it patches it.
+
+Usage: python -m tests.harness.kernel.trainings FOLDER
+"""
+
+import contextlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from safetensors.torch import save_file
+from torch import nn
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+
+from grader.kernel import recorder as recording
+from grader.kernel.plan import Budget, Plan
+from grader.kernel.probes.toys import small_distilbert
+
+WIDTH, ROWS, TOKENS = 16, 30, 14
+BUDGET = Budget(
+    max_steps=6,
+    batch_size=2,
+    max_tokens=8,
+    train_rows=6,
+    eval_rows=4,
+    learning_rates={"full": 1e-3, "head": 2e-3, "lora": 3e-3},
+)
+
+
+class Sizes:
+    """The (rows, tokens) of every batch that went through a model, learning and evaluating apart."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.learned: list[tuple[int, ...]] = []
+        self.evaluated: list[tuple[int, ...]] = []
+        model.register_forward_pre_hook(self.note, with_kwargs=True)
+
+    def note(self, model: nn.Module, args: Any, kwargs: Any) -> None:
+        (self.learned if model.training else self.evaluated).append(tuple(kwargs["input_ids"].shape))
+
+
+class Float32Only(nn.Module):
+    """A layer with an operation that does not take bfloat16, as some have."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.inner(x)
+        if y.dtype is torch.bfloat16:
+            raise RuntimeError("not implemented for 'BFloat16'")
+        return y
+
+
+class Broken(nn.Module):
+    """A layer that never works."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes cannot be multiplied")
+
+
+class Own(Trainer):
+    """A subclass, as students write them for a loss of their own."""
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        return super().train(*args, **kwargs)
+
+
+def reviews(rows: int = ROWS) -> Dataset:
+    """More rows, of more tokens, than the budget allows."""
+    row = {"attention_mask": [1] * TOKENS}
+    return Dataset.from_list([{**row, "input_ids": [1 + i] * TOKENS, "label": i % 2} for i in range(rows)])
+
+
+def accuracy(prediction: Any) -> dict[str, float]:
+    return {"accuracy": float((np.argmax(prediction.predictions, -1) == prediction.label_ids).mean())}
+
+
+def knows_numpy_only(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """A metric of a student's: fails with bfloat16, which numpy does not have."""
+    return torch.from_numpy(logits.numpy()).argmax(-1)
+
+
+def failing(prediction: Any) -> dict[str, float]:
+    raise ZeroDivisionError("division by zero")
+
+
+def sgd(model: nn.Module) -> tuple[Any, Any]:
+    """An optimiser and a schedule of the student's own, at a rate that would wreck the model."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e6)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+def plain(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model)
+
+
+def short(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, num_train_epochs=1)
+
+
+def subclass(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, Own)
+
+
+def by_steps(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, eval_strategy="steps", eval_steps=500, logging_steps=500)
+
+
+def accumulating(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, gradient_accumulation_steps=4, per_device_train_batch_size=8)
+
+
+def early_stopping(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(
+        folder,
+        model,
+        load_best_model_at_end=True,
+        save_strategy="epoch",
+        metric_for_best_model="accuracy",
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=1)],
+    )
+
+
+def own_optimizer(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, optimizers=sgd(model))
+
+
+def several_evaluations(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, eval_dataset={"a longer name than rows": reviews(), "b": reviews()})
+
+
+def head_only(folder: Path, model: nn.Module) -> Trainer:
+    model.distilbert.requires_grad_(False)
+    return trainer(folder, model)
+
+
+def numpy_metric(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(
+        folder, model, preprocess_logits_for_metrics=knows_numpy_only, compute_metrics=lambda p: {"accuracy": 0.5}
+    )
+
+
+def float32_only(folder: Path, model: nn.Module) -> Trainer:
+    model.pre_classifier = Float32Only(model.pre_classifier)
+    return trainer(folder, model)
+
+
+def broken(folder: Path, model: nn.Module) -> Trainer:
+    model.pre_classifier = Broken()
+    return trainer(folder, model)
+
+
+def failing_metric(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, compute_metrics=failing)
+
+
+def trainer(folder: Path, model: nn.Module, kind: type[Trainer] = Trainer, **changes: Any) -> Trainer:
+    """A trainer as a notebook makes it; what it does not know goes to its arguments."""
+    given: dict[str, Any] = {"train_dataset": reviews(), "eval_dataset": reviews(), "compute_metrics": accuracy}
+    of_trainer = {"eval_dataset", "compute_metrics", "callbacks", "optimizers", "preprocess_logits_for_metrics"}
+    given |= {name: changes.pop(name) for name in tuple(changes) if name in of_trainer}
+    settings = {"num_train_epochs": 3, "eval_strategy": "epoch", "report_to": "none", "disable_tqdm": True, **changes}
+    arguments = TrainingArguments(output_dir=str(folder / "out"), dataloader_pin_memory=False, **settings)
+    return kind(model=model, args=arguments, **given)
+
+
+SCENARIOS = {
+    "plain": (plain, BUDGET),
+    "subclass": (subclass, BUDGET),
+    "by_steps": (by_steps, BUDGET),
+    "accumulating": (accumulating, BUDGET),
+    "early_stopping": (early_stopping, BUDGET),
+    "own_optimizer": (own_optimizer, BUDGET),
+    "several_evaluations": (several_evaluations, BUDGET),
+    "head_only": (head_only, BUDGET),
+    "failing_metric": (failing_metric, BUDGET),
+    "broken": (broken, BUDGET),
+    "half": (plain, replace(BUDGET, bfloat16=True)),
+    "numpy_metric": (numpy_metric, replace(BUDGET, bfloat16=True)),
+    "float32_only": (float32_only, replace(BUDGET, bfloat16=True)),
+    "broken_half": (broken, replace(BUDGET, bfloat16=True)),
+    "as_submitted": (short, None),
+}
+
+
+def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str, Any]:
+    """What one training left behind, and in what state."""
+    make, limits = SCENARIOS[name]
+    recorder.records.clear()
+    recorder.plan = replace(recorder.plan, budget=limits, evidence=str(folder))
+    model = small_distilbert(WIDTH, seed=1)
+    made = make(folder, model)
+    sizes = Sizes(model)
+    before = state(made)
+    raised = ""
+    try:
+        made.train()
+    except Exception as error:  # the scenario's own
+        raised = type(error).__name__
+    after = state(made)
+    learned = list(sizes.learned)
+    sizes.evaluated.clear()
+    with contextlib.suppress(ZeroDivisionError, RuntimeError):
+        made.evaluate()
+    return {
+        "raised": raised,
+        "restored": before == after,
+        "learned": learned,
+        "evaluated": sizes.evaluated,
+        "record": json.loads((folder / "trainings.json").read_text(encoding="utf-8"))[0],
+        "files": sorted(path.name for path in folder.glob("*.safetensors")),
+        "checkpoints": len(list(folder.glob("out/checkpoint-*"))),
+        "log": [entry for entry in made.state.log_history if "eval_accuracy" in entry or "loss" in entry],
+        "largest": max(float(p.abs().max()) for p in model.parameters()),
+    }
+
+
+def state(made: Trainer) -> dict[str, Any]:
+    """What the budget changes for the time of a call."""
+    return {
+        "arguments": made.args.to_dict(),
+        "callbacks": sorted(type(c).__name__ for c in made.callback_handler.callbacks),
+        "collator": id(made.data_collator),
+        "datasets": [id(made.train_dataset), id(made.eval_dataset)],
+        "batch": made._train_batch_size,
+    }
+
+
+def main(folder: Path) -> None:
+    """Run all scenarios and write FOLDER/observed.json."""
+    torch.set_num_threads(1)  # the models are too small for more
+    base = small_distilbert(WIDTH, seed=0).state_dict()
+    save_file(
+        {name: tensor for name, tensor in base.items() if name.startswith("distilbert.")}, folder / "base.safetensors"
+    )
+    plan = Plan(seed=0, evidence=str(folder), inputs={}, base_weights=str(folder / "base.safetensors"), names={})
+    recorder = recording.Recorder(plan)
+    recording.install(recorder)
+    found = {}
+    for name in SCENARIOS:
+        (folder / name).mkdir()
+        found[name] = observed(recorder, folder / name, name)
+    (folder / "observed.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

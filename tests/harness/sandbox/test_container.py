@@ -1,0 +1,81 @@
+"""The container backend against a command-line program that only notes how it was called."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.sandbox import container
+from grader.sandbox.namespaces import Identity
+from grader.sandbox.policy import Policy
+
+FAKE = """#!{python}
+import json, sys, pathlib
+log = pathlib.Path({log!r})
+with log.open("a") as file: file.write(json.dumps(sys.argv[1:]) + "\\n")
+if sys.argv[1] == "image": sys.exit({missing})
+if sys.argv[1] == "inspect": print("true")
+if sys.argv[1] == "import":
+    pathlib.Path({log!r} + ".tar").write_bytes(sys.stdin.buffer.read())
+"""
+POLICY = Policy(memory_mib=300, processes=40, read_only=(Path("/usr"),))
+IDENTITY = Identity(1000, 1000, dropped=False)
+
+
+def fake(folder: Path, *, missing: bool) -> tuple[str, Path]:
+    """A runtime, and the file in which it notes its calls."""
+    program, log = folder / "podman", folder / "log"
+    program.write_text(FAKE.format(python=sys.executable, log=str(log), missing=int(missing)), encoding="utf-8")
+    program.chmod(0o755)
+    return str(program), log
+
+
+def calls(log: Path) -> list[list[str]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    "wall",
+    [
+        pytest.param(["--network", "none"], id="network"),
+        pytest.param(["--read-only"], id="read-only"),
+        pytest.param(["--cap-drop", "ALL"], id="capabilities"),
+        pytest.param(["--security-opt", "no-new-privileges"], id="privileges"),
+        pytest.param(["--pids-limit", "40"], id="processes"),
+        pytest.param(["--memory", "300m", "--memory-swap", "300m"], id="memory without swap"),
+        pytest.param(["--user", "1000:1000"], id="user"),
+        pytest.param(["--pull", "never"], id="no download"),
+        pytest.param(["--mount", "type=bind,source=/usr,target=/usr,readonly"], id="system read-only"),
+        pytest.param(["--mount", "type=bind,source=/a,target=/job"], id="job writable"),
+    ],
+)
+def test_walls(wall: list[str]) -> None:
+    words = container.command("/usr/bin/podman", "name", POLICY, IDENTITY, {"/a": "/job"})
+    assert any(words[start : start + len(wall)] == wall for start in range(len(words)))
+    assert words[:2] == ["/usr/bin/podman", "run"]
+    assert words[-1] == container.IMAGE
+
+
+def test_only_podman_maps_the_user() -> None:
+    podman, docker = (container.command(name, "n", POLICY, IDENTITY, {}) for name in ("podman", "docker"))
+    assert "keep-id" in podman
+    assert "keep-id" not in docker
+
+
+@pytest.mark.parametrize(
+    ("missing", "verbs"),
+    [pytest.param(True, ["image", "import"], id="made"), pytest.param(False, ["image"], id="kept")],
+)
+def test_the_image_is_made_once(tmp_path: Path, missing: bool, verbs: list[str]) -> None:
+    runtime, log = fake(tmp_path, missing=missing)
+    container.ensure_image(runtime)
+    assert [call[0] for call in calls(log)] == verbs
+
+
+def test_memory_is_asked_of_the_runtime(tmp_path: Path) -> None:
+    runtime, log = fake(tmp_path, missing=False)
+    meter = container.RuntimeMeter(runtime, "name")
+    assert not meter.exceeded(1)  # not asked twenty times a second
+    assert meter.was_exceeded()
+    assert calls(log) == [["inspect", "--format", "{{.State.OOMKilled}}", "name"]]

@@ -1,0 +1,109 @@
+"""What crosses the border as files."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grader.sandbox.handover import collect, remove, usage
+
+
+def _symlink(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+def _folder_link(path: Path) -> None:
+    path.symlink_to("/etc")
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def _hard_link(path: Path) -> None:
+    other = path.with_name("good.json")
+    os.link(other, path)
+
+
+def _plain(path: Path) -> None:
+    path.write_bytes(b"fine")
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        pytest.param(_symlink, "x", id="symlink to a file"),
+        pytest.param(_folder_link, "x", id="symlink to a folder"),
+        pytest.param(_fifo, "x", id="fifo"),
+        pytest.param(_sparse, "x", id="sparse file"),
+        pytest.param(_plain, "x\x1b[2J", id="control characters in the name"),
+        pytest.param(_plain, "x" * 220, id="long name"),
+    ],
+)
+def test_what_is_no_plain_small_file_stays(tmp_path: Path, make: Callable[[Path], None], name: str) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    (source / "good.json").write_text("{}", encoding="utf-8")
+    make(source / name)
+    collected = collect(source, target, total_mib=1, files=10)
+    assert collected.copied == ["good.json"]
+    assert len(collected.refused) == 1
+    assert [path.name for path in target.iterdir()] == ["good.json"]
+
+
+def test_two_names_of_one_file_stay(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "good.json").write_text("{}", encoding="utf-8")
+    _hard_link(source / "other.json")
+    assert collect(source, target, total_mib=1, files=10).copied == []
+
+
+def test_caps(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "deep").mkdir(parents=True)
+    for number in range(4):
+        (source / "deep" / f"{number}").write_bytes(bytes(400_000))
+    collected = collect(source, target, total_mib=1, files=10)
+    assert collected.copied == ["deep/0", "deep/1"]
+    assert len(collected.refused) == 2
+    assert len(collect(source, tmp_path / "other", total_mib=9, files=3).copied) == 3
+
+
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
+    for part in ("source", "target"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "x").write_text(part, encoding="utf-8")
+    assert collect(tmp_path / "source", tmp_path / "target", total_mib=1, files=9).copied == []
+    assert (tmp_path / "target" / "x").read_text(encoding="utf-8") == "target"
+
+
+def test_usage_counts_blocks_and_entries(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_bytes(os.urandom(1 << 20))
+    used_mib, entries = usage(tmp_path)
+    assert entries == 2
+    assert 1 <= used_mib < 1.2  # a folder takes a few blocks too
+
+
+def test_deep_folders(tmp_path: Path) -> None:
+    """More deeply nested than Python's recursion and the longest path go."""
+    top = tmp_path / "top"
+    top.mkdir()
+    here = os.getcwd()  # noqa: PTH109
+    os.chdir(top)
+    for _ in range(1100):
+        os.mkdir("d")  # noqa: PTH102  relative to a folder that has no usable path
+        os.chdir("d")
+    os.chdir(here)
+    assert usage(top)[0] == math.inf
+    remove(top)
+    assert not top.exists()

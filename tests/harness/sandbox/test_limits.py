@@ -1,0 +1,127 @@
+"""Control groups on folders that look like them, and the watchdog on a real process."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from grader.sandbox.cgroups import Group
+from grader.sandbox.policy import Ending, Policy, Stop, Warmup, Workspace
+from grader.sandbox.watchdog import Watchdog
+
+from .conftest import eventually
+
+POLICY = Policy(memory_mib=100, processes=7)
+
+
+class FakeLinux:
+    """Folders in the place of control groups, whose files appear with the folder."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+        make, remove = Path.mkdir, Path.rmdir
+
+        def mkdir(path: Path, *arguments: object, **options: object) -> None:
+            make(path)
+            for name, text in files.items():
+                (path / name).write_text(text, encoding="ascii")
+
+        def rmdir(path: Path) -> None:
+            for file in path.iterdir():
+                file.unlink()
+            remove(path)
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        monkeypatch.setattr(Path, "rmdir", rmdir)
+
+
+def test_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for controller in ("memory", "pids"):
+        (tmp_path / controller / "own").mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("4:memory:/own\n8:pids:/own\n0::/\n", encoding="ascii")
+    FakeLinux(monkeypatch, {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"})
+    group = Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup")
+    assert group is not None
+    memory = tmp_path / "memory" / "own" / "g"
+    assert (memory / "memory.limit_in_bytes").read_text(encoding="ascii") == str(100 << 20)
+    assert (tmp_path / "pids" / "own" / "g" / "pids.max").read_text(encoding="ascii") == "7"
+    assert not group.was_exceeded()
+    (memory / "memory.oom_control").write_text("oom_kill_disable 0\noom_kill 2\n", encoding="ascii")
+    assert group.was_exceeded()
+    group.remove()
+    assert not memory.exists()
+
+
+def test_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "user" / "own").mkdir(parents=True)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n", encoding="ascii")
+    (tmp_path / "cgroup").write_text("0::/user/own\n", encoding="ascii")
+    FakeLinux(
+        monkeypatch, {"memory.events": "low 0\noom 1\noom_kill 1\n", "memory.peak": "2097152\n", "memory.swap.max": ""}
+    )
+    group = Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup")
+    assert group is not None
+    folder = tmp_path / "user" / "own" / "g"
+    assert (folder / "memory.max").read_text(encoding="ascii") == str(100 << 20)
+    assert (folder / "memory.swap.max").read_text(encoding="ascii") == "0"
+    assert group.was_exceeded()
+    assert group.peak_mib() == 2.0
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param("4:memory:/own\n8:pids:/own\n", id="version 1, not ours"),
+        pytest.param("0::/own\n", id="version 2, not ours"),
+        pytest.param("", id="no control groups"),
+    ],
+)
+def test_none_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    (tmp_path / "cgroup").write_text(own, encoding="ascii")
+    (tmp_path / "cgroup.controllers").write_text("memory pids", encoding="ascii")
+
+    def refuse(path: Path, *arguments: object, **options: object) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup") is None
+
+
+HOG = "import os, sys, time\nkeep = [bytearray(os.urandom(1 << 20)) * 60]\nif {fork}: os.fork()\ntime.sleep(600)"
+
+
+@pytest.mark.parametrize(
+    ("limit_mib", "exceeded"), [pytest.param(40, True, id="above"), pytest.param(400, False, id="below")]
+)
+def test_watchdog(limit_mib: float, exceeded: bool) -> None:
+    watchdog = Watchdog(limit_mib)
+    with subprocess.Popen([sys.executable, "-c", HOG.format(fork=False)]) as hog:
+        assert eventually(lambda: watchdog.exceeded(hog.pid) or watchdog.peak_mib() > 60)
+        assert watchdog.exceeded(hog.pid) is exceeded
+        hog.kill()
+
+
+def test_shared_pages_count_once() -> None:
+    watchdog = Watchdog(110)  # two processes of 60 MiB and an interpreter each, sharing nearly all
+    with subprocess.Popen([sys.executable, "-c", HOG.format(fork=True)], start_new_session=True) as hog:
+        assert eventually(lambda: watchdog.exceeded(hog.pid) or watchdog.peak_mib() > 60)
+        assert not watchdog.exceeded(hog.pid)
+        import os
+
+        os.killpg(hog.pid, 9)
+
+
+def test_a_policy_survives_the_journey() -> None:
+    policy = replace(POLICY, read_only=(Path("/data"), Path("/models")), gpus=True)
+    assert Policy.from_json(policy.to_json()) == policy
+
+
+def test_an_ending_survives_the_journey() -> None:
+    ending = Ending(exit_code=-9, stopped_by=Stop.MEMORY, peak_memory_mib=1.5, evidence=("a",), refused=("b: no",))
+    import json
+    from dataclasses import asdict
+
+    assert Ending.from_message({"event": "ended", **json.loads(json.dumps(asdict(ending)))}) == ending
+    assert Warmup().modules == ()
+    assert Workspace(job=Path("j"), evidence=Path("e")).environ == {}
