@@ -41,11 +41,15 @@ def exists(path: Any) -> bool:
 class InputFiles:
     """Where this run finds what a path names."""
 
-    def __init__(self, inputs: dict[str, str], work: str | None = None) -> None:
-        """`inputs`: base name -> real path of a data file; `work`: folder of the run, by default the current one."""
+    def __init__(self, inputs: dict[str, str], work: str | None = None, others: tuple[str, ...] = ()) -> None:
+        """`inputs`: base name -> real path of a data file; `work`: folder of the run, by default the current one.
+
+        `others`: further folders of this run, which no path is led away from.
+        """
         self.inputs = {name.lower(): path for name, path in inputs.items()}
         self.work = Path(work or os.getcwd()).resolve()  # noqa: PTH109 - Path.cwd is the same
-        self.ours = (self.work, Path(tempfile.gettempdir()).resolve(), Path.home().resolve())
+        known = (self.work, tempfile.gettempdir(), Path.home(), *others)
+        self.ours = tuple(Path(folder).resolve() for folder in known)
 
     def locate(self, path: Any) -> Any:
         """The real path of what is to be read, and does not exist where the notebook looks; anything else unchanged."""

@@ -16,7 +16,7 @@ __all__ = ["cuda_as_cpu", "tolerate"]
 
 def tolerate(plan: Plan, shell: Any) -> None:
     """Put everything in place in this process."""
-    found = files.InputFiles(plan.inputs)
+    found = files.InputFiles(plan.inputs, plan.folder or None, (plan.evidence,))
     files.redirect(found)
     datasets_here.redirect(found)
     older.accept(found)
