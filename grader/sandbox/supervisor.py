@@ -153,7 +153,9 @@ def _run(
     running = launcher.start(request, policy, identity, Confinement(policy, group, launcher.inet))
     for descriptor in request.listeners.values():
         os.close(descriptor)  # so that they close with the kernel
-    watch = Watch(running, policy, running.meter or group or Watchdog(policy.memory_mib), link, leash)
+    watch = Watch(
+        running, policy, running.meter or group or Watchdog(policy.memory_mib, below=os.getpid()), link, leash
+    )
     try:
         ending = watch.until_the_end()
     except BaseException:
@@ -220,7 +222,7 @@ class Watch:
     def _look(self) -> None:
         if time.monotonic() - self._started_s > self.policy.wall_s:
             self._stop(Stop.WALL)
-        elif self.meter.exceeded(self.running.process):
+        elif self.meter.exceeded():
             self._stop(Stop.MEMORY)
         elif self._disk_is_full():
             self._stop(Stop.DISK)
