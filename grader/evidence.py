@@ -82,7 +82,7 @@ class Reduction(Claimed):
 class Exit(Claimed):
     """A model at the end of a training."""
 
-    file: Annotated[str, Field(pattern=r"^training-\d{1,3}\.safetensors$")] | None = None
+    file: Annotated[str, Field(pattern=r"^training-[0-9]{1,3}\.safetensors$")] | None = None
     head_sha256: Name = ""
     reduced: Annotated[dict[Name, Reduction], Field(max_length=200)] = {}
     unsupported: Annotated[dict[Name, Name], Field(max_length=200)] = {}
@@ -223,7 +223,7 @@ class Evidence:
         self.folder = folder
         self.violations: list[str] = []  # found so far
         try:
-            self.run = RunRecord.model_validate_json((folder / "run.json").read_text(encoding="utf-8"))
+            self.run = RunRecord.model_validate_json((folder / "run.json").read_bytes())
         except (OSError, ValidationError) as error:
             raise GraderError(f"{folder} holds no evidence of a run; grade the notebook again.") from error
 

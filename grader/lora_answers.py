@@ -14,6 +14,15 @@ from grader.suite import Blocked, expect
 Answer = tuple[LoraChallenge, LoraItem]
 
 
+def castable_answers_of(case: Case) -> Iterator[Answer]:
+    """Those that say something of a layer's arithmetic.
+
+    A layer that does not register its tensors cannot be moved to another precision: `step3.lora_registered` says so,
+    and its other answers are judged in the precision that layers are made in.
+    """
+    return ((challenge, item) for challenge, item in answers_of(case) if item.shapes or challenge.dtype == "float32")
+
+
 def answers_of(case: Case) -> Iterator[Answer]:
     """Graded challenges with the layer's answers."""
     answers = case.evidence.lora
@@ -33,8 +42,11 @@ def answered(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int, 
     tensor = case.evidence.lora_tensors.get(f"{challenge.key}.{name}")
     if tensor is None:
         raise Blocked(f"The layer gave no answer for {challenge}.")
-    expect(tuple(tensor.shape) == shape, f"For {challenge}, an output of shape {shape} was expected; it was {tuple(tensor.shape)}.",
-           "The layer has to accept (batch, in) and (batch, tokens, in) alike and change only the last dimension.")
+    expect(
+        tuple(tensor.shape) == shape,
+        f"For {challenge}, an output of shape {shape} was expected; it was {tuple(tensor.shape)}.",
+        "The layer has to accept (batch, in) and (batch, tokens, in) alike and change only the last dimension.",
+    )
     expect(bool(tensor.isfinite().all()), f"For {challenge}, the output holds NaN or infinite values.")
     return tensor.double()
 
@@ -43,7 +55,11 @@ def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: st
     """Fail when the layer raised an error at this stage, block when it never got there."""
     if stage in item.finished:
         return
-    expect(item.stage != stage, f"For {challenge}, the layer raised {item.error} {doing}.", "Try it alone: LoRALayer(nn.Linear(8, 8), rank=2, alpha=4).")
+    expect(
+        item.stage != stage,
+        f"For {challenge}, the layer raised {item.error} {doing}.",
+        "Try it alone: LoRALayer(nn.Linear(8, 8), rank=2, alpha=4).",
+    )
     raise Blocked(f"For {challenge}, the layer failed earlier: {item.error}.")
 
 

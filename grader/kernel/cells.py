@@ -23,7 +23,9 @@ LINE_MAGICS = (
 )
 SHELL_CELLS = ("bash", "sh", "script", "system", "sx", "shell", "cmd", "perl", "ruby")  # their body is not Python
 PAGE_CELLS = ("html", "javascript", "js", "latex", "markdown", "svg", "sql", "bigquery")
-BARE = re.compile(r"(?P<indent>\s*)(?:pip3? install|conda install|apt(?:-get)? |wget |git clone|nvidia-smi\b|ln -s)")
+BARE = re.compile(
+    r"(?P<indent>\s*)(?:pip3? install|conda install|apt(?:-get)? |wget +[-h]|git clone|nvidia-smi\b|ln -s)"
+)
 MAX_ANSWERS = 50  # a loop that asks until it hears something else must end
 
 

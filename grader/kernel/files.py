@@ -128,7 +128,7 @@ def _redirect_builtins(files: InputFiles) -> None:
     for name in ("exists", "isfile"):
         wrap(os.path, name, lambda original: lambda path: original(files.locate(path)))
     for name in ("exists", "is_file"):
-        wrap(Path, name, lambda original: lambda self, *a, **k: original(files.locate(self), *a, **k))
+        wrap(Path, name, lambda original: lambda self, *a, **k: original(Path(files.locate(self)), *a, **k))
 
 
 def _redirect_folders(files: InputFiles) -> None:

@@ -2,9 +2,9 @@
 
 Three hooks suffice. A global hook on optimisers tells when a step happens and on which parameters; the model that owns
 them is looked up among the living. `DataLoader.__iter__` is wrapped to end a loop when the budget is spent. The forward
-pass of DistilBERT is wrapped to read few tokens, and next to none where the rest of a loop cannot matter: so a loop sees
-all batches and labels that its code expects, at little cost. A loop has no visible end, so its record is closed when
-another one begins or its cell is done.
+pass of DistilBERT is wrapped to read few tokens, and next to none where the rest of a loop cannot matter: so a loop
+sees all batches and labels that its code expects, at little cost. A loop has no visible end, so its record is closed
+when another one begins or its cell is done.
 """
 
 import functools

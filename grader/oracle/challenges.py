@@ -1,6 +1,7 @@
-"""What the probes ask, drawn at random from a seed, so that no answer can be prepared and every draw can be repeated."""
+"""What the probes ask, drawn at random from a seed: no answer can be prepared, and every draw can be repeated."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 
@@ -42,24 +43,48 @@ class LoraChallenge:
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """One tensor of a toy model."""
+
+    size: int
+    trainable: bool
+    matrix: bool
+
+
+@dataclass(frozen=True)
 class Toy:
     """A toy model for the counting function, in words and as a description for the kernel."""
 
     words: str
     description: dict[str, Any]
 
+    @cached_property
+    def tensors(self) -> tuple[Parameter, ...]:
+        """The parameters of the model. Shared ones are there once, buffers are not."""
+        d = self.description
+        frozen, frozen_bias = set(d.get("frozen", ())), set(d.get("frozen_bias", ()))
+        found = []
+        for i, (a, b) in enumerate(pairwise(d["sizes"])):
+            found.append(Parameter(a * b, trainable=i not in frozen, matrix=True))
+            if d.get("bias", True):
+                found.append(Parameter(b, trainable=i not in frozen | frozen_bias, matrix=False))
+        return tuple(found)
+
     @property
     def trainable(self) -> int:
-        """How many trainable numbers the model has. Shared tensors count once, buffers never."""
-        d = self.description
-        layers = list(pairwise(d["sizes"]))
-        bias = d.get("bias", True)
-        frozen_bias = set(d.get("frozen_bias", ()))
-        return sum(
-            a * b + (b if bias and i not in frozen_bias else 0)
-            for i, (a, b) in enumerate(layers)
-            if i not in d.get("frozen", ())
-        )
+        """How many trainable numbers the model has."""
+        return sum(p.size for p in self.tensors if p.trainable)
+
+    @property
+    def wrong_counts(self) -> dict[str, int]:
+        """What students count by mistake, in words -> number."""
+        trainable = [p for p in self.tensors if p.trainable]
+        return {
+            "it counts all parameters, whether they are frozen or not": sum(p.size for p in self.tensors),
+            "it counts the frozen parameters instead": sum(p.size for p in self.tensors if not p.trainable),
+            "it counts tensors, not the numbers in them": len(trainable),
+            "biases are left out": sum(p.size for p in trainable if p.matrix),
+        }
 
 
 @dataclass(frozen=True)
@@ -123,7 +148,9 @@ def wrong_scales(rank: int, alpha: float) -> dict[str, float]:
         "alpha * rank": alpha * rank,
         "alpha / sqrt(rank)": alpha / rank**0.5,
         "alpha // rank": float(alpha // rank),
+        "(alpha / rank)²": (alpha / rank) ** 2,
         "-alpha / rank": -alpha / rank,
+        "0": 0.0,
     }
 
 

@@ -1,5 +1,6 @@
 """Which of the course's files a training read: told from short keys of the reviews."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from grader.assets.reviews import ReviewData, read_reviews
@@ -16,6 +17,12 @@ class Exposure:
 
     train: float
     eval: float
+
+
+def overlap(learned: Collection[str], judged: Sequence[str]) -> float:
+    """Share of the reviews that a model is judged on which it has also learned from. Keys of the same kind."""
+    known = frozenset(learned)
+    return sum(key in known for key in judged) / max(1, len(judged))
 
 
 class Library:

@@ -6,10 +6,11 @@ admit are tried, and one has to explain the output.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from math import prod
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53, "bfloat16": 2.0**-9}
 # Errors of a sum of n products add up like sqrt(n) · roundoff (Higham 2002, section 4.2, rounding errors as
 # independent); x A^T, then B, then scaling and adding are four roundings on top. 4 covers them, with 2 for the tail.
 SAFETY = 8.0
+# alpha / rank may be kept as a float32 tensor: cast to float64 with the layer, it stays rounded. The update is a
+# difference of two outputs, hence 2.
+ROUNDED_SCALE = 2 * 2.0**-24
 SCALE_MATCH = 0.02  # a scale is recognised within 2 %: scales in a draw are 10 % apart
 
 
@@ -37,7 +41,8 @@ class Fit:
 def tolerance(challenge: LoraChallenge, magnitude: float) -> float:
     """Largest deviation that rounding in the challenge's dtype can cause in outputs of this magnitude."""
     terms = challenge.in_features + challenge.rank
-    return SAFETY * ROUNDOFF[challenge.dtype] * terms**0.5 * max(magnitude, 1e-30)
+    relative = SAFETY * ROUNDOFF[challenge.dtype] * terms**0.5 + ROUNDED_SCALE
+    return relative * max(magnitude, 1e-30)
 
 
 def base_output(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -49,12 +54,6 @@ def base_output(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def numbers(shape: Sequence[int]) -> int:
     """How many numbers a tensor of this shape holds."""
     return prod(shape)
-
-
-def adapter_sizes(shapes: Sequence[Sequence[int]], challenge: LoraChallenge) -> list[tuple[int, ...]]:
-    """Shapes of the trainable tensors that are not a copy of W."""
-    whole = (challenge.out_features, challenge.in_features)
-    return [tuple(shape) for shape in shapes if tuple(shape) != whole or challenge.rank in whole]
 
 
 def split(fill: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -79,15 +78,20 @@ def _oriented(tensor: Tensor, rows: int, columns: int) -> Tensor | None:
 
 
 def fit(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraChallenge, magnitude: float) -> Fit:
-    """Compare an update (n, out) on x (n, in) with (alpha / rank) · B A x under every reading."""
+    """Compare an update (n, out) on x (n, in) with (alpha / rank) · B A x under every reading, and keep the best.
+
+    The best is the right one, else one of which the update is a multiple, else the nearest. Where W is square, either
+    tensor can be read as A; both are right, since B A with its factors exchanged is a low-rank update as well.
+    """
     allowed = tolerance(challenge, magnitude)
-    best = Fit(matches=False, unreadable=True, observed_scale=None, error=float("inf"))
-    for a, b in readings(tensors, challenge):
-        product = x.double() @ a.T @ b.T
-        error = float((update.double() - challenge.scale * product).abs().max()) / allowed
-        if error <= best.error:
-            best = Fit(error <= 1, False, _multiple(update.double(), product, allowed), error)
-    return best
+    found = [_fit(update.double(), x.double() @ a.T @ b.T, challenge, allowed) for a, b in readings(tensors, challenge)]
+    nothing = Fit(matches=False, unreadable=True, observed_scale=None, error=float("inf"))
+    return min(found, key=lambda f: (not f.matches, f.observed_scale is None, f.error), default=nothing)
+
+
+def _fit(update: Tensor, product: Tensor, challenge: LoraChallenge, allowed: float) -> Fit:
+    error = float((update - challenge.scale * product).abs().max()) / allowed
+    return Fit(matches=error <= 1, unreadable=False, observed_scale=_multiple(update, product, allowed), error=error)
 
 
 def _multiple(update: Tensor, product: Tensor, allowed: float) -> float | None:
@@ -106,12 +110,32 @@ def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChalleng
     return float(((ones - emptied).double() - expected).abs().max()) <= tolerance(challenge, magnitude)
 
 
-def name_of_scale(observed: float, challenge: LoraChallenge) -> str | None:
-    """How a student would have written this scale, if it is one of the usual mistakes."""
-    for name, value in wrong_scales(challenge.rank, challenge.alpha).items():
-        if value and abs(observed - value) <= SCALE_MATCH * abs(value):
-            return name
-    return None
+def names_of_scale(observed: float, challenge: LoraChallenge) -> list[str]:
+    """How a student may have written this scale, if it is one of the usual mistakes; likely ones first."""
+    wrong = wrong_scales(challenge.rank, challenge.alpha)
+    return [
+        name for name, value in wrong.items() if abs(observed - value) <= SCALE_MATCH * abs(value or challenge.scale)
+    ]
+
+
+ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
+    "ReLU": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "GELU": torch.nn.functional.gelu,
+    "SiLU": torch.nn.functional.silu,
+}
+
+
+def diagnosis(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraChallenge, magnitude: float) -> str:
+    """What an update (n, out) on x (n, in) is instead of a multiple of B A x, in words; empty when nothing is known."""
+    allowed = 4 * tolerance(challenge, magnitude)
+    for a, b in readings(tensors, challenge):
+        inner = x.double() @ a.T
+        for name, activate in ACTIVATIONS.items():
+            if float((update.double() - challenge.scale * activate(inner) @ b.T).abs().max()) <= allowed:
+                return f"there is an activation between A and B ({name})"
+    return ""
 
 
 def parameter_moved(sources: Sequence[str], class_name: str) -> str | None:

@@ -27,8 +27,8 @@ OWN_GROUPS: Final = Path("/proc/self/cgroup")
 class Meter(Protocol):
     """What the supervisor asks about memory while a kernel runs."""
 
-    def exceeded(self, process: int) -> bool:
-        """Whether the sandbox whose outermost process this is holds too much now. Asked twenty times a second."""
+    def exceeded(self) -> bool:
+        """Whether the sandbox holds too much now. Asked twenty times a second."""
         ...
 
     def was_exceeded(self) -> bool:
@@ -77,7 +77,7 @@ class Group:
         for folder in self.folders:
             (folder / "cgroup.procs").write_text("0", encoding="ascii")
 
-    def exceeded(self, process: int) -> bool:
+    def exceeded(self) -> bool:
         return self.was_exceeded()
 
     def was_exceeded(self) -> bool:

@@ -75,7 +75,7 @@ class RuntimeMeter:
         self._question = (runtime, "inspect", "--format", "{{.State.OOMKilled}}", name)
         self._asked_s = time.monotonic()
 
-    def exceeded(self, process: int) -> bool:
+    def exceeded(self) -> bool:
         if time.monotonic() - self._asked_s < ASK_EVERY_S:
             return False
         self._asked_s = time.monotonic()

@@ -57,7 +57,10 @@ def harden(request: dict[str, Any]) -> None:
         kind = getattr(resource, name)
         _, most = resource.getrlimit(kind)
         value = value if most == resource.RLIM_INFINITY else min(value, most)
-        resource.setrlimit(kind, (value, value))
+        spare = (
+            1 if name == "RLIMIT_CPU" and most == resource.RLIM_INFINITY else 0
+        )  # SIGXCPU, which tells, then SIGKILL
+        resource.setrlimit(kind, (value, value + spare))
     if request["filter"]:
         install_filter(base64.b64decode(request["filter"]))
 

@@ -159,6 +159,7 @@ def bind(handle: int, target: str) -> None:
 def shown_folders(policy: Policy) -> tuple[str, ...]:
     """The read-only folders, outermost only: system libraries, the interpreter, the policy's own."""
     fixed = ["/usr", "/etc/ld.so.cache", "/sys/devices/system", *_unmerged_system_folders()]
+    fixed += ["/sys/devices", "/sys/bus/pci"] if policy.gpus else []
     wanted = [*fixed, sys.prefix, sys.base_prefix, *(str(path) for path in policy.read_only)]
     present = [os.path.abspath(path) for path in wanted if Path(path).exists()]  # noqa: PTH100  links stay as they are
     unique = sorted(dict.fromkeys(present))

@@ -53,7 +53,7 @@ class Policy:
     evidence_files: int = 256
     output_mib: int = 64  # messages from the kernel, all together
     output_messages: int = 200_000
-    gpus: bool = False
+    gpus: bool = False  # NVIDIA's devices are there; without control groups the bound on memory is weaker then
     read_only: tuple[Path, ...] = ()
 
     def to_json(self) -> str:

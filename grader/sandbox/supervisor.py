@@ -91,8 +91,8 @@ class Confinement:
             self.group.enter()
 
     def filter(self) -> bytes:
-        """The seccomp program. Without a control group memory that is mapped nowhere would escape the watchdog."""
-        return seccomp.program(memfd=self.group is not None, sockets=self.inet)
+        """The seccomp program. Memory that is mapped nowhere escapes the watchdog; GPU drivers need it all the same."""
+        return seccomp.program(memfd=self.group is not None or self.policy.gpus, sockets=self.inet)
 
     def inner_request(
         self, request: Request, *, folder: str, environ: Mapping[str, str], announce: int, filtered: bool = False
@@ -119,7 +119,9 @@ class Confinement:
             "RLIMIT_NOFILE": policy.open_files,
             "RLIMIT_FSIZE": policy.file_mib * MIB,
         }
-        if self.group is None:  # a stop for one sudden allocation; the watchdog comes first otherwise
+        if (
+            self.group is None and not policy.gpus
+        ):  # a stop for one sudden allocation; the watchdog comes first otherwise
             limits["RLIMIT_DATA"] = (2 * policy.memory_mib + 1024) * MIB
         return limits
 
@@ -151,8 +153,14 @@ def _run(
     running = launcher.start(request, policy, identity, Confinement(policy, group, launcher.inet))
     for descriptor in request.listeners.values():
         os.close(descriptor)  # so that they close with the kernel
-    watch = Watch(running, policy, running.meter or group or Watchdog(policy.memory_mib), link, leash)
-    ending = watch.until_the_end()
+    watch = Watch(
+        running, policy, running.meter or group or Watchdog(policy.memory_mib, below=os.getpid()), link, leash
+    )
+    try:
+        ending = watch.until_the_end()
+    except BaseException:
+        running.kill()
+        raise
     found = Collected()
     if watch.asked_for:
         found = collect(
@@ -214,7 +222,7 @@ class Watch:
     def _look(self) -> None:
         if time.monotonic() - self._started_s > self.policy.wall_s:
             self._stop(Stop.WALL)
-        elif self.meter.exceeded(self.running.process):
+        elif self.meter.exceeded():
             self._stop(Stop.MEMORY)
         elif self._disk_is_full():
             self._stop(Stop.DISK)
@@ -255,9 +263,10 @@ class Watch:
         while self._listen():
             pass
         os.close(self.running.announce)
-        killed = code == -signal.SIGKILL or code == -signal.SIGXCPU
+        killed = code == -signal.SIGKILL
         if self.reason is None and killed and self.meter.was_exceeded():
             self.reason = Stop.MEMORY
-        if self.reason is None and killed and used.ru_utime + used.ru_stime >= self.policy.cpu_s:
-            self.reason = Stop.CPU
+        unasked = killed and not self._doomed
+        if code == -signal.SIGXCPU or (unasked and used.ru_utime + used.ru_stime >= self.policy.cpu_s):
+            self.reason = self.reason or Stop.CPU
         return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)

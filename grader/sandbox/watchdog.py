@@ -1,6 +1,6 @@
 """A bound on memory without control groups, by looking: weaker.
 
-The sum of the proportional set sizes of a process and all its descendants is compared with the limit. A page that
+The sum of the proportional set sizes of all descendants of the supervisor is compared with the limit. A page that
 several processes share counts once in that sum, so what a warm kernel shares with its zygote hardly counts. Reading it
 takes milliseconds for a process with many mappings; the plain resident size, which is never smaller, is read first and
 the exact sum only when that is above the limit, or once a second for the peak.
@@ -10,6 +10,7 @@ by up to 250 MiB), and memory that is mapped nowhere, which is why memfd_create 
 Files in the sandbox's scratch are memory as well, bounded by the size of its tmpfs.
 """
 
+import resource
 import time
 from pathlib import Path
 from typing import Final
@@ -17,20 +18,21 @@ from typing import Final
 import psutil
 
 MIB: Final = 1 << 20
+PAGE: Final = resource.getpagesize()
 EXACT_EVERY_S: Final = 1.0
 
 
 class Watchdog:
-    """Memory of a process and its descendants against a limit in MiB. Satisfies `cgroups.Meter`."""
+    """Memory of everything below a process against a limit in MiB. Satisfies `cgroups.Meter`."""
 
-    def __init__(self, limit_mib: float) -> None:
+    def __init__(self, limit_mib: float, below: int) -> None:
         self._limit_mib = limit_mib
+        self._below = below
         self._peak_mib = 0.0
         self._exact_at = 0.0
 
-    def exceeded(self, process: int) -> bool:
-        """Whether the tree below `process` (pid as the caller sees it) holds more than the limit now."""
-        tree = _tree(process)
+    def exceeded(self) -> bool:
+        tree = descendants(self._below)
         now = time.monotonic()
         if sum(map(_resident_mib, tree)) <= self._limit_mib and now - self._exact_at < EXACT_EVERY_S:
             return False
@@ -57,15 +59,28 @@ def proportional_mib(process: int) -> float:
     return 0.0
 
 
+def descendants(process: int) -> list[int]:
+    """Pids of everything below a process. Most Linux kernels keep lists of children; reading those costs little."""
+    if not Path("/proc/thread-self/children").exists():
+        return [child.pid for child in psutil.Process(process).children(recursive=True)]
+    found, waiting = [], [process]
+    while waiting:
+        children = _children(waiting.pop())
+        found += children
+        waiting += children
+    return found
+
+
+def _children(process: int) -> list[int]:
+    try:
+        lists = [path.read_text(encoding="ascii") for path in Path(f"/proc/{process}/task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(word) for text in lists for word in text.split()]
+
+
 def _resident_mib(process: int) -> float:
     try:
-        return psutil.Process(process).memory_info().rss / MIB
-    except psutil.Error:
+        return int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]) * PAGE / MIB
+    except OSError:
         return 0.0
-
-
-def _tree(process: int) -> list[int]:
-    try:
-        return [process, *(child.pid for child in psutil.Process(process).children(recursive=True))]
-    except psutil.Error:
-        return []

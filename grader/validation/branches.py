@@ -6,7 +6,7 @@ departs there. That is exact, because a branch has run just what the patched not
 imports, data, and the trainings before the change are there already.
 
 Run as a script with the path of a task file, in an environment that the host has prepared; it says one line
-(`grown ID`) for each finished branch. Needs POSIX. Imports the witness from the job's bundle, nothing else of the grader.
+(`grown ID`) for each finished branch. Needs POSIX. Imports the witness from the job's bundle, nothing else of ours.
 """
 
 import json
@@ -121,7 +121,7 @@ def main(path: str) -> None:
     """Run a task: `{"cells", "bootstrap", "probes", "evidence", "folder", "jobs", "limit_s", "specimens"}`."""
     task = json.loads(Path(path).read_text(encoding="utf-8"))
     out = os.fdopen(os.dup(1), "w")
-    with open(os.devnull, "w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     shell = make_shell()
     started = run(shell, task["bootstrap"])

@@ -62,7 +62,7 @@ def grow(
 
 
 def _shorten(job: Job) -> None:
-    """Train and evaluate on less than profile `structure` does: the same two steps, and nothing judged sees the rest."""
+    """Train and evaluate on less than profile `structure` does: the same two steps, on fewer tokens."""
     path = job.folder / ".grading" / "plan.json"
     plan = Plan.load(str(path))
     if plan.budget is not None:

@@ -19,59 +19,91 @@ def certificate_of(case: Case, method: Method) -> Certificate:
 def test_trained(case: Case) -> None:
     """After the training of step 1, the weights below the head differ from the pretrained ones."""
     certificate = certificate_of(case, Method.FULL)
-    expect(certificate.any_encoder_change and certificate.head_changed,
-           "After full fine-tuning the whole network was to differ from the pretrained one; the encoder is unchanged.",
-           "Give the Trainer the model whose parameters are all trainable, and an optimiser that has all of them.")
+    expect(
+        certificate.any_encoder_change and certificate.head_changed,
+        "After full fine-tuning the whole network was to differ from the pretrained one; the encoder is unchanged.",
+        "Give the Trainer the model whose parameters are all trainable, and an optimiser that has all of them.",
+    )
 
 
-@check("step2.encoder_untouched", "Step 2 leaves the pretrained encoder as it was", requires=("step2.trainable_parameters",))
+@check(
+    "step2.encoder_untouched",
+    "Step 2 leaves the pretrained encoder as it was",
+    requires=("step2.trainable_parameters",),
+)
 def test_encoder_untouched(case: Case) -> None:
     """After the training of step 2, everything below the head is bit for bit the pretrained model."""
     certificate = certificate_of(case, Method.HEAD)
-    expect(not certificate.any_encoder_change and not certificate.unreadable,
-           "Below the head, the model of step 2 was to equal the pretrained one; "
-           f"{len(certificate.encoder_changed) + len(certificate.qv_ranks)} tensors differ.",
-           "Load the pretrained model again for step 2 instead of going on with the one tuned in step 1.")
+    expect(
+        not certificate.any_encoder_change and not certificate.unreadable,
+        "Below the head, the model of step 2 was to equal the pretrained one; "
+        f"{len(certificate.encoder_changed) + len(certificate.qv_ranks)} tensors differ.",
+        "Load the pretrained model again for step 2 instead of going on with the one tuned in step 1.",
+    )
 
 
-@check("step3.certificate", "Step 3 changes the query and value layers by low-rank updates only", requires=("step3.trainable_parameters",))
+@check(
+    "step3.certificate",
+    "Step 3 changes the query and value layers by low-rank updates only",
+    requires=("step3.trainable_parameters",),
+)
 def test_certificate(case: Case) -> None:
-    """After the training of step 3, only the head and the 12 query and value layers differ, each by a matrix of small rank."""
+    """After step 3, only the head and the 12 query and value layers differ, each of these by a matrix of small rank."""
     certificate = certificate_of(case, Method.LORA)
     training = case.training(Method.LORA)
     assert training is not None
     if training.exit.unsupported:
         path, error = next(iter(training.exit.unsupported.items()))
-        fail(f"Each wrapped layer was to act as one matrix; {path} raised {error} when asked.", "forward(x) has to work in evaluation mode for any batch.")
-    expect(not certificate.unreadable, f"Each wrapped layer was to be linear; {(certificate.unreadable or ('',))[0]} is not.",
-           "Between A and B there is nothing: no activation.")
-    expect(not certificate.encoder_changed,
-           f"Only the query and value weights and the head were to change; {len(certificate.encoder_changed)} other tensors did, "
-           f"such as {(certificate.encoder_changed or ('',))[0]}.",
-           "Load the pretrained model again for step 3, and freeze everything but the adapters and the head.")
+        fail(
+            f"Each wrapped layer was to act as one matrix; {path} raised {error} when asked.",
+            "forward(x) has to work in evaluation mode for any batch.",
+        )
+    expect(
+        not certificate.unreadable,
+        f"Each wrapped layer was to be linear; {(certificate.unreadable or ('',))[0]} is not.",
+        "Between A and B there is nothing: no activation.",
+    )
+    expect(
+        not certificate.encoder_changed,
+        "Only the query and value weights and the head were to change; "
+        f"{len(certificate.encoder_changed)} other tensors did, such as {(certificate.encoder_changed or ('',))[0]}.",
+        "Load the pretrained model again for step 3, and freeze everything but the adapters and the head.",
+    )
     unchanged = [path for path in assignment.QV_LAYER_NAMES if path not in certificate.qv_ranks]
-    expect(not unchanged, f"All 12 query and value layers were to be updated; {len(unchanged)} did not change.",
-           "See that the layers in the trained model are your LoRALayer objects and that gradients reach A and B.")
+    expect(
+        not unchanged,
+        f"All 12 query and value layers were to be updated; {len(unchanged)} did not change.",
+        "See that the layers in the trained model are your LoRALayer objects and that gradients reach A and B.",
+    )
     rank = max(min(shape) for shapes in training.entry.adapters.values() for shape in shapes if shape)
     highest = max(certificate.qv_ranks.values())
-    expect(highest <= rank, f"Updates of rank {rank} at most were expected; one has rank {highest}.",
-           "W itself must not change: train A and B only, from the pretrained weights.")
+    expect(
+        highest <= rank,
+        f"Updates of rank {rank} at most were expected; one has rank {highest}.",
+        "W itself must not change: train A and B only, from the pretrained weights.",
+    )
 
 
 def expect_accuracy(case: Case, method: Method, hint: str) -> None:
     """Compare the accuracy on held-out reviews with the calibrated threshold."""
+    threshold = case.threshold(method)
+    if threshold is None:  # said first, so that what is possible does not depend on what was trained
+        raise NotJudged("No accuracy was calibrated for this profile, model and data.")
     training = case.training(method)
     if training is None or not training.finished:
         raise Blocked("No training of this step ran to its end.")
-    threshold = case.threshold(method)
-    if threshold is None:
-        raise NotJudged("No accuracy was calibrated for this profile, model and data.")
     accuracy = case.accuracy(method)
     if accuracy is None:
-        fail("The trained model was to be measured on held-out reviews; its weights are not those of a DistilBERT classifier.", hint)
-    expect(accuracy >= threshold,
-           f"On held-out reviews, at least {threshold:.1%} were to be classified right after the training that this profile allows; "
-           f"the model gets {accuracy:.1%}.", hint)
+        fail(
+            "The trained model was to be measured on held-out reviews; its weights are those of no DistilBERT classifier.",
+            hint,
+        )
+    expect(
+        accuracy >= threshold,
+        f"On held-out reviews, at least {threshold:.1%} were to be classified right after the training that this "
+        f"profile allows; the model gets {accuracy:.1%}.",
+        hint,
+    )
 
 
 @check("step1.accuracy", "Step 1 reaches the accuracy of full fine-tuning")

@@ -22,12 +22,21 @@ def test_completes(case: Case) -> None:
     missing = [NAMES[m] for m in Method if (t := case.training(m)) is None or not t.finished]
     if not summary.failed_cells:
         if missing:
-            fail(f"Three trainings were to run; none that ends was seen for {' and '.join(missing)}.",
-                 "Call trainer.train() once in every step.")
+            fail(
+                f"Three trainings were to run; none that ends was seen for {' and '.join(missing)}.",
+                "Call trainer.train() once in every step.",
+            )
         return
     first = summary.failed_cells[0]
-    what = f"cell {first.index + 1} raised {first.error}: {first.message}" if first.message else f"cell {first.index + 1} raised {first.error}"
+    what = (
+        f"cell {first.index + 1} raised {first.error}: {first.message}"
+        if first.message
+        else f"cell {first.index + 1} raised {first.error}"
+    )
     if missing:
-        fail(f"All cells were to run without an error; {what}. No finished training was seen for {' and '.join(missing)}.",
-             "Mend the first error first; later ones often follow from it.")
+        fail(
+            f"All cells were to run without an error; {what}. "
+            f"No finished training was seen for {' and '.join(missing)}.",
+            "Mend the first error first; later ones often follow from it.",
+        )
     raise Advice(f"Everything that is graded ran, but {what}.", "Remove leftover cells before you hand in.")

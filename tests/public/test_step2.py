@@ -12,19 +12,24 @@ def test_trainable_parameters(case: Case) -> None:
     """When the training of step 2 starts, 592,130 parameters are trainable: `pre_classifier` and `classifier`."""
     training = case.training(Method.HEAD)
     if training is None:
-        fail("Step 2 was to train the head of a frozen model; no such training was seen.",
-             "Load the model again, freeze it, unfreeze pre_classifier and classifier, and call trainer.train().")
-    expect(training.entry.trainable == assignment.HEAD_PARAMETERS,
-           f"{assignment.HEAD_PARAMETERS:,} parameters were to be trainable when training starts; "
-           f"there were {training.entry.trainable:,}{_cause(training)}.",
-           "Set requires_grad on each parameter: setting it on a module does nothing. "
-           "Check with count_trainable_parameters before you train.")
+        fail(
+            "Step 2 was to train the head of a frozen model; no such training was seen.",
+            "Load the model again, freeze it, unfreeze pre_classifier and classifier, and call trainer.train().",
+        )
+    expect(
+        training.entry.trainable == assignment.HEAD_PARAMETERS,
+        f"{assignment.HEAD_PARAMETERS:,} parameters were to be trainable when training starts; "
+        f"there were {training.entry.trainable:,}{_cause(training)}.",
+        "Set requires_grad on each parameter: setting it on a module does nothing. "
+        "Check with count_trainable_parameters before you train.",
+    )
 
 
 def _cause(training: Training) -> str:
     names = training.entry.trainable_names
     heads = {name.split(".")[0] for name in names} & set(assignment.HEAD_MODULES)
-    if any(name.startswith("distilbert.") for name in names):
-        return ", some of them below the head"
+    below = [name for name in names if name.startswith("distilbert.")]
+    if below:
+        return f", {len(below)} tensors below the head among them, such as {below[-1]}"
     absent = [name for name in assignment.HEAD_MODULES if name not in heads]
-    return f": {' and '.join(absent)} is frozen" if absent else ""
+    return f": {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} frozen" if absent else ""

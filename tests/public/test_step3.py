@@ -7,7 +7,7 @@ from torch import Tensor
 from grader import assignment
 from grader.case import Case
 from grader.evidence import LoraItem, Training
-from grader.lora_answers import answered, answers_of, expect_stage, expected_base, rounded
+from grader.lora_answers import answered, answers_of, castable_answers_of, expect_stage, expected_base, rounded
 from grader.model import Method
 from grader.oracle import lora
 from grader.oracle.challenges import LoraChallenge
@@ -24,15 +24,27 @@ def test_extract_names(case: Case) -> None:
     if answers is None:
         if case.evidence.interrupted:
             raise Blocked("The notebook did not get far enough to try the function.")
-        fail("extract_qv_layers was to answer for a small model; it did not come back.", "One loop over model.named_modules() is enough.")
-    expect(answers.found is not None, "The notebook was to define extract_qv_layers(model); no such function was found.",
-           "Define it under exactly this name.")
+        fail(
+            "extract_qv_layers was to answer for a small model; it did not come back.",
+            "One loop over model.named_modules() is enough.",
+        )
+    expect(
+        answers.found is not None,
+        "The notebook was to define extract_qv_layers(model); no such function was found.",
+        "Define it under exactly this name.",
+    )
     expect(bool(answers.items), "extract_qv_layers was to answer for a small model; it gave no answer.")
     for item in answers.items:
-        expect(item.error is None, f"{answers.found} raised {item.error} on a model other than the notebook's own.",
-               "Use the argument, not a model defined elsewhere.")
-        expect(item.mapping, f"{answers.found} was to return a dict from names to layers; it returned a {item.type}.",
-               "Return {name: layer, ...}.")
+        expect(
+            item.error is None,
+            f"{answers.found} raised {item.error} on a model other than the notebook's own.",
+            "Use the argument, not a model defined elsewhere.",
+        )
+        expect(
+            item.mapping,
+            f"{answers.found} was to return a dict from names to layers; it returned a {item.type}.",
+            "Return {name: layer, ...}.",
+        )
         expect_names([entry.name for entry in item.entries])
 
 
@@ -45,32 +57,56 @@ def expect_names(observed: list[str]) -> None:
     if not observed:
         fail(f"{expected}; none were returned.", "In DistilBERT the layers are called q_lin and v_lin.")
     if {f"distilbert.{name}" for name in observed} == wanted:
-        fail(f"{expected}; the names returned lack the leading 'distilbert.'.", "Loop over model.named_modules() of the whole model.")
+        fail(
+            f"{expected}; the names returned lack the leading 'distilbert.'.",
+            "Loop over model.named_modules() of the whole model.",
+        )
+    if observed and not any("." in name for name in observed):
+        fail(
+            f"{expected}; {len(observed)} were returned, without the way to them: {observed[0]!r}.",
+            "The key is the full name, as model.named_modules() gives it; shorter ones overwrite each other.",
+        )
     extra = sorted(set(observed) - wanted)
     missing = sorted(wanted - set(observed))
     parts = [f"{len(extra)} too many, such as {extra[0]!r}"] if extra else []
     parts += [f"{len(missing)} missing, such as {missing[0]!r}"] if missing else []
-    fail(f"{expected}; {len(observed)} were returned: {'; '.join(parts)}.", "Keep the names that end in q_lin or v_lin, in all six layers.")
+    fail(
+        f"{expected}; {len(observed)} were returned: {'; '.join(parts)}.",
+        "Keep the names that end in q_lin or v_lin, in all six layers.",
+    )
 
 
 @check("step3.replace_layers", "replace_layers puts layers in by name")
 def test_replace_layers(case: Case) -> None:
-    """`replace_layers(model, named_layers)` puts each given layer in the place that its name says, and touches nothing else."""
+    """`replace_layers(model, named_layers)` puts each layer in the place that its name says and touches nothing else."""
     answers = case.evidence.replace
     if answers is None:
         if case.evidence.interrupted:
             raise Blocked("The notebook did not get far enough to try the function.")
         fail("replace_layers was to work on a small model; it did not come back.", "Use it as the handout gives it.")
-    expect(answers.found is not None, "The notebook was to contain replace_layers(model, named_layers); no such function was found.",
-           "The handout gives it: keep its cell.")
+    expect(
+        answers.found is not None,
+        "The notebook was to contain replace_layers(model, named_layers); no such function was found.",
+        "The handout gives it: keep its cell.",
+    )
     expect(bool(answers.items), "replace_layers was to work on a small model; it gave no answer.")
     for item in answers.items:
-        expect(item.error is None, f"On a small model, {answers.found} raised {item.error}.", "Use it as the handout gives it.")
+        expect(
+            item.error is None,
+            f"On a small model, {answers.found} raised {item.error}.",
+            "Use it as the handout gives it.",
+        )
         wanted = len(assignment.QV_LAYER_NAMES)
-        expect(len(item.placed) == wanted, f"All {wanted} given layers were to be in place afterwards; {len(item.placed)} were.",
-               "Change the model that is passed in, at the full name of each layer.")
-        expect(item.others_changed == 0, f"Only the named layers were to change; {item.others_changed} others did too.",
-               "Use it as the handout gives it.")
+        expect(
+            len(item.placed) == wanted,
+            f"Only {len(item.placed)} of the {wanted} given layers are in place afterwards.",
+            "Change the model that is passed in, at the full name of each layer, with setattr on its parent.",
+        )
+        expect(
+            item.others_changed == 0,
+            f"Only the named layers were to change; other modules did too ({item.others_changed}).",
+            "Use it as the handout gives it.",
+        )
 
 
 @check("step3.lora_construct", "LoRALayer can be constructed")
@@ -81,27 +117,37 @@ def test_lora_construct(case: Case) -> None:
         if case.evidence.interrupted:
             raise Blocked("The notebook did not get far enough to try the class.")
         fail("LoRALayer was to be constructed and called; it did not come back.", "Neither needs a loop.")
-    expect(answers.found is not None, "The notebook was to define the class LoRALayer; none was found.", "Define it under exactly this name.")
+    expect(
+        answers.found is not None,
+        "The notebook was to define the class LoRALayer; none was found.",
+        "Define it under exactly this name.",
+    )
     for challenge, item in answers_of(case):
         bias = "with" if challenge.bias else "without"
-        expect(item.stage != "construct" or item.error is None,
-               f"Around a linear layer {bias} bias, {answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha}) raised {item.error}.",
-               "Call super().__init__() first; test W.bias with 'is not None'.")
+        expect(
+            item.stage != "construct" or item.error is None,
+            f"Around a linear layer {bias} bias, {answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha}) "
+            f"raised {item.error}.",
+            "Call super().__init__() first; test W.bias with 'is not None'.",
+        )
     expect(sum(1 for _ in answers_of(case)) > 0, "LoRALayer was to be constructed; it gave no answer.")
 
 
 @check("step3.lora_fresh", "A fresh LoRALayer computes what W computes", requires=("step3.lora_construct",))
 def test_lora_fresh(case: Case) -> None:
     """Before any training, the output equals W(x), bias included: one of A and B starts at zero."""
-    for challenge, item in answers_of(case):
+    for challenge, item in castable_answers_of(case):
         expect_stage(challenge, item, "fresh", "in its first forward pass")
         base = expected_base(case, challenge)
         observed = answered(case, challenge, "fresh", tuple(base.shape))
         allowed = lora.tolerance(challenge, float(base.abs().max()))
         difference = float((observed - base).abs().max())
-        expect(difference <= allowed,
-               f"For {challenge}, a fresh layer was to compute W(x); it is off by up to {difference:.2g}{cause_of_fresh(case, challenge, observed)}.",
-               "Keep W itself and call it, and start one of A and B (not both) at zero.")
+        expect(
+            difference <= allowed,
+            f"For {challenge}, a fresh layer was to compute W(x); it is off by up to {difference:.2g}"
+            f"{cause_of_fresh(case, challenge, observed)}.",
+            "Keep W itself and call it, and start one of A and B (not both) at zero.",
+        )
 
 
 def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> str:
@@ -110,54 +156,71 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
     base = expected_base(case, challenge)
     candidates: list[tuple[str, Callable[[], Tensor]]] = [
         ("W's bias is missing", lambda: x @ weight.T),
+        ("W's bias is added twice", lambda: base + (base - x @ weight.T)),
         ("W's weight is used untransposed", lambda: x @ weight + (base - x @ weight.T)),
         ("W's weight is used untransposed and its bias is missing", lambda: x @ weight),
         ("it returns the update alone, without W(x)", lambda: base * 0),
         ("W(x) is multiplied by alpha / rank too", lambda: base * challenge.scale),
-        ("the input is returned with W left out", lambda: x if x.shape == base.shape else base * 0),
+        ("x is returned where W(x) should be", lambda: x if x.shape == base.shape else base * 0),
     ]
     for words, compute in candidates:
         if float((observed - compute()).abs().max()) <= 4 * lora.tolerance(challenge, float(base.abs().max())):
             return f": {words}"
     emptied = case.evidence.lora_tensors.get(f"{challenge.key}.emptied")
-    if emptied is not None and tuple(emptied.shape) == tuple(base.shape):
-        if float((emptied.double() - base).abs().max()) <= lora.tolerance(challenge, float(base.abs().max())):
-            return ": A and B both start at values other than zero"
-    return ""
+    if emptied is None or emptied.shape != base.shape:
+        return ""
+    only_adapter = float((emptied.double() - base).abs().max()) <= lora.tolerance(challenge, float(base.abs().max()))
+    return ": A and B both start at values other than zero" if only_adapter else ""
 
 
 @check("step3.lora_registered", "The adapter's tensors are registered", requires=("step3.lora_construct",))
 def test_lora_registered(case: Case) -> None:
     """An adapter of some rank has exactly rank · (in + out) trainable numbers, visible in `layer.parameters()`."""
     for challenge, item in answers_of(case):
-        sizes = lora.adapter_sizes(item.shapes, challenge)
-        observed = sum(lora.numbers(shape) for shape in sizes)
+        observed = sum(lora.numbers(shape) for shape in item.shapes)
         wanted = challenge.rank * (challenge.in_features + challenge.out_features)
-        expect(observed == wanted,
-               f"For {challenge}, {wanted:,} trainable numbers in A and B were expected; parameters() lists {observed:,}"
-               f"{cause_of_registered(observed, challenge)}.",
-               "Assign nn.Parameter or nn.Linear(..., bias=False) objects to self, with sizes taken from rank.")
+        expect(
+            observed == wanted,
+            f"For {challenge}, {wanted:,} trainable numbers in A and B were expected; parameters() lists {observed:,}"
+            f"{cause_of_registered(observed, item, challenge)}.",
+            "Assign nn.Parameter or nn.Linear(..., bias=False) objects to self, with sizes taken from rank.",
+        )
     moved = source_moves_parameter(case)
-    expect(moved is None, f"A and B were to be registered on every device; the class says {moved}, which on a GPU makes a plain tensor that no optimiser sees.",
-           "Put the tensor on its device first: nn.Parameter(torch.randn(..., device=device)).")
+    expect(
+        moved is None,
+        f"A and B were to be registered on every device; the class says {moved}, which on a GPU makes a plain tensor "
+        "that no optimiser sees.",
+        "Put the tensor on its device first: nn.Parameter(torch.randn(..., device=device)).",
+    )
     advise_on_shapes(case)
 
 
-def cause_of_registered(observed: int, challenge: LoraChallenge) -> str:
+def cause_of_registered(observed: int, item: LoraItem, challenge: LoraChallenge) -> str:
     """The likely reason, where the number shows one."""
     if observed == 0:
-        return ": a tensor in a list, or one that is no nn.Parameter, is not registered"
+        own = 2 if challenge.bias else 1
+        listed = ": they are registered, but frozen (requires_grad is False)"
+        return (
+            listed
+            if item.registered > own
+            else ": a tensor in a list, or one that is no nn.Parameter, is not registered"
+        )
     both = challenge.in_features + challenge.out_features
     wanted = challenge.rank * both
-    if observed - wanted in (challenge.out_features, challenge.rank, challenge.out_features + challenge.rank):
-        return ": A or B has a bias"
+    biases = {
+        challenge.rank: "A has",
+        challenge.out_features: "B has",
+        challenge.out_features + challenge.rank: "A and B have",
+    }
+    if observed - wanted in biases:
+        return f": {biases[observed - wanted]} a bias"
     if observed % both == 0:
         return f": that is an adapter of rank {observed // both}, whatever rank is asked for"
     return ": one of the two matrices" if observed in (wanted // 2, challenge.rank * challenge.in_features) else ""
 
 
 def source_moves_parameter(case: Case) -> str | None:
-    """`nn.Parameter(...).to(...)` in the source of the class: right on a CPU, wrong on a GPU, so only reading shows it."""
+    """`nn.Parameter(...).to(...)` in the source of the class: right on a CPU, wrong on a GPU; only reading shows it."""
     answers = case.evidence.lora
     return lora.parameter_moved(case.evidence.sources, answers.found) if answers and answers.found else None
 
@@ -167,13 +230,19 @@ def advise_on_shapes(case: Case) -> None:
     answers = case.evidence.lora
     advisory = {c.key for c in case.challenges.lora if not c.graded}
     if answers and any(item.key in advisory and item.error for item in answers.items):
-        raise Advice("The layer works for W with as many outputs as inputs only. Every layer of this assignment is such.",
-                     "B has W.out_features rows, A has W.in_features columns.")
+        raise Advice(
+            "The layer works for W with as many outputs as inputs only. Every layer of this assignment is such.",
+            "B has W.out_features rows, A has W.in_features columns.",
+        )
 
 
-@check("step3.lora_forward", "The update is (alpha / rank) · B A x", requires=("step3.lora_construct", "step3.lora_registered"))
+@check(
+    "step3.lora_forward",
+    "The update is (alpha / rank) · B A x",
+    requires=("step3.lora_construct", "step3.lora_registered"),
+)
 def test_lora_forward(case: Case) -> None:
-    """With values in A and B, the output is W(x) + (alpha / rank) · B(A(x)), for several ranks, alphas, shapes and dtypes."""
+    """With values in A and B, they add (alpha / rank) · B(A(x)) to W(x), for several ranks, alphas, shapes and dtypes."""
     for challenge, item in answers_of(case):
         expect_stage(challenge, item, "filled", "in its forward pass")
         for inputs, suffix in (("x", ""), ("x3", "_batched")):
@@ -188,20 +257,55 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
     emptied = answered(case, challenge, f"emptied{suffix}", shape)
     values = rounded(case, challenge, "fill")
     magnitude = float(max(filled.abs().max(), emptied.abs().max()))
-    found = lora.fit((filled - emptied).flatten(0, -2), x.flatten(0, -2), lora.split(values, item.shapes), challenge, magnitude)
-    if found.matches or (found.unreadable and lora.ones_agree(case.evidence.lora_tensors, rounded(case, challenge, "x"), challenge)):
+    question = (
+        (filled - emptied).flatten(0, -2),
+        x.flatten(0, -2),
+        lora.split(values, item.shapes),
+        challenge,
+        magnitude,
+    )
+    found = lora.fit(*question)
+    if found.matches or (
+        found.unreadable and lora.ones_agree(case.evidence.lora_tensors, rounded(case, challenge, "x"), challenge)
+    ):
         return
-    fail(f"For {challenge}, the update was to be (alpha / rank) · B A x = {challenge.scale:.3g} · B A x{cause_of_update(found, challenge)}.",
-         "Check the scale with a rank and an alpha of which neither divides the other, and keep everything between A and B linear.")
+    if found.observed_scale is not None:
+        name = name_of_scale(case) or f"{found.observed_scale:.3g}"
+        fail(
+            f"The update is multiplied by {name}; it should be alpha / rank. "
+            f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
+            "Take the factor from the rank and the alpha that the layer is made with.",
+        )
+    cause = lora.diagnosis(*question)
+    fail(
+        f"For {challenge}, the update was to be (alpha / rank) · B A x, and it is no multiple of B A x"
+        f"{f': {cause}' if cause else ''}.",
+        "Apply A, then B, and nothing else: no activation between them, and dropout only as nn.Dropout, which "
+        "model.eval() turns off.",
+    )
 
 
-def cause_of_update(found: lora.Fit, challenge: LoraChallenge) -> str:
-    """The likely reason, where the numbers show one."""
-    if found.observed_scale is None:
-        return "; the output is something else, no multiple of B A x"
-    name = lora.name_of_scale(found.observed_scale, challenge)
-    written = f", that is {name}" if name else ""
-    return f"; it is multiplied by {found.observed_scale:.3g}{written}"
+def name_of_scale(case: Case) -> str | None:
+    """How the student wrote the factor, if one of the usual mistakes explains it for every rank and alpha tried."""
+    common: list[str] | None = None
+    for challenge, item in answers_of(case):
+        observed = observed_scale(case, challenge, item)
+        if observed is not None:
+            names = lora.names_of_scale(observed, challenge)
+            common = names if common is None else [name for name in common if name in names]
+    return common[0] if common else None
+
+
+def observed_scale(case: Case, challenge: LoraChallenge, item: LoraItem) -> float | None:
+    """The factor of the update in one challenge."""
+    tensors = case.evidence.lora_tensors
+    filled, emptied = (tensors.get(f"{challenge.key}.{name}") for name in ("filled", "emptied"))
+    x = rounded(case, challenge, "x")
+    if filled is None or emptied is None or not filled.shape == emptied.shape == (len(x), challenge.out_features):
+        return None
+    split = lora.split(rounded(case, challenge, "fill"), item.shapes)
+    magnitude = float(max(filled.abs().max(), emptied.abs().max()))
+    return lora.fit(filled.double() - emptied.double(), x, split, challenge, magnitude).observed_scale
 
 
 @check("step3.trainable_parameters", "Step 3 trains the adapters and the head")
@@ -209,20 +313,31 @@ def test_trainable_parameters(case: Case) -> None:
     """When the training of step 3 starts, 592,130 + 18,432 · rank parameters are trainable: 813,314 at rank 12."""
     training = case.training(Method.LORA)
     if training is None:
-        fail("Step 3 was to train a model with LoRA layers; no such training was seen.",
-             "Extract, wrap, replace, and train the changed model with a new Trainer.")
+        fail(
+            "Step 3 was to train a model with LoRA layers; no such training was seen.",
+            "Extract, wrap, replace, and train the changed model with a new Trainer.",
+        )
     rank = adapter_rank(training)
     wanted = assignment.lora_parameters(rank)
     known = "" if training.wrapped else " No layer of the model was a LoRALayer."
-    expect(training.wrapped and training.entry.trainable == wanted,
-           f"With rank {rank}, {wanted:,} parameters were to be trainable when training starts; there were "
-           f"{training.entry.trainable:,}.{known or cause_of_count(training, wanted)}",
-           "Freeze the model, wrap the layers, and see that only A, B, pre_classifier and classifier are trainable.")
+    expect(
+        training.wrapped and training.entry.trainable == wanted,
+        f"With rank {rank}, {wanted:,} parameters were to be trainable when training starts; there were "
+        f"{training.entry.trainable:,}.{known or cause_of_count(training, wanted)}",
+        "Freeze the model, wrap the layers, and see that only A, B, pre_classifier and classifier are trainable.",
+    )
 
 
 def adapter_rank(training: Training) -> int:
     """The rank of the adapters in the model, told from the shapes of their tensors."""
-    sides = [side for shapes in training.entry.adapters.values() for shape in shapes if len(shape) == 2 for side in shape if side < assignment.WIDTH]
+    sides = [
+        side
+        for shapes in training.entry.adapters.values()
+        for shape in shapes
+        if len(shape) == 2
+        for side in shape
+        if side < assignment.WIDTH
+    ]
     return max(set(sides), key=sides.count) if sides else assignment.DEFAULT_RANK
 
 
@@ -231,16 +346,25 @@ def cause_of_count(training: Training, wanted: int) -> str:
     names = training.entry.trainable_names
     missing = [m for m in assignment.HEAD_MODULES if not any(n.startswith(m) for n in names)]
     if missing:
-        return f" {' and '.join(missing)} is frozen."
-    outside = [n for n in names if n.startswith("distilbert.") and not any(n.startswith(f"{path}.") for path in training.entry.wrapped)]
+        return f" {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} frozen."
+    outside = [
+        n
+        for n in names
+        if n.startswith("distilbert.") and not any(n.startswith(f"{path}.") for path in training.entry.wrapped)
+    ]
     if outside:
         return f" Trainable outside of the adapters: {len(outside)} tensors, such as {outside[0]}."
+    shapes = [shape for adapter in training.entry.adapters.values() for shape in adapter]
+    if training.entry.wrapped and not shapes:
+        return " A and B are frozen: freeze the model before the layers are wrapped."
+    if (assignment.WIDTH, assignment.WIDTH) in shapes:
+        return " W is trainable inside of the wrapped layers."
     others = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
     if others:
         return f" {len(others)} layers are wrapped that should not be, such as {others[0]}."
     absent = [path for path in assignment.QV_LAYER_NAMES if path not in training.entry.wrapped]
     if absent:
         return f" {len(absent)} of the 12 layers are not wrapped, such as {absent[0]}."
-    return " The wrapped layers hold more trainable numbers than A and B." if training.entry.trainable > wanted else ""
-
-
+    if training.entry.trainable > wanted:
+        return " The wrapped layers hold more trainable numbers than A and B."
+    return " The same adapter stands in several places, or A or B is not registered."

@@ -36,15 +36,15 @@ def _item(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor], out: di
     item: dict[str, Any] = {"key": challenge["key"], "stage": "construct"}
     torch.manual_seed(0)
     try:
-        layer, linear = build(cls, challenge, given)
-        item |= describe(layer, linear)
+        subject = Subject(*build(cls, challenge, given))
+        item |= subject.describe()
         dtype = DTYPES[challenge["dtype"]]
-        linear.to(dtype)
-        layer.to(dtype)
+        subject.linear.to(dtype)
+        subject.layer.to(dtype)
         for stage, answers in STAGES.items():
             item["stage"] = stage
             item["finished"] = [*item.get("finished", []), stage]
-            found = answers(layer, linear, {k: v.to(dtype) if k != "fill" else v for k, v in given.items()})
+            found = answers(subject, {k: v.to(dtype) if k != "fill" else v for k, v in given.items()})
             out |= {f"{challenge['key']}.{name}": tensor for name, tensor in found.items()}
     except Exception as error:  # whatever it raises is the observation
         item["error"] = error_record(error)
@@ -77,87 +77,98 @@ def construct(cls: Any, linear: nn.Linear, rank: int, alpha: float) -> Any:
     return cls(linear, rank, alpha)
 
 
-def trainable(layer: nn.Module) -> list[nn.Parameter]:
-    """What an optimiser would change, in the layer's own order."""
-    return [p for p in layer.parameters() if p.requires_grad]
+class Subject:
+    """A layer under question: W, and which of the trainable tensors are the adapter's and which are W's or copies."""
+
+    def __init__(self, layer: nn.Module, linear: nn.Linear) -> None:
+        """Look at a layer as it was made, before anything is written to it."""
+        self.layer, self.linear = layer, linear
+        self.adapter = [p for p in layer.parameters() if p.requires_grad and not self.of_linear(p)]
+
+    def of_linear(self, parameter: nn.Parameter) -> bool:
+        """Whether this is a tensor of W, or has the same values (random ones, so not by chance)."""
+        return any(p is parameter or torch.equal(p, parameter) for p in self.linear.parameters())
+
+    def describe(self) -> dict[str, Any]:
+        """Shapes of the adapter's tensors, how many tensors are registered at all, and whether W is trainable."""
+        parameters = [*self.layer.parameters(), *self.linear.parameters()]
+        return {
+            "shapes": [list(p.shape) for p in self.adapter],
+            "registered": sum(1 for _ in self.layer.parameters()),
+            "linear_trainable": any(p.requires_grad and self.of_linear(p) for p in parameters),
+        }
 
 
-def describe(layer: nn.Module, linear: nn.Linear) -> dict[str, Any]:
-    """Shapes of the trainable tensors, and how many tensors are registered at all."""
-    return {
-        "shapes": [list(p.shape) for p in trainable(layer)],
-        "registered": sum(1 for _ in layer.parameters()),
-        "linear_trainable": any(p.requires_grad for p in linear.parameters()),
-    }
-
-
-def fresh(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
+def fresh(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Output and gradients of the layer as made."""
-    layer.eval()
+    subject.layer.eval()
     with torch.no_grad():
-        output = layer(given["x"])
-    return {"fresh": output, **_gradients(layer, given, "fresh")}
+        output = subject.layer(given["x"])
+    return {"fresh": output, **_gradients(subject, given, "fresh")}
 
 
-def emptied(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Output with every trainable tensor zero: the path through W alone."""
-    fill(layer, torch.zeros_like(given["fill"]))
-    return _outputs(layer, given, "emptied")
+def emptied(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Output with the adapter zero: the path through W alone."""
+    fill(subject, torch.zeros_like(given["fill"]))
+    return _outputs(subject, given, "emptied")
 
 
-def filled(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Output and gradients with the given values in the trainable tensors."""
-    fill(layer, given["fill"])
-    return _outputs(layer, given, "filled") | _gradients(layer, given, "filled")
+def filled(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Output and gradients with the given values in the adapter."""
+    fill(subject, given["fill"])
+    return _outputs(subject, given, "filled") | _gradients(subject, given, "filled")
 
 
-def ones(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Output with ones in the trainable tensors, from which the scale can be read."""
-    fill(layer, torch.ones_like(given["fill"]))
+def ones(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Output with ones in the adapter, from which the scale can be read."""
+    fill(subject, torch.ones_like(given["fill"]))
     with torch.no_grad():
-        return {"ones": layer(given["x"])}
+        return {"ones": subject.layer(given["x"])}
 
 
-def trained(layer: nn.Module, linear: nn.Linear, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """W and the path through it after a step of training in which the adapter moves."""
-    fill(layer, given["fill"])
+def trained(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """W and the path through it after a step of training in which all that is trainable moves."""
+    layer = subject.layer
+    fill(subject, given["fill"])
     layer.train()
-    layer(given["x"]).square().mean().backward()
-    with torch.no_grad():
-        for parameter in trainable(layer):
-            if parameter.grad is not None:
-                parameter -= STEP_SIZE * parameter.grad
-    layer.eval()
-    fill(layer, torch.zeros_like(given["fill"]), only_adapters_of=linear)
-    with torch.no_grad():
-        return {"weight_after": linear.weight, "trained": layer(given["x"])}
-
-
-def _outputs(layer: nn.Module, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    with torch.no_grad():
-        return {name: layer(given["x"]), f"{name}_batched": layer(given["x3"])}
-
-
-def _gradients(layer: nn.Module, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    layer.zero_grad(set_to_none=True)
     output = layer(given["x"])
     if output.requires_grad:
+        output.square().mean().backward()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            if parameter.requires_grad and parameter.grad is not None:
+                parameter -= STEP_SIZE * parameter.grad
+    layer.eval()
+    fill(subject, torch.zeros_like(given["fill"]))
+    with torch.no_grad():
+        return {"weight_after": subject.linear.weight, "trained": layer(given["x"])}
+
+
+def _outputs(subject: Subject, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return {name: subject.layer(given["x"]), f"{name}_batched": subject.layer(given["x3"])}
+
+
+def _gradients(subject: Subject, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    subject.layer.zero_grad(set_to_none=True)
+    output = subject.layer(given["x"])
+    if output.requires_grad:
         (output * given["cotangent"]).sum().backward()
-    parameters = enumerate(trainable(layer))
-    found = {f"{name}_gradient{i}": torch.zeros_like(p) if p.grad is None else p.grad.clone() for i, p in parameters}
-    layer.zero_grad(set_to_none=True)
+    found = {
+        f"{name}_gradient{i}": torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for i, p in enumerate(subject.adapter)
+    }
+    subject.layer.zero_grad(set_to_none=True)
     return found
 
 
-def fill(layer: nn.Module, values: Tensor, only_adapters_of: nn.Linear | None = None) -> None:
-    """Write consecutive values into the trainable tensors; `only_adapters_of` spares tensors shaped like its own."""
-    spared = {tuple(p.shape) for p in only_adapters_of.parameters()} if only_adapters_of else set()
+def fill(subject: Subject, values: Tensor) -> None:
+    """Write consecutive values into the adapter's tensors, in the layer's own order."""
     offset = 0
     with torch.no_grad():
-        for parameter in trainable(layer):
+        for parameter in subject.adapter:
             size = parameter.numel()
-            if tuple(parameter.shape) not in spared:
-                parameter.copy_(values[offset : offset + size].view(parameter.shape))
+            parameter.copy_(values[offset : offset + size].view(parameter.shape))
             offset += size
 
 

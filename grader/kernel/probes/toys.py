@@ -1,5 +1,6 @@
 """Small models built from a description, so that the host alone knows which numbers are right for them."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ def build(description: dict[str, Any]) -> nn.Module:
     `shared` bool (the first layer a second time under another name), `buffers` int, `half` bool.
     """
     sizes = description["sizes"]
-    layers = [nn.Linear(a, b, bias=description.get("bias", True)) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [nn.Linear(a, b, bias=description.get("bias", True)) for a, b in pairwise(sizes)]
     model = nn.Sequential(*layers)
     for index in description.get("frozen", ()):
         layers[index].requires_grad_(False)

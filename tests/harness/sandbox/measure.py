@@ -1,10 +1,11 @@
 """Times and memory of warm kernels: `python tests/harness/sandbox/measure.py [MODULE ...]`. Prints medians.
 
-ready       from the request until the kernel has answered on both channels, everything imported
-unsandboxed the same for a fork of the same zygote without namespaces, limits, filter and change of user
-closed      from the order to end until everything is gone and evidence is copied
-idle        memory that one more kernel costs before it runs code: growth of the proportional set sizes of all
-            processes of the zygote's family, and what its own processes have written (private dirty)
+- ready: from the request until the kernel has answered on both channels, everything imported
+- notebook: imports, a few definitions and a tiny model, by nbclient; from the request until the last cell is done
+- closed: from the order to end until everything is gone and evidence is copied
+- idle: memory that one more kernel costs before it runs code: growth of the proportional set sizes of all processes of
+  the zygote's family, and what the kernel's own processes have written (private dirty)
+- unsandboxed: a fork of the same zygote without namespaces, limits, filter and change of user
 """
 
 import asyncio
@@ -143,7 +144,8 @@ def main() -> None:
         with select(policy, warmup=warmup, only=Backend.WARM) as sandbox:
             asyncio.run(one_kernel(sandbox, workspace))
             print("warm:       ", median_of(ROUNDS, lambda: asyncio.run(one_kernel(sandbox, workspace))))
-            print("notebook:   ", median_of(ROUNDS, lambda: one_notebook(sandbox, workspace)))
+            figures = median_of(ROUNDS, lambda: one_notebook(sandbox, workspace))
+            print("notebook:   ", figures.replace("ready", "done"))
             zygote = next(
                 p.pid for p in psutil.Process().children() if "grader.sandbox.zygote" in " ".join(p.cmdline())
             )

@@ -76,6 +76,6 @@ def test_the_image_is_made_once(tmp_path: Path, missing: bool, verbs: list[str])
 def test_memory_is_asked_of_the_runtime(tmp_path: Path) -> None:
     runtime, log = fake(tmp_path, missing=False)
     meter = container.RuntimeMeter(runtime, "name")
-    assert not meter.exceeded(1)  # not asked twenty times a second
+    assert not meter.exceeded()  # not asked twenty times a second
     assert meter.was_exceeded()
     assert calls(log) == [["inspect", "--format", "{{.State.OOMKilled}}", "name"]]

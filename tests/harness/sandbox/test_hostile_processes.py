@@ -81,7 +81,7 @@ GREEDY = [
     ),
 ]
 LOUD = [
-    pytest.param("for _ in range(256): print('x' * (1 << 20))", Stop.OUTPUT, id="large prints"),
+    pytest.param("for _ in range(64): print('x' * (1 << 20))", Stop.OUTPUT, id="large prints"),
     pytest.param("while True: display(1)", Stop.OUTPUT, id="endless small displays"),
     pytest.param("while True: print(1, flush=True)", Stop.OUTPUT, id="endless small prints"),
     pytest.param("display('x' * (60 << 20))\nimport time; time.sleep(600)", Stop.OUTPUT, id="one huge display"),
@@ -104,6 +104,14 @@ LOUD = [
         "import time; time.sleep(600)",
         Stop.PROTOCOL,
         id="deep nesting",
+    ),
+    pytest.param(
+        "kernel = get_ipython().kernel\n"
+        "parts = [b'{\"msg_id\": \"1\", \"msg_type\": \"status\"}', b'{}', b'{}', b'{\"x\": ' + b'1' * 5000 + b'}']\n"
+        "kernel.iopub_socket.send_multipart([b'<IDS|MSG>', kernel.session.sign(parts), *parts])\n"
+        "import time; time.sleep(600)",
+        Stop.PROTOCOL,
+        id="5,000 digits",
     ),
     pytest.param(
         "kernel = get_ipython().kernel\n"
@@ -177,6 +185,11 @@ def test_time_ends(run_hurried: Driver) -> None:
         ENDLESS, Stop.WALL
     )
     assert not any(run.replies for run in outcomes)
+
+
+def test_processor_time_ends(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> None:
+    outcome = Driver(sandboxes(backend, replace(ROOMY, cpu_s=2)))("while True: pass")
+    assert outcome.ending.stopped_by is Stop.CPU
 
 
 def test_threads_are_capped(run: Driver) -> None:

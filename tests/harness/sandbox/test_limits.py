@@ -1,5 +1,7 @@
 """Control groups on folders that look like them, and the watchdog on a real process."""
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -88,28 +90,26 @@ def test_none_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup") is None
 
 
-HOG = "import os, sys, time\nkeep = [bytearray(os.urandom(1 << 20)) * 60]\nif {fork}: os.fork()\ntime.sleep(600)"
+# Takes 60 MiB, then has two children that share it, or has one child that takes it for itself.
+SHARED = "import os, time\nkeep = bytearray(os.urandom(1 << 20)) * 60\nif os.fork(): os.fork()\ntime.sleep(600)"
+ALONE = "import os, time\nif os.fork() == 0: keep = bytearray(os.urandom(1 << 20)) * 60\ntime.sleep(600)"
 
 
 @pytest.mark.parametrize(
-    ("limit_mib", "exceeded"), [pytest.param(40, True, id="above"), pytest.param(400, False, id="below")]
+    ("code", "limit_mib", "exceeded"),
+    [
+        pytest.param(ALONE, 40, True, id="above"),
+        pytest.param(ALONE, 400, False, id="below"),
+        pytest.param(SHARED, 100, False, id="shared pages count once"),  # 140 MiB of resident pages
+    ],
 )
-def test_watchdog(limit_mib: float, exceeded: bool) -> None:
-    watchdog = Watchdog(limit_mib)
-    with subprocess.Popen([sys.executable, "-c", HOG.format(fork=False)]) as hog:
-        assert eventually(lambda: watchdog.exceeded(hog.pid) or watchdog.peak_mib() > 60)
-        assert watchdog.exceeded(hog.pid) is exceeded
-        hog.kill()
-
-
-def test_shared_pages_count_once() -> None:
-    watchdog = Watchdog(110)  # two processes of 60 MiB and an interpreter each, sharing nearly all
-    with subprocess.Popen([sys.executable, "-c", HOG.format(fork=True)], start_new_session=True) as hog:
-        assert eventually(lambda: watchdog.exceeded(hog.pid) or watchdog.peak_mib() > 60)
-        assert not watchdog.exceeded(hog.pid)
-        import os
-
-        os.killpg(hog.pid, 9)
+def test_watchdog(code: str, limit_mib: float, exceeded: bool) -> None:
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as hog:
+        watchdog = Watchdog(limit_mib, below=hog.pid)
+        expected_mib = 30 if code == SHARED else 60  # two thirds of it lie below the parent
+        assert eventually(lambda: watchdog.exceeded() or watchdog.peak_mib() > expected_mib)
+        assert watchdog.exceeded() is exceeded
+        os.killpg(hog.pid, signal.SIGKILL)
 
 
 def test_a_policy_survives_the_journey() -> None:

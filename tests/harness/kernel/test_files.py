@@ -1,0 +1,126 @@
+"""Files where the notebook thinks they are."""
+
+import glob
+import io
+import os
+import posixpath
+from pathlib import Path
+
+import pytest
+
+from grader.kernel import files
+from grader.kernel.files import InputFiles
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> InputFiles:
+    """Two data files, and a folder for the run beside them."""
+    data, work = tmp_path / "data", tmp_path / "work"
+    data.mkdir()
+    work.mkdir()
+    for name in ("train.csv", "eval.csv"):
+        (data / name).write_text(f"review,label\n{name},1\n", encoding="utf-8")
+    return InputFiles({name: str(data / name) for name in ("train.csv", "eval.csv")}, str(work))
+
+
+READ = [
+    pytest.param("train.csv", "train.csv", id="here"),
+    pytest.param("/mounted/drive/MyDrive/DAT450/a4/train.csv", "train.csv", id="mounted-drive"),
+    pytest.param("..\\data\\eval.csv", "eval.csv", id="windows-relative"),
+    pytest.param("C:\\Users\\Emma\\A4\\eval.csv", "eval.csv", id="windows-absolute"),
+    pytest.param("C:/Users/Emma/A4/eval.csv", "eval.csv", id="windows-slashes"),
+    pytest.param("./Data/Train.csv", "train.csv", id="capitals"),
+    pytest.param("https://example.org/a4/train.csv", "train.csv", id="address"),
+    pytest.param(Path("/kaggle/input/eval.csv"), "eval.csv", id="path-object"),
+]
+
+
+@pytest.mark.parametrize(("asked", "name"), READ)
+def test_a_data_file_is_found_by_its_base_name(found: InputFiles, asked: object, name: str) -> None:
+    assert found.locate(asked) == found.inputs[name]
+
+
+@pytest.mark.parametrize("asked", ["reviews.csv", "/mounted/other.csv", 3, None, b"train.csv"])
+def test_what_is_no_data_file_is_left_alone(found: InputFiles, asked: object) -> None:
+    assert found.locate(asked) is asked
+
+
+def test_what_exists_is_left_alone(found: InputFiles, tmp_path: Path) -> None:
+    own = tmp_path / "train.csv"
+    own.write_text("mine", encoding="utf-8")
+    assert found.locate(str(own)) == str(own)
+    assert found.place(str(own)) == str(own)
+
+
+def test_nested_data_files_are_all_found(found: InputFiles) -> None:
+    asked = {"train": ["/mounted/train.csv"], "test": "/mounted/eval.csv"}
+    assert found.locate_all(asked) == {"train": [found.inputs["train.csv"]], "test": found.inputs["eval.csv"]}
+
+
+WRITTEN = [
+    pytest.param("/mounted/drive/MyDrive/out", "elsewhere/mounted/drive/MyDrive/out", id="mounted-drive"),
+    pytest.param("C:\\Users\\Emma\\out", "elsewhere/C/Users/Emma/out", id="windows"),
+]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the paths of the other systems look different there")
+@pytest.mark.parametrize(("asked", "placed"), WRITTEN)
+def test_a_folder_of_another_machine_becomes_one_of_this_run(found: InputFiles, asked: str, placed: str) -> None:
+    assert found.place(asked) == str(found.work / placed)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="backslashes separate there")
+def test_relative_windows_paths_are_paths(found: InputFiles) -> None:
+    assert found.place("finetuned\\full") == posixpath.join("finetuned", "full")
+
+
+@pytest.mark.parametrize("asked", ["out", "finetuned/full", "https://example.org/a\\b"])
+def test_relative_folders_are_left_alone(found: InputFiles, asked: str) -> None:
+    assert found.place(asked) == asked
+
+
+@pytest.fixture
+def redirected(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> InputFiles:
+    """`open` and its like go through `found` until the test is over."""
+    import builtins
+
+    patched = [(builtins, "open"), (io, "open"), (glob, "glob"), (Path, "exists"), (Path, "is_file")]
+    patched += [(os, name) for name in ("chdir", "listdir", "mkdir", "makedirs")]
+    patched += [(os.path, name) for name in ("exists", "isfile", "isdir")]
+    for owner, name in patched:
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # to be undone
+    monkeypatch.chdir(found.work)
+    files._redirect_builtins(found)
+    files._redirect_folders(found)
+    return found
+
+
+def test_reading_and_writing_lead_to_different_places(redirected: InputFiles) -> None:
+    real = redirected.inputs["train.csv"]
+    before = Path(real).read_text(encoding="utf-8")
+    with open("/mounted/a4/train.csv", encoding="utf-8") as file:  # noqa: PTH123 - as students write
+        assert file.read() == before
+    with open("/mounted/a4/train.csv", "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write("my own split")
+    assert Path(real).read_text(encoding="utf-8") == before
+    assert Path("/mounted/a4/train.csv").read_text(encoding="utf-8") == "my own split"
+
+
+def test_pathlib_finds_data_files(redirected: InputFiles) -> None:
+    path = Path("/mounted/a4/eval.csv")
+    assert path.exists()
+    assert path.read_text(encoding="utf-8").startswith("review,label")
+
+
+def test_folders_that_are_not_here(redirected: InputFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    os.chdir("/mounted/drive/MyDrive")
+    assert Path.cwd() == redirected.work
+    assert "no folder" in capsys.readouterr().out
+    assert sorted(os.listdir("/mounted/drive/MyDrive")) == ["eval.csv", "train.csv"]  # noqa: PTH208
+    assert sorted(map(files.base_name, glob.glob("/mounted/*/*.csv"))) == ["eval.csv", "train.csv"]  # noqa: PTH207
+
+
+def test_made_folders_exist(redirected: InputFiles) -> None:
+    os.makedirs("/mounted/drive/MyDrive/models", exist_ok=True)  # noqa: PTH103
+    assert os.path.isdir("/mounted/drive/MyDrive/models")  # noqa: PTH112
+    assert (redirected.work / "elsewhere/mounted/drive/MyDrive/models").is_dir()
