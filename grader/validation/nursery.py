@@ -15,12 +15,12 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
+from grader.execution import Setup, conditions
 from grader.execution.collection import RUN, SUBMITTED
-from grader.execution.job import Job, Setup, prepare
+from grader.execution.job import Job, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
-from grader.execution.run import conditions
 from grader.intake.notebook import Submission
-from grader.kernel.plan import EVIDENCE, Plan
+from grader.kernel.plan import Plan
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
 from grader.validation.corpus import Base, Specimen
@@ -50,9 +50,7 @@ def grow(
     by_id = {specimen.id: specimen for specimen in specimens}
     with tempfile.TemporaryDirectory(prefix="a4-nursery-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        drawn = challenges.draw(setup.seed)
-        (folder / "evidence").mkdir()
-        job = prepare(folder / "job", folder / "scratch", _submission(base), replace(setup, threads=1), drawn)
+        job = prepare(folder / "job", _submission(base), replace(setup, threads=1), challenges.draw(setup.seed))
         _shorten(job)
         task = _task(folder, job, base, specimens, jobs, limit_s)
         with _started(task, job) as lines:
@@ -81,7 +79,7 @@ def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], job
         "cells": tuple(base.cells.values()),
         "bootstrap": job.bootstrap,
         "probes": job.probes,
-        "evidence": str(folder / "evidence"),
+        "evidence": str(job.evidence),
         "jobs": jobs,
         "limit_s": limit_s,
         "specimens": described,
@@ -95,8 +93,7 @@ def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], job
 def _started(task: Path, job: Job) -> Iterator[Iterator[str]]:
     """The lines that a running nursery says."""
     command = [sys.executable, "-P", str(SCRIPT), str(task)]
-    home = {"HOME": str(task.parent), "PATH": os.environ.get("PATH", ""), EVIDENCE: str(task.parent / "evidence")}
-    environ = {**home, **job.environ, **ONE_THREAD}
+    environ = {**job.environ, **ONE_THREAD}
     errors = task.with_name("stderr.txt")
     with (
         errors.open("w", encoding="utf-8") as stderr,
