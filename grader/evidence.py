@@ -309,10 +309,21 @@ class Evidence:
             raise self._violation(f"{name}: a tensor of a type or shape that no model here has")
         return found
 
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The tensors that a training says it left. Raises ProtocolViolation, also when there is no such file."""
+        self._require(name)
+        return self.tensors(name)
+
     def digest(self, name: str) -> str:
-        """SHA-256 of one file."""
-        with (self.folder / name).open("rb") as file:
+        """SHA-256 of a file that a training says it left. Raises ProtocolViolation when there is none."""
+        with self._require(name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _require(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise self._violation(f"{name}: named and not there")
+        return path
 
     def _probe(self, family: str, kind: type[T]) -> T | None:
         return self._read(f"probe-{family}.json", TypeAdapter(kind))

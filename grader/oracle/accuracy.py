@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,13 +32,23 @@ class Meter:
 
     def measure(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], digest: str) -> float:
         """Share of held-out reviews classified right by base + tensors; `digest` stands for the tensors."""
-        key = _digest(CACHE_VERSION, digest, self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
-        stored = self.cache / f"{key}.json"
-        if stored.is_file():
-            return float(json.loads(stored.read_text(encoding="utf-8"))["accuracy"])
+        known = self.known(digest)
+        if known is not None:
+            return known
         accuracy = self._measured(tensors, base)
-        _store(stored, {"accuracy": accuracy})
+        _store(self._stored(digest), {"accuracy": accuracy})
         return accuracy
+
+    def known(self, digest: str) -> float | None:
+        """What was measured before for the same content under the same conditions; None when nothing was."""
+        try:
+            return float(json.loads(self._stored(digest).read_text(encoding="utf-8"))["accuracy"])
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: it is measured again
+            return None
+
+    def _stored(self, digest: str) -> Path:
+        key = _digest(CACHE_VERSION, digest, self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
+        return self.cache / f"{key}.json"
 
     def _measured(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
         model = rebuilt(tensors, base, self.snapshot)
@@ -59,10 +70,10 @@ class Meter:
         return tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt")
 
 
-_tokenizers: dict[Path, object] = {}
+_tokenizers: dict[Path, Any] = {}
 
 
-def _tokenizer(snapshot: Path) -> "object":
+def _tokenizer(snapshot: Path) -> Any:
     from transformers import AutoTokenizer
 
     if snapshot not in _tokenizers:

@@ -67,7 +67,8 @@ def certify(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: 
     """Facts from exported tensors (`w:` whole, `d:` differences), the checkpoint, and notes on reduced layers."""
     moved = {key[2:]: key for key, tensor in tensors.items() if key[2:] in base and _moved(key, tensor, base)}
     qv = {f"{path}.weight": path for path in assignment.QV_LAYER_NAMES}
-    deltas = {qv[name]: _delta(key, tensors[key], base) for name, key in moved.items() if name in qv}
+    qv = {name: path for name, path in qv.items() if name in moved and tensors[moved[name]].shape == base[name].shape}
+    deltas = {path: _delta(moved[name], tensors[moved[name]], base) for name, path in qv.items()}
     return Certificate(
         encoder_changed=tuple(sorted(name for name in moved if name not in qv)),
         qv_deltas={path: Delta(matrix, _noise(reduced.get(path))) for path, matrix in deltas.items()},
@@ -85,13 +86,15 @@ def _delta(key: str, tensor: Tensor, base: Mapping[str, Tensor]) -> Tensor:
 
 
 def numerical_rank(delta: Tensor, noise: float) -> int:
-    """Rank of a matrix up to rounding. delta (out, in).
+    """Rank of a matrix up to rounding; full where numbers are not finite. delta (out, in).
 
     A Gaussian sketch of SKETCH columns has the same rank with certainty where that is below SKETCH, and singular
     values that are off by no more than a factor of (sqrt(SKETCH) + sqrt(rank)) / (sqrt(SKETCH) - sqrt(rank)), below 6
     up to half of SKETCH (Halko, Martinsson and Tropp 2011, section 10): nothing beside the factor of 100 above.
     """
     exact = delta.double()
+    if not bool(exact.isfinite().all()):  # a training that diverged
+        return min(exact.shape)
     generator = torch.Generator().manual_seed(0)
     sketch = exact @ torch.randn(exact.shape[1], SKETCH, dtype=torch.float64, generator=generator) / SKETCH**0.5
     rank = _count_above(torch.linalg.svdvals(sketch), noise)

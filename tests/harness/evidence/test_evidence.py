@@ -317,3 +317,11 @@ def test_no_evidence_at_all_is_no_violation(folder: Path, judge: Callable[[Path]
     graded = judge(folder)
     assert graded.result.run.status is RunStatus.OK
     assert not [check.id for check in graded.result.checks if check.verdict is Verdict.ERROR]
+
+
+def test_weights_that_are_named_and_not_there(folder: Path) -> None:
+    evidence = written(folder, "trainings.json", leaving(file="training-0.safetensors"))
+    with pytest.raises(ProtocolViolation, match="named and not there"):
+        evidence.weights("training-0.safetensors")
+    with pytest.raises(ProtocolViolation, match="named and not there"):
+        evidence.digest("training-0.safetensors")

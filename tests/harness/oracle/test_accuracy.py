@@ -1,0 +1,146 @@
+"""Accuracy from rebuilt weights: the same as asking the model, once per content."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import BertTokenizerFast, DistilBertConfig, DistilBertForSequenceClassification
+
+from grader.kernel import weights
+from grader.oracle.accuracy import IncompleteWeights, Meter, rebuilt
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "very", "not"]
+REVIEWS = [("good film", 1), ("bad film", 0), ("very very good film", 1), ("not good", 0), ("not bad", 1)] * 9
+
+
+class Unread(Mapping[str, Tensor]):
+    """Weights that may not be looked at."""
+
+    def __getitem__(self, key: str) -> Tensor:
+        raise AssertionError("weights were read")
+
+    def __iter__(self) -> None:  # type: ignore[override]
+        raise AssertionError("weights were read")
+
+    def __len__(self) -> int:
+        raise AssertionError("weights were read")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These models are so small that threads would wait for each other most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tokenizer and configuration of a tiny model, as a hub cache has them."""
+    folder = tmp_path_factory.mktemp("snapshot")
+    (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    model(0).config.save_pretrained(folder)
+    return folder
+
+
+def model(seed: int) -> DistilBertForSequenceClassification:
+    torch.manual_seed(seed)
+    sizes = {"dim": 16, "hidden_dim": 32, "n_heads": 2, "n_layers": 2, "max_position_embeddings": 16}
+    config = DistilBertConfig(vocab_size=len(WORDS), **sizes)
+    made = DistilBertForSequenceClassification(config).eval()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter)  # so that predictions differ between reviews
+    return made
+
+
+@pytest.fixture
+def meter(snapshot: Path, tmp_path: Path) -> Meter:
+    with (tmp_path / "heldout.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("review", "label"), *REVIEWS])
+    return Meter(tmp_path / "heldout.csv", snapshot, "base", "reviews", 16, False, tmp_path / "cache")
+
+
+def encoder(of: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in of.state_dict().items() if name.startswith("distilbert.")}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_equals_asking_the_model(seed: int, meter: Meter, snapshot: Path) -> None:
+    base, trained = encoder(model(0)), model(seed)
+    tokenizer = BertTokenizerFast.from_pretrained(snapshot)
+    right = 0
+    with torch.inference_mode():
+        for text, label in REVIEWS:
+            right += (
+                int(trained(**tokenizer(text, return_tensors="pt", return_token_type_ids=False)).logits.argmax())
+                == label
+            )
+    tensors, _ = weights.export(trained, base)
+    assert meter.measure(tensors, base, f"digest {seed}") == right / len(REVIEWS)
+
+
+def test_rebuilt_from_differences(snapshot: Path) -> None:
+    base, trained = encoder(model(0)), model(1)
+    differences = {f"d:{name}": tensor - base[name] for name, tensor in encoder(trained).items()}
+    head = {f"w:{name}": tensor for name, tensor in trained.state_dict().items() if name not in base}
+    found = rebuilt(differences | head, base, snapshot).state_dict()
+    for name, tensor in trained.state_dict().items():
+        # (x − b) + b in float32: one rounding each of numbers below 16
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-6)
+
+
+def test_the_same_content_is_measured_once(meter: Meter) -> None:
+    base = encoder(model(0))
+    tensors, _ = weights.export(model(1), base)
+    first = meter.measure(tensors, base, "digest")
+    assert meter.measure(Unread(), Unread(), "digest") == first
+    with pytest.raises(AssertionError, match="weights were read"):
+        meter.measure(Unread(), Unread(), "another digest")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"accuracy": "x"}'], ids=["empty", "{}", "list", "text"])
+def test_a_damaged_cache_is_measured_again(content: bytes, meter: Meter) -> None:
+    base = encoder(model(0))
+    tensors, _ = weights.export(model(1), base)
+    first = meter.measure(tensors, base, "digest")
+    (stored,) = meter.cache.iterdir()
+    stored.write_bytes(content)
+    assert meter.measure(tensors, base, "digest") == first
+    assert json.loads(stored.read_text(encoding="utf-8"))["accuracy"] == first
+
+
+def without_head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
+
+
+def misshapen(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return tensors | {"w:classifier.weight": torch.zeros(3, 16)}
+
+
+def unknown_difference(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return tensors | {"d:no.such.tensor": torch.zeros(1)}
+
+
+def misshapen_difference(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return tensors | {"d:distilbert.transformer.layer.0.attention.q_lin.weight": torch.zeros(3, 5)}
+
+
+@pytest.mark.parametrize("spoil", [without_head, misshapen, unknown_difference, misshapen_difference])
+def test_broken_weights(spoil: object, meter: Meter) -> None:
+    base = encoder(model(0))
+    tensors, _ = weights.export(model(1), base)
+    with pytest.raises((IncompleteWeights, RuntimeError, KeyError)):  # Case.accuracy makes None of these
+        meter.measure(spoil(tensors), base, "digest")  # type: ignore[operator]
+
+
+def test_weights_that_diverged_are_measured(meter: Meter) -> None:
+    base = encoder(model(0))
+    tensors, _ = weights.export(model(1), base)
+    nan = {name: torch.full_like(tensor, float("nan")) for name, tensor in tensors.items()}
+    assert 0 <= meter.measure(nan, base, "digest") <= 1
