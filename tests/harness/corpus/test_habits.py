@@ -1,0 +1,85 @@
+"""Whole notebooks in different hands get exactly the verdicts that their table expects."""
+
+from pathlib import Path
+
+import pytest
+
+from grader import grading
+from grader.case import Case
+from grader.claims import match_claims, read_claims
+from grader.errors import GraderError
+from grader.evidence import Evidence
+from grader.grading import ROOT
+from grader.judging import run_suite
+from grader.model import Method, MethodSummary, Profile, Verdict
+from grader.sandbox import Backend
+from grader.validation import habits, nursery
+from grader.validation.corpus import Specimen
+
+FOLDER = ROOT / "tests" / "corpus" / "habits"
+LIMIT_S = 300  # for one notebook, on a busy machine; alone it takes half a minute
+HABITS = habits.read_habits(FOLDER)
+
+
+def test_every_text_is_in_the_table() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.txt")) == sorted(habit.id for habit in HABITS)
+
+
+@pytest.mark.training
+def test_verdicts(tmp_path: Path) -> None:
+    """All notebooks branch off one prepared process, so this is one test."""
+    with grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as setup:
+        oracle = grading.oracle(setup)
+        grown = nursery.grow(habits.NOTHING_SHARED, HABITS, setup, limit_s=LIMIT_S)
+        wrong = {
+            g.specimen.id: found for g in grown if (found := _unexpected(Case(Evidence(g.folder), oracle), g.specimen))
+        }
+    assert wrong == {}
+
+
+def _unexpected(case: Case, habit: Specimen) -> list[str]:
+    judgements = run_suite(case, grading.suite_folders())
+    expected = dict.fromkeys(habit.failed, Verdict.FAILED) | dict.fromkeys(habit.blocked, Verdict.BLOCKED)
+    unjudged = {j.id for j in judgements if j.verdict is Verdict.NOT_JUDGED}  # accuracies, in this profile
+    return [
+        f"{j.id}: {j.verdict}. {j.rationale}"
+        for j in judgements
+        if j.verdict is not expected.get(j.id, Verdict.NOT_JUDGED if j.id in unjudged else Verdict.PASSED)
+    ]
+
+
+def test_copied_figures_are_flagged() -> None:
+    """What the copied notebook claims, beside what its run would have measured: step 2 froze nothing, step 3 is missing."""
+    notebook = habits.read_text(FOLDER / "copied_figures.txt")
+    training_cells = [index for index, cell in enumerate(notebook.cells) if "trainer.train()" in cell.source]
+    places = list(zip((Method.FULL, Method.HEAD), training_cells, strict=True))
+    measured = {
+        Method.FULL: MethodSummary(trainable_parameters=66_955_010, accuracy=0.87),
+        Method.HEAD: MethodSummary(trainable_parameters=66_955_010, accuracy=0.88),
+        Method.LORA: MethodSummary(),
+    }
+    claims = match_claims(read_claims(notebook), places, measured, accuracy_comparable=True)
+    assert [(c.method, c.quantity, c.claimed, c.agrees) for c in claims] == [
+        (Method.FULL, "accuracy", 0.904, True),
+        (Method.FULL, "trainable_parameters", 66_955_010, True),
+        (Method.HEAD, "accuracy", 0.814, False),
+        (Method.HEAD, "trainable_parameters", 592_130, False),
+        (Method.LORA, "accuracy", 0.874, None),
+        (Method.LORA, "trainable_parameters", 813_314, None),
+    ]
+
+
+def test_a_text_becomes_the_notebook_that_it_stands_for(tmp_path: Path) -> None:
+    text = "# %% [markdown]\nTitle\n# %%\nprint(1)\n\n# %% [output]\n1\n# %% [output html]\n<table></table>\n"
+    (tmp_path / "x.txt").write_text(text, encoding="utf-8")
+    notebook = habits.read_text(tmp_path / "x.txt")
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [("markdown", "Title"), ("code", "print(1)")]
+    stream, table = notebook.cells[1].outputs
+    assert stream.text == "1\n"
+    assert table.data["text/html"] == "<table></table>"
+
+
+def test_an_unknown_kind_of_cell_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("# %%\nx = 1\n# %% [raw]\ny", encoding="utf-8")
+    with pytest.raises(GraderError, match="raw"):
+        habits.read_text(tmp_path / "x.txt")
