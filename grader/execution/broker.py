@@ -59,7 +59,7 @@ class Order:
     environ: dict[str, str]
     bootstrap: str
     probes: tuple[tuple[str, str], ...]
-    limits: dict[str, float]
+    limits: dict[str, Any]
     output: str  # folder of the broker's own, for the executed notebook
 
 

@@ -48,7 +48,7 @@ class InputFiles:
         """
         self.inputs = {name.lower(): path for name, path in inputs.items()}
         self.work = Path(work or os.getcwd()).resolve()  # noqa: PTH109 - Path.cwd is the same
-        known = (self.work, tempfile.gettempdir(), Path.home(), *others)
+        known: tuple[str | Path, ...] = (self.work, tempfile.gettempdir(), Path.home(), *others)
         self.ours = tuple(Path(folder).resolve() for folder in known)
 
     def locate(self, path: Any) -> Any:

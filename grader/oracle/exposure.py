@@ -49,7 +49,7 @@ class Library:
         return self._keys[kind, name]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        return self.tokenizer(texts, truncation=True, max_length=64)["input_ids"]  # type: ignore[operator, no-any-return]
+        return self.tokenizer(texts, truncation=True, max_length=64)["input_ids"]  # type: ignore[operator]
 
 
 def _texts(path: object) -> list[str]:
