@@ -102,18 +102,25 @@ def _accuracy_method(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -
 def _counts_by_method(
     raw: Sequence[RawClaim], trainings: Sequence[tuple[Method, int]], measured: Mapping[Method, MethodSummary]
 ) -> dict[Method, RawClaim]:
-    counted = {summary.trainable_parameters: method for method, summary in measured.items()}
     fitting: dict[Method, RawClaim] = {}
     other: dict[Method, RawClaim] = {}
     for claim in raw:
         if claim.quantity != "trainable_parameters":
             continue
-        named = claim.method
-        if (fits := counted.get(int(claim.value))) and named in (None, fits):
+        place = claim.method or _count_method(claim, trainings)
+        if fits := _fitting(claim, place, measured):
             fitting[fits] = claim
-        elif method := named or _count_method(claim, trainings):
-            other[method] = claim
+        elif place:
+            other[place] = claim
     return other | fitting
+
+
+def _fitting(claim: RawClaim, place: Method | None, measured: Mapping[Method, MethodSummary]) -> Method | None:
+    """The method that has this count: the one where it stands if several have it, as when nothing was ever frozen."""
+    fits = {method for method, summary in measured.items() if summary.trainable_parameters == claim.value}
+    if claim.method:
+        return claim.method if claim.method in fits else None
+    return place if place in fits else _only(fits)
 
 
 def _count_method(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -> Method | None:

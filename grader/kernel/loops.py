@@ -55,6 +55,7 @@ class LoopWatcher:
         self.loops: list[Loop] = []
         self.toys: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimisers that are not our business
         self.last_train_loader: Any = None
+        self.hooks: list[Any] = []
         self.total_steps = 0
         self.iterating = 0  # how many data loaders are being read
         self.training_rows = 0  # rows that the model saw since the last step, to learn from
@@ -69,8 +70,8 @@ class LoopWatcher:
         """Hook optimisers, data loaders and the model of this process."""
         from transformers import DistilBertModel
 
-        register_optimizer_step_pre_hook(self.before_step)
-        register_optimizer_step_post_hook(self.after_step)
+        before, after = register_optimizer_step_pre_hook, register_optimizer_step_post_hook
+        self.hooks = [before(self.before_step), after(self.after_step)]
         original = DataLoader.__iter__
         watcher = self
 

@@ -1,0 +1,225 @@
+"""Training loops without Trainer: what is recorded, when they end, and that their code notices nothing."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import DistilBertModel
+
+from grader.kernel.loops import TOKENS_WHEN_SPENT, LoopWatcher
+from grader.kernel.plan import Budget, Plan
+from grader.kernel.probes.toys import small_distilbert
+
+ROWS, TOKENS = 48, 12
+BUDGET = Budget(
+    max_steps=2,
+    batch_size=4,
+    max_tokens=6,
+    train_rows=8,
+    eval_rows=8,
+    learning_rates=dict.fromkeys(("full", "head", "lora"), 0.01),
+)
+
+
+@dataclass
+class Notes:
+    """Takes the recorder's part: notes which models were trained, for how many steps, and how they ended."""
+
+    plan: Plan
+    depth: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
+        """A training begins."""
+        names = [name for name, p in model.named_parameters() if p.requires_grad]
+        record = {"index": len(self.records), "model": model, "entry": {"wrapped": {}, "trainable_names": names}}
+        self.records.append(record)
+        return record
+
+    def end(self, record: dict[str, Any], model: nn.Module, seconds: float, steps: int) -> None:
+        """A training ends, with these weights."""
+        record |= {"steps": steps, "weights": model.classifier.weight.detach().clone()}
+
+
+@pytest.fixture
+def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopWatcher]:
+    """A watcher of this process under a budget, until the test is over."""
+    yield from _watching(monkeypatch, BUDGET)
+
+
+@pytest.fixture
+def free_watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopWatcher]:
+    """The same without a budget."""
+    yield from _watching(monkeypatch, None)
+
+
+def _watching(monkeypatch: pytest.MonkeyPatch, budget: Budget | None) -> Iterator[LoopWatcher]:
+    monkeypatch.setattr(DataLoader, "__iter__", DataLoader.__iter__)  # to be undone
+    monkeypatch.setattr(DistilBertModel, "forward", DistilBertModel.forward)
+    plan = Plan(seed=0, evidence="", inputs={}, base_weights="", names={}, budget=budget)
+    watching = LoopWatcher(Notes(plan))  # type: ignore[arg-type]
+    watching.install()
+    yield watching
+    for hook in watching.hooks:
+        hook.remove()
+
+
+@pytest.fixture
+def widths(watcher: LoopWatcher, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each pass through the model has read."""
+    seen: list[int] = []
+    original = DistilBertModel.forward
+
+    def forward(model: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = original(model, *args, **kwargs)
+        seen.append(answer.last_hidden_state.shape[1])
+        return answer
+
+    monkeypatch.setattr(DistilBertModel, "forward", forward)
+    return seen
+
+
+def model() -> nn.Module:
+    """A tiny classifier."""
+    return small_distilbert(8, 0)
+
+
+def loader(batch_size: int) -> DataLoader[Any]:
+    """Batches of token ids and labels."""
+    ids = torch.randint(5, 50, (ROWS, TOKENS), generator=torch.Generator().manual_seed(0))
+    return DataLoader(TensorDataset(ids, torch.arange(ROWS) % 2), batch_size=batch_size)
+
+
+def fit(net: nn.Module, batches: DataLoader[Any], every: int = 1, epochs: int = 2) -> torch.optim.Optimizer:
+    """A loop as students write it, with a step after every so many batches."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    net.train()
+    for _ in range(epochs):
+        for i, (ids, labels) in enumerate(batches):
+            net(input_ids=ids, labels=labels).loss.backward()
+            if (i + 1) % every == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+    return optimizer
+
+
+def records(watcher: LoopWatcher) -> list[dict[str, Any]]:
+    """What has been noted."""
+    return watcher.recorder.records  # type: ignore[return-value]
+
+
+BATCHES = [
+    pytest.param(4, 1, 2, id="the-budget's-own-size"),
+    pytest.param(2, 1, 4, id="small-batches"),
+    pytest.param(16, 1, 1, id="large-batches"),
+    pytest.param(2, 2, 2, id="accumulated"),
+    pytest.param(4, 4, 1, id="accumulated-beyond-the-budget"),
+]
+
+
+@pytest.mark.parametrize(("size", "every", "steps"), BATCHES)
+def test_a_loop_sees_as_many_reviews_as_the_budget(watcher: LoopWatcher, size: int, every: int, steps: int) -> None:
+    fit(model(), loader(size), every, epochs=1)
+    watcher.end_of_cell()
+    assert [record["steps"] for record in records(watcher)] == [steps]
+
+
+def test_without_a_budget_a_loop_trains_as_written(free_watcher: LoopWatcher) -> None:
+    fit(model(), loader(4), epochs=2)
+    free_watcher.end_of_cell()
+    assert [record["steps"] for record in records(free_watcher)] == [2 * ROWS // 4]
+
+
+def test_each_model_trained_in_one_cell_is_a_training(watcher: LoopWatcher) -> None:
+    models = [model() for _ in range(3)]
+    for net in models:
+        fit(net, loader(4), epochs=1)
+    watcher.end_of_cell()
+    assert [record["model"] for record in records(watcher)] == models
+    assert all(record["steps"] == 2 for record in records(watcher))
+
+
+def test_a_model_trained_again_is_another_training_and_the_first_ends_before(watcher: LoopWatcher) -> None:
+    net = model()
+    fit(net, loader(4), epochs=1)
+    between = net.classifier.weight.detach().clone()
+    fit(net, loader(4), epochs=1)
+    watcher.end_of_cell()
+    first, second = records(watcher)
+    assert torch.equal(first["weights"], between)
+    assert not torch.equal(second["weights"], between)
+
+
+def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: LoopWatcher) -> None:
+    net = model()
+    encoder, head = (torch.optim.SGD(part.parameters(), lr=0.1) for part in (net.distilbert, net.classifier))
+    net.train()
+    for ids, labels in loader(2):
+        net(input_ids=ids, labels=labels).loss.backward()
+        encoder.step()
+        head.step()
+    watcher.end_of_cell()
+    assert len(records(watcher)) == 2  # the first step, before the second optimiser shows up, and all the rest
+    assert records(watcher)[1]["model"] is net
+
+
+def test_toys_are_not_recorded(watcher: LoopWatcher) -> None:
+    toy = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(toy.parameters(), lr=0.1)
+    for _ in range(3):
+        toy(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    watcher.end_of_cell()
+    assert records(watcher) == []
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_evaluation_gets_every_row(watcher: LoopWatcher, widths: list[int]) -> None:
+    net = model()
+    fit(net, loader(4), epochs=1)
+    net.eval()
+    widths.clear()
+    with torch.no_grad():
+        predicted = [net(input_ids=ids).logits.argmax(-1) for ids, _ in loader(4)]
+    assert sum(map(len, predicted)) == ROWS
+    assert widths == [BUDGET.max_tokens] * 2 + [TOKENS_WHEN_SPENT] * (ROWS // 4 - 2)
+
+
+def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: LoopWatcher, widths: list[int]) -> None:
+    net, data = model(), loader(4).dataset.tensors  # type: ignore[attr-defined]
+    optimizer = torch.optim.AdamW(net.parameters())
+    net.train()
+    for start in range(0, ROWS, 4):
+        net(input_ids=data[0][start : start + 4], labels=data[1][start : start + 4]).loss.backward()
+        optimizer.step()
+    assert widths[-1] == TOKENS_WHEN_SPENT
+    assert optimizer.param_groups[0]["lr"] == 0  # and nothing is learned any more
+    watcher.end_of_cell()
+    assert records(watcher)[0]["steps"] == ROWS // 4
+
+
+def test_outside_of_loops_nothing_is_cut(watcher: LoopWatcher, widths: list[int]) -> None:
+    net = model()
+    ids = torch.ones(2, TOKENS, dtype=torch.long)
+    first = net(input_ids=ids).logits
+    second = copy.deepcopy(net)(ids).logits
+    assert widths == [TOKENS, TOKENS]
+    assert torch.equal(first, second)
+
+
+def test_a_batch_taken_by_hand_does_not_start_a_loop(watcher: LoopWatcher, widths: list[int]) -> None:
+    ids, _ = next(iter(loader(4)))
+    model()(input_ids=ids)
+    assert widths == [TOKENS]
+
+
+def test_inside_of_trainer_loops_are_left_to_it(watcher: LoopWatcher) -> None:
+    watcher.recorder.depth = 1
+    fit(model(), loader(4), epochs=1)
+    watcher.end_of_cell()
+    assert records(watcher) == []
