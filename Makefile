@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup grade check template kit calibrate test lint doctor clean
+.PHONY: help setup grade check template kit calibrate validate test lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -47,6 +47,9 @@ kit: .setup.stamp ## build the zip that students get: [OUT=file]
 
 calibrate: .setup.stamp ## measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
+
+validate: .setup.stamp ## show that the verdicts are right, on mutants and variants; writes docs/validity.md
+	@$(VENV_PYTHON) -m grader validate $(if $(TRAINING),--training)
 
 test: lint ## lint, then run every test
 	@$(VENV_PYTHON) -m pytest

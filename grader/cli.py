@@ -132,6 +132,23 @@ def calibrate(
     measure(profile, range(first_seed, first_seed + seeds), make_console())
 
 
+@app.command()
+def validate(
+    only: Annotated[
+        list[str] | None, typer.Argument(help="beginnings of names of specimens; all of them by default")
+    ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="really train, for hours: accuracy and its chances")
+    ] = False,
+    docs: Annotated[Path, typer.Option(help="folder that validity.md and validity.html are written to")] = Path("docs"),
+) -> None:
+    """Show that the verdicts are right: run the corpus of mutants and variants."""
+    from grader.reporting.terminal import make_console
+    from grader.validation.validating import validate as prove
+
+    raise typer.Exit(0 if prove(make_console(), docs, only or (), training) else 2)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """The one place where exceptions become sentences and exit codes."""

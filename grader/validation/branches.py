@@ -110,10 +110,10 @@ def make_shell() -> Any:
     from IPython.core.history import HistoryManager
     from IPython.core.interactiveshell import InteractiveShell
 
-    HistoryManager.enabled = False
+    HistoryManager.enabled = False  # type: ignore[assignment]
     shell = InteractiveShell.instance()
-    shell.showtraceback = lambda *args, **kwargs: None
-    shell.enable_gui = lambda gui=None: None  # `%matplotlib inline`
+    vars(shell)["showtraceback"] = lambda *args, **kwargs: None
+    vars(shell)["enable_gui"] = lambda gui=None: None  # `%matplotlib inline`
     return shell
 
 
@@ -127,7 +127,8 @@ def main(path: str) -> None:
     started = run(shell, task["bootstrap"])
     if started["error"]:
         sys.exit(f"bootstrap: {started['error']}: {started['message']}")
-    shoot, outcomes = Shoot(task, out), []
+    shoot = Shoot(task, out)
+    outcomes: list[Any] = []
     for index, source in enumerate([*task["cells"], None]):
         for specimen in task["specimens"]:
             if specimen["departs"] == index:

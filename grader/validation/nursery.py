@@ -15,12 +15,12 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
-from grader.execution import Setup, conditions
 from grader.execution.collection import RUN, SUBMITTED
-from grader.execution.job import Job, prepare
+from grader.execution.job import Job, Setup, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
+from grader.execution.run import conditions
 from grader.intake.notebook import Submission
-from grader.kernel.plan import Plan
+from grader.kernel.plan import EVIDENCE, Plan
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
 from grader.validation.corpus import Base, Specimen
@@ -28,7 +28,7 @@ from grader.validation.corpus import Base, Specimen
 SCRIPT: Final = Path(__file__).with_name("branches.py")
 JOBS: Final = 2
 BRANCH_LIMIT_S: Final = 300  # for a branch that hangs; an ordinary one takes seconds
-FEW: Final = {"batch_size": 2, "max_tokens": 8, "train_rows": 4, "eval_rows": 2}
+FEW: Final[dict[str, Any]] = {"batch_size": 2, "max_tokens": 8, "train_rows": 4, "eval_rows": 2}
 ERROR_TAIL: Final = 2_000  # characters
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads do not survive a fork
 
@@ -50,7 +50,9 @@ def grow(
     by_id = {specimen.id: specimen for specimen in specimens}
     with tempfile.TemporaryDirectory(prefix="a4-nursery-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        job = prepare(folder / "job", _submission(base), replace(setup, threads=1), challenges.draw(setup.seed))
+        drawn = challenges.draw(setup.seed)
+        (folder / "evidence").mkdir()
+        job = prepare(folder / "job", folder / "scratch", _submission(base), replace(setup, threads=1), drawn)
         _shorten(job)
         task = _task(folder, job, base, specimens, jobs, limit_s)
         with _started(task, job) as lines:
@@ -79,7 +81,7 @@ def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], job
         "cells": tuple(base.cells.values()),
         "bootstrap": job.bootstrap,
         "probes": job.probes,
-        "evidence": str(job.evidence),
+        "evidence": str(folder / "evidence"),
         "jobs": jobs,
         "limit_s": limit_s,
         "specimens": described,
@@ -93,7 +95,8 @@ def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], job
 def _started(task: Path, job: Job) -> Iterator[Iterator[str]]:
     """The lines that a running nursery says."""
     command = [sys.executable, "-P", str(SCRIPT), str(task)]
-    environ = {**job.environ, **ONE_THREAD}
+    home = {"HOME": str(task.parent), "PATH": os.environ.get("PATH", ""), EVIDENCE: str(task.parent / "evidence")}
+    environ = {**home, **job.environ, **ONE_THREAD}
     errors = task.with_name("stderr.txt")
     with (
         errors.open("w", encoding="utf-8") as stderr,

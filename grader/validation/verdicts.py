@@ -10,7 +10,7 @@ import torch
 from grader import grading
 from grader.case import Case, Oracle
 from grader.evidence import Evidence
-from grader.execution import Setup
+from grader.execution.job import Setup
 from grader.judging import Judgement, run_suite
 from grader.model import Method, Verdict
 from grader.oracle.certificates import Certificate

@@ -95,7 +95,7 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
     accuracy = case.accuracy(method)
     if accuracy is None:
         fail(
-            "The trained model was to be measured on held-out reviews; its weights are those of no DistilBERT classifier.",
+            "The trained model was to be measured on held-out reviews; its weights are no DistilBERT classifier's.",
             hint,
         )
     expect(

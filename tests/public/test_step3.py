@@ -78,7 +78,7 @@ def expect_names(observed: list[str]) -> None:
 
 @check("step3.replace_layers", "replace_layers puts layers in by name")
 def test_replace_layers(case: Case) -> None:
-    """`replace_layers(model, named_layers)` puts each layer in the place that its name says and touches nothing else."""
+    """`replace_layers(model, named_layers)` puts each layer in the place that its name says, and nothing else."""
     answers = case.evidence.replace
     if answers is None:
         if case.evidence.interrupted:
@@ -242,7 +242,7 @@ def advise_on_shapes(case: Case) -> None:
     requires=("step3.lora_construct", "step3.lora_registered"),
 )
 def test_lora_forward(case: Case) -> None:
-    """With values in A and B, they add (alpha / rank) · B(A(x)) to W(x), for several ranks, alphas, shapes and dtypes."""
+    """Filled with values, A and B add (alpha / rank) · B(A(x)) to W(x), for several ranks, alphas and shapes."""
     for challenge, item in answers_of(case):
         expect_stage(challenge, item, "filled", "in its forward pass")
         for inputs, suffix in (("x", ""), ("x3", "_batched")):

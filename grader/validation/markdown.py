@@ -1,0 +1,89 @@
+"""docs/validity.md: the figures, the matrix and the feedback, for people who read the repository."""
+
+from collections.abc import Iterator, Sequence
+
+from grader.validation.figures import Matrix, letter
+from grader.validation.repetition import Repetition
+from grader.validation.training import Rate
+from grader.validation.verdicts import Finding
+
+INTRODUCTION = """# Are the verdicts right?
+
+This page is written by `make validate`; do not edit it. Each *mutant* is the reference solution with one mistake, and
+has to fail exactly the checks that name this mistake (F) while checks that depend on those are blocked (b). Each
+*variant* is a different right solution, and has to pass everything. The tables are in `tests/corpus`. Mistakes marked ®
+were seen in real submissions.
+
+The corpus is run in profile `structure`, where accuracy is not judged (-): see the section on training.
+"""
+
+
+def document(matrix: Matrix, sections: Sequence[str] = ()) -> str:
+    """The whole page. `sections`: further ones, as Markdown."""
+    parts = [
+        INTRODUCTION,
+        _table(("Figure", "Measured"), matrix.summary()),
+        *sections,
+        "## Checks × mutants\n",
+        _legend(matrix),
+        _grid(matrix),
+        "## What the student reads\n",
+        *(_feedback(finding) for finding in matrix.mutants),
+        "## Variants\n",
+        _table(("Variant", "What is different"), [(f"`{f.specimen.id}`", f.specimen.words) for f in matrix.variants]),
+    ]
+    return "\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _legend(matrix: Matrix) -> str:
+    rows = [(str(i), f"`{check}`", _killers(matrix, check)) for i, check in enumerate(matrix.checks, start=1)]
+    return _table(("Column", "Check", "Mutants that it alone fails"), rows)
+
+
+def _killers(matrix: Matrix, check: str) -> str:
+    found = matrix.sole_killers.get(check)
+    if found is None:
+        return "see the section on training"
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return ", ".join(f"`{name}`" for name in found[:3]) + more if found else "**none**"
+
+
+def _grid(matrix: Matrix) -> str:
+    head = ("Mutant", *(str(i) for i in range(1, len(matrix.checks) + 1)))
+    rows = [(f"`{f.specimen.id}`", *(letter(f, check) for check in matrix.checks)) for f in matrix.mutants]
+    return _table(head, rows)
+
+
+def _feedback(finding: Finding) -> str:
+    specimen = finding.specimen
+    return "\n".join([f"**`{specimen.id}`**{' ®' if specimen.seen else ''}: {specimen.words}\n", *_said(finding), ""])
+
+
+def _said(finding: Finding) -> Iterator[str]:
+    for judgement in finding.words:
+        yield f"- `{judgement.id}`: {_cell(judgement.rationale)} *{_cell(judgement.hint)}*"
+    for surprise in finding.surprises:
+        yield f"- **not as expected: {_cell(surprise)}**"
+
+
+def repetitions(found: Sequence[Repetition]) -> str:
+    """A section on verdicts that must not depend on the draw."""
+    rows = [(f"`{r.specimen}`", str(r.seeds), str(r.flips)) for r in found]
+    return "## The LoRA checks with other seeds\n\n" + _table(("Layer", "Seeds", "Verdicts that flipped"), rows)
+
+
+def chances(rates: Sequence[Rate]) -> str:
+    """A section on verdicts that training leaves to chance."""
+    head = ("What should not happen", "Happened", "Runs", "Rate at most (95 % confidence)")
+    rows = [(rate.what, str(rate.happened), str(rate.runs), f"{rate.bound:.1%}") for rate in rates if rate.runs]
+    text = "Accuracy is judged after training in profile `quick`. `make validate TRAINING=1` runs what is missing here."
+    return f"## Training\n\n{text}\n\n" + (_table(head, rows) if rows else "Nothing has been run yet.\n")

@@ -1,0 +1,95 @@
+"""`python -m grader validate`: runs the corpus, says what came of it, writes the pages."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from grader import grading, scoring
+from grader.model import Profile
+from grader.sandbox import Backend
+from grader.validation import figures, markdown, page
+from grader.validation.corpus import Base, Specimen, read_base, read_corpus
+from grader.validation.figures import Matrix
+from grader.validation.repetition import Repetition, repeat
+from grader.validation.training import Rate
+from grader.validation.verdicts import examine
+
+REFERENCE: Final = grading.ROOT / "reference" / "solution.ipynb"
+CORPUS: Final = grading.ROOT / "tests" / "corpus"
+REPETITIONS: Final = 200
+REPEATED_VARIANTS: Final = ("lora_parameters", "lora_merged_weight", "lora_divided_last", "lora_einsum")
+
+
+def load() -> tuple[Base, tuple[Specimen, ...]]:
+    """The reference as a base, and all specimens."""
+    base = read_base(REFERENCE)
+    return base, read_corpus(CORPUS, base)
+
+
+def validate(console: Console, docs: Path, only: Sequence[str] = (), train: bool = False) -> bool:
+    """Run the corpus and write `docs`/validity.md and validity.html. Returns whether all is as it should be.
+
+    `train`: run what is missing of the training part, too; what is stored of it is shown in any case.
+    """
+    began = time.perf_counter()
+    base, corpus = load()
+    chosen = [s for s in corpus if not s.training and (not only or s.id.startswith(tuple(only)))]
+    if not chosen:
+        raise GraderError(f"The corpus has no specimen whose name begins with {' or '.join(only)}; see tests/corpus.")
+    matrix = run(console, base, chosen)
+    repetitions = () if only else repeated(base, corpus)
+    report(console, matrix, repetitions, time.perf_counter() - began)
+    if only:
+        return not matrix.surprising
+    rates = trained(console, corpus, train)
+    docs.mkdir(parents=True, exist_ok=True)
+    sections = [markdown.repetitions(repetitions), markdown.chances(rates)]
+    (docs / "validity.md").write_text(markdown.document(matrix, sections), encoding="utf-8")
+    (docs / "validity.html").write_text(page.page(matrix), encoding="utf-8")
+    return matrix.holds and not any(r.flips for r in repetitions)
+
+
+def trained(console: Console, corpus: Sequence[Specimen], train: bool) -> tuple[Rate, ...]:
+    """Measured chances of wrong verdicts on accuracy, from stored runs, and from new ones if asked for."""
+    used = training.quick_setup()
+    planned = tuple(training.plan(corpus))
+    found = training.measure(planned, used, console) if train else training.known(planned, used)
+    return training.rates(found, corpus)
+
+
+def run(console: Console, base: Base, chosen: Sequence[Specimen]) -> Matrix:
+    """Examine the chosen specimens, with a line for each that surprises."""
+    findings = []
+    own = grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE)  # the corpus is our own code
+    with own as used, console.status("growing") as status:
+        for finding in examine(base, chosen, used):
+            findings.append(finding)
+            status.update(f"{len(findings)} of {len(chosen)}: {finding.specimen.id}")
+            for surprise in finding.surprises:
+                console.print(f"{finding.specimen.id}: {surprise}", markup=False)
+    checks = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
+    return figures.matrix(checks, findings, chosen)
+
+
+def repeated(base: Base, corpus: Sequence[Specimen]) -> tuple[Repetition, ...]:
+    """The LoRA family on the reference and on some variants, with many other seeds."""
+    by_id = {specimen.id: specimen for specimen in corpus}
+    return tuple(repeat(base, by_id[name], range(1, REPETITIONS + 1)) for name in ("reference", *REPEATED_VARIANTS))
+
+
+def report(console: Console, matrix: Matrix, repetitions: Sequence[Repetition], seconds: float) -> None:
+    """Print the matrix and the figures."""
+    width = max(len(f.specimen.id) for f in matrix.findings)
+    for index, check in enumerate(matrix.checks):
+        console.print(f"{'':{width}} {'│' * index}{'┌' if index < len(matrix.checks) else ''} {check}", markup=False)
+    for finding in matrix.mutants:
+        row = "".join(figures.letter(finding, check) for check in matrix.checks)
+        console.print(f"{finding.specimen.id:{width}} {row}", markup=False, highlight=False)
+    for name, figure in matrix.summary():
+        console.print(f"{name}: {figure}", markup=False)
+    for found in repetitions:
+        console.print(f"{found.specimen}: {found.flips} flips in {found.seeds} seeds of the LoRA checks", markup=False)
+    console.print(f"{seconds:.0f} s")
