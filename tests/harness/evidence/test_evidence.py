@@ -1,7 +1,6 @@
 """Untrusted files: whatever lies in the evidence folder, the answer is a value or a ProtocolViolation."""
 
 import json
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,9 @@ from grader.case import Case, Oracle
 from grader.errors import GraderError
 from grader.evidence import Evidence, ProtocolViolation
 from grader.execution import collection
+from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
+from grader.intake import read_submission
 from grader.model import Profile, RunStatus, RunSummary, ScoreStatus, SubmissionRef, Verdict
 
 CONDITIONS = Conditions(
@@ -192,83 +193,51 @@ def test_without_a_record_of_ours_there_is_no_evidence(folder: Path, content: by
         written(folder, "run.json", content)
 
 
-# What a kernel can do to its folder, and what is collected from it.
+# What a kernel left, sorted beside the notebook that was handed in.
+
+REPORT = Report(
+    status=RunStatus.OK,
+    reason="",
+    cells=(),
+    training_cells={},
+    probes={},
+    timings={},
+    peak_memory_mib=0,
+)
 
 
-def linked(source: Path, outside: Path) -> None:
-    (source / "trainings.json").symlink_to(outside / "secret.json")
-
-
-def piped(source: Path, outside: Path) -> None:
-    os.mkfifo(source / "trainings.json")
-
-
-def nested(source: Path, outside: Path) -> None:
-    (source / "trainings.json").mkdir()
-
-
-def claiming_the_record(source: Path, outside: Path) -> None:
-    (source / "run.json").write_text("{}", encoding="utf-8")
-
-
-def crowded(source: Path, outside: Path) -> None:
-    for number in range(1_000):
-        (source / f"{number}.json").touch()
-
-
-def sparse(source: Path, outside: Path) -> None:
-    with (source / "training-0.safetensors").open("wb") as file:
-        file.truncate(2**43)
-
-
-def replaced(source: Path, outside: Path) -> None:
-    source.rmdir()
-    source.symlink_to(outside)
-
-
-def moved_away(source: Path, outside: Path) -> None:
-    source.parent.rename(source.parent.with_name("elsewhere"))
-    source.parent.symlink_to(outside.parent)
-
-
-def removed(source: Path, outside: Path) -> None:
-    source.rmdir()
+def completed(folder: Path, *names: str) -> Report:
+    raw = folder / collection.RAW
+    raw.mkdir()
+    for name in names:
+        (raw / name).write_text("{}", encoding="utf-8")
+    path = folder / "x.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("x = 1")]), path)
+    submission = read_submission(path)
+    path.unlink()
+    return collection.complete(REPORT, submission, folder)
 
 
 @pytest.mark.parametrize(
-    ("do", "violation"),
+    ("names", "kept"),
     [
-        pytest.param(linked, False, id="a link"),
-        pytest.param(piped, False, id="a pipe", marks=pytest.mark.skipif(os.name == "nt", reason="no pipes in files")),
-        pytest.param(nested, False, id="a folder"),
-        pytest.param(claiming_the_record, False, id="our own record"),
-        pytest.param(crowded, True, id="a thousand files"),
-        pytest.param(sparse, True, id="8 TiB without content"),
-        pytest.param(replaced, True, id="a link for the folder"),
-        pytest.param(moved_away, True, id="a link further up"),
-        pytest.param(removed, True, id="no folder"),
+        pytest.param(("trainings.json", "training-0.safetensors"), None, id="answers"),
+        pytest.param(("run.json",), (), id="our own record"),
+        pytest.param(("submitted.ipynb",), (), id="the notebook"),
+        pytest.param(("trainings.partial", "notes.txt"), (), id="something else"),
     ],
 )
-def test_what_is_collected(do: Callable[[Path, Path], None], violation: bool, tmp_path: Path) -> None:
-    outside, source, target = tmp_path / "evidence", tmp_path / "job" / "evidence", tmp_path / "target"
-    for path in (outside, source, target):
-        path.mkdir(parents=True)
-    (outside / "secret.json").write_text("[]", encoding="utf-8")
-    source = source.resolve()
-    do(source, outside)
-    assert bool(collection.collect(source, target)) == violation
-    assert list(target.iterdir()) == []
-    assert [path.name for path in outside.iterdir()] == ["secret.json"]
+def test_what_is_kept(names: tuple[str, ...], kept: tuple[str, ...] | None, tmp_path: Path) -> None:
+    report = completed(tmp_path, *names)
+    assert report.status is RunStatus.OK
+    assert {path.name for path in tmp_path.iterdir()} == {collection.SUBMITTED, *(names if kept is None else kept)}
+    assert nbformat.read(tmp_path / collection.SUBMITTED, 4).cells[0].source == "x = 1"
 
 
-def test_answers_are_collected(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.mkdir()
-    target.mkdir()
-    for name in ("trainings.json", "training-0.safetensors", "trainings.partial", "notes.txt"):
-        (source / name).write_text("x", encoding="utf-8")
-    assert collection.collect(source.resolve(), target) == ""
-    assert sorted(path.name for path in target.iterdir()) == ["training-0.safetensors", "trainings.json"]
+def test_more_files_than_an_honest_run_writes(tmp_path: Path) -> None:
+    report = completed(tmp_path, *(f"{number}.json" for number in range(collection.MAX_FILES + 1)))
+    assert report.status is RunStatus.PROTOCOL_VIOLATION
+    assert {path.name for path in tmp_path.iterdir()} == {collection.SUBMITTED}
 
 
 # The whole of judging over malformed evidence.
