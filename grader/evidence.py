@@ -270,6 +270,12 @@ class Evidence:
         """The notebook as handed in, with the text of its saved outputs."""
         return nbformat.read(self.folder / "submitted.ipynb", 4)
 
+    @cached_property
+    def executed(self) -> nbformat.NotebookNode | None:
+        """The notebook with the outputs of this run; None when the run left none."""
+        path = self.folder / "executed.ipynb"
+        return nbformat.read(path, 4) if path.is_file() else None
+
     @property
     def sources(self) -> list[str]:
         """Sources of the code cells, in order."""

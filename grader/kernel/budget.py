@@ -95,7 +95,7 @@ def whole_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
 
 
 def shortened(collate: Callable[[Any], Any], tokens: int, full_rows: float = math.inf) -> Callable[[Any], Any]:
-    """A collator that cuts every feature before it is padded, and every batch after; to next to nothing after some rows."""
+    """A collator that cuts features before they are padded, and batches after; to next to nothing after some rows."""
     seen = 0
 
     def cut(features: Any) -> Any:
@@ -150,7 +150,7 @@ def precision(bfloat16: bool) -> Iterator[None]:
     products into bfloat16 ones where there are matrix units for those.
     """
     cast = torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False) if bfloat16 else nullcontext()
-    with cast, replaced(torch.backends.mkldnn.matmul, {"fp32_precision": "bf16"}):
+    with cast, replaced(torch.backends.mkldnn.matmul, {"fp32_precision": "bf16"}):  # type: ignore[attr-defined]
         yield
 
 
