@@ -19,7 +19,7 @@ from grader.assets.metrics import prepare_metrics
 from grader.assets.precision import fast_bfloat16
 from grader.assets.reviews import resolve_reviews
 from grader.case import Case, Oracle
-from grader.claims import match_claims, read_claims
+from grader.claims import match_claims, read_claims, repeated
 from grader.evidence import Evidence, LogEntry, ProtocolViolation
 from grader.execution import broker
 from grader.execution.driver import Limits
@@ -240,6 +240,7 @@ def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
     if case.evidence.run.reason:
         found.append(f"The run ended: {case.evidence.run.reason}.")
     found += [f"Malformed evidence: {what}." for what in case.evidence.violations]
+    found += _typed_in(case)
     if case.evidence.run.conditions.synthetic:
         found.append("The reviews are synthetic: accuracies say nothing about real ones.")
     return found + (believed(lambda: _notes_on_trainings(case)) or [])
@@ -253,6 +254,18 @@ def _notes_on_trainings(case: Case) -> list[str]:
     if seen > len(Method):
         found.append(f"{seen} trainings were seen; the last finished one of each method was judged.")
     return found
+
+
+def _typed_in(case: Case) -> list[str]:
+    """Accuracies that are the same after the shorter training of this profile."""
+    executed = case.evidence.executed
+    if case.profile is Profile.FULL or executed is None:
+        return []
+    return [
+        f"Cell {claim.cell + 1} printed the accuracy {claim.value:.4g} when handed in and again after another amount "
+        "of training: it may be typed in."
+        for claim in repeated(case.evidence.submitted, executed)
+    ]
 
 
 def _conditions(case: Case) -> dict[str, str]:
