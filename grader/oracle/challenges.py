@@ -128,11 +128,14 @@ def _lora(dice: np.random.Generator, number: int) -> LoraChallenge:
 
 
 def _rank_and_alpha(dice: np.random.Generator) -> tuple[int, int]:
-    """A pair for which alpha / rank is far from everything else that students compute instead."""
+    """A pair for which alpha / rank is far from everything else that students compute instead.
+
+    alpha is not below the rank: `alpha // rank` would be zero, and its author would be told of missing gradients.
+    """
     while True:
         rank, alpha = int(dice.integers(2, 13)), int(dice.integers(3, 41))
         right = alpha / rank
-        if all(abs(wrong - right) > DISTINCT * right for wrong in wrong_scales(rank, alpha).values()):
+        if alpha >= rank and all(abs(wrong - right) > DISTINCT * right for wrong in wrong_scales(rank, alpha).values()):
             return rank, alpha
 
 

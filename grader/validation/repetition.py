@@ -63,7 +63,7 @@ def definitions(cells: Mapping[str, str]) -> dict[str, Any]:
     """A namespace with the imports and definitions of the LoRA cells; their other statements are not run."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for name in CELLS:
-        kept = [node for node in ast.parse(cells[name]).body if isinstance(node, KEPT)]
+        kept: list[ast.stmt] = [node for node in ast.parse(cells[name]).body if isinstance(node, KEPT)]
         exec(compile(ast.Module(kept, []), f"<{name}>", "exec"), namespace)
     return namespace
 

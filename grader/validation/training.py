@@ -20,9 +20,10 @@ from rich.console import Console
 from grader import grading, profiles
 from grader.assets.cache import cache_folder
 from grader.case import Case
-from grader.execution import Setup, execute
+from grader.execution.job import Setup
+from grader.execution.run import execute
 from grader.intake.notebook import Submission
-from grader.model import Frozen, Method, Profile
+from grader.model import Frozen, Method
 from grader.validation.corpus import Kind, Specimen
 
 REFERENCE_SEEDS: Final = 20
@@ -176,8 +177,3 @@ def _false_passes(found: Sequence[Measured], specimen: Specimen) -> Rate:
     ]
     judged = [m.reaches(method) for m in found if m.specimen == specimen.id for method in methods]
     return Rate(f"{specimen.id}: {specimen.words}", judged.count(True), len([j for j in judged if j is not None]))
-
-
-def quick_setup() -> Setup:
-    """The profile that accuracy is validated in."""
-    return grading.setup(Profile.QUICK, FIRST_SEED)

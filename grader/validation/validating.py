@@ -8,9 +8,10 @@ from typing import Final
 from rich.console import Console
 
 from grader import grading, scoring
+from grader.errors import GraderError
 from grader.model import Profile
 from grader.sandbox import Backend
-from grader.validation import figures, markdown, page
+from grader.validation import figures, markdown, page, training
 from grader.validation.corpus import Base, Specimen, read_base, read_corpus
 from grader.validation.figures import Matrix
 from grader.validation.repetition import Repetition, repeat
@@ -54,17 +55,19 @@ def validate(console: Console, docs: Path, only: Sequence[str] = (), train: bool
 
 def trained(console: Console, corpus: Sequence[Specimen], train: bool) -> tuple[Rate, ...]:
     """Measured chances of wrong verdicts on accuracy, from stored runs, and from new ones if asked for."""
-    used = training.quick_setup()
     planned = tuple(training.plan(corpus))
-    found = training.measure(planned, used, console) if train else training.known(planned, used)
+    with grading.setup(Profile.QUICK, training.FIRST_SEED) as used:
+        found = training.measure(planned, used, console) if train else training.known(planned, used)
     return training.rates(found, corpus)
 
 
 def run(console: Console, base: Base, chosen: Sequence[Specimen]) -> Matrix:
     """Examine the chosen specimens, with a line for each that surprises."""
     findings = []
-    own = grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE)  # the corpus is our own code
-    with own as used, console.status("growing") as status:
+    with (
+        grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as used,  # the corpus is our own
+        console.status("growing") as status,
+    ):
         for finding in examine(base, chosen, used):
             findings.append(finding)
             status.update(f"{len(findings)} of {len(chosen)}: {finding.specimen.id}")

@@ -137,7 +137,7 @@ def trained(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     with torch.no_grad():
         for parameter in layer.parameters():
             if parameter.requires_grad and parameter.grad is not None:
-                parameter -= STEP_SIZE * parameter.grad
+                parameter.sub_(STEP_SIZE * parameter.grad)
     layer.eval()
     fill(subject, torch.zeros_like(given["fill"]))
     with torch.no_grad():
