@@ -70,12 +70,29 @@ def install(recorder: Recorder) -> None:
         return _recorded(recorder, self, functools.partial(original_train, self, *args, **kwargs))
 
     replacements = {
+        "__init__": _seeded(recorder, Trainer.__init__),
         "train": train,
         "evaluate": _limited(recorder, original_evaluate),
         "predict": _limited(recorder, original_predict, whole=True),
     }
     for name, replacement in replacements.items():
         setattr(Trainer, name, replacement)
+
+
+def _seeded(recorder: Recorder, original: Any) -> Any:
+    """Under a budget, the run's seed in place of the notebook's: a Trainer seeds everything when it is made.
+
+    Data order, dropout and the heads of models loaded later all follow from it, so that seeds of a calibration differ.
+    """
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        arguments = kwargs.get("args", args[1] if len(args) > 1 else None)
+        if recorder.plan.budget is not None and hasattr(arguments, "seed"):
+            arguments.seed = recorder.plan.seed
+        original(self, *args, **kwargs)
+
+    return init
 
 
 def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
