@@ -74,6 +74,7 @@ class Report(Frozen):
     probes: dict[str, ProbeOutcome]
     timings: dict[str, float]
     peak_memory_mib: float
+    written: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of what the witness announced
     refused: tuple[str, ...] = ()
 
 
@@ -234,6 +235,7 @@ def _carried_out(order: Order, listener: _Sender) -> Report:
         probes=driver.probes,
         timings=driver.timings,
         peak_memory_mib=ending.peak_memory_mib,
+        written=frozenset(driver.written),
         refused=tuple(line[:300] for line in ending.refused[:50]),
     )
 
@@ -251,7 +253,8 @@ def _drive(driver: Driver, manager: AsyncKernelManager, order: Order) -> KernelL
 def _outcome(driver: Driver, lost: KernelLost | None, ending: Ending) -> tuple[RunStatus, str]:
     """What the sandbox recorded before it killed says more than how it looked from here."""
     if ending.stopped_by is not None:
-        return ENDED[ending.stopped_by]
+        status, reason = ENDED[ending.stopped_by]
+        return status, f"{reason} {lost.where if lost else ''}".rstrip()
     if ending.fault:
         return RunStatus.INFRA_ERROR, ending.fault
     if lost is not None:

@@ -1,5 +1,10 @@
-"""From the kernel's folder to the evidence folder: plain files within bounds, and the host's own record beside them."""
+"""From the kernel's folder to the evidence folder: plain files within bounds, and the host's own record beside them.
 
+Only what the witness announced while it ran is taken: a file that the notebook wrote or changed itself has a digest
+that nobody announced. It then takes more than writing files to forge evidence: the witness has to be taken over.
+"""
+
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -15,6 +20,7 @@ MAX_FILES = 64
 MAX_MESSAGE = 500
 ANSWERS = ("*.json", "*.safetensors")
 RUN, SUBMITTED = "run.json", "submitted.ipynb"
+FOREIGN = "not what the grader's own code wrote"
 EXCESS = "more evidence was written than an honest run writes"
 RAW = "raw"  # folder of the kernel's own, until it is sorted
 
@@ -25,7 +31,10 @@ def complete(report: Report, submission: Submission, folder: Path) -> Report:
     Returns the report, with another status when there is more than an honest run writes.
     """
     raw = folder / RAW
-    found = sorted(path for pattern in ANSWERS for path in raw.glob(pattern) if path.name != RUN)
+    found = sorted(path for pattern in ANSWERS for path in raw.glob(pattern) if path.is_file())
+    foreign = [path for path in found if path.name == RUN or (path.name, _digest(path)) not in report.written]
+    report = report.model_copy(update={"refused": (*report.refused, *(f"{p.name}: {FOREIGN}" for p in foreign[:50]))})
+    found = [path for path in found if path not in foreign]
     if len(found) > MAX_FILES:
         report = report.model_copy(update={"status": RunStatus.PROTOCOL_VIOLATION, "reason": EXCESS})
         found = []
@@ -34,6 +43,11 @@ def complete(report: Report, submission: Submission, folder: Path) -> Report:
     shutil.rmtree(raw)
     nbformat.write(submission.original, folder / SUBMITTED)
     return report
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(record: RunRecord, folder: Path) -> None:
@@ -63,6 +77,7 @@ def record(submission: Submission, conditions: Conditions, report: Report, wall_
         training_cells=report.training_cells,
         probes=report.probes,
         timings={name: round(seconds, 3) for name, seconds in report.timings.items()},
+        refused=report.refused,
     )
 
 

@@ -1,7 +1,8 @@
 """Drives one kernel through a notebook's cells and the probes, with nbclient.
 
 An error in a cell does not stop later cells. A cell that exceeds its limit is interrupted; when the kernel does not
-come back, it is given up. Whatever a kernel sends is text to be kept within bounds, never trusted.
+come back, it is given up. How much a kernel may send, and in which form, is the transport's business (it stops a kernel
+that passes a bound); here is decided how much of it is kept.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from queue import Empty
 from typing import Any, Final, Literal
 
 from jupyter_client.manager import AsyncKernelManager
@@ -24,17 +24,18 @@ from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.kernel import events
 from grader.model import CellRecord, Method, RunStatus
+from grader.sandbox.transport import OutputLimit, ProtocolViolation
 
 MAX_CELL_TEXT: Final = 20_000  # characters of output kept per cell
 MAX_OUTPUTS_PER_CELL: Final = 200
 MAX_CELL_BYTES: Final = 4 * 2**20  # kept per cell: text, and pictures
-MAX_RUN_BYTES: Final = 64 * 2**20  # that a whole notebook may send
 MAX_ERROR: Final = 1_000
 PROBE_FAMILIES: Final = 4
 MAX_TRAININGS: Final = 1_000
 MAX_STEPS: Final = 10**9
-POLL_S: Final = 1.0
+MAX_FILES: Final = 4_096  # announced; one per change of a file
 
+UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # how nbclient meets nonsense
 BUNDLES: Final = ("display_data", "execute_result", "update_display_data")
 
 QUIET: Final = logging.getLogger("grader.execution.nbclient")  # what it warns of is in the record
@@ -60,55 +61,52 @@ class Limits:
         return self.ready_s + self.notebook_s + self.interrupt_s + PROBE_FAMILIES * (self.probe_s + self.interrupt_s)
 
 
-class OutputLimit(Exception):
-    """The kernel sent more than is kept."""
-
-
-class Malformed(Exception):
-    """The kernel sent a message that no kernel sends."""
-
-
 class KernelLost(Exception):
     """The kernel is of no use any more; `status` says why."""
 
-    def __init__(self, status: RunStatus, reason: str) -> None:
-        """Keep the status beside the sentence."""
-        super().__init__(reason)
-        self.status = status
+    def __init__(self, status: RunStatus, reason: str, where: str = "") -> None:
+        """`reason`: a sentence; `where`: the words at its end that say what the kernel was doing."""
+        super().__init__(f"{reason} {where}".rstrip())
+        self.status, self.where = status, where
 
 
 class Client(NotebookClient):
     """nbclient with bounds on what it keeps, and with our events taken out of the outputs."""
 
     def __init__(
-        self, notebook: NotebookNode, listener: Listener, training_cells: dict[int, int], **options: Any
+        self,
+        notebook: NotebookNode,
+        listener: Listener,
+        training_cells: dict[int, int],
+        written: set[tuple[str, str]],
+        **options: Any,
     ) -> None:
-        """`training_cells` fills up with the cell in which each training began."""
+        """Two that fill up: the cell in which each training began; name and digest of each file that was announced."""
         super().__init__(notebook, allow_errors=True, store_widget_state=False, log=QUIET, **options)
-        self.listener, self.training_cells = listener, training_cells
+        self.listener, self.training_cells, self.written = listener, training_cells, written
         self.method = Method.FULL
-        self.received = self.kept = 0
+        self.kept = 0
         self.failure: Exception | None = None  # why we stopped listening
         self.listening: asyncio.Task[Any] | None = None
 
     async def _async_poll_output_msg(self, parent_msg_id: str, cell: NotebookNode, cell_index: int) -> None:
         """As nbclient does, but give the cell up as soon as a message cannot be taken.
 
-        nbclient itself would notice when the cell ends, which it may never do. Every message counts, also one that
-        belongs to no cell; and timers get their turn however fast messages come in.
+        nbclient itself would notice when the cell ends, which it may never do. Timers get their turn however fast
+        messages come in.
         """
         self.kept = 0
         self.listen_alone()
+        client: Any = self.kc
         try:
             while True:
-                message = await self.next_message()
-                self.count(message["content"])
-                if message["parent_header"].get("msg_id") == parent_msg_id:
+                message = await client.iopub_channel.get_msg(timeout=None)
+                if not self.is_event(message, cell_index) and message["parent_header"].get("msg_id") == parent_msg_id:
                     self.process_message(message, cell, cell_index)
                 await asyncio.sleep(0)
         except CellExecutionComplete:
             return
-        except Exception as error:  # a kernel that sends nonsense can make the reading of it fail in any way
+        except Exception as error:  # the transport refuses a message, or nbclient cannot make sense of one
             self.failure = error
             if self.task_poll_for_reply is not None:
                 self.task_poll_for_reply.cancel()
@@ -119,34 +117,17 @@ class Client(NotebookClient):
             self.listening.cancel()
         self.listening = asyncio.current_task()
 
-    async def next_message(self) -> dict[str, Any]:
-        """The next message, however long it takes. Raises OutputLimit when a living kernel was cut off."""
-        client: Any = self.kc
-        manager: Any = self.km
-        cut_off = getattr(client, "cut_off", None)  # sandboxes bound messages in ways of their own
-        while True:
-            try:
-                return await client.iopub_channel.get_msg(timeout=POLL_S)
-            except Empty:
-                if cut_off and await cut_off() and await manager.is_alive():
-                    raise OutputLimit("the notebook sent more at once than is taken") from None
-
-    def count(self, content: dict[str, Any]) -> None:
-        """Add a message to what was received. Raises OutputLimit."""
-        size = _size(content)
-        self.received += size
-        self.kept += size
-        if self.received > MAX_RUN_BYTES:
-            raise OutputLimit(f"the notebook sent more than {MAX_RUN_BYTES // 2**20} MiB of output")
-
-    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
-        """Take out events, drop what exceeds the cell's bounds, and hand the rest to nbclient."""
-        kind, content = msg["msg_type"], msg["content"]
-        require_well_formed(kind, content)
-        event = content["data"].get(events.MIME) if kind == "display_data" else None
+    def is_event(self, message: dict[str, Any], cell_index: int) -> bool:
+        """Take an event in, whichever request it belongs to: a cell that was given up may still have one to tell."""
+        event = message["content"]["data"].get(events.MIME) if message["msg_type"] == "display_data" else None
         if isinstance(event, dict):
             self.on_event(event, cell_index)
-            return None
+        return isinstance(event, dict)
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
+        """Drop what exceeds the cell's bounds, and hand the rest to nbclient."""
+        kind, content = msg["msg_type"], msg["content"]
+        self.kept += _size(content)
         full = self.kept > MAX_CELL_BYTES or len(cell.outputs) >= MAX_OUTPUTS_PER_CELL
         if full and kind in ("stream", *BUNDLES):
             append_cut(cell.outputs, content)
@@ -154,42 +135,28 @@ class Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
     def on_event(self, event: dict[str, Any], cell_index: int) -> None:
-        """Tell the listener. Events come from the notebook's process: they are decoration."""
+        """Tell the listener, or note a file. Events come from the notebook's process: no verdict depends on one."""
         index, step, steps = (_whole(event.get(name)) for name in ("index", "step", "steps"))
         if event.get("kind") == "training_begin" and index is not None and index < MAX_TRAININGS:
             self.training_cells.setdefault(index, cell_index)
             self.method = next((m for m in Method if m.value == event.get("method")), Method.FULL)
         elif event.get("kind") == "training_step" and step is not None and steps is not None:
             self.listener.training_step(self.method, step, steps)
-
-
-def require_well_formed(kind: str, content: Any) -> None:
-    """Raise Malformed unless the fields that are read later have the types that the protocol gives them.
-
-    Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
-    """
-    texts = {"stream": ("name", "text"), "error": ("ename", "evalue")}.get(kind, ())
-    well = isinstance(content, dict) and all(isinstance(content.get(name), str) for name in texts)
-    if well and kind == "error":
-        lines = content.get("traceback")
-        well = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
-    if well and kind in BUNDLES:
-        well = isinstance(content.get("data"), dict) and isinstance(content.get("metadata"), dict)
-    if not well:
-        raise Malformed(f"a message of type {kind!r:.40} was malformed")
+        elif event.get("kind") == "written" and len(self.written) < MAX_FILES:
+            name, digest = event.get("name"), event.get("sha256")
+            if isinstance(name, str) and isinstance(digest, str) and len(name) + len(digest) < MAX_ERROR:
+                self.written.add((name, digest))
 
 
 def _whole(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= MAX_STEPS else None
 
 
-def _size(content: Any) -> int:
-    if not isinstance(content, dict):
-        return 0
-    data = content.get("data")
-    bundle = sum(len(str(value)) for value in data.values()) if isinstance(data, dict) else 0
-    lines = content.get("traceback")
-    return bundle + sum(len(str(content.get(name, ""))) for name in ("text", "evalue")) + len(str(lines or ""))
+def _size(content: dict[str, Any]) -> int:
+    """Roughly the characters of an output."""
+    bundle = sum(len(str(value)) for value in content.get("data", {}).values())
+    lines = content.get("traceback", ())
+    return bundle + sum(len(str(content.get(name, ""))) for name in ("text", "evalue")) + sum(map(len, lines))
 
 
 def append_cut(outputs: list[NotebookNode], content: dict[str, Any]) -> None:
@@ -210,6 +177,7 @@ class Driver:
     training_cells: dict[int, int] = field(default_factory=dict)
     probes: dict[str, ProbeOutcome] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    written: set[tuple[str, str]] = field(default_factory=set)  # name and SHA-256 of what the witness announced
 
     def run(self, manager: AsyncKernelManager, bootstrap: str, probes: Sequence[tuple[str, str]]) -> None:
         """Run bootstrap, cells and probes (family, code). Raises KernelLost when the kernel cannot go on."""
@@ -236,7 +204,12 @@ class Driver:
     def started(self, manager: AsyncKernelManager) -> Iterator[Client]:
         """A client connected to a running kernel. The kernel is left to whoever owns the manager."""
         client = Client(
-            self.notebook, self.listener, self.training_cells, km=manager, startup_timeout=self.limits.ready_s
+            self.notebook,
+            self.listener,
+            self.training_cells,
+            self.written,
+            km=manager,
+            startup_timeout=self.limits.ready_s,
         )
         client.iopub_timeout = max(1, round(self.limits.interrupt_s))
         began = time.perf_counter()
@@ -297,7 +270,7 @@ class Driver:
             return ""
         except DeadKernelError:
             raise lost(client.failure, where) from None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # an unreadable reply
+        except (OutputLimit, ProtocolViolation, *UNREADABLE) as error:
             raise lost(error, where) from error
         if client.failure is not None:
             raise lost(client.failure, where)
@@ -312,8 +285,8 @@ class Driver:
         try:
             client.execute_cell(client.nb.cells[0], 0, store_history=False)
         except (CellTimeoutError, DeadKernelError):
-            reason = f"the kernel went on for more than its {allowed_s:.0f} s {where} and could not be stopped"
-            raise KernelLost(RunStatus.TIMEOUT, reason) from None
+            reason = f"the kernel went on for more than its {allowed_s:.0f} s and could not be stopped"
+            raise KernelLost(RunStatus.TIMEOUT, reason, where) from None
         client.nb = notebook
 
     def probe(self, client: Client, family: str, code: str) -> ProbeOutcome:
@@ -329,12 +302,13 @@ def is_code(cell: NotebookNode) -> bool:
 
 
 def lost(failure: Exception | None, where: str) -> KernelLost:
-    """What the end of a kernel means. `failure`: why we stopped listening, None when the process is gone."""
+    """What the end of a kernel means. `failure`: why we stopped listening, None when the process is gone.
+
+    Where the transport stopped the kernel, the sandbox has recorded a reason, and that is what counts.
+    """
     if failure is None:
-        return KernelLost(RunStatus.KERNEL_DIED, f"the kernel died {where}")
-    if isinstance(failure, OutputLimit):
-        return KernelLost(RunStatus.OUTPUT_LIMIT, f"{failure} ({where})")
-    return KernelLost(RunStatus.PROTOCOL_VIOLATION, f"the kernel sent what no kernel sends {where} ({failure})"[:300])
+        return KernelLost(RunStatus.KERNEL_DIED, "the kernel died", where)
+    return KernelLost(RunStatus.PROTOCOL_VIOLATION, f"the kernel sent what no kernel sends ({failure!s:.200})", where)
 
 
 def _record(cell: NotebookNode, index: int, seconds: float, status: CellStatus) -> CellRecord:

@@ -41,3 +41,4 @@ class RunRecord(Frozen):
     training_cells: dict[int, int]  # training index -> cell index
     probes: dict[str, ProbeOutcome]
     timings: dict[str, float]
+    refused: tuple[str, ...] = ()  # files that were not taken as evidence, with the reason

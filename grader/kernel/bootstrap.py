@@ -5,7 +5,7 @@ import random
 import warnings
 from typing import Any
 
-from grader.kernel import shims
+from grader.kernel import events, shims
 from grader.kernel.loops import LoopWatcher
 from grader.kernel.namespace import Bindings
 from grader.kernel.plan import Plan
@@ -19,6 +19,7 @@ def start(plan_path: str) -> None:
     from IPython import get_ipython
 
     plan = Plan.load(plan_path)
+    events.publish_through(get_ipython())
     seed_everything(plan.seed)
     limit_threads(plan.threads)
     tolerate(plan, get_ipython())

@@ -1,5 +1,10 @@
-"""Evidence leaves the kernel through here: JSON and safetensors, bounded in size."""
+"""Evidence leaves the kernel through here: JSON and safetensors, bounded in size.
 
+Every file is announced to the host by its digest before it is there: what a notebook puts into the folder itself is not
+taken for evidence.
+"""
+
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -7,6 +12,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+
+from grader.kernel.events import announce
 
 MAX_TEXT = 500
 
@@ -39,7 +46,7 @@ def write_json(folder: str, name: str, payload: Any) -> None:
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
     partial.write_text(json.dumps(finite(payload), allow_nan=False), encoding="utf-8")
-    partial.replace(target)
+    _publish(partial, target)
 
 
 def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> None:
@@ -48,4 +55,10 @@ def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> N
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
     save_file(plain, partial)
+    _publish(partial, target)
+
+
+def _publish(partial: Path, target: Path) -> None:
+    with partial.open("rb") as file:
+        announce(target.name, hashlib.file_digest(file, "sha256").hexdigest())
     partial.replace(target)

@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,13 @@ from grader.sandbox.transport import BoundedManager
 
 STEP_S: Final = 0.01
 KERNEL: Final = ("-m", "ipykernel_launcher", "-f")
+# What a Python process needs of its parent's environment on one of the systems. Everything else stays here: variables
+# hold keys, and say where held-out reviews are.
+PASSED_ON: Final = (
+    *("PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
+    *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "TEMP", "TMP", "NUMBER_OF_PROCESSORS"),
+)
+HOMES: Final = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")  # of either system: a scratch folder, for caches
 
 
 class PlainProvisioner(KernelProvisionerBase):
@@ -51,9 +59,9 @@ class PlainProvisioner(KernelProvisionerBase):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         folder = self.parent.folder
         copy_in(self._workspace.job, folder / "job")
-        (folder / "evidence").mkdir()
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self._policy.threads))
-        environ = {**os.environ, **threads, "SANDBOX_EVIDENCE": str(folder / "evidence"), **self._workspace.environ}
+        for name in ("evidence", "home"):
+            (folder / name).mkdir()
+        environ = {**environment(folder, self._policy.threads), **self._workspace.environ}
         nowhere = subprocess.DEVNULL
         self._process = subprocess.Popen(
             cmd, cwd=folder / "job", env=environ, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
@@ -94,6 +102,18 @@ class PlainProvisioner(KernelProvisionerBase):
             self._process.kill()
         else:
             os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def environment(folder: Path, threads: int) -> dict[str, str]:
+    """Variables of a kernel that works in `folder`: no secret of ours, and a home of its own."""
+    passed = {name: value for name, value in os.environ.items() if name.upper() in PASSED_ON or name.startswith("LC_")}
+    return {
+        **passed,
+        **dict.fromkeys(HOMES, str(folder / "home")),
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
+        "PYTHONUSERBASE": site.getuserbase(),  # packages installed for this user alone are found all the same
+        "SANDBOX_EVIDENCE": str(folder / "evidence"),
+    }
 
 
 class PlainManager(BoundedManager):

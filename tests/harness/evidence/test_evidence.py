@@ -1,5 +1,6 @@
 """Untrusted files: whatever lies in the evidence folder, the answer is a value or a ProtocolViolation."""
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable
@@ -206,7 +207,11 @@ REPORT = Report(
 )
 
 
-def completed(folder: Path, *names: str) -> Report:
+DIGEST = hashlib.sha256(b"{}").hexdigest()
+
+
+def completed(folder: Path, *names: str, announced: tuple[str, ...] | None = None) -> Report:
+    """Files of one content, all of them announced unless it is said which."""
     raw = folder / collection.RAW
     raw.mkdir()
     for name in names:
@@ -215,7 +220,8 @@ def completed(folder: Path, *names: str) -> Report:
     nbformat.write(new_notebook(cells=[new_code_cell("x = 1")]), path)
     submission = read_submission(path)
     path.unlink()
-    return collection.complete(REPORT, submission, folder)
+    written = frozenset((name, DIGEST) for name in (names if announced is None else announced))
+    return collection.complete(REPORT.model_copy(update={"written": written}), submission, folder)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +238,12 @@ def test_what_is_kept(names: tuple[str, ...], kept: tuple[str, ...] | None, tmp_
     assert report.status is RunStatus.OK
     assert {path.name for path in tmp_path.iterdir()} == {collection.SUBMITTED, *(names if kept is None else kept)}
     assert nbformat.read(tmp_path / collection.SUBMITTED, 4).cells[0].source == "x = 1"
+
+
+def test_only_what_was_announced_is_kept(tmp_path: Path) -> None:
+    report = completed(tmp_path, "probe-count.json", "trainings.json", announced=("probe-count.json", "gone.json"))
+    assert {path.name for path in tmp_path.glob("*.json")} == {"probe-count.json"}
+    assert report.refused == ("trainings.json: not what the grader's own code wrote",)
 
 
 def test_more_files_than_an_honest_run_writes(tmp_path: Path) -> None:
