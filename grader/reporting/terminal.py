@@ -78,6 +78,11 @@ def result_table(result: Result, reports: Iterable[Path] = ()) -> RenderableType
     return _ResultView(result, tuple(reports))
 
 
+def check_table(result: Result) -> RenderableType:
+    """Return the checks alone, for a student who looks at them in a notebook."""
+    return _ResultView(result, (), checks_only=True)
+
+
 def findings_table(findings: Iterable[Finding]) -> RenderableType:
     """Return what the doctor found, one row each, with the hint under what is not ok."""
     return _FindingsView(tuple(findings))
@@ -87,10 +92,15 @@ def findings_table(findings: Iterable[Finding]) -> RenderableType:
 class _ResultView:
     result: Result
     reports: tuple[Path, ...]
+    checks_only: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         narrow = options.update(max_width=min(options.max_width, WIDTH_MAX))
-        parts = Group(*_result_parts(self.result, self.reports, ascii_only=options.ascii_only))
+        ascii_only = options.ascii_only
+        if self.checks_only:
+            parts = Group(*(_step_table(step, ascii_only=ascii_only) for step in by_step(self.result.checks)))
+        else:
+            parts = Group(*_result_parts(self.result, self.reports, ascii_only=ascii_only))
         yield from console.render(parts, narrow)  # type: ignore[misc]  # segments are renderables to rich
 
 
