@@ -140,6 +140,21 @@ def test_bare_shell_lines(line: str, expected: str) -> None:
     assert cells.bare_shell_lines([line]) == [expected]
 
 
+COMMANDS = [
+    pytest.param("pip install torch", True, id="pip"),
+    pytest.param([sys.executable, "-m", "pip", "install", "torch"], True, id="module"),
+    pytest.param("sudo apt-get install tree", True, id="sudo"),
+    pytest.param(["/usr/bin/nvidia-smi"], True, id="path"),
+    pytest.param([sys.executable, "-c", "print(1)"], False, id="python"),
+    pytest.param("echo pipeline", False, id="something-else"),
+]
+
+
+@pytest.mark.parametrize(("command", "expected"), COMMANDS)
+def test_commands_that_set_a_machine_up(command: Any, expected: bool) -> None:
+    assert cells.is_set_up(command) is expected
+
+
 PROMPTS = [
     pytest.param("Train again? [y/n] ", "y", id="yes"),
     pytest.param("Epochs: ", "1", id="number"),
