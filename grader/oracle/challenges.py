@@ -15,7 +15,8 @@ SQUARE_SIZES: Final = (16, 24, 32, 40, 48)
 DTYPES: Final = ("float32",) * 5 + ("float64",) * 2 + ("bfloat16",)
 UNBIASED: Final = (1, 5)  # challenges in which W has no bias
 ADVISORY: Final = 2  # further challenges with a W that is not square: advice, never a deduction
-FILL_FACTOR: Final = 4  # values to fill an adapter with, relative to its right size
+ROWS: Final = 16  # a ReLU on one unit is off for all rows by chance in one of 65,536 draws, which would hide gradients
+FILL_FACTOR: Final = 4  # values to fill an adapter with, relative to its right size; a larger one gets them again
 DISTINCT: Final = 0.1  # relative distance between the right scale and every wrong one that students write
 
 
@@ -164,9 +165,9 @@ def _tensors(dice: np.random.Generator, c: LoraChallenge) -> dict[str, Tensor]:
     return {
         "weight": normal(c.out_features, c.in_features, deviation=c.in_features**-0.5),
         "bias": normal(c.out_features),
-        "x": normal(5, c.in_features),
+        "x": normal(ROWS, c.in_features),
         "x3": normal(2, 3, c.in_features),
-        "cotangent": normal(5, c.out_features),
+        "cotangent": normal(ROWS, c.out_features),
         "fill": normal(FILL_FACTOR * c.rank * (c.in_features + c.out_features)),
     }
 

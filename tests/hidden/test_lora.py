@@ -3,6 +3,7 @@
 from grader.case import Case
 from grader.lora_answers import answered, answers_of, castable_answers_of, expect_stage, rounded
 from grader.oracle import lora
+from grader.oracle.challenges import ROWS
 from grader.suite import Blocked, check, expect
 
 HINT = "Return the layers themselves, not copies, and of the argument, not of another model; wrap them afterwards."
@@ -47,8 +48,8 @@ def test_lora_frozen(case: Case) -> None:
             f"For {challenge}, W's weight was to keep its values through training; it changed.",
             "Do not write to W in forward.",
         )
-        path = answered(case, challenge, "trained", (5, challenge.out_features))
-        emptied = answered(case, challenge, "emptied", (5, challenge.out_features))
+        path = answered(case, challenge, "trained", (ROWS, challenge.out_features))
+        emptied = answered(case, challenge, "emptied", (ROWS, challenge.out_features))
         allowed = 2 * lora.tolerance(challenge, float(emptied.abs().max()))
         expect(
             float((path - emptied).abs().max()) <= allowed,

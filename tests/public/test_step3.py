@@ -205,6 +205,8 @@ def cause_of_registered(observed: int, item: LoraItem, challenge: LoraChallenge)
             if item.registered > own
             else ": a tensor in a list, or one that is no nn.Parameter, is not registered"
         )
+    if (challenge.out_features, challenge.in_features) in item.shapes:
+        return ": a matrix as large as W's weight is no product of two thin ones"
     both = challenge.in_features + challenge.out_features
     wanted = challenge.rank * both
     biases = {
@@ -358,7 +360,8 @@ def cause_of_count(training: Training, wanted: int) -> str:
     if training.entry.wrapped and not shapes:
         return " A and B are frozen: freeze the model before the layers are wrapped."
     if (assignment.WIDTH, assignment.WIDTH) in shapes:
-        return " W is trainable inside of the wrapped layers."
+        whole = "W is trainable inside of the wrapped layers."
+        return f" {whole}" if (assignment.WIDTH,) in shapes else " The adapters hold matrices as large as W's weight."
     others = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
     if others:
         return f" {len(others)} layers are wrapped that should not be, such as {others[0]}."

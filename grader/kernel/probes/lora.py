@@ -163,8 +163,10 @@ def _gradients(subject: Subject, given: dict[str, Tensor], name: str) -> dict[st
 
 
 def fill(subject: Subject, values: Tensor) -> None:
-    """Write consecutive values into the adapter's tensors, in the layer's own order."""
+    """Write consecutive values into the adapter's tensors, in the layer's order, again from the start if need be."""
     offset = 0
+    needed = sum(parameter.numel() for parameter in subject.adapter)
+    values = values.repeat(max(1, -(-needed // values.numel())))
     with torch.no_grad():
         for parameter in subject.adapter:
             size = parameter.numel()
