@@ -27,9 +27,9 @@ HELDOUT_ROWS: Final = 500
 HELDOUT_SHARE: Final = 0.25  # at most, of training reviews, where a folder has no held-out ones
 FILES: Final = ("train.csv", "eval.csv", "heldout.csv")
 SYNTHETIC_SHA256: Final = {
-    "train.csv": "052dfb9feda5976187cc6d0d5ee0f05314fd729c0b74b8ceca964b1d8e420c36",
-    "eval.csv": "ec3177d72e42b15352c9703bf4a14f27b4e454d8138292ed943352de6c390803",
-    "heldout.csv": "dd6e96880dde9700f418101fdf5149c83701445b8c7269698a00ea7b2191799c",
+    "train.csv": "f75b5a87761dec12df693e3d473266457fdca82d96d0243fedd2b2368c2bb507",
+    "eval.csv": "921a2b545bb83546b38539dfb9f88970a6a4bc2d4e0cc5b19928aa824a01234a",
+    "heldout.csv": "883f538e557ca3e69eef8a31be30a0c8222991cee171dfd396e34a8424d6e2c5",
 }
 DOWNLOAD_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
 HUB_DATASET: Final = "stanfordnlp/imdb"
