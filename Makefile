@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup grade check template kit calibrate validate test lint doctor clean
+.PHONY: help setup grade check template kit calibrate validate hostile test lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -50,6 +50,9 @@ calibrate: .setup.stamp ## measure the accuracy thresholds with the reference so
 
 validate: .setup.stamp ## show that the verdicts are right, on mutants and variants; writes docs/validity.md
 	@$(VENV_PYTHON) -m grader validate $(if $(TRAINING),--training)
+
+hostile: .setup.stamp ## run the hostile notebooks on every backend of this machine
+	@$(VENV_PYTHON) -m grader hostile
 
 test: lint ## lint, then run every test
 	@$(VENV_PYTHON) -m pytest

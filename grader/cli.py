@@ -15,6 +15,7 @@ import typer
 
 from grader.errors import GraderError, SubmissionError
 from grader.model import Profile
+from grader.sandbox.policy import Backend
 
 app = typer.Typer(
     add_completion=False,
@@ -51,7 +52,6 @@ def grade(
     from grader.reporting.files import write_reports
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, result_table
-    from grader.sandbox import Backend
 
     found = read_submission(submission.expanduser())
     folder = results_folder(out.expanduser() / found.name)
@@ -110,11 +110,12 @@ def doctor() -> None:
     """Say what was found on this machine and what would be used."""
     import os
 
+    from grader import isolation
     from grader.assets.inventory import Status, inventory
     from grader.grading import ROOT
     from grader.reporting.terminal import findings_table, make_console
 
-    findings = inventory(ROOT, os.environ)
+    findings = (*inventory(ROOT, os.environ), *isolation.findings())
     make_console().print(findings_table(findings))
     raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
 
@@ -147,6 +148,22 @@ def validate(
     from grader.validation.validating import validate as prove
 
     raise typer.Exit(0 if prove(make_console(), docs, only or (), training) else 2)
+
+
+@app.command()
+def hostile(
+    backend: Annotated[
+        list[Backend] | None, typer.Option(help="only in this sandbox; may be given several times")
+    ] = None,
+) -> None:
+    """Run the hostile notebooks in every sandbox of this machine; the exit code is 0 if all is as expected."""
+    from grader.hostility import rounds
+    from grader.hostility.table import table
+    from grader.reporting.terminal import make_console
+
+    trials = rounds.run_everything(backend or rounds.backends())
+    make_console().print(table(trials))
+    raise typer.Exit(1 if any(trial.unexpected for trial in trials) else 0)
 
 
 @contextmanager

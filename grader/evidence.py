@@ -5,6 +5,7 @@ fit is a `ProtocolViolation`, which says something about the notebook, not about
 """
 
 import hashlib
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -35,6 +36,9 @@ Seconds = Annotated[float, Field(ge=0, le=10**9)]
 Shape = Annotated[tuple[Count, ...], Field(max_length=8)]
 
 
+DECIMALS: Final = re.compile(r"-?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+FEW_NUMBERS: Final = re.compile(r"(?:[^0-9]*[0-9]+){0,8}[^0-9]*", re.DOTALL)  # shapes of two tensors and more
+
 T = TypeVar("T")
 
 
@@ -55,8 +59,10 @@ class Raised(Claimed):
     message: Text
 
     def __str__(self) -> str:
-        """As Python shows it."""
-        return f"{self.type}: {self.message}" if self.message else self.type
+        """As Python shows it, without decimals and beyond a few numbers: what a probe asked is not told this way."""
+        message = FEW_NUMBERS.match(DECIMALS.sub("…", self.message))
+        cut = message[0] if message else ""
+        return f"{self.type}: {cut}" if cut else self.type
 
 
 class Entry(Claimed):

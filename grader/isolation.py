@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from grader.assets.hub import Checkpoint
+from grader.assets.inventory import Finding, Status
 from grader.execution.driver import Limits
 from grader.execution.job import INSIDE, QUIET, variables
-from grader.sandbox import Backend, Policy, Sandbox, Warmup, select
+from grader.sandbox import Backend, Policy, Sandbox, SelfTest, Warmup, select, self_tests
+from grader.sandbox.selection import REFUSAL
 
 # What notebooks of this assignment import, and the lazy parts of transformers that they then touch.
 MODULES: Final = (
@@ -32,8 +34,10 @@ MODULES: Final = (
 )
 MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
 SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
+ABSENT: Final = "Nothing to do as long as another sandbox is used."
 EVIDENCE_MIB: Final = 2_048
 FILE_MIB: Final = 1_024
+OUTPUT_MIB: Final = 16  # plots and progress bars are a few; what is parsed takes a multiple of it in the broker
 
 
 def policy(checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int | None = None) -> Policy:
@@ -47,6 +51,7 @@ def policy(checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int |
         file_mib=FILE_MIB,
         scratch_mib=SCRATCH_MIB,
         evidence_mib=EVIDENCE_MIB,
+        output_mib=OUTPUT_MIB,
         read_only=(checkpoint.hub_cache.resolve(), metrics.resolve()),
     )
 
@@ -60,6 +65,30 @@ def open_sandbox(
     modules: tuple[str, ...] = MODULES,
 ) -> Sandbox:
     """The best sandbox of this machine, or the one asked for. Raises GraderError."""
-    environ = {**variables(checkpoint, metrics, INSIDE), **QUIET}
-    warmup = Warmup(modules=modules, environ=environ)
-    return select(policy(checkpoint, metrics, limits, threads), warmup=warmup, only=only)
+    return select(policy(checkpoint, metrics, limits, threads), warmup=warmup(checkpoint, metrics, modules), only=only)
+
+
+def findings() -> tuple[Finding, ...]:
+    """What each backend claimed in its self-test, and which one would be used; rows for `doctor`."""
+    tests = self_tests()
+    used = next((test.backend for test in tests if test.passed), None)
+    chosen = (
+        Finding("sandbox", Status.OK, f"{used} is used")
+        if used
+        else Finding("sandbox", Status.MISSING, "none", REFUSAL)
+    )
+    return (chosen, *(_finding(test, test.backend is used) for test in tests))
+
+
+def _finding(test: SelfTest, used: bool) -> Finding:
+    broken = [claim for claim in test.claims if not claim.holds]
+    held = ", ".join(claim.name for claim in test.claims if claim.holds)
+    if not broken:
+        return Finding(f"sandbox {test.backend}", Status.OK, f"{'used' if used else 'works'}: {held}")
+    why = "; ".join(f"{claim.name}: {claim.detail or 'no'}" for claim in broken)
+    return Finding(f"sandbox {test.backend}", Status.WARNING, f"not used; does not hold here: {why}", ABSENT)
+
+
+def warmup(checkpoint: Checkpoint, metrics: Path, modules: tuple[str, ...] = MODULES) -> Warmup:
+    """What warm kernels have imported."""
+    return Warmup(modules=modules, environ={**variables(checkpoint, metrics, INSIDE), **QUIET})

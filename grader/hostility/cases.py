@@ -1,0 +1,122 @@
+"""The tables in tests/corpus/hostile. Reading one runs nothing: `write` makes the notebooks."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, TypeAdapter
+
+from grader.model import Frozen, RunStatus
+
+HONEST_ID: Final = "honest definitions"
+DEFINITIONS: Final = """
+import torch
+from torch import nn
+
+def count_trainable_parameters(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+def extract_qv_layers(model):
+    return {name: layer for name, layer in model.named_modules() if name.endswith((".q_lin", ".v_lin"))}
+
+def replace_layers(model, named_layers):
+    for name, layer in named_layers.items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer)
+
+class LoRALayer(nn.Module):
+    def __init__(self, W, rank=12, alpha=24):
+        super().__init__()
+        self.W, self.scale = W, alpha / rank
+        self.A = nn.Linear(W.in_features, rank, bias=False)
+        self.B = nn.Linear(rank, W.out_features, bias=False)
+        nn.init.zeros_(self.B.weight)
+
+    def forward(self, x):
+        return self.W(x) + self.scale * self.B(self.A(x))
+"""
+
+
+class HostileCase(Frozen):
+    """One notebook and what may become of it. The fields are explained at the top of processes.toml."""
+
+    id: str
+    row: int
+    cells: tuple[str, ...]
+    outcome: tuple[RunStatus, ...]
+    statuses: tuple[str, ...] = ()
+    says: str = ""
+    earns: tuple[str, ...] = ()
+    work: bool = False
+    witness: bool = False
+    honest: bool = False
+    flagged: bool = False
+    tags: tuple[str, ...] = ()
+    planted: str = ""
+    inert: tuple[str, ...] = ()
+    name: str = ""
+
+    def write(self, folder: Path, places: dict[str, str]) -> Path:
+        """Make the notebook, with the places of this run put in. Returns its path."""
+        path = folder / f"{self.name.replace('/', '_') or 'notebook'}.ipynb"
+        sources = [*([DEFINITIONS] if self.work else []), *(placed(cell, places) for cell in self.cells)]
+        notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [self._cell(s) for s in sources]}
+        path.write_text(json.dumps(notebook), encoding="utf-8")
+        return path
+
+    def _cell(self, source: str) -> dict[str, object]:
+        outputs = [{"output_type": "stream", "name": "stdout", "text": self.planted}] if self.planted else []
+        metadata = {"tags": list(self.tags)} if self.tags else {}
+        return {"cell_type": "code", "execution_count": 1, "metadata": metadata, "source": source, "outputs": outputs}
+
+
+class HostileUpload(Frozen):
+    """One file that is refused unexecuted. `repeat`: beginning, piece, how often, end."""
+
+    id: str
+    row: int
+    name: str = "upload.ipynb"
+    text: str = ""
+    hex: str = ""
+    repeat: tuple[str, str, int, str] | None = None
+    size_mib: int = 0
+
+    def write(self, folder: Path) -> Path:
+        """Make the file. Returns its path."""
+        path = folder / self.name
+        begin, piece, times, end = self.repeat or (self.text, "", 0, "")
+        path.write_bytes(bytes.fromhex(self.hex) or (begin + piece * times + end).encode())
+        if self.size_mib:
+            with path.open("r+b") as file:
+                file.truncate(self.size_mib * 2**20)
+        return path
+
+
+class _Table(Frozen):
+    case: Annotated[tuple[HostileCase, ...], Field(default=())]
+    upload: Annotated[tuple[HostileUpload, ...], Field(default=())]
+
+
+def placed(source: str, places: dict[str, str]) -> str:
+    """A source with `@NAME@` replaced."""
+    for name, value in places.items():
+        source = source.replace(f"@{name}@", value)
+    return source
+
+
+def load_cases(folder: Path) -> tuple[HostileCase, ...]:
+    """All notebooks, the honest one last."""
+    found = [case for table in _tables(folder) for case in table.case]
+    return tuple(sorted(found, key=lambda case: case.honest))
+
+
+def load_uploads(folder: Path) -> tuple[HostileUpload, ...]:
+    """All files that are refused."""
+    return tuple(upload for table in _tables(folder) for upload in table.upload)
+
+
+def _tables(folder: Path) -> list[_Table]:
+    adapter = TypeAdapter(_Table)
+    paths = sorted(folder.glob("*.toml"))
+    return [adapter.validate_python(tomllib.loads(path.read_text(encoding="utf-8"))) for path in paths]

@@ -1,0 +1,113 @@
+"""What a run leaves behind on this machine, and how much the grader's own processes grow meanwhile."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import psutil
+
+MIB: Final = 2**20
+SETTLED_S: Final = 5.0  # a supervisor takes a moment to clean up after its kernel
+LOOK_EVERY_S: Final = 0.02
+GROUPS: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Processes, mounts, control groups and temporary files, as they are now."""
+
+    processes: frozenset[str]
+    mounts: frozenset[str]
+    groups: frozenset[str]
+    files: frozenset[str]
+
+    def beyond(self, before: "Traces") -> list[str]:
+        """What is there and was not before."""
+        pairs = (
+            ("process", self.processes - before.processes),
+            ("mount", self.mounts - before.mounts),
+            ("group", self.groups - before.groups),
+            ("file", self.files - before.files),
+        )
+        return [f"{kind} {what}" for kind, extra in pairs for what in sorted(extra)]
+
+
+def look(temporary: Path, mark: str) -> Traces:
+    """Look around. `mark`: a word in the command line of processes that hide."""
+    ours = {process.pid for process in psutil.Process().children(recursive=True)}
+    processes = {
+        f"{p.pid} {p.info['name']}"
+        for p in psutil.process_iter(["name", "cmdline", "status"])
+        if _counts(p, ours, mark)
+    }
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    return Traces(
+        frozenset(processes),
+        frozenset(line.split()[4] for line in mounts),
+        frozenset(str(path) for path in GROUPS.glob("**/grader-sandbox-*") if path.is_dir()),
+        frozenset(str(path) for path in temporary.iterdir()),
+    )
+
+
+def _counts(process: psutil.Process, ours: set[int], mark: str) -> bool:
+    if process.info["status"] == psutil.STATUS_ZOMBIE:
+        return False
+    return process.pid in ours or mark in " ".join(process.info["cmdline"] or ())
+
+
+def left_over(before: Traces, look_again: Callable[[], Traces]) -> list[str]:
+    """What remains of a run once everything had time to go."""
+    deadline = time.monotonic() + SETTLED_S
+    while (left := look_again().beyond(before)) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+    return left
+
+
+class Growth:
+    """How much this process and the brokers grow while the block runs."""
+
+    def __init__(self) -> None:
+        """Nothing measured yet."""
+        self._me = psutil.Process()
+        self._server = next((c for c in self._me.children() if "forkserver" in " ".join(c.cmdline())), None)
+        self._began: dict[int, int] = {}
+        self._most: dict[int, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @property
+    def mib(self) -> float:
+        """The sum over the processes of the largest growth of each, MiB."""
+        return sum(self._most[pid] - began for pid, began in self._began.items()) / MIB
+
+    def __enter__(self) -> "Growth":
+        """Start looking."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop looking."""
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            for process in (self._me, *self._brokers()):
+                try:
+                    size = process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+                self._began.setdefault(process.pid, size)
+                self._most[process.pid] = max(size, self._most.get(process.pid, 0))
+
+    def _brokers(self) -> list[psutil.Process]:
+        try:
+            return self._server.children() if self._server else []
+        except psutil.NoSuchProcess:
+            return []

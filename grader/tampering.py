@@ -1,0 +1,24 @@
+"""Places where a notebook touches the grader's own code, for a person to look at.
+
+The witness shares a process with the notebook and can be taken over; nothing inside can prevent or prove that. What it
+takes is written in the notebook, unless its author hides the words too.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+# `grader.student` is what the kit has students import.
+WORDS: Final = re.compile(
+    r"grader\.(?!student\b)\w+|SANDBOX_EVIDENCE|vnd\.grader|trainings\.json|probe-\w+\.(?:json|safetensors)|\.grading\b"
+)
+
+
+def touched(sources: Sequence[str]) -> list[str]:
+    """One line for each cell (counted from 1) that names what only the grader has a use for."""
+    found = ((number, WORDS.search(source)) for number, source in enumerate(sources, 1))
+    return [
+        f"Code cell {number} names the grader's own code or files ({match[0][:60]}): read it first."
+        for number, match in found
+        if match
+    ]
