@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from grader import calibration, profiles, scoring
+from grader import calibration, profiles, scoring, tampering
 from grader.assets.cache import cache_folder
 from grader.assets.hub import Checkpoint, resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
@@ -240,6 +240,8 @@ def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
     if case.evidence.run.reason:
         found.append(f"The run ended: {case.evidence.run.reason}.")
     found += [f"Malformed evidence: {what}." for what in case.evidence.violations]
+    found += [f"Not taken as evidence: {what}." for what in case.evidence.run.refused]
+    found += tampering.touched(case.evidence.sources)
     found += _typed_in(case)
     if case.evidence.run.conditions.synthetic:
         found.append("The reviews are synthetic: accuracies say nothing about real ones.")
