@@ -129,7 +129,7 @@ def _whole(line: str) -> bool:
 def _append(path: Path, measured: Measured) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(measured.model_dump_json() + "\n")
+        file.write(f"\n{measured.model_dump_json()}\n")  # a line before it may have been cut off by a crash
 
 
 def _measured(specimen: Specimen, used: Setup) -> Measured:
