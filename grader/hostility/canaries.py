@@ -2,17 +2,18 @@
 
 import os
 import secrets
+import select
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "A4_SECRET"
 DATA_VARIABLE: Final = "A4_DATA"  # says where held-out reviews are
-LATE_S: Final = 0.05  # for a connection that was made at the last moment
+LATE_S: Final = 0.05  # until a connection that was made at the last moment is noticed
 
 
 @dataclass
@@ -60,42 +61,41 @@ def laid_out(folder: Path) -> Iterator[Canaries]:
         "PID": str(os.getpid()),
     }
     canaries = Canaries(folder, places, hidden)
-    with _listening(canaries):
-        yield canaries
-    del os.environ[VARIABLE]
+    try:
+        with _listening(canaries):
+            yield canaries
+    finally:
+        del os.environ[VARIABLE]
 
 
 @contextmanager
 def _listening(canaries: Canaries) -> Iterator[None]:
-    tcp, named, abstract = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX), None
-    canaries.places["PORT"] = str(tcp.getsockname()[1])
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagrams.bind(tcp.getsockname())
-    named.bind(canaries.places["SOCKET"])
-    Path(canaries.places["SOCKET"]).chmod(0o777)
-    abstract = socket.socket(socket.AF_UNIX)
-    abstract.bind(f"\0{canaries.places['ABSTRACT']}")
-    servers = {"tcp connection": tcp, "unix socket": named, "abstract socket": abstract, "datagram": datagrams}
-    threads = [threading.Thread(target=_notice, args=(canaries, *pair), daemon=True) for pair in servers.items()]
-    for server in (named, abstract):
-        server.listen()
-    for thread in threads:
+    with ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        named, abstract = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
+        datagrams.bind(tcp.getsockname())
+        canaries.places["PORT"] = str(tcp.getsockname()[1])
+        for server, address in ((named, canaries.places["SOCKET"]), (abstract, f"\0{canaries.places['ABSTRACT']}")):
+            server.bind(address)
+            server.listen()
+        Path(canaries.places["SOCKET"]).chmod(0o777)
+        servers = {tcp: "tcp connection", named: "unix socket", abstract: "abstract socket", datagrams: "datagram"}
+        ended = threading.Event()
+        thread = threading.Thread(target=_notice, args=(canaries, servers, ended), daemon=True)
         thread.start()
-    try:
-        yield
-    finally:
-        for server in servers.values():
-            server.close()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
-def _notice(canaries: Canaries, what: str, server: socket.socket) -> None:
-    server.settimeout(None)
-    try:
-        while True:
+def _notice(canaries: Canaries, servers: dict[socket.socket, str], ended: threading.Event) -> None:
+    while not ended.is_set():
+        for server in select.select(list(servers), [], [], LATE_S)[0]:
+            canaries.knocks.append(servers[server])
             if server.type is socket.SOCK_DGRAM:
                 server.recv(16)
             else:
                 server.accept()[0].close()
-            canaries.knocks.append(what)
-    except OSError:  # closed: the round is over
-        return

@@ -41,7 +41,7 @@ def totals(trials: Sequence[Trial]) -> Text:
     backends = sorted({trial.backend for trial in trials})
     return Text(
         f"{good} of {len(trials)} as expected on {', '.join(backends)}: "
-        f"{sum(trial.leaks for trial in trials)} leaks, {sum(trial.points for trial in trials):g} unearned points, "
+        f"{sum(trial.leaks for trial in trials)} leaks, {sum(trial.points for trial in trials):g} undeserved points, "
         f"{sum(trial.leftovers for trial in trials)} leftovers; the grader's own processes grew by at most "
         f"{max((trial.growth_mib for trial in trials), default=0):.0f} MiB."
     )

@@ -48,7 +48,7 @@ def look(temporary: Path, mark: str) -> Traces:
     return Traces(
         frozenset(processes),
         frozenset(line.split()[4] for line in mounts),
-        frozenset(str(path) for path in GROUPS.glob("**/grader-sandbox-*") if path.is_dir()),
+        frozenset(str(path) for path in GROUPS.glob("**/grader-sandbox-*") if _is_of(path, ours)),
         frozenset(str(path) for path in temporary.iterdir()),
     )
 
@@ -57,6 +57,12 @@ def _counts(process: psutil.Process, ours: set[int], mark: str) -> bool:
     if process.info["status"] == psutil.STATUS_ZOMBIE:
         return False
     return process.pid in ours or mark in " ".join(process.info["cmdline"] or ())
+
+
+def _is_of(group: Path, ours: set[int]) -> bool:
+    """Whether a control group is of a supervisor of ours, or of one that is dead; others may be grading here too."""
+    supervisor = int(group.name.rpartition("-")[2])
+    return supervisor in ours or not psutil.pid_exists(supervisor)
 
 
 def left_over(before: Traces, look_again: Callable[[], Traces]) -> list[str]:

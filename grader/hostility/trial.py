@@ -72,7 +72,7 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
         unexpected=(
             *_outcome(case, graded),
             *(f"leak: {what}" for what in leaks),
-            *(f"unearned: {check}" for check in unearned),
+            *(f"unearned: {check}" for check in sorted(unearned - set(case.gains))),
             *(f"left: {what}" for what in left),
             *(f"shown: {text!r}" for text in case.inert if text in shown),
             *([f"the grader grew by {growth.mib:.0f} MiB"] if growth.mib > MAX_GROWTH_MIB else []),
@@ -94,7 +94,7 @@ def _outcome(case: HostileCase, graded: Graded) -> list[str]:
         found.append(f"no cell raised {case.says}: {[cell.error[:100] for cell in graded.details.cells]}")
     if case.honest and (lost := set(case.earns) - _passed(graded)):
         found.append(f"honest work was not credited: {', '.join(sorted(lost))}")
-    if case.flagged and not any("grader's own code" in note for note in graded.details.notes):
+    if case.flagged and not any("names the grader's own code" in note for note in graded.details.notes):
         found.append("staff are not told")
     return found
 

@@ -56,7 +56,7 @@ class Zygote:
     def pid(self) -> int:
         return self._process.pid
 
-    def wait(self, timeout_s: float = 120.0) -> None:
+    def wait(self, timeout_s: float = 300.0) -> None:
         """Until everything is imported. Raises GraderError when that fails."""
         assert self._process.stdout is not None
         with self._lock:
@@ -83,7 +83,10 @@ class Zygote:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _last_words(self) -> str:
-        self._process.kill()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+            return "it was still importing; free the processor or try again"
         self._process.wait()
         self._log.seek(0)
         return self._log.read().decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
