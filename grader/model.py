@@ -128,7 +128,7 @@ class MethodSummary(Frozen):
 
 
 class Claim(Frozen):
-    """A figure that the notebook itself printed, beside the grader's. A mismatch is a flag for staff, never a deduction."""
+    """A figure that the notebook itself printed, beside the grader's. A mismatch is a flag for staff, no deduction."""
 
     method: Method
     quantity: Literal["accuracy", "trainable_parameters"]

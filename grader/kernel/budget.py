@@ -144,7 +144,7 @@ def set_learning_rate(optimizer: Any, rate: float, scheduler: Any = None) -> Non
 
 @contextmanager
 def precision(bfloat16: bool) -> Iterator[None]:
-    """Autocast where it pays, without its cache: the context outlives many steps, and cached weights would never change.
+    """Autocast where it pays, without its cache: the context outlives many steps, and what is cached never changes.
 
     In float32, have oneDNN multiply: on some processors it is twice as fast as the default. It may split float32
     products into bfloat16 ones where there are matrix units for those.

@@ -87,7 +87,7 @@ def _seeded(recorder: Recorder, original: Any) -> Any:
 
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        arguments = kwargs.get("args", args[1] if len(args) > 1 else None)
+        arguments: Any = kwargs.get("args", args[1] if len(args) > 1 else None)
         if recorder.plan.budget is not None and hasattr(arguments, "seed"):
             arguments.seed = recorder.plan.seed
         original(self, *args, **kwargs)
