@@ -87,7 +87,7 @@ class Subject:
 
     def of_linear(self, parameter: nn.Parameter) -> bool:
         """Whether this is a tensor of W, or has the same values (random ones, so not by chance)."""
-        return any(p is parameter or torch.equal(p, parameter) for p in self.linear.parameters())
+        return any(p is parameter or _same(p, parameter) for p in self.linear.parameters())
 
     def describe(self) -> dict[str, Any]:
         """Shapes of the adapter's tensors, how many tensors are registered at all, and whether W is trainable."""
@@ -97,6 +97,11 @@ class Subject:
             "registered": sum(1 for _ in self.layer.parameters()),
             "linear_trainable": any(p.requires_grad and self.of_linear(p) for p in parameters),
         }
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, whatever their precision and device."""
+    return one.shape == other.shape and torch.equal(one.detach().double().cpu(), other.detach().double().cpu())
 
 
 def fresh(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
