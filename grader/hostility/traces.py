@@ -1,5 +1,6 @@
 """What a run leaves behind on this machine, and how much the grader's own processes grow meanwhile."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Final
 import psutil
 
 MIB: Final = 2**20
-SETTLED_S: Final = 5.0  # a supervisor takes a moment to clean up after its kernel
+SETTLED_S: Final = 15.0  # a supervisor takes a moment to clean up after its kernel, longer on a busy machine
 LOOK_EVERY_S: Final = 0.02
 GROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -73,6 +74,12 @@ def left_over(before: Traces, look_again: Callable[[], Traces]) -> list[str]:
     return left
 
 
+def _peak_bytes(pid: int) -> int:
+    """The most memory that a process ever had (VmHWM, in KiB), so that nothing between two looks is missed."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split()
+    return int(status[status.index("VmHWM:") + 1]) * 1024 if "VmHWM:" in status else 0
+
+
 class Growth:
     """How much this process and the brokers grow while the block runs."""
 
@@ -105,12 +112,11 @@ class Growth:
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):
             for process in (self._me, *self._brokers()):
-                try:
+                with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
                     size = process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-                self._began.setdefault(process.pid, size)
-                self._most[process.pid] = max(size, self._most.get(process.pid, 0))
+                    self._began.setdefault(process.pid, size)
+                    peak = size if process is self._me else _peak_bytes(process.pid)
+                    self._most[process.pid] = max(size, peak, self._most.get(process.pid, 0))
 
     def _brokers(self) -> list[psutil.Process]:
         try:

@@ -1,5 +1,6 @@
 """One case in one backend: run, judge, and compare with what is expected."""
 
+import html
 import io
 import tempfile
 import time
@@ -25,7 +26,7 @@ from grader.reporting.terminal import result_table
 from grader.sandbox import Backend
 
 MAX_GROWTH_MIB: Final = 100
-LIMITS: Final = Limits(ready_s=60, cell_s=4, notebook_s=20, probe_s=4, interrupt_s=1)
+LIMITS: Final = Limits(ready_s=60, cell_s=4, notebook_s=20, probe_s=4, interrupt_s=3)
 
 
 class Trial(Frozen):
@@ -109,12 +110,12 @@ def _unearned(case: HostileCase, graded: Graded) -> set[str]:
 
 
 def _shown(graded: Graded, folder: Path) -> str:
-    """Everything that a person sees of the result: pages, file, terminal."""
+    """What a person sees of the result: the pages as they are, the terminal's text escaped as a page would have it."""
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with terminal.capture() as captured:
         terminal.print(result_table(graded.result, ()))
-    pages = write_reports(graded.result, graded.details, folder)
-    return captured.get() + "".join(page.read_text(encoding="utf-8") for page in pages if page.suffix == ".html")
+    pages = [path for path in write_reports(graded.result, graded.details, folder) if path.suffix == ".html"]
+    return html.escape(captured.get()) + "".join(page.read_text(encoding="utf-8") for page in pages)
 
 
 def run_upload(upload: HostileUpload) -> Trial:

@@ -40,8 +40,8 @@ MIB: Final = 1 << 20
 LARGEST_FRAME_MIB: Final = 8
 MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
 LOOK_EVERY_S: Final = 0.02
-GROWTH: Final = 4  # what admitted output may take as parsed messages, as a multiple of its bytes
-SLACK_MIB: Final = 64  # growth that has nothing to do with messages
+GROWTH: Final = 2  # what admitted output may take as parsed messages, as a multiple of its bytes
+SLACK_MIB: Final = 40  # growth that has nothing to do with messages
 GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel is dead
 READY_STEP_S: Final = 0.3
 
