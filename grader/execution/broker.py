@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import nbformat
+import psutil
 from jupyter_client.manager import AsyncKernelManager
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -191,7 +192,6 @@ class _Sender:
 def _main(pipe: Connection, text: str) -> None:
     """The broker's own process."""
     order = Order(**json.loads(text))
-    _limit()
     _die_with(os.getppid())
     sender = _Sender(pipe)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the controller is gone
@@ -200,6 +200,7 @@ def _main(pipe: Connection, text: str) -> None:
 
 
 def _limit() -> None:
+    """Bound this process, once the kernel runs: what a broker starts inherits its limits."""
     if sys.platform != "win32":
         import resource
 
@@ -208,11 +209,14 @@ def _limit() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End when the controller does, however it does: the sandbox then ends the kernel."""
+    """End when the controller does, however it does: the sandbox then ends the kernel, and a plain one ends here."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -220,7 +224,7 @@ def _die_with(parent: int) -> None:
 
 def _carried_out(order: Order, listener: _Sender) -> Report:
     notebook = nbformat.from_dict(order.notebook)
-    driver = Driver(notebook, Limits(**order.limits), listener)
+    driver = Driver(notebook, Limits(**order.limits), listener, when_started=_limit)
     workspace = Workspace(job=Path(order.job), evidence=Path(order.evidence), environ=order.environ)
     manager = attach(order.ticket).kernel_manager(workspace)
     lost = _drive(driver, manager, order)

@@ -8,7 +8,7 @@ that passes a bound); here is decided how much of it is kept.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -173,6 +173,7 @@ class Driver:
     notebook: NotebookNode
     limits: Limits
     listener: Listener
+    when_started: Callable[[], None] = lambda: None  # called when the kernel runs and nothing of it has been read
     cells: list[CellRecord] = field(default_factory=list)
     training_cells: dict[int, int] = field(default_factory=dict)
     probes: dict[str, ProbeOutcome] = field(default_factory=dict)
@@ -216,6 +217,7 @@ class Driver:
         try:
             with client.setup_kernel():
                 self.timings["kernel start"] = time.perf_counter() - began
+                self.when_started()
                 yield client
         finally:
             if client.kc is not None:
