@@ -25,6 +25,7 @@ SAFETY = 8.0
 # alpha / rank may be kept as a float32 tensor: cast to float64 with the layer, it stays rounded. The update is a
 # difference of two outputs, hence 2.
 ROUNDED_SCALE = 2 * 2.0**-24
+MAX_FILLED = 2**24  # numbers in an adapter; challenges have a thousand
 SCALE_MATCH = 0.02  # a scale is recognised within 2 %: scales in a draw are 10 % apart
 
 
@@ -57,7 +58,14 @@ def numbers(shape: Sequence[int]) -> int:
 
 
 def split(fill: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """The values each trainable tensor was filled with, float64, in the layer's order."""
+    """The values each trainable tensor was filled with, float64, in the layer's order; none for absurd shapes.
+
+    The probe starts again from the first value when an adapter is larger than what it was given.
+    """
+    needed = sum(prod(s) for s in shapes)
+    if needed > MAX_FILLED:
+        return []
+    fill = fill.repeat(max(1, -(-needed // fill.numel())))
     offsets = [sum(prod(s) for s in shapes[:i]) for i in range(len(shapes))]
     return [fill[o : o + prod(s)].view(*s).double() for o, s in zip(offsets, shapes, strict=True)]
 
