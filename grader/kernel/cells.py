@@ -4,6 +4,7 @@ import builtins
 import functools
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
