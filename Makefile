@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup grade check template kit calibrate validate hostile test lint doctor clean
+.PHONY: help setup grade check template kit calibrate validate hostile test test-all lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -28,7 +28,7 @@ $(if $(NOTEBOOK),,$(error Say which notebook to check: make check NOTEBOOK=path/
 endif
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, PYTHON.'
 
 setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and the data
@@ -54,7 +54,10 @@ validate: .setup.stamp ## show that the verdicts are right, on mutants and varia
 hostile: .setup.stamp ## run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m grader hostile
 
-test: lint ## lint, then run every test
+test: lint ## lint, then run every test but those that take as long as a training
+	@$(VENV_PYTHON) -m pytest -m "not training"
+
+test-all: lint ## lint, then run every test
 	@$(VENV_PYTHON) -m pytest
 
 lint: .setup.stamp ## check style, formatting and types

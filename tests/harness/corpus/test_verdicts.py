@@ -14,6 +14,9 @@ BASE, CORPUS = load()
 SHOWN = [specimen for specimen in CORPUS if not specimen.training]
 
 
+pytestmark = pytest.mark.training  # the whole corpus: minutes
+
+
 @pytest.fixture(scope="module")
 def findings() -> Mapping[str, Finding]:
     """Everything is run once: specimens branch off one process."""
