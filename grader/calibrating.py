@@ -18,6 +18,7 @@ from grader.assets.cache import cache_folder
 from grader.calibration import FALSE_FAIL, Calibration
 from grader.case import Case
 from grader.errors import GraderError
+from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.run import execute
 from grader.intake.notebook import read_submission
@@ -25,6 +26,7 @@ from grader.model import Method, Profile, RunStatus
 
 REFERENCE = grading.ROOT / "reference" / "solution.ipynb"
 CALIBRATIONS = grading.ROOT / "data" / "calibration.json"
+PATIENT = Limits(cell_s=36_000, notebook_s=72_000)  # nobody waits for it, and other work may come first
 
 Accuracies = dict[Method, float]
 
@@ -36,7 +38,7 @@ def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calib
             "Profile structure trains two steps, which says nothing about accuracy; calibrate quick or full."
         )
     numbers = tuple(seeds)
-    with grading.setup(profile, numbers[0]) as used:
+    with grading.setup(profile, numbers[0], limits=PATIENT) as used:
         runs = [_measured(grading.at_seed(used, seed), console) for seed in numbers]
         found = _calibration(used, numbers, runs)
     calibration.save(CALIBRATIONS, calibration.merged(calibration.load(CALIBRATIONS), found))
@@ -66,7 +68,7 @@ def _measured(used: Setup, console: Console) -> Accuracies:
 def _run(used: Setup) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="a4-calibrate-") as name:
         evidence = Path(name) / "evidence"
-        record = execute(read_submission(REFERENCE), used, evidence)
+        record = execute(read_submission(REFERENCE), used, evidence, limits=PATIENT)
         if record.summary.status is not RunStatus.OK:
             raise GraderError(f"The reference does not run ({record.reason}); mend it before calibrating.")
         return accuracies(grading.make_case(evidence, used))
