@@ -2,13 +2,16 @@
 
 Every run trains in profile `quick`, takes minutes, and is stored at once as one JSON line, so that validation can be
 stopped and resumed, and repeated for nothing. A line belongs to a specimen, a seed, and the circumstances that a
-calibration belongs to as well.
+calibration belongs to as well. It holds accuracies alone: what they are held against is the calibration of today.
+
+The reference has been trained over many seeds already, for that calibration. Each of these runs is held against the
+threshold that the others give (leave-one-out), so that no run judges itself.
 """
 
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -17,13 +20,16 @@ from typing import Final
 from nbformat.v4 import new_code_cell, new_notebook
 from rich.console import Console
 
-from grader import grading, profiles
+from grader import calibration, grading, profiles
 from grader.assets.cache import cache_folder
-from grader.case import Case
+from grader.calibrating import CALIBRATIONS, PATIENT
+from grader.calibration import Calibration
+from grader.errors import GraderError
 from grader.execution.job import Setup
+from grader.execution.record import RunRecord
 from grader.execution.run import execute
 from grader.intake.notebook import Submission
-from grader.model import Frozen, Method
+from grader.model import Frozen, Method, RunStatus
 from grader.validation.corpus import Kind, Specimen
 
 REFERENCE_SEEDS: Final = 20
@@ -31,6 +37,8 @@ OTHER_SEEDS: Final = 5
 FIRST_SEED: Final = 1_000  # none that the calibration used
 HONEST: Final = ("lora_parameters", "rank_6", "more_epochs")
 CONFIDENCE: Final = 0.95
+ENDED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR)  # all others say nothing about the specimen
+STEPS: Final = dict(zip(("step1.accuracy", "step2.accuracy", "step3.accuracy"), Method, strict=True))
 
 
 class Measured(Frozen):
@@ -40,12 +48,11 @@ class Measured(Frozen):
     seed: int
     circumstances: str
     accuracies: dict[Method, float | None]
-    thresholds: dict[Method, float | None]
 
-    def reaches(self, method: Method) -> bool | None:
-        """Whether the accuracy check of a method would pass; None without a threshold."""
-        threshold, accuracy = self.thresholds.get(method), self.accuracies.get(method)
-        return None if threshold is None else accuracy is not None and accuracy >= threshold
+    def reaches(self, method: Method, threshold: float) -> bool:
+        """Whether the accuracy check of a method would pass."""
+        accuracy = self.accuracies.get(method)
+        return accuracy is not None and accuracy >= threshold
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,28 @@ def _at_most(k: int, n: int, p: float) -> float:
     return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
 
 
-def plan(corpus: Sequence[Specimen]) -> Iterator[tuple[Specimen, int]]:
-    """What is to be run: the reference most often, honest variants, and the mutants that show in accuracy alone."""
+def plan(corpus: Sequence[Specimen], calibrated: Calibration | None) -> Iterator[tuple[Specimen, int]]:
+    """What is to be run: honest solutions, and the mutants that show in accuracy alone.
+
+    The reference is left out where its calibration has enough seeds.
+    """
     for specimen in corpus:
+        if specimen.id == "reference" and has_enough_seeds(calibrated):
+            continue
         seeds = REFERENCE_SEEDS if specimen.id == "reference" else OTHER_SEEDS
         if specimen.training or specimen.id in ("reference", *HONEST):
             yield from ((specimen, FIRST_SEED + number) for number in range(seeds))
+
+
+def has_enough_seeds(calibrated: Calibration | None) -> bool:
+    """Whether the runs of a calibration show how often the reference misses a threshold."""
+    return calibrated is not None and len(calibrated.seeds) >= REFERENCE_SEEDS
+
+
+def current_calibration(used: Setup) -> Calibration | None:
+    """The thresholds for these circumstances, as they are now."""
+    conditions = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
+    return calibration.find(calibration.load(CALIBRATIONS), *conditions)
 
 
 def known(planned: Iterable[tuple[Specimen, int]], used: Setup) -> tuple[Measured, ...]:
@@ -136,17 +159,17 @@ def _measured(specimen: Specimen, used: Setup) -> Measured:
     notebook = new_notebook(cells=[new_code_cell(source) for source in specimen.cells])
     submission = Submission(specimen.id, Path(f"{specimen.id}.ipynb"), "0" * 64, notebook, notebook)
     with tempfile.TemporaryDirectory(prefix="a4-validate-") as name:
-        execute(submission, used, Path(name))
-        case: Case = grading.make_case(Path(name), used)
+        record = execute(submission, used, Path(name) / "evidence", limits=PATIENT)
+        require_ended(specimen, record)
+        case = grading.make_case(Path(name) / "evidence", used)
         accuracies = {method: case.accuracy(method) for method in Method}
-        thresholds = {method: case.threshold(method) for method in Method}
-    return Measured(
-        specimen=specimen.id,
-        seed=used.seed,
-        circumstances=circumstances(used),
-        accuracies=accuracies,
-        thresholds=thresholds,
-    )
+    return Measured(specimen=specimen.id, seed=used.seed, circumstances=circumstances(used), accuracies=accuracies)
+
+
+def require_ended(specimen: Specimen, record: RunRecord) -> None:
+    """Raise GraderError for a run that ended before its notebook did: its accuracies are not missing, but unknown."""
+    if record.summary.status not in ENDED:
+        raise GraderError(f"{specimen.id} did not run to its end ({record.reason}); run the training part again.")
 
 
 def _line(measured: Measured) -> str:
@@ -156,24 +179,38 @@ def _line(measured: Measured) -> str:
     return f"{measured.specimen}, seed {measured.seed}: {figures}"
 
 
-def rates(found: Sequence[Measured], corpus: Sequence[Specimen]) -> tuple[Rate, ...]:
-    """False fails of honest solutions by method, and false passes of each mutant on the checks it has to fail."""
-    by_id = {specimen.id: specimen for specimen in corpus}
+def rates(found: Sequence[Measured], corpus: Sequence[Specimen], calibrated: Calibration | None) -> tuple[Rate, ...]:
+    """False fails of honest solutions by method, and false passes of each mutant on the checks it has to fail.
+
+    Nothing is counted without a calibration: thresholds are never guessed.
+    """
+    if calibrated is None:
+        return ()
+    thresholds = {method: one.threshold for method, one in calibrated.methods.items()}
+    honest = {specimen.id for specimen in corpus if specimen.kind is Kind.VARIANT}
     return (
-        *(_false_fails(found, by_id, method) for method in Method),
-        *(_false_passes(found, s) for s in corpus if s.training and any(m.specimen == s.id for m in found)),
+        *(_left_out(calibrated, method) for method in Method if has_enough_seeds(calibrated)),
+        *(_false_fails([m for m in found if m.specimen in honest], method, thresholds[method]) for method in Method),
+        *(_false_passes([m for m in found if m.specimen == s.id], s, thresholds) for s in corpus if s.training),
     )
 
 
-def _false_fails(found: Sequence[Measured], by_id: dict[str, Specimen], method: Method) -> Rate:
-    honest = [m.reaches(method) for m in found if by_id[m.specimen].kind is Kind.VARIANT]
-    judged = [reached for reached in honest if reached is not None]
-    return Rate(f"honest solutions that miss the threshold of {method.value}", judged.count(False), len(judged))
-
-
-def _false_passes(found: Sequence[Measured], specimen: Specimen) -> Rate:
-    methods = [
-        m for m, step in zip(Method, ("step1", "step2", "step3"), strict=True) if f"{step}.accuracy" in specimen.failed
+def _left_out(calibrated: Calibration, method: Method) -> Rate:
+    accuracies = calibrated.methods[method].accuracies
+    missed = [
+        accuracy < calibration.threshold([*accuracies[:i], *accuracies[i + 1 :]], calibrated.false_fail).threshold
+        for i, accuracy in enumerate(accuracies)
     ]
-    judged = [m.reaches(method) for m in found if m.specimen == specimen.id for method in methods]
-    return Rate(f"{specimen.id}: {specimen.words}", judged.count(True), len([j for j in judged if j is not None]))
+    what = f"runs of the reference that miss the threshold of {method.value} that its other runs give"
+    return Rate(what, missed.count(True), len(missed))
+
+
+def _false_fails(honest: Sequence[Measured], method: Method, threshold: float) -> Rate:
+    missed = [not measured.reaches(method, threshold) for measured in honest]
+    return Rate(f"honest solutions that miss the threshold of {method.value}", missed.count(True), len(missed))
+
+
+def _false_passes(found: Sequence[Measured], specimen: Specimen, thresholds: Mapping[Method, float]) -> Rate:
+    methods = [method for check, method in STEPS.items() if check in specimen.failed]
+    reached = [measured.reaches(method, thresholds[method]) for measured in found for method in methods]
+    return Rate(f"{specimen.id}: {specimen.words}", reached.count(True), len(reached))

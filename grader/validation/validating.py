@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Console
 
 from grader import grading, scoring
+from grader.calibrating import PATIENT
 from grader.errors import GraderError
 from grader.model import Profile
 from grader.sandbox import Backend
@@ -56,10 +57,11 @@ def validate(console: Console, docs: Path, only: Sequence[str] = (), train: bool
 
 def trained(console: Console, corpus: Sequence[Specimen], train: bool) -> tuple[Rate, ...]:
     """Measured chances of wrong verdicts on accuracy, from stored runs, and from new ones if asked for."""
-    planned = tuple(training.plan(corpus))
-    with grading.setup(Profile.QUICK, training.FIRST_SEED) as used:
+    with grading.setup(Profile.QUICK, training.FIRST_SEED, limits=PATIENT) as used:
+        calibrated = training.current_calibration(used)
+        planned = tuple(training.plan(corpus, calibrated))
         found = training.measure(planned, used, console) if train else training.known(planned, used)
-    return training.rates(found, corpus)
+    return training.rates(found, corpus, calibrated)
 
 
 def run(console: Console, base: Base, chosen: Sequence[Specimen]) -> Matrix:

@@ -1,34 +1,52 @@
 """The training part: what is planned, stored, resumed and counted. Nothing is trained here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from grader import grading
-from grader.model import Method, Profile
+from grader.calibration import Calibration, threshold
+from grader.errors import GraderError
+from grader.model import Method, Profile, RunStatus, RunSummary
 from grader.sandbox import Backend
-from grader.validation import training
+from grader.validation import repetition, training
 from grader.validation.training import Measured
 from grader.validation.validating import load
 
 
 def measured(name: str, seed: int, accuracy: float, circumstances: str = "here") -> Measured:
-    """A run in which every method reaches `accuracy`; 0.7 is asked for."""
-    return Measured(
-        specimen=name,
-        seed=seed,
-        circumstances=circumstances,
-        accuracies=dict.fromkeys(Method, accuracy),
-        thresholds=dict.fromkeys(Method, 0.7),
-    )
+    """A run in which every method reaches `accuracy`."""
+    return Measured(specimen=name, seed=seed, circumstances=circumstances, accuracies=dict.fromkeys(Method, accuracy))
 
 
-def test_plan_has_the_reference_honest_variants_and_accuracy_mutants() -> None:
+def calibrated(accuracies: Sequence[float]) -> Calibration:
+    """The calibration that the same accuracies of every method give."""
+    return Calibration(
+        name="", profile=Profile.QUICK, budget="", checkpoint="", checkpoint_sha256="", reviews="", reviews_sha256="",
+        precision="", seeds=tuple(range(len(accuracies))), false_fail=0.001,
+        methods=dict.fromkeys(Method, threshold(accuracies)),
+    )  # fmt: skip
+
+
+FEW = calibrated([0.78, 0.80, 0.82, 0.80, 0.80])  # 0.7 and a little
+MANY = calibrated([0.80, 0.81] * 10)  # twenty seeds
+
+
+@pytest.mark.parametrize(
+    ("known", "runs_of_the_reference"),
+    [
+        pytest.param(None, training.REFERENCE_SEEDS, id="no calibration"),
+        pytest.param(FEW, training.REFERENCE_SEEDS, id="few seeds"),
+        pytest.param(MANY, 0, id="seeds enough"),
+    ],
+)
+def test_plan(known: Calibration | None, runs_of_the_reference: int) -> None:
     _, corpus = load()
-    planned = [specimen.id for specimen, _ in training.plan(corpus)]
-    assert planned.count("reference") == training.REFERENCE_SEEDS
-    assert set(planned) == {"reference", *training.HONEST, *(s.id for s in corpus if s.training)}
+    planned = [specimen.id for specimen, _ in training.plan(corpus, known)]
+    assert planned.count("reference") == runs_of_the_reference
+    assert set(planned) - {"reference"} == {*training.HONEST, *(s.id for s in corpus if s.training)}
 
 
 def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,12 +77,40 @@ def test_rates_count_false_fails_and_false_passes() -> None:
         measured("labels_shuffled", 1, 0.5),
         measured("labels_shuffled", 2, 0.75),
     ]
-    rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.rates(found, corpus)}
+    rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
     assert rates["honest solutions that miss the threshold of full"] == (1, 2)
     assert rates["labels_shuffled"] == (3, 6)
 
 
-def test_runs_without_thresholds_are_not_counted() -> None:
+def test_a_missing_accuracy_reaches_nothing() -> None:
+    nothing = measured("reference", 1, 0.8).model_copy(update={"accuracies": {Method.FULL: None}})
+    assert not any(nothing.reaches(method, 0.5) for method in Method)
+
+
+def test_nothing_is_counted_without_thresholds() -> None:
     _, corpus = load()
-    found = measured("reference", 1, 0.8).model_copy(update={"thresholds": dict.fromkeys(Method)})
-    assert {rate.runs for rate in training.rates([found], corpus)} == {0}
+    assert training.rates([measured("reference", 1, 0.8)], corpus, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "missed"),
+    [
+        pytest.param([0.80, 0.81] * 10, 0, id="alike"),
+        pytest.param([0.80, 0.81] * 10 + [0.70], 1, id="one far below"),
+        pytest.param([0.80, 0.81] * 10 + [0.90], 0, id="one far above"),
+    ],
+)
+def test_each_run_of_the_reference_is_held_against_the_others(accuracies: list[float], missed: int) -> None:
+    _, corpus = load()
+    rates = {rate.what: rate for rate in training.rates([], corpus, calibrated(accuracies))}
+    rate = rates["runs of the reference that miss the threshold of head that its other runs give"]
+    assert (rate.happened, rate.runs) == (missed, len(accuracies))
+
+
+@pytest.mark.parametrize("status", [status for status in RunStatus if status not in training.ENDED])
+def test_a_run_that_did_not_end_is_no_false_fail(status: RunStatus) -> None:
+    _, corpus = load()
+    summary = RunSummary(status=status, wall_s=0, peak_memory_mib=0)
+    ended = repetition.record(0).model_copy(update={"summary": summary, "reason": "the machine was busy"})
+    with pytest.raises(GraderError, match="the machine was busy"):
+        training.require_ended(corpus[0], ended)
