@@ -13,7 +13,7 @@ KNOWN_SHARE = 0.5  # below this the notebook changed the texts beyond recognitio
 
 @dataclass(frozen=True)
 class Exposure:
-    """Shares of the rows seen that belong to the training and to the evaluation file."""
+    """Shares of the rows seen that belong to the training and to the evaluation file, and to that one alone."""
 
     train: float
     eval: float
@@ -35,10 +35,13 @@ class Library:
         self._keys: dict[tuple[str, str], frozenset[str]] = {}
 
     def exposure(self, kind: str, keys: list[str]) -> Exposure:
-        """How much of what was seen is in each file. `kind` is "text" or "tokens"."""
+        """How much of what was seen is in one file and not in the other. `kind` is "text" or "tokens"."""
         rows = max(1, len(keys))
-        shares = {name: sum(key in self.keys(kind, name) for key in keys) / rows for name in self.texts}
-        return Exposure(**shares)
+        train, evaluation = self.keys(kind, "train"), self.keys(kind, "eval")
+        return Exposure(
+            train=sum(key in train and key not in evaluation for key in keys) / rows,
+            eval=sum(key in evaluation and key not in train for key in keys) / rows,
+        )
 
     def keys(self, kind: str, name: str) -> frozenset[str]:
         """All keys of one file."""
