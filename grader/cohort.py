@@ -40,12 +40,16 @@ class Refusal(Frozen):
 
 
 class Intake(Frozen):
-    """Everything found in one archive or folder. `missing`: on the roster, and nothing that can be graded."""
+    """Everything found in one archive or folder. `missing`: on the roster, and nothing that can be graded.
+
+    A student whose files were all refused is in `refusals` and in `missing`. `notes` are for staff, one sentence each.
+    """
 
     source: str
     uploads: tuple[Upload, ...]
     refusals: tuple[Refusal, ...] = ()
     missing: tuple[Student, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Standing(StrEnum):

@@ -1,0 +1,309 @@
+"""A class's submissions, from a Canvas archive or a folder: who handed in what, and what cannot be graded.
+
+Three shapes are understood, in a zip archive as in a folder: files under the names that Canvas gives them, one folder
+per student, loose notebooks named after their authors. What is taken is stored once per content; nothing is executed
+and no notebook is parsed here.
+
+Decisions. An upload of somebody who is not on the roster is graded all the same and named in the notes: rosters are
+older than late arrivals. A student with several notebooks has several uploads, in the order of Canvas's attachment
+ids. The notebooks in a zip archive that a student handed in are that student's uploads; their `entry` is the archive's,
+under which Canvas takes feedback back. Where all entries are anonymous nobody can be missing.
+"""
+
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from grader.cohort import Intake, Refusal, Student, Upload
+from grader.errors import GraderError
+from grader.intake.canvas_names import CanvasName, Kind, owner_form, readings
+from grader.intake.notebook import HAND_IN, inert
+from grader.intake.roster import Names, Roster, canvas_key, likeness, slug
+from grader.intake.unpacking import (
+    Barred,
+    Bounds,
+    Found,
+    Purse,
+    Rejected,
+    copy,
+    in_archive,
+    in_folder,
+    is_junk,
+    keep,
+    opened,
+    temporary,
+)
+
+NOTEBOOK: Final = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add the second suffix
+OTHER_FILES: Final = {
+    ".py": "is a Python script",
+    ".html": "is a web page",
+    ".htm": "is a web page",
+    ".pdf": "is a PDF",
+    ".docx": "is a Word document",
+    ".rar": "is a rar archive",
+    ".7z": "is a 7z archive",
+    ".gz": "is a gz archive",
+    ".tar": "is a tar archive",
+}
+TYPED: Final = {Kind.TEXT: "is text typed into Canvas", Kind.LINK: "is a link"}
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A file and whose it is. `inside` is its path in a student's own archive, or empty."""
+
+    entry: str
+    student: Student
+    display_name: str
+    late: bool = False
+    attachment_id: int | None = None
+    kind: Kind = Kind.FILE
+    inside: str = ""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One entry of the source with its owner: to be taken, or refused for a reason known before reading."""
+
+    owned: Owned
+    looked: Found | Barred
+
+
+@dataclass
+class Desk:
+    """What one reading of a source gathers."""
+
+    files: Path
+    purse: Purse
+    taken: list[tuple[Owned, str]] = field(default_factory=list)  # with the SHA-256
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def refuse(self, owned: Owned, reason: str) -> None:
+        """Note one file that cannot be graded; `reason` is a sentence without its subject."""
+        name = inert(owned.inside or owned.display_name)
+        self.refusals.append(Refusal(entry=owned.entry, reason=f"'{name}' {reason}.", student=owned.student))
+
+
+def read_class(source: Path, files: Path, roster: Sequence[Student] = (), bounds: Bounds | None = None) -> Intake:
+    """Read a Canvas archive (zip) or a folder, and store what can be graded in `files`. Raises GraderError."""
+    desk = Desk(files, Purse(bounds or Bounds()))
+    known = Roster(roster)
+    with _looked(source, files, desk.purse.bounds) as looked:
+        owners = Owners(known)
+        pieces = owners.pieces(looked)
+        for piece in pieces:
+            _take(piece, desk, unpack=True)
+    uploads = _uploads(desk.taken)
+    return Intake(
+        source=str(source),
+        uploads=uploads,
+        refusals=tuple(sorted(desk.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
+        missing=_missing(known, uploads, pieces),
+        notes=(*owners.notes, *_notes(known, uploads, pieces)),
+    )
+
+
+def stored(files: Path, upload: Upload) -> Path:
+    """Where the bytes of an upload are."""
+    return files / f"{upload.sha256}.ipynb"
+
+
+@contextmanager
+def _looked(source: Path, files: Path, bounds: Bounds) -> Iterator[list[Found | Barred]]:
+    """Every entry of the source; they can be read as long as the block lives."""
+    if source.is_dir():
+        yield list(in_folder(source, bounds, apart_from=files))
+        return
+    try:
+        with opened(source, bounds.entries) as archive:
+            yield _without_wrapper(list(in_archive(archive)))
+    except Rejected as rejected:
+        raise GraderError(f"{source} {rejected}; download the submissions from Canvas again.") from rejected
+    except FileNotFoundError as error:
+        raise GraderError(f"{source} does not exist; name the zip archive from Canvas or a folder.") from error
+    except PermissionError as error:
+        raise GraderError(f"{source} may not be read; check its permissions.") from error
+
+
+def _without_wrapper(looked: list[Found | Barred]) -> list[Found | Barred]:
+    """The entries without the one folder that holds them all, which packing a folder makes."""
+    tops = {item.parts[0] for item in looked}
+    deep = all(len(item.parts) > 1 for item in looked)
+    if len(tops) == 1 and deep and len(looked) > 1:
+        return [replace(item, parts=item.parts[1:]) for item in looked]
+    return looked
+
+
+class Owners:
+    """Tells whose each file is."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.notes: list[str] = []
+        self._roster = roster
+        self._strangers: dict[tuple[str, str], Student] = {}  # by how they were named -> the same student each time
+        self._keys = Names()
+        for student in roster.students:
+            self._keys.take(student.key)
+
+    def pieces(self, looked: Sequence[Found | Barred]) -> list[Piece]:
+        """Every entry with its owner. A folder with files of several Canvas users is no student's folder."""
+        flat = _canvas_folders(looked)
+        return [Piece(self._owned(item, item.parts[:-1] in flat), item) for item in looked]
+
+    def _owned(self, item: Found | Barred, flat: bool) -> Owned:
+        name = item.parts[-1]
+        if (flat or len(item.parts) == 1) and (found := readings(name)):
+            return self._of_canvas(item, self._likeliest(found))
+        if len(item.parts) > 1 and not flat:
+            return Owned(item.entry, self._named(item.parts[0]), name)
+        return Owned(item.entry, self._named(NOTEBOOK.sub("", name)), name)
+
+    def _likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
+        return next((reading for reading in found if self._roster.has(reading.user_id)), found[0])
+
+    def _of_canvas(self, item: Found | Barred, named: CanvasName) -> Owned:
+        return Owned(item.entry, self._user(named), named.display_name, named.late, named.attachment_id, named.kind)
+
+    def _user(self, named: CanvasName) -> Student:
+        if named.anonymous_id is not None:
+            key = f"anon_{slug(named.anonymous_id)}"
+            return self._stranger("anonymous", named.anonymous_id, key, f"anonymous {named.anonymous_id}", None)
+        if student := self._roster.find(named.owner, named.user_id):
+            self._compare(named, student)
+            return student
+        key = canvas_key(named.owner, named.user_id)
+        return self._stranger("user", str(named.user_id), key, named.owner, named.user_id)
+
+    def _compare(self, named: CanvasName, student: Student) -> None:
+        if likeness(owner_form(student.name)) != likeness(named.owner):
+            note = (
+                f"The files of '{inert(named.owner)}' carry the user id of {inert(student.name)} and count for that "
+                "student: the entry of a group, or a name that changed."
+            )
+            if note not in self.notes:
+                self.notes.append(note)
+
+    def _named(self, name: str) -> Student:
+        """The student that a folder or a file is called after."""
+        if student := self._roster.find(name):
+            return student
+        return self._stranger("name", name, slug(name), name, None)
+
+    def _stranger(self, how: str, identity: str, key: str, name: str, canvas_id: int | None) -> Student:
+        if (how, identity) not in self._strangers:
+            student = Student(key=self._keys.take(key), name=name, canvas_id=canvas_id)
+            self._strangers[how, identity] = student
+        return self._strangers[how, identity]
+
+
+def _canvas_folders(looked: Iterable[Found | Barred]) -> set[tuple[str, ...]]:
+    users: defaultdict[tuple[str, ...], set[object]] = defaultdict(set)
+    for item in looked:
+        for reading in readings(item.parts[-1])[:1]:
+            users[item.parts[:-1]].add(reading.user_id or reading.anonymous_id)
+    return {folder for folder, found in users.items() if len(found) > 1}
+
+
+def _take(piece: Piece, desk: Desk, unpack: bool) -> None:
+    """Store one entry, or note why it cannot be graded."""
+    owned, looked = piece.owned, piece.looked
+    try:
+        if isinstance(looked, Barred):
+            raise Rejected(f"{looked.reason}; {HAND_IN}")
+        if owned.kind is Kind.FILE and unpack and owned.display_name.lower().endswith(".zip"):
+            _take_nested(owned, looked, desk)
+        else:
+            _require_notebook(owned)
+            desk.taken.append((owned, keep(looked, desk.files, desk.purse)))
+    except Rejected as rejected:
+        desk.refuse(owned, str(rejected))
+
+
+def _require_notebook(owned: Owned) -> None:
+    """Judge a file by its name; what is in it is judged when it is parsed. Raises Rejected."""
+    name = owned.inside or owned.display_name
+    if owned.kind is not Kind.FILE:
+        raise Rejected(f"{TYPED[owned.kind]}; {HAND_IN}")
+    if is_junk((name.rpartition("/")[2],)):
+        raise Rejected(f"is a hidden file that a computer keeps for itself; {HAND_IN}")
+    if not NOTEBOOK.search(name):
+        raise Rejected(f"{OTHER_FILES.get(Path(name).suffix.lower(), 'is no notebook')}; {HAND_IN}")
+
+
+def _take_nested(owned: Owned, found: Found, desk: Desk) -> None:
+    """Store the notebooks in an archive that a student handed in. An archive inside it is not opened."""
+    bounds = desk.purse.bounds
+    with temporary(desk.files) as packed:
+        copy(found, packed, desk.purse, bounds.nested_bytes)
+        packed.flush()
+        with opened(packed, bounds.nested_entries) as archive:
+            _take_inside(owned, archive, desk)
+
+
+def _take_inside(owned: Owned, archive: zipfile.ZipFile, desk: Desk) -> None:
+    before = len(desk.taken), len(desk.refusals)
+    for looked in in_archive(archive):
+        inside = replace(owned, inside="/".join(looked.parts))
+        if isinstance(looked, Barred) or NOTEBOOK.search(inside.inside) or inside.inside.lower().endswith(".zip"):
+            _take(Piece(inside, looked), desk, unpack=False)
+    if (len(desk.taken), len(desk.refusals)) == before:
+        raise Rejected(f"is a zip archive without a notebook; {HAND_IN}")
+
+
+def _uploads(taken: Iterable[tuple[Owned, str]]) -> tuple[Upload, ...]:
+    """What was taken, ordered by student and attachment, with ids that stay the same when it is read again."""
+    order = sorted(taken, key=lambda pair: _place(pair[0]))
+    ids, attempts = Names(), Counter[str]()
+    return tuple(_upload(owned, sha256, ids, attempts) for owned, sha256 in order)
+
+
+def _place(owned: Owned) -> tuple[str, int, str, str]:
+    return owned.student.key, owned.attachment_id or 0, owned.entry, owned.inside
+
+
+def _upload(owned: Owned, sha256: str, ids: Names, attempts: Counter[str]) -> Upload:
+    attempts[owned.student.key] += 1
+    suffix = f"_{owned.attachment_id}" if owned.attachment_id is not None else ""
+    return Upload(
+        id=ids.take(f"{owned.student.key}{suffix}"),
+        student=owned.student,
+        entry=owned.entry,
+        display_name=owned.inside.rpartition("/")[2] or owned.display_name,
+        sha256=sha256,
+        late=owned.late,
+        attachment_id=owned.attachment_id,
+        attempt=attempts[owned.student.key],
+    )
+
+
+def _missing(roster: Roster, uploads: Iterable[Upload], pieces: Sequence[Piece]) -> tuple[Student, ...]:
+    if pieces and all(_is_anonymous(piece.owned.student) for piece in pieces):
+        return ()
+    present = {upload.student.key for upload in uploads}
+    return tuple(student for student in roster.students if student.key not in present)
+
+
+def _is_anonymous(student: Student) -> bool:
+    return student.canvas_id is None and student.name.startswith("anonymous ")
+
+
+def _notes(roster: Roster, uploads: Sequence[Upload], pieces: Sequence[Piece]) -> Iterator[str]:
+    """What staff should know: several notebooks of one student, people who are not on the roster."""
+    several = Counter(upload.student for upload in uploads)
+    for student, count in several.items():
+        if count > 1:
+            yield f"{inert(student.name)} handed in {count} notebooks."
+    if not roster.students:
+        return
+    known = {student.key for student in roster.students}
+    for student in dict.fromkeys(piece.owned.student for piece in pieces):
+        if student.key not in known and not _is_anonymous(student):
+            yield f"{inert(student.name)} handed in work and is not on the roster."
+    if any(_is_anonymous(piece.owned.student) for piece in pieces):
+        yield "Some entries are anonymous: nobody can tell whose they are, nor who is missing."

@@ -1,0 +1,81 @@
+"""What the names in Canvas's "Download Submissions" archive say.
+
+A name is `{owner}[_LATE]_{user id}_{attachment id}_{file name}`, for anonymous grading
+`[LATE_]anon_{anonymous id}_{attachment id}_{file name}`, and for what was typed into Canvas
+`{owner}[_LATE]_{user id}_text.html` or `…_link.html`. The owner is the sortable name of a student, or the name of a
+group, in lower case and without what is no word character. (Canvas: lib/content_zipper.rb.)
+
+A group called `lab_7` makes a name that can be read in two ways, so all readings are returned, likeliest first; a
+roster tells which user exists.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import Final
+
+MAX_READINGS: Final = 8  # a name of thousands of numbers has thousands of readings
+
+_IDS = re.compile(r"(?=_([0-9]+)_([0-9]+)_(.))")  # looks ahead, so that overlapping pairs of numbers are all found
+_TYPED = re.compile(r"^(.+)_([0-9]+)_(text|link)\.html$", re.DOTALL)
+_ANONYMOUS = re.compile(r"^(LATE_)?anon_([^_]*[^_0-9][^_]*)_(?:([0-9]+)_(.+)|(text|link)\.html)$", re.DOTALL)
+
+
+class Kind(StrEnum):
+    """What was handed in."""
+
+    FILE = "file"
+    TEXT = "text"  # typed into Canvas
+    LINK = "link"
+
+
+@dataclass(frozen=True)
+class CanvasName:
+    """One reading of a name. Exactly one of `user_id` and `anonymous_id` is given; a file has an attachment id."""
+
+    owner: str
+    user_id: int | None
+    anonymous_id: str | None
+    late: bool
+    kind: Kind
+    attachment_id: int | None
+    display_name: str  # NFC
+
+
+def readings(name: str) -> tuple[CanvasName, ...]:
+    """Every way to read the last part of a path as a name that Canvas made, likeliest first; none if it is not."""
+    plain = unicodedata.normalize("NFC", name)
+    if anonymous := _ANONYMOUS.match(plain):
+        return (_anonymous(anonymous),)
+    return tuple(islice(_readings(plain), MAX_READINGS))
+
+
+def _readings(name: str) -> Iterator[CanvasName]:
+    for found in _IDS.finditer(name):
+        if found.start():
+            owner, late = _without_late(name[: found.start()])
+            user_id, attachment_id = int(found[1][:18]), int(found[2][:18])
+            yield CanvasName(owner, user_id, None, late, Kind.FILE, attachment_id, name[found.start(3) :])
+    if typed := _TYPED.match(name):
+        owner, late = _without_late(typed[1])
+        yield CanvasName(owner, int(typed[2][:18]), None, late, Kind(typed[3]), None, f"{typed[3]}.html")
+
+
+def _anonymous(found: re.Match[str]) -> CanvasName:
+    late, anonymous_id = found[1] is not None, found[2]
+    if found[5]:
+        return CanvasName("anon", None, anonymous_id, late, Kind(found[5]), None, f"{found[5]}.html")
+    return CanvasName("anon", None, anonymous_id, late, Kind.FILE, int(found[3][:18]), found[4])
+
+
+def _without_late(owner: str) -> tuple[str, bool]:
+    stripped = owner.removesuffix("_LATE")
+    return (stripped, True) if stripped and stripped != owner else (owner, False)
+
+
+def owner_form(sortable_name: str) -> str:
+    """A name as Canvas writes it into the names of files: "Ångström, Åsa" becomes "ångströmåsa"."""
+    return re.sub(r"\W", "", unicodedata.normalize("NFC", sortable_name)).lower()

@@ -1,0 +1,208 @@
+"""A teacher's gradebook export from Canvas, read so that every cell can be replaced without touching another byte.
+
+Rows: the header, perhaps one of "Manual Posting" notes, one of "Points Possible", the students, last the Test Student.
+Rules follow Canvas's own importer (lib/gradebook_importer.rb) and exporter (lib/gradebook_exporter.rb).
+"""
+
+import codecs
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from grader.errors import GraderError
+
+EXPORT_AGAIN: Final = "in Canvas choose Grades, Export, and give that file unchanged"
+TEST_STUDENT: Final = "Student, Test"  # the sortable name of Canvas's student view
+
+_LINES_FOR_DELIMITER = 3
+_HEADING_WITH_ID = re.compile(r"^(.*)\s\(([0-9]+)\)$", re.DOTALL)
+_DROPPED = re.compile(r"(Current|Final) (Score|Points|Grade)|Override (Score|Grade|Status)")
+_POSTING_NOTE = re.compile(r"^\s*(Muted|Manual Posting.*)?\s*$", re.IGNORECASE | re.DOTALL)
+_READ_ONLY = re.compile(r"read\s+only")
+_QUOTED_NAME = re.compile(r'^="(.*)"$', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, and where its text stands in the file, quotes included."""
+
+    value: str
+    start: int
+    end: int
+
+
+Row = tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One assignment. `index` counts cells of a row from 0; `points_possible` is None where the export gives none."""
+
+    index: int
+    heading: str
+    title: str
+    assignment_id: int | None
+    points_possible: float | None
+    read_only: bool
+
+    @property
+    def importable(self) -> bool:
+        """Whether Canvas takes scores from it: it drops headings that look like totals, whatever they are."""
+        return not (self.read_only or _DROPPED.search(self.heading))
+
+
+@dataclass(frozen=True)
+class Person:
+    """One student's row."""
+
+    row: Row
+    name: str
+    canvas_id: int | None
+    sis_user_id: str | None
+    login: str | None
+    section: str | None
+
+    @property
+    def is_test_student(self) -> bool:
+        """Whether this is the course's student view and no person."""
+        return self.name == TEST_STUDENT
+
+
+@dataclass(frozen=True)
+class Export:
+    """The whole file: `text` without the byte order mark, and its rows."""
+
+    text: str
+    bom: bool
+    delimiter: str
+    rows: tuple[Row, ...]
+
+    @property
+    def header(self) -> list[str]:
+        """The headings."""
+        return [cell.value for cell in self.rows[0]]
+
+    @cached_property
+    def people(self) -> tuple[Person, ...]:
+        """The students in their order, the Test Student among them."""
+        return tuple(self._person(row) for row in self.rows[1:] if not _is_special(row))
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The assignments in their order: what stands behind Section and carries an id, or any points possible."""
+        possible = next((row for row in self.rows[1:] if row and "Points Possible" in row[0].value), ())
+        first = self.header.index("Section") + 1
+        found = (_column(i, heading, _value(possible, i) or "") for i, heading in enumerate(self.header) if i >= first)
+        return tuple(c for c in found if c.assignment_id is not None or c.points_possible is not None)
+
+    def _person(self, row: Row) -> Person:
+        cell = {heading: _value(row, index) for index, heading in reversed(list(enumerate(self.header)))}
+        name = cell["Student"] if "Student" in cell else f"{cell.get('LastName')}, {cell.get('FirstName')}"
+        canvas_id = cell.get("ID") or ""
+        return Person(
+            row=row,
+            name=plain_name(name or ""),
+            canvas_id=int(canvas_id) if re.fullmatch("[0-9]{1,18}", canvas_id) else None,
+            sis_user_id=cell.get("SIS User ID"),
+            login=cell.get("SIS Login ID"),
+            section=cell.get("Section"),
+        )
+
+    def with_cells(self, replaced: Mapping[Cell, str]) -> bytes:
+        """The file with the text of some cells replaced, everything else byte for byte as it was."""
+        parts, end = [], 0
+        for cell in sorted(replaced, key=lambda cell: cell.start):
+            parts += [self.text[end : cell.start], self._quoted(replaced[cell])]
+            end = cell.end
+        return codecs.BOM_UTF8 * self.bom + "".join([*parts, self.text[end:]]).encode("utf-8")
+
+    def _quoted(self, value: str) -> str:
+        risky = any(character in value for character in f'"{self.delimiter}\r\n')
+        return '"{}"'.format(value.replace('"', '""')) if risky else value
+
+
+def read_export(content: bytes) -> Export:
+    """Parse an export: UTF-8, with or without a byte order mark, commas or semicolons. Raises GraderError."""
+    bom = content.startswith(codecs.BOM_UTF8)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise GraderError(f"The gradebook is not UTF-8 text, as Canvas writes it; {EXPORT_AGAIN}.") from error
+    delimiter = _delimiter(text)
+    rows = tuple(_rows(text, delimiter))
+    _require_header([cell.value for cell in rows[0]] if rows else [])
+    return Export(text, bom, delimiter, rows)
+
+
+def plain_name(cell: str) -> str:
+    """A name without the quotes that keep a spreadsheet from taking it for a formula: `="=1+1"` is the name `=1+1`."""
+    quoted = _QUOTED_NAME.match(cell)
+    return quoted[1].replace('""', '"') if quoted else cell
+
+
+def _delimiter(text: str) -> str:
+    """As Canvas guesses it: what cuts the first lines into equally many fields, a semicolon only if into more."""
+    lines = text.splitlines(keepends=True)[:_LINES_FOR_DELIMITER]
+    counts = {delimiter: _fields_per_line(lines, delimiter) for delimiter in ";,"}
+    return ";" if counts[";"] > counts[","] else ","
+
+
+def _fields_per_line(lines: list[str], delimiter: str) -> int:
+    try:
+        counts = {sum(map(len, _rows(line, delimiter))) for line in lines}
+    except GraderError:  # quotes that this delimiter does not explain
+        return 0
+    return counts.pop() if len(counts) == 1 else 0
+
+
+def _rows(text: str, delimiter: str) -> Iterator[Row]:
+    """The rows that hold anything. Raises GraderError where quotes do not match."""
+    pattern = re.compile(rf'(?:"((?:[^"]|"")*+)"|([^"\r\n{delimiter}]*+))({delimiter}|\r\n|\r|\n|\Z)')
+    at, row = 0, list[Cell]()
+    while at < len(text) or row:
+        found = pattern.match(text, at)
+        if found is None:
+            line = text.count("\n", 0, at) + 1
+            raise GraderError(f"The gradebook is damaged: line {line:,} is not CSV; {EXPORT_AGAIN}.")
+        value = found[2] if found[1] is None else found[1].replace('""', '"')
+        row.append(Cell(value, found.start(), found.start(3)))
+        at = found.end()
+        if found[3] != delimiter:
+            if any(cell.value.strip() for cell in row):
+                yield tuple(row)
+            row = []
+
+
+def _require_header(header: list[str]) -> None:
+    named = header[:1] == ["Student"] or header[:2] == ["LastName", "FirstName"]
+    if not (named and "ID" in header and "Section" in header):
+        raise GraderError(f"This is no Canvas gradebook: its first row lacks Student, ID or Section; {EXPORT_AGAIN}.")
+
+
+def _is_special(row: Row) -> bool:
+    """Whether a row tells of assignments, not of a student."""
+    return "Points Possible" in row[0].value or all(_POSTING_NOTE.match(cell.value) for cell in row)
+
+
+def _column(index: int, heading: str, possible: str) -> Column:
+    found = _HEADING_WITH_ID.match(heading)
+    title, assignment_id = (found[1], int(found[2])) if found else (heading, None)
+    return Column(index, heading, title, assignment_id, number(possible), bool(_READ_ONLY.search(possible)))
+
+
+def number(text: str) -> float | None:
+    """A number as Canvas reads it: the last comma or point is the decimal one, so that `1,234` is 1.234."""
+    if not re.fullmatch(r"-?[0-9.,]*[0-9][0-9.,]*", text.strip()):
+        return None
+    *whole, last = re.split("[.,]", text.strip())
+    try:
+        return float(f"{''.join(whole)}.{last}" if whole else last)
+    except ValueError:
+        return None
+
+
+def _value(row: Row, index: int) -> str | None:
+    """The text of one cell, None where the row is too short or the cell is blank."""
+    return row[index].value.strip() or None if index < len(row) else None

@@ -1,0 +1,283 @@
+"""The files in an archive or a folder, looked at one by one, and their bytes stored under their hash.
+
+Theory of operation. Nothing is ever written under a name that an archive chose: a file is copied, counted byte by byte,
+to a temporary file, and moved to `<sha256>.ipynb` when it is whole. A name that would leave a folder is therefore
+harmless, and refused all the same, since no honest program makes one. Sizes that an archive declares are not believed.
+Links, devices, encrypted and damaged entries are refused one at a time; the rest of the archive is still read.
+"""
+
+import hashlib
+import lzma
+import mmap
+import os
+import re
+import stat
+import tempfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from grader.errors import GraderError
+from grader.intake.notebook import MAX_FILE_BYTES
+
+CHUNK_BYTES: Final = 2**20
+CENTRAL_RECORD: Final = b"PK\x01\x02"  # stands before each entry in the table of contents of a zip archive
+FILE_TYPES: Final = {0, stat.S_IFREG, stat.S_IFDIR}  # 0: made by a system without file types
+JUNK_PARTS: Final = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store", "Thumbs.db", "desktop.ini"}
+
+# What reading a damaged or unusual archive raises: structure, checksums, methods of compression, encodings of names.
+DAMAGE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+
+
+class Rejected(Exception):
+    """Why one entry is not taken: the sentence without its subject, the entry."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much an archive or folder may hold."""
+
+    entries: int = 50_000
+    entry_bytes: int = MAX_FILE_BYTES
+    total_bytes: int = 20 * 2**30  # unpacked, over all entries
+    ratio: int = 200  # unpacked to packed; honest notebooks reach 20
+    ratio_from_bytes: int = 8 * 2**20  # smaller files may be as repetitive as they like
+    nested_entries: int = 2_000
+    nested_bytes: int = 100 * 2**20  # of an archive inside the archive
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file, not read yet. `entry` is its path as the source has it, `parts` the same in NFC and split."""
+
+    entry: str
+    parts: tuple[str, ...]
+    open: Callable[[], IO[bytes]]
+    packed_bytes: int | None  # None: it is not packed
+
+
+@dataclass(frozen=True)
+class Barred:
+    """An entry that is refused before it is read."""
+
+    entry: str
+    parts: tuple[str, ...]
+    reason: str
+
+
+class Purse:
+    """The bytes that may still be unpacked. Shared by a source and the archives in it."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._left = bounds.total_bytes
+
+    def spend(self, count: int) -> None:
+        """Take `count` bytes. Raises Rejected when they are not there."""
+        self._left -= count
+        if self._left < 0:
+            raise Rejected(f"was not unpacked, as the archive holds more than {_mib(self.bounds.total_bytes)} in all")
+
+
+def is_junk(parts: tuple[str, ...]) -> bool:
+    """Whether an operating system or Jupyter put it there, and nobody handed it in."""
+    return any(part in JUNK_PARTS for part in parts) or parts[-1].startswith("._")
+
+
+def in_folder(folder: Path, bounds: Bounds, apart_from: Path) -> Iterator[Found | Barred]:
+    """The files below a folder, sorted. Links are not followed. Raises GraderError."""
+    for count, path in enumerate(_walk(folder, apart_from), 1):
+        if count > bounds.entries:
+            raise GraderError(
+                f"{folder} holds more than {bounds.entries:,} files; name the folder that holds only the submissions."
+            )
+        yield _file(folder, path)
+
+
+def _walk(folder: Path, apart_from: Path) -> Iterator[Path]:
+    """Every path below that is no folder, junk left out."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise GraderError(f"Cannot list {folder} ({error.strerror}); check its permissions.") from error
+    for path in inside:
+        if is_junk((path.name,)) or path == apart_from:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path, apart_from)
+        else:
+            yield path
+
+
+def _file(folder: Path, path: Path) -> Found | Barred:
+    relative = path.relative_to(folder)
+    entry = os.fsencode(relative.as_posix()).decode("utf-8", "replace")
+    parts = _parts(entry)
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode):
+        return Found(entry, parts, lambda: _open_file(path), packed_bytes=None)
+    return Barred(entry, parts, f"is {_kind(stat.S_IFMT(mode))}, not a file")
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    """Open what was a plain file a moment ago, and is still none that leads elsewhere or waits for a writer."""
+    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
+
+
+@contextmanager
+def opened(archive: Path | IO[bytes], entries_max: int) -> Iterator[zipfile.ZipFile]:
+    """A zip archive whose table of contents fits into memory. Raises Rejected."""
+    with _stream(archive) as stream:
+        _require_few_entries(stream, entries_max)
+        try:
+            unpacked = zipfile.ZipFile(stream)
+        except DAMAGE as error:
+            raise Rejected("is damaged or no zip archive") from error
+        with unpacked:
+            yield unpacked
+
+
+@contextmanager
+def _stream(archive: Path | IO[bytes]) -> Iterator[IO[bytes]]:
+    if isinstance(archive, Path):
+        with archive.open("rb") as stream:
+            yield stream
+    else:
+        yield archive
+
+
+def _require_few_entries(stream: IO[bytes], entries_max: int) -> None:
+    """Count before parsing: zipfile keeps an object of a kilobyte for each entry of 46 bytes."""
+    if os.fstat(stream.fileno()).st_size == 0:
+        raise Rejected("is empty")
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = -1
+        for _ in range(entries_max + 1):
+            at = content.find(CENTRAL_RECORD, at + 1)
+            if at < 0:
+                return
+    raise Rejected(f"holds more than {entries_max:,} files")
+
+
+def in_archive(archive: zipfile.ZipFile) -> Iterator[Found | Barred]:
+    """The files in a zip archive, in its order, junk and folders left out."""
+    for info in archive.infolist():
+        entry = _entry_name(info)
+        parts = _parts(entry)
+        if info.is_dir() or (parts and is_junk(parts)):
+            continue
+        if reason := _barred(info, entry):
+            yield Barred(entry, (re.split(r"[/\\]", entry)[-1] or "?",), reason)
+        else:
+            yield Found(entry, parts, lambda info=info: archive.open(info), info.compress_size)  # type: ignore[misc]
+
+
+def _entry_name(info: zipfile.ZipInfo) -> str:
+    """The name as its maker meant it: many programs write UTF-8 without saying so, and zipfile reads it as cp437."""
+    name = info.orig_filename
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):  # where it is not UTF-8 it is cp437, or near enough
+            name = name.encode("cp437").decode("utf-8")
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _barred(info: zipfile.ZipInfo, entry: str) -> str | None:
+    """Why an entry may not be read, judged by what the archive says of it."""
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if "\0" in entry or "\\" in entry or ".." in entry.split("/") or re.match(r"/|[A-Za-z]:", entry):
+        return "has a name that would lead out of its folder"
+    if kind not in FILE_TYPES:
+        return f"is {_kind(kind)}, not a file"
+    if info.flag_bits & 0x1:
+        return "is encrypted"
+    return None
+
+
+def _kind(kind: int) -> str:
+    names = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return names.get(kind, "a device")
+
+
+def _parts(entry: str) -> tuple[str, ...]:
+    return tuple(part for part in unicodedata.normalize("NFC", entry).split("/") if part not in ("", "."))
+
+
+def keep(found: Found, files: Path, purse: Purse) -> str:
+    """Copy one file to `files`/<sha256>.ipynb, whole or not at all, and return the hash. Raises Rejected, GraderError.
+
+    The same content is the same file, however often it was handed in.
+    """
+    with temporary(files) as target:
+        digest = copy(found, target, purse, purse.bounds.entry_bytes)
+        target.close()
+        Path(target.name).replace(files / f"{digest}.ipynb")
+    return digest
+
+
+@contextmanager
+def temporary(files: Path) -> Iterator[IO[bytes]]:
+    """A file in `files` that is gone afterwards, unless it was moved. Raises GraderError where the disk refuses."""
+    try:
+        files.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=files, prefix=".incoming-", delete=False) as target:
+            try:
+                yield target
+            finally:
+                Path(target.name).unlink(missing_ok=True)
+    except OSError as error:
+        raise GraderError(f"Cannot write to {files} ({error.strerror}); free some space or choose another.") from error
+
+
+def copy(found: Found, target: IO[bytes], purse: Purse, bytes_max: int) -> str:
+    """Copy the content, counting it. Returns its SHA-256. Raises Rejected."""
+    digest, count = hashlib.sha256(), 0
+    for chunk in _chunks(found):
+        count += len(chunk)
+        if count > bytes_max:
+            raise Rejected(f"has more than {_mib(bytes_max)}; clear the outputs and save it again")
+        if found.packed_bytes is not None and count > _honest(found.packed_bytes, purse.bounds):
+            raise Rejected(
+                f"unpacks to more than {purse.bounds.ratio} times its size; clear the outputs and save it again"
+            )
+        purse.spend(len(chunk))
+        digest.update(chunk)
+        target.write(chunk)
+    return digest.hexdigest()
+
+
+def _honest(packed_bytes: int, bounds: Bounds) -> int:
+    return max(bounds.ratio_from_bytes, packed_bytes * bounds.ratio)
+
+
+def _chunks(found: Found) -> Iterator[bytes]:
+    """The content, piece by piece. What the reading raises is the source's fault; what the writing raises is not."""
+    try:
+        with found.open() as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
+    except (*DAMAGE, OSError) as error:
+        raise Rejected(f"cannot be read ({_one_line(error)})") from error
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, without the names that the archive chose."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "packed in an unknown way" if isinstance(error, NotImplementedError) else "damaged"
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
