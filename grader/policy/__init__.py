@@ -1,0 +1,16 @@
+"""Results become grades: late policy, attempts, extensions, and changes that a person made and signed. Pure."""
+
+from grader.policy.overrides import Override, OverrideKind, Overrides, load_overrides
+from grader.policy.rules import Policy, load_policy
+from grader.policy.settlement import settle, unmatched_extensions
+
+__all__ = [
+    "Override",
+    "OverrideKind",
+    "Overrides",
+    "Policy",
+    "load_overrides",
+    "load_policy",
+    "settle",
+    "unmatched_extensions",
+]
