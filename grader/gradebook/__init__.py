@@ -1,0 +1,1 @@
+"""Grades and feedback as Canvas, Gradescope and programs for analysis read them."""

@@ -1,0 +1,42 @@
+"""Feedback for Canvas's "Upload Submissions": a zip archive whose names are those of the download.
+
+Canvas finds the attachment that a file answers by two numbers in its name, so names stay exactly as they came. Know
+before using it: Canvas shows each file under the name of what the student handed in, so that a page of feedback appears
+as `x.ipynb`; every upload adds the comments again; no score is set. `canvas_upload` has none of these limits.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from grader.cohort import Upload
+from grader.errors import GraderError
+
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first moment that the format knows: equal feedback makes equal archives
+PLAIN_FILE: Final = 0o100644 << 16
+
+
+def feedback_zip(feedback: Mapping[Upload, Path]) -> bytes:
+    """The archive, with one file for each upload. Raises GraderError.
+
+    Uploads that Canvas cannot tell apart, such as two notebooks of one zip, share an entry: give one of them.
+    """
+    names = [upload.entry.rpartition("/")[2] for upload in feedback]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise GraderError(f"Two files of feedback are meant for '{repeated}'; give one file for each entry.")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, path in sorted(zip(names, feedback.values(), strict=True)):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.external_attr, info.create_system = PLAIN_FILE, 3
+            archive.writestr(info, _read(path), zipfile.ZIP_DEFLATED, 9)
+    return packed.getvalue()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GraderError(f"Cannot read the feedback {path} ({error.strerror}); make the reports again.") from error

@@ -1,0 +1,18 @@
+"""Text that a spreadsheet would calculate instead of showing it (OWASP: CSV injection)."""
+
+import re
+from typing import Final
+
+# Spreadsheets put spaces aside first, and some take the wide forms of East Asian keyboards for the same characters.
+_FORMULA: Final = re.compile(r"^(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_NUMBER: Final = re.compile(r"^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$", re.IGNORECASE)
+
+
+def starts_formula(text: str) -> bool:
+    """Whether a spreadsheet may calculate `text`."""
+    return bool(_FORMULA.match(text))
+
+
+def inert_cell(text: str) -> str:
+    """`text` for a cell: as it is, or after an apostrophe where it would be calculated. Negative numbers stay."""
+    return f"'{text}" if starts_formula(text) and not _NUMBER.match(text) else text
