@@ -1,0 +1,271 @@
+"""Scores, comments and HTML feedback to Canvas through its REST API.
+
+A plan is computed first and shown; nothing is sent unless asked for. Sending is idempotent: each comment ends with a
+reference that is a hash of what was sent, and where Canvas already has that reference and that score nothing is sent.
+Where it has the reference and another score, a person changed the score after reading the feedback: it stays.
+
+Score, comment and file go out in one request, so that a lost connection leaves all or nothing; an attached file that no
+comment refers to is seen by nobody. The token comes from the environment (CANVAS_API_TOKEN, with CANVAS_API_URL), is
+sent only over HTTPS or to this computer, and is never printed.
+"""
+
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from grader.cohort import Grade, Standing
+from grader.errors import GraderError
+from grader.gradebook.canvas_csv import points_text
+from grader.model import Frozen
+from grader.reporting.inert import inert_line
+
+TOKEN: Final = "CANVAS_API_TOKEN"
+URL: Final = "CANVAS_API_URL"
+LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+TIMEOUTS_S: Final = (10, 120)  # to connect, to wait for bytes
+RETRIES: Final = 5
+HASH_CHARS: Final = 16
+REFERENCE: Final = "Reference: "
+_REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b")
+
+
+class Delivery(Frozen):
+    """What one student is to be given: a grade, a comment, a page of feedback."""
+
+    grade: Grade
+    comment: str = ""
+    feedback: Path | None = None  # an HTML file, shown to the student under its own name
+
+
+class Step(Frozen):
+    """What will be sent for one student, and why if nothing. Scores are on the scale of the assignment in Canvas."""
+
+    name: str
+    canvas_id: int | None
+    old_score: float | None = None
+    new_score: str | None = None  # None: the score stays
+    comment: str | None = None  # with its reference; None: no comment is sent
+    feedback: Path | None = None
+    reason: str = ""
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything goes out."""
+        return self.new_score is not None or self.comment is not None
+
+
+class Failure(Frozen):
+    """What could not be sent, in one line."""
+
+    name: str
+    reason: str
+
+
+class Delivered(Frozen):
+    """How an upload went. In a dry run `sent` is 0."""
+
+    steps: tuple[Step, ...]
+    sent: int
+    failures: tuple[Failure, ...] = ()
+
+
+def upload(
+    course_id: int,
+    assignment_id: int,
+    deliveries: Sequence[Delivery],
+    really: bool = False,
+    say: Callable[[str], object] = print,
+    environ: Mapping[str, str] = os.environ,
+) -> Delivered:
+    """Show what would change in Canvas, and change it if `really`. Raises GraderError."""
+    with _translated():
+        assignment = find_assignment(connect(environ), course_id, assignment_id)
+        steps = plan(assignment, deliveries)
+        for step in steps:
+            say(line(step))
+        if not really:
+            say("Nothing was sent: this was a dry run.")
+            return Delivered(steps=steps, sent=0)
+        failures = send(assignment, steps)
+    for failure in failures:
+        say(f"{inert_line(failure.name)}: not sent ({failure.reason})")
+    return Delivered(steps=steps, sent=sum(step.sends for step in steps) - len(failures), failures=failures)
+
+
+def connect(environ: Mapping[str, str]) -> Any:
+    """A `canvasapi.Canvas` from the environment's address and token. Raises GraderError."""
+    from canvasapi import Canvas
+
+    address, token = environ.get(URL, "").strip().rstrip("/"), environ.get(TOKEN, "").strip()
+    if not (address and token):
+        raise GraderError(f"Set {URL} (such as https://canvas.example.edu) and {TOKEN} in the environment.")
+    parts = urlsplit(address)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise GraderError(f"{URL} does not begin with https://, and the token would travel readable; correct it.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an address without https: judged above
+            return Canvas(f"{parts.scheme}://{parts.netloc}", token)
+    except ValueError as error:
+        raise GraderError(f"{URL} is no address of a Canvas server, such as https://canvas.example.edu.") from error
+
+
+def find_assignment(canvas: Any, course_id: int, assignment_id: int) -> Any:
+    """A `canvasapi` assignment whose requests are repeated when the server is busy, and end when it is silent."""
+    course = canvas.get_course(course_id)
+    session = course._requester._session  # canvasapi has no public way to its session
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _patient_adapter())
+    return course.get_assignment(assignment_id)
+
+
+def _patient_adapter() -> Any:
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    class Patient(HTTPAdapter):
+        """Waits TIMEOUTS_S at most, where requests would wait for ever."""
+
+        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
+            return super().send(request, **{**options, "timeout": options.get("timeout") or TIMEOUTS_S})
+
+    # Only what the server surely did not act upon is repeated, since a comment sent twice is seen twice.
+    busy = (429, 503)
+    return Patient(max_retries=Retry(RETRIES, read=0, status_forcelist=busy, allowed_methods=None, backoff_factor=1))
+
+
+def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[Step, ...]:
+    """Compare what is to be given with what Canvas has; sends nothing."""
+    present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
+    return tuple(_step(delivery, present, assignment.points_possible) for delivery in deliveries)
+
+
+def _step(delivery: Delivery, present: Mapping[int, Any], column_possible: float | None) -> Step:
+    student = delivery.grade.student
+    nothing = Step(name=student.name, canvas_id=student.canvas_id)
+    if student.canvas_id is None:
+        return nothing.model_copy(update={"reason": "no Canvas id is known"})
+    if (submission := present.get(student.canvas_id)) is None:
+        return nothing.model_copy(update={"reason": "is not assigned this in Canvas"})
+    nothing = nothing.model_copy(update={"old_score": submission.score})
+    if delivery.grade.standing not in (Standing.GRADED, Standing.REFUSED):
+        return nothing.model_copy(update={"reason": f"is {delivery.grade.standing} here"})
+    if getattr(submission, "excused", False):
+        return nothing.model_copy(update={"reason": "is excused in Canvas"})
+    return _changes(nothing, delivery, submission, column_possible)
+
+
+def _changes(nothing: Step, delivery: Delivery, submission: Any, column_possible: float | None) -> Step:
+    grade = delivery.grade
+    graded = grade.standing is Standing.GRADED and grade.points is not None
+    score = points_text(grade.points or 0.0, grade.possible, column_possible) if graded else None
+    reference = digest(score, delivery)
+    known = _last_reference(submission) == reference
+    same = score is None or (submission.score is not None and abs(submission.score - float(score)) < 0.005)
+    if known:
+        return nothing.model_copy(update={"reason": "is up to date" if same else "has a score that a person changed"})
+    text = f"{delivery.comment}\n\n{REFERENCE}{reference}".strip()
+    changes = {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
+    return nothing.model_copy(update=changes)
+
+
+def digest(score: str | None, delivery: Delivery) -> str:
+    """What is sent, as a short hash. Raises GraderError where the feedback cannot be read."""
+    try:
+        page = delivery.feedback.read_bytes() if delivery.feedback else b""
+    except OSError as error:
+        raise GraderError(f"Cannot read the feedback {delivery.feedback} ({error.strerror}); report again.") from error
+    parts = ((score or "").encode(), delivery.comment.encode("utf-8", "replace"), page)
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:HASH_CHARS]
+
+
+def _last_reference(submission: Any) -> str:
+    """The newest reference in comments by others than the student, who could write one too."""
+    comments = getattr(submission, "submission_comments", None) or ()
+    staff = (str(c.get("comment") or "") for c in comments if c.get("author_id") != submission.user_id)
+    found = [reference for text in staff for reference in _REFERENCES.findall(text)]
+    return found[-1] if found else ""
+
+
+def line(step: Step) -> str:
+    """One step for people: `Lovelace, Ada: 80 → 95.00, comment, feedback.html`."""
+    if not step.sends:
+        return f"{inert_line(step.name)}: nothing to send, {step.reason}"
+    old = "no score" if step.old_score is None else f"{step.old_score:g}"
+    parts = [f"{old} → {step.new_score}" if step.new_score is not None else f"{old} stays"]
+    parts += ["comment"] * (step.comment is not None) + ([step.feedback.name] if step.feedback else [])
+    return f"{inert_line(step.name)}: {', '.join(parts)}"
+
+
+def send(assignment: Any, steps: Iterable[Step]) -> tuple[Failure, ...]:
+    """Carry out a plan. One student's failure does not stop the others; a refused token stops all. May be repeated."""
+    from canvasapi.exceptions import CanvasException, InvalidAccessToken
+    from requests import RequestException
+
+    failures = []
+    for step in (step for step in steps if step.sends):
+        try:
+            _send(assignment, step)
+        except InvalidAccessToken:
+            raise
+        except (CanvasException, RequestException, ValueError, OSError) as error:
+            failures.append(Failure(name=step.name, reason=_sentence(error)))
+    return tuple(failures)
+
+
+def _send(assignment: Any, step: Step) -> None:
+    from canvasapi.submission import Submission
+
+    ids = {"course_id": assignment.course_id, "assignment_id": assignment.id, "user_id": step.canvas_id}
+    submission = Submission(assignment._requester, ids)
+    options: dict[str, Any] = {}
+    if step.new_score is not None:
+        options["submission"] = {"posted_grade": step.new_score}
+    if step.comment is not None:
+        options["comment"] = {"text_comment": step.comment}
+        if getattr(assignment, "group_category_id", None):
+            options["comment"]["group_comment"] = True
+        if step.feedback is not None:
+            options["comment"]["file_ids"] = [_attach(submission, step.feedback)]
+    submission.edit(**options)
+
+
+def _attach(submission: Any, page: Path) -> int:
+    """Upload a file for a comment and return its id. `upload_comment` would make a comment of its own for it."""
+    from canvasapi.upload import Uploader
+
+    where = f"courses/{submission.course_id}/assignments/{submission.assignment_id}/submissions/{submission.user_id}"
+    ok, answer = Uploader(submission._requester, f"{where}/comments/files", page).start()
+    if not ok:
+        raise ValueError("the file was not accepted")
+    return int(answer["id"])
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turns what the library and the network raise into a sentence."""
+    from canvasapi.exceptions import CanvasException
+    from requests import RequestException
+
+    try:
+        yield
+    except (CanvasException, RequestException) as error:
+        raise GraderError(f"Canvas did not answer as expected: {_sentence(error)}.") from error
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, on one line. Neither library puts headers, and so the token, into its messages."""
+    from canvasapi import exceptions
+
+    hints: dict[type[Exception], str] = {
+        exceptions.InvalidAccessToken: f"the token in {TOKEN} is not valid; make a new one in Canvas's settings",
+        exceptions.ResourceDoesNotExist: "course, assignment or student not found; check the ids",
+        exceptions.Forbidden: "the token's owner may not do this; use a teacher's token",
+    }
+    return hints.get(type(error)) or inert_line(f"{type(error).__name__}: {error}", 200)

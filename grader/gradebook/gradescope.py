@@ -1,0 +1,227 @@
+"""Gradescope: the archive of an autograder, and its `results.json`.
+
+In their container the archive is unpacked to /autograder/source; `setup.sh` runs once when the image is built,
+`run_autograder` for each submission. A fault of the grader writes no score and ends with an error: Gradescope then
+calls the run failed, records no points, and the student may hand in again. What cannot be graded as handed in
+scores 0, with the reason in sight.
+
+Source: https://gradescope-autograders.readthedocs.io/en/latest/specs/
+"""
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from grader.errors import GraderError, SubmissionError
+from grader.gradebook.canvas_feedback import EPOCH, PLAIN_FILE
+from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
+from grader.reporting.inert import inert_text
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+PROGRAM: Final = 0o100755 << 16
+LEFT_OUT: Final = ("tests/harness/", "tests/corpus/", "docs/", "bench/", "results/")  # grading does not need them
+SUBMISSION: Final = Path("/autograder/submission")
+RESULTS: Final = Path("/autograder/results/results.json")
+TEXT_CHARS_MAX: Final = 4_000
+
+SETUP: Final = """\
+#!/usr/bin/env bash
+# Runs once, when Gradescope builds the image.
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive
+apt-get update
+apt-get install -y --no-install-recommends make git bubblewrap
+apt-get install -y --no-install-recommends python3.11 python3.11-venv \\
+  || apt-get install -y --no-install-recommends python3 python3-venv
+cd /autograder/source
+make setup
+"""
+
+RUN: Final = """\
+#!/usr/bin/env bash
+# Runs for each submission. No results.json with a score is left where the grader is at fault.
+cd /autograder/source || exit 2
+exec .venv/bin/python -m grader.gradebook.gradescope {profile} {seed} {hidden}
+"""
+
+
+class HiddenChecks(StrEnum):
+    """What students see of the checks whose source they do not hold.
+
+    AFTER_PUBLISHED: they and the student's total appear once grades are published; until then the total is hidden too.
+    HIDDEN: never, and the total, from which their points could be told, stays hidden as long as the tests do.
+    VISIBLE: at once, and so is the total; titles and rationales are written so that they do not give a test away.
+    """
+
+    AFTER_PUBLISHED = "after_published"
+    HIDDEN = "hidden"
+    VISIBLE = "visible"
+
+
+def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED) -> dict[str, Any]:
+    """A result in the schema of `results.json`. An ungraded one has neither a score nor tests, and says why."""
+    common = {"output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}
+    if result.score.status is ScoreStatus.UNGRADED or result.score.points is None:
+        return {**common, "output": UNGRADED, "extra_data": _extra(result)}
+    return {
+        **common,
+        "score": result.score.points,
+        "execution_time": round(result.run.wall_s),
+        "output": _summary(result),
+        "extra_data": _extra(result),
+        "tests": [_test(check, hidden) for check in result.checks if check.verdict is not Verdict.NOT_JUDGED],
+    }
+
+
+UNGRADED: Final = (
+    "Your notebook was not graded, and this is no fault of yours: the grader failed. No points were recorded. "
+    "Hand it in again later, or tell the course's staff."
+)
+
+
+def refused(reason: str) -> dict[str, Any]:
+    """What is recorded for a submission that cannot be graded as handed in. `reason` is a sentence for its author."""
+    return {
+        "score": 0.0,
+        "output": inert_text(reason, TEXT_CHARS_MAX),
+        "output_format": "text",
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+    }
+
+
+def _test(check: CheckResult, hidden: HiddenChecks) -> dict[str, Any]:
+    text = "\n".join(part for part in (check.rationale, check.hint) if part)
+    return {
+        "name": check.title,
+        "score": check.points or 0.0,
+        "max_score": check.possible,
+        "status": "passed" if check.verdict is Verdict.PASSED else "failed",
+        "output": inert_text(text, TEXT_CHARS_MAX),
+        "output_format": "text",
+        "tags": [check.id],
+        "visibility": str(hidden) if check.visibility is Visibility.HIDDEN else "visible",
+    }
+
+
+def _summary(result: Result) -> str:
+    failed = [inert_text(f"Cell {c.index + 1} ended with {c.error}: {c.message}", 300) for c in result.run.failed_cells]
+    points = f"{result.score.points:g} of {result.score.possible:g} points, in profile {result.profile}."
+    return "\n".join([points, *failed[:20]])
+
+
+def _extra(result: Result) -> dict[str, Any]:
+    return {
+        "sha256": result.submission.sha256,
+        "profile": str(result.profile),
+        "seed": result.seed,
+        "calibration": result.calibration,
+        "run": str(result.run.status),
+    }
+
+
+def only_notebook(folder: Path) -> Path:
+    """The one notebook that was handed in. Raises SubmissionError."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".ipynb" and not path.is_symlink())
+    found = [path for path in found if ".ipynb_checkpoints" not in path.parts and not path.name.startswith("._")]
+    if len(found) != 1:
+        what = "no notebook" if not found else f"{len(found)} notebooks"
+        raise SubmissionError(f"Your submission holds {what}; hand in one .ipynb file.")
+    return found[0]
+
+
+def run(
+    profile: str, seed: str, hidden: HiddenChecks, submission: Path = SUBMISSION, results_file: Path = RESULTS
+) -> int:
+    """Grade what was handed in and write `results.json`. Returns the exit code: 0, or 2 where it is ungraded."""
+    try:
+        answer, code = _graded(only_notebook(submission), profile, seed, hidden)
+    except SubmissionError as error:
+        answer, code = refused(str(error)), 0
+    results_file.parent.mkdir(parents=True, exist_ok=True)
+    results_file.write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
+    return code
+
+
+def _graded(notebook: Path, profile: str, seed: str, hidden: HiddenChecks) -> tuple[dict[str, Any], int]:
+    """Grade in a process of its own, by the command that everybody uses."""
+    with tempfile.TemporaryDirectory(prefix="a4-gradescope-") as out:
+        options = ["--profile", profile, "--seed", seed, "--out", out]
+        command = [sys.executable, "-m", "grader", "grade", str(notebook), *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        found = list(Path(out).glob("*/result.json"))
+        sys.stderr.write(done.stderr)
+        if found and done.returncode in (0, 1):
+            answer = results(Result.model_validate_json(found[0].read_bytes()), hidden)
+            return answer, 0 if "score" in answer else 2
+        if done.returncode == 1:
+            return refused(done.stderr.strip() or "Your notebook cannot be graded as handed in."), 0
+    return {"output": UNGRADED, "output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}, 2
+
+
+def autograder_zip(
+    target: Path,
+    profile: Profile = Profile.QUICK,
+    seed: int = 0,
+    hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED,
+    files: Sequence[str] | None = None,
+    root: Path = ROOT,
+) -> Path:
+    """Write the archive to upload under "Configure Autograder". Equal files make an equal archive.
+
+    `files` are paths below `root`, `/` between their parts; without them what git tracks goes in, but for tests of
+    the grader and documentation. Name ignored files, such as the real reviews, yourself. Raises GraderError.
+    """
+    names = sorted(set(files)) if files is not None else _tracked(root)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        run_text = RUN.format(profile=profile, seed=seed, hidden=hidden)
+        for name, text in (("run_autograder", run_text), ("setup.sh", SETUP)):
+            _write(archive, name, text.encode(), PROGRAM)
+        for name in names:
+            _write(archive, name, _read(root, name), PLAIN_FILE)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(packed.getvalue())
+    return target
+
+
+def _tracked(root: Path) -> list[str]:
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise GraderError(f"{root} is no git checkout, so its files are not known; name them.") from error
+    names = (name.decode("utf-8", "surrogateescape") for name in listed.split(b"\0") if name)
+    return sorted(name for name in names if not name.startswith(LEFT_OUT) and (root / name).is_file())
+
+
+def _read(root: Path, name: str) -> bytes:
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise GraderError(f"'{name}' is not inside {root}; name files of the project.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GraderError(f"Cannot read {path} ({error.strerror}); restore it.") from error
+
+
+def _write(archive: zipfile.ZipFile, name: str, content: bytes, mode: int) -> None:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.external_attr, info.create_system = mode, 3
+    archive.writestr(info, content, zipfile.ZIP_DEFLATED, 9)
+
+
+def main(arguments: Iterable[str]) -> int:
+    """What `run_autograder` calls: profile, seed, and what students see of hidden checks."""
+    profile, seed, hidden = arguments
+    return run(profile, seed, HiddenChecks(hidden))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
