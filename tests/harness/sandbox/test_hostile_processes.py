@@ -18,9 +18,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from grader.errors import GraderError
 from grader.sandbox import Backend, Policy, Sandbox, Stop, select
 
-from .conftest import HURRIED, ROOMY, Driver, eventually, is_root, peak_mib
+from .conftest import ROOMY, Driver, Run, eventually, is_root, peak_mib
 
 DEATHS = [
     pytest.param("import os; os._exit(0)", 0, id="exit code 0"),
@@ -178,13 +179,23 @@ def test_signals_stay_inside(run: Driver, code: str) -> None:
     assert outcome.ending.fault is None
 
 
-def test_time_ends(run_hurried: Driver) -> None:
+def test_time_ends(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> None:
     """All at once, in a kernel each: waiting is what takes the time."""
-    outcomes = run_hurried.together(*ENDLESS.values())
-    assert {name: run.ending.stopped_by for name, run in zip(ENDLESS, outcomes, strict=True)} == dict.fromkeys(
-        ENDLESS, Stop.WALL
-    )
-    assert not any(run.replies for run in outcomes)
+    outcomes = run_until_started(lambda wall_s: Driver(sandboxes(backend, replace(ROOMY, wall_s=wall_s))))
+    assert {name: run.ending.stopped_by for name, run in outcomes.items()} == dict.fromkeys(ENDLESS, Stop.WALL)
+    assert not any(run.replies for run in outcomes.values())
+
+
+def run_until_started(driver: Callable[[float], Driver]) -> dict[str, Run]:
+    """A kernel's time runs from its start, which takes long on a busy machine: give more until every cell has begun."""
+    for wall_s in (2, 10, 60):
+        try:
+            outcomes = dict(zip(ENDLESS, driver(wall_s).together(*ENDLESS.values()), strict=True))
+        except (GraderError, RuntimeError):  # the time was over before a kernel answered
+            continue
+        if all(run.started for run in outcomes.values()):
+            return outcomes
+    pytest.fail("no kernel started within a minute")
 
 
 def test_processor_time_ends(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> None:
@@ -346,7 +357,7 @@ asyncio.run(main())
 def test_a_killed_grader_leaves_nothing(
     sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend, short_temporary_folder: Path
 ) -> None:
-    sandboxes(backend, HURRIED)  # skips where the backend does not work
+    sandboxes(backend, ROOMY)  # skips where the backend does not work
     folder = Path(tempfile.mkdtemp(prefix="h"))
     before, groups_before = _own_processes(), set(Path("/sys/fs/cgroup").rglob("grader-sandbox-*"))
     command = [sys.executable, "-c", HOLDER, backend.value, str(folder)]
