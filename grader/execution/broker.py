@@ -16,6 +16,8 @@ import os
 import sys
 import threading
 import time
+import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +40,7 @@ MAX_EXECUTED_BYTES: Final = 128 * 2**20  # of the executed notebook, which is ke
 MEMORY_MIB: Final = 1024
 GRACE_S: Final = 60.0  # beyond all limits of the notebook
 EXECUTED: Final = "executed.ipynb"
+STARTING: Final = threading.Lock()
 
 ENDED: Final = {
     Stop.MEMORY: (RunStatus.MEMORY, "the notebook used more memory than it may"),
@@ -115,7 +118,8 @@ def run(order: Order, listener: Listener, deadline_s: float) -> Report:
     """Have a broker carry out the order. Raises BrokerLost."""
     ours, theirs = multiprocessing.Pipe()
     process = _context().Process(target=_main, args=(theirs, json.dumps(order.__dict__)), daemon=False)
-    process.start()
+    with _hidden_program():
+        process.start()
     theirs.close()
     try:
         return _listen(ours, listener, time.monotonic() + deadline_s + GRACE_S)
@@ -134,6 +138,21 @@ def warm_up() -> None:
 
         _context()
         forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _hidden_program() -> Iterator[None]:
+    """Have the new process import nothing for us: by itself it would import the program that was started, with torch.
+
+    multiprocessing reads the program's name or path from `__main__` while it starts a process.
+    """
+    with STARTING:
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = program
 
 
 def _context() -> Any:
