@@ -26,7 +26,7 @@ from grader.reporting.terminal import result_table
 from grader.sandbox import Backend
 
 MAX_GROWTH_MIB: Final = 100
-LIMITS: Final = Limits(ready_s=60, cell_s=4, notebook_s=20, probe_s=4, interrupt_s=3)
+LIMITS: Final = Limits(ready_s=120, cell_s=4, notebook_s=20, probe_s=10, interrupt_s=3)
 
 
 class Trial(Frozen):
