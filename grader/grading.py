@@ -108,8 +108,12 @@ def grade(
 
 def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | None = None) -> Graded:
     """Judge stored evidence without executing anything."""
+    return judge_case(make_case(evidence_folder, used), folders, only)
+
+
+def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Graded:
+    """Judge a case: evidence with an oracle, which may be shared with other cases."""
     began = time.perf_counter()
-    case = make_case(evidence_folder, used)
     judgements = run_suite(case, folders, only)
     judgements = tuple(map(excused, judgements)) if _ours(case.evidence) else judgements
     checks = results(judgements, scoring.load_rubric(ROOT / "data" / "rubric.toml"))
