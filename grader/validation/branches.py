@@ -9,6 +9,7 @@ Run as a script with the path of a task file, in an environment that the host ha
 (`grown ID`) for each finished branch. Needs POSIX. Imports the witness from the job's bundle, nothing else of ours.
 """
 
+import gc
 import json
 import os
 import signal
@@ -34,6 +35,7 @@ class Shoot:
         while len(self.growing) >= self.task["jobs"]:
             self.gather()
         sys.stdout.flush()
+        gc.freeze()  # a branch that collects garbage would walk, and copy, all that it has inherited
         pid = os.fork()
         if pid == 0:
             _grow(self.task, shell, specimen, outcomes)

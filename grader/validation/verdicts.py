@@ -62,10 +62,12 @@ class SharedCase(Case):
         training = self.training(method)
         if training is None or training.exit.file is None:
             return super().certificate(method)
-        inode = (self.evidence.folder / training.exit.file).stat().st_ino
-        if inode not in self.known:
-            self.known[inode] = super().certificate(method)
-        return self.known[inode]
+        file = (self.evidence.folder / training.exit.file).stat()
+        if file.st_nlink == 1:  # of this branch alone
+            return super().certificate(method)
+        if file.st_ino not in self.known:
+            self.known[file.st_ino] = super().certificate(method)
+        return self.known[file.st_ino]
 
 
 def examine(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Finding]:
