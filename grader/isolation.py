@@ -1,11 +1,13 @@
 """Which sandbox notebooks of this assignment run in: its limits, and what warm kernels have imported beforehand."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from grader.assets.hub import Checkpoint
 from grader.assets.inventory import Finding, Status
+from grader.errors import GraderError
 from grader.execution.driver import Limits
 from grader.execution.job import INSIDE, QUIET, variables
 from grader.sandbox import Backend, Policy, Sandbox, SelfTest, Warmup, select, self_tests
@@ -32,6 +34,7 @@ MODULES: Final = (
     "transformers.models.distilbert.modeling_distilbert",
     "transformers.models.distilbert.configuration_distilbert",
 )
+PARTIAL: Final = ".partial"  # how files end that are not whole yet
 MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
 SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
 ABSENT: Final = "Nothing to do as long as another sandbox is used."
@@ -65,7 +68,29 @@ def open_sandbox(
     modules: tuple[str, ...] = MODULES,
 ) -> Sandbox:
     """The best sandbox of this machine, or the one asked for. Raises GraderError."""
+    if only is not Backend.NONE and hasattr(os, "geteuid") and os.geteuid() == 0:
+        require_readable((checkpoint.hub_cache, metrics))
     return select(policy(checkpoint, metrics, limits, threads), warmup=warmup(checkpoint, metrics, modules), only=only)
+
+
+def require_readable(folders: Iterable[Path]) -> None:
+    """Root hands kernels to a user without rights, who must be able to read what they are shown. Raises GraderError.
+
+    Asked beforehand, because what a kernel says of a closed file misleads: safetensors calls it missing.
+    """
+    for folder in folders:
+        closed = next((path for path in (folder, *folder.rglob("*")) if _is_closed(path)), None)
+        if closed:
+            raise GraderError(f"Sandboxed notebooks cannot read {closed}: chmod -R a+rX {folder}, and try again.")
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether others cannot read it. What is just being written does not count."""
+    wanted = 0o005 if path.is_dir() else 0o004
+    try:
+        return path.stat().st_mode & wanted != wanted and path.suffix != PARTIAL
+    except FileNotFoundError:
+        return False
 
 
 def findings() -> tuple[Finding, ...]:

@@ -1,9 +1,13 @@
 """What `doctor` says of sandboxes."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from grader import isolation
 from grader.assets.inventory import Status
+from grader.errors import GraderError
 from grader.sandbox import Backend, Claim, SelfTest
 
 GOOD, BAD = Claim("the network is denied", True), Claim("a file cannot be read", False, "it was read")
@@ -30,3 +34,25 @@ def test_doctor_shows_what_would_be_used_and_every_claim(
         assert row.status is (Status.OK if found is WORKS else Status.WARNING)
         assert all(claim.name in row.detail for claim in found if claim.holds is (found is WORKS))
         assert ("it was read" in row.detail) is (found is BROKEN)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+@pytest.mark.parametrize(
+    ("closed", "mode"),
+    [
+        pytest.param("shown", 0o700, id="the folder"),
+        pytest.param("shown/deeper", 0o750, id="a folder in it"),
+        pytest.param("shown/deeper/weights", 0o600, id="a file"),
+    ],
+)
+def test_what_kernels_cannot_read_is_named(tmp_path: Path, closed: str, mode: int) -> None:
+    shown = tmp_path / "shown"
+    (shown / "deeper").mkdir(parents=True)
+    (shown / "deeper" / "weights").touch()
+    for path in (shown, *shown.rglob("*")):
+        path.chmod(0o755)
+    isolation.require_readable([shown])
+    (tmp_path / closed).chmod(mode)
+    with pytest.raises(GraderError, match="chmod") as raised:
+        isolation.require_readable([shown])
+    assert str(tmp_path / closed) in str(raised.value)

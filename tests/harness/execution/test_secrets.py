@@ -70,7 +70,7 @@ def opened(backend: Backend | None, shown: Path) -> Sandbox:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("backend", [Backend.NONE], ids=["no sandbox"])
+@pytest.mark.parametrize("backend", [None, Backend.NONE], ids=["best sandbox", "no sandbox"])
 def test_nothing_hidden_is_in_sight(
     backend: Backend | None, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
