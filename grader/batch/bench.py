@@ -1,0 +1,66 @@
+"""What a worker keeps warm from one submission to the next: a sandbox with everything imported, suite and oracle."""
+
+import gc
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from grader import grading
+from grader.batch import ledger
+from grader.batch.order import Judged, Order, Task
+from grader.case import Oracle
+from grader.execution.driver import Limits
+from grader.execution.job import Setup
+from grader.execution.progress import Listener
+from grader.execution.run import execute
+from grader.intake.notebook import read_submission
+from grader.kernel.weights import base_tensors
+from grader.model import RunStatus
+from grader.sandbox import Backend
+
+
+class Bench(AbstractContextManager["Bench"]):
+    """The real equipment. Opening it raises GraderError where this machine cannot grade."""
+
+    def __init__(self, order: Order) -> None:
+        """Starts to import; a kernel that comes too early waits."""
+        self.order, self._stack = order, ExitStack()
+        self.limits = Limits(cell_s=order.cell_s, notebook_s=order.run_s)
+        torch.set_num_threads(order.threads)
+        backend = None if order.execute and order.sandboxed else Backend.NONE
+        opened = self._stack.enter_context(grading.setup(order.profile, order.seed, backend, self.limits))
+        self.setup: Setup = replace(opened, threads=order.threads)
+        self.oracle: Oracle = grading.oracle(self.setup)
+        gc.collect()
+        gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again
+
+    @cached_property
+    def base(self) -> dict[str, Tensor]:
+        """The checkpoint's tensors, mapped once."""
+        return base_tensors(str(self.setup.checkpoint.weights))
+
+    def execute(self, task: Task, folder: Path, listener: Listener) -> RunStatus:
+        """Leave evidence and ledger of the notebook in `folder`. Raises SubmissionError, GraderError, OSError."""
+        submission = read_submission(task.notebook)
+        record = execute(submission, self.setup, folder / "evidence", listener, self.limits)
+        listener.stage("noting what the weights show")
+        ledger.note(folder, self.base, self.order.keep_weights)
+        return record.summary.status
+
+    def judge(self, folder: Path) -> Judged:
+        """Judge what `execute` left. Raises GraderError."""
+        evidence = ledger.NotedEvidence(folder / "evidence", ledger.load(folder))
+        case = ledger.NotedCase(evidence, self.oracle, self.base)
+        graded = grading.judge_case(case, grading.suite_folders())
+        return Judged(result=graded.result, details=graded.details)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the sandbox go."""
+        self._stack.close()

@@ -1,0 +1,116 @@
+"""What a batch shows while it runs: a live board on a terminal, a line per submission without one, little for cron."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from grader.batch.order import Fate, Outcome, Task
+from grader.reporting.inert import inert_line
+from grader.reporting.progress import about
+from grader.reporting.words import points
+
+NAME_CHARS: Final = 44
+PROBLEMS_SHOWN: Final = 6
+STYLES: Final = {Fate.GRADED: "green", Fate.REFUSED: "yellow"}
+
+
+class Board:
+    """Listens to a batch; a context manager. Texts that come from notebooks are made inert here."""
+
+    def __init__(
+        self, console: Console, total: int, quiet: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`total`: tasks. `quiet`: say what is wrong and nothing else."""
+        self.console, self.total, self.quiet, self._clock = console, total, quiet, clock
+        self.done = self.failed = 0
+        self.problems: list[str] = []
+        self._running: dict[str, tuple[float, str]] = {}  # task -> since when, where it has come to
+        self._first_s = clock()
+        self._lock = threading.Lock()  # events arrive in a thread of Dask's
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal and not self.console.is_dumb_terminal and not self.quiet:
+            self._live = Live(console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def tell(self, task: str, host: str, line: str) -> None:
+        """A worker has come somewhere."""
+        with self._lock:
+            if task in self._running:
+                self._running[task] = (self._running[task][0], inert_line(line, 100))
+
+    def given(self, task: Task) -> None:
+        """A task was handed out."""
+        with self._lock:
+            self._running[task.name] = (self._clock(), "waiting for a worker")
+
+    def ended(self, outcome: Outcome, again: bool) -> None:
+        """A task came back."""
+        with self._lock:
+            self._running.pop(outcome.task.name, None)
+            self.done += not again
+            self.failed += not again and outcome.fate not in (Fate.GRADED, Fate.REFUSED)
+        line = described(outcome, again)
+        if outcome.fate not in (Fate.GRADED, Fate.REFUSED):
+            self.problems.append(line)
+            self._say(line)
+        elif self._live is None and not self.quiet:
+            self._say(f"{self.done}/{self.total} {line}")
+
+    def lonely(self) -> None:
+        """Nobody is there to work."""
+        self._say("No worker has come yet; waiting for one.")
+
+    def left_s(self) -> float | None:
+        """Seconds that are left if it goes on as it went; None before anything is done."""
+        if not self.done:
+            return None
+        return (self._clock() - self._first_s) / self.done * (self.total - self.done)
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        with self._lock:
+            running = dict(self._running)
+        rows = Table.grid(padding=(0, 1), expand=True)
+        rows.add_column(no_wrap=True, max_width=NAME_CHARS, overflow="ellipsis")
+        rows.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        rows.add_column(justify="right", no_wrap=True)
+        for name, (since, line) in running.items():
+            rows.add_row(Text(inert_line(name)), Text(line, style="dim"), Text(f"{self._clock() - since:.0f} s"))
+        left = about(self.left_s())
+        counts = f"{self.done} of {self.total} done, {len(running)} running, {self.failed} failed"
+        head = f"{counts}, {left} left" if left else counts
+        bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=60)
+        shown = [Text(f"! {line}", style="bold red") for line in self.problems[-PROBLEMS_SHOWN:]]
+        return Group(Text(head, style="bold"), bar, rows, *shown)
+
+
+def described(outcome: Outcome, again: bool = False) -> str:
+    """One line: which submission, what became of it, at which stage if it went wrong."""
+    name = inert_line(outcome.task.name)
+    if outcome.fate is Fate.GRADED:
+        how = "" if outcome.executed else ", from stored evidence"
+        return f"{name}: {points(outcome.points)} of {points(outcome.possible)} points in {outcome.seconds:.0f} s{how}"
+    if outcome.fate is Fate.REFUSED:
+        return f"{name}: refused: {outcome.message}"
+    what = "will be tried again" if again else "ungraded"
+    return f"{name}: {what}: failed at stage {outcome.stage}: {outcome.message}"

@@ -1,0 +1,192 @@
+"""Dask workers that grade. One worker is one process that does one thing at a time and keeps its kernels warm.
+
+A worker has to start processes of its own, which multiprocessing forbids to daemons, and Dask makes its workers
+daemons unless told otherwise (`distributed.worker.daemon`). A worker that dies is started again by its nanny; Dask
+gives the task to another, and after the third death in a row reports `KilledWorker`.
+"""
+
+import multiprocessing
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future as Promise
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any, Final, Protocol
+
+import dask
+from distributed import Client, Future, LocalCluster, WorkerPlugin, get_worker
+
+from grader.batch.digests import code_digest
+from grader.batch.order import TRIES, Fate, Order, Outcome, Stage, Task
+from grader.batch.work import Equipment, Work
+from grader.errors import GraderError
+
+TOPIC: Final = "grading"
+PLUGIN: Final = "grader"
+GPU: Final = "GPU"
+ROOT: Final = Path(__file__).resolve().parents[2]
+CONFIG: Final = {
+    "distributed.worker.daemon": False,
+    "distributed.scheduler.allowed-failures": TRIES - 1,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.comm.timeouts.connect": "60s",
+    "distributed.logging.distributed": "error",
+}
+Opener = Callable[[Order], AbstractContextManager[Equipment]]
+Tell = Callable[[str, str, str], None]  # task, host, line
+
+
+class Crew(Protocol):
+    """Who does the work. The controller hands out as many tasks as there are hands."""
+
+    def hands(self) -> int:
+        """How many tasks can be worked on at once; 0 while no worker is there."""
+
+    def give(self, task: Task) -> None:
+        """Hand out a task."""
+
+    def taken(self, timeout_s: float) -> Outcome | None:
+        """The next outcome, or None when there is none in time."""
+
+
+def open_bench(order: Order) -> AbstractContextManager[Equipment]:
+    """The real equipment; importing it takes seconds, so it is imported in workers only."""
+    from grader.batch.bench import Bench
+
+    return Bench(order)
+
+
+class Equipped(WorkerPlugin):
+    """Opens a worker's equipment when the worker joins, in the background, and closes it when the worker leaves."""
+
+    name = PLUGIN
+
+    def __init__(self, order: Order, opener: Opener) -> None:
+        """`opener` is called in the worker."""
+        self.order, self.opener = order, opener
+
+    def setup(self, worker: Any) -> None:
+        """Begin to open. What goes wrong is told to the first task."""
+        multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # see above: workers started by hand
+        self.stack, self.lock = ExitStack(), threading.Lock()
+        self.hand = ThreadPoolExecutor(1, thread_name_prefix="equipment")
+        self.equipment: Promise[Equipment] = self.hand.submit(self._opened)
+
+    def _opened(self) -> Equipment:
+        self._require_ours()
+        return self.stack.enter_context(self.opener(self.order))
+
+    def _require_ours(self) -> None:
+        host = socket.gethostname()
+        if not (self.order.folder / "store").is_dir():
+            raise GraderError(f"The worker on {host} does not see {self.order.folder}; all machines need to share it.")
+        if code_digest(ROOT) != self.order.code:
+            raise GraderError(f"The worker on {host} runs another version of the grader; update it and start it again.")
+
+    def teardown(self, worker: Any) -> None:
+        """Let go of the equipment."""
+        self.hand.shutdown(wait=True, cancel_futures=True)
+        self.stack.close()
+
+
+def work(data: str) -> str:
+    """What a worker is asked to do: a task in, an outcome out, both as JSON."""
+    task = Task.model_validate_json(data)
+    worker = get_worker()
+    plugin: Any = worker.plugins[PLUGIN]
+    host = socket.gethostname()
+
+    def tell(line: str) -> None:
+        worker.log_event(TOPIC, {"task": task.name, "host": host, "line": line})
+
+    try:
+        equipment = plugin.equipment.result()
+    except (GraderError, OSError) as error:
+        return Outcome(task=task, fate=Fate.HALT, stage=Stage.SETUP, message=str(error), host=host).model_dump_json()
+    with plugin.lock:  # pytest and standard output belong to one at a time, however many threads a worker was given
+        return Work(plugin.order, equipment, task, tell).run().model_dump_json()
+
+
+class DaskCrew:
+    """Workers of one Dask cluster."""
+
+    def __init__(self, client: Client, gpus: bool) -> None:
+        """`gpus`: a task takes one `GPU` resource of its worker."""
+        self.client, self.gpus = client, gpus
+        self._done: Queue[tuple[Task, Future[str]]] = Queue()
+        self._held: dict[str, Future[str]] = {}
+
+    def hands(self) -> int:
+        """Workers that are there now."""
+        return len(self.client.nthreads())
+
+    def give(self, task: Task) -> None:
+        """Hand out a task; a try that follows another is a new Dask task."""
+        key = f"{task.result}-{task.tries_left}"
+        future = self.client.submit(
+            work, task.model_dump_json(), key=key, pure=False, retries=0, resources={GPU: 1} if self.gpus else None
+        )
+        self._held[key] = future
+        future.add_done_callback(lambda done: self._done.put((task, done)))
+
+    def taken(self, timeout_s: float) -> Outcome | None:
+        """The next outcome."""
+        try:
+            task, future = self._done.get(timeout=timeout_s)
+        except Empty:
+            return None
+        self._held.pop(str(future.key), None)
+        try:
+            return Outcome.model_validate_json(future.result())
+        except Exception as error:  # whatever Dask raises means that the worker was lost
+            return Outcome(task=task, fate=Fate.LOST, stage=Stage.EXECUTE, message=lost(error))
+
+
+def lost(error: Exception) -> str:
+    """What an exception of Dask means, on one line."""
+    if type(error).__name__ == "KilledWorker":
+        return f"its worker died {TRIES} times"
+    return f"its worker was lost ({type(error).__name__}: {error!s:.200})"
+
+
+@contextmanager
+def connected(cluster: Any, order: Order, tell: Tell, opener: Opener, gpus: bool) -> Iterator[DaskCrew]:
+    """A crew on a cluster, or at an address; its workers begin to warm up. Raises GraderError."""
+    with client_of(cluster) as client:
+        client.subscribe_topic(TOPIC, lambda event: tell(event[1]["task"], event[1]["host"], event[1]["line"]))
+        client.register_plugin(Equipped(order, opener))
+        try:
+            yield DaskCrew(client, gpus)
+        finally:
+            client.unregister_worker_plugin(PLUGIN)
+
+
+@contextmanager
+def client_of(cluster: Any) -> Iterator[Client]:
+    """A client. Raises GraderError when nobody answers at the address."""
+    try:
+        client = Client(cluster, timeout="20s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise GraderError(f"No Dask scheduler answers at {cluster}; start one, or leave --scheduler out.") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
+    """Workers on this machine."""
+    with (
+        dask.config.set(CONFIG),
+        LocalCluster(
+            n_workers=jobs,
+            threads_per_worker=1,
+            memory_limit=0,  # kernels are bounded by their sandboxes, and are no part of a worker
+            dashboard_address=None,
+            silence_logs=50,
+            resources={GPU: 1} if gpus else None,
+        ) as cluster,
+    ):
+        yield cluster

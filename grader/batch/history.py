@@ -1,0 +1,118 @@
+"""What was ever said of one upload: a line of JSON for each result that differs from the one before, and why.
+
+The line that counts is the last one. Earlier results themselves stay in the store under the key that the line names.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, ValidationError
+
+from grader.batch.order import Order, Task
+from grader.batch.store import write
+from grader.model import Frozen, Result, ScoreStatus
+
+NAME: Final = "history.jsonl"
+FIRST: Final = "first result"
+REFUSED: Final = "refused"
+AGAIN: Final = "graded again after a fault of ours"
+
+
+class Entry(Frozen):
+    """One result of one upload. `depends` are digests of what it was judged by, apart from the evidence."""
+
+    at: datetime
+    why: str
+    evidence: str
+    result: str
+    status: str  # graded, ungraded or refused
+    points: float | None
+    possible: float
+    profile: str
+    seed: int
+    depends: dict[str, str]
+    changed: tuple[str, ...] = ()  # "step1.accuracy: failed → passed", since the entry before
+    verdicts: dict[str, str] = Field(default_factory=dict)
+    message: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do under the same circumstances."""
+        return self.status in (ScoreStatus.GRADED, REFUSED)
+
+
+def read(folder: Path) -> tuple[Entry, ...]:
+    """All entries of an upload's folder, oldest first. Lines that cannot be read are passed over."""
+    try:
+        lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return tuple(entry for line in lines if (entry := _entry(line)))
+
+
+def last(folder: Path) -> Entry | None:
+    """The entry that counts."""
+    entries = read(folder)
+    return entries[-1] if entries else None
+
+
+def _entry(line: str) -> Entry | None:
+    try:
+        return Entry.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def note(folder: Path, order: Order, task: Task, status: str, result: Result | None, message: str = "") -> None:
+    """Add what was found, unless it is what was found before. Raises OSError."""
+    entries = read(folder)
+    entry = _new(entries[-1] if entries else None, order, task, status, result, message)
+    if entries and _same(entries[-1], entry):
+        return
+    lines = "".join(f"{e.model_dump_json()}\n" for e in (*entries, entry))
+    write(folder / NAME, lines.encode())
+
+
+def _new(before: Entry | None, order: Order, task: Task, status: str, result: Result | None, message: str) -> Entry:
+    verdicts = {check.id: check.verdict.value for check in result.checks} if result else {}
+    return Entry(
+        at=datetime.now(UTC),
+        why=why(before, order, task),
+        evidence=task.evidence,
+        result=task.result,
+        status=status,
+        points=result.score.points if result else None,
+        possible=result.score.possible if result else 0.0,
+        profile=order.profile,
+        seed=order.seed,
+        depends=order.parts,
+        changed=changes(before.verdicts if before else {}, verdicts),
+        verdicts=verdicts,
+        message=message,
+    )
+
+
+def why(before: Entry | None, order: Order, task: Task) -> str:
+    """Why there is a new result."""
+    if before is None:
+        return FIRST
+    reasons = [f"{name} changed" for name, digest in order.parts.items() if before.depends.get(name) != digest]
+    if before.profile != order.profile:
+        reasons.append(f"profile {order.profile} instead of {before.profile}")
+    if before.evidence != task.evidence and not reasons:
+        reasons.append("executed again")
+    return ", ".join(reasons) or AGAIN
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Checks whose verdict differs; none when there was nothing to compare with."""
+    if not before:
+        return ()
+    ids = dict.fromkeys((*before, *now))
+    return tuple(f"{i}: {before.get(i, 'absent')} → {now.get(i, 'absent')}" for i in ids if before.get(i) != now.get(i))
+
+
+def _same(before: Entry, now: Entry) -> bool:
+    return (before.result, before.status, before.message) == (now.result, now.status, now.message)

@@ -1,0 +1,120 @@
+"""What is known about weights, noted once, so that judging again reads no weights and does not even need them.
+
+A training of all parameters leaves 268 MB. What the suite asks about them are a few facts (a certificate, an accuracy),
+and in `structure`, where nothing was really learned, the weights are of no other use: they go when their facts are
+noted. The ledger is written by trusted code, beside the evidence folder and not in it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from torch import Tensor
+
+from grader.batch.store import write
+from grader.case import Case, Oracle
+from grader.errors import GraderError
+from grader.evidence import Evidence, ProtocolViolation, Training
+from grader.model import Frozen, Method
+from grader.oracle.certificates import Certificate, certify
+
+NAME: Final = "ledger.json"
+
+
+class Facts(Frozen):
+    """What is known about one file of weights."""
+
+    sha256: str
+    encoder_changed: tuple[str, ...]
+    qv_ranks: dict[str, int]
+    head_changed: bool
+    unreadable: tuple[str, ...]
+
+    def certificate(self) -> Certificate:
+        """As `certify` gives it, with the ranks in place of the matrices that they were computed from."""
+        found = Certificate(self.encoder_changed, {}, self.head_changed, self.unreadable)
+        vars(found)["qv_ranks"] = dict(self.qv_ranks)  # where `cached_property` keeps what it computed
+        return found
+
+
+class Ledger(Frozen):
+    """Facts by the name of the file in the evidence folder."""
+
+    facts: dict[str, Facts] = Field(default_factory=dict)
+
+
+class NotedEvidence(Evidence):
+    """Evidence whose weights may be gone."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        """`folder`: the evidence folder itself."""
+        super().__init__(folder)
+        self.ledger = ledger
+
+    def digest(self, name: str) -> str:
+        """SHA-256 as noted, or computed."""
+        noted = self.ledger.facts.get(name)
+        return noted.sha256 if noted else super().digest(name)
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The tensors. Raises GraderError where only their facts were kept."""
+        if name in self.ledger.facts and not (self.folder / name).is_file():
+            raise GraderError("The weights were not kept; grade this submission again with --keep-weights.")
+        return super().weights(name)
+
+
+class NotedCase(Case):
+    """A case that looks into the ledger first."""
+
+    def __init__(self, evidence: NotedEvidence, oracle: Oracle, base: dict[str, Tensor]) -> None:
+        """`base`: the checkpoint's tensors, which many cases share."""
+        super().__init__(evidence, oracle)
+        self.ledger = evidence.ledger
+        self.base = base  # in the place of the cached property
+
+    def certificate(self, method: Method) -> Certificate | None:
+        """From the ledger, or computed."""
+        training = self.training(method)
+        noted = self.ledger.facts.get(training.exit.file or "") if training and training.finished else None
+        return noted.certificate() if noted else super().certificate(method)
+
+
+def load(folder: Path) -> Ledger:
+    """The ledger in a folder of the store; empty where there is none. Raises GraderError when it is damaged."""
+    path = folder / NAME
+    try:
+        return Ledger.model_validate_json(path.read_bytes()) if path.is_file() else Ledger()
+    except (OSError, ValueError) as error:
+        raise GraderError(f"{path} is damaged; remove {folder} and grade again.") from error
+
+
+def note(folder: Path, base: Mapping[str, Tensor], keep_weights: bool) -> Ledger:
+    """Write the ledger of `folder`/evidence, and remove the weights that it speaks for unless they are to be kept."""
+    evidence = Evidence(folder / "evidence")
+    ledger = Ledger(facts=dict(_facts(evidence, base)))
+    write(folder / NAME, ledger.model_dump_json(indent=1).encode())
+    if not keep_weights:
+        for name in ledger.facts:
+            (evidence.folder / name).unlink()
+    return ledger
+
+
+def _facts(evidence: Evidence, base: Mapping[str, Tensor]) -> list[tuple[str, Facts]]:
+    try:
+        trainings = [t for t in evidence.trainings if t.finished and t.exit.file]
+        return [(t.exit.file or "", _of(evidence, t, base)) for t in trainings]
+    except (ProtocolViolation, RuntimeError):  # what is malformed stays as it is: judging says what is wrong with it
+        return []
+
+
+def _of(evidence: Evidence, training: Training, base: Mapping[str, Tensor]) -> Facts:
+    name = training.exit.file or ""
+    found = certify(evidence.weights(name), base, training.exit.reduced)
+    return Facts(
+        sha256=evidence.digest(name),
+        encoder_changed=found.encoder_changed,
+        qv_ranks=found.qv_ranks,
+        head_changed=found.head_changed,
+        unreadable=found.unreadable,
+    )

@@ -1,0 +1,72 @@
+"""A log per submission, written as things happen, and the same lines for whoever watches."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TextIO
+
+from grader.model import Method
+from grader.reporting.inert import inert_line, inert_text
+from grader.reporting.words import METHODS
+
+NAME: Final = "log.txt"
+STEPS_TOLD: Final = 8  # lines that one training leaves in the log
+
+
+class Log(AbstractContextManager["Log"]):
+    """A listener that writes. The first folder gets the file, the others a line that says where it is."""
+
+    def __init__(self, folders: Sequence[Path], tell: Callable[[str], None]) -> None:
+        """`tell` hears every event; the file holds fewer of them."""
+        self.folders, self.tell = folders, tell
+        self.last = ""  # stage or cell
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> "Log":
+        """Begin a new part. Raises OSError."""
+        for folder in self.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in self.folders[1:]:
+            (folder / NAME).write_text(f"Equal to {self.folders[0].name}: see the log there.\n", encoding="utf-8")
+        self._file = (self.folders[0] / NAME).open("a", encoding="utf-8", errors="replace")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the file to be opened again by a last word."""
+        if self._file:
+            self._file.close()
+        self._file = None
+
+    def text(self, text: str) -> None:
+        """Write lines with the time before the first. Raises OSError."""
+        line = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {inert_text(text)}\n"
+        if self._file:
+            self._file.write(line)
+            self._file.flush()
+        else:
+            with (self.folders[0] / NAME).open("a", encoding="utf-8", errors="replace") as file:
+                file.write(line)
+
+    def stage(self, name: str) -> None:
+        """A stage began."""
+        self._note(inert_line(name))
+
+    def cell_started(self, index: int, total: int, first_line: str) -> None:
+        """A cell began."""
+        self._note(f"cell {index + 1} of {total}: {inert_line(first_line, 80)}")
+
+    def training_step(self, method: Method, step: int, steps: int) -> None:
+        """A training made a step."""
+        line = f"{METHODS[method]}: step {step} of {steps}"
+        if step == 1 or step == steps or step % max(1, steps // STEPS_TOLD) == 0:
+            self.text(line)
+        self.tell(line)
+
+    def _note(self, line: str) -> None:
+        self.last = line
+        self.text(line)
+        self.tell(line)

@@ -1,0 +1,144 @@
+"""What is left to do of a class, and doing it: hand out tasks, try again where we failed, stop where nothing helps."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from grader.batch import history
+from grader.batch.crew import Crew
+from grader.batch.digests import key
+from grader.batch.order import Fate, Order, Outcome, Recipient, Task
+from grader.batch.store import Store
+from grader.cohort import Upload
+from grader.errors import GraderError
+from grader.intake.archive import stored
+from grader.model import ScoreStatus
+
+TICK_S: Final = 0.5
+LONELY_S: Final = 30.0  # without any worker, before it is said
+
+
+class Audience(Protocol):
+    """Who is told how it goes."""
+
+    def given(self, task: Task) -> None:
+        """A task was handed out."""
+
+    def ended(self, outcome: Outcome, again: bool) -> None:
+        """A task came back; `again`: it will be tried once more."""
+
+    def lonely(self) -> None:
+        """There is no worker."""
+
+
+@dataclass
+class Tally:
+    """What became of a batch."""
+
+    total: int = 0  # uploads
+    done_before: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+    stopped: str = ""  # why not everything was tried
+
+    def uploads(self, *fates: Fate) -> int:
+        """How many uploads met one of these fates."""
+        return sum(len(o.task.recipients) for o in self.outcomes if o.fate in fates)
+
+    @property
+    def executed(self) -> int:
+        """How many notebooks were executed."""
+        return sum(outcome.executed for outcome in self.outcomes)
+
+    @property
+    def problems(self) -> list[Outcome]:
+        """What is our fault."""
+        return [o for o in self.outcomes if o.fate not in (Fate.GRADED, Fate.REFUSED)]
+
+    @property
+    def left(self) -> int:
+        """Uploads that nothing was found out about."""
+        return self.total - self.done_before - self.uploads(*Fate)
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What evidence depends on besides the notebook, so far as the order does not say it."""
+
+    checkpoint_sha256: str
+    reviews_sha256: str
+
+    def evidence_key(self, sha256: str, order: Order) -> str:
+        """Name of the evidence of a notebook."""
+        limits = (order.cell_s, order.run_s)
+        data = (self.checkpoint_sha256, self.reviews_sha256, order.seed)
+        return key(sha256, order.code, order.profile, *data, *limits, order.sandboxed)
+
+
+def plan(uploads: Sequence[Upload], order: Order, circumstances: Circumstances) -> list[Task]:
+    """One task for each content that some upload still needs something of, in the order of the uploads."""
+    store = Store(order.folder / "store")
+    tasks: dict[str, Task] = {}
+    for upload in uploads:
+        entry = history.last(order.submissions / upload.id)
+        evidence = circumstances.evidence_key(upload.sha256, order)
+        if not order.execute and entry is not None:
+            evidence = entry.evidence  # whatever version of the grader executed it
+        result = key(evidence, order.parts)
+        if entry and entry.done and entry.result == result:
+            continue
+        recipient = Recipient(id=upload.id, name=upload.id)
+        known = tasks.get(result)
+        recipients = (*known.recipients, recipient) if known else (recipient,)
+        notebook = stored(store.uploads, upload)
+        tasks[result] = Task(notebook=notebook, evidence=evidence, result=result, recipients=recipients)
+    return list(tasks.values())
+
+
+def run(tasks: Iterable[Task], crew: Crew, audience: Audience, enough: Callable[[], str] = str) -> Iterator[Outcome]:
+    """Outcomes as they come. `enough` says why to stop handing out, or nothing. Raises GraderError to stop at once."""
+    waiting, out, alone_s = deque(tasks), 0, 0.0
+    while waiting or out:
+        hands = crew.hands()
+        while waiting and out < hands and not enough():
+            task = waiting.popleft()
+            crew.give(task)
+            audience.given(task)
+            out += 1
+        if not out and enough():
+            return
+        outcome = crew.taken(TICK_S)
+        if outcome is None:
+            alone_s = 0.0 if hands else alone_s + TICK_S
+            if alone_s == LONELY_S:
+                audience.lonely()
+            continue
+        out -= 1
+        again = outcome.fate is Fate.FAILED and outcome.task.tries_left > 1
+        audience.ended(outcome, again)
+        if outcome.fate is Fate.HALT:
+            raise GraderError(outcome.message)
+        if again:
+            waiting.append(outcome.task.model_copy(update={"tries_left": outcome.task.tries_left - 1}))
+        else:
+            yield outcome
+
+
+def grade(uploads: Sequence[Upload], tasks: Sequence[Task], order: Order, crew: Crew, audience: Audience) -> Tally:
+    """Carry out tasks. Stops handing out when a disk is full. Raises GraderError."""
+    tally = Tally(len(uploads), len(uploads) - sum(len(task.recipients) for task in tasks))
+    for outcome in run(tasks, crew, audience, lambda: tally.stopped):
+        tally.outcomes.append(outcome)
+        if outcome.fate is Fate.LOST:
+            note_lost(outcome, order)
+        if outcome.fate is Fate.FULL:
+            tally.stopped = outcome.message
+    return tally
+
+
+def note_lost(outcome: Outcome, order: Order) -> None:
+    """What no worker lived to write down. Raises OSError."""
+    for recipient in outcome.task.recipients:
+        folder = order.submissions / recipient.id
+        folder.mkdir(parents=True, exist_ok=True)
+        history.note(folder, order, outcome.task, ScoreStatus.UNGRADED, None, outcome.message)

@@ -1,0 +1,127 @@
+"""What is done stays done: evidence and results under names that say what they depend on, whole or not at all.
+
+    STORE/
+        lock                one batch at a time
+        uploads/            what was handed in, by SHA-256
+        incoming/           being written; worthless after a crash
+        evidence/KEY/       evidence/ as an execution left it, and ledger.json
+        results/KEY.json    a judgement
+
+A folder is written in `incoming`, forced to the disk and then renamed, so that whoever finds it finds all of it. A
+file is replaced the same way. What is killed in between leaves rubbish in `incoming`, which the next batch removes.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from grader.batch.order import Judged
+from grader.errors import GraderError
+
+PRESENT = (errno.ENOTEMPTY, errno.EEXIST)
+
+
+class Store:
+    """One class's store. Safe to use from many processes at once, on one machine or over a shared file system."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is made when something is written."""
+        self.folder = folder
+
+    @property
+    def uploads(self) -> Path:
+        """Where what was handed in is kept."""
+        return self.folder / "uploads"
+
+    @contextmanager
+    def sole(self) -> Iterator[None]:
+        """Keep others out, and clear what a crash left. Raises GraderError when another batch is at work here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "lock", timeout=0):
+                shutil.rmtree(self.folder / "incoming", ignore_errors=True)
+                yield
+        except Timeout as error:
+            raise GraderError(
+                f"Another batch is at work in {self.folder.parent}; wait for it, or choose another folder with --out."
+            ) from error
+
+    def evidence(self, key: str) -> Path:
+        """Folder of an execution's evidence and ledger, whether it is there or not."""
+        return self.folder / "evidence" / key
+
+    @contextmanager
+    def incoming(self, key: str) -> Iterator[Path]:
+        """A folder to fill and `publish`; what is not published is removed."""
+        parent = self.folder / "incoming"
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{key[:12]}-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, folder: Path, key: str) -> Path:
+        """Make a filled folder the evidence `key`. Where somebody was faster, theirs stays. Raises OSError."""
+        target = self.evidence(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for path in [*(p for p in folder.rglob("*") if p.is_file()), folder]:
+            sync(path)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            if error.errno not in PRESENT:
+                raise
+        sync(target.parent)
+        return target
+
+    def judgement(self, key: str) -> Judged | None:
+        """A stored judgement; None where there is none that can be read."""
+        try:
+            return Judged.model_validate_json(self._result(key).read_bytes())
+        except (OSError, ValidationError):  # absent, or from a version with other fields: it is judged again
+            return None
+
+    def has_judgement(self, key: str) -> bool:
+        """Whether a judgement is stored."""
+        return self._result(key).is_file()
+
+    def keep(self, key: str, judged: Judged) -> None:
+        """Store a judgement. Raises OSError."""
+        write(self._result(key), judged.model_dump_json().encode())
+
+    def _result(self, key: str) -> Path:
+        return self.folder / "results" / f"{key}.json"
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Write a file so that readers, and whoever comes after a crash, see the old content or the new. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk. Raises OSError."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot, and does not need to
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""One submission through the stages, in a worker. Whatever goes wrong becomes an outcome that names the stage."""
+
+import errno
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from grader.batch import history
+from grader.batch.log import Log
+from grader.batch.order import Fate, Judged, Order, Outcome, Recipient, Stage, Task
+from grader.batch.store import Store
+from grader.errors import GraderError, SubmissionError
+from grader.execution.progress import Listener
+from grader.model import Result, RunStatus, ScoreStatus, SubmissionRef
+from grader.reporting.files import write_reports
+from grader.reporting.inert import inert_line
+
+EXECUTED: Final = "executed.ipynb"
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Equipment(Protocol):
+    """What a worker has at hand: warm kernels and a suite that is loaded. Raises GraderError, and SubmissionError."""
+
+    def execute(self, task: Task, folder: Path, listener: Listener) -> RunStatus:
+        """Leave evidence and ledger of the notebook in `folder`."""
+
+    def judge(self, folder: Path) -> Judged:
+        """Judge what `execute` left."""
+
+
+class _Halted(Exception):
+    """The execution failed through a fault of ours, and may be tried again."""
+
+
+class Work:
+    """One task in the hands of a worker."""
+
+    def __init__(self, order: Order, equipment: Equipment, task: Task, tell: Callable[[str], None]) -> None:
+        """`tell`: hears where the work has come to, one line at a time."""
+        self.order, self.equipment, self.task = order, equipment, task
+        self.store = Store(order.folder / "store")
+        self.log = Log([order.submissions / r.id for r in task.recipients], tell)
+        self.stage, self.executed = Stage.EXECUTE, False
+        self.began = time.monotonic()
+
+    def run(self) -> Outcome:
+        """All stages that are still to be done. Raises nothing but what ends a process."""
+        try:
+            with self.log:
+                return self.graded()
+        except SubmissionError as error:
+            return self.noted(self.ended(Fate.REFUSED, str(error)), history.REFUSED)
+        except _Halted as error:
+            return self.failed(Fate.FAILED, str(error))
+        except (GraderError, OSError) as error:
+            return self.failed(Fate.FULL if full(error) else Fate.FAILED, sentence(error))
+        except Exception as error:  # the last resort: one submission must not stop the others
+            self.log.text(traceback.format_exc())
+            return self.failed(Fate.FAILED, f"{type(error).__name__}: {error}")
+
+    def graded(self) -> Outcome:
+        """The outcome when nothing goes wrong."""
+        judged = self.store.judgement(self.task.result) or self.newly_judged()
+        self.at(Stage.REPORT)
+        for recipient in self.task.recipients:
+            self.report(recipient, judged)
+        score = judged.result.score
+        if score.status is ScoreStatus.GRADED:
+            return self.ended(Fate.GRADED, "", judged.result)
+        return self.ended(Fate.UNGRADED, reason(judged), judged.result)
+
+    def newly_judged(self) -> Judged:
+        """Evidence from the store, or from an execution, judged. A result is stored only when it is one."""
+        found = self.store.evidence(self.task.evidence)
+        if found.is_dir():
+            return self.judged(found)
+        if not self.order.execute:
+            raise GraderError("Nothing is stored of it, so it cannot be judged; grade it first.")
+        with self.store.incoming(self.task.evidence) as folder:
+            status = self.equipment.execute(self.task, folder, self.log)
+            self.executed = True
+            if status is RunStatus.INFRA_ERROR:
+                return self.given_up(folder)
+            return self.judged(self.store.publish(folder, self.task.evidence))
+
+    def given_up(self, folder: Path) -> Judged:
+        """After the last try, a judgement that says that it was our fault; nothing of it is stored."""
+        if self.task.tries_left > 1:
+            raise _Halted(self.log.last or "the kernel could not be run")
+        self.at(Stage.JUDGE)
+        judged = self.equipment.judge(folder)
+        for recipient in self.task.recipients:
+            second_name(folder / "evidence" / EXECUTED, self.order.submissions / recipient.id / EXECUTED)
+        return judged
+
+    def judged(self, folder: Path) -> Judged:
+        """A judgement of stored evidence, stored if no fault of ours is in it."""
+        self.at(Stage.JUDGE)
+        judged = self.equipment.judge(folder)
+        if judged.result.score.status is ScoreStatus.GRADED:
+            self.store.keep(self.task.result, judged)
+        return judged
+
+    def report(self, recipient: Recipient, judged: Judged) -> None:
+        """Everything that one upload gets. The history comes last: it says that the rest is there."""
+        folder = self.order.submissions / recipient.id
+        name = SubmissionRef(name=recipient.name, sha256=judged.result.submission.sha256)
+        result = judged.result.model_copy(update={"submission": name})
+        write_reports(result, judged.details, folder)
+        second_name(self.store.evidence(self.task.evidence) / "evidence" / EXECUTED, folder / EXECUTED)
+        history.note(folder, self.order, self.task, result.score.status, result)
+
+    def at(self, stage: Stage) -> None:
+        """Go on to a stage."""
+        self.stage = stage
+        self.log.stage(stage)
+
+    def failed(self, fate: Fate, message: str) -> Outcome:
+        """An outcome that is our fault; in the history only when nothing is tried any more."""
+        outcome = self.ended(fate, message)
+        last = fate is Fate.FAILED and self.task.tries_left <= 1
+        return self.noted(outcome, ScoreStatus.UNGRADED) if last else outcome
+
+    def noted(self, outcome: Outcome, status: str) -> Outcome:
+        """An outcome without a result, in the history of every upload."""
+        for recipient in self.task.recipients:
+            with _whatever_room_there_is():
+                folder = self.order.submissions / recipient.id
+                history.note(folder, self.order, self.task, status, None, outcome.message)
+        return outcome
+
+    def ended(self, fate: Fate, message: str, result: Result | None = None) -> Outcome:
+        """The outcome, also in the log."""
+        text = inert_line(message)
+        with _whatever_room_there_is():
+            self.log.text(f"{fate} after {self.stage}{text and f': {text}'}")
+        return Outcome(
+            task=self.task,
+            fate=fate,
+            stage=self.stage,
+            message=text,
+            run=result.run.status if result else "",
+            points=result.score.points if result else None,
+            possible=result.score.possible if result else 0.0,
+            executed=self.executed,
+            seconds=round(time.monotonic() - self.began, 2),
+            host=socket.gethostname(),
+        )
+
+
+def second_name(source: Path, target: Path) -> None:
+    """The same file under another name, where the file system has such, or a copy. Nothing where there is no file."""
+    if not source.is_file():
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+@contextmanager
+def _whatever_room_there_is() -> Iterator[None]:
+    """A note that finds no room on the disk is no second failure."""
+    try:
+        yield
+    except OSError:
+        return
+
+
+def full(error: BaseException) -> bool:
+    """Whether a disk without room is behind an error."""
+    causes: list[BaseException | None] = [error, error.__cause__, error.__context__]
+    return any(isinstance(cause, OSError) and cause.errno in NO_ROOM for cause in causes) or "free disk" in str(error)
+
+
+def sentence(error: GraderError | OSError) -> str:
+    """What to say of a failure."""
+    return str(error) if isinstance(error, GraderError) else f"{error.strerror or error} ({error.filename or 'a file'})"
+
+
+def reason(judged: Judged) -> str:
+    """Why a judgement is no grade."""
+    return next(iter(judged.details.notes), "a check could not be judged")
