@@ -1,0 +1,103 @@
+"""`python -m grader grade` by somebody without rights, on machines that allow ever less. Real processes all the way.
+
+Root runs these tests, because only root can become another user and take away what that user's machine allows.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from grader import grading
+from grader.assets.cache import cache_folder
+from grader.assets.hub import resolve_checkpoint
+from grader.assets.metrics import prepare_metrics
+from grader.assets.reviews import resolve_reviews
+from grader.hostility.cases import HostileCase, load_cases
+from grader.hostility.rounds import CORPUS
+from grader.model import Profile, Result, Verdict
+from grader.sandbox import Backend, self_test
+from grader.sandbox.selection import REFUSAL
+
+from .conftest import is_root
+
+HERE = Path(__file__).parent
+USER = 61234
+HONEST: HostileCase = next(case for case in load_cases(CORPUS) if case.honest)
+
+# In a user namespace in which no further ones can be made, and whose rights are gone before the command runs.
+NO_NAMESPACES = (
+    *("/usr/bin/unshare", "--user", f"--map-user={USER}", "--keep-caps", "/bin/sh", "-c"),
+    'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --inh-caps=-all --ambient-caps=-all "$0" "$@"',
+)
+# Nothing is installed, on a Linux that was built without Landlock: its first system call answers ENOSYS.
+NOTHING_ELSE = (
+    *(sys.executable, "-c"),
+    """
+import os, struct, sys
+from grader.sandbox.inner import install_filter
+load_number, deny, allow = (0x20, 0, 0, 0), (0x06, 0, 0, 0x50026), (0x06, 0, 0, 0x7FFF0000)
+instructions = (load_number, (0x15, 0, 1, 444), deny, allow)
+install_filter(b"".join(struct.pack("HBBI", *instruction) for instruction in instructions))
+os.environ["PATH"] = "/nowhere"
+os.execv(sys.argv[1], sys.argv[1:])
+""",
+)
+
+pytestmark = pytest.mark.skipif(not is_root(), reason="runs when the tests run as root")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of that user, with the notebook in it; what everybody only reads is prepared."""
+    cache = cache_folder(grading.ROOT, os.environ)
+    resolve_checkpoint(Profile.STRUCTURE, cache)
+    prepare_metrics(cache)
+    resolve_reviews(grading.ROOT, os.environ)
+    with tempfile.TemporaryDirectory(prefix="u") as name:
+        folder = Path(name)
+        HONEST.write(folder, {}).chmod(0o644)
+        os.chown(folder, USER, USER)
+        yield folder
+
+
+def grade(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
+    """Grade the notebook as that user, by way of the commands `before`."""
+    ask = (sys.executable, "-m", "grader", "grade", str(folder / "notebook.ipynb"), "--out", str(folder / "results"))
+    return subprocess.run(
+        [sys.executable, str(HERE / "as_user.py"), str(USER), *before, *ask, "--profile", "structure"],
+        cwd=HERE.parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "backends"),
+    [
+        pytest.param((), (Backend.WARM,), id="as it is"),
+        pytest.param(NO_NAMESPACES, (Backend.CONTAINER, Backend.LANDLOCK), id="without user namespaces"),
+    ],
+)
+def test_an_honest_notebook_gets_its_points(folder: Path, before: Sequence[str], backends: Sequence[Backend]) -> None:
+    if not any(self_test(backend).passed for backend in backends):
+        pytest.skip(f"none of {', '.join(backends)} works here")
+    done = grade(folder, *before)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = Result.model_validate_json((folder / "results" / "notebook" / "result.json").read_bytes())
+    assert result.sandbox in backends
+    passed = {check.id for check in result.checks if check.verdict is Verdict.PASSED}
+    assert passed >= set(HONEST.earns)
+
+
+def test_nothing_that_isolates_is_a_refusal(folder: Path) -> None:
+    done = grade(folder, *NO_NAMESPACES, *NOTHING_ELSE)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert REFUSAL in done.stderr
+    assert not list((folder / "results").rglob("result.json"))
