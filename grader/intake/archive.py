@@ -122,7 +122,7 @@ def _looked(source: Path, files: Path, bounds: Bounds) -> Iterator[list[Found | 
         return
     try:
         with opened(source, bounds.entries) as archive:
-            yield _without_wrapper(list(in_archive(archive)))
+            yield _without_wrapper(sorted(in_archive(archive), key=lambda item: item.entry))
     except Rejected as rejected:
         raise GraderError(f"{source} {rejected}; download the submissions from Canvas again.") from rejected
     except FileNotFoundError as error:

@@ -144,7 +144,7 @@ def plain_name(cell: str) -> str:
 
 def _delimiter(text: str) -> str:
     """As Canvas guesses it: what cuts the first lines into equally many fields, a semicolon only if into more."""
-    lines = text.splitlines(keepends=True)[:_LINES_FOR_DELIMITER]
+    lines = [line for line in text.split("\n", _LINES_FOR_DELIMITER)[:_LINES_FOR_DELIMITER] if line]
     counts = {delimiter: _fields_per_line(lines, delimiter) for delimiter in ";,"}
     return ";" if counts[";"] > counts[","] else ","
 

@@ -1,0 +1,1 @@
+"""Grades out: each format against an implementation of its reader's rules."""

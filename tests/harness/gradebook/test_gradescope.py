@@ -1,0 +1,251 @@
+"""Gradescope: results in its schema, and an archive that it can build and run."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from grader.errors import GraderError, SubmissionError
+from grader.gradebook import gradescope
+from grader.gradebook.gradescope import HiddenChecks, autograder_zip, only_notebook, refused, results
+from grader.model import FailedCell, Verdict, Visibility
+
+from .classes import check, result
+
+SEEN = {"enum": ["visible", "hidden", "after_due_date", "after_published"]}
+TEXT = {"enum": ["text", "html", "simple_format", "md", "ansi"]}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "score": {"type": "number"},
+        "execution_time": {"type": "integer", "minimum": 0},
+        "output": {"type": "string"},
+        "output_format": TEXT,
+        "visibility": SEEN,
+        "stdout_visibility": SEEN,
+        "extra_data": {"type": "object"},
+        "tests": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "score": {"type": "number"},
+                    "max_score": {"type": "number"},
+                    "status": {"enum": ["passed", "failed"]},
+                    "name": {"type": "string"},
+                    "number": {"type": "string"},
+                    "output": {"type": "string"},
+                    "output_format": TEXT,
+                    "tags": {"type": "array", "items": {"type": "string"}},
+                    "visibility": SEEN,
+                },
+            },
+        },
+        "leaderboard": {
+            "type": "array",
+            "items": {"type": "object", "required": ["name", "value"], "additionalProperties": True},
+        },
+    },
+}
+
+PASSED, FAILED, BLOCKED, ERROR, NOT_JUDGED = Verdict
+GRADED = result(
+    check(PASSED, "one"),
+    check(FAILED, "two", Visibility.HIDDEN, rationale="Expected 1\x1b[31m, got 2."),
+    check(BLOCKED, "three"),
+    check(NOT_JUDGED, "four"),
+    cells=(FailedCell(index=2, error="ValueError", message="wrong\n\x1b[2J"),),
+)
+UNGRADED = result(check(PASSED, "one"), check(ERROR, "two"), points=None)
+
+
+def valid(answer: dict[str, Any]) -> dict[str, Any]:
+    jsonschema.validate(answer, SCHEMA)
+    return answer
+
+
+@pytest.mark.parametrize("hidden", HiddenChecks)
+def test_a_graded_result(hidden: HiddenChecks) -> None:
+    answer = valid(results(GRADED, hidden))
+    assert (answer["score"], answer["execution_time"]) == (4.0, 13)
+    assert [(t["name"], t["status"], t["score"], t["max_score"], t["visibility"]) for t in answer["tests"]] == [
+        ("Title of one", "passed", 4.0, 4.0, "visible"),
+        ("Title of two", "failed", 0.0, 4.0, str(hidden)),
+        ("Title of three", "failed", 0.0, 4.0, "visible"),
+    ]
+    assert answer["stdout_visibility"] == "hidden"
+    assert "Cell 3 ended with ValueError" in answer["output"]
+    assert "\x1b" not in json.dumps(answer, ensure_ascii=False)
+
+
+def test_hidden_checks_wait_for_publication() -> None:
+    assert results(GRADED) == results(GRADED, HiddenChecks.AFTER_PUBLISHED)
+
+
+def test_an_ungraded_result_has_no_score_anywhere() -> None:
+    answer = valid(results(UNGRADED))
+    assert "score" not in answer
+    assert "tests" not in answer
+    assert "no fault of yours" in answer["output"]
+
+
+def test_a_refused_submission_says_why() -> None:
+    answer = valid(refused("'a.ipynb' is a PDF."))
+    assert (answer["score"], answer["output"]) == (0.0, "'a.ipynb' is a PDF.")
+
+
+# run_autograder, with a stand-in for `python -m grader grade`
+
+STANDIN = """
+import os, sys
+from pathlib import Path
+out = Path(sys.argv[sys.argv.index("--out") + 1]) / "a"
+if os.environ.get("STANDIN_RESULT"):
+    out.mkdir()
+    (out / "result.json").write_text(os.environ["STANDIN_RESULT"])
+print(os.environ.get("STANDIN_STDERR", ""), file=sys.stderr)
+sys.exit(int(os.environ["STANDIN_CODE"]))
+"""
+
+
+@pytest.fixture
+def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run with a stand-in that ends in a given way; returns the exit code and results.json."""
+    package = tmp_path / "root" / "grader"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(STANDIN)
+    monkeypatch.setattr(gradescope, "ROOT", tmp_path / "root")
+    submission = tmp_path / "submission"
+    submission.mkdir()
+
+    def run(names: list[str], code: int, found: str = "", stderr: str = "") -> tuple[int, dict[str, Any]]:
+        for name in names:
+            (submission / name).parent.mkdir(exist_ok=True)
+            (submission / name).write_text("{}")
+        for key, value in (("RESULT", found), ("STDERR", stderr), ("CODE", str(code))):
+            monkeypatch.setenv(f"STANDIN_{key}", value)
+        target = tmp_path / "results" / "results.json"
+        exit_code = gradescope.run("structure", "0", HiddenChecks.HIDDEN, submission, target)
+        return exit_code, valid(json.loads(target.read_bytes()))
+
+    return run
+
+
+def test_run_graded(answer: Any) -> None:
+    code, written = answer(["a.ipynb"], 0, GRADED.model_dump_json())
+    assert (code, written["score"]) == (0, 4.0)
+    assert written["tests"][1]["visibility"] == "hidden"
+
+
+def test_run_graded_though_the_run_ended_badly(answer: Any) -> None:
+    code, written = answer(["a.ipynb"], 1, GRADED.model_dump_json())
+    assert (code, written["score"]) == (0, 4.0)
+
+
+def test_run_refused(answer: Any) -> None:
+    code, written = answer(["a.ipynb"], 1, stderr="'a.ipynb' is a PDF.")
+    assert (code, written["score"], written["output"]) == (0, 0.0, "'a.ipynb' is a PDF.")
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [(2, ""), (2, GRADED.model_dump_json()), (0, ""), (0, UNGRADED.model_dump_json()), (137, "")],
+    ids=["our fault", "our fault after a result", "no result", "ungraded", "killed"],
+)
+def test_run_that_fails_records_no_points(answer: Any, code: int, found: str) -> None:
+    exit_code, written = answer(["a.ipynb"], code, found)
+    assert exit_code == 2
+    assert "score" not in written
+    assert "tests" not in written
+
+
+@pytest.mark.parametrize("names", [[], ["a.py"], ["a.ipynb", "b.ipynb"]], ids=["nothing", "no notebook", "two"])
+def test_run_without_one_notebook(answer: Any, names: list[str]) -> None:
+    code, written = answer(names, 2)
+    assert (code, written["score"]) == (0, 0.0)
+    assert "hand in one .ipynb file" in written["output"]
+
+
+def test_the_only_notebook(tmp_path: Path) -> None:
+    for name in (".ipynb_checkpoints/a-checkpoint.ipynb", "__MACOSX/._a.ipynb", "work/a.ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "b.ipynb").symlink_to("/etc/passwd")
+    assert only_notebook(tmp_path) == tmp_path / "work" / "a.ipynb"
+    with pytest.raises(SubmissionError):
+        only_notebook(tmp_path / ".ipynb_checkpoints")
+
+
+# The archive
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    names = ["Makefile", "grader/a.py", "tests/hidden/t.py", "tests/harness/t.py", "grader/__pycache__/a.pyc"]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / ".gitignore").write_text("__pycache__/\n")
+    environ = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=root, check=True, env=environ)
+    return root
+
+
+def test_the_archive_holds_what_grading_needs(project: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(autograder_zip(tmp_path / "out" / "a.zip", root=project)) as archive:
+        names = {".gitignore", "Makefile", "grader/a.py", "tests/hidden/t.py", "setup.sh", "run_autograder"}
+        assert set(archive.namelist()) == names
+        modes = {info.filename: stat.S_IMODE(info.external_attr >> 16) for info in archive.infolist()}
+        assert archive.read("grader/a.py") == b"grader/a.py"
+        assert b"structure" not in archive.read("run_autograder")
+    assert (modes["setup.sh"], modes["run_autograder"], modes["Makefile"]) == (0o755, 0o755, 0o644)
+
+
+def test_the_scripts_are_shell(project: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(autograder_zip(tmp_path / "a.zip", hidden=HiddenChecks.HIDDEN, root=project)) as archive:
+        for name in ("setup.sh", "run_autograder"):
+            subprocess.run(["bash", "-n"], input=archive.read(name), check=True)
+        assert archive.read("run_autograder").rstrip().endswith(b"gradescope quick 0 hidden")
+
+
+def test_equal_files_make_an_equal_archive(project: Path, tmp_path: Path) -> None:
+    first = autograder_zip(tmp_path / "a.zip", root=project).read_bytes()
+    os.utime(project / "Makefile", (1e9, 1e9))
+    assert autograder_zip(tmp_path / "b.zip", root=project).read_bytes() == first
+
+
+def test_named_files(project: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(autograder_zip(tmp_path / "a.zip", files=["Makefile"], root=project)) as archive:
+        assert archive.namelist() == ["run_autograder", "setup.sh", "Makefile"]
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("../secret", "is not inside"), ("gone.py", "Cannot read")], ids=["outside", "gone"]
+)
+def test_files_that_cannot_go_in(project: Path, tmp_path: Path, name: str, part: str) -> None:
+    with pytest.raises(GraderError, match=part):
+        autograder_zip(tmp_path / "a.zip", files=[name], root=project)
+
+
+def test_a_folder_without_git(tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="is no git checkout"):
+        autograder_zip(tmp_path / "a.zip", root=tmp_path / "nowhere")
+
+
+def test_the_module_runs(tmp_path: Path) -> None:
+    """As run_autograder calls it: the arguments are understood."""
+    command = [sys.executable, "-m", "grader.gradebook.gradescope", "quick", "0", "never"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "'never' is not a valid HiddenChecks" in done.stderr

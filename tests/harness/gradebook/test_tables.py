@@ -1,0 +1,79 @@
+"""Every check of a class in one table."""
+
+import csv
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from grader.cohort import Grade, Standing
+from grader.gradebook import tables
+from grader.gradebook.formulas import inert_cell
+from grader.model import Verdict, Visibility
+
+from .classes import check, grade, result, student, upload
+
+ADA = Grade(
+    student=student(12),
+    standing=Standing.GRADED,
+    points=4.0,
+    possible=8.0,
+    upload=upload("x_12_2_a.ipynb"),
+    result=result(
+        check(Verdict.PASSED, "one"),
+        check(Verdict.FAILED, "two", Visibility.HIDDEN, rationale="=HYPERLINK(0)"),
+        check(Verdict.NOT_JUDGED, "three"),
+    ),
+)
+BOB = grade(student(13, "+1, Bøb"), None, standing=Standing.MISSING)
+CLASS = [ADA, BOB]
+
+
+def test_a_row_for_each_student_and_check() -> None:
+    found = [(r.name, r.standing, r.check, r.verdict, r.check_points) for r in tables.rows(CLASS)]
+    assert found == [
+        ("Lovelace, Ada", "graded", "step1.one", "passed", 4.0),
+        ("Lovelace, Ada", "graded", "step1.two", "failed", 0.0),
+        ("Lovelace, Ada", "graded", "step1.three", "not_judged", None),
+        ("+1, Bøb", "missing", None, None, None),
+    ]
+
+
+def test_csv() -> None:
+    raw = tables.as_csv(CLASS)
+    rows = list(csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
+    assert raw.startswith(b"\xef\xbb\xbf")
+    assert list(rows[0]) == list(tables.COLUMNS)
+    assert [row["name"] for row in rows] == ["Lovelace, Ada"] * 3 + ["'+1, Bøb"]
+    assert rows[1]["rationale"] == "'=HYPERLINK(0)"
+    assert rows[3]["points"] == ""
+
+
+def test_json() -> None:
+    rows = json.loads(tables.as_json(CLASS))
+    assert rows == [row.model_dump(mode="json") for row in tables.rows(CLASS)]
+    assert rows[3]["name"] == "+1, Bøb"
+
+
+@pytest.mark.parametrize("grades", [CLASS, [BOB], []], ids=["class", "nobody with a result", "nobody"])
+def test_parquet_has_the_same_types_for_every_class(grades: list[Grade]) -> None:
+    table = pq.read_table(io.BytesIO(tables.as_parquet(grades)))
+    assert table.to_pylist() == [row.model_dump(mode="json") for row in tables.rows(grades)]
+    types = {field.name: str(field.type) for field in table.schema}
+    assert (types["canvas_id"], types["check_points"], types["late"], types["check"]) == (
+        "int64",
+        "double",
+        "bool",
+        "string",
+    )
+
+
+@pytest.mark.parametrize("text", ["=1", "+1+1", "-1+1", "@x", "\tx", "\rx", " =1", "\u00a0=1", "\uff1d1", "-x"])
+def test_text_that_would_be_calculated(text: str) -> None:
+    assert inert_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "x=1", "-1.5", "-1e-05", "Ann-Li", "a@b", "'=1"])
+def test_text_that_would_not(text: str) -> None:
+    assert inert_cell(text) == text

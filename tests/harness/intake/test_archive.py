@@ -1,0 +1,417 @@
+"""A class's submissions from an archive or a folder: who handed in what, and what is refused."""
+
+import io
+import os
+import stat
+import struct
+import unicodedata
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from grader.cohort import Intake, Student
+from grader.errors import GraderError
+from grader.intake.archive import read_class, stored
+from grader.intake.unpacking import Bounds
+
+NOTEBOOK = b'{"cells": []}'
+OTHER = b'{"cells": [1]}'
+ADA = Student(key="lovelaceada_12", name="Lovelace, Ada", canvas_id=12, sis_user_id="s-12", login="ada@example.edu")
+BOB = Student(key="ross_bob", name="Ross, Bob", login="bobr")
+EVE = Student(key="holteve_14", name="Holt, Eve", canvas_id=14, login="eve")
+SMALL = Bounds(entries=20, entry_bytes=50_000, total_bytes=100_000, ratio=50, ratio_from_bytes=1_000, nested_entries=5)
+
+Content = bytes | Mapping[str, bytes]
+Make = Callable[[Path, Mapping[str, bytes]], Path]
+
+
+def packed(entries: Mapping[str, bytes]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return target.getvalue()
+
+
+def as_zip(folder: Path, entries: Mapping[str, bytes]) -> Path:
+    path = folder / "submissions.zip"
+    path.write_bytes(packed(entries))
+    return path
+
+
+def as_folder(folder: Path, entries: Mapping[str, bytes]) -> Path:
+    for name, content in entries.items():
+        path = folder / "class" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder / "class"
+
+
+def take(tmp_path: Path, entries: Mapping[str, bytes], *roster: Student, make: Make = as_zip) -> Intake:
+    return read_class(make(tmp_path, entries), tmp_path / "files", roster, SMALL)
+
+
+def ids(intake: Intake) -> list[str]:
+    return [upload.id for upload in intake.uploads]
+
+
+def reason(intake: Intake) -> str:
+    (refusal,) = intake.refusals
+    return refusal.reason
+
+
+both = pytest.mark.parametrize("make", [as_zip, as_folder], ids=["zip", "folder"])
+
+
+@both
+@pytest.mark.parametrize(
+    ("entry", "upload_id", "name", "canvas_id", "display_name", "late"),
+    [
+        ("lovelaceada_12_34_a4.ipynb", "lovelaceada_12_34", "lovelaceada", 12, "a4.ipynb", False),
+        ("lovelaceada_LATE_12_34_a4-1.ipynb", "lovelaceada_12_34", "lovelaceada", 12, "a4-1.ipynb", True),
+        ("LATE_anon_x1Y_34_a4.ipynb", "anon_x1Y_34", "anonymous x1Y", None, "a4.ipynb", True),
+        ("x_1_2_A.IPYNB", "x_1_2", "x", 1, "A.IPYNB", False),
+        ("x_1_2_a.ipynb.txt", "x_1_2", "x", 1, "a.ipynb.txt", False),
+        ("Ada Lovelace/work/a4.ipynb", "Ada_Lovelace", "Ada Lovelace", None, "a4.ipynb", False),
+        ("Ada Lovelace.ipynb", "Ada_Lovelace", "Ada Lovelace", None, "Ada Lovelace.ipynb", False),
+        ("con.ipynb", "con_", "con", None, "con.ipynb", False),
+        ("…/….ipynb", "submission", "…", None, "….ipynb", False),
+    ],
+    ids=[
+        "plain",
+        "late",
+        "anonymous",
+        "upper case",
+        "saved by a browser as text",
+        "folder per student",
+        "loose",
+        "a device of Windows",
+        "nothing usable in the name",
+    ],
+)
+def test_one_notebook(
+    tmp_path: Path,
+    entry: str,
+    upload_id: str,
+    name: str,
+    canvas_id: int | None,
+    display_name: str,
+    late: bool,
+    make: Make,
+) -> None:
+    intake = take(tmp_path, {entry: NOTEBOOK}, make=make)
+    (upload,) = intake.uploads
+    assert (upload.id, upload.student.name, upload.student.canvas_id) == (upload_id, name, canvas_id)
+    assert (upload.display_name, upload.late) == (display_name, late)
+    assert upload.entry == entry
+    assert stored(tmp_path / "files", upload).read_bytes() == NOTEBOOK
+    assert intake.refusals == ()
+
+
+@both
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        ("x_1_2_a4.py", "'a4.py' is a Python script; hand in the notebook itself"),
+        ("x_1_2_a4.html", "is a web page"),
+        ("x_1_2_a4.pdf", "is a PDF"),
+        ("x_1_2_a4.rar", "is a rar archive"),
+        ("x_1_2_a4", "is no notebook"),
+        ("x_1_text.html", "is text typed into Canvas"),
+        ("x_1_link.html", "is a link"),
+        ("x_1_2_._a4.ipynb", "is a hidden file"),
+        ("x_1_2_\x1b[31m\u202e.py", "'?[31m?.py' is a Python script"),
+    ],
+)
+def test_what_is_no_notebook(tmp_path: Path, entry: str, part: str, make: Make) -> None:
+    intake = take(tmp_path, {entry: b"text"}, make=make)
+    assert part in reason(intake)
+    assert intake.uploads == ()
+    assert intake.refusals[0].student is not None
+    assert intake.refusals[0].student.key == "x_1"
+    assert not list((tmp_path / "files").glob("*"))
+
+
+@both
+@pytest.mark.parametrize(
+    "entry", ["__MACOSX/._x_1_2_a.ipynb", "._x_1_2_a.ipynb", "ada/.ipynb_checkpoints/a-checkpoint.ipynb", ".DS_Store"]
+)
+def test_what_a_computer_adds_is_left_out(tmp_path: Path, entry: str, make: Make) -> None:
+    intake = take(tmp_path, {entry: NOTEBOOK, "y_3_4_a.ipynb": NOTEBOOK}, make=make)
+    assert (ids(intake), intake.refusals) == (["y_3_4"], ())
+
+
+@both
+def test_equal_content_is_one_file(tmp_path: Path, make: Make) -> None:
+    intake = take(tmp_path, {"x_1_2_a.ipynb": NOTEBOOK, "y_3_4_b.ipynb": NOTEBOOK, "z_5_6_c.ipynb": OTHER}, make=make)
+    first, second, third = intake.uploads
+    assert first.sha256 == second.sha256 != third.sha256
+    assert len(list((tmp_path / "files").iterdir())) == 2
+
+
+@both
+def test_several_notebooks_of_one_student(tmp_path: Path, make: Make) -> None:
+    intake = take(tmp_path, {"x_1_9_b.ipynb": OTHER, "x_1_10_a.ipynb": NOTEBOOK, "x_1_11_r.pdf": b"%PDF"}, make=make)
+    assert [(u.id, u.attempt) for u in intake.uploads] == [("x_1_9", 1), ("x_1_10", 2)]
+    assert intake.notes == ("x handed in 2 notebooks.",)
+    assert len(intake.refusals) == 1
+
+
+@both
+def test_names_that_a_file_system_cannot_tell_apart(tmp_path: Path, make: Make) -> None:
+    entries = {"Ada!.ipynb": NOTEBOOK, "ada?.ipynb": OTHER, "\uff21\uff24\uff21_.ipynb": NOTEBOOK}
+    intake = take(tmp_path, entries, make=make)
+    forms = {unicodedata.normalize("NFKC", upload.id).casefold() for upload in intake.uploads}
+    assert len(forms) == 3
+    assert len({upload.student.key for upload in intake.uploads}) == 3
+
+
+def test_decomposed_names(tmp_path: Path) -> None:
+    entry = unicodedata.normalize("NFD", "ångström_1_2_övning.ipynb")
+    (upload,) = take(tmp_path, {entry: NOTEBOOK}).uploads
+    assert (upload.student.name, upload.display_name) == ("ångström", "övning.ipynb")
+    assert upload.entry == entry
+
+
+def test_utf8_names_that_do_not_say_so(tmp_path: Path) -> None:
+    raw = packed({"ångström_1_2_ö.ipynb": NOTEBOOK})
+    flags = [raw.index(b"PK\x03\x04") + 6, raw.index(b"PK\x01\x02") + 8]
+    changed = bytearray(raw)
+    for at in flags:
+        changed[at : at + 2] = struct.pack("<H", struct.unpack("<H", raw[at : at + 2])[0] & ~0x800)
+    (tmp_path / "s.zip").write_bytes(bytes(changed))
+    (upload,) = read_class(tmp_path / "s.zip", tmp_path / "files").uploads
+    assert upload.entry == "ångström_1_2_ö.ipynb"
+
+
+def test_a_folder_around_everything(tmp_path: Path) -> None:
+    assert ids(take(tmp_path, {"class/ada/a.ipynb": NOTEBOOK, "class/bob/a.ipynb": OTHER})) == ["ada", "bob"]
+
+
+@both
+def test_canvas_names_below_a_folder(tmp_path: Path, make: Make) -> None:
+    entries = {"submissions/x_1_2_a.ipynb": NOTEBOOK, "submissions/y_3_4_a.ipynb": OTHER, "z.ipynb": OTHER}
+    assert ids(take(tmp_path, entries, make=make)) == ["x_1_2", "y_3_4", "z"]
+
+
+@both
+def test_a_students_own_file_that_looks_like_canvas(tmp_path: Path, make: Make) -> None:
+    entries = {"ada/lab_4_1_final.ipynb": NOTEBOOK, "bob/a.ipynb": OTHER}
+    assert ids(take(tmp_path, entries, make=make)) == ["ada", "bob"]
+
+
+# With a roster
+
+
+@both
+@pytest.mark.parametrize(
+    ("entry", "student"),
+    [
+        pytest.param("lovelaceada_12_34_a.ipynb", ADA, id="canvas id"),
+        pytest.param("somebodyelse_12_34_a.ipynb", ADA, id="canvas id before the name"),
+        pytest.param("12/a.ipynb", ADA, id="folder called after the id"),
+        pytest.param("s-12/a.ipynb", ADA, id="folder called after the SIS id"),
+        pytest.param("ada@example.edu/a.ipynb", ADA, id="folder called after the login"),
+        pytest.param("ADA/a.ipynb", ADA, id="login without its domain"),
+        pytest.param("Lovelace, Ada/a.ipynb", ADA, id="sortable name"),
+        pytest.param("Ada Lovelace.ipynb", ADA, id="name in a file's name"),
+        pytest.param("ada_lovelace/a.ipynb", ADA, id="name with an underscore"),
+        pytest.param("rossbob_99_34_a.ipynb", BOB, id="name where the roster has no id"),
+    ],
+)
+def test_whose_it_is(tmp_path: Path, entry: str, student: Student, make: Make) -> None:
+    intake = take(tmp_path, {entry: NOTEBOOK}, ADA, BOB, EVE, make=make)
+    assert [upload.student for upload in intake.uploads] == [student]
+    assert intake.missing == tuple(s for s in (ADA, BOB, EVE) if s != student)
+
+
+def test_two_of_a_name_are_not_guessed(tmp_path: Path) -> None:
+    twin = EVE.model_copy(update={"key": "twin", "canvas_id": 15, "login": "eve2"})
+    intake = take(tmp_path, {"Holt Eve.ipynb": NOTEBOOK}, EVE, twin)
+    assert intake.uploads[0].student not in (EVE, twin)
+    assert intake.missing == (EVE, twin)
+
+
+def test_strangers_are_kept_and_named(tmp_path: Path) -> None:
+    intake = take(tmp_path, {"lovelaceada_99_34_a.ipynb": NOTEBOOK}, ADA)
+    assert intake.uploads[0].student.canvas_id == 99
+    assert intake.missing == (ADA,)
+    assert intake.notes == ("lovelaceada handed in work and is not on the roster.",)
+
+
+def test_refused_students_are_missing_too(tmp_path: Path) -> None:
+    intake = take(tmp_path, {"lovelaceada_12_34_a.py": b"x"}, ADA)
+    assert intake.missing == (ADA,)
+    assert intake.refusals[0].student == ADA
+
+
+def test_the_roster_decides_between_readings(tmp_path: Path) -> None:
+    intake = take(tmp_path, {"lab_7_12_345_a4.ipynb": NOTEBOOK}, ADA)
+    (upload,) = intake.uploads
+    assert (upload.student, upload.display_name) == (ADA, "a4.ipynb")
+    assert "'lab_7' carry the user id of Lovelace, Ada" in intake.notes[0]
+
+
+def test_nobody_is_missing_where_all_are_anonymous(tmp_path: Path) -> None:
+    intake = take(tmp_path, {"anon_x1Y_34_a4.ipynb": NOTEBOOK}, ADA)
+    assert intake.missing == ()
+    assert "anonymous" in intake.notes[0]
+
+
+def test_keys_are_the_same_with_and_without_a_roster(tmp_path: Path) -> None:
+    entries = {"lovelaceada_12_34_a.ipynb": NOTEBOOK}
+    assert ids(take(tmp_path, entries)) == ids(take(tmp_path, entries, ADA))
+
+
+# Archives inside the archive
+
+
+@both
+def test_notebooks_in_a_students_archive(tmp_path: Path, make: Make) -> None:
+    inner = packed({"work/a.ipynb": NOTEBOOK, "work/b.ipynb": OTHER, "__MACOSX/._a.ipynb": b"x", "work/data.csv": b"x"})
+    intake = take(tmp_path, {"x_1_2_work.zip": inner}, make=make)
+    assert [(u.id, u.entry, u.display_name) for u in intake.uploads] == [
+        ("x_1_2", "x_1_2_work.zip", "a.ipynb"),
+        ("x_1_2-2", "x_1_2_work.zip", "b.ipynb"),
+    ]
+    assert intake.refusals == ()
+    assert len(list((tmp_path / "files").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("inner", "part"),
+    [
+        pytest.param(packed({"a.zip": packed({"a.ipynb": NOTEBOOK})}), "'a.zip' is no notebook", id="an archive in it"),
+        pytest.param(packed({"a.txt": b"x"}), "'work.zip' is a zip archive without a notebook", id="no notebook"),
+        pytest.param(packed({f"{i}.ipynb": b"x" for i in range(6)}), "holds more than 5 files", id="too many entries"),
+        pytest.param(b"PK\x03\x04 no more", "is damaged or no zip archive", id="damaged"),
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(packed({"a.ipynb": bytes(40_000)}), "unpacks to more than 50 times", id="bomb"),
+        pytest.param(packed({"../../a.ipynb": NOTEBOOK}), "lead out of its folder", id="zip-slip"),
+    ],
+)
+def test_students_archives_that_are_refused(tmp_path: Path, inner: bytes, part: str) -> None:
+    intake = take(tmp_path, {"x_1_2_work.zip": inner, "y_3_4_a.ipynb": OTHER})
+    assert part in reason(intake)
+    assert ids(intake) == ["y_3_4"]
+
+
+# Hostile entries: each is refused, the rest of the archive is read, nothing appears outside
+
+
+def special(name: str, kind: int = stat.S_IFREG, content: bytes = NOTEBOOK) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        info = zipfile.ZipInfo("placeholder")
+        info.filename, info.create_system, info.external_attr = name, 3, (kind | 0o644) << 16
+        archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+        archive.writestr("y_3_4_a.ipynb", OTHER)
+    return target.getvalue()
+
+
+def encrypted() -> bytes:
+    raw = bytearray(special("x_1_2_a.ipynb"))
+    raw[raw.index(b"PK\x03\x04") + 6] |= 1
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(raw)
+
+
+def wrong_checksum() -> bytes:
+    raw = bytearray(special("x_1_2_a.ipynb"))
+    at = raw.index(b"PK\x01\x02") + 16
+    raw[at : at + 4] = b"\0\0\0\0"
+    return bytes(raw)
+
+
+def unknown_method() -> bytes:
+    raw = bytearray(special("x_1_2_a.ipynb"))
+    raw[raw.index(b"PK\x03\x04") + 8] = 77
+    raw[raw.index(b"PK\x01\x02") + 10] = 77
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "part"),
+    [
+        pytest.param(special("../x_1_2_a.ipynb"), "lead out of its folder", id="parent folder"),
+        pytest.param(special("/tmp/x_1_2_a.ipynb"), "lead out of its folder", id="absolute"),
+        pytest.param(special("a/../../x_1_2_a.ipynb"), "lead out of its folder", id="through a folder"),
+        pytest.param(special("C:/x_1_2_a.ipynb"), "lead out of its folder", id="drive"),
+        pytest.param(special("..\\x_1_2_a.ipynb"), "lead out of its folder", id="backslashes"),
+        pytest.param(special("x_1_2_a.ipynb\0.py"), "lead out of its folder", id="NUL"),
+        pytest.param(special("x_1_2_a.ipynb", stat.S_IFLNK, b"/etc/passwd"), "is a link", id="link"),
+        pytest.param(special("x_1_2_a.ipynb", stat.S_IFCHR), "is a device", id="device"),
+        pytest.param(special("x_1_2_a.ipynb", stat.S_IFIFO), "is a pipe", id="pipe"),
+        pytest.param(special("x_1_2_a.ipynb", content=bytes(40_000)), "unpacks to more than 50 times", id="bomb"),
+        pytest.param(special("x_1_2_a.ipynb", content=os.urandom(60_000)), "has more than 0 MiB", id="too large"),
+        pytest.param(encrypted(), "is encrypted", id="encrypted"),
+        pytest.param(wrong_checksum(), "cannot be read (damaged)", id="wrong checksum"),
+        pytest.param(unknown_method(), "cannot be read (packed in an unknown way)", id="unknown method"),
+    ],
+)
+def test_hostile_entries(tmp_path: Path, raw: bytes, part: str) -> None:
+    (tmp_path / "s.zip").write_bytes(raw)
+    intake = read_class(tmp_path / "s.zip", tmp_path / "in" / "files", (), SMALL)
+    assert part in reason(intake)
+    assert ids(intake) == ["y_3_4"]
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"s.zip", f"{intake.uploads[0].sha256}.ipynb"}
+
+
+@both
+def test_the_whole_is_bounded(tmp_path: Path, make: Make) -> None:
+    intake = take(tmp_path, {f"x{i}_1_{i}_a.ipynb": os.urandom(40_000) for i in range(4)}, make=make)
+    assert len(intake.uploads) == 2
+    assert all("holds more than 0 MiB in all" in refusal.reason for refusal in intake.refusals)
+    assert len(list((tmp_path / "files").iterdir())) == 2
+
+
+def test_links_in_a_folder_are_not_followed(tmp_path: Path) -> None:
+    source = as_folder(tmp_path, {"y_3_4_a.ipynb": OTHER})
+    (tmp_path / "secret.ipynb").write_bytes(NOTEBOOK)
+    (source / "x_1_2_a.ipynb").symlink_to(tmp_path / "secret.ipynb")
+    os.mkfifo(source / "x_1_3_a.ipynb")
+    intake = read_class(source, tmp_path / "files")
+    assert ids(intake) == ["y_3_4"]
+    assert ["is a link" in r.reason or "is a pipe" in r.reason for r in intake.refusals] == [True, True]
+
+
+def test_a_store_inside_the_folder_is_not_read(tmp_path: Path) -> None:
+    source = as_folder(tmp_path, {"y_3_4_a.ipynb": OTHER})
+    first = read_class(source, source / "files")
+    assert read_class(source, source / "files").uploads == first.uploads
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("gone.zip", None, "does not exist"),
+        ("text.zip", b"hello", "is damaged or no zip archive"),
+        ("empty.zip", b"", "is empty"),
+        ("many.zip", packed({f"{i}_1_2_x.ipynb": b"" for i in range(21)}), "holds more than 20 files"),
+    ],
+)
+def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | None, part: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(GraderError, match=part):
+        read_class(tmp_path / name, tmp_path / "files", (), SMALL)
+
+
+def test_a_crowded_folder(tmp_path: Path) -> None:
+    source = as_folder(tmp_path, {f"{i}.ipynb": b"" for i in range(21)})
+    with pytest.raises(GraderError, match="more than 20 files"):
+        read_class(source, tmp_path / "files", (), SMALL)
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "files").write_text("a file where the folder should be")
+    with pytest.raises(GraderError, match="Cannot write to"):
+        take(tmp_path, {"x_1_2_a.ipynb": NOTEBOOK})
+
+
+def test_reading_again_says_the_same(tmp_path: Path) -> None:
+    inner = packed({"b.ipynb": OTHER, "a.ipynb": NOTEBOOK})
+    entries = {"x_1_2_work.zip": inner, "y_3_4_a.ipynb": NOTEBOOK, "z_5_6_a.py": b""}
+    assert take(tmp_path, entries, ADA) == take(tmp_path, dict(reversed(entries.items())), ADA)

@@ -1,0 +1,123 @@
+"""A gradebook export: rows, columns, students, and cells that can be replaced without touching another byte."""
+
+import csv
+import io
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grader.errors import GraderError
+from grader.intake.gradebook_export import number, plain_name, read_export
+from grader.intake.roster import read_roster
+
+FULL = (
+    "Student,ID,SIS User ID,SIS Login ID,Integration ID,Root Account,Section,Notes,A1 (101),A4 (104),Final Score\r\n"
+    ",,,,,,,,Manual Posting,,\r\n"
+    "    Points Possible,,,,,,,,10.00,100.00,(read only)\r\n"
+    '"Lovelace, Ada",12,s-12,ada@example.edu,i-12,canvas.example.edu,A and B,ill,9.00,,90.00\r\n'
+    '"=""=1+1""",13,s-13,evil,,canvas.example.edu,A,,,,\r\n'
+    '"Student, Test",99,,0a1b2c,,,A,,,,\r\n'
+)
+PLAIN = 'Student,ID,SIS Login ID,Section,A4 (104)\nPoints Possible,,,,10\n"Ross, Bob",14,bob,A,\n'
+
+
+def test_students() -> None:
+    first, second = read_roster(FULL.encode())
+    assert first.model_dump() == {
+        "key": "lovelaceada_12",
+        "name": "Lovelace, Ada",
+        "canvas_id": 12,
+        "sis_user_id": "s-12",
+        "login": "ada@example.edu",
+        "section": "A and B",
+    }
+    assert (second.name, second.key) == ("=1+1", "11_13")
+
+
+def test_names_in_two_columns() -> None:
+    (student,) = read_roster(b"LastName,FirstName,ID,SIS Login ID,Section,A4 (1)\nLovelace,Ada,12,ada,A,\n")
+    assert (student.name, student.canvas_id, student.login) == ("Lovelace, Ada", 12, "ada")
+
+
+def test_assignments() -> None:
+    columns = read_export(FULL.encode()).columns
+    assert [(c.title, c.assignment_id, c.points_possible) for c in columns] == [("A1", 101, 10), ("A4", 104, 100)]
+
+
+@pytest.mark.parametrize("heading", ["Final Score Quiz (7)", "Override Grade (8)", "My Current Points (9)"])
+def test_assignments_that_canvas_takes_for_totals(heading: str) -> None:
+    (column,) = read_export(f"Student,ID,SIS Login ID,Section,{heading}\n".encode()).columns
+    assert not column.importable
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"Name,Points\nx,1\n", id="another table"),
+        pytest.param("Student,ID,Section\nÅ,1,A\n".encode("latin-1"), id="latin-1"),
+        pytest.param(b'Student,ID,Section\n"x"y,1,A\n', id="text behind quotes"),
+        pytest.param(b'Student,ID,Section\n"x,1,A\n', id="quotes that do not end"),
+        pytest.param(b"PK\x03\x04\xff\xfe", id="a spreadsheet's file"),
+    ],
+)
+def test_what_is_no_export(content: bytes) -> None:
+    with pytest.raises(GraderError, match=r"in Canvas choose Grades, Export, and give that file unchanged\.$"):
+        read_export(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,234", 1.234),
+        ("1.234,5", 1234.5),
+        ("12", 12),
+        ("-3.5", -3.5),
+        ("95,00", 95),
+        ("EX", None),
+        ("", None),
+        (".", None),
+    ],
+)
+def test_numbers_as_canvas_reads_them(text: str, value: float | None) -> None:
+    assert number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"), [("Ross, Bob", "Ross, Bob"), ('="=1+1"', "=1+1"), ('="a""b"', 'a"b'), ('="', '="')]
+)
+def test_names_in_quotes(cell: str, name: str) -> None:
+    assert plain_name(cell) == name
+
+
+CELLS = st.text(st.sampled_from('ab ,;"\n=å\u2028'), max_size=6)
+TABLES = st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=5)
+
+
+@given(TABLES, st.sampled_from(",;"), st.booleans(), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_every_table_is_read_as_the_csv_module_reads_it(
+    table: list[list[str]], delimiter: str, bom: bool, newline: str, quoted: bool
+) -> None:
+    text = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=newline, quoting=quoting)
+    # Three plain rows first, so that the delimiter is told by them.
+    writer.writerows([["Student", "ID", "SIS Login ID", "Section", "A4 (1)"], *[["x", "1", "y", "A", "1"]] * 2])
+    writer.writerows([*row, "z", "A", "1"] for row in table)
+    raw = (b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode()
+    export = read_export(raw)
+    assert export.delimiter == delimiter
+    assert [[c.value for c in row] for row in export.rows[3:]] == [[*row, "z", "A", "1"] for row in table]
+    assert export.with_cells({}) == raw
+    same = {cell: cell.value for cell in itertools.chain(*export.rows)}
+    assert [[c.value for c in row] for row in read_export(export.with_cells(same)).rows] == [
+        [c.value for c in row] for row in export.rows
+    ]
+
+
+def test_one_cell_is_replaced() -> None:
+    export = read_export(PLAIN.encode())
+    cell = export.people[0].row[4]
+    assert export.with_cells({cell: '9,"5'}) == PLAIN.replace("bob,A,", 'bob,A,"9,""5"').encode()
