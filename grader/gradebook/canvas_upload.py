@@ -12,7 +12,6 @@ sent only over HTTPS or to this computer, and is never printed.
 import hashlib
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,30 +98,28 @@ def upload(
 
 
 def connect(environ: Mapping[str, str]) -> Any:
-    """A `canvasapi.Canvas` from the environment's address and token. Raises GraderError."""
-    from canvasapi import Canvas
+    """A `canvasapi` requester for the environment's address and token. Raises GraderError.
 
-    address, token = environ.get(URL, "").strip().rstrip("/"), environ.get(TOKEN, "").strip()
+    Its requests are repeated when the server is busy, and end when it is silent.
+    """
+    from canvasapi.requester import Requester
+
+    address, token = environ.get(URL, "").strip(), environ.get(TOKEN, "").strip()
     if not (address and token):
         raise GraderError(f"Set {URL} (such as https://canvas.example.edu) and {TOKEN} in the environment.")
     parts = urlsplit(address)
-    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+    if not parts.netloc or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
         raise GraderError(f"{URL} does not begin with https://, and the token would travel readable; correct it.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of an address without https: judged above
-            return Canvas(f"{parts.scheme}://{parts.netloc}", token)
-    except ValueError as error:
-        raise GraderError(f"{URL} is no address of a Canvas server, such as https://canvas.example.edu.") from error
+    requester = Requester(f"{parts.scheme}://{parts.netloc}", token)
+    requester._session.mount(f"{parts.scheme}://", _patient_adapter())  # there is no public way to the session
+    return requester
 
 
-def find_assignment(canvas: Any, course_id: int, assignment_id: int) -> Any:
-    """A `canvasapi` assignment whose requests are repeated when the server is busy, and end when it is silent."""
-    course = canvas.get_course(course_id)
-    session = course._requester._session  # canvasapi has no public way to its session
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _patient_adapter())
-    return course.get_assignment(assignment_id)
+def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
+    """A `canvasapi` assignment."""
+    from canvasapi.course import Course
+
+    return Course(requester, {"id": course_id}).get_assignment(assignment_id)
 
 
 def _patient_adapter() -> Any:

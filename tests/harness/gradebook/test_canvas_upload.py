@@ -1,0 +1,225 @@
+"""Scores, comments and feedback to a Canvas server that stands on this computer."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grader.cohort import Grade, Standing
+from grader.errors import GraderError
+from grader.gradebook import canvas_upload
+from grader.gradebook.canvas_upload import Delivered, Delivery, upload
+
+from .classes import grade, student
+from .fake_canvas import ASSIGNMENT, COURSE, TOKEN, FakeCanvas
+
+ADA, BOB, EVE = student(12), student(13, "Ross, Bob"), student(14, "Holt, Eve")
+
+
+@pytest.fixture
+def canvas(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCanvas]:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    fake = FakeCanvas()
+    fake.enrol(12, 13, 14)
+    with fake.serving():
+        yield fake
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "feedback.html"
+    path.write_text("<p>good å</p>", encoding="utf-8")
+    return path
+
+
+def deliver(
+    canvas: FakeCanvas, *deliveries: Delivery, really: bool = True, environ: dict[str, str] | None = None
+) -> tuple[Delivered, list[str]]:
+    said: list[str] = []
+    done = upload(COURSE, ASSIGNMENT, deliveries, really, said.append, environ or canvas.environ)
+    return done, said
+
+
+def to(given: Grade, page: Path | None = None, comment: str = "Well done.") -> Delivery:
+    return Delivery(grade=given, comment=comment, feedback=page)
+
+
+def test_a_dry_run_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
+    canvas.submissions[13]["score"] = 40.0
+    done, said = deliver(canvas, to(grade(ADA, 80), page), to(grade(BOB, 90)), really=False)
+    assert (canvas.writes, canvas.files, done.sent) == ([], {}, 0)
+    assert said == [
+        "Lovelace, Ada: no score → 40.00, comment, feedback.html",
+        "Ross, Bob: 40 → 45.00, comment",
+        "Nothing was sent: this was a dry run.",
+    ]
+
+
+def test_score_comment_and_page_go_out_together(canvas: FakeCanvas, page: Path) -> None:
+    done, _ = deliver(canvas, to(grade(ADA, 80), page))
+    assert (done.sent, done.failures) == (1, ())
+    (_, asked), (path, sent) = canvas.writes
+    assert path.endswith("/submissions/12")
+    assert sent["submission[posted_grade]"] == ["40.00"]
+    assert sent["comment[text_comment]"][0].startswith("Well done.\n\nReference: ")
+    assert sent["comment[file_ids][]"] == ["900"]
+    assert asked["name"] == ["feedback.html"]
+    assert canvas.files == {900: ("feedback.html", page.read_bytes())}
+
+
+def test_sending_again_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
+    deliveries = (to(grade(ADA, 80), page), to(grade(BOB, 90)))
+    deliver(canvas, *deliveries)
+    before = len(canvas.writes)
+    done, said = deliver(canvas, *deliveries)
+    assert (len(canvas.writes), done.sent) == (before, 0)
+    assert said[0] == "Lovelace, Ada: nothing to send, is up to date"
+
+
+@pytest.mark.parametrize(
+    ("points", "comment", "text", "score"),
+    [
+        pytest.param(90, "Well done.", "<p>good</p>", "45.00", id="another score"),
+        pytest.param(80, "Better.", "<p>good</p>", None, id="another comment"),
+        pytest.param(80, "Well done.", "<p>better</p>", None, id="another page"),
+    ],
+)
+def test_what_changed_is_sent(
+    canvas: FakeCanvas, page: Path, points: float, comment: str, text: str, score: str | None
+) -> None:
+    page.write_text("<p>good</p>")
+    deliver(canvas, to(grade(ADA, 80), page))
+    page.write_text(text)
+    done, _ = deliver(canvas, to(grade(ADA, points), page, comment))
+    assert done.sent == 1
+    assert canvas.writes[-1][1].get("submission[posted_grade]") == (None if score is None else [score])
+    assert len(canvas.submissions[12]["submission_comments"]) == 2
+
+
+def test_going_back_to_an_earlier_grade_is_sent(canvas: FakeCanvas) -> None:
+    for points in (80, 90, 80):
+        done, _ = deliver(canvas, to(grade(ADA, points)))
+        assert done.sent == 1
+    assert canvas.submissions[12]["score"] == 40.0
+
+
+def test_a_score_that_a_person_changed_stays(canvas: FakeCanvas) -> None:
+    deliver(canvas, to(grade(ADA, 80)))
+    canvas.submissions[12]["score"] = 49.0
+    done, said = deliver(canvas, to(grade(ADA, 80)))
+    assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
+    assert said == ["Lovelace, Ada: nothing to send, has a score that a person changed"]
+
+
+def test_a_student_cannot_write_the_reference(canvas: FakeCanvas) -> None:
+    wanted = to(grade(ADA, 80))
+    canvas.comment(12, f"Reference: {canvas_upload.digest('40.00', wanted)}", author=12)
+    done, _ = deliver(canvas, wanted)
+    assert done.sent == 1
+
+
+@pytest.mark.parametrize("standing", [Standing.UNGRADED, Standing.MISSING, Standing.EXCUSED])
+def test_nobody_gets_a_score_who_has_none(canvas: FakeCanvas, standing: Standing) -> None:
+    done, said = deliver(canvas, to(grade(ADA, None, standing=standing)))
+    assert (canvas.writes, done.sent) == ([], 0)
+    assert said == [f"Lovelace, Ada: nothing to send, is {standing} here"]
+
+
+def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) -> None:
+    deliver(canvas, to(grade(ADA, None, standing=Standing.REFUSED), comment="'a.py' is a Python script."))
+    ((_, sent),) = canvas.writes
+    assert "submission[posted_grade]" not in sent
+    assert sent["comment[text_comment]"][0].startswith("'a.py' is a Python script.")
+
+
+def test_who_is_excused_in_canvas_stays_so(canvas: FakeCanvas) -> None:
+    canvas.submissions[12]["excused"] = True
+    _, said = deliver(canvas, to(grade(ADA, 80)))
+    assert (canvas.writes, said) == ([], ["Lovelace, Ada: nothing to send, is excused in Canvas"])
+
+
+@pytest.mark.parametrize(
+    ("who", "reason"),
+    [(student(99, "Gone, Al"), "is not assigned this in Canvas"), (student(None, "Gone, Al"), "no Canvas id is known")],
+    ids=["not in the course", "anonymous"],
+)
+def test_who_is_not_in_canvas(canvas: FakeCanvas, who: object, reason: str) -> None:
+    _, said = deliver(canvas, to(grade(who, 80)), to(grade(BOB, 80)))  # type: ignore[arg-type]
+    assert said[0] == f"Gone, Al: nothing to send, {reason}"
+    assert canvas.submissions[13]["score"] == 40.0
+
+
+def test_a_group_gets_the_comment_together(canvas: FakeCanvas) -> None:
+    canvas.group = True
+    deliver(canvas, to(grade(ADA, 80)))
+    assert canvas.writes[0][1]["comment[group_comment]"] == ["true"]
+
+
+def test_points_without_a_scale_in_canvas(canvas: FakeCanvas) -> None:
+    canvas.points_possible = None
+    deliver(canvas, to(grade(ADA, 80)))
+    assert canvas.submissions[12]["score"] == 80.0
+
+
+# Faults
+
+
+def test_a_busy_server_is_asked_again(canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
+    canvas.faults = [429, 503, 429]
+    done, _ = deliver(canvas, to(grade(ADA, 80)))
+    assert (done.sent, done.failures, len(canvas.writes)) == (1, (), 1)
+
+
+def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas, page: Path) -> None:
+    canvas.faults = [500]
+    deliveries = (to(grade(ADA, 80), page), to(grade(BOB, 80)), to(grade(EVE, 80)))
+    done, said = deliver(canvas, *deliveries)
+    assert (done.sent, [failure.name for failure in done.failures]) == (2, ["Lovelace, Ada"])
+    assert said[-1].startswith("Lovelace, Ada: not sent (")
+    done, _ = deliver(canvas, *deliveries)
+    assert (done.sent, done.failures) == (1, ())
+    assert [len(canvas.submissions[user]["submission_comments"]) for user in (12, 13, 14)] == [1, 1, 1]
+
+
+def test_feedback_that_is_gone_stops_before_anything_is_sent(canvas: FakeCanvas, tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="Cannot read the feedback"):
+        deliver(canvas, to(grade(ADA, 80)), to(grade(BOB, 80), tmp_path / "gone.html"))
+    assert canvas.writes == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        pytest.param(
+            {"CANVAS_API_TOKEN": "7~wrong-secret"}, "the token in CANVAS_API_TOKEN is not valid", id="wrong token"
+        ),
+        pytest.param({"CANVAS_API_TOKEN": ""}, "Set CANVAS_API_URL", id="no token"),
+        pytest.param({"CANVAS_API_URL": ""}, "Set CANVAS_API_URL", id="no address"),
+        pytest.param({"CANVAS_API_URL": "http://canvas.example.edu"}, "would travel readable", id="not encrypted"),
+        pytest.param({"CANVAS_API_URL": "canvas"}, "would travel readable", id="no address at all"),
+        pytest.param({"CANVAS_API_URL": "http://127.0.0.1:9"}, "Canvas did not answer as expected", id="no server"),
+    ],
+)
+def test_what_stops_an_upload_is_one_sentence_without_the_token(
+    canvas: FakeCanvas, changed: dict[str, str], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
+    with pytest.raises(GraderError, match=part) as raised:
+        deliver(canvas, to(grade(ADA, 80)), environ={**canvas.environ, **changed})
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_assignment_that_does_not_exist(canvas: FakeCanvas) -> None:
+    with pytest.raises(GraderError, match="not found; check the ids"):
+        upload(COURSE, 999, [], False, print, canvas.environ)
+
+
+def test_nothing_that_is_said_holds_the_token(canvas: FakeCanvas, page: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    canvas.faults = [500]
+    _, said = deliver(canvas, to(grade(student(12, "\x1b[2JEvil"), 80), page), to(grade(BOB, 80)))
+    assert TOKEN not in "\n".join(said) + caplog.text
+    assert "\x1b" not in "\n".join(said)
