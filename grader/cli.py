@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
+from grader import cli_class
 from grader.errors import GraderError, SubmissionError
-from grader.model import Profile
+from grader.model import Precision, Profile
 from grader.sandbox.policy import Backend
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ def grade(
     out: Results = Path("results"),
     cell_limit: CellLimit = 1800,
     run_limit: RunLimit = 3600,
+    precision: Annotated[Precision, typer.Option(help="of trainings in profile quick")] = Precision.AUTO,
     unsafe_no_sandbox: Annotated[
         bool, typer.Option("--unsafe-no-sandbox", help="run the notebook with all rights of this user; results say so")
     ] = False,
@@ -59,7 +61,7 @@ def grade(
     backend = Backend.NONE if unsafe_no_sandbox else None
     with ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
-        with grading.setup(profile, seed, backend, limits) as used:
+        with grading.setup(profile, seed, backend, limits, precision=precision) as used:
             graded = grading.grade(found, used, folder, display, limits)
     reports = write_reports(graded.result, graded.details, folder)
     console.print(result_table(graded.result, reports))
@@ -187,6 +189,9 @@ def translated() -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+cli_class.register(app)
 
 
 def main() -> None:

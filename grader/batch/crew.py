@@ -6,7 +6,10 @@ gives the task to another, and after the third death in a row reports `KilledWor
 """
 
 import multiprocessing
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future as Promise
@@ -190,3 +193,13 @@ def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
         ) as cluster,
     ):
         yield cluster
+
+
+def serve(scheduler: str, jobs: int, gpus: bool) -> None:
+    """Run workers for a scheduler until it goes away or the user says so. Raises GraderError."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--nthreads", "1"]
+    command += ["--nworkers", str(jobs), "--no-dashboard", "--memory-limit", "0"]
+    command += ["--resources", f"{GPU}=1"] if gpus else []
+    environ = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False", "PYTHONPATH": str(ROOT)}
+    if subprocess.run(command, env=environ, check=False).returncode:
+        raise GraderError(f"The workers for {scheduler} ended; is the address right, and the scheduler running?")

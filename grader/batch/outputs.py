@@ -1,0 +1,145 @@
+"""From results to what goes back: grades, gradebook, feedback, tables, dashboard. Executes and judges nothing."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from grader.batch import history
+from grader.batch.request import Request
+from grader.batch.store import write
+from grader.cohort import Grade, Intake, Refusal, Standing, Student, Upload
+from grader.errors import GraderError
+from grader.gradebook import canvas_csv, gradescope, tables
+from grader.gradebook.canvas_feedback import feedback_zip
+from grader.model import Frozen, Result
+from grader.policy import Policy, load_overrides, load_policy, settle, unmatched_extensions
+from grader.policy.overrides import Overrides
+from grader.scoring import load_rubric
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+FEEDBACK: Final = "feedback.html"
+
+
+class Handed(Frozen):
+    """What was written, and what staff should know before they pass it on."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+    grades: tuple[Grade, ...]
+
+    @property
+    def ungraded(self) -> int:
+        """Students whose points are not known."""
+        return sum(grade.standing is Standing.UNGRADED for grade in self.grades)
+
+
+def hand_out(request: Request, intake: Intake) -> Handed:
+    """Settle the grades and write everything. Raises GraderError."""
+    settled = with_refusals(intake, request)
+    results = read_results(request, settled)
+    policy = load_policy(request.policy) if request.policy else Policy()
+    grades = settle(settled, results, policy, overrides(request, settled, policy))
+    gradebook, warnings = filled(request, grades)
+    files = {**gradebook, **as_tables(grades), **feedback(request, grades), **for_gradescope(request, grades, settled)}
+    notes = (*settled.notes, *unmatched_extensions(policy, settled), *warnings)
+    try:
+        written = tuple(write(request.folder / name, content) for name, content in files.items())
+    except OSError as error:
+        raise GraderError(f"Cannot write to {request.folder} ({error.strerror}); free disk space and retry.") from error
+    shown = tuple(path for path in written if path.parent == request.folder)
+    return Handed(files=(*dashboard(request, settled, grades), *shown), notes=notes, grades=grades)
+
+
+def with_refusals(intake: Intake, request: Request) -> Intake:
+    """The intake with the uploads that turned out to be no notebooks among its refusals."""
+    last = {u.id: history.last(request.folder / "submissions" / u.id) for u in intake.uploads}
+    refused = {i: entry.message for i, entry in last.items() if entry and entry.status == history.REFUSED}
+    found = tuple(
+        Refusal(entry=u.entry, reason=refused[u.id], student=u.student) for u in intake.uploads if u.id in refused
+    )
+    uploads = tuple(u for u in intake.uploads if u.id not in refused)
+    return intake.model_copy(update={"uploads": uploads, "refusals": (*intake.refusals, *found)})
+
+
+def read_results(request: Request, intake: Intake) -> dict[str, Result]:
+    """Upload id -> the result that counts. What the last run could not grade has none, whatever there was before."""
+    found = {}
+    for upload in intake.uploads:
+        folder = request.folder / "submissions" / upload.id
+        entry = history.last(folder)
+        result = read_result(folder) if entry and not entry.message else None
+        if result:
+            found[upload.id] = result
+    return found
+
+
+def read_result(folder: Path) -> Result | None:
+    """A result.json; None where there is none of this version."""
+    try:
+        return Result.model_validate_json((folder / "result.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def overrides(request: Request, intake: Intake, policy: Policy) -> Overrides:
+    """Changes that a person made. Raises GraderError."""
+    if request.overrides is None:
+        return Overrides()
+    rubric = load_rubric(ROOT / "data" / "rubric.toml")
+    return load_overrides(request.overrides, students(intake), rubric, policy.manual)
+
+
+def students(intake: Intake) -> list[Student]:
+    """Everybody who is known, once."""
+    refused = (refusal.student for refusal in intake.refusals if refusal.student)
+    found = [*(upload.student for upload in intake.uploads), *refused, *intake.missing]
+    return list({student.key: student for student in found}.values())
+
+
+def filled(request: Request, grades: tuple[Grade, ...]) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The gradebook to import, where there is an export to make it from, and warnings. Raises GraderError."""
+    if request.gradebook is None:
+        return {}, ()
+    made = canvas_csv.filled(request.gradebook.read_bytes(), grades, request.assignment)
+    return {"gradebook.csv": made.content}, made.warnings
+
+
+def as_tables(grades: tuple[Grade, ...]) -> dict[str, bytes]:
+    """Every check of everybody."""
+    kinds = {"csv": tables.as_csv, "json": tables.as_json, "parquet": tables.as_parquet}
+    return {f"checks.{kind}": make(grades) for kind, make in kinds.items()}
+
+
+def feedback(request: Request, grades: Iterable[Grade]) -> dict[str, bytes]:
+    """The archive for Canvas: a page for each student whose upload counts, once for each entry."""
+    pages: dict[str, tuple[Upload, Path]] = {}
+    for grade in grades:
+        page = feedback_page(request, grade)
+        if grade.upload and page:
+            pages.setdefault(grade.upload.entry, (grade.upload, page))
+    return {"feedback.zip": feedback_zip(dict(pages.values()))} if pages else {}
+
+
+def feedback_page(request: Request, grade: Grade) -> Path | None:
+    """What a student is to read."""
+    if grade.upload is None or grade.standing not in (Standing.GRADED, Standing.EXCUSED):
+        return None
+    page = request.folder / "submissions" / grade.upload.id / FEEDBACK
+    return page if page.is_file() else None
+
+
+def for_gradescope(request: Request, grades: Iterable[Grade], intake: Intake) -> dict[str, bytes]:
+    """A results.json for each student, as Gradescope reads it."""
+    found: dict[str, object] = {g.student.key: gradescope.results(g.result) for g in grades if g.result}
+    refused = {r.student.key: gradescope.refused(r.reason) for r in intake.refusals if r.student}
+    both: Mapping[str, object] = {**refused, **found}
+    texts = {key: json.dumps(data, ensure_ascii=False, indent=1) for key, data in both.items()}
+    return {f"gradescope/{key}.json": text.encode("utf-8", "replace") for key, text in texts.items()}
+
+
+def dashboard(request: Request, intake: Intake, grades: tuple[Grade, ...]) -> tuple[Path, ...]:
+    """The page for staff."""
+    return ()

@@ -1,0 +1,174 @@
+"""A batch from its source to its outputs: what the commands call."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from rich.console import Console
+
+from grader.assets.cache import cache_folder
+from grader.assets.hub import resolve_checkpoint
+from grader.assets.reviews import resolve_reviews
+from grader.batch import crew, running
+from grader.batch.board import Board
+from grader.batch.digests import code_digest, judging_digests
+from grader.batch.order import Fate, Order, Task
+from grader.batch.outputs import Handed, hand_out
+from grader.batch.request import Remembered, Request, recall, remember
+from grader.batch.running import Circumstances, Tally
+from grader.batch.store import Store
+from grader.cohort import Intake, Student
+from grader.errors import GraderError
+from grader.intake.archive import read_class
+from grader.intake.roster import read_roster
+from grader.reporting.inert import inert_line
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+KERNEL_GIB: Final = 4  # memory that one job needs at its peak, with what its worker needs
+JOBS_MAX: Final = 16
+Workers = Callable[[], AbstractContextManager[Any]]  # a Dask cluster, or the address of one
+
+
+@dataclass(frozen=True)
+class Staffing:
+    """Who does the work: `workers` opens a cluster; `jobs` of them share this machine's cores."""
+
+    workers: Workers
+    jobs: int
+    gpus: bool = False
+    opener: crew.Opener = crew.open_bench
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a batch ended."""
+
+    tally: Tally
+    handed: Handed
+
+    @property
+    def exit_code(self) -> int:
+        """0: everything graded or refused. 2: something is ungraded through a fault of ours."""
+        return 2 if self.tally.problems or self.tally.left or self.tally.stopped else 0
+
+
+def default_jobs() -> int:
+    """As many as cores and memory allow."""
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return max(1, min(os.cpu_count() or 1, int(memory_gib // KERNEL_GIB), JOBS_MAX))
+
+
+def batch(request: Request, staffing: Staffing, console: Console, quiet: bool = False) -> Ended:
+    """Take a class in, grade what is missing, hand out. Raises GraderError."""
+    store = Store(request.folder / "store")
+    with store.sole(), writable(request.folder):
+        intake = read_class(request.source, store.uploads, roster(request))
+        remember(request, intake)
+        return _graded(request, intake, staffing, console, quiet, execute=True)
+
+
+def rejudge(folder: Path, staffing: Staffing, console: Console, quiet: bool = False) -> Ended:
+    """Judge what is stored by the suite, rubric and thresholds of today; execute nothing. Raises GraderError."""
+    remembered = recall(folder)
+    request = remembered.request.model_copy(update={"folder": folder})
+    with Store(folder / "store").sole(), writable(folder):
+        return _graded(request, remembered.intake, staffing, console, quiet, execute=False)
+
+
+def reported(folder: Path, changes: dict[str, object]) -> tuple[Remembered, Handed]:
+    """Hand out again without judging: after another policy or override. Raises GraderError."""
+    remembered = recall(folder)
+    request = remembered.request.model_copy(update={"folder": folder, **changes})
+    return remembered, hand_out(request, remembered.intake)
+
+
+def _graded(
+    request: Request, intake: Intake, staffing: Staffing, console: Console, quiet: bool, execute: bool
+) -> Ended:
+    order = make_order(request, staffing.jobs, execute)
+    tasks = running.plan(intake.uploads, order, circumstances(request))
+    tally = carry_out(intake, tasks, order, staffing, Board(console, len(tasks), quiet))
+    if tally.left and tally.stopped:
+        raise GraderError(f"{tally.stopped} {tally.left} of {tally.total} uploads wait; run the same command again.")
+    return Ended(tally, hand_out(request, intake))
+
+
+def carry_out(intake: Intake, tasks: list[Task], order: Order, staffing: Staffing, board: Board) -> Tally:
+    """Have the tasks done; no worker is started when there are none."""
+    if not tasks:
+        return Tally(len(intake.uploads), len(intake.uploads))
+    with (
+        staffing.workers() as cluster,
+        board,
+        crew.connected(cluster, order, board.tell, staffing.opener, staffing.gpus) as workers,
+    ):
+        return running.grade(intake.uploads, tasks, order, workers, board)
+
+
+def make_order(request: Request, jobs: int, execute: bool) -> Order:
+    """What workers are told."""
+    return Order(
+        folder=request.folder,
+        profile=request.profile,
+        seed=request.seed,
+        cell_s=request.cell_s,
+        run_s=request.run_s,
+        threads=max(1, (os.cpu_count() or 1) // jobs),
+        code=code_digest(ROOT),
+        parts=judging_digests(ROOT),
+        sandboxed=request.sandboxed,
+        keep_weights=request.keep_weights,
+        execute=execute,
+    )
+
+
+def circumstances(request: Request) -> Circumstances:
+    """What evidence depends on besides. Raises GraderError."""
+    checkpoint = resolve_checkpoint(request.profile, cache_folder(ROOT, os.environ))
+    return Circumstances(checkpoint.sha256, resolve_reviews(ROOT, os.environ).sha256)
+
+
+def roster(request: Request) -> tuple[Student, ...]:
+    """Who is in the class, so far as the export says. Raises GraderError."""
+    if request.gradebook is None:
+        return ()
+    try:
+        return read_roster(request.gradebook.read_bytes())
+    except OSError as error:
+        raise GraderError(f"Cannot read {request.gradebook} ({error.strerror}); check the path.") from error
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Makes one sentence of what the file system refuses the controller."""
+    try:
+        yield
+    except OSError as error:
+        raise GraderError(
+            f"Cannot write to {folder} ({error.strerror or error}); free disk space or choose another with --out."
+        ) from error
+
+
+def summary(ended: Ended) -> list[str]:
+    """The last lines: what happened, and where things are."""
+    tally, handed = ended.tally, ended.handed
+    graded = tally.uploads(Fate.GRADED)
+    counts = [
+        f"{tally.total} uploads: {graded} graded now ({tally.executed} executed), {tally.done_before} before",
+        f"{tally.uploads(Fate.REFUSED)} refused" if tally.uploads(Fate.REFUSED) else "",
+        f"{len(tally.problems)} ungraded through our fault" if tally.problems else "",
+        f"{len({grade.student.key for grade in handed.grades})} students",
+    ]
+    notes = [f"note: {inert_line(note)}" for note in handed.notes]
+    return [*notes, ", ".join(part for part in counts if part)]
+
+
+def where(request_folder: Path, handed: Handed) -> str:
+    """One line that says where things are."""
+    names = ", ".join(path.name for path in handed.files)
+    return f"In {request_folder} on {socket.gethostname()}: {names}, submissions/"

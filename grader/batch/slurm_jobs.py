@@ -1,0 +1,79 @@
+"""Workers as Slurm jobs, through dask-jobqueue."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+
+import dask
+
+from grader.batch.crew import CONFIG, GPU, ROOT
+from grader.model import Frozen
+
+CORES: Final = 2  # of one kernel on the processor
+MEMORY_GIB: Final = 8  # a kernel's bound and what its worker needs
+DEATH_S: Final = 300  # a job whose batch is gone ends itself
+ENVIRONMENT: Final = ("export DASK_DISTRIBUTED__WORKER__DAEMON=False", f"export PYTHONPATH={shlex.quote(str(ROOT))}")
+
+
+class Wish(Frozen):
+    """What to ask Slurm for: `jobs` jobs, each with one worker, or one for each kernel of its GPUs."""
+
+    jobs: int
+    gpus: int = 0
+    kernels_per_gpu: int = 1
+    queue: str | None = None
+    account: str | None = None
+    walltime: str = "04:00:00"
+
+    @property
+    def workers_per_job(self) -> int:
+        """Processes in one job."""
+        return max(1, self.gpus * self.kernels_per_gpu)
+
+
+def options(wish: Wish) -> dict[str, Any]:
+    """Arguments of `dask_jobqueue.SLURMCluster`: one thread for each worker, cores for its kernel."""
+    workers = wish.workers_per_job
+    extra = [f"--gres=gpu:{wish.gpus}"] if wish.gpus else []
+    return {
+        "cores": workers,
+        "processes": workers,
+        "job_cpu": workers * CORES,
+        "memory": f"{workers * MEMORY_GIB}GiB",
+        "queue": wish.queue,
+        "account": wish.account,
+        "walltime": wish.walltime,
+        "death_timeout": DEATH_S,
+        "job_script_prologue": list(ENVIRONMENT),
+        "job_extra_directives": extra,
+        "worker_extra_args": ["--resources", f"{GPU}=1"] if wish.gpus else [],
+        "scheduler_options": {"dashboard_address": None},
+    }
+
+
+def script(wish: Wish) -> str:
+    """The job script that would be submitted; starts nothing that lasts."""
+    with opened(wish) as cluster:
+        return str(cluster.job_script())
+
+
+def cluster(wish: Wish) -> Callable[[], AbstractContextManager[Any]]:
+    """Opens a cluster and asks for its jobs."""
+
+    @contextmanager
+    def asked() -> Iterator[Any]:
+        with opened(wish) as found:
+            found.scale(jobs=wish.jobs)
+            yield found
+
+    return asked
+
+
+@contextmanager
+def opened(wish: Wish) -> Iterator[Any]:
+    """A cluster without jobs."""
+    from dask_jobqueue.slurm import SLURMCluster
+
+    with dask.config.set(CONFIG), SLURMCluster(**options(wish)) as found:
+        yield found

@@ -1,0 +1,213 @@
+"""Commands for a whole class. Exit codes: 0 everything graded or refused; 2 something is ungraded through our fault."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grader.errors import GraderError
+from grader.model import Profile
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from grader.batch.session import Ended, Staffing, Workers
+
+Folder = Annotated[Path, typer.Argument(help="folder of a class's results", show_default=False)]
+Jobs = Annotated[int | None, typer.Option(help="submissions at a time; by default what cores and memory allow", min=1)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="say only what is wrong, and one summary")]
+Gradebook = Annotated[Path | None, typer.Option(help="the teacher's gradebook export (CSV): roster, and file to fill")]
+Assignment = Annotated[str | None, typer.Option(help="id or title of the assignment's column in the export")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="late policy, attempts, extensions (TOML)")]
+OverridesFile = Annotated[Path | None, typer.Option("--overrides", help="changes by a person (TOML or CSV)")]
+Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, such as tcp://host:8786")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (batch, rejudge, hand_out, upload, gradescope, worker, demo_class):
+        app.command(name=command.__name__.replace("_", "-"))(command)
+
+
+def batch(
+    submissions: Annotated[Path, typer.Argument(help="the zip from Canvas, or a folder", show_default=False)],
+    profile: Annotated[Profile, typer.Option(help="how much training to do")] = Profile.QUICK,
+    jobs: Jobs = None,
+    gradebook: Gradebook = None,
+    assignment: Assignment = None,
+    policy: PolicyFile = None,
+    overrides: OverridesFile = None,
+    seed: Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)] = 0,
+    out: Annotated[Path, typer.Option(help="folder that the class's folder is made in")] = Path("results"),
+    name: Annotated[str | None, typer.Option(help="name of the class's folder; by default that of the zip")] = None,
+    cell_limit: Annotated[float, typer.Option(help="seconds that one cell may take", min=1)] = 1800,
+    run_limit: Annotated[float, typer.Option(help="seconds that all cells together may take", min=1)] = 3600,
+    keep_weights: Annotated[
+        bool | None,
+        typer.Option(help="keep trained weights (300 MB each) with the evidence; by default but in profile structure"),
+    ] = None,
+    scheduler: Scheduler = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="start workers as Slurm jobs")] = False,
+    queue: Annotated[str | None, typer.Option(help="Slurm partition")] = None,
+    account: Annotated[str | None, typer.Option(help="Slurm account")] = None,
+    walltime: Annotated[str, typer.Option(help="time limit of one Slurm job")] = "04:00:00",
+    gpus: Annotated[int, typer.Option(help="GPUs of this machine, or of one Slurm job", min=0)] = 0,
+    kernels_per_gpu: Annotated[int, typer.Option(help="submissions that share one GPU", min=1)] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="with --slurm: show the job script and stop")] = False,
+    quiet: Quiet = False,
+    unsafe_no_sandbox: Annotated[
+        bool, typer.Option("--unsafe-no-sandbox", help="run notebooks with all rights of this user; results say so")
+    ] = False,
+) -> None:
+    """Grade a class: a zip from Canvas, or a folder. Run it again to go on where it stopped."""
+    from grader.batch import session, slurm_jobs
+    from grader.batch.request import Request
+    from grader.reporting.terminal import make_console
+
+    wish = slurm_jobs.Wish(
+        jobs=jobs or 1, gpus=gpus, kernels_per_gpu=kernels_per_gpu, queue=queue, account=account, walltime=walltime
+    )
+    if slurm and dry_run:
+        print(slurm_jobs.script(wish))
+        return
+    source = submissions.expanduser().absolute()
+    request = Request(
+        source=source,
+        folder=out.expanduser().absolute() / (name or source.stem),
+        profile=profile,
+        seed=seed,
+        cell_s=cell_limit,
+        run_s=run_limit,
+        sandboxed=not unsafe_no_sandbox,
+        keep_weights=profile is not Profile.STRUCTURE if keep_weights is None else keep_weights,
+        gradebook=_absolute(gradebook),
+        assignment=assignment,
+        policy=_absolute(policy),
+        overrides=_absolute(overrides),
+    )
+    staffing = _staffing(jobs, gpus, kernels_per_gpu, scheduler, slurm_jobs.cluster(wish) if slurm else None)
+    console = make_console()
+    with _resumable():
+        ended = session.batch(request, staffing, console, quiet)
+    _say(ended, request.folder, console)
+
+
+def rejudge(folder: Folder, jobs: Jobs = None, scheduler: Scheduler = None, quiet: Quiet = False) -> None:
+    """Judge stored evidence by today's suite, rubric and thresholds. Executes nothing."""
+    from grader.batch import session
+    from grader.reporting.terminal import make_console
+
+    console, place = make_console(), folder.expanduser().absolute()
+    with _resumable():
+        ended = session.rejudge(place, _staffing(jobs, 0, 1, scheduler, None), console, quiet)
+    _say(ended, place, console)
+
+
+def hand_out(
+    folder: Folder,
+    gradebook: Gradebook = None,
+    assignment: Assignment = None,
+    policy: PolicyFile = None,
+    overrides: OverridesFile = None,
+) -> None:
+    """Make gradebook, feedback and dashboard again, with another export, policy or overrides. Judges nothing."""
+    from grader.batch import session
+    from grader.reporting.terminal import make_console
+
+    place = folder.expanduser().absolute()
+    given = {
+        "gradebook": _absolute(gradebook),
+        "assignment": assignment,
+        "policy": _absolute(policy),
+        "overrides": _absolute(overrides),
+    }
+    _, handed = session.reported(place, {key: value for key, value in given.items() if value is not None})
+    console = make_console()
+    for note in handed.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(session.where(place, handed), soft_wrap=True)
+
+
+def upload(
+    folder: Folder,
+    course: Annotated[int, typer.Option(help="id of the course in Canvas, from its address")],
+    assignment: Annotated[int, typer.Option(help="id of the assignment in Canvas, from its address")],
+    send: Annotated[bool, typer.Option("--send", help="really send; without it, only show what would be sent")] = False,
+) -> None:
+    """Send scores, comments and feedback to Canvas; address and token: CANVAS_API_URL and CANVAS_API_TOKEN."""
+    from grader.batch import delivery, session
+    from grader.gradebook.canvas_upload import upload as deliver
+
+    remembered, handed = session.reported(folder.expanduser().absolute(), {})
+    parcels = delivery.deliveries(remembered.request.model_copy(update={"folder": folder.absolute()}), handed.grades)
+    delivered = deliver(course, assignment, parcels, really=send)
+    raise typer.Exit(2 if delivered.failures else 0)
+
+
+def gradescope(
+    out: Annotated[Path, typer.Option(help="the zip to write")] = Path("dist/autograder.zip"),
+    profile: Annotated[Profile, typer.Option(help="how much training to do")] = Profile.QUICK,
+    seed: Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)] = 0,
+) -> None:
+    """Write the archive that Gradescope takes as an autograder."""
+    from grader.gradebook.gradescope import autograder_zip
+
+    print(f"Upload {autograder_zip(out, profile, seed)} under Configure Autograder.")
+
+
+def worker(
+    scheduler: Annotated[str, typer.Argument(help="address of the scheduler, such as tcp://host:8786")],
+    jobs: Annotated[int, typer.Option(help="workers to start here, each for one submission at a time", min=1)] = 1,
+    gpus: Annotated[bool, typer.Option("--gpus", help="offer a GPU to each of them")] = False,
+) -> None:
+    """Start Dask workers on this machine for a batch that is run elsewhere; ctrl-C ends them."""
+    from grader.batch.crew import serve
+
+    serve(scheduler, jobs, gpus)
+
+
+def demo_class(
+    size: Annotated[int, typer.Option(help="students", min=5, max=500)] = 30,
+    out: Annotated[Path, typer.Option(help="folder that the class's folder is made in")] = Path("results"),
+    jobs: Jobs = None,
+) -> None:
+    """Make up a class, grade it, kill the grading once, go on, and say where everything is."""
+    from grader.batch.demo import demonstrate
+    from grader.reporting.terminal import make_console
+
+    raise typer.Exit(demonstrate(size, out.expanduser().absolute(), jobs, make_console()))
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.expanduser().absolute() if path else None
+
+
+def _staffing(
+    jobs: int | None, gpus: int, kernels_per_gpu: int, scheduler: str | None, slurm: "Workers | None"
+) -> "Staffing":
+    from grader.batch import crew, session
+
+    count = jobs or (gpus * kernels_per_gpu) or session.default_jobs()
+
+    def local() -> AbstractContextManager[Any]:
+        return nullcontext(scheduler) if scheduler else crew.local(count, gpus)
+
+    return session.Staffing(workers=slurm or local, jobs=count, gpus=gpus > 0)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise GraderError("Stopped. What was graded is kept; run the same command again to go on.") from None
+
+
+def _say(ended: "Ended", folder: Path, console: "Console") -> None:
+    from grader.batch import session
+
+    for line in (*session.summary(ended), session.where(folder, ended.handed)):
+        console.print(line, soft_wrap=True)
+    raise typer.Exit(ended.exit_code)
