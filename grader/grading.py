@@ -28,7 +28,7 @@ from grader.execution.progress import Listener
 from grader.execution.run import execute
 from grader.intake.notebook import Submission, read_submission
 from grader.isolation import open_sandbox
-from grader.judging import Judgement, excused, results, run_suite
+from grader.judging import Judgement, excused, held, results, run_suite
 from grader.model import (
     Claim,
     CurvePoint,
@@ -114,8 +114,7 @@ def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | N
 def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Graded:
     """Judge a case: evidence with an oracle, which may be shared with other cases."""
     began = time.perf_counter()
-    judgements = run_suite(case, folders, only)
-    judgements = tuple(map(excused, judgements)) if _ours(case.evidence) else judgements
+    judgements = fair(run_suite(case, folders, only), case.evidence)
     checks = results(judgements, scoring.load_rubric(ROOT / "data" / "rubric.toml"))
     methods = believed(lambda: {method: summary(case, method) for method in Method}) or {}
     environment = believed(lambda: case.evidence.environment) or {}
@@ -139,8 +138,14 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
     return Graded(result, details(case, judgements))
 
 
-def _ours(evidence: Evidence) -> bool:
-    return evidence.run.summary.status is RunStatus.INFRA_ERROR
+def fair(judgements: tuple[Judgement, ...], evidence: Evidence) -> tuple[Judgement, ...]:
+    """What the judgements are worth: a run that we broke costs nothing, one that reaches into the grader gains nothing.
+
+    The witness shares a process with the notebook, and its word is worth no more than that process is.
+    """
+    if evidence.run.summary.status is RunStatus.INFRA_ERROR:
+        return tuple(map(excused, judgements))
+    return tuple(map(held, judgements)) if tampering.touched(evidence.sources) else judgements
 
 
 def believed(ask: Callable[[], Told]) -> Told | None:

@@ -20,6 +20,7 @@ from grader.model import CheckResult, Verdict, Visibility
 from grader.suite import Advice, Blocked, Failed, NotJudged, Outcome
 
 CASE = pytest.StashKey[Case]()
+HELD = "The notebook reaches into the grader's own code. A person reads it before this check is worth points."
 OURS = "This check could not be run; that is the grader's fault and costs nothing. Staff have been told."
 
 OPTIONS = (
@@ -134,6 +135,13 @@ def excused(judgement: Judgement) -> Judgement:
     if judgement.verdict in (Verdict.PASSED, Verdict.NOT_JUDGED):
         return judgement
     return replace(judgement, verdict=Verdict.ERROR, rationale=OURS, hint="")
+
+
+def held(judgement: Judgement) -> Judgement:
+    """The same check in a notebook that names the grader's own code: what passed waits for a person."""
+    if judgement.verdict is not Verdict.PASSED:
+        return judgement
+    return replace(judgement, verdict=Verdict.ERROR, rationale=HELD, hint="")
 
 
 def _verdict(raised: BaseException | None) -> Verdict:

@@ -1,4 +1,4 @@
-"""Places where a notebook touches the grader's own code, for a person to look at.
+"""Places where a notebook touches the grader's own code: a person looks at them before it gets points.
 
 The witness shares a process with the notebook and can be taken over; nothing inside can prevent or prove that. What it
 takes is written in the notebook, unless its author hides the words too.
@@ -8,9 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-# `grader.student` is what the kit has students import.
+# `grader.student` is what the kit has students import; anything may be called `grader` in a notebook.
 WORDS: Final = re.compile(
-    r"grader\.(?!student\b)\w+|SANDBOX_EVIDENCE|vnd\.grader|trainings\.json|probe-\w+\.(?:json|safetensors)|\.grading\b"
+    r"\bgrader\.kernel\b|(?:^|;)[ \t]*(?:import|from)[ \t]+grader\b(?!\.student\b|[ \t]+import[ \t]+student\b)"
+    r"|\bSANDBOX_EVIDENCE\b|\bvnd\.grader\b|\btrainings\.json\b|\bprobe-\w+\.(?:json|safetensors)\b|(?<!\w)\.grading\b",
+    re.MULTILINE,
 )
 
 

@@ -17,5 +17,5 @@ def tell(trial: Trial) -> None:
 
 if __name__ == "__main__":
     wanted = set(sys.argv[3:])
-    cases = [case for case in in_order(load_cases(CORPUS)) if not wanted or case.id in wanted]
+    cases = list(in_order([case for case in load_cases(CORPUS) if not wanted or case.id in wanted]))
     Path(sys.argv[2]).write_bytes(TRIALS.dump_json(run_round(Backend(sys.argv[1]), cases, tell)))

@@ -48,7 +48,6 @@ class HostileCase(Frozen):
     statuses: tuple[str, ...] = ()
     says: str = ""
     earns: tuple[str, ...] = ()
-    gains: tuple[str, ...] = ()
     work: bool = False
     witness: bool = False
     honest: bool = False

@@ -1,6 +1,6 @@
 """All cases in one backend, and all backends of this machine.
 
-A backend's round runs in a process of its own: what it leaves behind and how much it grows is then its own.
+A round runs in a process of its own: what it leaves behind and how much it grows is then its own.
 """
 
 import os
@@ -54,11 +54,11 @@ def backends() -> tuple[Backend, ...]:
 
 def in_order(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:
     """All hostile ones, an honest one in between and last."""
-    honest = next(case for case in cases if case.honest)
+    honest = [case for case in cases if case.honest]
     hostile = [case for case in cases if not case.honest]
-    for begin in range(0, len(hostile), HONEST_EVERY):
+    for begin in range(0, max(1, len(hostile)), HONEST_EVERY):
         yield from hostile[begin : begin + HONEST_EVERY]
-        yield honest
+        yield from honest
 
 
 def run_round(backend: Backend, cases: Sequence[HostileCase], tell: Callable[[Trial], None]) -> tuple[Trial, ...]:
@@ -101,11 +101,20 @@ def run_uploads() -> tuple[Trial, ...]:
 
 
 def run_everything(chosen: Sequence[Backend]) -> tuple[Trial, ...]:
-    """Uploads, then the best backend alone, then the others two at a time. Raises GraderError."""
-    uploads, first = run_uploads(), in_a_process(chosen[0])
-    with ThreadPoolExecutor(2) as pool:
-        others = list(pool.map(in_a_process, chosen[1:]))
-    return (*uploads, *(trial for trials in (first, *others) for trial in trials))
+    """Uploads, then one backend after the other. Raises GraderError."""
+    return (*run_uploads(), *(trial for backend in chosen for trial in in_parts(backend)))
+
+
+def in_parts(backend: Backend, parts: int = 2) -> tuple[Trial, ...]:
+    """All cases, dealt out to processes that work side by side: most of the time goes by waiting for a limit.
+
+    Each of them also runs the honest one, in between and last. Raises GraderError.
+    """
+    cases = load_cases(CORPUS)
+    honest, ids = next(case.id for case in cases if case.honest), [case.id for case in cases if not case.honest]
+    with ThreadPoolExecutor(parts) as pool:
+        rounds = list(pool.map(lambda part: in_a_process(backend, (*ids[part::parts], honest)), range(parts)))
+    return tuple(trial for trials in rounds for trial in trials)
 
 
 def in_a_process(backend: Backend, ids: Sequence[str] = ()) -> tuple[Trial, ...]:

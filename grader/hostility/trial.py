@@ -73,7 +73,7 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
         unexpected=(
             *_outcome(case, graded),
             *(f"leak: {what}" for what in leaks),
-            *(f"unearned: {check}" for check in sorted(unearned - set(case.gains))),
+            *(f"unearned: {check}" for check in sorted(unearned)),
             *(f"left: {what}" for what in left),
             *(f"shown: {text!r}" for text in case.inert if text in shown),
             *([f"the grader grew by {growth.mib:.0f} MiB"] if growth.mib > MAX_GROWTH_MIB else []),
@@ -97,6 +97,8 @@ def _outcome(case: HostileCase, graded: Graded) -> list[str]:
         found.append(f"honest work was not credited: {', '.join(sorted(lost))}")
     if case.flagged and not any("names the grader's own code" in note for note in graded.details.notes):
         found.append("staff are not told")
+    if case.flagged and not graded.ungraded:
+        found.append("it does not wait for a person")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Every hostile notebook where isolation is best, a few of each kind elsewhere, and the tools that watch them.
+"""Every hostile notebook in every sandbox of this machine, and the tools that watch them.
 
 A round runs in a process of its own, as `python -m grader hostile` has it, so that what it leaves can be told.
 """
@@ -8,62 +8,52 @@ import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from grader import tampering
+from grader import grading, tampering
 from grader.hostility.canaries import laid_out
-from grader.hostility.cases import load_cases, load_uploads, placed
-from grader.hostility.rounds import CORPUS, in_a_process, in_order
+from grader.hostility.cases import HONEST_ID, load_cases, load_uploads, placed
+from grader.hostility.rounds import CORPUS, in_order, in_parts
 from grader.hostility.table import totals
 from grader.hostility.traces import Traces, left_over, look
 from grader.hostility.trial import Trial, run_upload
+from grader.judging import Judgement
+from grader.model import RunStatus, Verdict, Visibility
 from grader.sandbox import Backend, self_test
 
 CASES = load_cases(CORPUS)
 ELSEWHERE = (Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
-A_FEW = (
-    "exits with 0",
-    "sys.exit in a cell",
-    "swallows interrupts",
-    "hides by double fork",
-    "hoards bytearrays",
-    "prints 1 GiB",
-    "one huge file",
-    "unix sockets outside",
-    "reads the canary files",
-    "nested user namespace",
-    "message of wrong types",
-    "honest definitions",
-)
 
 
-def round_in(backend: Backend, *ids: str) -> tuple[Trial, ...]:
+def require(backend: Backend) -> None:
     if not self_test(backend).passed:
         pytest.skip(f"{backend} does not work here")
-    return in_a_process(backend, ids)
 
 
 def unexpected(trials: tuple[Trial, ...]) -> dict[str, tuple[str, ...]]:
     return {trial.id: trial.unexpected for trial in trials if trial.unexpected}
 
 
-@pytest.mark.training  # as long as a training: each of its notebooks takes about a second, and some wait for a limit
 def test_every_notebook_in_warm_kernels() -> None:
-    """One after the other, honest ones in between: those are graded as if nothing had happened."""
-    trials = round_in(Backend.WARM)
+    """Honest ones in between: those are graded as if nothing had happened."""
+    require(Backend.WARM)
+    trials = in_parts(Backend.WARM)
     assert unexpected(trials) == {}
-    assert len(trials) >= len(CASES)
-    assert trials[-1].id == next(case.id for case in CASES if case.honest)
+    assert {trial.id for trial in trials} == {case.id for case in CASES}
+    assert sum(trial.id == HONEST_ID for trial in trials) > 2
 
 
-@pytest.mark.training
+@pytest.mark.training  # as long as a training: a cold kernel takes seconds to import what notebooks use
 @pytest.mark.parametrize("backend", [pytest.param(backend, id=backend.value) for backend in ELSEWHERE])
-def test_a_few_notebooks_elsewhere(backend: Backend) -> None:
-    trials = round_in(backend, *A_FEW)
+def test_every_notebook_elsewhere(backend: Backend) -> None:
+    require(backend)
+    trials = in_parts(backend)
     assert unexpected(trials) == {}
-    assert {trial.id for trial in trials} == set(A_FEW)
+    assert {trial.id for trial in trials} == {case.id for case in CASES}
 
 
 @pytest.mark.parametrize("upload", [pytest.param(upload, id=upload.id) for upload in load_uploads(CORPUS)])
@@ -84,10 +74,6 @@ def test_names_are_unique_and_places_are_known() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
     places = dict.fromkeys(("WORLD", "SECRET", "SOCKET", "ABSTRACT", "MARK", "PID", "PORT"), "1")
     assert not [case.id for case in CASES for cell in case.cells if "@" in placed(cell, places)]
-
-
-def test_few_are_all_there() -> None:
-    assert set(A_FEW) <= {case.id for case in CASES}
 
 
 def test_an_honest_one_in_between_and_last() -> None:
@@ -161,11 +147,27 @@ def test_totals_count_everything() -> None:
 # Places where the grader itself is touched.
 
 
+def test_what_passed_waits_for_a_person() -> None:
+    passed = Judgement("a.b", "B", "", Visibility.PUBLIC, Verdict.PASSED)
+    failed = replace(passed, verdict=Verdict.FAILED, rationale="why", hint="how")
+    run = SimpleNamespace(summary=SimpleNamespace(status=RunStatus.OK))
+    honest = SimpleNamespace(run=run, sources=["x = 1"])
+    hostile = SimpleNamespace(run=run, sources=["import grader.kernel.session"])
+    assert grading.fair((passed, failed), honest) == (passed, failed)
+    waiting, kept = grading.fair((passed, failed), hostile)
+    assert (waiting.verdict, waiting.result(1.0).points) == (Verdict.ERROR, None)
+    assert kept == failed
+
+
 @pytest.mark.parametrize(
     ("source", "named"),
     [
         pytest.param("from grader.student import check\ncheck('step1')", False, id="the kit"),
+        pytest.param("from grader import student", False, id="the kit in other words"),
         pytest.param("# my grader is nice. It passed", False, id="prose"),
+        pytest.param("# feedback from grader: none", False, id="prose that looks like an import"),
+        pytest.param("grader = Evaluator(model)\ngrader.run(x.grading)", False, id="a name of the student's own"),
+        pytest.param("x = 1; from grader import kernel", True, id="an import within a line"),
         pytest.param("import grader.kernel.session as s", True, id="the witness"),
         pytest.param("os.environ['SANDBOX_EVIDENCE']", True, id="the folder"),
         pytest.param("open(f + '/trainings.json')", True, id="a file"),
