@@ -34,6 +34,7 @@ from grader.model import (
     CurvePoint,
     Method,
     MethodSummary,
+    Precision,
     Profile,
     Result,
     RunStatus,
@@ -73,6 +74,7 @@ def setup(
     limits: Limits | None = None,
     root: Path = ROOT,
     environ: Mapping[str, str] = os.environ,
+    precision: Precision = Precision.AUTO,
 ) -> Iterator[Setup]:
     """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError."""
     cache_dir = cache_folder(root, environ)
@@ -85,9 +87,13 @@ def setup(
             checkpoint=checkpoint,
             reviews=resolve_reviews(root, environ),
             metrics=metrics,
-            bfloat16=profile is Profile.QUICK and fast_bfloat16(),
+            bfloat16=profile is Profile.QUICK and _bfloat16(precision),
             sandbox=sandbox,
         )
+
+
+def _bfloat16(precision: Precision) -> bool:
+    return fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16
 
 
 def suite_folders(root: Path = ROOT, public_only: bool = False) -> list[Path]:
@@ -250,6 +256,7 @@ def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
         found.append(f"The run ended: {case.evidence.run.reason}.")
     found += [f"Malformed evidence: {what}." for what in case.evidence.violations]
     found += [f"Not taken as evidence: {what}." for what in case.evidence.run.refused]
+    found += [f"Cell {n + 1} came too early and was run again after the last one." for n in case.evidence.run.belated]
     found += tampering.touched(case.evidence.sources)
     found += _typed_in(case)
     if case.evidence.run.conditions.synthetic:

@@ -34,6 +34,14 @@ class Profile(StrEnum):
     FULL = "full"
 
 
+class Precision(StrEnum):
+    """How the profile `quick` multiplies; `structure` always uses float32, `full` does as submitted."""
+
+    AUTO = "auto"  # bfloat16 where the processor has matrix units for it
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class Method(StrEnum):
     """The three ways of fine-tuning that the assignment compares, in its order."""
 
@@ -168,6 +176,7 @@ class CellRecord(Frozen):
     output: str = ""
     error: str = ""  # "ValueError: what it said"
     traceback: str = ""
+    first_error: str = ""  # in its place, where it came too early; it was run again after the last cell
 
 
 class CurvePoint(Frozen):

@@ -7,7 +7,7 @@ calibration. The shape of the log stays too: a notebook that asks for three epoc
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -144,14 +144,27 @@ def set_learning_rate(optimizer: Any, rate: float, scheduler: Any = None) -> Non
 
 @contextmanager
 def precision(bfloat16: bool) -> Iterator[None]:
-    """Autocast where it pays, without its cache: the context outlives many steps, and what is cached never changes.
+    """Autocast where it pays, without its cache: the context outlives many steps, and what is cached never changes."""
+    if bfloat16:
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+            yield
+    else:
+        with onednn_products():
+            yield
 
-    In float32, have oneDNN multiply: on some processors it is twice as fast as the default. It may split float32
-    products into bfloat16 ones where there are matrix units for those.
+
+@contextmanager
+def onednn_products() -> Iterator[None]:
+    """Have oneDNN multiply float32 matrices: on some processors it is twice as fast as the default.
+
+    The setting permits bfloat16 products, which oneDNN takes where there are tiles for them. Without, it stays with
+    float32: the largest error of a product with 768 terms was 1.3e-4 of 100, as with the default.
     """
-    cast = torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False) if bfloat16 else nullcontext()
-    with cast, replaced(torch.backends.mkldnn.matmul, {"fp32_precision": "bf16"}):  # type: ignore[attr-defined]
+    if torch.cpu._is_amx_tile_supported():
         yield
+    else:
+        with replaced(torch.backends.mkldnn.matmul, {"fp32_precision": "bf16"}):  # type: ignore[attr-defined]
+            yield
 
 
 def full_precision() -> Any:

@@ -148,7 +148,8 @@ def _in_precision(bfloat16: bool, trainer: Any, record: dict[str, Any], progress
                 raise
             trainer.model.zero_grad(set_to_none=True)
             record["precision"] = "float32"
-    return train()
+    with budget.precision(False):
+        return train()
 
 
 def _as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
@@ -197,10 +198,10 @@ def _on_few(
 def _evaluated(limits: Budget | None, original: Any, trainer: Any, args: Any, kwargs: Any, dataset: Any) -> Any:
     """Evaluate in the budget's precision, and in float32 if that fails: a metric may not know bfloat16."""
     evaluate = functools.partial(original, trainer, dataset, *args, **kwargs)
-    if limits is None or not limits.bfloat16:
+    if limits is None:
         return evaluate()
     try:
-        with budget.precision(True):
+        with budget.precision(limits.bfloat16):
             return evaluate()
     except Exception:  # whatever a student's metric raises; a real mistake is raised again below
         with budget.full_precision():
