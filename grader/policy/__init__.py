@@ -1,16 +1,18 @@
 """Results become grades: late policy, attempts, extensions, and changes that a person made and signed. Pure."""
 
 from grader.policy.overrides import Override, OverrideKind, Overrides, load_overrides
-from grader.policy.rules import Policy, load_policy
-from grader.policy.settlement import settle, unmatched_extensions
+from grader.policy.rules import Policy, described, load_policy
+from grader.policy.settlement import settle, students, unmatched_extensions
 
 __all__ = [
     "Override",
     "OverrideKind",
     "Overrides",
     "Policy",
+    "described",
     "load_overrides",
     "load_policy",
     "settle",
+    "students",
     "unmatched_extensions",
 ]

@@ -57,6 +57,11 @@ def _usual(results: Mapping[str, Result], policy: Policy, overrides: Overrides) 
     return round(judged + sum(item.possible for item in policy.manual), 2)
 
 
+def students(intake: Intake) -> tuple[Student, ...]:
+    """Everybody that an intake knows, in the order of their keys: whom overrides may name."""
+    return tuple(hand.student for hand in _hands(intake))
+
+
 def unmatched_extensions(policy: Policy, intake: Intake) -> tuple[str, ...]:
     """Extensions that fit nobody in this intake, in a sentence each: a slip of the pen, or nothing handed in."""
     known = frozenset().union(*(names_of(hand.student) for hand in _hands(intake)))

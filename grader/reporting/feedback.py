@@ -1,14 +1,16 @@
 """The student's page. Of a hidden check it shows the verdict and the authored rationale, nothing else."""
 
+from grader.cohort import Grade
 from grader.model import CheckResult, Result, Verdict, Visibility
 from grader.reporting import words
-from grader.reporting.outline import by_step, measured, verdict_counts
+from grader.reporting.outline import adjusted, by_step, measured, verdict_counts
 from grader.reporting.page import render
 from grader.reporting.plots import method_charts
 
 
-def feedback_html(result: Result) -> str:
-    """Return the page that a student reads: one self-contained HTML file.
+def feedback_html(result: Result, grade: Grade | None = None) -> str:
+    """Return the page that a student reads: one self-contained HTML file. With a grade, its points are shown, and how
+    they came about.
 
     Claims, thresholds, hints of hidden checks and everything else that is for staff stays out.
     """
@@ -18,7 +20,9 @@ def feedback_html(result: Result) -> str:
     return render(
         "feedback.html",
         result=result,
-        notices=words.notices(result),
+        grade=grade,
+        adjusted=adjusted(grade),
+        notices=words.notices(result, grade),
         steps=by_step(checks),
         to_do=by_step(to_do),
         counts=verdict_counts(checks),

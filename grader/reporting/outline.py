@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from grader.cohort import Grade
 from grader.model import CheckResult, Method, MethodSummary, Verdict
+from grader.policy.settlement import base_points
+from grader.reporting import words
 from grader.reporting.words import step_title
 
 PROBLEM_ORDER: Final = (Verdict.FAILED, Verdict.ERROR, Verdict.BLOCKED, Verdict.NOT_JUDGED)
@@ -67,6 +70,40 @@ def verdict_counts(checks: Iterable[CheckResult]) -> dict[Verdict, int]:
     """Count checks per verdict, in the order of the enum, without zeros."""
     found = Counter(check.verdict for check in checks)
     return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
+
+
+@dataclass(frozen=True)
+class AdjustmentLine:
+    """One change to the points, to be shown. `author` is for staff."""
+
+    what: str
+    points: str
+    reason: str
+    author: str
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """How the points came about: what the checks gave, each change, and where that leads."""
+
+    grade: Grade
+    base: float | None
+    lines: tuple[AdjustmentLine, ...]
+
+
+def adjusted(grade: Grade | None) -> Adjusted | None:
+    """What to show of the changes to a result; None where nothing was changed."""
+    if grade is None or not grade.adjustments:
+        return None
+    return Adjusted(grade, base_points(grade), adjustment_lines(grade))
+
+
+def adjustment_lines(grade: Grade) -> tuple[AdjustmentLine, ...]:
+    """A line for each change, in the order in which they were made."""
+    return tuple(
+        AdjustmentLine(words.ADJUSTMENTS[change.kind], words.signed(change.points), change.reason, change.author)
+        for change in grade.adjustments
+    )
 
 
 def _step_key(check: CheckResult) -> str:

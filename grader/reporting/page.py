@@ -2,7 +2,8 @@
 
 Nothing in a page can run or fetch. Autoescaping turns markup into text, `finalize` passes every value that a template
 prints through `inert_text`, and the Content-Security-Policy allows only the style sheet, named by its hash: even markup
-that slipped through could neither run a script nor load a picture.
+that slipped through could neither run a script nor load a picture. The class dashboard has one script of its own, for
+sorting and filtering, which is named by its hash too.
 """
 
 import base64
@@ -17,22 +18,33 @@ from grader.reporting import words
 from grader.reporting.inert import inert_line, inert_text
 
 
-def render(template: str, **values: object) -> str:
-    """Render a template of this package. The text ends with a newline and encodes as UTF-8 whatever the values hold."""
+def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: str = "", **values: object) -> str:
+    """Render a template of this package. The text ends with a newline and encodes as UTF-8 whatever the values hold.
+
+    `styles` and `script` name files beside the templates; without `script`, nothing in the page can run.
+    """
     environment = _environment()
-    css = _style()
+    css = "".join(map(_asset, styles))
+    javascript = _asset(script) if script else ""
     return environment.get_template(template).render(
         css=Markup(css),  # our own file, without a value in it
-        csp=_policy(css),
+        javascript=Markup(javascript),  # the same
+        csp=_policy(css, javascript),
         words=words,
         **values,
     )
 
 
-def _policy(css: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+def _policy(css: str, javascript: str) -> str:
+    scripts = f" script-src '{_digest(javascript)}';" if javascript else ""
     # data: images are allowed for the empty icon, which keeps browsers from asking a server for /favicon.ico.
-    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    return (
+        f"default-src 'none'; style-src '{_digest(css)}';{scripts} img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _finalize(value: Any) -> Any:
@@ -53,14 +65,19 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        points=words.points, count=words.count, percent=words.percent, seconds=words.seconds, line=inert_line
+        points=words.points,
+        signed=words.signed,
+        count=words.count,
+        percent=words.percent,
+        seconds=words.seconds,
+        line=inert_line,
     )
     return environment
 
 
 @cache
-def _style() -> str:
+def _asset(name: str) -> str:
     environment = _environment()
     assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, "style.css")
+    source, _, _ = environment.loader.get_source(environment, name)
     return source.replace("\r\n", "\n")  # a browser hashes what it parsed, and parsing removes carriage returns

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Final, TypeGuard
 
 from grader.model import CurvePoint, Method, MethodSummary
@@ -13,6 +14,23 @@ _SANE: Final = 1e9  # a log can hold any float; what lies beyond this is left ou
 
 # The drawing area of a curve inside its 320 × 190 view box; the margins hold the labels of the axes.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 312.0, 10.0, 160.0
+
+
+_SCATTER_RIGHT, _SCATTER_BOTTOM = 302.0, 190.0  # of a 320 × 225 view box
+_HISTOGRAM_LEFT = 6.0  # no labels on that side
+_TENTHS: Final = 10
+_TIMES_S: Final = (
+    *(0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0),
+    *(60.0 * minutes for minutes in (1, 2, 5, 10, 20, 30)),
+    *(3600.0 * hours for hours in (1, 2, 5, 10, 24, 100)),
+)
+
+# Circle, square and triangle around the current point: the methods differ without colour too.
+_SHAPES: Final[Mapping[Method, str]] = {
+    Method.FULL: "m-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0",
+    Method.HEAD: "m-2.3-2.3h4.6v4.6h-4.6z",
+    Method.LORA: "m0-3.1l2.9 5.1h-5.8z",
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,141 @@ class LineChart:
     def description(self) -> str:
         """The last value of each series."""
         return "; ".join(f"{line.label} ends at {line.last_text}" for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One bar of a histogram in view-box coordinates. `label_y` is where its number stands."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+
+    @property
+    def middle(self) -> float:
+        """Where its number is centred."""
+        return self.x + self.width / 2
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many values lie in each range."""
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    x_ticks: tuple[Tick, ...]
+    description: str
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The points of one series as one path, and its median."""
+
+    label: str
+    style: str
+    path: str
+    median: tuple[float, float]
+    text: str
+
+
+@dataclass(frozen=True)
+class ScatterChart:
+    """Clouds of points over two axes."""
+
+    key: str
+    title: str
+    clouds: tuple[Cloud, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+    @property
+    def description(self) -> str:
+        """The medians in words."""
+        return "; ".join(f"{cloud.label}: {cloud.text}" for cloud in self.clouds)
+
+
+def score_histogram(shares: Iterable[float]) -> Histogram:
+    """How many of the class have which share (0 to 1) of the points possible, in tenths; 1 belongs to the last."""
+    counts = [0] * _TENTHS
+    for share in shares:
+        counts[min(int(min(max(share, 0.0), 1.0) * _TENTHS + 1e-9), _TENTHS - 1)] += 1
+    highest, width = max(*counts, 1), (_RIGHT - _HISTOGRAM_LEFT) / _TENTHS
+    columns = tuple(
+        Column(
+            _HISTOGRAM_LEFT + place * width + 1.5,
+            _BOTTOM - (height := (_BOTTOM - 26) * number / highest),
+            width - 3,
+            height,
+            words.count(number) if number else "",
+        )
+        for place, number in enumerate(counts)
+    )
+    ticks_ = tuple(Tick(_HISTOGRAM_LEFT + place * width, f"{10 * place}") for place in range(0, _TENTHS + 1, 2))
+    named = (f"{10 * place} to {10 * (place + 1)}%: {number}" for place, number in enumerate(counts) if number)
+    return Histogram("scores", "Students by points, in percent of those possible", columns, ticks_, "; ".join(named))
+
+
+def accuracy_over_time(class_methods: Iterable[Mapping[Method, MethodSummary]]) -> ScatterChart | None:
+    """Accuracy against training time (logarithmic) of every training in a class; None where nothing was measured."""
+    found: dict[Method, list[tuple[float, float]]] = {method: [] for method in Method}
+    for methods in class_methods:
+        for method, row in methods.items():
+            if _sane(row.train_s) and row.train_s > 0 and _sane(row.accuracy):
+                found[method].append(
+                    (min(max(row.train_s, _TIMES_S[0]), _TIMES_S[-1]), min(max(row.accuracy, 0.0), 1.0))
+                )
+    known = [point for points in found.values() for point in points]
+    if not known:
+        return None
+    times = time_ticks(min(x for x, _ in known), max(x for x, _ in known))
+    y_values = ticks(min(y for _, y in known), max(y for _, y in known))
+    place = _scale([math.log10(times[0]), math.log10(times[-1])], _LEFT, _SCATTER_RIGHT)
+    y_place = _scale(y_values, _SCATTER_BOTTOM, _TOP)
+    clouds = (
+        _cloud(method, points, lambda x: place(math.log10(x)), y_place) for method, points in found.items() if points
+    )
+    return ScatterChart(
+        "accuracy-time",
+        "Accuracy over training time",
+        tuple(clouds),
+        tuple(Tick(place(math.log10(x)), _short_time(x)) for x in times),
+        tuple(Tick(y_place(y), _short_percent(y)) for y in y_values),
+    )
+
+
+def marker(method: Method) -> str:
+    """The shape of a method's points, as a path around the current point."""
+    return _SHAPES[method]
+
+
+def time_ticks(low_s: float, high_s: float) -> tuple[float, ...]:
+    """Two to seven durations that people count in, for a logarithmic axis from `low_s` to `high_s`, both above 0."""
+    start = max((i for i, time in enumerate(_TIMES_S) if time <= low_s), default=0)
+    end = min((i for i, time in enumerate(_TIMES_S) if time >= high_s), default=len(_TIMES_S) - 1)
+    start, end = min(start, len(_TIMES_S) - 2), max(end, min(start, len(_TIMES_S) - 2) + 1)
+    every = math.ceil((end - start) / 6)
+    return (*_TIMES_S[start:end:every], _TIMES_S[end])
+
+
+def _short_time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:g} min" if seconds < 3600 else f"{seconds / 3600:g} h"
+
+
+def _cloud(
+    method: Method,
+    points: Sequence[tuple[float, float]],
+    x_place: Callable[[float], float],
+    y_place: Callable[[float], float],
+) -> Cloud:
+    times, accuracies = median(x for x, _ in points), median(y for _, y in points)
+    path = "".join(f"M{x_place(x):.1f} {y_place(y):.1f}{_SHAPES[method]}" for x, y in points)
+    text = f"median {words.percent(accuracies)} after {words.seconds(times)}"
+    return Cloud(words.METHODS[method], method.value, path, (x_place(times), y_place(accuracies)), text)
 
 
 def method_charts(methods: Mapping[Method, MethodSummary], *, with_thresholds: bool) -> tuple[BarChart, ...]:
@@ -203,6 +356,11 @@ def _share(value: float, whole: float) -> float:
 def _scale(values: Sequence[float], start: float, end: float) -> Callable[[float], float]:
     low, span = values[0], values[-1] - values[0]
     return lambda value: start + (value - low) / span * (end - start)
+
+
+def share_bar(label: str, share: float) -> Bar:
+    """A bar for a share in 0 to 1."""
+    return Bar(label, words.percent(share), _share(share, 1.0), "plain")
 
 
 def _series(points: Iterable[CurvePoint], value_of: Callable[[CurvePoint], float | None]) -> list[tuple[int, float]]:

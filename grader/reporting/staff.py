@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from grader.cohort import Grade
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
 from grader.reporting.inert import inert_line
-from grader.reporting.outline import by_step, measured, verdict_counts
+from grader.reporting.outline import adjusted, by_step, measured, verdict_counts
 from grader.reporting.page import render
 from grader.reporting.plots import Bar, curve_charts, duration_bars, method_charts
 
@@ -24,14 +25,17 @@ class _Cell:
         return next((inert_line(line) for line in self.record.source.splitlines() if line.strip()), "")
 
 
-def staff_html(result: Result, details: StaffDetails) -> str:
-    """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks."""
+def staff_html(result: Result, details: StaffDetails, grade: Grade | None = None) -> str:
+    """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks. With a
+    grade, its points are shown, and who changed them and why."""
     methods = measured(result.methods)
     return render(
         "staff.html",
         result=result,
+        grade=grade,
+        adjusted=adjusted(grade),
         details=details,
-        notices=words.notices(result),
+        notices=words.notices(result, grade),
         steps=by_step(result.checks),
         counts=verdict_counts(result.checks),
         methods=methods,

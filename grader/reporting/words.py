@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from grader.cohort import AdjustmentKind, Grade, Standing
 from grader.model import Method, Profile, Result, RunStatus, ScoreStatus, Verdict
 
 MISSING: Final = "–"
@@ -58,6 +59,17 @@ RUNS: Final[Mapping[RunStatus, str]] = MappingProxyType(
     }
 )
 
+STANDINGS: Final[Mapping[Standing, str]] = MappingProxyType({standing: standing.value for standing in Standing})
+
+ADJUSTMENTS: Final[Mapping[AdjustmentKind, str]] = MappingProxyType(
+    {
+        AdjustmentKind.LATE: "Late",
+        AdjustmentKind.OVERRIDE: "Changed by a person",
+        AdjustmentKind.MANUAL: "Judged by a person",
+        AdjustmentKind.EXCUSED: "Excused",
+    }
+)
+
 _STEPS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "run": "The notebook as a whole",
@@ -82,12 +94,12 @@ def agreement(agrees: bool | None) -> str:
     return "agrees" if agrees else "differs"
 
 
-def notices(result: Result) -> tuple[str, ...]:
-    """What a reader must know before the verdicts: most serious first."""
+def notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
+    """What a reader must know before the verdicts: most serious first. A person may have graded what we could not."""
     found = []
     if result.sandbox == NO_SANDBOX:
         found.append("This notebook was run without a sandbox: it could have changed the grader and this result.")
-    if result.score.status is ScoreStatus.UNGRADED:
+    if result.score.status is ScoreStatus.UNGRADED and (grade is None or grade.points is None):
         found.append("This submission is ungraded: the grader could not judge it fairly. No points are recorded.")
     if any("synthetic" in (text or "").lower() for text in (result.environment.get("reviews"), result.calibration)):
         found.append("Accuracy was measured on synthetic reviews, not on the real data of the assignment.")
@@ -101,6 +113,11 @@ def points(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def signed(value: float) -> str:
+    """Write a change of points with its sign: +5, −2.5, 0."""
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{points(abs(value))}"
 
 
 def count(value: float | None) -> str:

@@ -50,6 +50,11 @@ class Paper:
     author: str
     sha256: str
     code: str
+    cells: tuple[tuple[int, int], ...] = ()  # of each cell of code its first line, from 0, and its number, from 1
+
+    def cell_at(self, line: int) -> int:
+        """The number of the cell that a line lies in; 0 where cells are not known."""
+        return next((number for first, number in reversed(self.cells) if first <= line), 0)
 
     @cached_property
     def tokens(self) -> tuple[tuple[int, int], ...]:
@@ -66,21 +71,23 @@ class Paper:
 
 def paper_of(id_: str, author: str, sha256: str, notebook: Any) -> Paper:
     """A paper from a notebook as intake rebuilt it; `notebook` has `cells` with `cell_type` and `source`."""
-    return Paper(id_, author, sha256, _code(notebook.cells))
+    cells = _code(notebook.cells)
+    heights = accumulate((source.count("\n") + 1 for _, source in cells), initial=0)
+    starts = tuple((first, number) for first, (number, _) in zip(heights, cells, strict=False))
+    return Paper(id_, author, sha256, "\n".join(source for _, source in cells), starts)
 
 
 def template_code(path: Path) -> str:
     """The code that all students were given. Raises GraderError."""
     try:
-        return _code(nbformat.read(path, 4).cells)
+        return "\n".join(source for _, source in _code(nbformat.read(path, 4).cells))
     except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
         raise GraderError(f"Cannot read the template {path} ({error}); restore it.") from error
 
 
-def _code(cells: Iterable[Any]) -> str:
-    """The cells of code below each other, each under a comment with its number, which counts all cells from 1."""
-    sources = ((number, cell.source) for number, cell in enumerate(cells, 1) if cell.cell_type == "code")
-    return "\n\n".join(f"# cell {number}\n{source}" for number, source in sources)
+def _code(cells: Iterable[Any]) -> list[tuple[int, str]]:
+    """The sources of the cells of code with their numbers, which count all cells from 1."""
+    return [(number, cell.source) for number, cell in enumerate(cells, 1) if cell.cell_type == "code"]
 
 
 def _normalised(code: str) -> Iterable[tuple[str, int]]:

@@ -125,12 +125,18 @@ def test_passages_point_at_the_same_code_on_both_sides() -> None:
     left, right = paper("a", copied), paper("b", [*HONEST["async_typed"], *renamed(copied)])
     (pair,) = found([left, right]).pairs
     longest = pair.passages[0]
-    ours = [line for line in left.lines[longest.left[0] : longest.left[1] + 1] if line.strip() and line[0] != "#"]
-    theirs = [line for line in right.lines[longest.right[0] : longest.right[1] + 1] if line.strip() and line[0] != "#"]
+    ours = [line for line in left.lines[longest.left[0] : longest.left[1] + 1] if line.strip()]
+    theirs = [line for line in right.lines[longest.right[0] : longest.right[1] + 1] if line.strip()]
     assert len(ours) > 60
     assert [line.replace("my_", "") for line in theirs] == ours
     for one, two in combinations(pair.passages, 2):
         assert not (one.left[0] <= two.left[0] and two.left[1] <= one.left[1] and one.right == two.right)
+
+
+def test_a_line_knows_its_cell() -> None:
+    one = paper("a", ["x = 1", "y = 2\nz = 3", "", "w = 4"])  # after a cell of text, which is number 1
+    assert [one.cell_at(line) for line in range(len(one.lines))] == [2, 3, 3, 4, 5]
+    assert one.lines[one.cells[3][0]] == "w = 4"
 
 
 def test_pairs_are_the_same_in_every_process_and_order() -> None:
