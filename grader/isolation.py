@@ -10,7 +10,7 @@ from grader.assets.inventory import Finding, Status
 from grader.errors import GraderError
 from grader.execution.driver import Limits
 from grader.execution.job import INSIDE, QUIET, variables
-from grader.sandbox import Backend, Policy, Sandbox, SelfTest, Warmup, select, self_tests
+from grader.sandbox import Backend, Policy, Sandbox, SelfTest, Warmup, cgroups, select, self_tests
 from grader.sandbox.selection import REFUSAL
 
 # What notebooks of this assignment import, and the lazy parts of transformers that they then touch.
@@ -37,6 +37,7 @@ MODULES: Final = (
 PARTIAL: Final = ".partial"  # how files end that are not whole yet
 MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
 SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
+DELEGATE: Final = "Control groups need root, or `systemd-run --user --scope -p Delegate=yes` before the command."
 ABSENT: Final = "Nothing to do as long as another sandbox is used."
 EVIDENCE_MIB: Final = 2_048
 FILE_MIB: Final = 1_024
@@ -102,7 +103,14 @@ def findings() -> tuple[Finding, ...]:
         if used
         else Finding("sandbox", Status.MISSING, "none", REFUSAL)
     )
-    return (chosen, *(_finding(test, test.backend is used) for test in tests))
+    return (chosen, _memory(), *(_finding(test, test.backend is used) for test in tests))
+
+
+def _memory() -> Finding:
+    """How a notebook's memory is bounded: with groups soundly, without them by looking."""
+    if cgroups.can_be_made():
+        return Finding("sandbox memory", Status.OK, "bounded by control groups")
+    return Finding("sandbox memory", Status.WARNING, "bounded by a watchdog, which a burst can outrun", DELEGATE)
 
 
 def _finding(test: SelfTest, used: bool) -> Finding:

@@ -116,6 +116,14 @@ class Group:
             return ""  # memory.peak exists from Linux 5.19 on
 
 
+def can_be_made() -> bool:
+    """Whether this user may make groups here: one is made and removed."""
+    group = Group.create(f"grader-sandbox-{os.getpid()}", Policy())
+    if group is not None:
+        group.remove()
+    return group is not None
+
+
 def _candidates(root: Path, own: Path) -> Iterator[tuple[tuple[Path, ...], _Files]]:
     """Where a group might be made: the version 1 hierarchies, then version 2 from the own group upwards."""
     try:

@@ -26,7 +26,7 @@ def test_doctor_shows_what_would_be_used_and_every_claim(
     monkeypatch: pytest.MonkeyPatch, claims: dict[Backend, tuple[Claim, ...]], used: Backend | None
 ) -> None:
     monkeypatch.setattr(isolation, "self_tests", lambda: tuple(SelfTest(*pair) for pair in claims.items()))
-    first, *rows = isolation.findings()
+    first, _, *rows = isolation.findings()
     assert first.status is (Status.OK if used else Status.MISSING)
     assert (f"{used} is used" in first.detail) is (used is not None)
     assert ("bubblewrap" in first.hint) is (used is None)
@@ -34,6 +34,15 @@ def test_doctor_shows_what_would_be_used_and_every_claim(
         assert row.status is (Status.OK if found is WORKS else Status.WARNING)
         assert all(claim.name in row.detail for claim in found if claim.holds is (found is WORKS))
         assert ("it was read" in row.detail) is (found is BROKEN)
+
+
+@pytest.mark.parametrize("groups", [pytest.param(True, id="control groups"), pytest.param(False, id="watchdog")])
+def test_doctor_says_how_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, groups: bool) -> None:
+    monkeypatch.setattr(isolation, "self_tests", tuple)
+    monkeypatch.setattr(isolation.cgroups, "can_be_made", lambda: groups)
+    _, memory = isolation.findings()
+    assert memory.status is (Status.OK if groups else Status.WARNING)
+    assert ("watchdog" in memory.detail) is not groups
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
