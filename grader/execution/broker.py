@@ -213,7 +213,8 @@ def _main(pipe: Connection, text: str) -> None:
     order = Order(**json.loads(text))
     _die_with(os.getppid())
     sender = _Sender(pipe)
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the controller is gone
+    # The controller is gone, or a terminal stopped it and us together.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         sender.send(_carried_out(order, sender))
     os._exit(0)
 

@@ -1,0 +1,100 @@
+"""A run that is cut short by ctrl-C or by a full disk: one sentence, no result, nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from grader.grading import ROOT
+
+PATIENCE_S = 300
+UNSAFE = "--unsafe-no-sandbox"  # the namespace that the test makes leaves no room for those of a sandbox
+MARK = "TEST_CUT_SHORT"  # in the environment of everything that the run starts
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """Of a run whose processes can be told from others."""
+    return {**os.environ, MARK: str(tmp_path), "TMPDIR": str(tmp_path / "tmp"), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    """A notebook that takes its time."""
+    (tmp_path / "tmp").mkdir()
+    path = tmp_path / "work.ipynb"
+    document = new_notebook(cells=[new_code_cell("x = 1"), new_code_cell("import time\ntime.sleep(600)")])
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def command(notebook: Path, results: Path) -> list[str]:
+    return [sys.executable, "-m", "grader", "grade", str(notebook), "--profile", "structure", "--out", str(results)]
+
+
+def started_here(tmp_path: Path) -> Iterator[psutil.Process]:
+    """Processes that carry our mark."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(tmp_path):
+                yield process
+        except psutil.Error:
+            continue
+
+
+def test_ctrl_c_stops_everything(notebook: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    log = tmp_path / "log.txt"
+    with log.open("wb") as file:
+        run = subprocess.Popen(
+            command(notebook, results), cwd=ROOT, env=environ, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while "cell 2 of 2" not in log.read_text(encoding="utf-8"):
+            assert run.poll() is None, log.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        assert run.wait(PATIENCE_S) == 2
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    assert log.read_text(encoding="utf-8").splitlines()[-1] == "Stopped. Nothing was recorded for this notebook."
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+    psutil.wait_procs(list(started_here(tmp_path)), timeout=30)
+    assert [" ".join(process.cmdline()) for process in started_here(tmp_path)] == []
+    assert [path for path in results.rglob("*") if path.is_file()] == []
+    assert [path.name for path in (tmp_path / "tmp").glob("a4-*")] == []
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a file system of its own")
+def test_a_full_disk_is_our_fault(notebook: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    notebook.write_text(json.dumps(new_notebook(cells=[new_code_cell("x = 1")])), encoding="utf-8")
+    results = tmp_path / "results"
+    results.mkdir()
+    mount = 'mount -t tmpfs -o size=1m tmpfs "$0" || exit 77; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, results, *command(notebook, results), UNSAFE],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    if done.returncode == 77:
+        pytest.skip("no file system may be mounted here")
+    text = done.stdout + done.stderr
+    assert done.returncode == 2, text
+    assert "free disk space and retry" in text.splitlines()[-1]
+    assert "Traceback" not in text
