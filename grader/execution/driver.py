@@ -1,8 +1,9 @@
 """Drives one kernel through a notebook's cells and the probes, with nbclient.
 
-An error in a cell does not stop later cells. A cell that exceeds its limit is interrupted; when the kernel does not
-come back, it is given up. How much a kernel may send, and in which form, is the transport's business (it stops a kernel
-that passes a bound); here is decided how much of it is kept.
+An error in a cell does not stop later cells; a cell that a name defined further down stopped is run once more at the
+end, unless all methods have been trained by then. A cell that exceeds its limit is interrupted; when the kernel does
+not come back, it is given up. How much a kernel may send, and in which form, is the transport's business (it stops a
+kernel that passes a bound); here is decided how much of it is kept.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKer
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
+from grader.execution.belated import belated
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.kernel import events
@@ -85,6 +87,8 @@ class Client(NotebookClient):
         super().__init__(notebook, allow_errors=True, store_widget_state=False, log=QUIET, **options)
         self.listener, self.training_cells, self.written = listener, training_cells, written
         self.method = Method.FULL
+        self.methods: dict[int, Method] = {}  # of the trainings that began
+        self.ended: set[int] = set()  # trainings
         self.kept = 0
         self.failure: Exception | None = None  # why we stopped listening
         self.listening: asyncio.Task[Any] | None = None
@@ -140,6 +144,9 @@ class Client(NotebookClient):
         if event.get("kind") == "training_begin" and index is not None and index < MAX_TRAININGS:
             self.training_cells.setdefault(index, cell_index)
             self.method = next((m for m in Method if m.value == event.get("method")), Method.FULL)
+            self.methods.setdefault(index, self.method)
+        elif event.get("kind") == "training_end" and index in self.methods:
+            self.ended.add(index)
         elif event.get("kind") == "training_step" and step is not None and steps is not None:
             self.listener.training_step(self.method, step, steps)
         elif event.get("kind") == "written" and len(self.written) < MAX_FILES:
@@ -244,10 +251,26 @@ class Driver:
         deadline = time.monotonic() + self.limits.notebook_s
         for position, (index, cell) in enumerate(code):
             self.listener.cell_started(position, len(code), cell.source.strip().splitlines()[0][:200])
-            self.run_cell(client, cell, index, deadline)
+            self.run_cell(client, index, deadline, self.cells.append)
+        if {client.methods[training] for training in client.ended} != set(Method):
+            self.run_belated(client, deadline)
 
-    def run_cell(self, client: Client, cell: NotebookNode, index: int, deadline: float) -> None:
+    def run_belated(self, client: Client, deadline: float) -> None:
+        """Once more the cells that came too early. Their new record tells how they ended in their place."""
+        done = {self.training_cells[training] for training in client.ended}
+        sources, errors = [cell.source for cell in self.cells], [cell.error for cell in self.cells]
+        for position in belated(sources, errors, {p for p, cell in enumerate(self.cells) if cell.index in done}):
+            self.listener.stage("running again what came too early")
+            first = self.cells[position]
+
+            def keep(record: CellRecord, position: int = position, error: str = first.error) -> None:
+                self.cells[position] = record.model_copy(update={"first_error": error})
+
+            self.run_cell(client, first.index, deadline, keep)
+
+    def run_cell(self, client: Client, index: int, deadline: float, keep: Callable[[CellRecord], None]) -> None:
         """One cell of the student's, whatever becomes of it."""
+        cell = self.notebook.cells[index]
         allowed_s = max(1.0, min(self.limits.cell_s, deadline - time.monotonic()))
         began = time.perf_counter()
         status: CellStatus = "timeout"
@@ -258,7 +281,7 @@ class Driver:
             status = "timeout" if lost.status is RunStatus.TIMEOUT else "error"
             raise
         finally:
-            self.cells.append(_record(cell, index, time.perf_counter() - began, status))
+            keep(_record(cell, index, time.perf_counter() - began, status))
         if time.monotonic() > deadline:
             raise KernelLost(RunStatus.TIMEOUT, f"the notebook took longer than {self.limits.notebook_s:.0f} s")
 

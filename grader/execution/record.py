@@ -42,3 +42,8 @@ class RunRecord(Frozen):
     probes: dict[str, ProbeOutcome]
     timings: dict[str, float]
     refused: tuple[str, ...] = ()  # files that were not taken as evidence, with the reason
+
+    @property
+    def belated(self) -> list[int]:
+        """Indices of the cells that came too early and were run again after the last one."""
+        return [cell.index for cell in self.cells if cell.first_error]

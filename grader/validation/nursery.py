@@ -134,6 +134,7 @@ def _record(specimen: Specimen, setup: Setup, account: dict[str, Any] | None) ->
         for i, cell in enumerate(cells)
         if cell["error"]
     )
+    early = {i: cell["first_error"] for i, cell in enumerate(cells) if "first_error" in cell}
     status = RunStatus.KERNEL_DIED if account is None else RunStatus.STUDENT_ERROR if failed else RunStatus.OK
     answered = account["answered"] if account else {}
     return RunRecord(
@@ -141,7 +142,10 @@ def _record(specimen: Specimen, setup: Setup, account: dict[str, Any] | None) ->
         conditions=conditions(setup),
         summary=RunSummary(status=status, wall_s=0, peak_memory_mib=0, failed_cells=failed),
         reason="" if account else "the process died or took too long",
-        cells=tuple(CellRecord(index=i, source=s, duration_s=0, status="ok") for i, s in enumerate(specimen.cells)),
+        cells=tuple(
+            CellRecord(index=i, source=source, duration_s=0, status="ok", first_error=early.get(i, ""))
+            for i, source in enumerate(specimen.cells)
+        ),
         training_cells={},
         probes={f: ProbeOutcome.ANSWERED if ok else ProbeOutcome.FAILED for f, ok in answered.items()},
         timings={},

@@ -11,7 +11,8 @@ NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only
 def test_completes(case: Case) -> None:
     """All cells run in order in a fresh kernel, within the time limit, and each of the three trainings ends.
 
-    A leftover cell that fails, with nothing depending on it, is mentioned but costs nothing.
+    A leftover cell that fails, with nothing depending on it, is mentioned but costs nothing. So is a cell that uses a
+    name which is defined further down: it is run again after the last cell.
     """
     summary = case.evidence.run.summary
     if summary.status not in (RunStatus.OK, RunStatus.STUDENT_ERROR):
@@ -26,6 +27,7 @@ def test_completes(case: Case) -> None:
                 f"Three trainings were to run; none that ends was seen for {' and '.join(missing)}.",
                 "Call trainer.train() once in every step.",
             )
+        advise_on_order(case)
         return
     first = summary.failed_cells[0]
     what = (
@@ -40,3 +42,14 @@ def test_completes(case: Case) -> None:
             "Mend the first error first; later ones often follow from it.",
         )
     raise Advice(f"Everything that is graded ran, but {what}.", "Remove leftover cells before you hand in.")
+
+
+def advise_on_order(case: Case) -> None:
+    """Mention cells that only ran because they were run again."""
+    numbers = [str(index + 1) for index in case.evidence.run.belated]
+    if numbers:
+        raise Advice(
+            f"Everything that is graded ran, but only when cell {' and '.join(numbers)} had been run again after the "
+            "last one: what is used there is defined further down.",
+            "Move definitions above the cells that use them, and see that 'Restart and run all' works.",
+        )

@@ -241,3 +241,76 @@ def test_our_own_preparation_failing_is_our_fault(run: Callable[..., Run]) -> No
 def test_children_of_the_kernel_end_with_it(run: Callable[..., Run]) -> None:
     start = "subprocess.Popen(['sleep', '600'], start_new_session={})"
     run(f"import subprocess; {start.format(False)}; {start.format(True)}")  # the fixture looks for them
+
+
+@pytest.mark.parametrize(
+    ("cells", "outputs"),
+    [
+        pytest.param(["use()", "def use(): print('used')"], ["used\n", ""], id="function"),
+        pytest.param(["print(math.floor(2.5))", "import math"], ["2\n", ""], id="import"),
+        pytest.param(["print(x)", "!true\nx = 1"], ["1\n", ""], id="beside a command"),
+        pytest.param(["print(a + b)", "a = 1", "b = 2"], ["3\n", "", ""], id="two names"),
+        pytest.param(["y = f()", "print(y)", "def f(): return 1"], ["", "1\n", ""], id="a cell that waits for another"),
+        pytest.param(
+            ["n = 0", "n += 1; print(m)", "print(n)", "m = 7"], ["", "7\n", "1\n", ""], id="the others run once"
+        ),
+    ],
+)
+def test_a_cell_that_came_too_early_runs_again(run: Callable[..., Run], cells: list[str], outputs: list[str]) -> None:
+    ended = run(*cells)
+    assert ended.report.status is RunStatus.OK
+    assert ended.outputs == outputs
+    early = [cell for cell in ended.report.cells if cell.first_error]
+    assert early
+    assert all(cell.first_error.startswith("NameError: name ") for cell in early)
+
+
+TRAINED = """
+METHODS = "full", "head", "lora"
+from IPython.display import display
+def told(*kinds, index=0, method="full"):
+    for kind in kinds:
+        display({"application/vnd.grader.event+json": {"kind": kind, "index": index, "method": method}}, raw=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pytest.param(["print(nowhere)"], id="a name that nothing defines"),
+        pytest.param(["x = 1", "del x", "print(x)"], id="a name defined further up"),
+        pytest.param(["print(x)", "def f():\n    x = 1"], id="a name of a function's own"),
+        pytest.param(["print(x)", "x = ("], id="a name in what is no Python"),
+        pytest.param(["x + 1; 1 / 0", "x = 1"][::-1], id="another error"),
+        pytest.param(
+            [TRAINED, "told('training_begin', 'training_end'); plot()", "def plot(): pass"],
+            id="a cell in which a training ended",
+        ),
+        pytest.param(
+            [
+                TRAINED,
+                "for i, name in enumerate(METHODS): told('training_begin', 'training_end', index=i, method=name)",
+                "plot()",
+                "def plot(): pass",
+            ],
+            id="all methods trained",
+        ),
+    ],
+)
+def test_other_failing_cells_do_not_run_again(run: Callable[..., Run], cells: list[str]) -> None:
+    ended = run(*cells)
+    assert ended.statuses.count("error") >= 1
+    assert [cell for cell in ended.report.cells if cell.first_error] == []
+
+
+def test_a_cell_that_fails_again_stays_failed(run: Callable[..., Run]) -> None:
+    ended = run("use()", "def use(): return 1 / 0")
+    assert ended.report.status is RunStatus.STUDENT_ERROR
+    assert ended.report.cells[0].error == "ZeroDivisionError: division by zero"
+    assert ended.report.cells[0].first_error == "NameError: name 'use' is not defined"
+
+
+def test_a_training_that_broke_off_may_begin_again(run: Callable[..., Run]) -> None:
+    ended = run(TRAINED, "told('training_begin'); metric()", "def metric(): print('measured')")
+    assert ended.report.status is RunStatus.OK
+    assert ended.outputs[1] == "measured\n"

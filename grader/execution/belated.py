@@ -1,0 +1,38 @@
+"""Cells that came too early: they use a name that only a cell further down defines.
+
+Students run cells in any order and hand in a notebook that worked. So a cell that a missing name stopped is run once
+more, after the last one, where the notebook does define the name. Imports nothing of ours: used in other processes too.
+"""
+
+import re
+import symtable
+from collections.abc import Collection, Sequence
+
+MISSING = re.compile(r"NameError: name '(\w+)' is not defined")
+COMMAND = re.compile(r"^(\s*)[!%].*$", re.MULTILINE)  # of IPython, no Python
+
+
+def belated(sources: Sequence[str], errors: Sequence[str], done: Collection[int]) -> list[int]:
+    """Positions of the cells to run once more, in their order.
+
+    `errors`: how each cell ended, such as "NameError: name 'x' is not defined", or nothing. `done`: positions of cells
+    in which a training has ended, which must not go on training. A cell that needs what an earlier belated cell was to
+    define is belated as well.
+    """
+    found: list[int] = []
+    missing = {position: match[1] for position, error in enumerate(errors) if (match := MISSING.match(error))}
+    names = [defined(source) for source in sources] if missing else []
+    for position, name in missing.items():
+        providers = {*found, *range(position + 1, len(sources))}
+        if position not in done and any(name in names[provider] for provider in providers):
+            found.append(position)
+    return found
+
+
+def defined(source: str) -> frozenset[str]:
+    """Names that a cell gives a value at its top level; none if it is not Python."""
+    try:
+        table = symtable.symtable(COMMAND.sub(r"\1pass", source), "cell", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    return frozenset(s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported())
