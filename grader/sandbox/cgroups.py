@@ -12,14 +12,19 @@ the rest.
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+import psutil
+
 from grader.sandbox.policy import Policy
 
 MIB: Final = 1 << 20
+PREFIX: Final = "grader-sandbox-"  # and the supervisor's pid
+REMOVED_S: Final = 10.0
+STALE_S: Final = 60.0
 ROOT: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
 
@@ -64,6 +69,7 @@ class Group:
         """A new group with the policy's limits, or None when this user may not make one."""
         for parents, files in _candidates(root, own):
             group = cls(tuple(parent / name for parent in parents), files)
+            _sweep(parents)
             try:
                 group._make(policy)
             except OSError:
@@ -89,11 +95,10 @@ class Group:
         return int(text) / MIB if text.isdigit() else 0.0
 
     def remove(self) -> None:
-        """Remove the group once its processes are gone, which the kernel may report a moment late."""
+        """Remove the group once its processes are gone, which the kernel may report late on a busy machine."""
+        deadline = time.monotonic() + REMOVED_S
         for folder in self.folders:
-            for _ in range(100):
-                if not folder.exists():
-                    break
+            while folder.exists() and time.monotonic() < deadline:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
                     break
@@ -116,9 +121,23 @@ class Group:
             return ""  # memory.peak exists from Linux 5.19 on
 
 
+def own_name() -> str:
+    """Of the calling supervisor's group."""
+    return f"{PREFIX}{os.getpid()}"
+
+
+def _sweep(parents: Iterable[Path]) -> None:
+    """Remove what supervisors left that were killed before they could. A group with processes in it stays."""
+    for folder in (folder for parent in parents for folder in parent.glob(f"{PREFIX}*")):
+        with contextlib.suppress(OSError, ValueError):
+            old = time.time() - folder.stat().st_mtime > STALE_S
+            if old and not psutil.pid_exists(int(folder.name.removeprefix(PREFIX))):
+                folder.rmdir()
+
+
 def can_be_made() -> bool:
     """Whether this user may make groups here: one is made and removed."""
-    group = Group.create(f"grader-sandbox-{os.getpid()}", Policy())
+    group = Group.create(own_name(), Policy())
     if group is not None:
         group.remove()
     return group is not None

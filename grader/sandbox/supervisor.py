@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from grader.sandbox import seccomp
+from grader.sandbox import cgroups, seccomp
 from grader.sandbox.cgroups import Group, Meter
 from grader.sandbox.handover import Collected, collect, remove, usage
 from grader.sandbox.link import Link
@@ -132,7 +132,7 @@ def supervise(launcher: Launcher, policy: Policy, link: Link, leash: int | None)
         request = Request.from_message(*link.receive_first(REQUEST_TIMEOUT_S))
     except (OSError, EOFError, ValueError, KeyError):
         return  # nobody there, or nobody who knows the protocol
-    group = Group.create(f"grader-sandbox-{os.getpid()}", policy)
+    group = Group.create(cgroups.own_name(), policy)
     try:
         ending = _run(launcher, policy, request, group, link, leash)
     except Exception as error:  # whatever it is, it is ours and must not look like the student's

@@ -71,6 +71,25 @@ def test_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert group.peak_mib() == 2.0
 
 
+def test_what_killed_supervisors_left_is_swept(tmp_path: Path) -> None:
+    """Their groups alone: empty, old, and of a process that is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    mine, new = f"grader-sandbox-{os.getpid()}", f"grader-sandbox-{gone.pid}"
+    for controller in ("memory", "pids"):
+        (tmp_path / controller / "own").mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("4:memory:/own\n8:pids:/own\n", encoding="ascii")
+    old = tmp_path / "pids" / "own" / new
+    for folder in (old, old.with_name(mine), old.with_name("somebody-elses"), tmp_path / "memory" / "own" / new):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    os.utime(tmp_path / "memory" / "own" / new)
+    group = Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup")
+    assert group is not None
+    assert sorted(path.name for path in old.parent.iterdir()) == sorted(["g", mine, "somebody-elses"])
+    assert (tmp_path / "memory" / "own" / new).exists()
+
+
 @pytest.mark.parametrize(
     "own",
     [
