@@ -66,6 +66,7 @@ def match_claims(
     measured: Mapping[Method, MethodSummary],
     *,
     accuracy_comparable: bool,
+    rows: int = EVAL_ROWS,
 ) -> tuple[Claim, ...]:
     """At most one accuracy and one count per method, in the order of the methods, beside what was measured.
 
@@ -75,18 +76,33 @@ def match_claims(
     fits none counts only for a method with no fitting one.
 
     `accuracy_comparable` is False where the grader's budget of training differs from that of the claims: `agrees` of
-    accuracies is None then. Otherwise claimed a and measured b, each a share of 500 reviews, agree where
-    |a - b| <= 3 * sqrt(2 * p * (1 - p) / 500) with p = (a + b) / 2. Counts agree only where they are equal.
+    accuracies is None then. Otherwise claimed a, a share of `rows` reviews, and measured b, one of 500, agree where
+    |a - b| <= 3 * sqrt(p * (1 - p) * (1 / rows + 1 / 500)) with p = (a + b) / 2. Counts agree only where equal.
     """
+    comparable_rows = rows if accuracy_comparable else None
     accuracies = {method: claim for claim in raw if (method := _accuracy_method(claim, trainings))}
     counts = _counts_by_method(raw, trainings, measured)
     claims = [
-        _claim(method, claim, measured.get(method, MethodSummary()), accuracy_comparable)
+        _claim(method, claim, measured.get(method, MethodSummary()), comparable_rows)
         for method in Method
         for claim in (accuracies.get(method), counts.get(method))
         if claim
     ]
     return tuple(claims)
+
+
+def contradicted(
+    executed: NotebookNode,
+    trainings: Sequence[tuple[Method, int]],
+    measured: Mapping[Method, MethodSummary],
+    rows: int,
+) -> tuple[Claim, ...]:
+    """Figures that a notebook printed in the very run that was measured, and that differ from what was measured.
+
+    Its own training is the measured one, whatever its budget; `rows` is how many reviews it could evaluate on at least.
+    """
+    claims = match_claims(read_claims(executed), trainings, measured, accuracy_comparable=True, rows=rows)
+    return tuple(claim for claim in claims if claim.agrees is False)
 
 
 def repeated(submitted: NotebookNode, executed: NotebookNode) -> tuple[RawClaim, ...]:
@@ -141,21 +157,23 @@ def _count_method(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -> M
     return _only({method for method, cell in trainings if cell == nearest})
 
 
-def _claim(method: Method, claim: RawClaim, measured: MethodSummary, accuracy_comparable: bool) -> Claim:
+def _claim(method: Method, claim: RawClaim, measured: MethodSummary, comparable_rows: int | None) -> Claim:
     is_accuracy = claim.quantity == "accuracy"
     value = measured.accuracy if is_accuracy else measured.trainable_parameters
     agrees = None
-    if value is not None and (accuracy_comparable or not is_accuracy):
-        agrees = abs(claim.value - value) <= (_tolerance(claim.value, value) if is_accuracy else 0)
+    if value is not None and not is_accuracy:
+        agrees = claim.value == value
+    elif value is not None and comparable_rows is not None:
+        agrees = abs(claim.value - value) <= _tolerance(claim.value, value, comparable_rows)
     return Claim(
         method=method, quantity=claim.quantity, claimed=claim.value, measured=value, cell=claim.cell, agrees=agrees
     )
 
 
-def _tolerance(claimed: float, measured: float) -> float:
-    """Three standard errors of the difference of two binomial shares, each of 500 reviews, at their mean."""
+def _tolerance(claimed: float, measured: float, rows: int) -> float:
+    """Three standard errors of the difference of two binomial shares, of `rows` and of 500 reviews, at their mean."""
     share = (claimed + measured) / 2
-    return STANDARD_ERRORS * math.sqrt(2 * share * (1 - share) / EVAL_ROWS)
+    return STANDARD_ERRORS * math.sqrt(share * (1 - share) * (1 / rows + 1 / EVAL_ROWS))
 
 
 def _only(methods: set[Method]) -> Method | None:

@@ -19,7 +19,7 @@ from grader.assets.metrics import prepare_metrics
 from grader.assets.precision import fast_bfloat16
 from grader.assets.reviews import resolve_reviews
 from grader.case import Case, Oracle
-from grader.claims import match_claims, read_claims, repeated
+from grader.claims import contradicted, match_claims, read_claims, repeated
 from grader.evidence import Evidence, LogEntry, ProtocolViolation
 from grader.execution import broker
 from grader.execution.driver import Limits
@@ -227,10 +227,14 @@ def summary(case: Case, method: Method) -> MethodSummary:
 
 def claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
     """What the submitted file's own outputs say, beside what was measured."""
-    cells = case.evidence.run.training_cells
-    places = [(m, cells[t.index]) for m, t in case.placed.items() if t.index in cells]
     comparable = case.profile is Profile.FULL
-    return match_claims(read_claims(case.evidence.submitted), places, methods, accuracy_comparable=comparable)
+    return match_claims(read_claims(case.evidence.submitted), places(case), methods, accuracy_comparable=comparable)
+
+
+def places(case: Case) -> list[tuple[Method, int]]:
+    """In which cell each method was trained, as far as that is known."""
+    cells = case.evidence.run.training_cells
+    return [(m, cells[t.index]) for m, t in case.placed.items() if t.index in cells]
 
 
 def details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
@@ -259,6 +263,7 @@ def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
     found += [f"Cell {n + 1} came too early and was run again after the last one." for n in case.evidence.run.belated]
     found += tampering.touched(case.evidence.sources)
     found += _typed_in(case)
+    found += believed(lambda: _printed_otherwise(case)) or []
     if case.evidence.run.conditions.synthetic:
         found.append("The reviews are synthetic: accuracies say nothing about real ones.")
     return found + (believed(lambda: _notes_on_trainings(case)) or [])
@@ -284,6 +289,23 @@ def _typed_in(case: Case) -> list[str]:
         "of training: it may be typed in."
         for claim in repeated(case.evidence.submitted, executed)
     ]
+
+
+def _printed_otherwise(case: Case) -> list[str]:
+    """Figures that the notebook printed in this run, and that are not what was measured in it."""
+    executed = case.evidence.executed
+    if executed is None:
+        return []
+    measured = {method: summary(case, method) for method in Method}
+    rows = profiles.evaluated_rows(case.profile)
+    return [
+        f"Cell {c.cell + 1} printed {c.claimed:,.10g} {WORDS[c.quantity]} for {c.method.value} in this run; measured: "
+        f"{c.measured:,.10g}."
+        for c in contradicted(executed, places(case), measured, rows)
+    ]
+
+
+WORDS = {"accuracy": "as the accuracy", "trainable_parameters": "trainable parameters"}
 
 
 def _conditions(case: Case) -> dict[str, str]:

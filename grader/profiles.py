@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Final
 
+from grader import assignment
 from grader.kernel.plan import Budget
 from grader.model import Method, Profile
 
@@ -35,6 +36,12 @@ def fingerprint(profile: Profile) -> str:
         return "as submitted"
     plain = {key: value for key, value in asdict(found).items() if key != "bfloat16"}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def evaluated_rows(profile: Profile) -> int:
+    """How many reviews a notebook evaluates on at least."""
+    found = BUDGETS.get(profile)
+    return found.eval_rows if found else assignment.EVAL_ROWS
 
 
 def measured_tokens(profile: Profile) -> int:

@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from transformers.utils.notebook import NotebookTrainingTracker, text_to_html_table
 
-from grader.claims import MAX_NOTEBOOK_CHARS, MAX_OUTPUT_CHARS, RawClaim, match_claims, read_claims
+from grader.claims import MAX_NOTEBOOK_CHARS, MAX_OUTPUT_CHARS, RawClaim, contradicted, match_claims, read_claims
 from grader.model import Claim, Method, MethodSummary
 
 FULL, HEAD, LORA = Method.FULL, Method.HEAD, Method.LORA
@@ -334,6 +334,23 @@ def test_accuracies_after_another_training_budget_are_not_compared_but_counts_ar
     accuracies, counts = match_claims(raw, TRAININGS[:1], MEASURED, accuracy_comparable=False)
     assert accuracies == Claim(method=FULL, quantity="accuracy", claimed=0.99, measured=0.88, cell=10, agrees=None)
     assert counts.agrees is False
+
+
+# 3 * sqrt(0.85 * 0.15 * (1 / 64 + 1 / 500)) = 0.142: a budget lets a notebook evaluate on 64 reviews, not on 500.
+@pytest.mark.parametrize(
+    ("line", "contradicts"),
+    [
+        pytest.param("accuracy: 0.85", [], id="equal"),
+        pytest.param("accuracy: 0.95", [], id="chance of 64 reviews"),
+        pytest.param("accuracy: 0.65", [(LORA, "accuracy", 0.65)], id="far below"),
+        pytest.param("813,314 trainable parameters", [], id="count"),
+        pytest.param("592,130 trainable parameters in LoRA", [(LORA, "trainable_parameters", 592_130)], id="typed in"),
+        pytest.param("no figure", [], id="nothing printed"),
+    ],
+)
+def test_what_a_run_prints_is_compared_with_what_was_measured_in_it(line: str, contradicts: list[object]) -> None:
+    found = contradicted(notebook(printed(f"{line}\n")), [(LORA, 0)], {LORA: MEASURED[LORA]}, rows=64)
+    assert [(claim.method, claim.quantity, claim.claimed) for claim in found] == contradicts
 
 
 def test_nothing_measured_is_neither_agreement_nor_its_opposite() -> None:
