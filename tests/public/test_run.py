@@ -4,6 +4,7 @@ from grader.case import Case
 from grader.model import Method, RunStatus
 from grader.suite import Advice, check, fail
 
+ORDER = "Move definitions above the cells that use them, and see that 'Restart and run all' works."
 NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only)", Method.LORA: "step 3 (LoRA)"}
 
 
@@ -27,7 +28,8 @@ def test_completes(case: Case) -> None:
                 f"Three trainings were to run; none that ends was seen for {' and '.join(missing)}.",
                 "Call trainer.train() once in every step.",
             )
-        advise_on_order(case)
+        if case.evidence.run.belated:
+            raise Advice(f"Everything that is graded ran, but {order(case)}", ORDER)
         return
     first = summary.failed_cells[0]
     what = (
@@ -41,15 +43,13 @@ def test_completes(case: Case) -> None:
             f"No finished training was seen for {' and '.join(missing)}.",
             "Mend the first error first; later ones often follow from it.",
         )
+    if case.evidence.run.belated:
+        raise Advice(f"Everything that is graded ran, but {what}, and {order(case)}", ORDER)
     raise Advice(f"Everything that is graded ran, but {what}.", "Remove leftover cells before you hand in.")
 
 
-def advise_on_order(case: Case) -> None:
-    """Mention cells that only ran because they were run again."""
-    numbers = [str(index + 1) for index in case.evidence.run.belated]
-    if numbers:
-        raise Advice(
-            f"Everything that is graded ran, but only when cell {' and '.join(numbers)} had been run again after the "
-            "last one: what is used there is defined further down.",
-            "Move definitions above the cells that use them, and see that 'Restart and run all' works.",
-        )
+def order(case: Case) -> str:
+    """Which cells only ran because they were run again."""
+    *most, last = [str(index + 1) for index in case.evidence.run.belated]
+    which = f"cells {', '.join(most)} and {last}" if most else f"cell {last}"
+    return f"{which} ran only once the rest had run: names that are used there are defined further down."
