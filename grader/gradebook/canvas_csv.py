@@ -4,7 +4,8 @@ Only the cells that change are written; every other byte stays as Canvas wrote i
 module does not know of, and a comparison of the two files shows exactly what the import will do. A blank where a score
 exists would delete the score: what was not graded therefore keeps its old text, as do `EX` (excused) and `N/A` (not
 assigned to that student). Points are written with a decimal point and without separators of thousands, whatever the
-file's language: Canvas reads `1,234` as 1.234.
+file's language: Canvas reads `1,234` as 1.234. A group's grade goes into the row of the member that Canvas names in the
+archive; Canvas passes it on to the others, unless the assignment grades them one by one.
 
 Names that a spreadsheet would take for a formula are written the way Canvas's own exporter does it, `="name"`, with
 inner quotes doubled, which Canvas forgets: a spreadsheet shows the name and saves it unchanged. Canvas finds students

@@ -64,6 +64,7 @@ class Owned:
     late: bool = False
     attachment_id: int | None = None
     kind: Kind = Kind.FILE
+    anonymous: bool = False
     inside: str = ""
 
 
@@ -118,7 +119,7 @@ def stored(files: Path, upload: Upload) -> Path:
 def _looked(source: Path, files: Path, bounds: Bounds) -> Iterator[list[Found | Barred]]:
     """Every entry of the source; they can be read as long as the block lives."""
     if source.is_dir():
-        yield list(in_folder(source, bounds, apart_from=files))
+        yield list(in_folder(source.resolve(), bounds, apart_from=files.resolve()))
         return
     try:
         with opened(source, bounds.entries) as archive:
@@ -168,7 +169,15 @@ class Owners:
         return next((reading for reading in found if self._roster.has(reading.user_id)), found[0])
 
     def _of_canvas(self, item: Found | Barred, named: CanvasName) -> Owned:
-        return Owned(item.entry, self._user(named), named.display_name, named.late, named.attachment_id, named.kind)
+        return Owned(
+            entry=item.entry,
+            student=self._user(named),
+            display_name=named.display_name,
+            late=named.late,
+            attachment_id=named.attachment_id,
+            kind=named.kind,
+            anonymous=named.anonymous_id is not None,
+        )
 
     def _user(self, named: CanvasName) -> Student:
         if named.anonymous_id is not None:
@@ -283,14 +292,10 @@ def _upload(owned: Owned, sha256: str, ids: Names, attempts: Counter[str]) -> Up
 
 
 def _missing(roster: Roster, uploads: Iterable[Upload], pieces: Sequence[Piece]) -> tuple[Student, ...]:
-    if pieces and all(_is_anonymous(piece.owned.student) for piece in pieces):
+    if pieces and all(piece.owned.anonymous for piece in pieces):
         return ()
     present = {upload.student.key for upload in uploads}
     return tuple(student for student in roster.students if student.key not in present)
-
-
-def _is_anonymous(student: Student) -> bool:
-    return student.canvas_id is None and student.name.startswith("anonymous ")
 
 
 def _notes(roster: Roster, uploads: Sequence[Upload], pieces: Sequence[Piece]) -> Iterator[str]:
@@ -302,8 +307,8 @@ def _notes(roster: Roster, uploads: Sequence[Upload], pieces: Sequence[Piece]) -
     if not roster.students:
         return
     known = {student.key for student in roster.students}
-    for student in dict.fromkeys(piece.owned.student for piece in pieces):
-        if student.key not in known and not _is_anonymous(student):
+    for student in dict.fromkeys(piece.owned.student for piece in pieces if not piece.owned.anonymous):
+        if student.key not in known:
             yield f"{inert(student.name)} handed in work and is not on the roster."
-    if any(_is_anonymous(piece.owned.student) for piece in pieces):
+    if any(piece.owned.anonymous for piece in pieces):
         yield "Some entries are anonymous: nobody can tell whose they are, nor who is missing."

@@ -260,6 +260,10 @@ def test_nobody_is_missing_where_all_are_anonymous(tmp_path: Path) -> None:
     assert "anonymous" in intake.notes[0]
 
 
+def test_somebody_called_anonymous(tmp_path: Path) -> None:
+    assert take(tmp_path, {"anonymous x.ipynb": NOTEBOOK}, ADA).missing == (ADA,)
+
+
 def test_keys_are_the_same_with_and_without_a_roster(tmp_path: Path) -> None:
     entries = {"lovelaceada_12_34_a.ipynb": NOTEBOOK}
     assert ids(take(tmp_path, entries)) == ids(take(tmp_path, entries, ADA))
@@ -381,6 +385,13 @@ def test_a_store_inside_the_folder_is_not_read(tmp_path: Path) -> None:
     source = as_folder(tmp_path, {"y_3_4_a.ipynb": OTHER})
     first = read_class(source, source / "files")
     assert read_class(source, source / "files").uploads == first.uploads
+
+
+def test_a_store_inside_the_folder_under_another_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = as_folder(tmp_path, {"y_3_4_a.ipynb": OTHER})
+    monkeypatch.chdir(source)
+    first = read_class(Path(), Path("files"))
+    assert read_class(source, Path("../class/files")).uploads == first.uploads
 
 
 @pytest.mark.parametrize(
