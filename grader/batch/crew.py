@@ -30,6 +30,7 @@ from grader.errors import GraderError
 TOPIC: Final = "grading"
 PLUGIN: Final = "grader"
 GPU: Final = "GPU"
+ANSWER_S: Final = 20
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIG: Final = {
     "distributed.worker.daemon": False,
@@ -171,7 +172,7 @@ def connected(cluster: Any, order: Order, tell: Tell, opener: Opener, gpus: bool
 def client_of(cluster: Any) -> Iterator[Client]:
     """A client. Raises GraderError when nobody answers at the address."""
     try:
-        client = Client(cluster, timeout="20s", set_as_default=False)
+        client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise GraderError(f"No Dask scheduler answers at {cluster}; start one, or leave --scheduler out.") from error
     with client:

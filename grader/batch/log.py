@@ -28,6 +28,8 @@ class Log(AbstractContextManager["Log"]):
         """Begin a new part. Raises OSError."""
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
+            for rubbish in folder.glob(".*.partial"):  # of somebody who was killed
+                rubbish.unlink(missing_ok=True)
         for folder in self.folders[1:]:
             (folder / NAME).write_text(f"Equal to {self.folders[0].name}: see the log there.\n", encoding="utf-8")
         self._file = (self.folders[0] / NAME).open("a", encoding="utf-8", errors="replace")
@@ -57,7 +59,7 @@ class Log(AbstractContextManager["Log"]):
 
     def cell_started(self, index: int, total: int, first_line: str) -> None:
         """A cell began."""
-        self._note(f"cell {index + 1} of {total}: {inert_line(first_line, 80)}")
+        self._note(f"cell {index + 1} of {total}: {inert_line(first_line)[:80]}")
 
     def training_step(self, method: Method, step: int, steps: int) -> None:
         """A training made a step."""

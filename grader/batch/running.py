@@ -58,7 +58,7 @@ class Tally:
     @property
     def left(self) -> int:
         """Uploads that nothing was found out about."""
-        return self.total - self.done_before - self.uploads(*Fate)
+        return self.total - self.done_before - self.uploads(*(fate for fate in Fate if fate is not Fate.FULL))
 
 
 @dataclass(frozen=True)

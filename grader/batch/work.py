@@ -165,6 +165,7 @@ def second_name(source: Path, target: Path) -> None:
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, partial)
     partial.replace(target)
+    partial.unlink(missing_ok=True)  # two names of one file: POSIX leaves both
 
 
 @contextmanager
