@@ -66,7 +66,11 @@ class HiddenChecks(StrEnum):
 
 
 def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED) -> dict[str, Any]:
-    """A result in the schema of `results.json`. An ungraded one has neither a score nor tests, and says why."""
+    """A result in the schema of `results.json`. An ungraded one has neither a score nor tests, and says why.
+
+    Points are as the rubric has them: make what the profile judges (in `structure`, all but the accuracies) the
+    assignment's total in Gradescope.
+    """
     common = {"output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}
     if result.score.status is ScoreStatus.UNGRADED or result.score.points is None:
         return {**common, "output": UNGRADED, "extra_data": _extra(result)}
