@@ -48,8 +48,8 @@ kit: .setup.stamp ## build the zip that students get: [OUT=file]
 calibrate: .setup.stamp ## measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
 
-validate: .setup.stamp ## show that the verdicts are right, on mutants and variants; writes docs/validity.md
-	@$(VENV_PYTHON) -m grader validate $(if $(TRAINING),--training)
+validate: .setup.stamp ## show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n]
+	@$(VENV_PYTHON) -m grader validate $(if $(TRAINING),--training) $${REPEAT:+--repeat "$$REPEAT"}
 
 hostile: .setup.stamp ## run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m grader hostile

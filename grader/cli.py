@@ -143,13 +143,14 @@ def validate(
     training: Annotated[
         bool, typer.Option("--training", help="really train, for hours: accuracy and its chances")
     ] = False,
+    repeat: Annotated[int, typer.Option(help="so many repetitions with other seeds, minutes each", min=0)] = 0,
     docs: Annotated[Path, typer.Option(help="folder that validity.md and validity.html are written to")] = Path("docs"),
 ) -> None:
     """Show that the verdicts are right: run the corpus of mutants and variants."""
     from grader.reporting.terminal import make_console
     from grader.validation.validating import validate as prove
 
-    raise typer.Exit(0 if prove(make_console(), docs, only or (), training) else 2)
+    raise typer.Exit(0 if prove(make_console(), docs, only or (), training, repeat) else 2)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,7 @@ def grow(
             for line in lines:
                 specimen = by_id[line.removeprefix("grown ").strip()]
                 yield Grown(specimen, _recorded(folder / specimen.id, specimen, setup))
+                shutil.rmtree(folder / specimen.id, ignore_errors=True)  # before all these weights reach the disk
 
 
 def _shorten(job: Job) -> None:

@@ -8,8 +8,6 @@ The reference has been trained over many seeds already, for that calibration. Ea
 threshold that the others give (leave-one-out), so that no run judges itself.
 """
 
-import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 from rich.console import Console
 
 from grader import calibration, grading, profiles
-from grader.assets.cache import cache_folder
 from grader.calibrating import CALIBRATIONS, PATIENT
 from grader.calibration import Calibration
 from grader.errors import GraderError
@@ -31,7 +28,9 @@ from grader.execution.run import execute
 from grader.intake.notebook import Submission
 from grader.model import Frozen, Method, RunStatus
 from grader.validation.corpus import Kind, Specimen
+from grader.validation.ledger import append, ledger, read
 
+NAME: Final = "training"
 REFERENCE_SEEDS: Final = 20
 OTHER_SEEDS: Final = 5
 FIRST_SEED: Final = 1_000  # none that the calibration used
@@ -113,46 +112,20 @@ def measure(planned: Iterable[tuple[Specimen, int]], used: Setup, console: Conso
     for specimen, seed in planned:
         if (specimen.id, seed) not in by_key:
             by_key[specimen.id, seed] = _measured(specimen, grading.at_seed(used, seed))
-            _append(store(), by_key[specimen.id, seed])
+            append(ledger(NAME), by_key[specimen.id, seed])
         found.append(by_key[specimen.id, seed])
         console.print(_line(found[-1]), markup=False)
     return tuple(found)
 
 
-def store() -> Path:
-    """Where runs are stored, one JSON line each."""
-    return cache_folder(grading.ROOT, os.environ) / "validation" / "training.jsonl"
-
-
 def _by_key(used: Setup) -> dict[tuple[str, int], Measured]:
     where = circumstances(used)
-    return {(m.specimen, m.seed): m for m in stored(store()) if m.circumstances == where}
+    return {(m.specimen, m.seed): m for m in read(ledger(NAME), Measured) if m.circumstances == where}
 
 
 def circumstances(used: Setup) -> str:
     """What a stored run depends on besides specimen and seed."""
     return f"{profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
-
-
-def stored(path: Path) -> tuple[Measured, ...]:
-    """All stored runs. A line that was cut off by a crash is left out."""
-    if not path.is_file():
-        return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(Measured.model_validate_json(line) for line in lines if _whole(line))
-
-
-def _whole(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _append(path: Path, measured: Measured) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"\n{measured.model_dump_json()}\n")  # a line before it may have been cut off by a crash
 
 
 def _measured(specimen: Specimen, used: Setup) -> Measured:

@@ -12,7 +12,7 @@ from grader.calibrating import PATIENT
 from grader.errors import GraderError
 from grader.model import Profile
 from grader.sandbox import Backend
-from grader.validation import figures, markdown, page, training
+from grader.validation import figures, markdown, page, rounds, training
 from grader.validation.corpus import Base, Specimen, read_base, read_corpus
 from grader.validation.figures import Matrix
 from grader.validation.repetition import Repetition, repeat
@@ -32,27 +32,48 @@ def load() -> tuple[Base, tuple[Specimen, ...]]:
     return base, read_corpus(CORPUS, base)
 
 
-def validate(console: Console, docs: Path, only: Sequence[str] = (), train: bool = False) -> bool:
+def validate(
+    console: Console, docs: Path, only: Sequence[str] = (), train: bool = False, repeat_rounds: int = 0
+) -> bool:
     """Run the corpus and write `docs`/validity.md and validity.html. Returns whether all is as it should be.
 
-    `train`: run what is missing of the training part, too; what is stored of it is shown in any case.
+    `train`: run what is missing of the training part, too; what is stored of it is shown in any case. `repeat_rounds`:
+    up to so many repetitions of the corpus, likewise.
     """
     began = time.perf_counter()
     base, corpus = load()
     chosen = [s for s in corpus if not s.training and (not only or s.id.startswith(tuple(only)))]
     if not chosen:
         raise GraderError(f"The corpus has no specimen whose name begins with {' or '.join(only)}; see tests/corpus.")
-    matrix = run(console, base, chosen)
+    matrix, where = run(console, base, chosen)
     repetitions = () if only else repeated(base, corpus)
     report(console, matrix, repetitions, time.perf_counter() - began)
     if only:
         return not matrix.surprising
+    again = [rounds.played(matrix, grading.DEFAULT_SEED, where), *replayed(console, base, chosen, where, repeat_rounds)]
+    flips = rounds.flips(again, matrix.checks)
+    console.print(f"{len(flips)} flips in {len(again) - 1} repetitions of the whole corpus with other seeds")
+    for flip in flips:
+        console.print(flip, markup=False)
     rates = trained(console, corpus, train)
     docs.mkdir(parents=True, exist_ok=True)
-    sections = [markdown.repetitions(repetitions), markdown.chances(rates)]
+    sections = [markdown.repetitions(repetitions), markdown.rounds(len(again) - 1, flips), markdown.chances(rates)]
     (docs / "validity.md").write_text(markdown.document(matrix, sections), encoding="utf-8")
     (docs / "validity.html").write_text(page.page(matrix), encoding="utf-8")
-    return matrix.holds and not any(r.flips for r in repetitions)
+    return matrix.holds and not flips and not any(r.flips for r in repetitions)
+
+
+def replayed(
+    console: Console, base: Base, chosen: Sequence[Specimen], where: str, count: int
+) -> tuple[rounds.Round, ...]:
+    """Repetitions of the whole corpus: the stored ones, and new ones up to `count`."""
+    done = {found.seed for found in rounds.known(where)}
+    for seed in range(1, count + 1):
+        if seed not in done:
+            console.print(f"repetition with seed {seed}")
+            matrix, circumstances = run(console, base, chosen, seed)
+            rounds.keep(rounds.played(matrix, seed, circumstances))
+    return rounds.known(where)
 
 
 def trained(console: Console, corpus: Sequence[Specimen], train: bool) -> tuple[Rate, ...]:
@@ -64,20 +85,23 @@ def trained(console: Console, corpus: Sequence[Specimen], train: bool) -> tuple[
     return training.rates(found, corpus, calibrated)
 
 
-def run(console: Console, base: Base, chosen: Sequence[Specimen]) -> Matrix:
-    """Examine the chosen specimens, with a line for each that surprises."""
+def run(
+    console: Console, base: Base, chosen: Sequence[Specimen], seed: int = grading.DEFAULT_SEED
+) -> tuple[Matrix, str]:
+    """Examine the chosen specimens, with a line for each that surprises. Also returns the circumstances."""
     findings = []
     with (
-        grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as used,  # the corpus is our own
+        grading.setup(Profile.STRUCTURE, seed, Backend.NONE) as used,  # the corpus is our own
         console.status("growing") as status,
     ):
+        where = rounds.circumstances(used)
         for finding in examine(base, chosen, used):
             findings.append(finding)
             status.update(f"{len(findings)} of {len(chosen)}: {finding.specimen.id}")
             for surprise in finding.surprises:
                 console.print(f"{finding.specimen.id}: {surprise}", markup=False)
     checks = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
-    return figures.matrix(checks, findings, chosen)
+    return figures.matrix(checks, findings, chosen), where
 
 
 def repeated(base: Base, corpus: Sequence[Specimen]) -> tuple[Repetition, ...]:

@@ -58,7 +58,7 @@ def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ran.append(used)
         return measured("reference", 1_000 + len(ran), 0.8, training.circumstances(setup))
 
-    monkeypatch.setattr(training, "store", lambda: store)
+    monkeypatch.setattr(training, "ledger", lambda name: store)
     monkeypatch.setattr(training, "_measured", run)
     with grading.setup(Profile.QUICK, 0, Backend.NONE) as setup:
         first = training.measure([(reference, 1_001)], setup, Console(quiet=True))
