@@ -1,23 +1,18 @@
 """Whole notebooks in different hands get exactly the verdicts that their table expects."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from grader import grading
-from grader.case import Case
 from grader.claims import match_claims, read_claims, repeated
 from grader.errors import GraderError
-from grader.evidence import Evidence
 from grader.grading import ROOT
-from grader.judging import run_suite
-from grader.model import Method, MethodSummary, Profile, Verdict
-from grader.sandbox import Backend
-from grader.validation import habits, nursery
-from grader.validation.corpus import Specimen
+from grader.model import Method, MethodSummary, Verdict
+from grader.validation import habits
+from grader.validation.verdicts import Finding
 
 FOLDER = ROOT / "tests" / "corpus" / "habits"
-LIMIT_S = 300  # for one notebook, on a busy machine; alone it takes half a minute
 HABITS = habits.read_habits(FOLDER)
 
 
@@ -25,27 +20,22 @@ def test_every_text_is_in_the_table() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.txt")) == sorted(habit.id for habit in HABITS)
 
 
-@pytest.mark.training
-def test_verdicts(tmp_path: Path) -> None:
-    """All notebooks branch off one prepared process, so this is one test."""
-    with grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as setup:
-        oracle = grading.oracle(setup)
-        grown = nursery.grow(habits.NOTHING_SHARED, HABITS, setup, limit_s=LIMIT_S)
-        wrong = {
-            g.specimen.id: found for g in grown if (found := _unexpected(Case(Evidence(g.folder), oracle), g.specimen))
-        }
-    assert wrong == {}
+@pytest.fixture(scope="module")
+def findings(examined: Callable[..., Mapping[str, Finding]]) -> Mapping[str, Finding]:
+    """Takes a minute or two."""
+    return examined(habits.NOTHING_SHARED, HABITS)
 
 
-def _unexpected(case: Case, habit: Specimen) -> list[str]:
-    judgements = run_suite(case, grading.suite_folders())
-    expected = dict.fromkeys(habit.failed, Verdict.FAILED) | dict.fromkeys(habit.blocked, Verdict.BLOCKED)
-    unjudged = {j.id for j in judgements if j.verdict is Verdict.NOT_JUDGED}  # accuracies, in this profile
-    return [
-        f"{j.id}: {j.verdict}. {j.rationale}"
-        for j in judgements
-        if j.verdict is not expected.get(j.id, Verdict.NOT_JUDGED if j.id in unjudged else Verdict.PASSED)
-    ]
+@pytest.mark.parametrize("name", [habit.id for habit in HABITS])
+def test_verdicts(findings: Mapping[str, Finding], name: str) -> None:
+    assert findings[name].surprises == ()
+
+
+@pytest.mark.parametrize("name", ["out_of_order", "bottom_up"])
+def test_cells_that_came_too_early_are_advised_on(findings: Mapping[str, Finding], name: str) -> None:
+    (said,) = (j for j in findings[name].judgements if j.id == "run.completes")
+    assert said.verdict is Verdict.PASSED
+    assert "names that are used there are defined further down" in said.rationale
 
 
 def test_copied_figures_are_flagged() -> None:

@@ -1,0 +1,27 @@
+"""Specimens are run together, since they branch off one process, and each is a test of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from grader import grading
+from grader.model import Profile
+from grader.sandbox import Backend
+from grader.validation.corpus import Base, Specimen
+from grader.validation.verdicts import Finding, examine
+
+Examined = Callable[[Base, Sequence[Specimen]], Mapping[str, Finding]]
+
+
+@pytest.fixture(scope="module")
+def examined(request: pytest.FixtureRequest) -> Examined:
+    """Findings by id about those of the given specimens that a selected test names, or about all if none does."""
+    parameters = (item.callspec.params for item in request.session.items if hasattr(item, "callspec"))
+    selected = {values["name"] for values in parameters if "name" in values}
+
+    def run(base: Base, specimens: Sequence[Specimen]) -> Mapping[str, Finding]:
+        chosen = [specimen for specimen in specimens if specimen.id in selected] or specimens
+        with grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as used:
+            return {finding.specimen.id: finding for finding in examine(base, chosen, used)}
+
+    return run
