@@ -162,8 +162,12 @@ def report_links(
     """The reports of an upload as text and relative address; none where nothing was judged."""
     if upload is None or result is None:
         return ()
-    folder = "./" + quote(folders.get(upload.id, upload.id))
+    folder = _address(folders.get(upload.id, upload.id))
     return ("staff report", f"{folder}/staff.html"), ("feedback", f"{folder}/feedback.html")
+
+
+def _address(folder: str) -> str:
+    return "./" + quote(folder, errors="replace")
 
 
 def problems(
@@ -359,7 +363,7 @@ class _Sides:
         self.pair = pair
         self.names = tuple(_who(paper, uploads) for paper in (pair.left, pair.right))
         self.addresses = tuple(
-            f"./{quote(folders.get(paper.id, paper.id))}/staff.html" for paper in (pair.left, pair.right)
+            f"{_address(folders.get(paper.id, paper.id))}/staff.html" for paper in (pair.left, pair.right)
         )
         self.passages = [self._passage(passage) for passage in pair.passages[:PASSAGES_MAX]]
         self.left_out = max(0, len(pair.passages) - PASSAGES_MAX)

@@ -1,0 +1,193 @@
+"""The dashboard in a real browser: sorted and filtered by keyboard, readable on a phone, and only our script runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.cohort import AdjustmentKind, Grade
+from grader.reporting.dashboard import similar_html
+
+from . import hostile, test_browser
+from .test_browser import Site
+from .test_dashboard import FOUND, GRADES, PAGE, SIMILAR, hostile_pages
+
+keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
+chains = pytest.importorskip("selenium.webdriver.common.action_chains", reason="selenium is not installed")
+pytestmark = test_browser.pytestmark
+driver, site = test_browser.driver, test_browser.site  # the fixtures
+
+SIMILAR_PAGE = similar_html(SIMILAR, FOUND)
+HOSTILE = hostile_pages("\n".join(hostile.TEXTS.values()))
+PAGES = [
+    pytest.param(PAGE, id="dashboard"),
+    pytest.param(SIMILAR_PAGE, id="similar"),
+    pytest.param(HOSTILE[0], id="dashboard_hostile"),
+    pytest.param(HOSTILE[1], id="similar_hostile"),
+]
+NAMES = "return [...document.querySelectorAll('#table tbody tr:not([hidden]) th')].map(e => e.firstChild.data.trim())"
+POINTS = "return [...document.querySelectorAll('#table tbody td:nth-child(2)')].map(e => e.dataset.value)"
+
+
+def open_page(driver: Any, site: Site, html: str, width: int = 1280) -> None:
+    test_browser._open(driver, site, html, width)
+
+
+def press(driver: Any, *pressed: str) -> None:
+    chains.ActionChains(driver).send_keys(*pressed).perform()
+
+
+def focus_heading(driver: Any, place: int) -> Any:
+    """From the search field on by keyboard to the button of a column of the students' table, counted from 0."""
+    driver.find_element("id", "find").click()
+    press(driver, *[keys.TAB] * (place + 2))  # the select lies between
+    return driver.switch_to.active_element
+
+
+@pytest.mark.parametrize("html", PAGES)
+def test_only_our_script_runs_and_nothing_is_fetched(driver: Any, site: Site, html: str) -> None:
+    open_page(driver, site, html)
+    ours = 1 if "<script>" in html else 0
+    assert driver.execute_script("return window.pwned === undefined")
+    assert driver.execute_script("return document.scripts.length") == ours
+    assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert driver.execute_script("return getComputedStyle(document.body).maxWidth") == "1152px"  # the hash fits
+    assert site.requests == ["/page.html"]
+    assert driver.get_log("browser") == []  # neither a violation of the policy nor an error of the script
+    if ours:
+        assert driver.find_element("id", "controls").is_displayed()  # the script did run
+
+
+def test_sorting_and_filtering_hostile_text_runs_nothing(driver: Any, site: Site) -> None:
+    open_page(driver, site, HOSTILE[0])
+    for button in driver.find_elements("css selector", "#table th button"):
+        driver.execute_script("arguments[0].click(); arguments[0].click()", button)
+    driver.find_element("id", "find").send_keys("<script>")
+    assert driver.execute_script("return window.pwned === undefined && document.scripts.length === 1")
+    assert site.requests == ["/page.html"]
+    assert driver.get_log("browser") == []
+
+
+def test_the_policy_stops_even_markup_that_slipped_through(driver: Any, site: Site) -> None:
+    open_page(driver, site, PAGE.replace("</main>", f"{test_browser._BEACONS}</main>"))
+    driver.execute_script("document.querySelector('p[onclick]').click()")
+    assert driver.execute_script("return window.pwned === undefined")
+    assert site.requests == ["/page.html"]
+
+
+def test_sorting_by_keyboard(driver: Any, site: Site) -> None:
+    open_page(driver, site, PAGE)
+    button = focus_heading(driver, 1)
+    assert button.text.startswith("Points")
+    heading = button.find_element("xpath", "..")
+    assert heading.get_attribute("aria-sort") == "none"
+    press(driver, keys.ENTER)
+    ascending = driver.execute_script(POINTS)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    press(driver, keys.SPACE)
+    descending = driver.execute_script(POINTS)
+    assert heading.get_attribute("aria-sort") == "descending"
+    known = sorted(float(value) for value in ascending if value)
+    assert [float(value) for value in ascending[: len(known)]] == known
+    assert [float(value) for value in descending[: len(known)]] == known[::-1]
+    assert set(ascending[len(known) :]) == set(descending[len(known) :]) == {""}  # what is not known comes last
+    assert driver.switch_to.active_element == button
+    assert len(driver.find_elements("css selector", "#table th[aria-sort=descending]")) == 1
+
+
+def test_names_are_sorted_as_people_do(driver: Any, site: Site) -> None:
+    open_page(driver, site, PAGE)
+    focus_heading(driver, 0)
+    press(driver, keys.ENTER)
+    names = driver.execute_script(NAMES)
+    assert len(names) == len(GRADES)
+    assert [name for name in names if name.startswith("Berg")] == sorted(n for n in names if n.startswith("Berg"))
+    assert names.index("Çelebi, Siri 46") < names.index("Dahl, Pia 5")
+
+
+def test_focus_can_be_seen(driver: Any, site: Site) -> None:
+    open_page(driver, site, PAGE)
+    outline = "const s = getComputedStyle(document.activeElement); return s.outlineStyle + s.outlineWidth"
+    driver.find_element("id", "find").click()
+    for expected in ("INPUT", "SELECT", "BUTTON"):
+        assert driver.execute_script("return document.activeElement.tagName") == expected
+        assert driver.execute_script(outline) == "solid2px"
+        press(driver, keys.TAB)
+
+
+def is_late(grade: Grade) -> bool:
+    return any(change.kind is AdjustmentKind.LATE for change in grade.adjustments)
+
+
+@pytest.mark.parametrize(
+    ("typed", "standing", "fits"),
+    [
+        pytest.param("ELIAS", "", lambda g: "Elias" in g.student.name, id="part of a name, in any case"),
+        pytest.param("fatima berg", "", lambda g: g.student.name.startswith("Berg, Fatima"), id="words in any order"),
+        pytest.param("", "ungraded", lambda g: g.standing == "ungraded", id="standing"),
+        pytest.param("late", "graded", lambda g: g.standing == "graded" and is_late(g), id="both"),
+        pytest.param("nobody is called so", "", lambda g: False, id="nothing"),
+    ],
+)
+def test_filtering(driver: Any, site: Site, typed: str, standing: str, fits: Any) -> None:
+    open_page(driver, site, PAGE)
+    driver.find_element("id", "find").click()
+    press(driver, typed, keys.TAB, standing)
+    expected = sorted(grade.student.name for grade in GRADES if fits(grade))
+    assert sorted(driver.execute_script(NAMES)) == expected
+    shown = driver.find_element("id", "shown")
+    assert shown.text == f"{len(expected)} of {len(GRADES)} students"
+    assert shown.get_attribute("role") == "status"
+
+
+def test_without_a_script_everything_is_there(driver: Any, site: Site) -> None:
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        open_page(driver, site, PAGE)
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert not driver.find_element("id", "controls").is_displayed()
+    assert driver.find_elements("tag name", "button") == []
+    assert len(driver.find_elements("css selector", "#table tbody tr")) == len(GRADES)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280], ids=str)
+@pytest.mark.parametrize("html", PAGES)
+def test_no_page_scrolls_sideways(driver: Any, site: Site, html: str, width: int) -> None:
+    open_page(driver, site, html, width)
+    driver.execute_script("document.querySelectorAll('details').forEach(element => element.open = true)")
+    page_px = driver.execute_script("return document.documentElement.clientWidth")
+    assert page_px <= width  # a phone's browser would lay out a wider page and shrink it
+    assert driver.execute_script("return document.documentElement.scrollWidth") == page_px
+
+
+@pytest.mark.parametrize("width", [320, 390, 600, 768, 980, 1280], ids=str)
+def test_nothing_of_an_honest_page_is_cut(driver: Any, site: Site, width: int) -> None:
+    """`overflow: clip` would hide what sticks out; so the boxes themselves are measured."""
+    open_page(driver, site, PAGE, width)
+    rightmost = driver.execute_script(
+        "return Math.max(...[...document.querySelectorAll('main *')].filter(e => e.getClientRects().length && "
+        "!e.closest('.unseen, svg')).map(e => e.getBoundingClientRect().right))"
+    )
+    assert rightmost <= width
+
+
+def test_columns_can_be_sorted_on_a_phone(driver: Any, site: Site) -> None:
+    open_page(driver, site, PAGE, 390)
+    button = driver.find_element("css selector", "#table th:nth-child(2) button")
+    assert button.is_displayed()
+    driver.execute_script("arguments[0].click()", button)
+    values = [float(value) for value in driver.execute_script(POINTS) if value]
+    assert values == sorted(values)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("html", [pytest.param(PAGE, id="dashboard"), pytest.param(SIMILAR_PAGE, id="similar")])
+def test_text_has_enough_contrast(driver: Any, site: Site, html: str, scheme: str) -> None:
+    """Every text of the page against the nearest background below it: at least 4.5 to 1 (WCAG 2.2, AA)."""
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    open_page(driver, site, html)
+    ratios = driver.execute_script(Path(__file__).with_name("contrast.js").read_text(encoding="utf-8"))
+    assert len(ratios) > 20
+    assert [(text, ratio) for text, ratio in ratios if ratio < 4.5] == []
