@@ -188,7 +188,7 @@ def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
             n_workers=jobs,
             threads_per_worker=1,
             memory_limit=0,  # kernels are bounded by their sandboxes, and are no part of a worker
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=50,
             resources={GPU: 1} if gpus else None,
         ) as cluster,

@@ -1,25 +1,32 @@
 """From results to what goes back: grades, gradebook, feedback, tables, dashboard. Executes and judges nothing."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from grader import similarity
 from grader.batch import history
 from grader.batch.request import Request
-from grader.batch.store import write
-from grader.cohort import Grade, Intake, Refusal, Standing, Student, Upload
-from grader.errors import GraderError
+from grader.batch.store import Store, write
+from grader.cohort import Grade, Intake, Refusal, Standing, Upload
+from grader.errors import GraderError, SubmissionError
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import feedback_zip
+from grader.intake.archive import stored
+from grader.intake.notebook import read_submission
 from grader.model import Frozen, Result
-from grader.policy import Policy, load_overrides, load_policy, settle, unmatched_extensions
+from grader.policy import Policy, described, load_overrides, load_policy, settle, students, unmatched_extensions
 from grader.policy.overrides import Overrides
+from grader.reporting.dashboard import dashboard, similar_html
+from grader.reporting.feedback import feedback_html
+from grader.reporting.staff import staff_html
 from grader.scoring import load_rubric
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+TEMPLATE: Final = ROOT / "student_template" / "assignment.ipynb"
 FEEDBACK: Final = "feedback.html"
 
 
@@ -43,14 +50,20 @@ def hand_out(request: Request, intake: Intake) -> Handed:
     policy = load_policy(request.policy) if request.policy else Policy()
     grades = settle(settled, results, policy, overrides(request, settled, policy))
     gradebook, warnings = filled(request, grades)
-    files = {**gradebook, **as_tables(grades), **feedback(request, grades), **for_gradescope(request, grades, settled)}
     notes = (*settled.notes, *unmatched_extensions(policy, settled), *warnings)
     try:
+        tell_of_grades(request, grades)
+        files = {
+            **pages(request, settled, grades, described(policy), notes),
+            **gradebook,
+            **as_tables(grades),
+            **feedback(request, grades),
+            **for_gradescope(request, grades, settled),
+        }
         written = tuple(write(request.folder / name, content) for name, content in files.items())
     except OSError as error:
         raise GraderError(f"Cannot write to {request.folder} ({error.strerror}); free disk space and retry.") from error
-    shown = tuple(path for path in written if path.parent == request.folder)
-    return Handed(files=(*dashboard(request, settled, grades), *shown), notes=notes, grades=grades)
+    return Handed(files=tuple(p for p in written if p.parent == request.folder), notes=notes, grades=grades)
 
 
 def with_refusals(intake: Intake, request: Request) -> Intake:
@@ -90,13 +103,6 @@ def overrides(request: Request, intake: Intake, policy: Policy) -> Overrides:
         return Overrides()
     rubric = load_rubric(ROOT / "data" / "rubric.toml")
     return load_overrides(request.overrides, students(intake), rubric, policy.manual)
-
-
-def students(intake: Intake) -> list[Student]:
-    """Everybody who is known, once."""
-    refused = (refusal.student for refusal in intake.refusals if refusal.student)
-    found = [*(upload.student for upload in intake.uploads), *refused, *intake.missing]
-    return list({student.key: student for student in found}.values())
 
 
 def filled(request: Request, grades: tuple[Grade, ...]) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -140,6 +146,45 @@ def for_gradescope(request: Request, grades: Iterable[Grade], intake: Intake) ->
     return {f"gradescope/{key}.json": text.encode("utf-8", "replace") for key, text in texts.items()}
 
 
-def dashboard(request: Request, intake: Intake, grades: tuple[Grade, ...]) -> tuple[Path, ...]:
-    """The page for staff."""
-    return ()
+def pages(
+    request: Request, intake: Intake, grades: tuple[Grade, ...], rules: Iterable[str], notes: Iterable[str]
+) -> dict[str, bytes]:
+    """The dashboard, and similar code side by side."""
+    folders = {upload.id: f"submissions/{upload.id}" for upload in intake.uploads}
+    alike = similarity.compare(papers(request, intake), similarity.template_code(TEMPLATE))
+    shown = dashboard(
+        grades, intake, name=request.folder.name, similarity=alike, rules=rules, warnings=notes, folders=folders
+    )
+    return {"index.html": shown.encode(), "similar.html": similar_html(alike, intake, folders).encode()}
+
+
+def papers(request: Request, intake: Intake) -> Iterator[similarity.Paper]:
+    """Every notebook as text."""
+    uploads = Store(request.folder / "store").uploads
+    for upload in intake.uploads:
+        try:
+            notebook = read_submission(stored(uploads, upload)).notebook
+        except SubmissionError:
+            continue
+        yield similarity.paper_of(upload.id, upload.student.key, upload.sha256, notebook)
+
+
+def tell_of_grades(request: Request, grades: Iterable[Grade]) -> None:
+    """Put into the reports of the uploads that count how policy and people changed their points. Raises GraderError."""
+    store = Store(request.folder / "store")
+    for grade in grades:
+        if grade.upload is None or grade.result is None:
+            continue
+        folder = request.folder / "submissions" / grade.upload.id
+        entry = history.last(folder)
+        judged = store.judgement(entry.result) if entry else None
+        if judged:
+            write_if_new(folder / FEEDBACK, feedback_html(grade.result, grade))
+            write_if_new(folder / "staff.html", staff_html(grade.result, judged.details, grade))
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """Write a file unless it holds that already. Raises OSError."""
+    content = text.encode("utf-8", "replace")
+    if not path.is_file() or path.read_bytes() != content:
+        write(path, content)

@@ -48,7 +48,7 @@ def options(wish: Wish) -> dict[str, Any]:
         "job_script_prologue": list(ENVIRONMENT),
         "job_extra_directives": extra,
         "worker_extra_args": ["--resources", f"{GPU}=1"] if wish.gpus else [],
-        "scheduler_options": {"dashboard_address": None},
+        "scheduler_options": {"dashboard_address": ":0"},
     }
 
 

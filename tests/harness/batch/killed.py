@@ -1,0 +1,25 @@
+"""Grades what lies in a folder with fake equipment, to be killed: python -m tests.harness.batch.killed FOLDER COUNT."""
+
+import sys
+from pathlib import Path
+
+from grader.batch import running
+from grader.batch.store import Store
+from tests.harness.batch.fakes import HERE, Deaf, Inline, handed_in, order
+
+
+def texts(count: int) -> tuple[str, ...]:
+    return tuple(f"slow 0.05\n{number}" for number in range(count))
+
+
+def main(folder: Path, count: int) -> None:
+    wanted = order(folder)
+    uploads = handed_in(folder, *texts(count))
+    with Store(folder / "store").sole():
+        tasks = running.plan(uploads, wanted, HERE)
+        print("ready", flush=True)
+        running.grade(uploads, tasks, wanted, Inline(wanted), Deaf())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

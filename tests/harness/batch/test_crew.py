@@ -1,0 +1,135 @@
+"""Dask workers: warm, told apart from daemons, and replaceable."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from grader.batch import crew, running
+from grader.batch.order import Fate, Order
+from grader.batch.running import Tally
+from grader.errors import GraderError
+from tests.harness.batch.fakes import HERE, ROOT, Deaf, handed_in, open_fake, order
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Dask leaves sockets to the collector
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def results(wanted: Order) -> dict[str, float]:
+    paths = wanted.submissions.glob("*/result.json")
+    return {p.parent.name: json.loads(p.read_text(encoding="utf-8"))["score"]["points"] for p in paths}
+
+
+def graded(cluster: object, wanted: Order, *texts: str, told: list[str] | None = None) -> Tally:
+    uploads = handed_in(wanted.folder, *texts)
+    tasks = running.plan(uploads, wanted, HERE)
+    lines = told if told is not None else []
+    with crew.connected(
+        cluster, wanted, lambda task, host, line: lines.append(f"{task} {line}"), open_fake, False
+    ) as c:
+        return running.grade(uploads, tasks, wanted, c, Deaf())
+
+
+def test_a_local_crew(tmp_path: Path) -> None:
+    wanted, told = order(tmp_path), list[str]()
+    deadly = f"deadly {tmp_path / 'deaths'} 1"
+    with crew.local(2) as cluster:
+        tally = graded(cluster, wanted, *(f"points {n}" for n in range(6)), deadly, "no notebook", told=told)
+    assert results(wanted) == {**{f"u{n}": n for n in range(6)}, "u6": 5}
+    assert (tally.uploads(Fate.GRADED), tally.uploads(Fate.REFUSED), tally.problems) == (7, 1, [])
+    assert any("starting the kernel" in line for line in told)
+    assert len((tmp_path / "deaths").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_what_kills_every_worker_is_given_up_with_a_name(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    with crew.local(1) as cluster:
+        tally = graded(cluster, wanted, f"deadly {tmp_path / 'deaths'} 99", "points 3")
+    (problem,) = tally.problems
+    assert (problem.fate, problem.message) == (Fate.LOST, "its worker died 3 times")
+    assert results(wanted) == {"u1": 3}
+
+
+REFUSED = [
+    pytest.param({"code": "other"}, "another version", id="another version of the grader"),
+    pytest.param({"folder": Path("/nowhere")}, "does not see /nowhere", id="a folder that is not shared"),
+]
+
+
+def test_a_worker_that_cannot_grade_says_so(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 1")
+    tasks = running.plan(uploads, wanted, HERE)
+    with crew.local(1) as cluster:
+        for change, words in (case.values for case in REFUSED):
+            bad = wanted.model_copy(update=change)
+            with (
+                crew.connected(cluster, bad, lambda *_: None, open_fake, False) as workers,
+                pytest.raises(GraderError, match=str(words)),
+            ):
+                running.grade(uploads, tasks, wanted, workers, Deaf())
+
+
+def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "ANSWER_S", 1)
+    with pytest.raises(GraderError, match="No Dask scheduler answers"):
+        graded("tcp://127.0.0.1:9", order(tmp_path), "points 1")
+
+
+def started(*arguments: str) -> subprocess.Popen[bytes]:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@contextmanager
+def by_hand(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler and two workers, started as somebody would by hand: without our settings, and without a nanny."""
+    note = tmp_path / "scheduler.json"
+    scheduler = ("-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard")
+    processes = [started(*scheduler, "--scheduler-file", str(note))]
+    try:
+        while not note.exists() or not note.read_text(encoding="utf-8").strip():
+            time.sleep(0.1)
+        address = json.loads(note.read_text(encoding="utf-8"))["address"]
+        for _ in range(2):
+            worker = ("-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+            processes.append(started(*worker))
+        yield address, processes[1:]
+    finally:
+        for process in reversed(processes):
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_two_workers_by_hand_one_killed(tmp_path: Path) -> None:
+    texts = [f"slow 0.2\n{n}" if n % 2 else f"points {n}" for n in range(14)]
+    (tmp_path / "calm").mkdir()
+    calm, disturbed = order(tmp_path / "calm"), order(tmp_path / "disturbed")
+    with by_hand(tmp_path) as (address, workers):
+        graded(address, calm, *texts)
+
+        def kill_midway() -> None:
+            while len(list(disturbed.submissions.glob("*/result.json"))) < 3:
+                time.sleep(0.02)
+            workers[0].kill()
+
+        killer = threading.Thread(target=kill_midway)
+        killer.start()
+        tally = graded(address, disturbed, *texts)
+        killer.join()
+    assert tally.problems == []
+    assert results(disturbed) == results(calm)
+    assert len(results(calm)) == len(texts)

@@ -1,0 +1,205 @@
+"""What is left to do is done, once, and everything that goes wrong has a name and a stage."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from grader.batch import history, running
+from grader.batch.order import Fate, Order, Stage
+from grader.batch.running import Tally
+from grader.batch.store import Store
+from grader.cohort import Upload
+from grader.errors import GraderError
+from tests.harness.batch.fakes import HERE, Deaf, FakeBench, Inline, handed_in, order
+
+
+def grade(uploads: tuple[Upload, ...], wanted: Order, audience: Deaf | None = None) -> Tally:
+    tasks = running.plan(uploads, wanted, HERE)
+    return running.grade(uploads, tasks, wanted, Inline(wanted), audience or Deaf())
+
+
+def executions(wanted: Order) -> list[str]:
+    path = wanted.folder / "executions"
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def points(wanted: Order, upload: Upload) -> float | None:
+    path = wanted.submissions / upload.id / "result.json"
+    return json.loads(path.read_text(encoding="utf-8"))["score"]["points"]
+
+
+def test_everything_that_a_submission_leaves(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 7")
+    tally = grade(uploads, wanted)
+    folder = wanted.submissions / "u0"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "executed.ipynb",
+        "feedback.html",
+        "history.jsonl",
+        "log.txt",
+        "result.json",
+        "staff.html",
+    ]
+    assert tally.outcomes[0].fate is Fate.GRADED
+    assert "starting the kernel" in (folder / "log.txt").read_text(encoding="utf-8")
+    assert not list((tmp_path / "store" / "incoming").iterdir())
+
+
+def test_equal_contents_are_executed_once(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 7", "points 7", "points 8", "points 7")
+    tally = grade(uploads, wanted)
+    assert (tally.executed, len(executions(wanted))) == (2, 2)
+    assert [points(wanted, upload) for upload in uploads] == [7, 7, 8, 7]
+    assert "u0" in (wanted.submissions / "u3" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 7", "no notebook")
+    grade(uploads, wanted)
+    assert running.plan(uploads, wanted, HERE) == []
+
+
+def test_a_late_copy_of_something_graded_only_gets_reports(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    first, second = handed_in(tmp_path, "points 7", "points 7")
+    grade((first,), wanted)
+    tally = grade((first, second), wanted)
+    assert (tally.done_before, tally.executed, points(wanted, second)) == (1, 0, 7)
+
+
+CHANGES = [
+    pytest.param({"seed": 1}, 1, id="another seed"),
+    pytest.param({"cell_s": 99.0}, 1, id="another limit"),
+    pytest.param({"code": "other"}, 1, id="other code that executes"),
+    pytest.param({"sandboxed": False}, 1, id="no sandbox"),
+    pytest.param({"parts": {"suite": "2"}}, 0, id="another suite"),
+]
+
+
+@pytest.mark.parametrize(("change", "executed"), CHANGES)
+def test_what_changed_decides_what_is_done_again(change: dict[str, object], executed: int, tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 7")
+    grade(uploads, wanted)
+    tally = grade(uploads, wanted.model_copy(update=change))
+    assert (tally.executed, tally.uploads(Fate.GRADED)) == (executed, 1)
+
+
+def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 7", "points 9")
+    grade(uploads, wanted)
+    later = wanted.model_copy(update={"parts": {"suite": "1", "bonus": "1"}, "code": "newer", "execute": False})
+    tally = grade(uploads, later)
+    assert tally.executed == 0
+    assert [points(wanted, upload) for upload in uploads] == [8, 10]
+    first, second = history.read(wanted.submissions / "u1")
+    assert (first.why, first.points) == ("first result", 9)
+    assert (second.why, second.points, second.changed) == ("bonus changed", 10, ("run.works: failed → passed",))
+    assert first.evidence == second.evidence
+
+
+def test_judging_again_without_evidence_is_a_failure_with_a_name(tmp_path: Path) -> None:
+    wanted = order(tmp_path, execute=False)
+    tally = grade(handed_in(tmp_path, "points 7"), wanted)
+    (problem,) = tally.problems
+    assert (problem.task.recipients[0].id, problem.stage, problem.executed) == ("u0", Stage.EXECUTE, False)
+    assert "Nothing is stored" in problem.message
+
+
+TRIES = [pytest.param(2, Fate.GRADED, id="the third try helps"), pytest.param(3, Fate.UNGRADED, id="nothing helps")]
+
+
+@pytest.mark.parametrize(("faults", "fate"), TRIES)
+def test_our_faults_are_tried_three_times(faults: int, fate: Fate, tmp_path: Path) -> None:
+    wanted, audience = order(tmp_path), Deaf()
+    uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} {faults}")
+    tally = grade(uploads, wanted, audience)
+    assert audience.again == [True, True, False]
+    assert [outcome.fate for outcome in tally.outcomes] == [fate]
+    entry = history.last(wanted.submissions / "u0")
+    assert entry is not None
+    assert entry.done is (fate is Fate.GRADED)
+
+
+def test_what_is_ungraded_is_tried_in_the_next_run(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} 3")
+    grade(uploads, wanted)
+    assert points(wanted, uploads[0]) is None
+    assert grade(uploads, wanted).uploads(Fate.GRADED) == 1
+    assert points(wanted, uploads[0]) == 5
+
+
+def test_a_refused_notebook_is_no_failure(tmp_path: Path) -> None:
+    wanted, audience = order(tmp_path), Deaf()
+    tally = grade(handed_in(tmp_path, "no notebook"), wanted, audience)
+    assert audience.again == [False]
+    assert not tally.problems
+    entry = history.last(wanted.submissions / "u0")
+    assert entry is not None
+    assert (entry.status, entry.message) == ("refused", "'x.ipynb' is no notebook.")
+
+
+def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 1", "full", "points 3", "points 4")
+    tally = grade(uploads, wanted)
+    assert "No space left" in tally.stopped
+    assert (tally.uploads(Fate.GRADED), tally.left) == (1, 3)
+    assert len(running.plan(uploads, wanted, HERE)) == 3
+
+
+def test_a_full_disk_while_evidence_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 1")
+
+    def no_room(path: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("grader.batch.store.sync", no_room)
+        assert grade(uploads, wanted).stopped
+    assert not (tmp_path / "store" / "evidence").exists() or not list((tmp_path / "store" / "evidence").iterdir())
+    assert grade(uploads, wanted).uploads(Fate.GRADED) == 1
+
+
+def test_a_fault_nobody_foresaw_is_ours_and_stops_nobody_else(tmp_path: Path) -> None:
+    class Careless(FakeBench):
+        def judge(self, folder: Path) -> object:
+            raise ZeroDivisionError("division by zero")
+
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 1")
+    tasks = running.plan(uploads, wanted, HERE)
+    tally = running.grade(uploads, tasks, wanted, Inline(wanted, Careless(wanted)), Deaf())
+    (problem,) = tally.problems
+    assert (problem.stage, problem.message) == (Stage.JUDGE, "ZeroDivisionError: division by zero")
+    assert "Traceback" in (wanted.submissions / "u0" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_two_batches_at_once(tmp_path: Path) -> None:
+    first, second = Store(tmp_path / "store"), Store(tmp_path / "store")
+    with first.sole(), pytest.raises(GraderError, match="Another batch is at work"), second.sole():
+        pass
+
+
+def test_a_crew_without_workers_is_mentioned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Inline):
+        asked = 0
+
+        def hands(self) -> int:
+            self.asked += 1
+            return int(self.asked > 100)
+
+        def taken(self, timeout_s: float) -> object:
+            return super().taken(timeout_s) if self.waiting else None
+
+    wanted, audience = order(tmp_path), Deaf()
+    uploads = handed_in(tmp_path, "points 1")
+    running.grade(uploads, running.plan(uploads, wanted, HERE), wanted, Slow(wanted), audience)
+    assert audience.alone == 1
