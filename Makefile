@@ -2,7 +2,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup grade check template kit calibrate validate hostile test test-all lint doctor clean
+.PHONY: help setup grade batch rejudge demo-class gradescope upload check template kit calibrate validate hostile test \
+	test-all lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -11,7 +12,13 @@ SEED ?=
 override SUBMISSION := $(value SUBMISSION)
 override NOTEBOOK := $(value NOTEBOOK)
 override OUT := $(value OUT)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT
+override SUBMISSIONS := $(value SUBMISSIONS)
+override GRADEBOOK := $(value GRADEBOOK)
+override ASSIGNMENT := $(value ASSIGNMENT)
+override POLICY := $(value POLICY)
+override OVERRIDES := $(value OVERRIDES)
+override CLASS := $(value CLASS)
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES CLASS JOBS COURSE
 
 ifeq ($(OS),Windows_NT)
 VENV_PYTHON := .venv/Scripts/python.exe
@@ -27,14 +34,38 @@ ifneq ($(filter check,$(MAKECMDGOALS)),)
 $(if $(NOTEBOOK),,$(error Say which notebook to check: make check NOTEBOOK=path/to/notebook.ipynb))
 endif
 
+ifneq ($(filter batch,$(MAKECMDGOALS)),)
+$(if $(SUBMISSIONS),,$(error Say what to grade: make batch SUBMISSIONS=path/to/submissions.zip))
+endif
+ifneq ($(filter rejudge upload,$(MAKECMDGOALS)),)
+$(if $(CLASS),,$(error Say which class: make $(MAKECMDGOALS) CLASS=results/submissions))
+endif
+
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
-	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, PYTHON.'
+	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, PYTHON. For classes see docs/ta-guide.md.'
 
 setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and the data
 
 grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n]
 	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"}
+
+batch: .setup.stamp ## grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file]
+	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
+	  $${JOBS:+--jobs "$$JOBS"} $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
+	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $(if $(QUIET),--quiet)
+
+rejudge: .setup.stamp ## judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
+	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
+
+upload: .setup.stamp ## show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
+	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(SEND),--send)
+
+gradescope: .setup.stamp ## build the autograder zip for Gradescope: [PROFILE=quick] [OUT=file]
+	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${OUT:+--out "$$OUT"}
+
+demo-class: .setup.stamp ## make up a class of 30, grade it, kill that once, go on, hand everything out
+	@$(VENV_PYTHON) -m grader demo-class $${JOBS:+--jobs "$$JOBS"}
 
 check: .setup.stamp ## run the public tests on a notebook: NOTEBOOK=path
 	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK"

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import dask
 from distributed import Client, Future, LocalCluster, WorkerPlugin, get_worker
@@ -41,19 +41,6 @@ CONFIG: Final = {
 }
 Opener = Callable[[Order], AbstractContextManager[Equipment]]
 Tell = Callable[[str, str, str], None]  # task, host, line
-
-
-class Crew(Protocol):
-    """Who does the work. The controller hands out as many tasks as there are hands."""
-
-    def hands(self) -> int:
-        """How many tasks can be worked on at once; 0 while no worker is there."""
-
-    def give(self, task: Task) -> None:
-        """Hand out a task."""
-
-    def taken(self, timeout_s: float) -> Outcome | None:
-        """The next outcome, or None when there is none in time."""
 
 
 def open_bench(order: Order) -> AbstractContextManager[Equipment]:

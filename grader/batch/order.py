@@ -56,6 +56,7 @@ class Recipient(Frozen):
 
     id: str
     name: str  # as it stands in the reports
+    file: str  # as its author knows it
 
 
 class Task(Frozen):

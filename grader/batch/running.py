@@ -6,17 +6,30 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from grader.batch import history
-from grader.batch.crew import Crew
 from grader.batch.digests import key
 from grader.batch.order import Fate, Order, Outcome, Recipient, Task
 from grader.batch.store import Store
 from grader.cohort import Upload
 from grader.errors import GraderError
 from grader.intake.archive import stored
+from grader.intake.notebook import inert
 from grader.model import ScoreStatus
 
 TICK_S: Final = 0.5
 LONELY_S: Final = 30.0  # without any worker, before it is said
+
+
+class Crew(Protocol):
+    """Who does the work. The controller hands out as many tasks as there are hands."""
+
+    def hands(self) -> int:
+        """How many tasks can be worked on at once; 0 while no worker is there."""
+
+    def give(self, task: Task) -> None:
+        """Hand out a task."""
+
+    def taken(self, timeout_s: float) -> Outcome | None:
+        """The next outcome, or None when there is none in time."""
 
 
 class Audience(Protocol):
@@ -87,7 +100,7 @@ def plan(uploads: Sequence[Upload], order: Order, circumstances: Circumstances) 
         result = key(evidence, order.parts)
         if entry and entry.done and entry.result == result:
             continue
-        recipient = Recipient(id=upload.id, name=upload.id)
+        recipient = Recipient(id=upload.id, name=upload.id, file=inert(upload.display_name))
         known = tasks.get(result)
         recipients = (*known.recipients, recipient) if known else (recipient,)
         notebook = stored(store.uploads, upload)

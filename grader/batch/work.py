@@ -55,7 +55,9 @@ class Work:
             with self.log:
                 return self.graded()
         except SubmissionError as error:
-            return self.noted(self.ended(Fate.REFUSED, str(error)), history.REFUSED)
+            return self.noted(
+                self.ended(Fate.REFUSED, self.told_to(self.task.recipients[0], str(error))), history.REFUSED
+            )
         except _Halted as error:
             return self.failed(Fate.FAILED, str(error))
         except (GraderError, OSError) as error:
@@ -132,8 +134,16 @@ class Work:
         for recipient in self.task.recipients:
             with _whatever_room_there_is():
                 folder = self.order.submissions / recipient.id
-                history.note(folder, self.order, self.task, status, None, outcome.message)
+                message = self.told_to(recipient, outcome.message)
+                history.note(folder, self.order, self.task, status, None, message)
         return outcome
+
+    def told_to(self, recipient: Recipient, message: str) -> str:
+        """A sentence about the stored file, with the name that its author gave it."""
+        known = {self.task.notebook.name, *(other.file for other in self.task.recipients)}
+        for name in known:
+            message = message.replace(f"'{name}'", f"'{recipient.file}'")
+        return message
 
     def ended(self, fate: Fate, message: str, result: Result | None = None) -> Outcome:
         """The outcome, also in the log."""

@@ -119,7 +119,7 @@ def people(table: Table, size: int) -> list[tuple[str, str]]:
     """Given and family names, all different."""
     given, family = len(table.given), len(table.family)
     return [
-        (table.given[i % given] + " II" * (i // (given * family)), table.family[(i // given + i) % family])
+        (table.given[i % given] + " II" * (i // (given * family)), table.family[(i // given + i % given) % family])
         for i in range(size)
     ]
 

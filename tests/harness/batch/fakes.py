@@ -52,7 +52,7 @@ class FakeBench:
     def execute(self, task: Task, folder: Path, listener: Listener) -> RunStatus:
         listener.stage("starting the kernel")
         word, *rest = task.notebook.read_text(encoding="utf-8").splitlines()[0].split()
-        status = self.happened(word, rest)
+        status = self.happened(task, word, rest)
         (folder / "evidence").mkdir()
         points = float(rest[0]) if word == "points" else 5.0
         evidence = {"points": points, "status": status, "sha256": task.notebook.stem}
@@ -62,10 +62,10 @@ class FakeBench:
             self.count(self.executions, task.notebook.stem)
         return status
 
-    def happened(self, word: str, rest: list[str]) -> RunStatus:
+    def happened(self, task: Task, word: str, rest: list[str]) -> RunStatus:
         match word:
             case "no":
-                raise SubmissionError("'x.ipynb' is no notebook.")
+                raise SubmissionError(f"'{task.notebook.name}' is no notebook.")
             case "full":
                 raise OSError(errno.ENOSPC, "No space left on device", "evidence")
             case "slow":

@@ -9,7 +9,7 @@ from tests.harness.batch.fakes import HERE, Deaf, Inline, handed_in, order
 
 
 def texts(count: int) -> tuple[str, ...]:
-    return tuple(f"slow 0.05\n{number}" for number in range(count))
+    return tuple(f"slow 0.03\n{number}" for number in range(count))
 
 
 def main(folder: Path, count: int) -> None:

@@ -13,9 +13,9 @@ import pytest
 from tests.harness.batch.fakes import ROOT
 from tests.harness.batch.killed import texts
 
-COUNT = 40
+COUNT = 30
 KILLS = 10
-LONGEST_S = 0.6  # of some 4 s that all of it takes
+LONGEST_S = 0.4  # of some 2 s that all of it takes
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

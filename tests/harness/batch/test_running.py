@@ -135,14 +135,18 @@ def test_what_is_ungraded_is_tried_in_the_next_run(tmp_path: Path) -> None:
     assert points(wanted, uploads[0]) == 5
 
 
-def test_a_refused_notebook_is_no_failure(tmp_path: Path) -> None:
+def test_a_refused_notebook_is_no_failure_and_keeps_its_own_name(tmp_path: Path) -> None:
     wanted, audience = order(tmp_path), Deaf()
-    tally = grade(handed_in(tmp_path, "no notebook"), wanted, audience)
+    uploads = handed_in(tmp_path, "no notebook", "no notebook")
+    renamed = (uploads[0], uploads[1].model_copy(update={"display_name": "mine.ipynb"}))
+    tally = grade(renamed, wanted, audience)
     assert audience.again == [False]
     assert not tally.problems
-    entry = history.last(wanted.submissions / "u0")
-    assert entry is not None
-    assert (entry.status, entry.message) == ("refused", "'x.ipynb' is no notebook.")
+    entries = [history.last(wanted.submissions / upload.id) for upload in uploads]
+    assert [(entry.status, entry.message) for entry in entries if entry] == [
+        ("refused", "'x.ipynb' is no notebook."),
+        ("refused", "'mine.ipynb' is no notebook."),
+    ]
 
 
 def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""The made-up class is one that the intake reads, and holds a bit of everything."""
+
+from pathlib import Path
+
+import pytest
+
+from grader.cohort import Intake
+from grader.intake.archive import read_class
+from grader.intake.roster import read_roster
+from grader.validation import classroom
+
+SIZE = 60
+
+
+@pytest.fixture(scope="module")
+def intake(tmp_path_factory: pytest.TempPathFactory) -> Intake:
+    folder = tmp_path_factory.mktemp("class")
+    submissions, gradebook = classroom.write(SIZE, folder)
+    return read_class(submissions, folder / "uploads", read_roster(gradebook.read_bytes()))
+
+
+def test_nobody_is_lost(intake: Intake) -> None:
+    there = {upload.student.canvas_id for upload in intake.uploads} | {
+        refusal.student.canvas_id for refusal in intake.refusals if refusal.student
+    }
+    assert there == set(range(classroom.FIRST_USER, classroom.FIRST_USER + SIZE))
+    assert "Absent, Abel" in {student.name for student in intake.missing}
+
+
+def test_a_bit_of_everything(intake: Intake) -> None:
+    assert any(upload.late for upload in intake.uploads)
+    assert len({upload.sha256 for upload in intake.uploads}) < len(intake.uploads)
+    assert any(not upload.display_name.isascii() for upload in intake.uploads)
+    assert any(upload.entry.endswith("handin.zip") for upload in intake.uploads)
+    assert intake.refusals
+
+
+def test_two_calls_make_the_same_bytes(tmp_path: Path) -> None:
+    assert classroom.archive(classroom.make(10)) == classroom.archive(classroom.make(10))
+
+
+def test_names_are_all_different() -> None:
+    names = classroom.people(classroom.load_table(), 500)
+    assert len(set(names)) == 500

@@ -1,0 +1,159 @@
+"""From a zip of Canvas to everything that goes back, with fake kernels; and the sentences at the end."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from grader.batch import crew, session
+from grader.batch.order import Order
+from grader.batch.request import Request
+from grader.batch.running import Circumstances
+from grader.batch.session import Ended, Staffing
+from grader.errors import GraderError
+from grader.model import Profile
+from tests.harness.batch.fakes import HERE, Inline
+
+NOTEBOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+EXPORT = """\
+Student,ID,SIS User ID,SIS Login ID,Section,A4 (77),Current Score
+    Points Possible,,,,,10,(read only)
+"Lovelace, Ada",1,S1,ada,DAT,5,
+"Öberg, Åsa",2,S2,asa,DAT,,
+"Hopper, Grace",3,S3,grace,DAT,EX,
+"Turing, Alan",4,S4,alan,DAT,4,
+"Student, Test",9,,test,DAT,,
+"""
+
+
+def handed_in(path: Path, **texts: str) -> Path:
+    """A Canvas archive: first line of each file by the owner and ids in its name."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in texts.items():
+            archive.writestr(f"{name}_x.ipynb", text)
+    return path
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> Staffing:
+    """Everything in this process, without Dask."""
+
+    @contextmanager
+    def connected(cluster: object, order: Order, *_: Any) -> Iterator[Inline]:
+        yield Inline(order)
+
+    @contextmanager
+    def nobody() -> Iterator[None]:
+        yield None
+
+    def circumstances(request: Request) -> Circumstances:
+        return HERE
+
+    monkeypatch.setattr(crew, "connected", connected)
+    monkeypatch.setattr(session, "circumstances", circumstances)
+    return Staffing(workers=nobody, jobs=1)
+
+
+def request(folder: Path, **changes: Any) -> Request:
+    (folder / "export.csv").write_text(EXPORT, encoding="utf-8")
+    plain = Request(
+        source=folder / "a4.zip",
+        folder=folder / "results",
+        profile=Profile.STRUCTURE,
+        gradebook=folder / "export.csv",
+    )
+    return plain.model_copy(update=changes)
+
+
+def graded(wanted: Request, staffing: Staffing) -> tuple[Ended, str]:
+    text = io.StringIO()
+    ended = session.batch(wanted, staffing, Console(file=text, width=200))
+    return ended, text.getvalue()
+
+
+def test_a_class(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(
+        tmp_path / "a4.zip",
+        lovelaceada_1_11="points 7",
+        öbergåsa_LATE_2_12="no notebook",
+        turingalan_4_14=f"broken {tmp_path / 'tries'} 99",
+    )
+    ended, shown = graded(request(tmp_path), inline)
+    folder = tmp_path / "results"
+    assert ended.exit_code == 2
+    assert {"index.html", "similar.html", "gradebook.csv", "feedback.zip", "checks.csv", "checks.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    column = [line.split(",")[6] for line in (folder / "gradebook.csv").read_text("utf-8").splitlines()[2:]]
+    assert column == ["7.00", "", "EX", "4", ""]  # what is ungraded keeps its old value
+    with zipfile.ZipFile(folder / "feedback.zip") as archive:
+        assert archive.namelist() == ["lovelaceada_1_11_x.ipynb"]
+    assert sorted(path.name for path in (folder / "gradescope").iterdir()) == [
+        "lovelaceada_1.json",
+        "turingalan_4.json",
+        "öbergåsa_2.json",
+    ]
+    assert "turingalan_4_14: ungraded: failed at stage" in shown
+    assert "'x.ipynb' is no notebook." in shown
+
+
+def test_a_class_without_problems_ends_with_0_and_says_where_things_are(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", öbergåsa_2_12="no notebook")
+    ended, _ = graded(request(tmp_path), inline)
+    assert ended.exit_code == 0
+    assert str(tmp_path / "results") in session.where(tmp_path / "results", ended.handed)
+    assert any("1 graded now (1 executed), 0 before, 1 refused" in line for line in session.summary(ended))
+
+
+def test_quiet_says_only_what_is_wrong(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14=f"broken {tmp_path / 'tries'} 99")
+    text = io.StringIO()
+    session.batch(request(tmp_path), inline, Console(file=text, width=200), quiet=True)
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 3  # three tries
+    assert all("turingalan_4_14" in line for line in lines)
+
+
+def test_judging_again_needs_the_folder_alone(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    (tmp_path / "a4.zip").unlink()
+    ended = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
+    assert (ended.exit_code, ended.tally.executed, ended.tally.done_before) == (0, 0, 1)
+
+
+def test_another_policy_is_handed_out_without_judging(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_LATE_1_11="points 7")
+    graded(request(tmp_path), inline)
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[late]\nunit = "points"\nflat = 2\n', encoding="utf-8")
+    _, handed = session.reported(tmp_path / "results", {"policy": policy})
+    ada = next(grade for grade in handed.grades if grade.student.canvas_id == 1)
+    assert ada.points == 5
+    page = (tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "feedback.html").read_text(encoding="utf-8")
+    assert "5 of 10" in page or "5 / 10" in page or "−2" in page
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="full", turingalan_4_14="points 7")
+    with pytest.raises(GraderError, match=r"No space left on device.*2 of 2 uploads wait"):
+        graded(request(tmp_path), inline)
+
+
+def test_nothing_was_graded_here(tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="holds no class that was graded"):
+        session.reported(tmp_path, {})
+
+
+def test_the_result_is_the_one_of_the_schema(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    path = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "result.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert (found["schema"], found["submission"]["name"]) == (1, "lovelaceada_1_11")
