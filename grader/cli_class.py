@@ -187,14 +187,15 @@ def _absolute(path: Path | None) -> Path | None:
 def _staffing(
     jobs: int | None, gpus: int, kernels_per_gpu: int, scheduler: str | None, slurm: "Workers | None"
 ) -> "Staffing":
-    from grader.batch import crew, session
+    from grader.batch import crew, session, slurm_jobs
 
     count = jobs or (gpus * kernels_per_gpu) or session.default_jobs()
 
     def local() -> AbstractContextManager[Any]:
         return nullcontext(scheduler) if scheduler else crew.local(count, gpus)
 
-    return session.Staffing(workers=slurm or local, jobs=count, gpus=gpus > 0)
+    threads = slurm_jobs.CORES if slurm else session.share(count)
+    return session.Staffing(workers=slurm or local, threads=threads, gpus=gpus > 0)
 
 
 @contextmanager

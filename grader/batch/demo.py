@@ -48,7 +48,8 @@ def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int
 def killed_midway(command: list[str], folder: Path, console: Console) -> bool:
     """Start, wait until some are graded, kill. False when it had ended before."""
     before = graded(folder)
-    process = subprocess.Popen(command, start_new_session=True)
+    environ = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}  # it is killed
+    process = subprocess.Popen(command, start_new_session=True, env=environ)
     try:
         while process.poll() is None and graded(folder) < before + KILL_AFTER:
             time.sleep(POLL_S)

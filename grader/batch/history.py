@@ -101,6 +101,8 @@ def why(before: Entry | None, order: Order, task: Task) -> str:
     reasons = [f"{name} changed" for name, digest in order.parts.items() if before.depends.get(name) != digest]
     if before.profile != order.profile:
         reasons.append(f"profile {order.profile} instead of {before.profile}")
+    if before.seed != order.seed:
+        reasons.append(f"seed {order.seed} instead of {before.seed}")
     if before.evidence != task.evidence and not reasons:
         reasons.append("executed again")
     return ", ".join(reasons) or AGAIN

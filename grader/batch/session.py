@@ -36,10 +36,10 @@ Workers = Callable[[], AbstractContextManager[Any]]  # a Dask cluster, or the ad
 
 @dataclass(frozen=True)
 class Staffing:
-    """Who does the work: `workers` opens a cluster; `jobs` of them share this machine's cores."""
+    """Who does the work: `workers` opens a cluster, in which each worker computes with so many `threads`."""
 
     workers: Workers
-    jobs: int
+    threads: int
     gpus: bool = False
     opener: crew.Opener = crew.open_bench
 
@@ -55,6 +55,11 @@ class Ended:
     def exit_code(self) -> int:
         """0: everything graded or refused. 2: something is ungraded through a fault of ours."""
         return 2 if self.tally.problems or self.tally.left or self.tally.stopped else 0
+
+
+def share(jobs: int) -> int:
+    """Threads of each job, when `jobs` of them share this machine's cores."""
+    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def default_jobs() -> int:
@@ -90,7 +95,7 @@ def reported(folder: Path, changes: dict[str, object]) -> tuple[Remembered, Hand
 def _graded(
     request: Request, intake: Intake, staffing: Staffing, console: Console, quiet: bool, execute: bool
 ) -> Ended:
-    order = make_order(request, staffing.jobs, execute)
+    order = make_order(request, staffing.threads, execute)
     tasks = running.plan(intake.uploads, order, circumstances(request))
     tally = carry_out(intake, tasks, order, staffing, Board(console, len(tasks), quiet))
     if tally.left and tally.stopped:
@@ -110,7 +115,7 @@ def carry_out(intake: Intake, tasks: list[Task], order: Order, staffing: Staffin
         return running.grade(intake.uploads, tasks, order, workers, board)
 
 
-def make_order(request: Request, jobs: int, execute: bool) -> Order:
+def make_order(request: Request, threads: int, execute: bool) -> Order:
     """What workers are told."""
     return Order(
         folder=request.folder,
@@ -118,7 +123,7 @@ def make_order(request: Request, jobs: int, execute: bool) -> Order:
         seed=request.seed,
         cell_s=request.cell_s,
         run_s=request.run_s,
-        threads=max(1, (os.cpu_count() or 1) // jobs),
+        threads=threads,
         code=code_digest(ROOT),
         parts=judging_digests(ROOT),
         sandboxed=request.sandboxed,

@@ -57,7 +57,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Staffing:
 
     monkeypatch.setattr(crew, "connected", connected)
     monkeypatch.setattr(session, "circumstances", circumstances)
-    return Staffing(workers=nobody, jobs=1)
+    return Staffing(workers=nobody, threads=1)
 
 
 def request(folder: Path, **changes: Any) -> Request:

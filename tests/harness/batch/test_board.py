@@ -1,0 +1,89 @@
+"""What is shown while a batch runs: who is where, how long still, and what is wrong, in one line each."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from grader.batch.board import Board, described
+from grader.batch.order import Fate, Outcome, Recipient, Stage, Task
+
+
+def task(name: str, *others: str) -> Task:
+    recipients = tuple(Recipient(id=i, name=i, file="x.ipynb") for i in (name, *others))
+    return Task(notebook=Path("x"), evidence="e", result=f"r{name}", recipients=recipients)
+
+
+def outcome(fate: Fate, name: str = "ada_1", *others: str, message: str = "", executed: bool = True) -> Outcome:
+    return Outcome(
+        task=task(name, *others),
+        fate=fate,
+        stage=Stage.JUDGE,
+        message=message,
+        points=7.5,
+        possible=10,
+        executed=executed,
+        seconds=12.4,
+    )
+
+
+LINES = [
+    pytest.param(outcome(Fate.GRADED), False, "ada_1: 7.5 of 10 points in 12 s", id="graded"),
+    pytest.param(
+        outcome(Fate.GRADED, executed=False),
+        False,
+        "ada_1: 7.5 of 10 points in 12 s, from stored evidence",
+        id="not executed",
+    ),
+    pytest.param(
+        outcome(Fate.REFUSED, "ada_1", "bob_2", message="'x' is empty."),
+        False,
+        "ada_1 and 1 equal to it: refused: 'x' is empty.",
+        id="refused",
+    ),
+    pytest.param(
+        outcome(Fate.FAILED, message="no suite"),
+        True,
+        "ada_1: will be tried again: failed at stage judge: no suite",
+        id="again",
+    ),
+    pytest.param(
+        outcome(Fate.UNGRADED, message="no suite"),
+        False,
+        "ada_1: ungraded: failed at stage judge: no suite",
+        id="given up",
+    ),
+]
+
+
+@pytest.mark.parametrize(("ended", "again", "line"), LINES)
+def test_one_line_names_submission_and_stage(ended: Outcome, again: bool, line: str) -> None:
+    assert described(ended, again) == line
+
+
+def test_a_terminal_shows_who_is_where_and_how_long_still() -> None:
+    now = [0.0]
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    board = Board(console, 5, clock=lambda: now[0])
+    board.given(task("ada_1"))
+    board.given(task("bob_2"))
+    now[0] = 60.0
+    board.ended(outcome(Fate.GRADED), again=False)
+    board.tell("bob_2", "node", "cell 3 of 18: \x1b[2Jtrainer.train()")
+    with console.capture() as captured:
+        console.print(board._render())
+    shown = captured.get()
+    assert "1 of 5 done, 1 running, 0 failed, about 4 min left" in shown
+    assert "cell 3 of 18: ␛[2Jtrainer.train()" in shown
+    assert "ada_1" not in shown
+
+
+@pytest.mark.parametrize(("quiet", "lines"), [(False, 2), (True, 1)])
+def test_without_a_terminal(quiet: bool, lines: int) -> None:
+    text = io.StringIO()
+    with Board(Console(file=text, width=100), 2, quiet) as board:
+        board.ended(outcome(Fate.GRADED), again=False)
+        board.ended(outcome(Fate.UNGRADED, message="no suite"), again=False)
+    assert len(text.getvalue().splitlines()) == lines
+    assert "no suite" in text.getvalue()
