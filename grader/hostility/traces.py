@@ -19,19 +19,20 @@ GROUPS: Final = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Traces:
-    """Processes, mounts, control groups and temporary files, as they are now."""
+    """Processes, mounts, control groups and temporary files, as they are now. `others`: groups of other graders."""
 
     processes: frozenset[str]
     mounts: frozenset[str]
     groups: frozenset[str]
     files: frozenset[str]
+    others: frozenset[str] = frozenset()
 
     def beyond(self, before: "Traces") -> list[str]:
         """What is there and was not before."""
         pairs = (
             ("process", self.processes - before.processes),
             ("mount", self.mounts - before.mounts),
-            ("group", self.groups - before.groups),
+            ("group", self.groups - before.groups - before.others),
             ("file", self.files - before.files),
         )
         return [f"{kind} {what}" for kind, extra in pairs for what in sorted(extra)]
@@ -46,11 +47,13 @@ def look(temporary: Path, mark: str) -> Traces:
         if _counts(p, ours, mark)
     }
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    groups = {str(path): _is_of(path, ours) for path in GROUPS.glob("**/grader-sandbox-*")}
     return Traces(
         frozenset(processes),
         frozenset(line.split()[4] for line in mounts),
-        frozenset(str(path) for path in GROUPS.glob("**/grader-sandbox-*") if _is_of(path, ours)),
+        frozenset(path for path, counts in groups.items() if counts),
         frozenset(str(path) for path in temporary.iterdir()),
+        frozenset(path for path, counts in groups.items() if not counts),
     )
 
 

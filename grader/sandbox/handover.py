@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,9 @@ MIB: Final = 1 << 20
 CHUNK: Final = 1 << 20
 DEEPEST: Final = 4  # folders of evidence
 DEEPEST_WORK: Final = 100  # folders of the kernel's own
+DEEPEST_OPEN: Final = 64  # folders open at the same time while they are removed
 LONGEST_NAME: Final = 200
+FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 @dataclass
@@ -56,18 +58,60 @@ def copy_in(job: Path, target: Path) -> None:
 def remove(folder: Path) -> None:
     """Remove a folder in which a student's process could write; nothing may be running there any more.
 
-    Folders may be nested more deeply than any recursion or path allows, so each one's folders are first moved up.
-    Raises OSError.
+    Folders may be nested more deeply than any recursion, path or table of descriptors allows: what lies too deep is
+    first moved up. Raises OSError.
     """
     prefix, serial = secrets.token_hex(8), itertools.count()  # names that nobody could foresee
-    while folders := _without_files(folder):
-        for inner in folders:
-            inner.chmod(0o700)
-            for deeper in _without_files(inner):
-                deeper.chmod(0o700)  # moving a folder changes its entry "..", which needs the right to write
-                deeper.rename(folder / f"{prefix}-{next(serial)}")
-            inner.rmdir()
+    top = os.open(folder, FOLDER)
+    try:
+        while _clear(top, 0, lambda name, parent: _move(name, parent, f"{prefix}-{next(serial)}", top)):
+            pass
+    finally:
+        os.close(top)
     folder.rmdir()
+
+
+def _clear(folder: int, depth: int, move_up: Callable[[str, int], None]) -> bool:
+    """Remove what is in an open folder. True when some of it was moved up instead."""
+    status = os.fstat(folder)
+    if status.st_mode & 0o700 != 0o700:  # moving a folder changes its entry "..", which needs the right to write
+        os.fchmod(folder, 0o700)
+    moved = False
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.name, dir_fd=folder)
+        elif depth == DEEPEST_OPEN:
+            os.chmod(entry.name, 0o700, dir_fd=folder)
+            move_up(entry.name, folder)
+            moved = True
+        else:
+            moved |= _without(entry.name, folder, depth, move_up)
+    return moved
+
+
+def _without(name: str, parent: int, depth: int, move_up: Callable[[str, int], None]) -> bool:
+    """Remove one folder, named in an open one."""
+    inner = _opened(name, parent)
+    try:
+        moved = _clear(inner, depth + 1, move_up)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=parent)
+    return moved
+
+
+def _move(name: str, parent: int, new_name: str, new_parent: int) -> None:
+    os.rename(name, new_name, src_dir_fd=parent, dst_dir_fd=new_parent)
+
+
+def _opened(name: str, parent: int) -> int:
+    try:
+        return os.open(name, FOLDER, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=parent)
+        return os.open(name, FOLDER, dir_fd=parent)
 
 
 def usage(folder: Path) -> tuple[float, int]:
@@ -87,16 +131,6 @@ def usage(folder: Path) -> tuple[float, int]:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((entry.path, depth + 1))
     return blocks * 512 / MIB, entries
-
-
-def _without_files(folder: Path) -> list[Path]:
-    """Unlink everything in `folder` that is no folder; its folders."""
-    with os.scandir(folder) as listing:
-        entries = list(listing)
-    for entry in entries:
-        if not entry.is_dir(follow_symlinks=False):
-            Path(entry.path).unlink()
-    return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _entries(source: Path) -> Iterator[Path]:

@@ -135,6 +135,13 @@ def test_nothing_left_is_nothing() -> None:
     assert left_over(traces, lambda: traces) == []
 
 
+def test_what_other_graders_leave_is_not_counted() -> None:
+    """A group that was there before, of somebody who lived then and is dead now."""
+    before = Traces(frozenset(), frozenset(), frozenset({"a"}), frozenset(), others=frozenset({"b"}))
+    after = Traces(frozenset(), frozenset(), frozenset({"a", "b", "c"}), frozenset())
+    assert after.beyond(before) == ["group c"]
+
+
 def test_totals_count_everything() -> None:
     good = Trial(id="a", row=1, backend="warm", outcome="ok", growth_mib=3)
     bad = Trial(id="b", row=1, backend="landlock", outcome="ok", leaks=2, points=1.5, leftovers=3, unexpected=("x",))

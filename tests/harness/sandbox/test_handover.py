@@ -107,3 +107,20 @@ def test_deep_folders(tmp_path: Path) -> None:
     assert usage(top)[0] == math.inf
     remove(top)
     assert not top.exists()
+
+
+def test_closed_folders_and_links(tmp_path: Path) -> None:
+    """What a notebook closes to itself is removed all the same, and links are not followed."""
+    top, outside = tmp_path / "top", tmp_path / "outside"
+    inner = top / "closed" / "inner"
+    inner.mkdir(parents=True)
+    outside.mkdir()
+    (outside / "kept").touch()
+    (inner / "file").touch()
+    (top / "link").symlink_to(outside)
+    (inner / "link").symlink_to(outside)
+    for folder in (inner, top / "closed"):
+        folder.chmod(0o000)
+    remove(top)
+    assert not top.exists()
+    assert (outside / "kept").exists()
