@@ -112,5 +112,7 @@ def described(outcome: Outcome, again: bool = False) -> str:
         return f"{name}: {points(outcome.points)} of {points(outcome.possible)} points in {outcome.seconds:.0f} s{how}"
     if outcome.fate is Fate.REFUSED:
         return f"{name}: refused: {outcome.message}"
+    if outcome.fate is Fate.UNGRADED:
+        return f"{name}: ungraded at stage {outcome.stage}: {outcome.message}"
     what = "will be tried again" if again else "ungraded"
     return f"{name}: {what}: failed at stage {outcome.stage}: {outcome.message}"

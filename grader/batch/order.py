@@ -23,7 +23,7 @@ class Fate(StrEnum):
 
     GRADED = "graded"
     REFUSED = "refused"  # theirs: it cannot be graded as handed in
-    UNGRADED = "ungraded"  # ours, and recorded as such
+    UNGRADED = "ungraded"  # judged, and yet without points: our fault, or waiting for a person; recorded as such
     FAILED = "failed"  # ours, and nothing was recorded yet: worth another try
     LOST = "lost"  # ours: the workers that had it died, each in its turn
     FULL = "full"  # no room on a disk: nothing else will go better

@@ -166,7 +166,7 @@ def summary(ended: Ended) -> list[str]:
     counts = [
         f"{tally.total} uploads: {graded} graded now ({tally.executed} executed), {tally.done_before} before",
         f"{tally.uploads(Fate.REFUSED)} refused" if tally.uploads(Fate.REFUSED) else "",
-        f"{len(tally.problems)} ungraded through our fault" if tally.problems else "",
+        f"{len(tally.problems)} ungraded, named above" if tally.problems else "",
         f"{len({grade.student.key for grade in handed.grades})} students",
     ]
     notes = [f"note: {inert_line(note)}" for note in handed.notes]

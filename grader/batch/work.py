@@ -16,7 +16,7 @@ from grader.batch.order import Fate, Judged, Order, Outcome, Recipient, Stage, T
 from grader.batch.store import Store
 from grader.errors import GraderError, SubmissionError
 from grader.execution.progress import Listener
-from grader.model import Result, RunStatus, ScoreStatus, SubmissionRef
+from grader.model import Result, RunStatus, ScoreStatus, SubmissionRef, Verdict
 from grader.reporting.files import write_reports
 from grader.reporting.inert import inert_line
 
@@ -75,6 +75,7 @@ class Work:
         score = judged.result.score
         if score.status is ScoreStatus.GRADED:
             return self.ended(Fate.GRADED, "", judged.result)
+        self.stage = Stage.EXECUTE if judged.result.run.status is RunStatus.INFRA_ERROR else Stage.JUDGE
         return self.ended(Fate.UNGRADED, reason(judged), judged.result)
 
     def newly_judged(self) -> Judged:
@@ -199,5 +200,8 @@ def sentence(error: GraderError | OSError) -> str:
 
 
 def reason(judged: Judged) -> str:
-    """Why a judgement is no grade."""
-    return next(iter(judged.details.notes), "a check could not be judged")
+    """Why a judgement is no grade: what staff are told of our fault, or what a check waits for."""
+    broken = [check for check in judged.result.checks if check.verdict is Verdict.ERROR]
+    faults = [note for check in broken for note in judged.details.notes if note.startswith(f"{check.id}: ")]
+    waits = [f"{check.id}: {check.rationale}" for check in broken]
+    return next(iter((*faults, *waits, *judged.details.notes)), "nothing could be judged")

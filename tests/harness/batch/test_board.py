@@ -51,7 +51,7 @@ LINES = [
     pytest.param(
         outcome(Fate.UNGRADED, message="no suite"),
         False,
-        "ada_1: ungraded: failed at stage judge: no suite",
+        "ada_1: ungraded at stage judge: no suite",
         id="given up",
     ),
 ]

@@ -99,7 +99,7 @@ def test_a_class(tmp_path: Path, inline: Staffing) -> None:
         "turingalan_4.json",
         "öbergåsa_2.json",
     ]
-    assert "turingalan_4_14: ungraded: failed at stage" in shown
+    assert "turingalan_4_14: ungraded at stage execute: " in shown
     assert "'x.ipynb' is no notebook." in shown
 
 
