@@ -39,3 +39,12 @@ LOOKED_FOR: Final = {"count": COUNT_NAMES, "extract": EXTRACT_NAMES, "replace": 
 def lora_parameters(rank: int) -> int:
     """Trainable parameters of the whole model in step 3: the head plus twelve adapters of this rank."""
     return HEAD_PARAMETERS + LORA_PARAMETERS_PER_RANK * rank
+
+
+def surplus_labels(observed: int, wanted: int) -> int:
+    """How many labels too many (below zero: too few) explain the number of parameters; 0 if they do not.
+
+    Each label has a row of weights and a bias in the last layer.
+    """
+    labels, rest = divmod(observed - wanted, WIDTH + 1)
+    return labels if rest == 0 and -2 < labels < 100 else 0

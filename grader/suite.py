@@ -5,7 +5,7 @@ returns, or says that the submission `Failed`, that the check is `Blocked` by so
 Any other exception is a fault of the grader and never costs points.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import pytest
@@ -42,6 +42,19 @@ def check(id: str, title: str, requires: tuple[str, ...] = ()) -> Callable[[Test
     """Make a test function the check `id` (step.name); it is blocked unless all checks in `requires` passed."""
     mark: Callable[[Test], Test] = pytest.mark.check(id=id, title=title, requires=requires)
     return mark
+
+
+def listed(things: Sequence[str]) -> str:
+    """In a sentence: "a", "a and b", "a, b and c"."""
+    *most, last = things
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def named(type_name: str) -> str:
+    """A type as students know it: "a list", "None"."""
+    if type_name == "NoneType":
+        return "None"
+    return f"{'an' if type_name[:1] in 'aeiou' else 'a'} {type_name}"
 
 
 def expect(condition: bool, rationale: str, hint: str = "") -> None:

@@ -61,7 +61,19 @@ def test_certificate(case: Case) -> None:
     expect(
         not certificate.unreadable,
         f"Each wrapped layer was to be linear; {(certificate.unreadable or ('',))[0]} is not.",
-        "Between A and B there is nothing: no activation.",
+        "Between A and B there is nothing: no activation, and no dropout that works in evaluation mode.",
+    )
+    biases = [name for name in certificate.encoder_changed if name.removesuffix(".bias") in training.entry.wrapped]
+    expect(
+        not biases or len(biases) < len(certificate.encoder_changed),
+        f"The wrapped layers were to keep W's bias; {len(biases)} of them add something else than it.",
+        "Return W(x) plus the update: the check of a fresh layer says what is added or missing.",
+    )
+    foreign = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
+    expect(
+        not foreign,
+        f"Only query and value layers were to be wrapped; {len(foreign)} others are, such as {(foreign or ('',))[0]}.",
+        "Wrap what extract_qv_layers returns, and let it return the layers called q_lin and v_lin.",
     )
     expect(
         not certificate.encoder_changed,
@@ -72,7 +84,8 @@ def test_certificate(case: Case) -> None:
     unchanged = [path for path in assignment.QV_LAYER_NAMES if path not in certificate.qv_ranks]
     expect(
         not unchanged,
-        f"All 12 query and value layers were to be updated; {len(unchanged)} did not change.",
+        f"All 12 query and value layers were to be updated; {'they' if len(unchanged) == 12 else len(unchanged)} "
+        "did not change.",
         "See that the layers in the trained model are your LoRALayer objects and that gradients reach A and B.",
     )
     rank = max(min(shape) for shapes in training.entry.adapters.values() for shape in shapes if shape)
@@ -80,7 +93,7 @@ def test_certificate(case: Case) -> None:
     expect(
         highest <= rank,
         f"Updates of rank {rank} at most were expected; one has rank {highest}.",
-        "W itself must not change: train A and B only, from the pretrained weights.",
+        "Train A and B only, and return W(x) as the pretrained layer computes it plus the update.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from grader.case import Case
 from grader.model import Method, RunStatus
-from grader.suite import Advice, check, fail
+from grader.suite import Advice, check, fail, listed
 
 ORDER = "Move definitions above the cells that use them, and see that 'Restart and run all' works."
 NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only)", Method.LORA: "step 3 (LoRA)"}
@@ -25,7 +25,7 @@ def test_completes(case: Case) -> None:
     if not summary.failed_cells:
         if missing:
             fail(
-                f"Three trainings were to run; none that ends was seen for {' and '.join(missing)}.",
+                f"Three trainings were to run; none that ends was seen for {listed(missing)}.",
                 "Call trainer.train() once in every step.",
             )
         if case.evidence.run.belated:
@@ -39,8 +39,7 @@ def test_completes(case: Case) -> None:
     )
     if missing:
         fail(
-            f"All cells were to run without an error; {what}. "
-            f"No finished training was seen for {' and '.join(missing)}.",
+            f"All cells were to run without an error; {what}. No finished training was seen for {listed(missing)}.",
             "Mend the first error first; later ones often follow from it.",
         )
     if case.evidence.run.belated:
@@ -50,6 +49,6 @@ def test_completes(case: Case) -> None:
 
 def order(case: Case) -> str:
     """Which cells only ran because they were run again."""
-    *most, last = [str(index + 1) for index in case.evidence.run.belated]
-    which = f"cells {', '.join(most)} and {last}" if most else f"cell {last}"
-    return f"{which} ran only once the rest had run: names that are used there are defined further down."
+    numbers = [str(index + 1) for index in case.evidence.run.belated]
+    cells = f"{'cell' if len(numbers) == 1 else 'cells'} {listed(numbers)}"
+    return f"{cells} ran only once the rest had run: names that are used there are defined further down."

@@ -4,7 +4,7 @@ from grader import assignment
 from grader.case import Case
 from grader.evidence import CountAnswers, Training
 from grader.model import Method
-from grader.suite import Blocked, check, expect, fail
+from grader.suite import Blocked, check, expect, fail, named
 
 
 @check("step1.count_function", "count_trainable_parameters counts what training would change")
@@ -34,8 +34,9 @@ def test_count_function(case: Case) -> None:
         )
         if item.value is None:
             printed = f" and printed {item.printed.strip()[:60]!r}" if item.printed.strip() else ""
+            returned = f"{named(item.type)}{printed}"
             fail(
-                f"On {toy.words}, {answers.found} was to return {toy.trainable:,}; it returned a {item.type}{printed}.",
+                f"On {toy.words}, {answers.found} was to return {toy.trainable:,}; it returned {returned}.",
                 "Return the number as an int; printing it is not enough.",
             )
         expect(
@@ -78,8 +79,7 @@ def test_trainable_parameters(case: Case) -> None:
 
 def cause_of_trainable(case: Case, training: Training) -> str:
     """The likely reason, where the number or the names show one."""
-    labels, rest = divmod(training.entry.trainable - assignment.FULL_PARAMETERS, assignment.WIDTH + 1)
-    if rest == 0 and -2 < labels < 100:  # each label has a row of weights and a bias in the last layer
+    if labels := assignment.surplus_labels(training.entry.trainable, assignment.FULL_PARAMETERS):
         return f", as with num_labels={2 + labels}"
     frozen = [name for name in case.base if name not in training.entry.trainable_names]
     return f": {len(frozen)} tensors below the head are frozen, such as {frozen[0]}" if frozen else ""

@@ -16,16 +16,24 @@ def test_trainable_parameters(case: Case) -> None:
             "Step 2 was to train the head of a frozen model; no such training was seen.",
             "Load the model again, freeze it, unfreeze pre_classifier and classifier, and call trainer.train().",
         )
+    labels = assignment.surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
     expect(
         training.entry.trainable == assignment.HEAD_PARAMETERS,
         f"{assignment.HEAD_PARAMETERS:,} parameters were to be trainable when training starts; "
         f"there were {training.entry.trainable:,}{_cause(training)}.",
-        "Set requires_grad on each parameter: setting it on a module does nothing. "
+        LABELS
+        if labels
+        else "Set requires_grad on each parameter: setting it on a module does nothing. "
         "Check with count_trainable_parameters before you train.",
     )
 
 
+LABELS = "Load 'distilbert-base-uncased' with num_labels=2 in every step."
+
+
 def _cause(training: Training) -> str:
+    if labels := assignment.surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS):
+        return f", as with num_labels={2 + labels}"
     names = training.entry.trainable_names
     heads = {name.split(".")[0] for name in names} & set(assignment.HEAD_MODULES)
     below = [name for name in names if name.startswith("distilbert.")]

@@ -11,7 +11,7 @@ from grader.lora_answers import answered, answers_of, castable_answers_of, expec
 from grader.model import Method
 from grader.oracle import lora
 from grader.oracle.challenges import LoraChallenge
-from grader.suite import Advice, Blocked, check, expect, fail
+from grader.suite import Advice, Blocked, check, expect, fail, named
 
 
 @check("step3.extract_names", "extract_qv_layers finds the query and value layers")
@@ -42,7 +42,7 @@ def test_extract_names(case: Case) -> None:
         )
         expect(
             item.mapping,
-            f"{answers.found} was to return a dict from names to layers; it returned a {item.type}.",
+            f"{answers.found} was to return a dict from names to layers; it returned {named(item.type)}.",
             "Return {name: layer, ...}.",
         )
         expect_names([entry.name for entry in item.entries])
@@ -99,7 +99,8 @@ def test_replace_layers(case: Case) -> None:
         wanted = len(assignment.QV_LAYER_NAMES)
         expect(
             len(item.placed) == wanted,
-            f"Only {len(item.placed)} of the {wanted} given layers are in place afterwards.",
+            f"The {wanted} given layers were to be in place afterwards; {len(item.placed) or 'none'} of them "
+            f"{'is' if len(item.placed) < 2 else 'are'}.",
             "Change the model that is passed in, at the full name of each layer, with setattr on its parent.",
         )
         expect(
@@ -128,9 +129,24 @@ def test_lora_construct(case: Case) -> None:
             item.stage != "construct" or item.error is None,
             f"Around a linear layer {bias} bias, {answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha}) "
             f"raised {item.error}.",
-            "Call super().__init__() first; test W.bias with 'is not None'.",
+            hint_on_construction(str(item.error), challenge.bias),
         )
     expect(sum(1 for _ in answers_of(case)) > 0, "LoRALayer was to be constructed; it gave no answer.")
+
+
+def hint_on_construction(error: str, bias: bool) -> str:
+    """What to try, from the error that the class raised."""
+    hints = {
+        "NotImplementedError": "Write both methods of the class; until then the template raises this error.",
+        "is not an nn.Module": "Write class LoRALayer(nn.Module).",
+        "Module.__init__() call": "Call super().__init__() before anything else in __init__.",
+        "__init__() ": "It is called as LoRALayer(W, rank, alpha): def __init__(self, W, rank=12, alpha=24).",
+        "ambiguous": "Test W.bias with 'is not None': a tensor of several numbers is neither true nor false.",
+    }
+    otherwise = "Try it alone: LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)."
+    if not bias:
+        otherwise = "W.bias is None where W has no bias: test it with 'is not None', or call W itself."
+    return next((hint for words, hint in hints.items() if words in error), otherwise)
 
 
 @check("step3.lora_fresh", "A fresh LoRALayer computes what W computes", requires=("step3.lora_construct",))
@@ -321,13 +337,29 @@ def test_trainable_parameters(case: Case) -> None:
         )
     rank = adapter_rank(training)
     wanted = assignment.lora_parameters(rank)
-    known = "" if training.wrapped else " No layer of the model was a LoRALayer."
     expect(
-        training.wrapped and training.entry.trainable == wanted,
-        f"With rank {rank}, {wanted:,} parameters were to be trainable when training starts; there were "
-        f"{training.entry.trainable:,}.{known or cause_of_count(training, wanted)}",
-        "Freeze the model, wrap the layers, and see that only A, B, pre_classifier and classifier are trainable.",
+        bool(training.wrapped),
+        f"The 12 query and value layers were to be wrapped when training starts, and {wanted:,} parameters trainable. "
+        f"No layer of the model was a LoRALayer; {training.entry.trainable:,} parameters were trainable.",
+        "Call replace_layers on the model that the Trainer gets, and see with print(model) that it holds your layers.",
     )
+    cause = "" if training.entry.trainable == wanted else cause_of_count(training, wanted)
+    expect(
+        training.entry.trainable == wanted,
+        f"With rank {rank}, {wanted:,} parameters were to be trainable when training starts; there were "
+        f"{training.entry.trainable:,}.{cause}",
+        next((hint for words, hint in HINTS_ON_COUNT.items() if words in cause), FREEZE),
+    )
+
+
+FREEZE = "Freeze the model, wrap the layers, and see that only A, B, pre_classifier and classifier are trainable."
+HINTS_ON_COUNT = {
+    "no parameters of": "Assign nn.Parameter or nn.Linear objects to self: what is in a list is not found.",
+    "num_labels": "Load 'distilbert-base-uncased' with num_labels=2 in every step.",
+    "are wrapped that should not be": "Wrap what extract_qv_layers returns: the layers called q_lin and v_lin.",
+    "are not wrapped": "Wrap all that extract_qv_layers has to return: q_lin and v_lin in all six layers.",
+    "hold more trainable": "A and B have no bias, and W is frozen.",
+}
 
 
 def adapter_rank(training: Training) -> int:
@@ -357,6 +389,8 @@ def cause_of_count(training: Training, wanted: int) -> str:
     if outside:
         return f" Trainable outside of the adapters: {len(outside)} tensors, such as {outside[0]}."
     shapes = [shape for adapter in training.entry.adapters.values() for shape in adapter]
+    if training.entry.wrapped and training.entry.total <= assignment.FULL_PARAMETERS:
+        return " A and B are no parameters of the wrapped layers."
     if training.entry.wrapped and not shapes:
         return " A and B are frozen: freeze the model before the layers are wrapped."
     if (assignment.WIDTH, assignment.WIDTH) in shapes:
@@ -368,6 +402,8 @@ def cause_of_count(training: Training, wanted: int) -> str:
     absent = [path for path in assignment.QV_LAYER_NAMES if path not in training.entry.wrapped]
     if absent:
         return f" {len(absent)} of the 12 layers are not wrapped, such as {absent[0]}."
+    if labels := assignment.surplus_labels(training.entry.trainable, wanted):
+        return f" The head is one with num_labels={2 + labels}."
     if training.entry.trainable > wanted:
         return " The wrapped layers hold more trainable numbers than A and B."
     return " The same adapter stands in several places, or A or B is not registered."
