@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from grader.validation.corpus import Specimen
 from grader.validation.figures import Matrix, letter
 from grader.validation.repetition import Repetition
 from grader.validation.training import Rate
@@ -73,6 +74,17 @@ def _said(finding: Finding) -> Iterator[str]:
         yield f"- `{judgement.id}`: {_cell(judgement.rationale)} *{_cell(judgement.hint)}*"
     for surprise in finding.surprises:
         yield f"- **not as expected: {_cell(surprise)}**"
+
+
+def notebooks(found: Sequence[Specimen]) -> str:
+    """A section on whole notebooks."""
+    text = "Written in different hands, with the habits of real submissions. The tests of the project run them.\n\n"
+    rows = [(f"`{s.id}`", s.words, _expected(s)) for s in found]
+    return "## Whole notebooks\n\n" + text + _table(("Notebook", "Habits", "Has to fail"), rows)
+
+
+def _expected(specimen: Specimen) -> str:
+    return ", ".join(f"`{check}`" for check in sorted(specimen.failed)) or "nothing"
 
 
 def repetitions(found: Sequence[Repetition]) -> str:

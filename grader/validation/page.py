@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.reporting.inert import inert_text
+from grader.validation.corpus import Specimen
 from grader.validation.figures import Matrix, letter
 
 FOLDER = Path(__file__).parent
 
 
-def page(matrix: Matrix) -> str:
-    """The page as text."""
+def page(matrix: Matrix, further: Sequence[tuple[str, str]] = (), notebooks: Sequence[Specimen] = ()) -> str:
+    """The page as text. `further`: figures beside those of the matrix, with their names."""
+    figures = (*matrix.summary(), *further)
     css = (FOLDER / "matrix.css").read_text(encoding="utf-8").replace("\r\n", "\n")
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -27,7 +30,7 @@ def page(matrix: Matrix) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("matrix.html").render(
-        matrix=matrix, letter=letter, css=Markup(css), csp=_policy(css)
+        matrix=matrix, figures=figures, notebooks=notebooks, letter=letter, css=Markup(css), csp=_policy(css)
     )
 
 

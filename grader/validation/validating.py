@@ -15,6 +15,7 @@ from grader.sandbox import Backend
 from grader.validation import figures, markdown, page, rounds, training
 from grader.validation.corpus import Base, Specimen, read_base, read_corpus
 from grader.validation.figures import Matrix
+from grader.validation.habits import read_habits
 from grader.validation.repetition import Repetition, repeat
 from grader.validation.training import Rate
 from grader.validation.verdicts import examine
@@ -58,8 +59,14 @@ def validate(
     rates = trained(console, corpus, train)
     docs.mkdir(parents=True, exist_ok=True)
     sections = [markdown.repetitions(repetitions), markdown.rounds(len(again) - 1, flips), markdown.chances(rates)]
-    (docs / "validity.md").write_text(markdown.document(matrix, sections), encoding="utf-8")
-    (docs / "validity.html").write_text(page.page(matrix), encoding="utf-8")
+    notebooks = read_habits(CORPUS / "habits")
+    text = f"{markdown.document(matrix, sections)}\n{markdown.notebooks(notebooks)}"
+    (docs / "validity.md").write_text(text, encoding="utf-8")
+    further = [
+        (f"Flips of LoRA checks on `{r.specimen}` with {r.seeds} other seeds", str(r.flips)) for r in repetitions
+    ]
+    further.append((f"Flips in {len(again) - 1} repetitions of everything", str(len(flips))))
+    (docs / "validity.html").write_text(page.page(matrix, further, notebooks), encoding="utf-8")
     return matrix.holds and not flips and not any(r.flips for r in repetitions)
 
 

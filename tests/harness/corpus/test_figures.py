@@ -82,8 +82,10 @@ def test_document_escapes_what_would_break_a_table() -> None:
 
 
 def test_page_is_inert() -> None:
-    text = page.page(Matrix(CHECKS, (KILLED, RIGHT)))
+    text = page.page(Matrix(CHECKS, (KILLED, RIGHT)), [("<b>figure</b>", "1")], [KILLED.specimen, RIGHT.specimen])
     assert "<b>wrong</b>" not in text
+    assert "<b>figure</b>" not in text
+    assert "has to fail step1.count_function" in text
     assert "\x1b" not in text
     assert "default-src 'none'" in html.unescape(text)
     assert "<script" not in text
