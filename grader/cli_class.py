@@ -91,7 +91,7 @@ def batch(
     console = make_console()
     with _resumable():
         ended = session.batch(request, staffing, console, quiet)
-    _say(ended, request.folder, console)
+    _say(ended, request.folder, console, quiet)
 
 
 def rejudge(folder: Folder, jobs: Jobs = None, scheduler: Scheduler = None, quiet: Quiet = False) -> None:
@@ -102,7 +102,7 @@ def rejudge(folder: Folder, jobs: Jobs = None, scheduler: Scheduler = None, quie
     console, place = make_console(), folder.expanduser().absolute()
     with _resumable():
         ended = session.rejudge(place, _staffing(jobs, 0, 1, scheduler, None), console, quiet)
-    _say(ended, place, console)
+    _say(ended, place, console, quiet)
 
 
 def hand_out(
@@ -125,9 +125,8 @@ def hand_out(
     }
     _, handed = session.reported(place, {key: value for key, value in given.items() if value is not None})
     console = make_console()
-    for note in handed.notes:
-        console.print(f"note: {note}", soft_wrap=True)
-    console.print(session.where(place, handed), soft_wrap=True)
+    for line in (*session.notes(handed), session.where(place, handed)):
+        console.print(line, soft_wrap=True)
 
 
 def upload(
@@ -206,9 +205,10 @@ def _resumable() -> Iterator[None]:
         raise GraderError("Stopped. What was graded is kept; run the same command again to go on.") from None
 
 
-def _say(ended: "Ended", folder: Path, console: "Console") -> None:
+def _say(ended: "Ended", folder: Path, console: "Console", quiet: bool) -> None:
     from grader.batch import session
 
-    for line in (*session.summary(ended), session.where(folder, ended.handed)):
+    notes = () if quiet else session.notes(ended.handed)
+    for line in (*notes, session.summary(ended), session.where(folder, ended.handed)):
         console.print(line, soft_wrap=True)
     raise typer.Exit(ended.exit_code)

@@ -159,8 +159,13 @@ def writable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def summary(ended: Ended) -> list[str]:
-    """The last lines: what happened, and where things are."""
+def notes(handed: Handed) -> tuple[str, ...]:
+    """What staff should know, a line each."""
+    return tuple(f"note: {inert_line(note)}" for note in handed.notes)
+
+
+def summary(ended: Ended) -> str:
+    """One line: what happened."""
     tally, handed = ended.tally, ended.handed
     graded = tally.uploads(Fate.GRADED)
     counts = [
@@ -169,8 +174,7 @@ def summary(ended: Ended) -> list[str]:
         f"{len(tally.problems)} ungraded, named above" if tally.problems else "",
         f"{len({grade.student.key for grade in handed.grades})} students",
     ]
-    notes = [f"note: {inert_line(note)}" for note in handed.notes]
-    return [*notes, ", ".join(part for part in counts if part)]
+    return ", ".join(part for part in counts if part)
 
 
 def where(request_folder: Path, handed: Handed) -> str:
