@@ -37,10 +37,11 @@ class Entry(Frozen):
     verdicts: dict[str, str] = Field(default_factory=dict)
     message: str = ""
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do under the same circumstances."""
-        return self.status in (ScoreStatus.GRADED, REFUSED)
+    def settled(self, evidence: str, result: str) -> bool:
+        """Whether nothing is left to do. A refusal depends on no suite: nothing was there to be judged."""
+        if self.status == REFUSED:
+            return self.evidence == evidence
+        return self.status == ScoreStatus.GRADED and self.result == result
 
 
 def read(folder: Path) -> tuple[Entry, ...]:

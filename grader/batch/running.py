@@ -98,7 +98,7 @@ def plan(uploads: Sequence[Upload], order: Order, circumstances: Circumstances) 
         if not order.execute and entry is not None:
             evidence = entry.evidence  # whatever version of the grader executed it
         result = key(evidence, order.parts)
-        if entry and entry.done and entry.result == result:
+        if entry and entry.settled(evidence, result):
             continue
         recipient = Recipient(id=upload.id, name=upload.id, file=inert(upload.display_name))
         known = tasks.get(result)

@@ -103,6 +103,16 @@ def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -
     assert first.evidence == second.evidence
 
 
+def test_what_was_refused_stays_refused_when_others_are_judged_again(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "no notebook", "points 7")
+    grade(uploads, wanted)
+    later = wanted.model_copy(update={"parts": {"suite": "2"}, "execute": False})
+    tally = grade(uploads, later)
+    assert (tally.problems, tally.done_before) == ([], 1)
+    assert len(history.read(wanted.submissions / "u0")) == 1
+
+
 def test_judging_again_without_evidence_is_a_failure_with_a_name(tmp_path: Path) -> None:
     wanted = order(tmp_path, execute=False)
     tally = grade(handed_in(tmp_path, "points 7"), wanted)
@@ -123,7 +133,7 @@ def test_our_faults_are_tried_three_times(faults: int, fate: Fate, tmp_path: Pat
     assert [outcome.fate for outcome in tally.outcomes] == [fate]
     entry = history.last(wanted.submissions / "u0")
     assert entry is not None
-    assert entry.done is (fate is Fate.GRADED)
+    assert entry.status == ("graded" if fate is Fate.GRADED else "ungraded")
 
 
 def test_what_is_ungraded_is_tried_in_the_next_run(tmp_path: Path) -> None:
