@@ -1,6 +1,7 @@
 """A class from beginning to end: made up, graded, killed in the middle, gone on with, handed out."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ flat = 10
 def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int:
     """Do it all, in `out`/demo-class. Returns the exit code. Raises GraderError."""
     folder = out / NAME
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier demonstration
     submissions, gradebook = classroom.write(size, folder / "handed-in")
     (folder / "handed-in" / "policy.toml").write_text(POLICY, encoding="utf-8")
     command = [
