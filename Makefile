@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup grade batch rejudge demo-class gradescope upload check template kit calibrate validate hostile test \
-	test-all lint doctor clean
+	test-all bench lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -90,6 +90,9 @@ test: lint ## lint, then run every test but those that take as long as a trainin
 
 test-all: lint ## lint, then run every test
 	@$(VENV_PYTHON) -m pytest
+
+bench: .setup.stamp ## measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1]
+	@$(VENV_PYTHON) -m bench --measure --report $(if $(PEERS),--peers)
 
 lint: .setup.stamp ## check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check

@@ -1,0 +1,65 @@
+"""What a training cannot be faster than: its arithmetic over the rate at which this machine multiplies matrices."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+import torch
+
+from grader.kernel.budget import onednn_products
+from grader.kernel.plan import Budget
+from grader.model import Method
+
+SHAPE: Final = (2048, 768, 3072)  # rows (16 reviews of 128 tokens), inputs, outputs: the largest product of a layer
+REPEATS: Final = 20
+LAYERS: Final = 6
+LINEAR: Final = 4 * 768 * 768 + 2 * 768 * 3072  # weights of one layer's products
+ATTENTION: Final = 2 * 768  # multiplications per token and token attended to, in one layer: scores and mixture
+LORA: Final = 2 * 12 * (768 + 768)  # adapter weights of one layer: q and v at rank 12
+
+
+def rate_gflops(dtype: torch.dtype, products: AbstractContextManager[None] | None = None) -> float:
+    """The best rate of a product of that size and type, in 10⁹ floating-point operations per second."""
+    rows, inputs, outputs = SHAPE
+    left, right = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+    with products or nullcontext():
+        best = min(_seconds(left, right) for _ in range(REPEATS))
+    return 2 * rows * inputs * outputs / best / 1e9
+
+
+def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    began = time.perf_counter()
+    torch.nn.functional.linear(left, right)
+    return time.perf_counter() - began
+
+
+def rates() -> dict[str, float]:
+    """GFLOP/s in the ways that trainings are done here."""
+    return {
+        "float32": round(rate_gflops(torch.float32)),
+        "float32, oneDNN": round(rate_gflops(torch.float32, onednn_products())),
+        "bfloat16": round(rate_gflops(torch.bfloat16)),
+    }
+
+
+def forward_gflop(rows: int, tokens: int, lora: bool = False) -> float:
+    """Arithmetic of one pass: two operations per weight and token, and attention. The head is nothing beside it."""
+    weights = LINEAR + (LORA if lora else 0)
+    return 2 * LAYERS * rows * tokens * (weights + ATTENTION * tokens) / 1e9
+
+
+def step_gflop(method: Method, rows: int, tokens: int) -> float:
+    """Arithmetic of one optimiser step.
+
+    Backwards, all parameters cost twice the forward pass. LoRA needs the gradients of activations, not those of frozen
+    weights: once. Below a head that alone is trained, nothing goes back.
+    """
+    passes = {Method.FULL: 3, Method.LORA: 2, Method.HEAD: 1}[method]
+    return passes * forward_gflop(rows, tokens, lora=method is Method.LORA)
+
+
+def trainings_gflop(budget: Budget, evaluations: int) -> float:
+    """Arithmetic of the three trainings under a budget, with `evaluations` of the shown reviews in each."""
+    steps = sum(step_gflop(method, budget.batch_size, budget.max_tokens) for method in Method)
+    shown = len(Method) * evaluations * forward_gflop(budget.eval_rows, budget.max_tokens)
+    return budget.max_steps * steps + shown
