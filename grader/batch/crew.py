@@ -7,6 +7,7 @@ gives the task to another, and after the third death in a row reports `KilledWor
 
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +63,8 @@ class Equipped(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         """Begin to open. What goes wrong is told to the first task."""
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # see above: workers started by hand
+        if worker.nanny and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, _leave_it_to_the_nanny)
         self.stack, self.lock = ExitStack(), threading.Lock()
         self.hand = ThreadPoolExecutor(1, thread_name_prefix="equipment")
         self.equipment: Promise[Equipment] = self.hand.submit(self._opened)
@@ -99,6 +102,10 @@ def work(data: str) -> str:
         return Outcome(task=task, fate=Fate.HALT, stage=Stage.SETUP, message=str(error), host=host).model_dump_json()
     with plugin.lock:  # pytest and standard output belong to one at a time, however many threads a worker was given
         return Work(plugin.order, equipment, task, tell).run().model_dump_json()
+
+
+def _leave_it_to_the_nanny(number: int, frame: object) -> None:
+    """On ctrl-C, which a terminal sends to everybody. A handler and not SIG_IGN, which kernels would inherit."""
 
 
 class DaskCrew:

@@ -1,0 +1,25 @@
+"""Grades slowly with Dask workers, to be interrupted: python -m tests.harness.batch.interrupted FOLDER."""
+
+import sys
+from pathlib import Path
+
+from grader.batch import crew, running
+from grader.cli import translated
+from grader.cli_class import _resumable
+from tests.harness.batch.fakes import HERE, Deaf, handed_in, open_fake, order
+
+
+def main(folder: Path) -> None:
+    wanted = order(folder)
+    uploads = handed_in(folder, *(f"slow 0.3\n{number}" for number in range(100)))
+    with (
+        translated(),
+        _resumable(),
+        crew.local(2) as cluster,
+        crew.connected(cluster, wanted, lambda *_: None, open_fake, False) as workers,
+    ):
+        running.grade(uploads, running.plan(uploads, wanted, HERE), wanted, workers, Deaf())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
