@@ -30,6 +30,7 @@ class Recorder:
         self.plan = plan
         self.base = weights.base_tensors(plan.base_weights)
         self.records: list[dict[str, Any]] = []
+        self._read: dict[int, tuple[Any, dict[str, Any] | None]] = {}
         self.depth = 0  # how many Trainer calls we are inside of
 
     def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
@@ -53,6 +54,14 @@ class Recorder:
             record["exit"] |= {"file": name, **notes}
         emit("training_end", index=record["index"])
         self.write()
+
+    def keys(self, dataset: Any) -> dict[str, Any] | None:
+        """Keys of a data set's reviews. Three trainings share their data; what is stored in Arrow does not change."""
+        if not isinstance(getattr(dataset, "column_names", None), list):
+            return reviews_seen.keys(dataset)
+        if id(dataset) not in self._read:
+            self._read[id(dataset)] = (dataset, reviews_seen.keys(dataset))  # kept, so that no other gets its id
+        return self._read[id(dataset)][1]
 
     def write(self) -> None:
         """Write all records."""
@@ -100,7 +109,7 @@ def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
     record = recorder.begin(model, "Trainer")
     if record["index"] < MAX_TRAININGS:
         seen = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
-        record["data"] = {name: reviews_seen.keys(dataset) for name, dataset in seen.items()}
+        record["data"] = {name: recorder.keys(dataset) for name, dataset in seen.items()}
     record["arguments"] = _arguments(trainer.args)
     began = time.perf_counter()
     recorder.depth += 1

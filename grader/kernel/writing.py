@@ -7,6 +7,7 @@ taken for evidence.
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,22 @@ def write_json(folder: str, name: str, payload: Any) -> None:
 
 def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors, detached and on the CPU; shared storage is copied because the format refuses it."""
-    plain = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+    plain = dict(_separate(tensors))
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
     save_file(plain, partial)
     _publish(partial, target)
+
+
+def _separate(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Whole tensors with a storage of their own. Few share one, and a copy of all weights takes as long as writing."""
+    taken: set[int] = set()
+    for key, value in tensors.items():
+        plain = value.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        alone = place not in taken and plain.untyped_storage().nbytes() == plain.nbytes
+        taken.add(place)
+        yield key, plain if alone else plain.clone()
 
 
 def _publish(partial: Path, target: Path) -> None:
