@@ -306,7 +306,7 @@ def _flags(grades: Iterable[Grade], similarity: Similarity | None) -> dict[str, 
 def _notices(results: Sequence[Result]) -> tuple[str, ...]:
     """What a reader must know before the figures."""
     bare = sum(result.sandbox == words.NO_SANDBOX for result in results)
-    invented = sum("synthetic" in result.environment.get("reviews", "").lower() for result in results)
+    invented = sum(map(words.measured_on_synthetic, results))
     found = []
     if bare:
         found.append(

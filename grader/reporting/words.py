@@ -101,11 +101,18 @@ def notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
         found.append("This notebook was run without a sandbox: it could have changed the grader and this result.")
     if result.score.status is ScoreStatus.UNGRADED and (grade is None or grade.points is None):
         found.append("This submission is ungraded: the grader could not judge it fairly. No points are recorded.")
-    if any("synthetic" in (text or "").lower() for text in (result.environment.get("reviews"), result.calibration)):
+    if measured_on_synthetic(result):
         found.append("Accuracy was measured on synthetic reviews, not on the real data of the assignment.")
     if result.run.status is not RunStatus.OK:
         found.append(RUNS[result.run.status])
     return tuple(found)
+
+
+def measured_on_synthetic(result: Result) -> bool:
+    """Whether an accuracy was measured, and on reviews that the project made up."""
+    about = (result.environment.get("reviews"), result.calibration)
+    measured = any(method.accuracy is not None for method in result.methods.values())
+    return measured and any("synthetic" in (text or "").lower() for text in about)
 
 
 def points(value: float | None) -> str:
