@@ -69,10 +69,15 @@ def watched(path: Path = REFERENCE, mark: str = "") -> Submission:
 def read(executed: NotebookNode) -> tuple[dict[str, float], dict[str, int]]:
     """Seconds and calls by what was done. Raises ValueError where the notebook did not get to its end."""
     texts = [output.get("text", "") for cell in executed.cells for output in cell.get("outputs", ())]
-    found = next((text for text in texts if text.startswith(MARK)), None)
+    found = next((text.split(MARK, 1)[1] for text in texts if MARK in text), None)
     if found is None:
-        raise ValueError("The notebook that is measured did not come to its last cell.")
-    spent, calls = json.loads(found.removeprefix(MARK).splitlines()[0])
+        errors = [
+            o["ename"] + ": " + o["evalue"][:200] for c in executed.cells for o in c.get("outputs", ()) if "ename" in o
+        ]
+        raise ValueError(
+            f"The notebook that is measured did not come to its last cell: {errors or 'no error in a cell'}."
+        )
+    spent, calls = json.loads(found.splitlines()[0])
     return spent, calls
 
 

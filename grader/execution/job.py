@@ -36,8 +36,8 @@ def check(step: str | None = None) -> None:
 
 
 QUIET = {
-    # Threads that wait for others sleep. By default they spin, and on a machine that does anything else, two workers for
-    # example, the one waited for does not get its turn: small steps took five times as long. Results are the same.
+    # Threads that wait for others sleep. By default they spin, and where a machine does anything else (a second worker,
+    # say), the one waited for does not get its turn: small steps took five times as long. Results are the same.
     "OMP_WAIT_POLICY": "passive",
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_MODE": "disabled",
