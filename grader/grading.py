@@ -80,7 +80,8 @@ def setup(
     cache_dir = cache_folder(root, environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
-    with open_sandbox(checkpoint, metrics, limits or Limits(), backend) as sandbox:
+    gpus = profile is Profile.FULL  # the others train too little to be worth one, and are calibrated on processors
+    with open_sandbox(checkpoint, metrics, limits or Limits(), backend, gpus=gpus) as sandbox:
         yield Setup(
             profile=profile,
             seed=seed,

@@ -34,6 +34,7 @@ MODULES: Final = (
     "transformers.models.distilbert.modeling_distilbert",
     "transformers.models.distilbert.configuration_distilbert",
 )
+DEVICES: Final = Path("/dev")
 PARTIAL: Final = ".partial"  # how files end that are not whole yet
 MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
 SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
@@ -44,8 +45,10 @@ FILE_MIB: Final = 1_024
 OUTPUT_MIB: Final = 16  # plots and progress bars are a few; what is parsed takes a multiple of it in the broker
 
 
-def policy(checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int | None = None) -> Policy:
-    """What a kernel may use."""
+def policy(
+    checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int | None = None, gpus: bool = False
+) -> Policy:
+    """What a kernel may use. `gpus`: those of NVIDIA, where there are any."""
     cores = threads or os.cpu_count() or 1
     return Policy(
         memory_mib=MEMORY_MIB,
@@ -56,6 +59,7 @@ def policy(checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int |
         scratch_mib=SCRATCH_MIB,
         evidence_mib=EVIDENCE_MIB,
         output_mib=OUTPUT_MIB,
+        gpus=gpus and any(DEVICES.glob("nvidia[0-9]*")),
         read_only=(checkpoint.hub_cache.resolve(), metrics.resolve()),
     )
 
@@ -67,11 +71,13 @@ def open_sandbox(
     only: Backend | None = None,
     threads: int | None = None,
     modules: tuple[str, ...] = MODULES,
+    gpus: bool = False,
 ) -> Sandbox:
     """The best sandbox of this machine, or the one asked for. Raises GraderError."""
     if only is not Backend.NONE and hasattr(os, "geteuid") and os.geteuid() == 0:
         require_readable((checkpoint.hub_cache, metrics))
-    return select(policy(checkpoint, metrics, limits, threads), warmup=warmup(checkpoint, metrics, modules), only=only)
+    wanted = policy(checkpoint, metrics, limits, threads, gpus)
+    return select(wanted, warmup=warmup(checkpoint, metrics, modules), only=only)
 
 
 def require_readable(folders: Iterable[Path]) -> None:

@@ -32,7 +32,6 @@ class Plan:
     budget: Budget | None = None
     threads: int | None = None
     cuda_as_cpu: bool = False  # the notebook asks for a GPU that this machine lacks
-    accelerator: bool = False  # a GPU may be used
     folder: str = ""  # the job folder, in which the notebook starts, and
     evidence: str = ""  # folder that the kernel writes to: both known in the kernel only
 

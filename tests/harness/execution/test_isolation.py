@@ -1,4 +1,4 @@
-"""What `doctor` says of sandboxes."""
+"""What kernels are given, and what `doctor` says of sandboxes."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from grader import isolation
+from grader.assets.hub import Checkpoint
 from grader.assets.inventory import Status
 from grader.errors import GraderError
+from grader.execution.driver import Limits
 from grader.sandbox import Backend, Claim, SelfTest
 
 GOOD, BAD = Claim("the network is denied", True), Claim("a file cannot be read", False, "it was read")
@@ -65,3 +67,20 @@ def test_what_kernels_cannot_read_is_named(tmp_path: Path, closed: str, mode: in
     with pytest.raises(GraderError, match="chmod") as raised:
         isolation.require_readable([shown])
     assert str(tmp_path / closed) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "expected"),
+    [
+        pytest.param(True, "nvidia0", True, id="wanted and there"),
+        pytest.param(True, "nvidiactl", False, id="a driver without a GPU"),
+        pytest.param(False, "nvidia0", False, id="not wanted"),
+    ],
+)
+def test_gpus_are_handed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool, device: str, expected: bool
+) -> None:
+    (tmp_path / device).touch()
+    monkeypatch.setattr(isolation, "DEVICES", tmp_path)
+    checkpoint = Checkpoint("none", tmp_path / "model.safetensors", tmp_path, "0")
+    assert isolation.policy(checkpoint, tmp_path, Limits(), gpus=wanted).gpus is expected
