@@ -7,6 +7,7 @@ Figures are kept in docs/performance.json (or --out) and added to, so that parts
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +25,9 @@ def main() -> int:
     asked = _arguments()
     for name in _wanted(asked):
         print(f"measuring {name}", file=sys.stderr, flush=True)
-        began = time.perf_counter()
+        began, load = time.perf_counter(), outcome.load_average()
         part = {**PARTS, **OPTIONAL}[name](QUICKLY if asked.quick else Wish())
-        outcome.save([part], asked.out)
+        outcome.save([replace(part, load=(load, outcome.load_average()))], asked.out)
         print(f"  {part.skipped or f'{time.perf_counter() - began:.0f} s'}", file=sys.stderr, flush=True)
     whole = outcome.load(asked.out)
     found = bounds(whole)

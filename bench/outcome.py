@@ -39,6 +39,7 @@ class Part:
     figures: dict[str, Any] = field(default_factory=dict)
     lines: tuple[Line, ...] = ()
     skipped: str = ""
+    load: tuple[float, float] = (0.0, 0.0)  # processes that wanted to run, before and after; with our own
 
 
 def medians(rounds: int, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -61,8 +62,12 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+def load_average() -> float:
+    """Processes that wanted to run in the last minute; 0 where the system does not tell."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
 
 
 def _processor() -> str:

@@ -23,7 +23,8 @@ def write(whole: Mapping[str, Any], lines: list[Line], folder: Path) -> None:
     shown = {name: parts[name]["figures"]["stages_s"] for name in ("structure", *QUICK) if name in parts}
     if shown:
         plot(shown, folder / "performance.svg")
-    (folder / "performance.md").write_text("\n".join(page(whole, lines, bool(shown))) + "\n", encoding="utf-8")
+    text = "\n".join(line.rstrip() for line in page(whole, lines, bool(shown)))
+    (folder / "performance.md").write_text(f"{text}\n", encoding="utf-8")
 
 
 def page(whole: Mapping[str, Any], lines: list[Line], plotted: bool) -> Iterator[str]:
@@ -31,7 +32,8 @@ def page(whole: Mapping[str, Any], lines: list[Line], plotted: bool) -> Iterator
     parts, machine = whole["parts"], whole["machine"]
     yield from ("# Performance", "", "Written by `make bench`; not edited by hand.", "")
     yield f"Machine: {machine['processor']}, {machine['cores']} cores, GPU: {machine['gpu']}; Python "
-    yield f"{machine['python']}, torch {machine['torch']}. Load when the measuring began: {machine['load_before']}."
+    yield f"{machine['python']}, torch {machine['torch']}. Load (before and after each part, on all cores, that of the"
+    yield f"part included): {loads(parts)}."
     yield from ("", "## Bounds", "", "| | measured | bound | |", "|---|---|---|---|")
     yield from map(row, lines)
     if plotted:
@@ -43,6 +45,12 @@ def page(whole: Mapping[str, Any], lines: list[Line], plotted: bool) -> Iterator
     yield from growth(parts)
     yield from gpu(parts)
     yield from classes(parts)
+
+
+def loads(parts: Mapping[str, Any]) -> str:
+    """How busy the machine was with each part; much above the number of cores, times say little about this program."""
+    shown = (f"{name} {part['load'][0]:g} and {part['load'][1]:g}" for name, part in parts.items() if part.get("load"))
+    return ", ".join(shown)
 
 
 def row(line: Line) -> str:
