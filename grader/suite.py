@@ -57,6 +57,11 @@ def named(type_name: str) -> str:
     return f"{'an' if type_name[:1] in 'aeiou' else 'a'} {type_name}"
 
 
+def hint_on(error: str, otherwise: str) -> str:
+    """What to try when a function of the student's raised `error`: writing it, where it is still the template's."""
+    return "Write it; until then the template raises this error." if "NotImplementedError" in error else otherwise
+
+
 def expect(condition: bool, rationale: str, hint: str = "") -> None:
     """Fail the check with this rationale unless the condition holds."""
     if not condition:

@@ -4,7 +4,7 @@ from grader import assignment
 from grader.case import Case
 from grader.evidence import CountAnswers, Training
 from grader.model import Method
-from grader.suite import Blocked, check, expect, fail, named
+from grader.suite import Blocked, check, expect, fail, hint_on, named
 
 
 @check("step1.count_function", "count_trainable_parameters counts what training would change")
@@ -30,7 +30,7 @@ def test_count_function(case: Case) -> None:
         expect(
             item.error is None,
             f"On {toy.words}, {answers.found} raised {item.error}.",
-            "It gets any nn.Module and may use model.parameters() only.",
+            hint_on(str(item.error), "It gets any nn.Module and may use model.parameters() only."),
         )
         if item.value is None:
             printed = f" and printed {item.printed.strip()[:60]!r}" if item.printed.strip() else ""

@@ -11,7 +11,7 @@ from grader.lora_answers import answered, answers_of, castable_answers_of, expec
 from grader.model import Method
 from grader.oracle import lora
 from grader.oracle.challenges import LoraChallenge
-from grader.suite import Advice, Blocked, check, expect, fail, named
+from grader.suite import Advice, Blocked, check, expect, fail, hint_on, named
 
 
 @check("step3.extract_names", "extract_qv_layers finds the query and value layers")
@@ -38,7 +38,7 @@ def test_extract_names(case: Case) -> None:
         expect(
             item.error is None,
             f"{answers.found} raised {item.error} on a model other than the notebook's own.",
-            "Use the argument, not a model defined elsewhere.",
+            hint_on(str(item.error), "Use the argument, not a model defined elsewhere."),
         )
         expect(
             item.mapping,
