@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from grader.model import Frozen, Result
+from grader.model import Frozen, Result, ScoreStatus
 
 
 class Student(Frozen):
@@ -91,3 +91,12 @@ class Grade(Frozen):
     result: Result | None = None  # of that one
     adjustments: tuple[Adjustment, ...] = ()
     note: str = ""  # for staff: why it is ungraded or refused
+
+    @property
+    def base_points(self) -> float | None:
+        """What the checks alone gave, so that this and the adjustments add up to the points. None without a result."""
+        if self.result is None:
+            return None
+        if self.result.score.status is ScoreStatus.GRADED:
+            return self.result.score.points
+        return round(sum(check.points or 0.0 for check in self.result.checks), 2)

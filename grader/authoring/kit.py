@@ -39,6 +39,14 @@ PARTS: Final = (
     "tests/public",
 )
 
+# Parts for whole classes, in the folders above.
+LEFT_OUT: Final = (
+    "grader/cli_class.py",
+    "grader/reporting/class_figures.py",
+    "grader/reporting/dashboard.py",
+    "grader/reporting/templates/dashboard*",
+)
+
 STAFF_FOLDERS: Final = tuple(
     PurePosixPath(folder)
     for folder in ("reference", "tests/hidden", "tests/harness", "tests/corpus", "data/cache", "data/imdb", "results")
@@ -78,15 +86,18 @@ def kit_files(root: Path) -> dict[str, Path]:
 
 def _part_files(root: Path, part: str) -> tuple[Path, ...]:
     paths = (root / part).rglob("*") if (root / part).is_dir() else root.glob(part)
-    files = tuple(path for path in paths if path.is_file() and not _is_litter(path.relative_to(root)))
+    files = tuple(
+        path for path in paths if path.is_file() and not _stays(PurePosixPath(path.relative_to(root).as_posix()))
+    )
     if not files:
         raise GraderError(f"The kit needs {part}, which is missing; restore it from version control.")
     return files
 
 
-def _is_litter(path: Path) -> bool:
-    """What tools leave behind: caches and hidden files."""
-    return any(name.startswith(".") or name == "__pycache__" for name in path.parts)
+def _stays(path: PurePosixPath) -> bool:
+    """What is for whole classes, and what tools leave behind: caches and hidden files."""
+    litter = any(name.startswith(".") or name == "__pycache__" for name in path.parts)
+    return litter or any(path.match(pattern) for pattern in LEFT_OUT)
 
 
 def _admit(root: Path, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from grader import scoring
 from grader.cohort import Adjustment, AdjustmentKind, Grade, Intake, Refusal, Standing, Student, Upload
 from grader.errors import GraderError
-from grader.model import CheckResult, Result, RunStatus, Score, ScoreStatus, Verdict
+from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.policy.overrides import Override, OverrideKind, Overrides
 from grader.policy.rules import Counting, Policy, delay, names_of, taken
 
@@ -245,12 +245,3 @@ def _excused(grade: Grade, override: Override) -> Grade:
     return grade.model_copy(
         update={"standing": Standing.EXCUSED, "points": None, "adjustments": (change,), "note": override.reason}
     )
-
-
-def base_points(grade: Grade) -> float | None:
-    """What the checks alone gave, so that this and the adjustments add up to the points. None without a result."""
-    if grade.result is None:
-        return None
-    if grade.result.score.status is ScoreStatus.GRADED:
-        return grade.result.score.points
-    return round(sum(check.points or 0.0 for check in grade.result.checks), 2)

@@ -8,7 +8,6 @@ from typing import Final
 
 from grader.cohort import Grade
 from grader.model import CheckResult, Method, MethodSummary, Verdict
-from grader.policy.settlement import base_points
 from grader.reporting import words
 from grader.reporting.words import step_title
 
@@ -95,7 +94,7 @@ def adjusted(grade: Grade | None) -> Adjusted | None:
     """What to show of the changes to a result; None where nothing was changed."""
     if grade is None or not grade.adjustments:
         return None
-    return Adjusted(grade, base_points(grade), adjustment_lines(grade))
+    return Adjusted(grade, grade.base_points, adjustment_lines(grade))
 
 
 def adjustment_lines(grade: Grade) -> tuple[AdjustmentLine, ...]:

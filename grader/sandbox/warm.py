@@ -65,7 +65,8 @@ class Zygote:
             readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
             self._ready = bool(readable) and self._process.stdout.readline() == b"ready\n"
         if not self._ready:
-            raise GraderError(f"The process that keeps kernels warm did not start: {self._last_words()}.")
+            why = self._last_words() if readable else self._too_late()
+            raise GraderError(f"The process that keeps kernels warm did not start: {why}.")
 
     def close(self) -> None:
         """End it and every kernel that came from it."""
@@ -82,11 +83,13 @@ class Zygote:
                 stream.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _too_late(self) -> str:
+        self._process.kill()
+        self._process.wait()
+        return "it was still importing; free the processor or try again"
+
     def _last_words(self) -> str:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-            return "it was still importing; free the processor or try again"
+        """Of a process that has closed its output, and so is about to end."""
         self._process.wait()
         self._log.seek(0)
         return self._log.read().decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"

@@ -20,7 +20,6 @@ from grader.policy.rules import (
     ManualItem,
     Unit,
 )
-from grader.policy.settlement import base_points
 
 from .classes import DUE, RUBRIC, intake, result, student, upload
 
@@ -232,7 +231,7 @@ def test_points_lie_in_their_range_and_add_up(tries: Attempts_, policy: Policy, 
     if grade.points is None:
         return
     assert 0 <= grade.points <= grade.possible
-    total = (base_points(grade) or 0) + sum(change.points for change in grade.adjustments)
+    total = (grade.base_points or 0) + sum(change.points for change in grade.adjustments)
     assert total == pytest.approx(grade.points, abs=0.03)  # each term is rounded to a hundredth
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from grader.errors import GraderError
 from grader.sandbox import Backend, Policy, Sandbox, Stop, select
+from grader.sandbox.cgroups import can_be_made
 
 from .conftest import ROOMY, Driver, Run, eventually, is_root, peak_mib
 
@@ -215,7 +216,8 @@ def test_memory_and_disk_are_bounded(run: Driver, code: str, accepted: tuple[Sto
     outcome = run(code)
     ended = outcome.ending.stopped_by or outcome.errors[0]
     assert ended in accepted
-    assert outcome.ending.peak_memory_mib < 2 * ROOMY.memory_mib  # the watchdog looks every 50 ms: it may come late
+    late = 2 if can_be_made() else 4  # without control groups a watchdog looks every 50 ms, later on a busy machine
+    assert outcome.ending.peak_memory_mib < late * ROOMY.memory_mib
 
 
 @pytest.mark.parametrize(("code", "reason"), LOUD)
