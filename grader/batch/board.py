@@ -3,18 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from grader.batch.order import Fate, Outcome, Task
 from grader.reporting.inert import inert_line
-from grader.reporting.progress import about
+from grader.reporting.progress import LiveView, about
 from grader.reporting.words import points
 
 NAME_CHARS: Final = 44
@@ -22,33 +20,20 @@ PROBLEMS_SHOWN: Final = 6
 STYLES: Final = {Fate.GRADED: "green", Fate.REFUSED: "yellow"}
 
 
-class Board:
+class Board(LiveView):
     """Listens to a batch; a context manager. Texts that come from notebooks are made inert here."""
 
     def __init__(
         self, console: Console, total: int, quiet: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`total`: tasks. `quiet`: say what is wrong and nothing else."""
-        self.console, self.total, self.quiet, self._clock = console, total, quiet, clock
+        super().__init__(console, redraws_per_s=4, shown=not quiet)
+        self.total, self.quiet, self._clock = total, quiet, clock
         self.done = self.failed = 0
         self.problems: list[str] = []
         self._running: dict[str, tuple[float, str]] = {}  # task -> since when, where it has come to
         self._first_s = clock()
         self._lock = threading.Lock()  # events arrive in a thread of Dask's
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal and not self.console.is_dumb_terminal and not self.quiet:
-            self._live = Live(console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
     def tell(self, task: str, host: str, line: str) -> None:
         """A worker has come somewhere."""

@@ -11,7 +11,7 @@ import hashlib
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.reporting import words
@@ -29,13 +29,14 @@ def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: s
     return environment.get_template(template).render(
         css=Markup(css),  # our own file, without a value in it
         javascript=Markup(javascript),  # the same
-        csp=_policy(css, javascript),
+        csp=policy(css, javascript),
         words=words,
         **values,
     )
 
 
-def _policy(css: str, javascript: str) -> str:
+def policy(css: str, javascript: str = "") -> str:
+    """The Content-Security-Policy of a page with this style sheet and, if any, this script: nothing else."""
     scripts = f" script-src '{_digest(javascript)}';" if javascript else ""
     # data: images are allowed for the empty icon, which keeps browsers from asking a server for /favicon.ico.
     return (
@@ -53,10 +54,10 @@ def _finalize(value: Any) -> Any:
     return "" if value is None else inert_text(str(value))
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("grader.reporting"),
+def engine(loader: BaseLoader) -> Environment:
+    """A template engine in whose pages values are only ever text."""
+    return Environment(
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
@@ -64,6 +65,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+@cache
+def _environment() -> Environment:
+    environment = engine(PackageLoader("grader.reporting"))
     environment.filters.update(
         points=words.points,
         signed=words.signed,

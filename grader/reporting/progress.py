@@ -51,24 +51,22 @@ class TimeLeft:
         return here_s + later * self._steps * step_s / _RELATIVE_COST[self._method]
 
 
-class ProgressDisplay:
-    """Shows events of an execution; a context manager. Without a terminal it prints one plain line per event.
+class LiveView:
+    """A context manager: a terminal shows what `_render` returns, again and again until the end; others nothing."""
 
-    `first_line` may come straight from a notebook: it is made inert here.
-    """
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
-        self._time_left = TimeLeft(clock)
-        self._stage = "starting"
-        self._cell = ""
-        self._training: tuple[str, int, int] | None = None
-        self._spinner = Spinner("line" if console.options.ascii_only else "dots")
+    def __init__(self, console: Console, redraws_per_s: float, shown: bool = True) -> None:
+        self.console, self._redraws_per_s = console, redraws_per_s
+        self._shown = shown and console.is_terminal and not console.is_dumb_terminal
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True)
+        if self._shown:
+            self._live = Live(
+                console=self.console,
+                get_renderable=self._render,
+                refresh_per_second=self._redraws_per_s,
+                transient=True,
+            )
             self._live.start()
         return self
 
@@ -78,6 +76,24 @@ class ProgressDisplay:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _render(self) -> RenderableType:
+        raise NotImplementedError
+
+
+class ProgressDisplay(LiveView):
+    """Shows events of an execution; a context manager. Without a terminal it prints one plain line per event.
+
+    `first_line` may come straight from a notebook: it is made inert here.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console, redraws_per_s=8)
+        self._time_left = TimeLeft(clock)
+        self._stage = "starting"
+        self._cell = ""
+        self._training: tuple[str, int, int] | None = None
+        self._spinner = Spinner("line" if console.options.ascii_only else "dots")
 
     def stage(self, name: str) -> None:
         """Begin a stage of the grader, such as "judging"."""
@@ -107,7 +123,7 @@ class ProgressDisplay:
 
     def _print_line(self, line: str) -> None:
         if self._live is None:
-            self._console.print(Text(line), soft_wrap=True)
+            self.console.print(Text(line), soft_wrap=True)
 
     def _render(self) -> RenderableType:
         lines = Table.grid(padding=(0, 1), expand=True)
