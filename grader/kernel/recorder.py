@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from grader.kernel import budget, observation, reviews_seen, weights
+from grader.kernel.dropout import fast_masks
 from grader.kernel.events import emit
 from grader.kernel.plan import Budget, Plan
 from grader.kernel.writing import error_record, write_json, write_tensors
@@ -136,7 +137,7 @@ def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], trai
             return _as_submitted(trainer, record, train)
         method = observation.method_guess(record["entry"])
         trainer._every_eval_row = trainer.eval_dataset
-        with budget.applied(trainer, plan.budget, method, plan.seed):
+        with budget.applied(trainer, plan.budget, method, plan.seed), fast_masks():
             return _in_precision(plan.budget.bfloat16, trainer, record, progress, train)
     finally:
         trainer.remove_callback(progress)

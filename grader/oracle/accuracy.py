@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from grader.assets.reviews import read_reviews
@@ -36,34 +38,38 @@ class Meter:
         if known is not None:
             return known
         accuracy = self._measured(tensors, base)
-        _store(self._stored(digest), {"accuracy": accuracy})
+        _place(self._kept(digest), json.dumps({"accuracy": accuracy}).encode())
         return accuracy
 
     def known(self, digest: str) -> float | None:
         """What was measured before for the same content under the same conditions; None when nothing was."""
         try:
-            return float(json.loads(self._stored(digest).read_text(encoding="utf-8"))["accuracy"])
+            return float(json.loads(self._kept(digest).read_text(encoding="utf-8"))["accuracy"])
         except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: it is measured again
             return None
 
-    def _stored(self, digest: str) -> Path:
+    def _kept(self, digest: str, kind: str = "json") -> Path:
         key = _digest(CACHE_VERSION, digest, self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
-        return self.cache / f"{key}.json"
+        return self.cache / f"{key}.{kind}"
 
     def _measured(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
         model = rebuilt(tensors, base, self.snapshot)
-        texts, labels = self._reviews()
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding in a batch
-        right = 0
+        reviews = sorted(read_reviews(self.heldout), key=lambda review: len(review.text))  # little padding in a batch
+        labels = torch.tensor([review.label for review in reviews])
         with torch.inference_mode(), precision(self.bfloat16):
-            for start in range(0, len(order), BATCH):
-                batch = order[start : start + BATCH]
-                right += _right(model, self._encoded([texts[i] for i in batch]), [labels[i] for i in batch])
-        return right / len(texts)
+            features = self._features(model, [review.text for review in reviews], of_checkpoint=_head_only(tensors))
+            return int((_logits(model, features).argmax(-1) == labels).sum()) / len(reviews)
 
-    def _reviews(self) -> tuple[list[str], list[int]]:
-        reviews = read_reviews(self.heldout)
-        return [review.text for review in reviews], [review.label for review in reviews]
+    def _features(self, model: Any, texts: list[str], of_checkpoint: bool) -> Tensor:
+        """What the head sees, (reviews, width). That of the checkpoint's own encoder is the same for everyone: kept."""
+        kept = self._kept("features", "safetensors")
+        if of_checkpoint and (known := _read_features(kept)) is not None:
+            return known
+        batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+        features = torch.cat([model.distilbert(**self._encoded(batch)).last_hidden_state[:, 0] for batch in batches])
+        if of_checkpoint:
+            _place(kept, save({"features": features.contiguous()}))
+        return features
 
     def _encoded(self, texts: list[str]) -> Mapping[str, Tensor]:
         tokenizer = _tokenizer(self.snapshot)
@@ -112,17 +118,29 @@ class IncompleteWeights(Exception):
     """The exported weights are not those of a DistilBERT classifier."""
 
 
-def _right(model: torch.nn.Module, inputs: Mapping[str, Tensor], labels: list[int]) -> int:
-    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-    return int((logits.argmax(-1) == torch.tensor(labels)).sum())
+def _head_only(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the encoder is the checkpoint's own."""
+    return not any(key[2:].startswith("distilbert.") for key in tensors)
+
+
+def _logits(model: Any, features: Tensor) -> Tensor:
+    """DistilBertForSequenceClassification's head in evaluation: (reviews, width) to (reviews, labels)."""
+    return model.classifier(torch.relu(model.pre_classifier(features)))
+
+
+def _read_features(path: Path) -> Tensor | None:
+    try:
+        return load(path.read_bytes())["features"]
+    except (OSError, SafetensorError, KeyError):  # not there, or damaged: they are computed again
+        return None
 
 
 def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
 
 
-def _store(path: Path, payload: dict[str, float]) -> None:
+def _place(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(payload), encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(path)

@@ -115,6 +115,36 @@ def test_a_damaged_cache_is_measured_again(content: bytes, meter: Meter) -> None
     assert json.loads(stored.read_text(encoding="utf-8"))["accuracy"] == first
 
 
+def head_only(of: torch.nn.Module) -> dict[str, Tensor]:
+    return {f"w:{name}": tensor for name, tensor in of.state_dict().items() if not name.startswith("distilbert.")}
+
+
+def features(meter: Meter) -> list[Path]:
+    return list(meter.cache.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged"], ids=["kept", "empty", "damaged"])
+def test_features_of_the_checkpoint_are_kept(
+    content: bytes | None, meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = encoder(model(0))
+    expected = [meter.measure(head_only(model(seed)), base, f"digest {seed}") for seed in (1, 2, 3)]
+    (kept,) = features(meter)
+    if content is None:
+        monkeypatch.setattr(Meter, "_encoded", None)  # the encoder is not asked again
+    else:
+        kept.write_bytes(content)
+    found = [meter.measure(head_only(model(seed)), base, f"again {seed}") for seed in (1, 2, 3)]
+    assert found == expected
+    assert len(set(expected)) > 1
+
+
+def test_features_of_a_trained_encoder_are_not_kept(meter: Meter) -> None:
+    base = encoder(model(0))
+    meter.measure(weights.export(model(1), base)[0], base, "digest")
+    assert not features(meter)
+
+
 def without_head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
 
