@@ -97,7 +97,7 @@ def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, A
 def uncached(folder: Path) -> Iterator[None]:
     """Measure accuracies anew: the same training gives the same weights, whose accuracy is known from before.
 
-    What the checkpoint's own encoder makes of the held-out reviews stays known, as it is from a machine's first grading.
+    What the checkpoint's own encoder makes of the held-out reviews stays known, as after a machine's first grading.
     """
     original = grading.make_meter
 

@@ -4,10 +4,13 @@ Every run trains in profile `quick`, takes minutes, and is stored at once as one
 stopped and resumed, and repeated for nothing. A line belongs to a specimen, a seed, and the circumstances that a
 calibration belongs to as well. It holds accuracies alone: what they are held against is the calibration of today.
 
+A specimen makes only those trainings that its patch bears on: the others would be the reference's once more.
+
 The reference has been trained over many seeds already, for that calibration. Each of these runs is held against the
 threshold that the others give (leave-one-out), so that no run judges itself.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,17 +30,19 @@ from grader.execution.record import RunRecord
 from grader.execution.run import execute
 from grader.intake.notebook import Submission
 from grader.model import Frozen, Method, RunStatus
-from grader.validation.corpus import Kind, Specimen
+from grader.validation.corpus import Base, Kind, Specimen
 from grader.validation.ledger import append, ledger, read
 
 NAME: Final = "training"
 REFERENCE_SEEDS: Final = 20
-OTHER_SEEDS: Final = 5
+MUTANT_SEEDS: Final = 5
 FIRST_SEED: Final = 1_000  # none that the calibration used
-HONEST: Final = ("lora_parameters", "rank_6", "more_epochs")
+HONEST: Final = {"rank_6": 20, "lora_parameters": 20, "more_epochs": 5}  # and their seeds
 CONFIDENCE: Final = 0.95
 ENDED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR)  # all others say nothing about the specimen
 STEPS: Final = dict(zip(("step1.accuracy", "step2.accuracy", "step3.accuracy"), Method, strict=True))
+CELLS: Final = dict(zip(("train-full", "train-head", "train-lora"), Method, strict=True))  # of the reference
+CALL: Final = "train_and_record("  # the line of such a cell that trains
 
 
 class Measured(Frozen):
@@ -52,6 +57,11 @@ class Measured(Frozen):
         """Whether the accuracy check of a method would pass."""
         accuracy = self.accuracies.get(method)
         return accuracy is not None and accuracy >= threshold
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What makes two runs the same."""
+        return self.specimen, self.seed, self.circumstances
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,8 @@ def plan(corpus: Sequence[Specimen], calibrated: Calibration | None) -> Iterator
     for specimen in corpus:
         if specimen.id == "reference" and has_enough_seeds(calibrated):
             continue
-        seeds = REFERENCE_SEEDS if specimen.id == "reference" else OTHER_SEEDS
-        if specimen.training or specimen.id in ("reference", *HONEST):
-            yield from ((specimen, FIRST_SEED + number) for number in range(seeds))
+        seeds = HONEST | {"reference": REFERENCE_SEEDS} | ({specimen.id: MUTANT_SEEDS} if specimen.training else {})
+        yield from ((specimen, FIRST_SEED + number) for number in range(seeds.get(specimen.id, 0)))
 
 
 def has_enough_seeds(calibrated: Calibration | None) -> bool:
@@ -100,43 +109,64 @@ def current_calibration(used: Setup) -> Calibration | None:
     return calibration.find(calibration.load(CALIBRATIONS), *conditions)
 
 
-def known(planned: Iterable[tuple[Specimen, int]], used: Setup) -> tuple[Measured, ...]:
+def bears_on(specimen: Specimen, base: Base) -> tuple[Method, ...]:
+    """The methods whose accuracy the patch may change: those a mutant has to fail, those a variant's edit precedes."""
+    if specimen.kind is Kind.MUTANT:
+        return tuple(method for check, method in STEPS.items() if check in specimen.failed)
+    order = list(base.cells)
+    after = tuple(method for cell, method in CELLS.items() if order.index(cell) >= specimen.departs)
+    return after or tuple(Method)  # the reference departs nowhere
+
+
+def reduced(specimen: Specimen, base: Base) -> tuple[str, ...]:
+    """The specimen's cells without the trainings that its patch does not bear on."""
+    needed = bears_on(specimen, base)
+    idle = [base.cells[cell] for cell, method in CELLS.items() if method not in needed]
+    lines = {line for source in idle for line in source.splitlines() if line.startswith(CALL)}
+    return tuple("\n".join(line for line in cell.splitlines() if line not in lines) for cell in specimen.cells)
+
+
+def known(planned: Iterable[tuple[Specimen, int]], base: Base, used: Setup) -> tuple[Measured, ...]:
     """The planned runs that are stored already."""
-    by_key = _by_key(used)
-    return tuple(by_key[s.id, seed] for s, seed in planned if (s.id, seed) in by_key)
+    stored = _stored()
+    keys = [(specimen.id, seed, circumstances(used, reduced(specimen, base))) for specimen, seed in planned]
+    return tuple(stored[key] for key in keys if key in stored)
 
 
-def measure(planned: Iterable[tuple[Specimen, int]], used: Setup, console: Console) -> tuple[Measured, ...]:
+def measure(planned: Iterable[tuple[Specimen, int]], base: Base, used: Setup, console: Console) -> tuple[Measured, ...]:
     """Run what is planned and not stored yet, in order; every run is stored when it ends."""
-    by_key, found = _by_key(used), []
+    stored, found = _stored(), []
     for specimen, seed in planned:
-        if (specimen.id, seed) not in by_key:
-            by_key[specimen.id, seed] = _measured(specimen, grading.at_seed(used, seed))
-            append(ledger(NAME), by_key[specimen.id, seed])
-        found.append(by_key[specimen.id, seed])
+        cells = reduced(specimen, base)
+        key = (specimen.id, seed, circumstances(used, cells))
+        if key not in stored:
+            stored[key] = _measured(specimen, cells, bears_on(specimen, base), grading.at_seed(used, seed))
+            append(ledger(NAME), stored[key])
+        found.append(stored[key])
         console.print(_line(found[-1]), markup=False)
     return tuple(found)
 
 
-def _by_key(used: Setup) -> dict[tuple[str, int], Measured]:
-    where = circumstances(used)
-    return {(m.specimen, m.seed): m for m in read(ledger(NAME), Measured) if m.circumstances == where}
+def _stored() -> dict[tuple[str, int, str], Measured]:
+    return {m.key: m for m in read(ledger(NAME), Measured)}
 
 
-def circumstances(used: Setup) -> str:
-    """What a stored run depends on besides specimen and seed."""
-    return f"{profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
+def circumstances(used: Setup, cells: Sequence[str]) -> str:
+    """What a stored run depends on besides its seed."""
+    source = hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
+    return f"{source} {profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
-def _measured(specimen: Specimen, used: Setup) -> Measured:
-    notebook = new_notebook(cells=[new_code_cell(source) for source in specimen.cells])
+def _measured(specimen: Specimen, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> Measured:
+    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
     submission = Submission(specimen.id, Path(f"{specimen.id}.ipynb"), "0" * 64, notebook, notebook)
     with tempfile.TemporaryDirectory(prefix="a4-validate-") as name:
         record = execute(submission, used, Path(name) / "evidence", limits=PATIENT)
         require_ended(specimen, record)
         case = grading.make_case(Path(name) / "evidence", used)
-        accuracies = {method: case.accuracy(method) for method in Method}
-    return Measured(specimen=specimen.id, seed=used.seed, circumstances=circumstances(used), accuracies=accuracies)
+        accuracies = {method: case.accuracy(method) for method in methods}
+    where = circumstances(used, cells)
+    return Measured(specimen=specimen.id, seed=used.seed, circumstances=where, accuracies=accuracies)
 
 
 def require_ended(specimen: Specimen, record: RunRecord) -> None:
@@ -179,7 +209,7 @@ def _left_out(calibrated: Calibration, method: Method) -> Rate:
 
 
 def _false_fails(honest: Sequence[Measured], method: Method, threshold: float) -> Rate:
-    missed = [not measured.reaches(method, threshold) for measured in honest]
+    missed = [not measured.reaches(method, threshold) for measured in honest if method in measured.accuracies]
     return Rate(f"honest solutions that miss the threshold of {method.value}", missed.count(True), len(missed))
 
 

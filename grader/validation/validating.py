@@ -39,13 +39,20 @@ def validate(
     """Run the corpus and write `docs`/validity.md and validity.html. Returns whether all is as it should be.
 
     `train`: run what is missing of the training part, too; what is stored of it is shown in any case. `repeat_rounds`:
-    up to so many repetitions of the corpus, likewise.
+    up to so many repetitions of the corpus, likewise. With `only`, nothing is written: those specimens are examined, or
+    with `train` their trainings are run.
     """
     began = time.perf_counter()
     base, corpus = load()
-    chosen = [s for s in corpus if not s.training and (not only or s.id.startswith(tuple(only)))]
-    if not chosen:
+    named = [s for s in corpus if not only or s.id.startswith(tuple(only))]
+    if not named:
         raise GraderError(f"The corpus has no specimen whose name begins with {' or '.join(only)}; see tests/corpus.")
+    if only and train:
+        trained(console, base, named, train=True)
+        return True
+    chosen = [s for s in named if not s.training]
+    if not chosen:
+        raise GraderError(f"{' and '.join(s.id for s in named)} shows in accuracy alone; add --training.")
     matrix, where = run(console, base, chosen)
     repetitions = () if only else repeated(base, corpus)
     report(console, matrix, repetitions, time.perf_counter() - began)
@@ -56,18 +63,30 @@ def validate(
     console.print(f"{len(flips)} flips in {len(again) - 1} repetitions of the whole corpus with other seeds")
     for flip in flips:
         console.print(flip, markup=False)
-    rates = trained(console, corpus, train)
-    docs.mkdir(parents=True, exist_ok=True)
-    sections = [markdown.repetitions(repetitions), markdown.rounds(len(again) - 1, flips), markdown.chances(rates)]
+    rates = trained(console, base, corpus, train)
+    write(docs, matrix, repetitions, len(again) - 1, flips, rates)
+    return matrix.holds and not flips and not any(r.flips for r in repetitions)
+
+
+def write(
+    docs: Path,
+    matrix: Matrix,
+    repetitions: Sequence[Repetition],
+    repeats: int,
+    flips: Sequence[str],
+    rates: Sequence[Rate],
+) -> None:
+    """Write both pages."""
     notebooks = read_habits(CORPUS / "habits")
+    sections = [markdown.repetitions(repetitions), markdown.rounds(repeats, flips), markdown.chances(rates)]
+    further = [
+        *((f"Flips of LoRA checks on `{r.specimen}` with {r.seeds} other seeds", str(r.flips)) for r in repetitions),
+        (f"Flips in {repeats} repetitions of everything", str(len(flips))),
+    ]
+    docs.mkdir(parents=True, exist_ok=True)
     text = f"{markdown.document(matrix, sections)}\n{markdown.notebooks(notebooks)}"
     (docs / "validity.md").write_text(text, encoding="utf-8")
-    further = [
-        (f"Flips of LoRA checks on `{r.specimen}` with {r.seeds} other seeds", str(r.flips)) for r in repetitions
-    ]
-    further.append((f"Flips in {len(again) - 1} repetitions of everything", str(len(flips))))
     (docs / "validity.html").write_text(page.page(matrix, further, notebooks), encoding="utf-8")
-    return matrix.holds and not flips and not any(r.flips for r in repetitions)
 
 
 def replayed(
@@ -83,13 +102,16 @@ def replayed(
     return rounds.known(where)
 
 
-def trained(console: Console, corpus: Sequence[Specimen], train: bool) -> tuple[Rate, ...]:
+def trained(console: Console, base: Base, corpus: Sequence[Specimen], train: bool) -> tuple[Rate, ...]:
     """Measured chances of wrong verdicts on accuracy, from stored runs, and from new ones if asked for."""
     with grading.setup(Profile.QUICK, training.FIRST_SEED, limits=PATIENT) as used:
         calibrated = training.current_calibration(used)
         planned = tuple(training.plan(corpus, calibrated))
-        found = training.measure(planned, used, console) if train else training.known(planned, used)
-    return training.rates(found, corpus, calibrated)
+        found = training.measure(planned, base, used, console) if train else training.known(planned, base, used)
+    rates = training.rates(found, corpus, calibrated)
+    for rate in (rate for rate in rates if train and rate.runs):
+        console.print(f"{rate.what}: {rate.happened} of {rate.runs}", markup=False)
+    return rates
 
 
 def run(

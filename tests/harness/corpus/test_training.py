@@ -47,24 +47,50 @@ def test_plan(known: Calibration | None, runs_of_the_reference: int) -> None:
     planned = [specimen.id for specimen, _ in training.plan(corpus, known)]
     assert planned.count("reference") == runs_of_the_reference
     assert set(planned) - {"reference"} == {*training.HONEST, *(s.id for s in corpus if s.training)}
+    assert all(planned.count(name) == seeds for name, seeds in training.HONEST.items())
+
+
+FULL, HEAD, LORA = Method
+
+
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("reference", [FULL, HEAD, LORA]),
+        ("more_epochs", [FULL, HEAD, LORA]),
+        ("rank_6", [LORA]),
+        ("lora_parameters", [LORA]),
+        ("labels_shuffled", [FULL, HEAD, LORA]),
+        ("labels_swapped_lora", [LORA]),
+        ("lora_untrained", [LORA]),
+        ("head_untrained", [HEAD]),
+        ("full_reset_after_training", [FULL]),
+    ],
+)
+def test_only_trainings_that_a_patch_bears_on_are_run(name: str, methods: list[Method]) -> None:
+    base, corpus = load()
+    specimen = next(s for s in corpus if s.id == name)
+    source = "\n".join(training.reduced(specimen, base))
+    assert list(training.bears_on(specimen, base)) == methods
+    assert [method for method in Method if f'train_and_record("{method.value}"' in source] == methods
 
 
 def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, corpus = load()
+    base, corpus = load()
     reference = next(s for s in corpus if s.id == "reference")
     store, ran = tmp_path / "deep" / "training.jsonl", []
 
-    def run(specimen: object, used: object) -> Measured:
+    def run(specimen: object, cells: Sequence[str], methods: object, used: object) -> Measured:
         ran.append(used)
-        return measured("reference", 1_000 + len(ran), 0.8, training.circumstances(setup))
+        return measured("reference", 1_000 + len(ran), 0.8, training.circumstances(setup, cells))
 
     monkeypatch.setattr(training, "ledger", lambda name: store)
     monkeypatch.setattr(training, "_measured", run)
     with grading.setup(Profile.QUICK, 0, Backend.NONE) as setup:
-        first = training.measure([(reference, 1_001)], setup, Console(quiet=True))
+        first = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
         store.write_text(store.read_text(encoding="utf-8") + '{"cut off', encoding="utf-8")
-        again = training.measure([(reference, 1_001)], setup, Console(quiet=True))
-        assert training.known([(reference, 1_001), (reference, 1_002)], setup) == first
+        again = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
+        assert training.known([(reference, 1_001), (reference, 1_002)], base, setup) == first
     assert len(ran) == 1
     assert first == again
 
@@ -80,6 +106,14 @@ def test_rates_count_false_fails_and_false_passes() -> None:
     rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
     assert rates["honest solutions that miss the threshold of full"] == (1, 2)
     assert rates["labels_shuffled"] == (3, 6)
+
+
+def test_a_run_counts_for_the_methods_it_trained() -> None:
+    _, corpus = load()
+    found = [measured("rank_6", 1, 0.8).model_copy(update={"accuracies": {LORA: None}})]
+    counted = {rate.what: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
+    assert counted["honest solutions that miss the threshold of lora"] == (1, 1)
+    assert counted["honest solutions that miss the threshold of full"] == (0, 0)
 
 
 def test_a_missing_accuracy_reaches_nothing() -> None:
