@@ -42,7 +42,7 @@ def grade(
     out: Results = Path("results"),
     cell_limit: CellLimit = 1800,
     run_limit: RunLimit = 3600,
-    precision: Annotated[Precision, typer.Option(help="of trainings in profile quick")] = Precision.AUTO,
+    precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO,
     unsafe_no_sandbox: Annotated[
         bool, typer.Option("--unsafe-no-sandbox", help="run the notebook with all rights of this user; results say so")
     ] = False,

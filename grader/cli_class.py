@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grader.errors import GraderError
-from grader.model import Profile
+from grader.model import Precision, Profile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,7 @@ def batch(
     policy: PolicyFile = None,
     overrides: OverridesFile = None,
     seed: Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)] = 0,
+    precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO,
     out: Annotated[Path, typer.Option(help="folder that the class's folder is made in")] = Path("results"),
     name: Annotated[str | None, typer.Option(help="name of the class's folder; by default that of the zip")] = None,
     cell_limit: Annotated[float, typer.Option(help="seconds that one cell may take", min=1)] = 1800,
@@ -78,6 +79,7 @@ def batch(
         folder=out.expanduser().absolute() / (name or source.stem),
         profile=profile,
         seed=seed,
+        precision=precision,
         cell_s=cell_limit,
         run_s=run_limit,
         sandboxed=not unsafe_no_sandbox,

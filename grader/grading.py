@@ -77,6 +77,7 @@ def setup(
     precision: Precision = Precision.AUTO,
 ) -> Iterator[Setup]:
     """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError."""
+    profiles.require_fit(profile, precision)
     cache_dir = cache_folder(root, environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
@@ -89,6 +90,7 @@ def setup(
             reviews=resolve_reviews(root, environ),
             metrics=metrics,
             bfloat16=profile is Profile.QUICK and _bfloat16(precision),
+            tf32=precision is Precision.TF32,
             sandbox=sandbox,
         )
 

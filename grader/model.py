@@ -35,11 +35,12 @@ class Profile(StrEnum):
 
 
 class Precision(StrEnum):
-    """How the profile `quick` multiplies; `structure` always uses float32, `full` does as submitted."""
+    """How matrices are multiplied. `structure` always uses float32."""
 
-    AUTO = "auto"  # bfloat16 where the processor has matrix units for it
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
+    AUTO = "auto"  # quick: bfloat16 where the processor has matrix units for it; full: as submitted
+    FLOAT32 = "float32"  # quick
+    BFLOAT16 = "bfloat16"  # quick
+    TF32 = "tf32"  # full, on a GPU: products of float32 numbers are rounded to ten bits
 
 
 class Method(StrEnum):

@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from grader import assignment
+from grader.errors import GraderError
 from grader.kernel.plan import Budget
-from grader.model import Method, Profile
+from grader.model import Method, Precision, Profile
 
 # One rate per method, from runs of the reference: the same number of steps needs faster learning the fewer
 # parameters may move.
@@ -21,6 +22,20 @@ BUDGETS: Final = {
         max_steps=64, batch_size=16, max_tokens=128, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
     ),
 }
+
+
+PRECISIONS: Final = {
+    Profile.STRUCTURE: (Precision.AUTO,),
+    Profile.QUICK: (Precision.AUTO, Precision.FLOAT32, Precision.BFLOAT16),
+    Profile.FULL: (Precision.AUTO, Precision.TF32),
+}
+
+
+def require_fit(profile: Profile, precision: Precision) -> None:
+    """Raise GraderError for a precision that the profile does not train in."""
+    if precision not in PRECISIONS[profile]:
+        known = " or ".join(PRECISIONS[profile])
+        raise GraderError(f"Profile {profile.value} does not train in {precision.value}; use --precision {known}.")
 
 
 def budget(profile: Profile, bfloat16: bool) -> Budget | None:

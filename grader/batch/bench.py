@@ -33,7 +33,9 @@ class Bench(AbstractContextManager["Bench"]):
         self.limits = Limits(cell_s=order.cell_s, notebook_s=order.run_s)
         torch.set_num_threads(order.threads)
         backend = None if order.execute and order.sandboxed else Backend.NONE
-        opened = self._stack.enter_context(grading.setup(order.profile, order.seed, backend, self.limits))
+        opened = self._stack.enter_context(
+            grading.setup(order.profile, order.seed, backend, self.limits, precision=order.precision)
+        )
         self.setup: Setup = replace(opened, threads=order.threads)
         self.oracle: Oracle = grading.oracle(self.setup)
         gc.collect()

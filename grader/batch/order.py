@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from grader.model import Frozen, Profile, Result, StaffDetails
+from grader.model import Frozen, Precision, Profile, Result, StaffDetails
 
 TRIES: Final = 3  # a fault of ours is tried so often
 
@@ -39,6 +39,7 @@ class Order(Frozen):
     cell_s: float
     run_s: float
     threads: int
+    precision: Precision = Precision.AUTO
     code: str  # digest of what executes: a worker with other code is of no use
     parts: dict[str, str]  # digests of what judges, by name
     sandboxed: bool = True

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from grader.batch.store import write
 from grader.cohort import Intake
 from grader.errors import GraderError
-from grader.model import Frozen, Profile
+from grader.model import Frozen, Precision, Profile
 
 NAME: Final = "batch.json"
 
@@ -20,6 +20,7 @@ class Request(Frozen):
     folder: Path  # results of the class
     profile: Profile = Profile.QUICK
     seed: int = 0
+    precision: Precision = Precision.AUTO
     cell_s: float = 1800
     run_s: float = 3600
     sandboxed: bool = True

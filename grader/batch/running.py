@@ -85,7 +85,7 @@ class Circumstances:
         """Name of the evidence of a notebook."""
         limits = (order.cell_s, order.run_s)
         data = (self.checkpoint_sha256, self.reviews_sha256, order.seed)
-        return key(sha256, order.code, order.profile, *data, *limits, order.sandboxed)
+        return key(sha256, order.code, order.profile, order.precision, *data, *limits, order.sandboxed)
 
 
 def plan(uploads: Sequence[Upload], order: Order, circumstances: Circumstances) -> list[Task]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import psutil
 from rich.console import Console
 
+from grader import profiles
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.reviews import resolve_reviews
@@ -70,6 +71,7 @@ def default_jobs() -> int:
 
 def batch(request: Request, staffing: Staffing, console: Console, quiet: bool = False) -> Ended:
     """Take a class in, grade what is missing, hand out. Raises GraderError."""
+    profiles.require_fit(request.profile, request.precision)
     store = Store(request.folder / "store")
     with store.sole(), writable(request.folder):
         intake = read_class(request.source, store.uploads, roster(request))
@@ -124,6 +126,7 @@ def make_order(request: Request, threads: int, execute: bool) -> Order:
         cell_s=request.cell_s,
         run_s=request.run_s,
         threads=threads,
+        precision=request.precision,
         code=code_digest(ROOT),
         parts=judging_digests(ROOT),
         sandboxed=request.sandboxed,

@@ -64,6 +64,7 @@ class Setup:
     bfloat16: bool
     sandbox: Sandbox
     threads: int | None = None
+    tf32: bool = False
     witness: bool = True  # False: no code of ours in the kernel, to try a sandbox; nothing is proved by such a run
 
 
@@ -130,6 +131,7 @@ def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
         names=dict(assignment.LOOKED_FOR),
         budget=profiles.budget(setup.profile, setup.bfloat16),
         threads=setup.threads,
+        tf32=setup.tf32,
         cuda_as_cpu="cuda" in source,
     )
 

@@ -71,7 +71,7 @@ def conditions(setup: Setup) -> Conditions:
         reviews=setup.reviews.name,
         reviews_sha256=setup.reviews.sha256,
         synthetic=setup.reviews.synthetic,
-        precision="bfloat16 autocast" if setup.bfloat16 else "float32",
+        precision="bfloat16 autocast" if setup.bfloat16 else "float32, TF32 on a GPU" if setup.tf32 else "float32",
         budget=profiles.fingerprint(setup.profile),
         sandbox=setup.sandbox.backend.value,
         grader=__version__,

@@ -27,6 +27,7 @@ def start(plan_path: str) -> None:
     seed_everything(plan.seed)
     limit_threads(plan.threads)
     keep_memory()
+    allow_tf32(plan.tf32)
     tolerate(plan, get_ipython())
     recorder = Recorder(plan)
     install(recorder)
@@ -65,6 +66,14 @@ def keep_memory() -> None:
     library = ctypes.CDLL(None)
     for parameter, value in MEMORY_KEPT.items() if hasattr(library, "mallopt") else ():
         library.mallopt(parameter, value)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let GPUs that can multiply in TF32 do so: about twice as fast on the host's word, never by default."""
+    import torch
+
+    if allowed:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 
 def tolerate(plan: Plan, shell: Any) -> None:

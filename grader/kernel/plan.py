@@ -31,6 +31,7 @@ class Plan:
     names: dict[str, tuple[str, ...]]  # what to look for -> accepted names, best first
     budget: Budget | None = None
     threads: int | None = None
+    tf32: bool = False  # a GPU may round what it multiplies to ten bits, where the notebook says nothing of it
     cuda_as_cpu: bool = False  # the notebook asks for a GPU that this machine lacks
     folder: str = ""  # the job folder, in which the notebook starts, and
     evidence: str = ""  # folder that the kernel writes to: both known in the kernel only
