@@ -196,7 +196,7 @@ def _staffing(
         return nullcontext(scheduler) if scheduler else crew.local(count, gpus)
 
     threads = slurm_jobs.CORES if slurm else session.share(count)
-    return session.Staffing(workers=slurm or local, threads=threads, gpus=gpus > 0)
+    return session.Staffing(workers=slurm or local, threads=threads, gpus=gpus, kernels_per_gpu=kernels_per_gpu)
 
 
 @contextmanager

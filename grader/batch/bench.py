@@ -18,6 +18,7 @@ from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
+from grader.execution.seats import Seats
 from grader.intake.notebook import read_submission
 from grader.kernel.weights import base_tensors
 from grader.model import RunStatus
@@ -36,7 +37,8 @@ class Bench(AbstractContextManager["Bench"]):
         opened = self._stack.enter_context(
             grading.setup(order.profile, order.seed, backend, self.limits, precision=order.precision)
         )
-        self.setup: Setup = replace(opened, threads=order.threads)
+        seats = Seats(order.gpus, order.kernels_per_gpu) if order.gpus else None
+        self.setup: Setup = replace(opened, threads=order.threads, seats=seats)
         self.oracle: Oracle = grading.oracle(self.setup)
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again

@@ -41,7 +41,8 @@ class Staffing:
 
     workers: Workers
     threads: int
-    gpus: bool = False
+    gpus: int = 0  # of each machine that works, and
+    kernels_per_gpu: int = 1  # how many submissions share one
     opener: crew.Opener = crew.open_bench
 
 
@@ -97,7 +98,7 @@ def reported(folder: Path, changes: dict[str, object]) -> tuple[Remembered, Hand
 def _graded(
     request: Request, intake: Intake, staffing: Staffing, console: Console, quiet: bool, execute: bool
 ) -> Ended:
-    order = make_order(request, staffing.threads, execute)
+    order = make_order(request, staffing, execute)
     tasks = running.plan(intake.uploads, order, circumstances(request))
     tally = carry_out(intake, tasks, order, staffing, Board(console, len(tasks), quiet))
     if tally.left and tally.stopped:
@@ -112,12 +113,12 @@ def carry_out(intake: Intake, tasks: list[Task], order: Order, staffing: Staffin
     with (
         staffing.workers() as cluster,
         board,
-        crew.connected(cluster, order, board.tell, staffing.opener, staffing.gpus) as workers,
+        crew.connected(cluster, order, board.tell, staffing.opener, staffing.gpus > 0) as workers,
     ):
         return running.grade(intake.uploads, tasks, order, workers, board)
 
 
-def make_order(request: Request, threads: int, execute: bool) -> Order:
+def make_order(request: Request, staffing: Staffing, execute: bool) -> Order:
     """What workers are told."""
     return Order(
         folder=request.folder,
@@ -125,7 +126,9 @@ def make_order(request: Request, threads: int, execute: bool) -> Order:
         seed=request.seed,
         cell_s=request.cell_s,
         run_s=request.run_s,
-        threads=threads,
+        threads=staffing.threads,
+        gpus=staffing.gpus,
+        kernels_per_gpu=staffing.kernels_per_gpu,
         precision=request.precision,
         code=code_digest(ROOT),
         parts=judging_digests(ROOT),

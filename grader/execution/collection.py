@@ -13,6 +13,7 @@ import nbformat
 from grader.errors import GraderError
 from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
+from grader.execution.seats import ran_out
 from grader.intake.notebook import Submission
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 
@@ -21,6 +22,7 @@ MAX_MESSAGE = 500
 ANSWERS = ("*.json", "*.safetensors")
 RUN, SUBMITTED = "run.json", "submitted.ipynb"
 FOREIGN = "not what the grader's own code wrote"
+NO_GPU_MEMORY = "the memory of the GPU was used up"
 EXCESS = "more evidence was written than an honest run writes"
 RAW = "raw"  # folder of the kernel's own, until it is sorted
 
@@ -72,7 +74,7 @@ def record(submission: Submission, conditions: Conditions, report: Report, wall_
         submission=SubmissionRef(name=submission.name, sha256=submission.sha256),
         conditions=conditions,
         summary=summary,
-        reason=report.reason,
+        reason=report.reason or (NO_GPU_MEMORY if ran_out(summary.failed_cells) else ""),
         cells=(*report.cells, *_not_run(submission, report)),
         training_cells=report.training_cells,
         probes=report.probes,

@@ -18,6 +18,7 @@ from grader import assignment, profiles
 from grader.assets.hub import Checkpoint
 from grader.assets.offline import offline_variables
 from grader.assets.reviews import ReviewData
+from grader.execution.seats import Seats
 from grader.intake.notebook import Submission
 from grader.kernel.plan import Plan
 from grader.model import Profile
@@ -65,6 +66,7 @@ class Setup:
     sandbox: Sandbox
     threads: int | None = None
     tf32: bool = False
+    seats: Seats | None = None  # None: whatever GPUs there are, shared with nobody
     witness: bool = True  # False: no code of ours in the kernel, to try a sandbox; nothing is proved by such a run
 
 

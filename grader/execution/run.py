@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from grader import __version__, profiles
@@ -17,6 +17,7 @@ from grader.execution.job import INSIDE, Job, Setup, prepare
 from grader.execution.memory import MemoryWatch
 from grader.execution.progress import Listener, Silent
 from grader.execution.record import Conditions, RunRecord
+from grader.execution.seats import ran_out
 from grader.intake.notebook import Submission
 from grader.model import RunStatus
 from grader.oracle import challenges
@@ -31,17 +32,37 @@ def execute(
 ) -> RunRecord:
     """Run the notebook under the profile and leave everything that judging needs in the folder `evidence`.
 
-    What was in the folder before is replaced when the run has ended. A fault of ours is tried once more. Raises
-    GraderError when the grader or the machine is at fault before the notebook runs.
+    What was in the folder before is replaced when the run has ended. A fault of ours is tried once more, and so is a
+    run for which a shared GPU had too little memory: alone. Raises GraderError when the grader or the machine is at
+    fault before the notebook runs.
     """
-    first = _execute_once(submission, setup, evidence, listener or Silent(), limits or Limits())
-    if first.summary.status is not RunStatus.INFRA_ERROR:
-        return first
-    return _execute_once(submission, setup, evidence, listener or Silent(), limits or Limits())
+    listener, limits = listener or Silent(), limits or Limits()
+    first = _seated(submission, setup, evidence, listener, limits)
+    if first.summary.status is RunStatus.INFRA_ERROR:
+        return _seated(submission, setup, evidence, listener, limits)
+    if setup.seats and ran_out(first.summary.failed_cells):
+        return _seated(submission, setup, evidence, listener, limits, alone=True)
+    return first
+
+
+def _seated(
+    submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits, alone: bool = False
+) -> RunRecord:
+    """One execution, with a seat at a GPU if there are seats."""
+    if setup.seats is None:
+        return _execute_once(submission, setup, evidence, listener, limits, {})
+    listener.stage("waiting for a GPU alone" if alone else "waiting for a GPU")
+    with setup.seats.taken(alone) as environ:
+        return _execute_once(submission, setup, evidence, listener, limits, environ)
 
 
 def _execute_once(
-    submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits
+    submission: Submission,
+    setup: Setup,
+    evidence: Path,
+    listener: Listener,
+    limits: Limits,
+    environ: dict[str, str],
 ) -> RunRecord:
     listener.stage("starting the kernel")
     began = time.perf_counter()
@@ -49,6 +70,7 @@ def _execute_once(
         with _folders(evidence) as (job_folder, scratch, partial), MemoryWatch() as memory:
             inside = INSIDE if setup.sandbox.backend is not Backend.NONE else scratch
             job = prepare(job_folder, inside, submission, setup, challenges.draw(setup.seed))
+            job = replace(job, environ={**job.environ, **environ})
             report = _carried_out(submission, setup, job, partial, listener, limits)
             require_disk(partial, LEFT_DISK_MIB / 1024)  # what a full disk did to the run is not the student's fault
             report = collection.complete(report, submission, partial)

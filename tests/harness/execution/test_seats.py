@@ -1,0 +1,154 @@
+"""Seats at GPUs: who gets which, who has one alone, and what happens when its memory is used up."""
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from grader.execution import run, seats
+from grader.execution.seats import VISIBLE, Seats
+from grader.model import FailedCell
+
+SOON_S = 0.5
+
+
+@pytest.fixture(autouse=True)
+def _no_gpus_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VISIBLE, raising=False)
+
+
+def device(environ: dict[str, str]) -> str:
+    return environ[VISIBLE]
+
+
+def test_gpus_fill_evenly(tmp_path: Path) -> None:
+    with ExitStack() as held:
+        taken = [device(held.enter_context(Seats(2, 2, tmp_path).taken())) for _ in range(4)]
+    assert taken == ["0", "1", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus", "expected"),
+    [("", 2, ("0", "1")), ("3,5", 2, ("3", "5")), ("3,5", 1, ("3",)), ("GPU-8a/1", 1, ("GPU-8a/1",))],
+    ids=["none given", "given", "more given", "by name"],
+)
+def test_devices(
+    given: str, gpus: int, expected: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VISIBLE, given)
+    assert Seats(gpus, 1, tmp_path).devices == expected
+    with Seats(gpus, 1, tmp_path).taken() as environ:
+        assert device(environ) == expected[0]
+
+
+def waits(place: Seats, alone: bool) -> tuple[threading.Thread, threading.Event]:
+    """Somebody who takes a seat as soon as there is one."""
+    sits = threading.Event()
+
+    def take() -> None:
+        with place.taken(alone):
+            sits.set()
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    return thread, sits
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(False, True), (True, False), (True, True)], ids=["then alone", "then any", "both alone"]
+)
+def test_alone_means_alone(first: bool, second: bool, tmp_path: Path) -> None:
+    place = Seats(1, 3, tmp_path)
+    with place.taken(first):
+        thread, sits = waits(place, second)
+        assert not sits.wait(SOON_S)
+    assert sits.wait(20)
+    thread.join(20)
+
+
+def test_who_waits_for_a_gpu_gets_it_before_those_who_come_later(tmp_path: Path) -> None:
+    place = Seats(1, 2, tmp_path)
+    with ExitStack() as held:
+        with place.taken():
+            held.enter_context(place.taken())
+            thread, sits = waits(place, alone=True)
+            assert not sits.wait(SOON_S)
+        later, comes = waits(place, alone=False)
+        assert not comes.wait(SOON_S)
+    assert sits.wait(20)
+    assert comes.wait(20)
+    thread.join(20)
+    later.join(20)
+
+
+def test_a_seat_is_free_when_its_holder_dies(tmp_path: Path) -> None:
+    source = (
+        "import sys, time; from pathlib import Path; from grader.execution.seats import Seats\n"
+        "with Seats(1, 1, Path(sys.argv[1])).taken(): print('sits', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"sits\n"
+    thread, sits = waits(Seats(1, 1, tmp_path), alone=False)
+    assert not sits.wait(SOON_S)
+    holder.kill()
+    holder.communicate()
+    assert sits.wait(20)
+    thread.join(20)
+
+
+FAILED = "CUDA out of memory. Tried to allocate 2.00 GiB."
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "expected"),
+    [
+        ("OutOfMemoryError", FAILED, True),
+        ("RuntimeError", FAILED, True),
+        ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied", False),
+        ("ValueError", FAILED, False),
+        ("MemoryError", "", False),
+    ],
+)
+def test_which_errors_mean_a_gpu_without_memory(error: str, message: str, expected: bool) -> None:
+    assert seats.ran_out([FailedCell(index=3, error=error, message=message)]) is expected
+
+
+@pytest.mark.parametrize(
+    ("fails", "shares", "tried"),
+    [
+        ([True, False], True, ["0 of 2", "alone"]),
+        ([True, True], True, ["0 of 2", "alone"]),
+        ([False], True, ["0 of 2"]),
+        ([True], False, ["no seat"]),
+    ],
+    ids=["enough alone", "too little alone", "enough", "not shared"],
+)
+def test_a_run_without_memory_is_tried_alone(
+    fails: list[bool], shares: bool, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, seen, outcomes = Seats(1, 2, tmp_path), [], iter(fails)
+
+    def once(submission: Any, setup: Any, evidence: Any, listener: Any, limits: Any, environ: dict[str, str]) -> Any:
+        seen.append(told(place, environ))
+        cells = (FailedCell(index=0, error="OutOfMemoryError", message=FAILED),) if next(outcomes) else ()
+        return SimpleNamespace(summary=SimpleNamespace(status="", failed_cells=cells))
+
+    monkeypatch.setattr(run, "_execute_once", once)
+    run.execute(SimpleNamespace(), SimpleNamespace(seats=place if shares else None), tmp_path)  # type: ignore[arg-type]
+    assert seen == tried
+
+
+def told(place: Seats, environ: dict[str, str]) -> str:
+    """How a run sits."""
+    if VISIBLE not in environ:
+        return "no seat"
+    with ExitStack() as held:
+        path = place.folder / f"a4-gpu-{os.getuid()}-0-seat-1"
+        return f"{environ[VISIBLE]} of 2" if seats._locked(path, held, wait=False) else "alone"
