@@ -1,5 +1,7 @@
 """Commands for a whole class. Exit codes: 0 everything graded or refused; 2 something is ungraded through our fault."""
 
+import logging
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -201,10 +203,21 @@ def _staffing(
 
 @contextmanager
 def _resumable() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         yield
     except KeyboardInterrupt:
         raise GraderError("Stopped. What was graded is kept; run the same command again to go on.") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """From here on, what libraries log is about workers that go away, as they should."""
+    logging.disable(logging.CRITICAL)
+    raise KeyboardInterrupt
 
 
 def _say(ended: "Ended", folder: Path, console: "Console", quiet: bool) -> None:

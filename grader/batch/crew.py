@@ -5,6 +5,7 @@ daemons unless told otherwise (`distributed.worker.daemon`). A worker that dies 
 gives the task to another, and after the third death in a row reports `KilledWorker`.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -105,7 +106,11 @@ def work(data: str) -> str:
 
 
 def _leave_it_to_the_nanny(number: int, frame: object) -> None:
-    """On ctrl-C, which a terminal sends to everybody. A handler and not SIG_IGN, which kernels would inherit."""
+    """On ctrl-C, which a terminal sends to everybody. A handler and not SIG_IGN, which kernels would inherit.
+
+    The controller says the one sentence that there is to say; what it takes away is no error worth a line of a log.
+    """
+    logging.disable(logging.CRITICAL)
 
 
 class DaskCrew:
