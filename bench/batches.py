@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +11,10 @@ import nbformat
 import psutil
 
 from bench.stages import REFERENCE
+from grader.execution.memory import MemoryWatch
 from grader.intake.notebook import read_submission
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-LOOK_S: Final = 1.0
-MIB: Final = 2**20
 
 
 def measured(size: int) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def run(handed_in: Path, out: Path, jobs: int, size: int) -> dict[str, float]:
     command += ["--jobs", str(jobs), "--out", str(out), "--name", f"jobs-{jobs}"]
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    with MemoryOf(process.pid) as memory:
+    with MemoryWatch(psutil.Process(process.pid)) as memory:
         code = process.wait()
     wall_s = time.perf_counter() - began
     if code:
@@ -52,42 +50,3 @@ def run(handed_in: Path, out: Path, jobs: int, size: int) -> dict[str, float]:
         "per_submission_s": round(wall_s / size, 2),
         "peak_memory_mib": round(memory.peak_mib),
     }
-
-
-class MemoryOf:
-    """The largest memory of a process and all below it; shared pages count once. Looks every second."""
-
-    def __init__(self, pid: int) -> None:
-        """Starts looking when entered."""
-        self.process, self.peak_mib, self._stop = psutil.Process(pid), 0.0, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "MemoryOf":
-        """Start."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(LOOK_S):
-            self.peak_mib = max(self.peak_mib, _used_bytes(self.process) / MIB)
-
-
-def _used_bytes(process: psutil.Process) -> int:
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    return sum(map(_share_bytes, family))
-
-
-def _share_bytes(process: psutil.Process) -> int:
-    try:
-        full = process.memory_full_info()
-        return int(getattr(full, "pss", 0) or full.uss)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0

@@ -1,47 +1,66 @@
-"""Peak memory of this process and its children: what a machine must have to grade."""
+"""Peak memory of a process and its children: what a machine must have to grade."""
 
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
+from typing import Self
 
 import psutil
 
-INTERVAL_S = 2.0  # counting shared pages once means walking page tables: a look at 3 GB costs tens of milliseconds
 MIB = 2**20
 
 
-class MemoryWatch:
-    """Samples the memory of the whole tree of processes while the block runs, pages that they share counted once."""
+class Watch(ABC):
+    """Looks at something every so often while the block runs, and at its end: a short run may have had no look yet."""
+
+    every_s: float
 
     def __init__(self) -> None:
-        """Nothing measured yet."""
-        self.peak_mib = 0.0
+        """Nothing seen yet."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "MemoryWatch":
-        """Start sampling."""
+    @abstractmethod
+    def look(self) -> None:
+        """Look once."""
+
+    def __enter__(self) -> Self:
+        """Start looking."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop sampling, after a last look: a short run may have had none."""
+        """Stop looking."""
         self._stop.set()
         self._thread.join()
-        self._look()
+        self.look()
 
     def _watch(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
-            self._look()
-
-    def _look(self) -> None:
-        self.peak_mib = max(self.peak_mib, _used_mib())
+        while not self._stop.wait(self.every_s):
+            self.look()
 
 
-def _used_mib() -> float:
-    me = psutil.Process()
-    return sum(_share_bytes(process) for process in [me, *me.children(recursive=True)]) / MIB
+class MemoryWatch(Watch):
+    """The largest memory of a tree of processes, pages that they share counted once."""
+
+    every_s = 2.0  # counting shared pages once means walking page tables: a look at 3 GB costs tens of milliseconds
+
+    def __init__(self, root: psutil.Process | None = None) -> None:
+        """`root`: of the tree; by default this process."""
+        super().__init__()
+        self.root, self.peak_mib = root or psutil.Process(), 0.0
+
+    def look(self) -> None:
+        """Add up what is in use now; nothing of a tree that is gone."""
+        self.peak_mib = max(self.peak_mib, sum(map(_share_bytes, self._tree())) / MIB)
+
+    def _tree(self) -> list[psutil.Process]:
+        try:
+            return [self.root, *self.root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
 
 def _share_bytes(process: psutil.Process) -> int:

@@ -1,17 +1,16 @@
 """What a run leaves behind on this machine, and how much the grader's own processes grow meanwhile."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 import psutil
 
-MIB: Final = 2**20
+from grader.execution.memory import MIB, Watch
+
 SETTLED_S: Final = 15.0  # a supervisor takes a moment to clean up after its kernel, longer on a busy machine
 LOOK_EVERY_S: Final = 0.02
 GROUPS: Final = Path("/sys/fs/cgroup")
@@ -83,43 +82,32 @@ def _peak_bytes(pid: int) -> int:
     return int(status[status.index("VmHWM:") + 1]) * 1024 if "VmHWM:" in status else 0
 
 
-class Growth:
+class Growth(Watch):
     """How much this process and the brokers grow while the block runs."""
+
+    every_s = LOOK_EVERY_S
 
     def __init__(self) -> None:
         """Nothing measured yet."""
+        super().__init__()
         self._me = psutil.Process()
         self._server = next((c for c in self._me.children() if "forkserver" in " ".join(c.cmdline())), None)
         self._began: dict[int, int] = {}
         self._most: dict[int, int] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     @property
     def mib(self) -> float:
         """The sum over the processes of the largest growth of each, MiB."""
         return sum(self._most[pid] - began for pid, began in self._began.items()) / MIB
 
-    def __enter__(self) -> "Growth":
-        """Start looking."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop looking."""
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(LOOK_EVERY_S):
-            for process in (self._me, *self._brokers()):
-                with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-                    size = process.memory_info().rss
-                    self._began.setdefault(process.pid, size)
-                    peak = size if process is self._me else _peak_bytes(process.pid)
-                    self._most[process.pid] = max(size, peak, self._most.get(process.pid, 0))
+    def look(self) -> None:
+        """Note how large everybody is, and was."""
+        for process in (self._me, *self._brokers()):
+            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                size = process.memory_info().rss
+                self._began.setdefault(process.pid, size)
+                peak = size if process is self._me else _peak_bytes(process.pid)
+                self._most[process.pid] = max(size, peak, self._most.get(process.pid, 0))
 
     def _brokers(self) -> list[psutil.Process]:
         try:
