@@ -135,8 +135,8 @@ def possible(stages_s: Mapping[str, float], bfloat16: bool) -> dict[str, Any]:
 def batch(wish: Wish) -> Part:
     """A class of notebooks that differ, with one worker and with two."""
     found = batches.measured(wish.batch)
-    gain = found["1"]["wall_s"] / found["2"]["wall_s"]
-    line = Line(f"batch of {wish.batch}: throughput of 2 workers beside 1", gain, 1.7, at_most=False)
+    gain = found[str(batches.ONE)]["wall_s"] / found[str(batches.TWO)]["wall_s"]
+    line = Line(f"batch of {wish.batch}: throughput of 2 workers beside 1, a core each", gain, 1.7, at_most=False)
     return Part("batch", found, (line,))
 
 

@@ -141,7 +141,7 @@ def batch(parts: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         [n, f"{f['wall_s']:.0f}", f"{f['per_submission_s']:.1f}", f"{f['peak_memory_mib']}"] for n, f in found.items()
     ]
-    yield from table(["workers", "s", "s per submission", "MiB at most, all processes"], rows)
+    yield from table(["workers, with cores each", "s", "s per submission", "MiB at most, all processes"], rows)
 
 
 def growth(parts: Mapping[str, Any]) -> Iterator[str]:
@@ -184,7 +184,7 @@ def classes(parts: Mapping[str, Any]) -> Iterator[str]:
 def costs(quick_s: float | None, parts: Mapping[str, Any]) -> Iterator[list[str]]:
     """Rows: machine, profile, minutes, how they were computed."""
     if "batch" in parts:
-        each_s = parts["batch"]["figures"]["2"]["per_submission_s"]
+        each_s = parts["batch"]["figures"]["2 with 1"]["per_submission_s"]
         yield ["laptop, 2 cores", "structure", f"{CLASS * each_s / 60:.0f}", "batch above, scaled"]
     if quick_s is not None:
         yield ["laptop, 2 cores", "quick", f"{CLASS * quick_s / 60:.0f}", f"{CLASS} × {quick_s:.0f} s"]

@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +59,9 @@ def batch(
     walltime: Annotated[str, typer.Option(help="time limit of one Slurm job")] = "04:00:00",
     gpus: Annotated[int, typer.Option(help="GPUs of this machine, or of one Slurm job", min=0)] = 0,
     kernels_per_gpu: Annotated[int, typer.Option(help="submissions that share one GPU", min=1)] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="cores that one submission computes on; by default they are divided", min=1)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="with --slurm: show the job script and stop")] = False,
     quiet: Quiet = False,
     unsafe_no_sandbox: Annotated[
@@ -92,6 +96,7 @@ def batch(
         overrides=_absolute(overrides),
     )
     staffing = _staffing(jobs, gpus, kernels_per_gpu, scheduler, slurm_jobs.cluster(wish) if slurm else None)
+    staffing = replace(staffing, threads=threads or staffing.threads)
     console = make_console()
     with _resumable():
         ended = session.batch(request, staffing, console, quiet)
