@@ -56,7 +56,10 @@ class Adapter(nn.Module):
 def extrapolated(steps: int) -> dict[str, Any]:
     """Seconds of the whole notebook, from `steps` steps spread over the methods, and two evaluation batches."""
     from transformers import AutoTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # that heads are new is no news
+    logging.disable_progress_bar()
     reviews = resolve_reviews(ROOT, os.environ)
     checkpoint = standin_checkpoint(cache_folder(ROOT, os.environ))
     folder = str(checkpoint.weights.parent)
