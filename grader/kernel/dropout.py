@@ -1,8 +1,9 @@
 """Dropout masks without waiting for them. torch draws them one by one on one core: a sixth of a training's time.
 
-While `fast_masks` holds, `Tensor.bernoulli_(p)` on the CPU draws 16 bits for each element instead, from a generator
-that torch's own has seeded: the same distribution to 1/65,536 of p, other numbers, and still one seed for one result.
-Only trainings under a budget do this. It is a setting of the process, so it ends with the training.
+While `fast_masks` holds, `Tensor.bernoulli_(p)` on the CPU draws 16 bits for each element instead: the same
+distribution to 1/65,536 of p, other numbers. Every call is seeded by torch's own generator, so that whatever rewinds
+that one (a seed, `fork_rng`, the second pass of gradient checkpointing) gets the same mask again. Only trainings under
+a budget do this. It is a setting of the process, so it ends with the training.
 """
 
 import warnings
@@ -20,13 +21,6 @@ PER_WORD = 4  # draws of 16 bits in one of 64
 @contextmanager
 def fast_masks() -> Iterator[None]:
     """Draw masks quickly for a while; nothing changes for tensors on a GPU or with a generator of their own."""
-    source = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
-
-    def bernoulli_(tensor: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
-        if generator is not None or not 0 < p < 1:
-            return one_by_one(tensor, p, generator)
-        return tensor.copy_(draw(source, tensor.numel(), p).view(tensor.shape))
-
     with torch.library._scoped_library("aten", "IMPL") as library:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says that we replace what we mean to replace
@@ -34,8 +28,16 @@ def fast_masks() -> Iterator[None]:
         yield
 
 
-def draw(source: np.random.Generator, count: int, p: float) -> Tensor:
+def bernoulli_(tensor: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
+    """Fill with ones and zeros in place: `torch.Tensor.bernoulli_`."""
+    if generator is not None or not 0 < p < 1:
+        return one_by_one(tensor, p, generator)
+    return tensor.copy_(draw(tensor.numel(), p).view(tensor.shape))
+
+
+def draw(count: int, p: float) -> Tensor:
     """`count` truth values, each true with probability `p` between 0 and 1, rounded to 1/65,536."""
+    source = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
     words = source.integers(0, 1 << 64, size=-(-count // PER_WORD), dtype=np.uint64)
     levels = torch.from_numpy(words.view(np.int16)[:count])
     return levels < min(round(p * LEVELS), LEVELS - 1) - LEVELS // 2

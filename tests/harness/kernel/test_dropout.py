@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from grader.kernel.dropout import fast_masks
 
@@ -52,6 +53,21 @@ def drawn(seed: int) -> torch.Tensor:
 def test_the_seed_decides() -> None:
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
+
+
+@pytest.mark.usefixtures("_fast")
+def test_masks_in_a_row_differ() -> None:
+    assert not torch.equal(torch.empty(999).bernoulli_(0.5), torch.empty(999).bernoulli_(0.5))
+
+
+@pytest.mark.usefixtures("_fast")
+@pytest.mark.parametrize("reentrant", [False, True], ids=["checkpoint", "reentrant checkpoint"])
+def test_a_second_pass_sees_the_same_mask(reentrant: bool) -> None:
+    x = torch.ones(1000, requires_grad=True)
+    y = checkpoint(functional.dropout, x, 0.5, use_reentrant=reentrant)
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, y.detach())
 
 
 @pytest.mark.usefixtures("_fast")
