@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import sys
 import warnings
 from typing import Any
 
@@ -61,11 +62,12 @@ def keep_memory() -> None:
     """Have the C library keep what a training step has freed for the next one, which needs the same again.
 
     By default it hands large blocks back, and the system clears every page of them anew: a tenth of a step. Other C
-    libraries than glibc do not know the call, or ignore it.
+    libraries than Linux's do not know the call, or ignore it.
     """
-    library = ctypes.CDLL(None)
-    for parameter, value in MEMORY_KEPT.items() if hasattr(library, "mallopt") else ():
-        library.mallopt(parameter, value)
+    library = ctypes.CDLL(None) if sys.platform == "linux" else object()
+    mallopt = getattr(library, "mallopt", lambda parameter, value: 0)
+    for parameter, value in MEMORY_KEPT.items():
+        mallopt(parameter, value)
 
 
 def allow_tf32(allowed: bool) -> None:

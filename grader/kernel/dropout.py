@@ -37,7 +37,7 @@ def bernoulli_(tensor: Tensor, p: float = 0.5, *, generator: torch.Generator | N
 
 def draw(count: int, p: float) -> Tensor:
     """`count` truth values, each true with probability `p` between 0 and 1, rounded to 1/65,536."""
-    source = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
+    source = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, (), device="cpu"))))
     words = source.integers(0, 1 << 64, size=-(-count // PER_WORD), dtype=np.uint64)
     levels = torch.from_numpy(words.view(np.int16)[:count])
     return levels < min(round(p * LEVELS), LEVELS - 1) - LEVELS // 2
@@ -47,4 +47,4 @@ def one_by_one(tensor: Tensor, p: float, generator: torch.Generator | None) -> T
     """The same with uniform numbers of torch, for calls that are not dropout's. RuntimeError, as torch, for a bad p."""
     if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-    return tensor.copy_(torch.empty(tensor.shape, dtype=torch.float64).uniform_(generator=generator) < p)
+    return tensor.copy_(torch.empty(tensor.shape, dtype=torch.float64, device="cpu").uniform_(generator=generator) < p)
