@@ -40,6 +40,8 @@ CONFIG: Final = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.timeouts.connect": "60s",
     "distributed.logging.distributed": "error",
+    "distributed.worker.profile.enabled": False,  # nobody looks at Dask's dashboard; samples cost every worker time
+    "distributed.admin.system-monitor.interval": "10s",
 }
 Opener = Callable[[Order], AbstractContextManager[Equipment]]
 Tell = Callable[[str, str, str], None]  # task, host, line

@@ -2,12 +2,14 @@
 
 import threading
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import psutil
 
 MIB = 2**20
+CHANGED = 0.02  # of what was resident
 
 
 class Watch(ABC):
@@ -43,24 +45,47 @@ class Watch(ABC):
 
 
 class MemoryWatch(Watch):
-    """The largest memory of a tree of processes, pages that they share counted once."""
+    """The largest memory of a tree of processes, pages that they share counted once.
 
-    every_s = 2.0  # counting shared pages once means walking page tables: a look at 3 GB costs tens of milliseconds
+    To count those, the system walks through a process's page tables, tens of milliseconds for some gigabytes in which
+    the process waits. So only processes that have grown or shrunk since the last look are counted again.
+    """
+
+    every_s = 2.0
 
     def __init__(self, root: psutil.Process | None = None) -> None:
         """`root`: of the tree; by default this process."""
         super().__init__()
         self.root, self.peak_mib = root or psutil.Process(), 0.0
+        self._counted: dict[psutil.Process, Counted] = {}
 
     def look(self) -> None:
         """Add up what is in use now; nothing of a tree that is gone."""
-        self.peak_mib = max(self.peak_mib, sum(map(_share_bytes, self._tree())) / MIB)
+        self.peak_mib = max(self.peak_mib, sum(map(self._share_bytes, self._tree())) / MIB)
 
     def _tree(self) -> list[psutil.Process]:
         try:
             return [self.root, *self.root.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
+
+    def _share_bytes(self, process: psutil.Process) -> int:
+        try:
+            resident = process.memory_info().rss
+            known = self._counted.get(process)
+            if known is None or abs(resident - known.resident_bytes) > CHANGED * known.resident_bytes:
+                known = self._counted[process] = Counted(resident, _share_bytes(process))
+        except psutil.NoSuchProcess:
+            return 0
+        return known.share_bytes
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A process when its pages were counted."""
+
+    resident_bytes: int
+    share_bytes: int
 
 
 def _share_bytes(process: psutil.Process) -> int:
@@ -69,14 +94,5 @@ def _share_bytes(process: psutil.Process) -> int:
         full = process.memory_full_info()
         return int(getattr(full, "pss", 0) or full.uss)
     except psutil.AccessDenied:
-        return _private_bytes(process)
-    except psutil.NoSuchProcess:
-        return 0
-
-
-def _private_bytes(process: psutil.Process) -> int:
-    try:
         memory = process.memory_info()
-    except psutil.NoSuchProcess:
-        return 0
-    return int(memory.rss - getattr(memory, "shared", 0))
+        return int(memory.rss - getattr(memory, "shared", 0))
