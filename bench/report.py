@@ -75,8 +75,9 @@ def stages(parts: Mapping[str, Any]) -> Iterator[str]:
     for name in shown:
         found = parts[name]["figures"]
         yield ""
-        yield f"{name}: {found['points']} of {found['possible']} points on {found['reviews']}, at most "
-        yield f"{found['peak_memory_mib']:.0f} MiB, in {found['precision']}."
+        peak_mib = found["peak_memory_mib"]
+        yield f"{name}: {found['points']} of {found['possible']} points on {found['reviews']}, in {found['precision']};"
+        yield f"at most {peak_mib:.0f} MiB." if peak_mib else "memory not measured."
 
 
 def floor(parts: Mapping[str, Any]) -> Iterator[str]:
