@@ -60,7 +60,7 @@ def _measured(used: Setup, console: Console) -> Accuracies:
         known[str(used.seed)] = _run(used)
         stored.parent.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    found = {Method(name): accuracy for name, accuracy in known[str(used.seed)].items()}
+    found = stored_runs(used)[used.seed]
     console.print(f"seed {used.seed}: " + ", ".join(f"{method.value} {a:.3f}" for method, a in found.items()))
     return found
 
@@ -80,6 +80,12 @@ def accuracies(case: Case) -> dict[str, float]:
     if any(accuracy is None for accuracy in found.values()):
         raise GraderError("The reference left no weights to measure; mend it before calibrating.")
     return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
+
+
+def stored_runs(used: Setup) -> dict[int, Accuracies]:
+    """All runs of the reference under these circumstances that this machine has stored, by seed."""
+    known = _read(_stored(used))
+    return {int(seed): {Method(name): a for name, a in found.items()} for seed, found in known.items()}
 
 
 def _stored(used: Setup) -> Path:

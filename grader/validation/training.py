@@ -6,8 +6,9 @@ calibration belongs to as well. It holds accuracies alone: what they are held ag
 
 A specimen makes only those trainings that its patch bears on: the others would be the reference's once more.
 
-The reference has been trained over many seeds already, for that calibration. Each of these runs is held against the
-threshold that the others give (leave-one-out), so that no run judges itself.
+The reference may have been trained over many seeds already, by `make calibrate`. Runs that the thresholds do not follow
+from are held against these; those that they follow from each against the threshold that the others give
+(leave-one-out), so that no run judges itself.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from rich.console import Console
 
 from grader import calibration, grading, profiles
-from grader.calibrating import CALIBRATIONS, PATIENT
+from grader.calibrating import CALIBRATIONS, PATIENT, stored_runs
 from grader.calibration import Calibration
 from grader.errors import GraderError
 from grader.execution.job import Setup
@@ -86,13 +87,15 @@ def _at_most(k: int, n: int, p: float) -> float:
     return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
 
 
-def plan(corpus: Sequence[Specimen], calibrated: Calibration | None) -> Iterator[tuple[Specimen, int]]:
+def plan(
+    corpus: Sequence[Specimen], calibrated: Calibration | None, later: Sequence[Measured] = ()
+) -> Iterator[tuple[Specimen, int]]:
     """What is to be run: honest solutions, and the mutants that show in accuracy alone.
 
-    The reference is left out where its calibration has enough seeds.
+    The reference is left out where its calibration has enough seeds, or enough with the `later` runs.
     """
     for specimen in corpus:
-        if specimen.id == "reference" and has_enough_seeds(calibrated):
+        if specimen.id == "reference" and calibrated and len(calibrated.seeds) + len(later) >= REFERENCE_SEEDS:
             continue
         seeds = HONEST | {"reference": REFERENCE_SEEDS} | ({specimen.id: MUTANT_SEEDS} if specimen.training else {})
         yield from ((specimen, FIRST_SEED + number) for number in range(seeds.get(specimen.id, 0)))
@@ -107,6 +110,16 @@ def current_calibration(used: Setup) -> Calibration | None:
     """The thresholds for these circumstances, as they are now."""
     conditions = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
     return calibration.find(calibration.load(CALIBRATIONS), *conditions)
+
+
+def later_runs(used: Setup, calibrated: Calibration | None) -> tuple[Measured, ...]:
+    """Runs of the reference that `make calibrate` stored here, and that today's thresholds do not follow from."""
+    seen = calibrated.seeds if calibrated else ()
+    runs = {seed: found for seed, found in stored_runs(used).items() if seed not in seen}
+    return tuple(
+        Measured(specimen="reference", seed=seed, circumstances="calibration", accuracies=dict(found))
+        for seed, found in runs.items()
+    )
 
 
 def bears_on(specimen: Specimen, base: Base) -> tuple[Method, ...]:
@@ -190,10 +203,13 @@ def rates(found: Sequence[Measured], corpus: Sequence[Specimen], calibrated: Cal
     if calibrated is None:
         return ()
     thresholds = {method: one.threshold for method, one in calibrated.methods.items()}
-    honest = {specimen.id for specimen in corpus if specimen.kind is Kind.VARIANT}
+    reference = [m for m in found if m.specimen == "reference"]
+    honest = {specimen.id for specimen in corpus if specimen.kind is Kind.VARIANT} - {"reference"}
+    variants = [m for m in found if m.specimen in honest]
     return (
         *(_left_out(calibrated, method) for method in Method if has_enough_seeds(calibrated)),
-        *(_false_fails([m for m in found if m.specimen in honest], method, thresholds[method]) for method in Method),
+        *(_false_fails("other runs of the reference", reference, m, thresholds[m]) for m in Method),
+        *(_false_fails("honest variants", variants, m, thresholds[m]) for m in Method),
         *(_false_passes([m for m in found if m.specimen == s.id], s, thresholds) for s in corpus if s.training),
     )
 
@@ -208,9 +224,9 @@ def _left_out(calibrated: Calibration, method: Method) -> Rate:
     return Rate(what, missed.count(True), len(missed))
 
 
-def _false_fails(honest: Sequence[Measured], method: Method, threshold: float) -> Rate:
+def _false_fails(who: str, honest: Sequence[Measured], method: Method, threshold: float) -> Rate:
     missed = [not measured.reaches(method, threshold) for measured in honest if method in measured.accuracies]
-    return Rate(f"honest solutions that miss the threshold of {method.value}", missed.count(True), len(missed))
+    return Rate(f"{who} that miss the threshold of {method.value}, {threshold:.3f}", missed.count(True), len(missed))
 
 
 def _false_passes(found: Sequence[Measured], specimen: Specimen, thresholds: Mapping[Method, float]) -> Rate:

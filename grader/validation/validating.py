@@ -106,9 +106,10 @@ def trained(console: Console, base: Base, corpus: Sequence[Specimen], train: boo
     """Measured chances of wrong verdicts on accuracy, from stored runs, and from new ones if asked for."""
     with grading.setup(Profile.QUICK, training.FIRST_SEED, limits=PATIENT) as used:
         calibrated = training.current_calibration(used)
-        planned = tuple(training.plan(corpus, calibrated))
+        later = training.later_runs(used, calibrated)
+        planned = tuple(training.plan(corpus, calibrated, later))
         found = training.measure(planned, base, used, console) if train else training.known(planned, base, used)
-    rates = training.rates(found, corpus, calibrated)
+    rates = training.rates((*later, *found), corpus, calibrated)
     for rate in (rate for rate in rates if train and rate.runs):
         console.print(f"{rate.what}: {rate.happened} of {rate.runs}", markup=False)
     return rates

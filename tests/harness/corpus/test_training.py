@@ -51,6 +51,8 @@ def test_plan(known: Calibration | None, runs_of_the_reference: int) -> None:
 
 
 FULL, HEAD, LORA = Method
+REFERENCE = "other runs of the reference that miss the threshold of"
+VARIANTS = "honest variants that miss the threshold of"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_rates_count_false_fails_and_false_passes() -> None:
         measured("labels_shuffled", 2, 0.75),
     ]
     rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
-    assert rates["honest solutions that miss the threshold of full"] == (1, 2)
+    assert next(rates[what] for what in rates if what.startswith(f"{REFERENCE} full,")) == (1, 2)
     assert rates["labels_shuffled"] == (3, 6)
 
 
@@ -112,8 +114,28 @@ def test_a_run_counts_for_the_methods_it_trained() -> None:
     _, corpus = load()
     found = [measured("rank_6", 1, 0.8).model_copy(update={"accuracies": {LORA: None}})]
     counted = {rate.what: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
-    assert counted["honest solutions that miss the threshold of lora"] == (1, 1)
-    assert counted["honest solutions that miss the threshold of full"] == (0, 0)
+    assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} lora,")) == (1, 1)
+    assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} full,")) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("known", "seeds"), [(None, [3, 4, 17]), (FEW, [17])], ids=["no thresholds yet", "seeds 0 to 4 made them"]
+)
+def test_stored_runs_of_the_reference_count_unless_thresholds_follow_from_them(
+    known: Calibration | None, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = {seed: dict.fromkeys(Method, 0.8) for seed in (3, 4, 17)}
+    monkeypatch.setattr(training, "stored_runs", lambda used: stored)
+    later = training.later_runs(None, known)  # type: ignore[arg-type]
+    assert [run.seed for run in later] == seeds
+    assert {run.specimen for run in later} == {"reference"}
+
+
+def test_the_reference_is_not_trained_again_where_enough_runs_are_stored() -> None:
+    _, corpus = load()
+    few, enough = ([measured("reference", seed, 0.8) for seed in range(count)] for count in (14, 15))
+    assert "reference" in {specimen.id for specimen, _ in training.plan(corpus, FEW, few)}
+    assert "reference" not in {specimen.id for specimen, _ in training.plan(corpus, FEW, enough)}
 
 
 def test_a_missing_accuracy_reaches_nothing() -> None:
