@@ -14,6 +14,7 @@ H100_TRAININGS_S: Final = 33 + 15 + 25
 H100_ALONE_S: Final = 22.4
 H100_SHARED_S: Final = 8.4
 FEWEST_SHOWN: Final = 0.01  # of a bar; less is added to what is left
+COLOURS: Final = (*(f"C{index}" for index in range(10)), "black", "gold", "navy", "salmon", "tan")
 QUICK: Final = ("quick-bfloat16", "quick-float32")
 
 
@@ -207,7 +208,7 @@ def plot(shown: Mapping[str, Mapping[str, float]], path: Path) -> None:
     starts = [0.0] * len(shown)
     for index, name in enumerate(visible):
         widths = [max(0.0, stages.get(name, 0.0)) / stages["total"] for stages in shown.values()]
-        axes.barh(labels, widths, left=starts, label=name, color=f"C{index}" if index < 10 else f"{0.3 + index / 40}")
+        axes.barh(labels, widths, left=starts, label=name, color=COLOURS[index % len(COLOURS)])
         starts = [start + width for start, width in zip(starts, widths, strict=True)]
     axes.set(xlim=(0, 1), xlabel="share of the time from the file to the reports")
     axes.invert_yaxis()
