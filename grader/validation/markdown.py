@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from grader.calibration import FALSE_FAIL
 from grader.validation.corpus import Specimen
 from grader.validation.figures import Matrix, letter
 from grader.validation.repetition import Repetition
@@ -112,5 +113,8 @@ def chances(rates: Sequence[Rate]) -> str:
     """A section on verdicts that training leaves to chance."""
     head = ("What should not happen", "Happened", "Runs", "Rate at most (95 % confidence)")
     rows = [(rate.what, str(rate.happened), str(rate.runs), f"{rate.bound:.1%}") for rate in rates if rate.runs]
-    text = "Accuracy is judged after training in profile `quick`. `make validate TRAINING=1` runs what is missing here."
+    text = (
+        "Accuracy is judged after training in profile `quick`. A threshold promises that the reference misses it in at "
+        f"most {FALSE_FAIL:.1%} of all runs. `make validate TRAINING=1` runs what is missing here."
+    )
     return f"## Training\n\n{text}\n\n" + (_table(head, rows) if rows else "Nothing has been run yet.\n")

@@ -232,4 +232,4 @@ def _false_fails(who: str, honest: Sequence[Measured], method: Method, threshold
 def _false_passes(found: Sequence[Measured], specimen: Specimen, thresholds: Mapping[Method, float]) -> Rate:
     methods = [method for check, method in STEPS.items() if check in specimen.failed]
     reached = [measured.reaches(method, thresholds[method]) for measured in found for method in methods]
-    return Rate(f"{specimen.id}: {specimen.words}", reached.count(True), len(reached))
+    return Rate(f"{specimen.id}: accuracy passes although {specimen.words}", reached.count(True), len(reached))
