@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bench.batches import TWO
 from bench.outcome import Line
 
 CLASS: Final = 60
@@ -186,7 +187,7 @@ def classes(parts: Mapping[str, Any]) -> Iterator[str]:
 def costs(quick_s: float | None, parts: Mapping[str, Any]) -> Iterator[list[str]]:
     """Rows: machine, profile, minutes, how they were computed."""
     if "batch" in parts:
-        each_s = parts["batch"]["figures"]["2 with 1"]["per_submission_s"]
+        each_s = parts["batch"]["figures"][str(TWO)]["per_submission_s"]
         yield ["laptop, 2 cores", "structure", f"{CLASS * each_s / 60:.0f}", "batch above, scaled"]
     if quick_s is not None:
         yield ["laptop, 2 cores", "quick", f"{CLASS * quick_s / 60:.0f}", f"{CLASS} × {quick_s:.0f} s"]

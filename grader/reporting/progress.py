@@ -1,6 +1,7 @@
 """Live progress while a notebook runs: which cell, which step of training, how long still."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
@@ -51,7 +52,7 @@ class TimeLeft:
         return here_s + later * self._steps * step_s / _RELATIVE_COST[self._method]
 
 
-class LiveView:
+class LiveView(ABC):
     """A context manager: a terminal shows what `_render` returns, again and again until the end; others nothing."""
 
     def __init__(self, console: Console, redraws_per_s: float, shown: bool = True) -> None:
@@ -77,8 +78,9 @@ class LiveView:
             self._live.stop()
             self._live = None
 
+    @abstractmethod
     def _render(self) -> RenderableType:
-        raise NotImplementedError
+        """What is to be seen now."""
 
 
 class ProgressDisplay(LiveView):

@@ -95,15 +95,15 @@ def plan(
     The reference is left out where its calibration has enough seeds, or enough with the `later` runs.
     """
     for specimen in corpus:
-        if specimen.id == "reference" and calibrated and len(calibrated.seeds) + len(later) >= REFERENCE_SEEDS:
+        if specimen.id == "reference" and has_enough_seeds(calibrated, later):
             continue
         seeds = HONEST | {"reference": REFERENCE_SEEDS} | ({specimen.id: MUTANT_SEEDS} if specimen.training else {})
         yield from ((specimen, FIRST_SEED + number) for number in range(seeds.get(specimen.id, 0)))
 
 
-def has_enough_seeds(calibrated: Calibration | None) -> bool:
-    """Whether the runs of a calibration show how often the reference misses a threshold."""
-    return calibrated is not None and len(calibrated.seeds) >= REFERENCE_SEEDS
+def has_enough_seeds(calibrated: Calibration | None, later: Sequence[Measured] = ()) -> bool:
+    """Whether the runs of a calibration, with `later` ones, show how often the reference misses a threshold."""
+    return calibrated is not None and len(calibrated.seeds) + len(later) >= REFERENCE_SEEDS
 
 
 def current_calibration(used: Setup) -> Calibration | None:
