@@ -203,7 +203,8 @@ def _staffing(
         return nullcontext(scheduler) if scheduler else crew.local(count, gpus)
 
     threads = slurm_jobs.CORES if slurm else session.share(count)
-    return session.Staffing(workers=slurm or local, threads=threads, gpus=gpus, kernels_per_gpu=kernels_per_gpu)
+    here = slurm is None and scheduler is None
+    return session.Staffing(slurm or local, threads, here=here, gpus=gpus, kernels_per_gpu=kernels_per_gpu)
 
 
 @contextmanager

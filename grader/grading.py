@@ -45,7 +45,7 @@ from grader.model import (
 )
 from grader.oracle.accuracy import Meter
 from grader.oracle.exposure import Library
-from grader.sandbox import Backend
+from grader.sandbox import Backend, Sandbox
 
 Told = TypeVar("Told")
 
@@ -75,14 +75,18 @@ def setup(
     root: Path = ROOT,
     environ: Mapping[str, str] = os.environ,
     precision: Precision = Precision.AUTO,
+    opened: Sandbox | None = None,
 ) -> Iterator[Setup]:
-    """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError."""
+    """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
+
+    opened: a sandbox to use instead of a new one.
+    """
     profiles.require_fit(profile, precision)
     cache_dir = cache_folder(root, environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
-    gpus = profile is Profile.FULL  # the others train too little to be worth one, and are calibrated on processors
-    with open_sandbox(checkpoint, metrics, limits or Limits(), backend, gpus=gpus) as sandbox:
+    gpus = profiles.uses_gpu(profile)
+    with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, gpus=gpus) as sandbox:
         yield Setup(
             profile=profile,
             seed=seed,

@@ -9,7 +9,7 @@ from grader.assets.hub import Checkpoint
 from grader.assets.inventory import Finding, Status
 from grader.errors import GraderError
 from grader.execution.driver import Limits
-from grader.execution.job import INSIDE, QUIET, variables
+from grader.execution.variables import INSIDE, variables
 from grader.sandbox import Backend, Policy, Sandbox, SelfTest, Warmup, cgroups, select, self_tests
 from grader.sandbox.selection import REFUSAL
 
@@ -130,4 +130,4 @@ def _finding(test: SelfTest, used: bool) -> Finding:
 
 def warmup(checkpoint: Checkpoint, metrics: Path, modules: tuple[str, ...] = MODULES) -> Warmup:
     """What warm kernels have imported."""
-    return Warmup(modules=modules, environ={**variables(checkpoint, metrics, INSIDE), **QUIET})
+    return Warmup(modules=modules, environ=variables(checkpoint, metrics, INSIDE))

@@ -38,6 +38,11 @@ def require_fit(profile: Profile, precision: Precision) -> None:
         raise GraderError(f"Profile {profile.value} does not train in {precision.value}; use --precision {known}.")
 
 
+def uses_gpu(profile: Profile) -> bool:
+    """Whether notebooks get a GPU. The other profiles train too little to be worth one; CPUs calibrate them."""
+    return profile is Profile.FULL
+
+
 def budget(profile: Profile, bfloat16: bool) -> Budget | None:
     """The budget of a profile, in the precision that suits the machine."""
     found = BUDGETS.get(profile)

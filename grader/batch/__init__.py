@@ -1,10 +1,12 @@
 """A whole class: what is missing is executed, what changed is judged again, and nothing that is done gets lost.
 
-    controller ── scheduler ──┬── worker ── zygote ── kernels
-                              └── worker ── zygote ── kernels
+    controller ── scheduler ──┬── worker ──┬── zygote ── kernels
+                              └── worker ──┘
                                     │
                                     ▼
         results/CLASS/store   evidence by what it depends on, results by evidence and suite
+
+The workers of the controller's machine share its zygote; those of other machines have their own.
 
 How the pieces stand to each other: order.py has the words; digests.py says what a result depends on; store.py keeps
 what is done, visible only when it is whole; bench.py is a worker's warm equipment and ledger.py what it notes about

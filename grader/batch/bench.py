@@ -22,7 +22,7 @@ from grader.execution.seats import Seats
 from grader.intake.notebook import read_submission
 from grader.kernel.weights import base_tensors
 from grader.model import RunStatus
-from grader.sandbox import Backend
+from grader.sandbox import Backend, attach
 
 
 class Bench(AbstractContextManager["Bench"]):
@@ -33,12 +33,13 @@ class Bench(AbstractContextManager["Bench"]):
         self.order, self._stack = order, ExitStack()
         self.limits = Limits(cell_s=order.cell_s, notebook_s=order.run_s)
         torch.set_num_threads(order.threads)
-        backend = None if order.execute and order.sandboxed else Backend.NONE
-        opened = self._stack.enter_context(
-            grading.setup(order.profile, order.seed, backend, self.limits, precision=order.precision)
+        backend = None if order.isolates else Backend.NONE
+        shared = attach(order.sandbox) if order.sandbox else None
+        found = self._stack.enter_context(
+            grading.setup(order.profile, order.seed, backend, self.limits, precision=order.precision, opened=shared)
         )
         seats = Seats(order.gpus, order.kernels_per_gpu) if order.gpus else None
-        self.setup: Setup = replace(opened, threads=order.threads, seats=seats)
+        self.setup: Setup = replace(found, threads=order.threads, seats=seats)
         self.oracle: Oracle = grading.oracle(self.setup)
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again

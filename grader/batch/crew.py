@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future as Promise
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, Final
@@ -32,6 +33,8 @@ from grader.errors import GraderError
 TOPIC: Final = "grading"
 PLUGIN: Final = "grader"
 GPU: Final = "GPU"
+FORKED: Final = "forkserver"
+EQUIPMENT: Final = "grader.batch.bench"
 ANSWER_S: Final = 20
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIG: Final = {
@@ -182,9 +185,11 @@ def client_of(cluster: Any) -> Iterator[Client]:
 
 @contextmanager
 def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
-    """Workers on this machine."""
+    """Workers on this machine, forked from one process that imports for all of them."""
+    multiprocessing.get_context(FORKED).set_forkserver_preload([EQUIPMENT])
+    forkserver.ensure_running()  # before Dask, which would have it import other things
     with (
-        dask.config.set(CONFIG),
+        dask.config.set({**CONFIG, "distributed.worker.multiprocessing-method": FORKED}),
         LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from grader.model import Frozen, Precision, Profile, Result, StaffDetails
 
@@ -47,6 +47,12 @@ class Order(Frozen):
     sandboxed: bool = True
     keep_weights: bool = False
     execute: bool = True  # False: judge what is stored
+    sandbox: dict[str, Any] | None = None  # ticket of one that is open on this machine; without it workers open theirs
+
+    @property
+    def isolates(self) -> bool:
+        """Whether notebooks run in sandboxes at all."""
+        return self.execute and self.sandboxed
 
     @property
     def submissions(self) -> Path:

@@ -14,6 +14,7 @@ from rich.console import Console
 from grader import profiles
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
+from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
 from grader.batch import crew, running
 from grader.batch.board import Board
@@ -25,8 +26,10 @@ from grader.batch.running import Circumstances, Tally
 from grader.batch.store import Store
 from grader.cohort import Intake, Student
 from grader.errors import GraderError
+from grader.execution.driver import Limits
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
+from grader.isolation import open_sandbox
 from grader.reporting.inert import inert_line
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -41,6 +44,7 @@ class Staffing:
 
     workers: Workers
     threads: int
+    here: bool = False  # all of them on this machine
     gpus: int = 0  # of each machine that works, and
     kernels_per_gpu: int = 1  # how many submissions share one
     opener: crew.Opener = crew.open_bench
@@ -111,11 +115,27 @@ def carry_out(intake: Intake, tasks: list[Task], order: Order, staffing: Staffin
     if not tasks:
         return Tally(len(intake.uploads), len(intake.uploads))
     with (
+        sharing(order, staffing) as shared,
         staffing.workers() as cluster,
         board,
-        crew.connected(cluster, order, board.tell, staffing.opener, staffing.gpus > 0) as workers,
+        crew.connected(cluster, shared, board.tell, staffing.opener, staffing.gpus > 0) as workers,
     ):
-        return running.grade(intake.uploads, tasks, order, workers, board)
+        return running.grade(intake.uploads, tasks, shared, workers, board)
+
+
+@contextmanager
+def sharing(order: Order, staffing: Staffing) -> Iterator[Order]:
+    """The order, with a sandbox that workers of this machine share. Raises GraderError.
+
+    What warm kernels need is then imported once and not by every worker, and meanwhile the workers start.
+    """
+    if not (staffing.here and order.isolates):
+        yield order
+        return
+    cache_dir, limits = cache_folder(ROOT, os.environ), Limits(cell_s=order.cell_s, notebook_s=order.run_s)
+    checkpoint, metrics = resolve_checkpoint(order.profile, cache_dir), prepare_metrics(cache_dir)
+    with open_sandbox(checkpoint, metrics, limits, gpus=profiles.uses_gpu(order.profile)) as sandbox:
+        yield order.model_copy(update={"sandbox": sandbox.ticket()})
 
 
 def make_order(request: Request, staffing: Staffing, execute: bool) -> Order:

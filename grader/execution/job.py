@@ -10,15 +10,15 @@ JOB/                copied to be the notebook's working directory
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 
 from safetensors.torch import save_file
 
 from grader import assignment, profiles
 from grader.assets.hub import Checkpoint
-from grader.assets.offline import offline_variables
 from grader.assets.reviews import ReviewData
 from grader.execution.seats import Seats
+from grader.execution.variables import variables
 from grader.intake.notebook import Submission
 from grader.kernel.plan import Plan
 from grader.model import Profile
@@ -26,7 +26,6 @@ from grader.oracle.challenges import Challenges
 from grader.sandbox import Sandbox
 
 GRADING = ".grading"
-INSIDE = PurePosixPath("/tmp/huggingface")  # caches of libraries, where the kernel has a /tmp of its own
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""
 
 
@@ -36,15 +35,6 @@ def check(step: str | None = None) -> None:
 '''
 
 
-QUIET = {
-    # Threads that wait for others sleep. By default they spin, and where a machine does anything else (a second worker,
-    # say), the one waited for does not get its turn: small steps took five times as long. Results are the same.
-    "OMP_WAIT_POLICY": "passive",
-    "TOKENIZERS_PARALLELISM": "false",
-    "WANDB_MODE": "disabled",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONUTF8": "1",
-}
 BOOTSTRAP = f"""\
 import os, sys
 sys.path.insert(0, os.path.abspath("{GRADING}/bundle"))
@@ -91,17 +81,12 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     requests = challenges.requests(f"{GRADING}/challenges.safetensors")
     return Job(
         folder=folder,
-        environ={**variables(setup.checkpoint, setup.metrics, scratch), **QUIET},
+        environ=variables(setup.checkpoint, setup.metrics, scratch),
         bootstrap=BOOTSTRAP if setup.witness else "pass",
         probes=tuple((family, _probe(family, request)) for family, request in requests.items())
         if setup.witness
         else (),
     )
-
-
-def variables(checkpoint: Checkpoint, metrics: Path, scratch: PurePath) -> dict[str, str]:
-    """What the Hugging Face libraries read when they are imported."""
-    return offline_variables(checkpoint.hub_cache, metrics, scratch)
 
 
 def _inputs(reviews: ReviewData) -> dict[str, Path]:

@@ -13,11 +13,12 @@ from grader.errors import GraderError
 from grader.execution import broker, collection
 from grader.execution.broker import BrokerLost, Order, Report
 from grader.execution.driver import Limits
-from grader.execution.job import INSIDE, Job, Setup, prepare
+from grader.execution.job import Job, Setup, prepare
 from grader.execution.memory import MemoryWatch
 from grader.execution.progress import Listener, Silent
 from grader.execution.record import Conditions, RunRecord
 from grader.execution.seats import ran_out
+from grader.execution.variables import INSIDE
 from grader.intake.notebook import Submission
 from grader.model import RunStatus
 from grader.oracle import challenges

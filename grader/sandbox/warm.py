@@ -20,6 +20,7 @@ from grader.sandbox.policy import Policy, Warmup
 
 SOCKET: Final = "zygote"
 STEP_S: Final = 0.01
+IMPORT_S: Final = 300.0  # at most, on a machine that does other things or reads from far away
 PROJECT: Final = Path(__file__).parents[2]
 COMMAND: Final = (sys.executable, "-s", "-m", "grader.sandbox.zygote")
 
@@ -56,7 +57,7 @@ class Zygote:
     def pid(self) -> int:
         return self._process.pid
 
-    def wait(self, timeout_s: float = 300.0) -> None:
+    def wait(self, timeout_s: float = IMPORT_S) -> None:
         """Until everything is imported. Raises GraderError when that fails."""
         assert self._process.stdout is not None
         with self._lock:
@@ -95,7 +96,7 @@ class Zygote:
         return self._log.read().decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
 
 
-def connect(address: Path, timeout_s: float = 120.0) -> Link:
+def connect(address: Path, timeout_s: float = IMPORT_S) -> Link:
     """A line to the zygote that listens, or soon will, at `address`. Raises GraderError."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -18,7 +18,8 @@ from grader.batch.running import Circumstances
 from grader.batch.session import Ended, Staffing
 from grader.errors import GraderError
 from grader.model import Profile
-from tests.harness.batch.fakes import HERE, Inline
+from grader.sandbox import Backend, Policy, Sandbox, attach
+from tests.harness.batch.fakes import HERE, Inline, order
 
 NOTEBOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
 EXPORT = """\
@@ -157,3 +158,26 @@ def test_the_result_is_the_one_of_the_schema(tmp_path: Path, inline: Staffing) -
     path = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "result.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     assert (found["schema"], found["submission"]["name"]) == (1, "lovelaceada_1_11")
+
+
+SHARED = [
+    pytest.param(True, {}, True, id="workers of this machine"),
+    pytest.param(False, {}, False, id="workers of other machines"),
+    pytest.param(True, {"execute": False}, False, id="nothing is executed"),
+    pytest.param(True, {"sandboxed": False}, False, id="no sandbox is wanted"),
+]
+
+
+@pytest.mark.parametrize(("here", "changes", "expected"), SHARED)
+def test_workers_of_this_machine_share_a_sandbox(
+    here: bool, changes: dict[str, object], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zygote = Sandbox(Backend.WARM, Policy(), tmp_path / "zygote")
+    for part in ("resolve_checkpoint", "prepare_metrics"):
+        monkeypatch.setattr(session, part, lambda *arguments: None)
+    monkeypatch.setattr(session, "open_sandbox", lambda *arguments, **options: zygote)
+    wanted = order(tmp_path, **changes)
+    with session.sharing(wanted, Staffing(workers=Path, threads=1, here=here)) as shared:
+        sent = Order.model_validate_json(shared.model_dump_json()).sandbox
+    assert (sent is not None) == expected
+    assert sent is None or attach(sent) == zygote

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from grader.execution import job
+from grader.execution import variables
 from grader.kernel import recorder as recording
 from grader.kernel import writing
 from grader.kernel.plan import Plan
@@ -56,4 +56,4 @@ def test_weights_are_not_copied_to_be_written(tmp_path: Path, monkeypatch: pytes
 
 
 def test_threads_of_kernels_sleep_while_they_wait() -> None:
-    assert job.QUIET["OMP_WAIT_POLICY"] == "passive"
+    assert variables.QUIET["OMP_WAIT_POLICY"] == "passive"

@@ -1,0 +1,23 @@
+"""Environment variables of a kernel: where its libraries find what they would download, and what keeps them quiet."""
+
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Final
+
+from grader.assets.hub import Checkpoint
+from grader.assets.offline import offline_variables
+
+INSIDE: Final = PurePosixPath("/tmp/huggingface")  # caches of libraries, where the kernel has a /tmp of its own
+QUIET: Final = {
+    # Threads that wait for others sleep. By default they spin, and where a machine does anything else (a second worker,
+    # say), the one waited for does not get its turn: small steps took five times as long. Results are the same.
+    "OMP_WAIT_POLICY": "passive",
+    "TOKENIZERS_PARALLELISM": "false",
+    "WANDB_MODE": "disabled",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUTF8": "1",
+}
+
+
+def variables(checkpoint: Checkpoint, metrics: Path, scratch: PurePath) -> dict[str, str]:
+    """All of them; `scratch` is where libraries keep their caches, as the kernel sees it."""
+    return {**offline_variables(checkpoint.hub_cache, metrics, scratch), **QUIET}
