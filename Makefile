@@ -91,8 +91,8 @@ test: lint ## lint, then run every test but those that take as long as a trainin
 test-all: lint ## lint, then run every test
 	@$(VENV_PYTHON) -m pytest
 
-bench: .setup.stamp ## measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1]
-	@$(VENV_PYTHON) -m bench --measure --report $(if $(PEERS),--peers)
+bench: .setup.stamp ## measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
+	@$(VENV_PYTHON) -m bench --measure --report $(if $(PEERS),--peers) $${SEEDS:+--seeds "$$SEEDS"}
 
 lint: .setup.stamp ## check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check

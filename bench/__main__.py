@@ -1,4 +1,4 @@
-"""`python -m bench [--only PART ...] [--quick] [--peers] [--report [--measure]]`: say which bounds hold.
+"""`python -m bench [--only PART ...] [--quick] [--peers] [--seeds N] [--report [--measure]]`: say which bounds hold.
 
 Figures are kept in docs/performance.json (or --out) and added to, so that parts can be measured one after the other.
 `--report` writes docs/performance.md and its plot from them. Exit code 1 when a bound does not hold.
@@ -26,7 +26,7 @@ def main() -> int:
     for name in _wanted(asked):
         print(f"measuring {name}", file=sys.stderr, flush=True)
         began, load = time.perf_counter(), outcome.load_average()
-        part = {**PARTS, **OPTIONAL}[name](QUICKLY if asked.quick else Wish())
+        part = {**PARTS, **OPTIONAL}[name](_wish(asked))
         outcome.save([replace(part, load=(load, outcome.load_average()))], asked.out)
         print(f"  {part.skipped or f'{time.perf_counter() - began:.0f} s'}", file=sys.stderr, flush=True)
     whole = outcome.load(asked.out)
@@ -58,7 +58,12 @@ def _wanted(asked: argparse.Namespace) -> list[str]:
         return list(asked.only)
     if asked.report and not asked.measure:
         return []
-    return [*PARTS, *(OPTIONAL if asked.peers else ())]
+    return [*PARTS, *(["peers"] if asked.peers else ()), *(["precisions"] if asked.seeds else ())]
+
+
+def _wish(asked: argparse.Namespace) -> Wish:
+    wish = QUICKLY if asked.quick else Wish()
+    return replace(wish, seeds=asked.seeds or wish.seeds)
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=[*PARTS, *OPTIONAL], help="measure these parts")
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works")
     parser.add_argument("--peers", action="store_true", help="install otter-grader and nbgrader, and measure them too")
+    parser.add_argument("--seeds", type=int, help="compare verdicts of both precisions with so many (5 min each)")
     parser.add_argument("--report", action="store_true", help="write docs/performance.md from the kept figures")
     parser.add_argument("--measure", action="store_true", help="with --report: measure first")
     parser.add_argument("--out", type=Path, default=FIGURES, help="file that keeps the figures")

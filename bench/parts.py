@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from bench import batches, fixed_cost, floor, growth, peers, several, stages, submitted
+from bench import batches, fixed_cost, floor, growth, peers, precisions, several, stages, submitted
 from bench.outcome import Line, Part, median_of
 from grader import grading, profiles
 from grader.errors import GraderError
@@ -31,9 +31,10 @@ class Wish:
     batch: int = 20
     sizes: tuple[int, ...] = (1, 10, 100, 1000)
     steps: int = 20  # at full length, to extrapolate from
+    seeds: int = 20  # that both precisions train with
 
 
-QUICKLY: Final = Wish(rounds=1, batch=4, sizes=(1, 10), steps=3)
+QUICKLY: Final = Wish(rounds=1, batch=4, sizes=(1, 10), steps=3, seeds=1)
 
 
 def fixed(wish: Wish) -> Part:
@@ -132,6 +133,13 @@ def possible(stages_s: Mapping[str, float], bfloat16: bool) -> dict[str, Any]:
     }
 
 
+def both_precisions(wish: Wish) -> Part:
+    """Verdicts of the reference in float32 and in bfloat16, over many seeds."""
+    found = precisions.measured(range(wish.seeds))
+    name = f"seeds of {found['seeds']} with the same verdicts in float32 and bfloat16"
+    return Part("precisions", found, (Line(name, found["same"], found["seeds"], at_most=False),))
+
+
 def batch(wish: Wish) -> Part:
     """A class of notebooks that differ, with one worker and with two."""
     found = batches.measured(wish.batch)
@@ -185,4 +193,7 @@ PARTS: Final[dict[str, Callable[[Wish], Part]]] = {
     "quick-float32": quick32,
     "gpu": gpu,
 }
-OPTIONAL: Final[dict[str, Callable[[Wish], Part]]] = {"peers": beside}
+OPTIONAL: Final[dict[str, Callable[[Wish], Part]]] = {
+    "peers": beside,
+    "precisions": both_precisions,
+}  # minutes to hours

@@ -42,6 +42,7 @@ def page(whole: Mapping[str, Any], lines: list[Line], plotted: bool) -> Iterator
         yield from ("", "## Where time goes", "", "![Seconds by stage](performance.svg)", "")
         yield from stages(parts)
     yield from floor(parts)
+    yield from precisions(parts)
     yield from fixed(parts)
     yield from batch(parts)
     yield from growth(parts)
@@ -109,6 +110,18 @@ def floor(parts: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield f"As submitted, the same notebook would train for {whole['total_s'] / 3600:.1f} h on this machine: "
         yield f"extrapolated from {whole['steps_measured']} measured steps of up to 512 tokens ({whole['reviews']})."
+
+
+def precisions(parts: Mapping[str, Any]) -> Iterator[str]:
+    """Whether float32 and bfloat16 lead to the same verdicts."""
+    if "precisions" not in parts:
+        return
+    found = parts["precisions"]["figures"]
+    yield from ("", "## Verdicts in float32 and in bfloat16", "")
+    yield f"The reference, profile `quick`, {found['seeds']} seeds in both: {found['same']} with the same verdicts, "
+    yield f"{found['passed']} of {2 * found['seeds']} runs with full marks. Accuracies are at most so far apart: "
+    yield ", ".join(f"{method} {apart:.3f}" for method, apart in found["apart"].items()) + "."
+    yield from (f"Seed {seed}: {', '.join(checks)}." for seed, checks in found["differing"].items())
 
 
 def fixed(parts: Mapping[str, Any]) -> Iterator[str]:
@@ -199,6 +212,7 @@ def costs(quick_s: float | None, parts: Mapping[str, Any]) -> Iterator[list[str]
 
 def plot(shown: Mapping[str, Mapping[str, float]], path: Path) -> None:
     """A bar for each run, divided into its stages; shares, since runs differ by a factor of ten and more."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.2 + 0.7 * len(shown)), layout="constrained")
@@ -214,4 +228,5 @@ def plot(shown: Mapping[str, Mapping[str, float]], path: Path) -> None:
     axes.set(xlim=(0, 1), xlabel="share of the time from the file to the reports")
     axes.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
-    figure.savefig(path, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": path.name}):  # the same figures, the same file
+        figure.savefig(path, metadata={"Date": None})

@@ -10,7 +10,8 @@ from bench import outcome, report
 from bench.__main__ import bounds
 from bench.floor import forward_gflop, step_gflop
 from bench.outcome import Line, Part
-from grader.model import Method
+from bench.precisions import Run, compared
+from grader.model import Method, Precision, Verdict
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,27 @@ def test_page_says_what_was_missed_and_what_was_not_measured(tmp_path: Path) -> 
     assert "| structure | 12 s | ≤ 10 s | **miss** |" in text
     assert "Not measured: No GPU is at hand." in text
     assert (tmp_path / "performance.svg").stat().st_size > 1_000
+
+
+def run(seed: int, precision: Precision, lora: float, **verdicts: Verdict) -> Run:
+    accuracies: dict[Method, float | None] = {Method.FULL: 0.9, Method.HEAD: None, Method.LORA: lora}
+    return Run(seed=seed, precision=precision, circumstances="", verdicts=verdicts, accuracies=accuracies)
+
+
+def test_seeds_whose_verdicts_differ_are_named(tmp_path: Path) -> None:
+    one = [run(seed, Precision.BFLOAT16, 0.8, a=Verdict.PASSED, b=Verdict.PASSED) for seed in (0, 1)]
+    other = [run(0, Precision.FLOAT32, 0.85, a=Verdict.PASSED, b=Verdict.PASSED)]
+    other += [run(1, Precision.FLOAT32, 0.7, a=Verdict.PASSED, b=Verdict.FAILED)]
+    found = compared(one, other)
+    assert (found["seeds"], found["same"], found["passed"], found["differing"]) == (2, 1, 3, {"1": ["b"]})
+    assert found["apart"] == {"full": 0, "head": 0, "lora": 0.1}
+    report.write({"machine": outcome.machine(), "parts": {"precisions": {"figures": found}}}, [], tmp_path)
+    assert "Seed 1: b." in (tmp_path / "performance.md").read_text(encoding="utf-8")
+
+
+def test_the_same_figures_give_the_same_plot(tmp_path: Path) -> None:
+    path, written = tmp_path / "plot.svg", set[str]()
+    for _ in range(2):
+        report.plot({"structure": {"total": 2.0, "cells": 2.0}}, path)
+        written.add(path.read_text(encoding="utf-8"))
+    assert len(written) == 1
