@@ -128,6 +128,7 @@ class Training(Claimed):
     entry: Entry
     exit: Exit = Exit()
     data: DataSeen = DataSeen()
+    evaluations: Annotated[tuple[RowKeys | None, ...], Field(max_length=8)] = ()  # by the notebook, afterwards
     arguments: Annotated[dict[Name, float | None], Field(max_length=50)] = {}
     log: Annotated[tuple[LogEntry, ...], Field(max_length=2_000)] = ()
     seconds: Seconds = 0

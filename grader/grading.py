@@ -20,7 +20,7 @@ from grader.assets.precision import fast_bfloat16
 from grader.assets.reviews import resolve_reviews
 from grader.case import Case, Oracle
 from grader.claims import contradicted, match_claims, read_claims, repeated
-from grader.evidence import Evidence, LogEntry, ProtocolViolation
+from grader.evidence import Evidence, LogEntry, ProtocolViolation, RowKeys, Training
 from grader.execution import broker
 from grader.execution.driver import Limits
 from grader.execution.job import Setup
@@ -44,7 +44,7 @@ from grader.model import (
     Verdict,
 )
 from grader.oracle.accuracy import Meter
-from grader.oracle.exposure import Library
+from grader.oracle.exposure import KNOWN_SHARE, Library, held_back
 from grader.sandbox import Backend, Sandbox
 
 Told = TypeVar("Told")
@@ -273,17 +273,31 @@ def notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:
     found += believed(lambda: _printed_otherwise(case)) or []
     if case.evidence.run.conditions.synthetic:
         found.append("The reviews are synthetic: accuracies say nothing about real ones.")
-    return found + (believed(lambda: _notes_on_trainings(case)) or [])
+    return found + (believed(lambda: notes_on_trainings(case)) or [])
 
 
-def _notes_on_trainings(case: Case) -> list[str]:
+def notes_on_trainings(case: Case) -> list[str]:
+    """Flags about what was trained and evaluated, and how."""
     found = []
     if any(t.via == "loop" for t in case.placed.values()):
         found.append("A training loop without Trainer was recorded.")
     seen = len(case.evidence.trainings)
     if seen > len(Method):
         found.append(f"{seen} trainings were seen; the last finished one of each method was judged.")
+    judged_on_own = [method.value for method, training in case.placed.items() if _judged_on_own(case, training)]
+    if judged_on_own:
+        found.append(f"After training, the notebook evaluated on training reviews only: {', '.join(judged_on_own)}.")
     return found
+
+
+def _judged_on_own(case: Case, training: Training) -> bool:
+    """Whether the notebook evaluated a trained model, and on nothing but reviews that it had learned from."""
+    return bool(training.evaluations) and all(_learned(case, training, seen) for seen in training.evaluations)
+
+
+def _learned(case: Case, training: Training, judged: RowKeys | None) -> bool:
+    known = case.library.recognised(judged)
+    return known is not None and known.train > KNOWN_SHARE and not held_back(training.data.train, judged)
 
 
 def _typed_in(case: Case) -> list[str]:

@@ -20,6 +20,7 @@ from grader.kernel.writing import error_record, write_json, write_tensors
 
 LOG_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
 MAX_LOG = 1_000
+MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
 MAX_TRAININGS = 24  # beyond this a notebook is searching, not comparing: train, but export nothing more
 
 
@@ -112,6 +113,7 @@ def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
         seen = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
         record["data"] = {name: recorder.keys(dataset) for name, dataset in seen.items()}
     record["arguments"] = _arguments(trainer.args)
+    trainer._training_index = record["index"]
     began = time.perf_counter()
     recorder.depth += 1
     try:
@@ -180,6 +182,8 @@ def _limited(recorder: Recorder, original: Any, whole: bool = False) -> Any:
         for name in ("eval_dataset", "test_dataset"):
             dataset = kwargs.pop(name, dataset)
         evaluate = functools.partial(_evaluated, limits, original, self, args, kwargs)
+        if recorder.depth == 0:
+            _note_evaluation(recorder, self, dataset)
         recorder.depth += 1
         try:
             if limits is None:
@@ -189,6 +193,19 @@ def _limited(recorder: Recorder, original: Any, whole: bool = False) -> Any:
             recorder.depth -= 1
 
     return call
+
+
+def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
+    """Which reviews the notebook itself has a trained model judged on."""
+    index = getattr(trainer, "_training_index", MAX_TRAININGS)
+    if index >= MAX_TRAININGS:
+        return
+    record = recorder.records[index]
+    later = record.setdefault("evaluations", [])
+    if len(later) < MAX_EVALUATIONS:
+        own = dataset is None or dataset is trainer.eval_dataset
+        later.append(record["data"]["eval"] if own else recorder.keys(dataset))
+        recorder.write()
 
 
 def _on_few(

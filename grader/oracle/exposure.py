@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from grader.assets.reviews import ReviewData, read_reviews
+from grader.evidence import RowKeys
 from grader.kernel.reviews_seen import text_key, token_key
 
 # Reviews that begin alike are rare; a mixed-up file shares nearly all its keys, the right one nearly none.
@@ -17,6 +18,13 @@ class Exposure:
 
     train: float
     eval: float
+
+
+def held_back(learned: RowKeys | None, judged: RowKeys | None) -> bool:
+    """Whether a model was judged on reviews that it has not learned from, so far as the keys are complete."""
+    if learned is None or judged is None or learned.kind != judged.kind or learned.rows > len(learned.keys):
+        return False
+    return overlap(learned.keys, judged.keys) <= FOREIGN_SHARE
 
 
 def overlap(learned: Collection[str], judged: Sequence[str]) -> float:
@@ -33,6 +41,13 @@ class Library:
         self.texts = {"train": _texts(reviews.train), "eval": _texts(reviews.eval)}
         self.tokenizer = tokenizer
         self._keys: dict[tuple[str, str], frozenset[str]] = {}
+
+    def recognised(self, seen: RowKeys | None) -> Exposure | None:
+        """How much of a data set is in one file and not in the other; None where most of it is in neither."""
+        if seen is None or not seen.keys:
+            return None
+        found = self.exposure(seen.kind, seen.keys)
+        return found if found.train + found.eval >= KNOWN_SHARE else None
 
     def exposure(self, kind: str, keys: list[str]) -> Exposure:
         """How much of what was seen is in one file and not in the other. `kind` is "text" or "tokens"."""

@@ -15,6 +15,7 @@ from grader.model import Profile
 
 STEPS, BATCH, TOKENS, EVAL_ROWS = 6, 2, 8, 4  # of the budget in trainings.py
 SHAPE = [BATCH, TOKENS]
+OTHER_ROWS = 20  # of a data set that is evaluated on after training
 
 BUDGETED = [
     "plain",
@@ -61,7 +62,7 @@ def test_everything_is_put_back(trainings: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", ["plain", "early_stopping", "half", "float32_only", "numpy_metric"])
 def test_three_epochs_show_three_evaluations_and_a_loss_each(trainings: dict[str, Any], name: str) -> None:
-    log = trainings[name]["log"][:-1]  # the last one is the scenario's own evaluate()
+    log = trainings[name]["log"][:-2]  # the last two are the scenario's own calls of evaluate()
     assert sum("eval_accuracy" in entry for entry in log) == 3
     assert sum("loss" in entry for entry in log) >= 3
 
@@ -69,6 +70,13 @@ def test_three_epochs_show_three_evaluations_and_a_loss_each(trainings: dict[str
 def test_the_log_is_recorded(trainings: dict[str, Any]) -> None:
     recorded = [e["eval_accuracy"] for e in trainings["plain"]["record"]["log"] if "eval_accuracy" in e]
     assert recorded == [e["eval_accuracy"] for e in trainings["plain"]["log"] if "eval_accuracy" in e][:3]
+
+
+def test_what_a_notebook_evaluates_on_afterwards_is_noted(trainings: dict[str, Any]) -> None:
+    record = trainings["plain"]["record"]
+    own, other = record["evaluations"]  # `evaluate()` and `evaluate(other)`: none of those within the training
+    assert own == record["data"]["eval"]
+    assert other["rows"] == OTHER_ROWS
 
 
 def test_an_optimiser_of_the_students_learns_at_the_budgets_rate(trainings: dict[str, Any]) -> None:

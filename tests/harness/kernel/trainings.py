@@ -22,6 +22,7 @@ from grader.kernel.plan import Budget, Plan
 from grader.kernel.probes.toys import small_distilbert
 
 WIDTH, ROWS, TOKENS = 16, 30, 14
+OTHER_ROWS = 20
 BUDGET = Budget(
     max_steps=6,
     batch_size=2,
@@ -207,8 +208,10 @@ def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str,
     after = state(made)
     learned = list(sizes.learned)
     sizes.evaluated.clear()
+    other = reviews(OTHER_ROWS)
     with contextlib.suppress(ZeroDivisionError, RuntimeError):
         made.evaluate()
+        made.evaluate(other)
     return {
         "raised": raised,
         "restored": before == after,

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from grader.assets.reviews import ReviewData
+from grader.evidence import RowKeys
 from grader.kernel.reviews_seen import text_key
-from grader.oracle.exposure import Exposure, Library
+from grader.oracle.exposure import Exposure, Library, held_back
 
 TRAIN = [f"training review {number}" for number in range(8)]
 EVAL = [f"evaluation review {number}" for number in range(8)]
@@ -41,3 +42,27 @@ def reviews(folder: Path) -> ReviewData:
 )
 def test_exposure(library: Library, texts: list[str], expected: Exposure) -> None:
     assert library.exposure("text", [text_key(text) for text in texts]) == expected
+
+
+def seen(texts: list[str], kind: str = "text", rows: int | None = None) -> RowKeys:
+    return RowKeys(rows=rows or len(texts), kind=kind, keys=[text_key(text) for text in texts])
+
+
+def test_a_data_set_of_other_texts_is_not_recognised(library: Library) -> None:
+    assert library.recognised(seen(TRAIN)) == Exposure(train=1.0, eval=0.0)
+    assert library.recognised(seen([*TRAIN[:1], "some", "others", "more"])) is None
+    assert library.recognised(None) is None
+
+
+@pytest.mark.parametrize(
+    ("learned", "judged", "expected"),
+    [
+        pytest.param(seen(TRAIN[:6]), seen(TRAIN[6:]), True, id="a part that was kept apart"),
+        pytest.param(seen(TRAIN), seen(TRAIN[6:]), False, id="a part that was learned as well"),
+        pytest.param(seen(TRAIN[:6], rows=5_000), seen(TRAIN[6:]), False, id="not all that was learned is known"),
+        pytest.param(seen(TRAIN[:6]), seen(TRAIN[6:], kind="tokens"), False, id="keys of two kinds"),
+        pytest.param(None, seen(TRAIN), False, id="what was learned is unknown"),
+    ],
+)
+def test_held_back(learned: RowKeys | None, judged: RowKeys, expected: bool) -> None:
+    assert held_back(learned, judged) is expected
