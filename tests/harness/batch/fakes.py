@@ -24,18 +24,13 @@ from grader.cohort import Student, Upload
 from grader.errors import SubmissionError
 from grader.execution.progress import Listener
 from grader.model import (
-    CheckResult,
     Profile,
     Result,
     RunStatus,
-    RunSummary,
-    Score,
-    ScoreStatus,
     StaffDetails,
-    SubmissionRef,
     Verdict,
-    Visibility,
 )
+from tests.harness import results
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Circumstances("checkpoint", "reviews")
@@ -99,29 +94,9 @@ def open_fake(order: Order) -> Iterator[FakeBench]:
 def result(points: float | None, sha256: str = "0" * 64, status: RunStatus = RunStatus.OK) -> Result:
     """One check, worth all there is."""
     verdict = Verdict.ERROR if points is None else Verdict.PASSED if points >= POSSIBLE else Verdict.FAILED
-    check = CheckResult(
-        id="run.works",
-        title="The notebook works",
-        verdict=verdict,
-        points=points,
-        possible=POSSIBLE,
-        visibility=Visibility.PUBLIC,
-    )
-    return Result(
-        schema=1,
-        submission=SubmissionRef(name="fake", sha256=sha256),
-        profile=Profile.STRUCTURE,
-        seed=0,
-        calibration=None,
-        sandbox="none",
-        run=RunSummary(status=status, wall_s=1, peak_memory_mib=1),
-        score=Score(
-            points=points,
-            possible=POSSIBLE,
-            status=ScoreStatus.UNGRADED if points is None else ScoreStatus.GRADED,
-        ),
-        checks=(check,),
-    )
+    works = results.check("run.works", verdict, POSSIBLE, points=points)
+    score = results.graded(points, POSSIBLE)
+    return results.result([works], "fake", sha256, run=results.run(status), score=score)
 
 
 def order(folder: Path, **changes: object) -> Order:

@@ -12,15 +12,11 @@ from grader import cli, grading
 from grader.errors import GraderError
 from grader.grading import Graded
 from grader.model import (
-    Profile,
-    Result,
     RunStatus,
-    RunSummary,
-    Score,
     ScoreStatus,
     StaffDetails,
-    SubmissionRef,
 )
+from tests.harness import results
 
 Main = Callable[..., tuple[int, str]]
 
@@ -176,17 +172,8 @@ class Opened:
 
 
 def graded(run: RunStatus, score: ScoreStatus) -> Graded:
-    result = Result(
-        schema=1,
-        submission=SubmissionRef(name="x", sha256="0"),
-        profile=Profile.QUICK,
-        seed=0,
-        calibration=None,
-        sandbox="none",
-        run=RunSummary(status=run, wall_s=1, peak_memory_mib=1),
-        score=Score(points=None if score is ScoreStatus.UNGRADED else 0, possible=100, status=score),
-        checks=(),
-    )
+    points = None if score is ScoreStatus.UNGRADED else 0
+    result = results.result(run=results.run(run), score=results.graded(points, 100))
     return Graded(result, StaffDetails())
 
 

@@ -14,13 +14,11 @@ from grader.model import (
     Result,
     RunStatus,
     RunSummary,
-    Score,
-    ScoreStatus,
     StaffDetails,
-    SubmissionRef,
     Verdict,
     Visibility,
 )
+from tests.harness import results
 
 # id, what a student reads, points, hidden
 _SUITE: tuple[tuple[str, str, float, bool], ...] = (
@@ -260,21 +258,14 @@ def _result(
     checks = tuple(
         _check(id_, title, possible, hidden, *verdicts.get(id_, _PASSED)) for id_, title, possible, hidden in _SUITE
     )
-    judged = [check for check in checks if check.points is not None]
-    return Result(
-        schema=1,
-        submission=SubmissionRef(name=name, sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+    return results.result(
+        checks,
+        name,
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         profile=profile,
         seed=20_260_117,
         calibration=calibration,
-        sandbox="warm",
-        run=run or RunSummary(status=RunStatus.OK, wall_s=321.6, peak_memory_mib=3_380.0),
-        score=Score(
-            points=sum(check.points or 0 for check in judged),
-            possible=sum(check.possible for check in judged),
-            status=ScoreStatus.GRADED,
-        ),
-        checks=checks,
+        run=run or results.run(wall_s=321.6, peak_memory_mib=3_380.0),
         methods=methods or {},
         claims=claims,
         environment=_ENVIRONMENT,
@@ -285,17 +276,8 @@ def _result(
 def _check(
     id_: str, title: str, possible: float, hidden: bool, verdict: Verdict, rationale: str, hint: str
 ) -> CheckResult:
-    points = {Verdict.PASSED: possible, Verdict.FAILED: 0.0, Verdict.BLOCKED: 0.0}.get(verdict)
-    return CheckResult(
-        id=id_,
-        title=title,
-        verdict=verdict,
-        points=points,
-        possible=possible,
-        visibility=Visibility.HIDDEN if hidden else Visibility.PUBLIC,
-        rationale=rationale,
-        hint=hint,
-    )
+    visibility = Visibility.HIDDEN if hidden else Visibility.PUBLIC
+    return results.check(id_, verdict, possible, title=title, visibility=visibility, rationale=rationale, hint=hint)
 
 
 def _claim(method: Method, claimed: float, measured: float | None, agrees: bool | None) -> Claim:

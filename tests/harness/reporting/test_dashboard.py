@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 
 from grader.cohort import Grade, Intake, Standing
-from grader.model import CheckResult, Method, MethodSummary, Result, RunStatus, ScoreStatus, Verdict
+from grader.model import Method, MethodSummary, Result, RunStatus, ScoreStatus, Verdict
 from grader.policy import Override, OverrideKind, Overrides, Policy, settle
 from grader.reporting.class_figures import check_figures, method_figures, point_biserial, spread
 from grader.reporting.dashboard import SHOWN, dashboard, problems, similar_html
@@ -19,6 +19,7 @@ from grader.reporting.feedback import feedback_html
 from grader.reporting.plots import accuracy_over_time, score_histogram, time_ticks
 from grader.reporting.staff import staff_html
 from grader.similarity import Pair, Paper, Passage, Similarity
+from tests.harness import results
 
 from . import dashboard_class as invented
 from . import hostile
@@ -215,20 +216,8 @@ def test_similar_code_is_bounded() -> None:
 
 def checks_of(*verdicts: Verdict) -> Result:
     """A result with one check of 10 points per verdict."""
-    points = {Verdict.PASSED: 10.0, Verdict.FAILED: 0.0, Verdict.BLOCKED: 0.0}
-    model = full_marks()
-    checks = tuple(
-        CheckResult(
-            id=f"step1.c{n}",
-            title=f"C{n}",
-            verdict=verdict,
-            points=points.get(verdict),
-            possible=10,
-            visibility="public",
-        )
-        for n, verdict in enumerate(verdicts)
-    )
-    return model.model_copy(update={"checks": checks})
+    checks = tuple(results.check(f"step1.c{n}", verdict, 10, title=f"C{n}") for n, verdict in enumerate(verdicts))
+    return full_marks().model_copy(update={"checks": checks})
 
 
 P, F, B, E, N = Verdict

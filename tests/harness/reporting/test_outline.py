@@ -1,11 +1,12 @@
 """Checks are grouped by step, whatever the suite contains."""
 
-from grader.model import CheckResult, Verdict, Visibility
+from grader.model import CheckResult, Verdict
 from grader.reporting.outline import by_step, verdict_counts
+from tests.harness import results
 
 
 def _check(id_: str, verdict: Verdict = Verdict.PASSED, points: float | None = 1.0) -> CheckResult:
-    return CheckResult(id=id_, title=id_, verdict=verdict, points=points, possible=2.0, visibility=Visibility.PUBLIC)
+    return results.check(id_, verdict, 2.0, points=points)
 
 
 def test_steps_come_in_order_of_appearance_and_keep_the_order_of_checks() -> None:
