@@ -79,7 +79,7 @@ def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, A
     with (
         tempfile.TemporaryDirectory(prefix="a4-bench-") as name,
         grading.setup(profile, 0, precision=precision) as used,
-        uncached(Path(name) / "accuracy"),
+        uncached(used, Path(name) / "accuracy"),
     ):
         used.sandbox.wait()
         seen = [stages.graded(used, Path(name) / "run", str(i)) for i in range(rounds + (rounds > 1))]
@@ -97,20 +97,18 @@ def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, A
 
 
 @contextmanager
-def uncached(folder: Path) -> Iterator[None]:
+def uncached(used: Setup, folder: Path) -> Iterator[None]:
     """Measure accuracies anew: the same training gives the same weights, whose accuracy is known from before.
 
     What the checkpoint's own encoder makes of the held-out reviews stays known, as after a machine's first grading.
     """
     original = grading.make_meter
+    folder.mkdir(parents=True)
+    for features in original(used, used.profile).cache.glob("*.safetensors"):
+        shutil.copy(features, folder)
 
     def meter(used: Setup, profile: Profile) -> Meter:
-        found = original(used, profile)
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            for features in found.cache.glob("*.safetensors"):
-                shutil.copy(features, folder)
-        return replace(found, cache=folder)
+        return replace(original(used, profile), cache=folder)
 
     with mock.patch.object(grading, "make_meter", meter):
         yield

@@ -9,7 +9,8 @@ JOB/                copied to be the notebook's working directory
 
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from safetensors.torch import save_file
@@ -57,6 +58,7 @@ class Setup:
     threads: int | None = None
     tf32: bool = False
     seats: Seats | None = None  # None: whatever GPUs there are, shared with nobody
+    environ: Mapping[str, str] = field(default_factory=dict)  # variables of the kernel besides: which GPU it has
     witness: bool = True  # False: no code of ours in the kernel, to try a sandbox; nothing is proved by such a run
 
 
@@ -81,7 +83,7 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     requests = challenges.requests(f"{GRADING}/challenges.safetensors")
     return Job(
         folder=folder,
-        environ=variables(setup.checkpoint, setup.metrics, scratch),
+        environ={**variables(setup.checkpoint, setup.metrics, scratch), **setup.environ},
         bootstrap=BOOTSTRAP if setup.witness else "pass",
         probes=tuple((family, _probe(family, request)) for family, request in requests.items())
         if setup.witness

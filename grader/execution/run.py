@@ -51,19 +51,14 @@ def _seated(
 ) -> RunRecord:
     """One execution, with a seat at a GPU if there are seats."""
     if setup.seats is None:
-        return _execute_once(submission, setup, evidence, listener, limits, {})
+        return _execute_once(submission, setup, evidence, listener, limits)
     listener.stage("waiting for a GPU alone" if alone else "waiting for a GPU")
     with setup.seats.taken(alone) as environ:
-        return _execute_once(submission, setup, evidence, listener, limits, environ)
+        return _execute_once(submission, replace(setup, environ=environ), evidence, listener, limits)
 
 
 def _execute_once(
-    submission: Submission,
-    setup: Setup,
-    evidence: Path,
-    listener: Listener,
-    limits: Limits,
-    environ: dict[str, str],
+    submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits
 ) -> RunRecord:
     listener.stage("starting the kernel")
     began = time.perf_counter()
@@ -71,7 +66,6 @@ def _execute_once(
         with _folders(evidence) as (job_folder, scratch, partial), MemoryWatch() as memory:
             inside = INSIDE if setup.sandbox.backend is not Backend.NONE else scratch
             job = prepare(job_folder, inside, submission, setup, challenges.draw(setup.seed))
-            job = replace(job, environ={**job.environ, **environ})
             report = _carried_out(submission, setup, job, partial, listener, limits)
             require_disk(partial, LEFT_DISK_MIB / 1024)  # what a full disk did to the run is not the student's fault
             report = collection.complete(report, submission, partial)

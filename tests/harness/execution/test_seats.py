@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from grader.execution import run, seats
+from grader.execution.job import Setup
 from grader.execution.seats import VISIBLE, Seats
-from grader.model import FailedCell
+from grader.model import FailedCell, Profile
 
 SOON_S = 0.5
 
@@ -135,17 +137,19 @@ def test_a_run_without_memory_is_tried_alone(
 ) -> None:
     place, seen, outcomes = Seats(1, 2, tmp_path), [], iter(fails)
 
-    def once(submission: Any, setup: Any, evidence: Any, listener: Any, limits: Any, environ: dict[str, str]) -> Any:
-        seen.append(told(place, environ))
+    def once(submission: Any, setup: Setup, evidence: Any, listener: Any, limits: Any) -> Any:
+        seen.append(told(place, setup.environ))
         cells = (FailedCell(index=0, error="OutOfMemoryError", message=FAILED),) if next(outcomes) else ()
         return SimpleNamespace(summary=SimpleNamespace(status="", failed_cells=cells))
 
     monkeypatch.setattr(run, "_execute_once", once)
-    run.execute(SimpleNamespace(), SimpleNamespace(seats=place if shares else None), tmp_path)  # type: ignore[arg-type]
+    nothing: Any = None
+    setup = Setup(Profile.FULL, 0, nothing, nothing, nothing, False, nothing, seats=place if shares else None)
+    run.execute(nothing, setup, tmp_path)
     assert seen == tried
 
 
-def told(place: Seats, environ: dict[str, str]) -> str:
+def told(place: Seats, environ: Mapping[str, str]) -> str:
     """How a run sits."""
     if VISIBLE not in environ:
         return "no seat"
