@@ -60,7 +60,9 @@ def _environment(folder: Path, tool: str) -> Path:
 
 
 def _call(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, timeout=RUN_S, capture_output=True)
+    """Run it as in an activated environment: nbgrader looks for a program of its own."""
+    environ = {**os.environ, "PATH": f"{Path(command[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    subprocess.run(command, cwd=folder, env=environ, check=True, timeout=RUN_S, capture_output=True)
 
 
 def _otter(folder: Path, python: Path) -> list[str]:
