@@ -115,6 +115,8 @@ def chances(rates: Sequence[Rate]) -> str:
     rows = [(rate.what, str(rate.happened), str(rate.runs), f"{rate.bound:.1%}") for rate in rates if rate.runs]
     text = (
         "Accuracy is judged after training in profile `quick`. A threshold promises that the reference misses it in at "
-        f"most {FALSE_FAIL:.1%} of all runs. `make validate TRAINING=1` runs what is missing here."
+        f"most {FALSE_FAIL:.1%} of all runs. Where a method learns little, as the head alone does on synthetic "
+        "reviews, its threshold lies near one half, and a model that learned nothing may reach it by chance. "
+        "`make validate TRAINING=1` runs what is missing here."
     )
     return f"## Training\n\n{text}\n\n" + (_table(head, rows) if rows else "Nothing has been run yet.\n")
