@@ -6,7 +6,6 @@ one uses what a shorter one measured.
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 
 from grader import calibration, grading, profiles
-from grader.assets.cache import cache_folder
 from grader.calibration import FALSE_FAIL, Calibration
 from grader.case import Case
 from grader.errors import GraderError
@@ -83,7 +81,7 @@ def accuracies(case: Case) -> dict[str, float]:
 
 
 def stored_runs(used: Setup) -> dict[int, Accuracies]:
-    """All runs of the reference under these circumstances that this machine has stored, by seed."""
+    """All runs of the reference under these circumstances that are stored, by seed."""
     known = _read(_stored(used))
     return {int(seed): {Method(name): a for name, a in found.items()} for seed, found in known.items()}
 
@@ -92,7 +90,7 @@ def _stored(used: Setup) -> Path:
     """File of the accuracies measured under these circumstances, by seed."""
     about = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
     digest = hashlib.sha256(json.dumps([*about, read_submission(REFERENCE).sha256]).encode()).hexdigest()[:16]
-    return cache_folder(grading.ROOT, os.environ) / "calibration" / f"{used.profile.value}-{digest}.json"
+    return grading.MEASURED / f"reference-{used.profile.value}-{digest}.json"
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:

@@ -1,12 +1,10 @@
 """Results of long runs, one JSON line each, so that what was interrupted is resumed and nothing is run twice."""
 
 import json
-import os
 from pathlib import Path
 from typing import TypeVar
 
 from grader import grading
-from grader.assets.cache import cache_folder
 from grader.model import Frozen
 
 Line = TypeVar("Line", bound=Frozen)
@@ -14,7 +12,7 @@ Line = TypeVar("Line", bound=Frozen)
 
 def ledger(name: str) -> Path:
     """Where the lines of this name are."""
-    return cache_folder(grading.ROOT, os.environ) / "validation" / f"{name}.jsonl"
+    return grading.MEASURED / f"{name}.jsonl"
 
 
 def read(path: Path, kind: type[Line]) -> tuple[Line, ...]:
