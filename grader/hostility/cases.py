@@ -56,6 +56,7 @@ class HostileCase(Frozen):
     planted: str = ""
     inert: tuple[str, ...] = ()
     name: str = ""
+    cell_s: float | None = None
 
     def write(self, folder: Path, places: dict[str, str]) -> Path:
         """Make the notebook, with the places of this run put in. Returns its path."""

@@ -48,12 +48,13 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
     """Grade the case as any submission is graded, in folders of its own."""
     backend, before = used.sandbox.backend, look()
     used = replace(used, witness=case.witness or backend is Backend.WARM)
+    limits = replace(LIMITS, cell_s=case.cell_s or LIMITS.cell_s)
     with tempfile.TemporaryDirectory(prefix="c") as name, Growth() as growth:
         folder = Path(name)
         submission = read_submission(case.write(folder, canaries.places))
         submission.path.unlink()
         began = time.perf_counter()
-        graded = grading.grade(submission, used, folder, limits=LIMITS)
+        graded = grading.grade(submission, used, folder, limits=limits)
         shown = _shown(graded, folder)
         seconds = time.perf_counter() - began
         time.sleep(LATE_S)
