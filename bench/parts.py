@@ -50,7 +50,7 @@ def fixed(wish: Wish) -> Part:
 
 def structure(wish: Wish) -> Part:
     """The reference in profile `structure`, by stages."""
-    found = measured(Profile.STRUCTURE, Precision.FLOAT32, wish.rounds)
+    found = measured(Profile.STRUCTURE, Precision.AUTO, wish.rounds)
     return Part("structure", found, (Line("structure on the reference, warm", found["stages_s"]["total"], 10, "s"),))
 
 

@@ -1,17 +1,21 @@
 """The benchmark's own arithmetic: bounds, the count of operations, what stays in the file, what the page says."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import outcome, report
+from bench import outcome, parts, report
 from bench.__main__ import bounds
 from bench.floor import forward_gflop, step_gflop
 from bench.outcome import Line, Part
+from bench.parts import Wish
 from bench.precisions import Run, compared
-from grader.model import Method, Precision, Verdict
+from bench.stages import ARITHMETIC
+from grader import profiles
+from grader.model import Method, Precision, Profile, Verdict
 
 
 @pytest.mark.parametrize(
@@ -102,3 +106,17 @@ def test_the_same_figures_give_the_same_plot(tmp_path: Path) -> None:
         report.plot({"structure": {"total": 2.0, "cells": 2.0}}, path)
         written.add(path.read_text(encoding="utf-8"))
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("part", [parts.structure, parts.quick, parts.quick32], ids=lambda part: part.__name__)
+def test_parts_ask_for_precisions_that_their_profile_trains_in(
+    part: Callable[[Wish], Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, Any]:
+        profiles.require_fit(profile, precision)
+        spent = dict.fromkeys((*ARITHMETIC, "total"), 1.0)
+        return {"precision": "float32", "stages_s": spent}
+
+    monkeypatch.setattr(parts, "measured", measured)
+    monkeypatch.setattr(parts, "possible", lambda *arguments: {})
+    assert part(Wish()).lines
