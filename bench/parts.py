@@ -191,7 +191,7 @@ PARTS: Final[dict[str, Callable[[Wish], Part]]] = {
     "quick-float32": quick32,
     "gpu": gpu,
 }
-OPTIONAL: Final[dict[str, Callable[[Wish], Part]]] = {
+OPTIONAL: Final[dict[str, Callable[[Wish], Part]]] = {  # they take minutes to hours
     "peers": beside,
     "precisions": both_precisions,
-}  # minutes to hours
+}

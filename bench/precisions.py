@@ -38,16 +38,15 @@ class Run(Frozen):
 
 def measured(seeds: Sequence[int]) -> dict[str, Any]:
     """Verdicts of all seeds in both precisions; runs that are kept already are not made again."""
+    return compared(*(_runs(precision, seeds) for precision in COMPARED))
+
+
+def _runs(precision: Precision, seeds: Sequence[int]) -> list[Run]:
     submission = read_submission(REFERENCE)
     kept = {run.key: run for run in read(ledger(NAME), Run)}
-    found: dict[Precision, list[Run]] = {}
-    for precision in COMPARED:
-        with grading.setup(Profile.QUICK, seeds[0], precision=precision) as used:
-            where = circumstances(used, [cell.source for cell in submission.notebook.cells])
-            for seed in seeds:
-                run = kept.get((seed, precision, where)) or _run(submission, seed, precision, where, used)
-                found.setdefault(precision, []).append(run)
-    return compared(*(found[precision] for precision in COMPARED))
+    with grading.setup(Profile.QUICK, seeds[0], precision=precision) as used:
+        where = circumstances(used, [cell.source for cell in submission.notebook.cells])
+        return [kept.get((s, precision, where)) or _run(submission, s, precision, where, used) for s in seeds]
 
 
 def _run(submission: Submission, seed: int, precision: Precision, where: str, used: Setup) -> Run:
@@ -85,5 +84,4 @@ def compared(one: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
 
 
 def _apart(method: Method, one: Run, other: Run) -> float:
-    accuracies = one.accuracies.get(method), other.accuracies.get(method)
-    return abs((accuracies[0] or 0.0) - (accuracies[1] or 0.0))
+    return abs((one.accuracies.get(method) or 0.0) - (other.accuracies.get(method) or 0.0))
