@@ -28,7 +28,7 @@ from grader.model import (
     Visibility,
 )
 from grader.policy import Policy, settle
-from grader.reporting.dashboard import dashboard
+from grader.reporting.cohort.dashboard import dashboard
 from grader.validation import classroom
 
 T = TypeVar("T")

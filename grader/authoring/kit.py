@@ -42,8 +42,7 @@ PARTS: Final = (
 # Parts for whole classes, in the folders above.
 LEFT_OUT: Final = (
     "grader/cli_class.py",
-    "grader/reporting/class_figures.py",
-    "grader/reporting/dashboard.py",
+    "grader/reporting/cohort/*",
     "grader/reporting/templates/dashboard*",
 )
 

@@ -20,7 +20,8 @@ from grader.intake.notebook import read_submission
 from grader.model import Frozen, Result
 from grader.policy import Policy, described, load_overrides, load_policy, settle, students, unmatched_extensions
 from grader.policy.overrides import Overrides
-from grader.reporting.dashboard import dashboard, similar_html
+from grader.reporting.cohort.dashboard import dashboard
+from grader.reporting.cohort.similar import similar_html
 from grader.reporting.feedback import feedback_html
 from grader.reporting.staff import staff_html
 from grader.scoring import load_rubric

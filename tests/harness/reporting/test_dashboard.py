@@ -13,8 +13,10 @@ import pytest
 from grader.cohort import Grade, Intake, Standing
 from grader.model import Method, MethodSummary, Result, RunStatus, ScoreStatus, Verdict
 from grader.policy import Override, OverrideKind, Overrides, Policy, settle
-from grader.reporting.class_figures import check_figures, method_figures, point_biserial, spread
-from grader.reporting.dashboard import SHOWN, dashboard, problems, similar_html
+from grader.reporting.cohort.attention import SHOWN, Settled, problems
+from grader.reporting.cohort.dashboard import dashboard
+from grader.reporting.cohort.figures import check_figures, method_figures, point_biserial, spread
+from grader.reporting.cohort.similar import similar_html
 from grader.reporting.feedback import feedback_html
 from grader.reporting.plots import accuracy_over_time, score_histogram, time_ticks
 from grader.reporting.staff import staff_html
@@ -34,8 +36,8 @@ PAGE = dashboard(GRADES, FOUND, name="autumn", similarity=SIMILAR, rules=("Rule 
 
 def problem_of(key: str, grades: tuple[Grade, ...] = GRADES, found: Intake = FOUND) -> list[tuple[str, str]]:
     """Who and what of one kind of problem."""
-    listed = problems(grades, found, SIMILAR, (), {})
-    return [(entry.who, entry.what) for problem in listed if problem.key == key for entry in problem.entries]
+    listed = problems(Settled(grades, found, SIMILAR))
+    return [(entry.who, entry.what) for problem in listed if problem.kind.key == key for entry in problem.entries]
 
 
 def between(html: str, start: str, end: str) -> str:

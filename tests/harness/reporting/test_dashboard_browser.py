@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from grader.cohort import AdjustmentKind, Grade
-from grader.reporting.dashboard import similar_html
+from grader.reporting.cohort.similar import similar_html
 
 from . import hostile, test_browser
 from .test_browser import Site
