@@ -28,7 +28,7 @@ class Upload(Frozen):
     late: bool = False  # as the archive marks it
     attachment_id: int | None = None
     submitted_at: datetime | None = None
-    attempt: int = 1  # order among the uploads of one student, from 1
+    attempt: int = 1  # order among what one student handed in, from 1; files handed in together have the same
 
 
 class Refusal(Frozen):

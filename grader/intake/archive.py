@@ -6,14 +6,18 @@ and no notebook is parsed here.
 
 Decisions. An upload of somebody who is not on the roster is graded all the same and named in the notes: rosters are
 older than late arrivals. A student with several notebooks has several uploads, in the order of Canvas's attachment
-ids. The notebooks in a zip archive that a student handed in are that student's uploads; their `entry` is the archive's,
-under which Canvas takes feedback back. Where all entries are anonymous nobody can be missing.
+ids. Canvas's archive holds the latest attempt alone, so a student's files in it are one attempt; in a folder per
+student each file is one, in the order of their names, but for the files of one archive. The notebooks in a zip archive
+that a student handed in are that student's uploads; their `entry` is the archive's, under which Canvas takes feedback
+back. Where all entries are anonymous nobody can be missing.
+
+What one student hands in must not cost the others anything: bytes and notebooks are counted for each.
 """
 
 import re
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +27,7 @@ from grader.cohort import Intake, Refusal, Student, Upload
 from grader.errors import GraderError
 from grader.intake.canvas_names import CanvasName, Kind, owner_form, readings
 from grader.intake.notebook import HAND_IN, inert
-from grader.intake.roster import Names, Roster, canvas_key, likeness, slug
+from grader.intake.roster import Names, Roster, alike, canvas_key, likeness, named_key, slug
 from grader.intake.unpacking import (
     Barred,
     Bounds,
@@ -36,6 +40,7 @@ from grader.intake.unpacking import (
     is_junk,
     keep,
     opened,
+    require_few_entries,
     temporary,
 )
 
@@ -84,6 +89,15 @@ class Desk:
     purse: Purse
     taken: list[tuple[Owned, str]] = field(default_factory=list)  # with the SHA-256
     refusals: list[Refusal] = field(default_factory=list)
+    notebooks: Counter[str] = field(default_factory=Counter)  # by student
+
+    def take(self, owned: Owned, looked: Found) -> None:
+        """Store a notebook. Raises Rejected, GraderError."""
+        self.notebooks[owned.student.key] += 1
+        most = self.purse.bounds.student_notebooks
+        if self.notebooks[owned.student.key] > most:
+            raise Rejected(f"is one of more than {most} notebooks; hand in one")
+        self.taken.append((owned, keep(looked, self.files, self.purse, owned.student.key)))
 
     def refuse(self, owned: Owned, reason: str) -> None:
         """Note one file that cannot be graded; `reason` is a sentence without its subject."""
@@ -97,7 +111,7 @@ def read_class(source: Path, files: Path, roster: Sequence[Student] = (), bounds
     known = Roster(roster)
     with _looked(source, files, desk.purse.bounds) as looked:
         owners = Owners(known)
-        pieces = owners.pieces(looked)
+        pieces = owners.pieces(_without_wrapper(looked, lambda name: known.find(name) is not None))
         for piece in pieces:
             _take(piece, desk, unpack=True)
     uploads = _uploads(desk.taken)
@@ -123,7 +137,7 @@ def _looked(source: Path, files: Path, bounds: Bounds) -> Iterator[list[Found | 
         return
     try:
         with opened(source, bounds.entries) as archive:
-            yield _without_wrapper(sorted(in_archive(archive), key=lambda item: item.entry))
+            yield sorted(in_archive(archive), key=lambda item: item.entry)
     except Rejected as rejected:
         raise GraderError(f"{source} {rejected}; download the submissions from Canvas again.") from rejected
     except FileNotFoundError as error:
@@ -132,13 +146,18 @@ def _looked(source: Path, files: Path, bounds: Bounds) -> Iterator[list[Found | 
         raise GraderError(f"{source} may not be read; check its permissions.") from error
 
 
-def _without_wrapper(looked: list[Found | Barred]) -> list[Found | Barred]:
-    """The entries without the one folder that holds them all, which packing a folder makes."""
-    tops = {item.parts[0] for item in looked}
-    deep = all(len(item.parts) > 1 for item in looked)
-    if len(tops) == 1 and deep and len(looked) > 1:
-        return [replace(item, parts=item.parts[1:]) for item in looked]
-    return looked
+def _without_wrapper(looked: list[Found | Barred], is_student: Callable[[str], bool]) -> list[Found | Barred]:
+    """The entries without the one folder that holds all hand-ins, which packing makes. It is called after nobody."""
+    places = [item.parts for item in looked if _may_be_handed_in(item.parts[-1])]
+    tops = {parts[0] for parts in places}
+    deep = all(len(parts) > 1 for parts in places)
+    if len(tops) != 1 or not deep or len(places) < 2 or is_student(*tops):
+        return looked
+    return [replace(item, parts=item.parts[1:]) if item.parts[0] in tops else item for item in looked]
+
+
+def _may_be_handed_in(name: str) -> bool:
+    return NOTEBOOK.search(name) is not None or name.lower().endswith(".zip") or bool(readings(name))
 
 
 class Owners:
@@ -149,21 +168,21 @@ class Owners:
         self._roster = roster
         self._strangers: dict[tuple[str, str], Student] = {}  # by how they were named -> the same student each time
         self._keys = Names()
+        self._alike: frozenset[str] = frozenset()  # names of strangers that would get the same key
         for student in roster.students:
             self._keys.take(student.key)
 
     def pieces(self, looked: Sequence[Found | Barred]) -> list[Piece]:
         """Every entry with its owner. A folder with files of several Canvas users is no student's folder."""
         flat = _canvas_folders(looked)
+        self._alike = alike({_called(item, item.parts[:-1] in flat) for item in looked})
         return [Piece(self._owned(item, item.parts[:-1] in flat), item) for item in looked]
 
     def _owned(self, item: Found | Barred, flat: bool) -> Owned:
         name = item.parts[-1]
         if (flat or len(item.parts) == 1) and (found := readings(name)):
             return self._of_canvas(item, self._likeliest(found))
-        if len(item.parts) > 1 and not flat:
-            return Owned(item.entry, self._named(item.parts[0]), name)
-        return Owned(item.entry, self._named(NOTEBOOK.sub("", name)), name)
+        return Owned(item.entry, self._named(_called(item, flat)), name)
 
     def _likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
         return next((reading for reading in found if self._roster.has(reading.user_id)), found[0])
@@ -202,13 +221,18 @@ class Owners:
         """The student that a folder or a file is called after."""
         if student := self._roster.find(name):
             return student
-        return self._stranger("name", name, slug(name), name, None)
+        return self._stranger("name", name, named_key(name, unique=name not in self._alike), name, None)
 
     def _stranger(self, how: str, identity: str, key: str, name: str, canvas_id: int | None) -> Student:
         if (how, identity) not in self._strangers:
             student = Student(key=self._keys.take(key), name=name, canvas_id=canvas_id)
             self._strangers[how, identity] = student
         return self._strangers[how, identity]
+
+
+def _called(item: Found | Barred, flat: bool) -> str:
+    """The name that tells whose a file is: that of the student's folder, or its own."""
+    return item.parts[0] if len(item.parts) > 1 and not flat else NOTEBOOK.sub("", item.parts[-1])
 
 
 def _canvas_folders(looked: Iterable[Found | Barred]) -> set[tuple[str, ...]]:
@@ -229,7 +253,7 @@ def _take(piece: Piece, desk: Desk, unpack: bool) -> None:
             _take_nested(owned, looked, desk)
         else:
             _require_notebook(owned)
-            desk.taken.append((owned, keep(looked, desk.files, desk.purse)))
+            desk.take(owned, looked)
     except Rejected as rejected:
         desk.refuse(owned, str(rejected))
 
@@ -249,8 +273,9 @@ def _take_nested(owned: Owned, found: Found, desk: Desk) -> None:
     """Store the notebooks in an archive that a student handed in. An archive inside it is not opened."""
     bounds = desk.purse.bounds
     with temporary(desk.files) as packed:
-        copy(found, packed, desk.purse, bounds.nested_bytes)
+        copy(found, packed, desk.purse, owned.student.key, bounds.nested_bytes)
         packed.flush()
+        require_few_entries(packed, bounds.nested_entries)
         with opened(packed, bounds.nested_entries) as archive:
             _take_inside(owned, archive, desk)
 
@@ -268,16 +293,20 @@ def _take_inside(owned: Owned, archive: zipfile.ZipFile, desk: Desk) -> None:
 def _uploads(taken: Iterable[tuple[Owned, str]]) -> tuple[Upload, ...]:
     """What was taken, ordered by student and attachment, with ids that stay the same when it is read again."""
     order = sorted(taken, key=lambda pair: _place(pair[0]))
-    ids, attempts = Names(), Counter[str]()
-    return tuple(_upload(owned, sha256, ids, attempts) for owned, sha256 in order)
+    ids = Names()
+    attempts: defaultdict[str, list[str]] = defaultdict(list)  # by student
+    return tuple(_upload(owned, sha256, ids, attempts[owned.student.key]) for owned, sha256 in order)
 
 
 def _place(owned: Owned) -> tuple[str, int, str, str]:
     return owned.student.key, owned.attachment_id or 0, owned.entry, owned.inside
 
 
-def _upload(owned: Owned, sha256: str, ids: Names, attempts: Counter[str]) -> Upload:
-    attempts[owned.student.key] += 1
+def _upload(owned: Owned, sha256: str, ids: Names, attempts: list[str]) -> Upload:
+    """`attempts`: what else the student handed in before, one entry for each attempt."""
+    attempt = "" if owned.attachment_id is not None else owned.entry
+    if attempt not in attempts:
+        attempts.append(attempt)
     suffix = f"_{owned.attachment_id}" if owned.attachment_id is not None else ""
     return Upload(
         id=ids.take(f"{owned.student.key}{suffix}"),
@@ -287,7 +316,7 @@ def _upload(owned: Owned, sha256: str, ids: Names, attempts: Counter[str]) -> Up
         sha256=sha256,
         late=owned.late,
         attachment_id=owned.attachment_id,
-        attempt=attempts[owned.student.key],
+        attempt=attempts.index(attempt) + 1,
     )
 
 

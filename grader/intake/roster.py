@@ -1,5 +1,6 @@
 """Who is in the class, and whose an upload is."""
 
+import hashlib
 import re
 import unicodedata
 from collections import defaultdict
@@ -10,6 +11,7 @@ from grader.cohort import Student
 from grader.intake.canvas_names import owner_form
 from grader.intake.gradebook_export import Person, read_export
 
+HASH_CHARS: Final = 6
 MAX_SLUG_CHARS: Final = 40  # of at most four bytes each: a folder's name has 255 bytes, and ids follow
 RESERVED: Final = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$", re.IGNORECASE)  # names of devices on Windows
 
@@ -42,6 +44,30 @@ def slug(text: str) -> str:
     return f"{plain}_" if RESERVED.match(plain.split(".")[0]) else plain or "submission"
 
 
+def named_key(name: str, unique: bool) -> str:
+    """Key of somebody of whom only the name of a file is known. It depends on no other file, since grades hang on it.
+
+    unique: nobody else's name makes the same slug.
+    """
+    key = slug(name)
+    if unique and len(name) <= MAX_SLUG_CHARS:
+        return key
+    return f"{key}-{hashlib.sha256(name.encode()).hexdigest()[:HASH_CHARS]}"
+
+
+def alike(names: Iterable[str]) -> frozenset[str]:
+    """The names whose slugs a file system may not tell apart."""
+    same: defaultdict[str, set[str]] = defaultdict(set)
+    for name in names:
+        same[_form(slug(name))].add(name)
+    return frozenset(name for group in same.values() if len(group) > 1 for name in group)
+
+
+def _form(name: str) -> str:
+    """What a file system may take for the same name has the same form."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
 class Names:
     """Gives every name once, also where a file system tells neither case nor forms of a letter apart."""
 
@@ -51,7 +77,7 @@ class Names:
     def take(self, wanted: str) -> str:
         """`wanted`, or `wanted-2`, `wanted-3` and so on where that is taken."""
         name, count = wanted, 1
-        while (form := unicodedata.normalize("NFKC", name).casefold()) in self._taken:
+        while (form := _form(name)) in self._taken:
             count += 1
             name = f"{wanted}-{count}"
         self._taken.add(form)

@@ -57,6 +57,8 @@ class Bounds:
     ratio_from_bytes: int = 8 * 2**20  # smaller files may be as repetitive as they like
     nested_entries: int = 2_000
     nested_bytes: int = 100 * 2**20  # of an archive inside the archive
+    student_bytes: int = 2**30  # unpacked, so that nobody uses up what is there for all
+    student_notebooks: int = 20  # each is executed
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,19 @@ class Barred:
 
 
 class Purse:
-    """The bytes that may still be unpacked. Shared by a source and the archives in it."""
+    """The bytes that may still be unpacked: a class's, of which each student gets a share."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self._left = bounds.total_bytes
+        self._students: dict[str, int] = {}
 
-    def spend(self, count: int) -> None:
-        """Take `count` bytes. Raises Rejected when they are not there."""
+    def spend(self, student: str, count: int) -> None:
+        """Take `count` bytes for the files of one student. Raises Rejected when they are not there."""
+        left = self._students.get(student, self.bounds.student_bytes) - count
+        self._students[student] = left
+        if left < 0:
+            raise Rejected(f"was not unpacked, as its author handed in more than {_mib(self.bounds.student_bytes)}")
         self._left -= count
         if self._left < 0:
             raise Rejected(f"was not unpacked, as the archive holds more than {_mib(self.bounds.total_bytes)} in all")
@@ -139,14 +146,17 @@ def _open_file(path: Path) -> IO[bytes]:
 
 @contextmanager
 def opened(archive: Path | IO[bytes], entries_max: int) -> Iterator[zipfile.ZipFile]:
-    """A zip archive whose table of contents fits into memory. Raises Rejected."""
+    """A zip archive of few enough entries. Raises Rejected."""
     with _stream(archive) as stream:
-        _require_few_entries(stream, entries_max)
+        if os.fstat(stream.fileno()).st_size == 0:
+            raise Rejected("is empty")
         try:
             unpacked = zipfile.ZipFile(stream)
         except DAMAGE as error:
             raise Rejected("is damaged or no zip archive") from error
         with unpacked:
+            if len(unpacked.infolist()) > entries_max:
+                raise Rejected(f"holds more than {entries_max:,} files")
             yield unpacked
 
 
@@ -159,11 +169,15 @@ def _stream(archive: Path | IO[bytes]) -> Iterator[IO[bytes]]:
         yield archive
 
 
-def _require_few_entries(stream: IO[bytes], entries_max: int) -> None:
-    """Count before parsing: zipfile keeps an object of a kilobyte for each entry of 46 bytes."""
-    if os.fstat(stream.fileno()).st_size == 0:
-        raise Rejected("is empty")
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+def require_few_entries(archive: IO[bytes], entries_max: int) -> None:
+    """Count before parsing: zipfile keeps an object of a kilobyte for each entry of 46 bytes. Raises Rejected.
+
+    For what a student packed. In the archive of a class, students choose what the files hold and not how the table of
+    contents looks, so that whoever hands in a file full of such records must not be able to have it refused.
+    """
+    if os.fstat(archive.fileno()).st_size == 0:
+        return  # nothing to count, and nothing that could be mapped
+    with mmap.mmap(archive.fileno(), 0, access=mmap.ACCESS_READ) as content:
         at = -1
         for _ in range(entries_max + 1):
             at = content.find(CENTRAL_RECORD, at + 1)
@@ -177,7 +191,7 @@ def in_archive(archive: zipfile.ZipFile) -> Iterator[Found | Barred]:
     for info in archive.infolist():
         entry = _entry_name(info)
         parts = _parts(entry)
-        if info.is_dir() or (parts and is_junk(parts)):
+        if entry.endswith("/") or (parts and is_junk(parts)):
             continue
         if reason := _barred(info, entry):
             yield Barred(entry, (re.split(r"[/\\]", entry)[-1] or "?",), reason)
@@ -215,13 +229,13 @@ def _parts(entry: str) -> tuple[str, ...]:
     return tuple(part for part in unicodedata.normalize("NFC", entry).split("/") if part not in ("", "."))
 
 
-def keep(found: Found, files: Path, purse: Purse) -> str:
+def keep(found: Found, files: Path, purse: Purse, student: str) -> str:
     """Copy one file to `files`/<sha256>.ipynb, whole or not at all, and return the hash. Raises Rejected, GraderError.
 
     The same content is the same file, however often it was handed in.
     """
     with temporary(files) as target:
-        digest = copy(found, target, purse, purse.bounds.entry_bytes)
+        digest = copy(found, target, purse, student, purse.bounds.entry_bytes)
         target.close()
         Path(target.name).replace(files / f"{digest}.ipynb")
     return digest
@@ -241,8 +255,8 @@ def temporary(files: Path) -> Iterator[IO[bytes]]:
         raise GraderError(f"Cannot write to {files} ({error.strerror}); free some space or choose another.") from error
 
 
-def copy(found: Found, target: IO[bytes], purse: Purse, bytes_max: int) -> str:
-    """Copy the content, counting it. Returns its SHA-256. Raises Rejected."""
+def copy(found: Found, target: IO[bytes], purse: Purse, student: str, bytes_max: int) -> str:
+    """Copy the content, counting it for a student. Returns its SHA-256. Raises Rejected."""
     digest, count = hashlib.sha256(), 0
     for chunk in _chunks(found):
         count += len(chunk)
@@ -252,7 +266,7 @@ def copy(found: Found, target: IO[bytes], purse: Purse, bytes_max: int) -> str:
             raise Rejected(
                 f"unpacks to more than {purse.bounds.ratio} times its size; clear the outputs and save it again"
             )
-        purse.spend(len(chunk))
+        purse.spend(student, len(chunk))
         digest.update(chunk)
         target.write(chunk)
     return digest.hexdigest()

@@ -7,6 +7,7 @@ import struct
 import unicodedata
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,9 +155,47 @@ def test_equal_content_is_one_file(tmp_path: Path, make: Make) -> None:
 @both
 def test_several_notebooks_of_one_student(tmp_path: Path, make: Make) -> None:
     intake = take(tmp_path, {"x_1_9_b.ipynb": OTHER, "x_1_10_a.ipynb": NOTEBOOK, "x_1_11_r.pdf": b"%PDF"}, make=make)
-    assert [(u.id, u.attempt) for u in intake.uploads] == [("x_1_9", 1), ("x_1_10", 2)]
+    # Canvas's archive holds the latest attempt alone: these are two files of one, not two attempts.
+    assert [(u.id, u.attempt) for u in intake.uploads] == [("x_1_9", 1), ("x_1_10", 1)]
     assert intake.notes == ("x handed in 2 notebooks.",)
     assert len(intake.refusals) == 1
+
+
+@both
+def test_files_in_a_students_folder_are_attempts(tmp_path: Path, make: Make) -> None:
+    inner = packed({"a.ipynb": NOTEBOOK, "b.ipynb": OTHER})
+    entries = {"ada/1.ipynb": NOTEBOOK, "ada/2.zip": inner, "ada/3.ipynb": OTHER, "bob/1.ipynb": NOTEBOOK}
+    intake = take(tmp_path, entries, make=make)
+    assert [(u.student.key, u.attempt) for u in intake.uploads] == [
+        ("ada", 1),
+        ("ada", 2),
+        ("ada", 2),
+        ("ada", 3),
+        ("bob", 1),
+    ]
+
+
+LONG = "Assignment 4 Comparing fine-tuning methods "
+
+
+@both
+@pytest.mark.parametrize(
+    ("names", "others"),
+    [
+        pytest.param((f"{LONG}Cem", f"{LONG}Bea"), (f"{LONG}Ada", f"{LONG}Dan"), id="too long for a key"),
+        pytest.param(("Ada B", "Ada_B"), ("Ada-B",), id="equal once made safe"),
+    ],
+)
+def test_a_key_stays_whoever_comes_later(
+    tmp_path: Path, names: tuple[str, ...], others: tuple[str, ...], make: Make
+) -> None:
+    def keys(*given: str) -> dict[str, str]:
+        intake = take(tmp_path, {f"{name}.ipynb": NOTEBOOK for name in given}, make=make)
+        return {upload.student.name: upload.student.key for upload in intake.uploads}
+
+    before, after = keys(*names), keys(*others, *names)
+    assert {name: after[name] for name in names} == before
+    assert len(set(after.values())) == len(names) + len(others)
 
 
 @both
@@ -188,6 +227,24 @@ def test_utf8_names_that_do_not_say_so(tmp_path: Path) -> None:
 
 def test_a_folder_around_everything(tmp_path: Path) -> None:
     assert ids(take(tmp_path, {"class/ada/a.ipynb": NOTEBOOK, "class/bob/a.ipynb": OTHER})) == ["ada", "bob"]
+
+
+@both
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        pytest.param(("w/ada.ipynb", "w/bob.ipynb"), ["ada", "bob"], id="loose"),
+        pytest.param(("w/ada/a.ipynb", "w/bob/a.ipynb"), ["ada", "bob"], id="a folder per student"),
+        pytest.param(("w/x_1_2_a.ipynb", "w/y_3_4_a.ipynb"), ["x_1_2", "y_3_4"], id="of Canvas"),
+        pytest.param(("w/ada.ipynb", "w/bob.ipynb", "readme.txt"), ["ada", "bob"], id="beside another file"),
+        pytest.param(("w/v/ada.ipynb",), ["w"], id="one file only: the folder of a student"),
+        pytest.param(("Ross, Bob/1.ipynb", "Ross, Bob/2.ipynb"), ["ross_bob", "ross_bob-2"], id="of a known student"),
+    ],
+)
+def test_the_folder_around_everything_is_nobodys(
+    tmp_path: Path, entries: tuple[str, ...], expected: list[str], make: Make
+) -> None:
+    assert ids(take(tmp_path, dict.fromkeys(entries, NOTEBOOK), BOB, make=make)) == expected
 
 
 @both
@@ -345,6 +402,7 @@ def unknown_method() -> bytes:
         pytest.param(special("C:/x_1_2_a.ipynb"), "lead out of its folder", id="drive"),
         pytest.param(special("..\\x_1_2_a.ipynb"), "lead out of its folder", id="backslashes"),
         pytest.param(special("x_1_2_a.ipynb\0.py"), "lead out of its folder", id="NUL"),
+        pytest.param(special("\0"), "lead out of its folder", id="nothing but NUL"),
         pytest.param(special("x_1_2_a.ipynb", stat.S_IFLNK, b"/etc/passwd"), "is a link", id="link"),
         pytest.param(special("x_1_2_a.ipynb", stat.S_IFCHR), "is a device", id="device"),
         pytest.param(special("x_1_2_a.ipynb", stat.S_IFIFO), "is a pipe", id="pipe"),
@@ -369,6 +427,35 @@ def test_the_whole_is_bounded(tmp_path: Path, make: Make) -> None:
     assert len(intake.uploads) == 2
     assert all("holds more than 0 MiB in all" in refusal.reason for refusal in intake.refusals)
     assert len(list((tmp_path / "files").iterdir())) == 2
+
+
+@both
+def test_one_student_cannot_use_up_what_is_there_for_all(tmp_path: Path, make: Make) -> None:
+    entries = {f"aaa_1_{i}_a.ipynb": os.urandom(20_000) for i in range(4)} | {"y_3_4_a.ipynb": NOTEBOOK}
+    bounds = replace(SMALL, student_bytes=50_000)
+    intake = read_class(make(tmp_path, entries), tmp_path / "files", (), bounds)
+    assert ids(intake) == ["aaa_1_0", "aaa_1_1", "y_3_4"]
+    assert all("its author handed in more than" in refusal.reason for refusal in intake.refusals)
+
+
+@both
+def test_one_student_cannot_have_any_number_of_notebooks_executed(tmp_path: Path, make: Make) -> None:
+    inner = packed({f"{i}.ipynb": NOTEBOOK for i in range(5)})
+    bounds = replace(SMALL, student_notebooks=3)
+    intake = read_class(
+        make(tmp_path, {"x_1_2_a.zip": inner, "y_3_4_a.ipynb": OTHER}), tmp_path / "files", (), bounds
+    )
+    assert ids(intake) == ["x_1_2", "x_1_2-2", "x_1_2-3", "y_3_4"]
+    assert {refusal.reason for refusal in intake.refusals} == {
+        f"'{i}.ipynb' is one of more than 3 notebooks; hand in one." for i in (3, 4)
+    }
+
+
+def test_a_file_full_of_records_does_not_have_the_class_refused(tmp_path: Path) -> None:
+    """What looks like a table of contents inside a file is no table of contents."""
+    full = b"".join(b"PK\x01\x02" + os.urandom(200) for _ in range(30))
+    intake = take(tmp_path, {"x_1_2_a.ipynb": full, "y_3_4_a.ipynb": NOTEBOOK})
+    assert ids(intake) == ["x_1_2", "y_3_4"]
 
 
 def test_links_in_a_folder_are_not_followed(tmp_path: Path) -> None:
