@@ -17,8 +17,9 @@ override GRADEBOOK := $(value GRADEBOOK)
 override ASSIGNMENT := $(value ASSIGNMENT)
 override POLICY := $(value POLICY)
 override OVERRIDES := $(value OVERRIDES)
+override TIMES := $(value TIMES)
 override CLASS := $(value CLASS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES CLASS JOBS COURSE
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS JOBS COURSE
 
 ifeq ($(OS),Windows_NT)
 VENV_PYTHON := .venv/Scripts/python.exe
@@ -50,16 +51,16 @@ setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and 
 grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n]
 	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"}
 
-batch: .setup.stamp ## grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file]
+batch: .setup.stamp ## grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv]
 	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
 	  $${JOBS:+--jobs "$$JOBS"} $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
-	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $(if $(QUIET),--quiet)
+	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(QUIET),--quiet)
 
 rejudge: .setup.stamp ## judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
 
 upload: .setup.stamp ## show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
-	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(SEND),--send)
+	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send)
 
 gradescope: .setup.stamp ## build the autograder zip for Gradescope: [PROFILE=quick] [OUT=file]
 	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${OUT:+--out "$$OUT"}

@@ -24,13 +24,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="say only what is wrong, an
 Gradebook = Annotated[Path | None, typer.Option(help="the teacher's gradebook export (CSV): roster, and file to fill")]
 Assignment = Annotated[str | None, typer.Option(help="id or title of the assignment's column in the export")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="late policy, attempts, extensions (TOML)")]
+TimesFile = Annotated[Path | None, typer.Option("--times", help="when everybody handed in (CSV, see `grader times`)")]
 OverridesFile = Annotated[Path | None, typer.Option("--overrides", help="changes by a person (TOML or CSV)")]
+Course = Annotated[int, typer.Option(help="id of the course in Canvas, from its address")]
+CanvasAssignment = Annotated[int, typer.Option(help="id of the assignment in Canvas, from its address")]
 Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, such as tcp://host:8786")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (batch, rejudge, hand_out, upload, gradescope, worker, demo_class):
+    for command in (batch, rejudge, hand_out, times, upload, gradescope, worker, demo_class):
         app.command(name=command.__name__.replace("_", "-"))(command)
 
 
@@ -42,6 +45,7 @@ def batch(
     assignment: Assignment = None,
     policy: PolicyFile = None,
     overrides: OverridesFile = None,
+    times: TimesFile = None,
     seed: Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)] = 0,
     precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO,
     out: Annotated[Path, typer.Option(help="folder that the class's folder is made in")] = Path("results"),
@@ -94,6 +98,7 @@ def batch(
         assignment=assignment,
         policy=_absolute(policy),
         overrides=_absolute(overrides),
+        times=_absolute(times),
     )
     staffing = _staffing(jobs, gpus, kernels_per_gpu, scheduler, slurm_jobs.cluster(wish) if slurm else None)
     staffing = replace(staffing, threads=threads or staffing.threads)
@@ -120,6 +125,7 @@ def hand_out(
     assignment: Assignment = None,
     policy: PolicyFile = None,
     overrides: OverridesFile = None,
+    times: TimesFile = None,
 ) -> None:
     """Make gradebook, feedback and dashboard again, with another export, policy or overrides. Judges nothing."""
     from grader.batch import session
@@ -131,6 +137,7 @@ def hand_out(
         "assignment": assignment,
         "policy": _absolute(policy),
         "overrides": _absolute(overrides),
+        "times": _absolute(times),
     }
     _, handed = session.reported(place, {key: value for key, value in given.items() if value is not None})
     console = make_console()
@@ -138,10 +145,22 @@ def hand_out(
         console.print(line, soft_wrap=True)
 
 
+def times(
+    out: Annotated[Path, typer.Argument(help="CSV file to write, for --times", show_default=False)],
+    course: Course,
+    assignment: CanvasAssignment,
+) -> None:
+    """Ask Canvas when everybody handed in; address and token: CANVAS_API_URL and CANVAS_API_TOKEN."""
+    from grader.gradebook.canvas_times import fetch
+
+    count = fetch(course, assignment, out.expanduser())
+    print(f"{count} students handed in; their times are in {out}.")
+
+
 def upload(
     folder: Folder,
-    course: Annotated[int, typer.Option(help="id of the course in Canvas, from its address")],
-    assignment: Annotated[int, typer.Option(help="id of the assignment in Canvas, from its address")],
+    course: Course,
+    assignment: CanvasAssignment,
     send: Annotated[bool, typer.Option("--send", help="really send; without it, only show what would be sent")] = False,
 ) -> None:
     """Send scores, comments and feedback to Canvas; address and token: CANVAS_API_URL and CANVAS_API_TOKEN."""
@@ -149,7 +168,7 @@ def upload(
     from grader.gradebook.canvas_upload import upload as deliver
 
     remembered, handed = session.reported(folder.expanduser().absolute(), {})
-    parcels = delivery.deliveries(remembered.request.model_copy(update={"folder": folder.absolute()}), handed.grades)
+    parcels = delivery.deliveries(remembered.request, handed.grades)
     delivered = deliver(course, assignment, parcels, really=send)
     raise typer.Exit(2 if delivered.failures else 0)
 

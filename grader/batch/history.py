@@ -36,6 +36,7 @@ class Entry(Frozen):
     changed: tuple[str, ...] = ()  # "step1.accuracy: failed → passed", since the entry before
     verdicts: dict[str, str] = Field(default_factory=dict)
     message: str = ""
+    sha256: str = ""  # of the notebook; entries of older versions do not say
 
     def settled(self, evidence: str, result: str) -> bool:
         """Whether nothing is left to do. A refusal depends on no suite: nothing was there to be judged."""
@@ -92,6 +93,7 @@ def _new(before: Entry | None, order: Order, task: Task, status: str, result: Re
         changed=changes(before.verdicts if before else {}, verdicts),
         verdicts=verdicts,
         message=message,
+        sha256=task.notebook.stem,
     )
 
 

@@ -16,9 +16,20 @@ from grader.errors import GraderError, SubmissionError
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import feedback_zip
 from grader.intake.archive import stored
+from grader.intake.gradebook_export import read_export
 from grader.intake.notebook import read_submission
-from grader.model import Frozen, Result
-from grader.policy import Policy, described, load_overrides, load_policy, settle, students, unmatched_extensions
+from grader.model import Frozen, Profile, Result
+from grader.policy import (
+    Policy,
+    described,
+    load_overrides,
+    load_policy,
+    settle,
+    students,
+    unknown_times,
+    unmatched_extensions,
+    with_times,
+)
 from grader.policy.overrides import Overrides
 from grader.reporting.cohort.dashboard import dashboard
 from grader.reporting.cohort.similar import similar_html
@@ -44,14 +55,21 @@ class Handed(Frozen):
         return sum(grade.standing is Standing.UNGRADED for grade in self.grades)
 
 
+def look_over(request: Request, intake: Intake) -> None:
+    """What is wrong with the files that a person gave, said before hours of grading. Raises GraderError."""
+    overrides(request, timed(request, intake), policy_of(request))
+    if (export := read_gradebook(request)) is not None:
+        canvas_csv.choose(read_export(export).columns, request.assignment)
+
+
 def hand_out(request: Request, intake: Intake) -> Handed:
     """Settle the grades and write everything. Raises GraderError."""
-    settled = with_refusals(intake, request)
+    settled = timed(request, with_refusals(intake, request))
     results = read_results(request, settled)
-    policy = load_policy(request.policy) if request.policy else Policy()
+    policy = policy_of(request)
     grades = settle(settled, results, policy, overrides(request, settled, policy))
     gradebook, warnings = filled(request, grades)
-    notes = (*settled.notes, *unmatched_extensions(policy, settled), *warnings)
+    notes = (*settled.notes, *unmatched_extensions(policy, settled), *unknown_times(policy, settled), *warnings)
     try:
         tell_of_grades(request, grades)
         files = {
@@ -69,7 +87,7 @@ def hand_out(request: Request, intake: Intake) -> Handed:
 
 def with_refusals(intake: Intake, request: Request) -> Intake:
     """The intake with the uploads that turned out to be no notebooks among its refusals."""
-    last = {u.id: history.last(request.folder / "submissions" / u.id) for u in intake.uploads}
+    last = {u.id: said(request, u) for u in intake.uploads}
     refused = {i: entry.message for i, entry in last.items() if entry and entry.status == history.REFUSED}
     found = tuple(
         Refusal(entry=u.entry, reason=refused[u.id], student=u.student) for u in intake.uploads if u.id in refused
@@ -79,15 +97,48 @@ def with_refusals(intake: Intake, request: Request) -> Intake:
 
 
 def read_results(request: Request, intake: Intake) -> dict[str, Result]:
-    """Upload id -> the result that counts. What the last run could not grade has none, whatever there was before."""
+    """Upload id -> the result that counts. What the last run could not grade has none, whatever there was before.
+
+    Nor has what was graded as another notebook, or in another way: a batch that was stopped leaves such results.
+    """
     found = {}
     for upload in intake.uploads:
-        folder = request.folder / "submissions" / upload.id
-        entry = history.last(folder)
-        result = read_result(folder) if entry and not entry.message else None
-        if result:
+        entry = said(request, upload)
+        result = read_result(request.folder / "submissions" / upload.id) if entry and not entry.message else None
+        if result and (result.submission.sha256, result.profile, result.seed) == (upload.sha256, *asked(request)):
             found[upload.id] = result
     return found
+
+
+def asked(request: Request) -> tuple[Profile, int]:
+    """How notebooks were to be graded."""
+    return request.profile, request.seed
+
+
+def said(request: Request, upload: Upload) -> history.Entry | None:
+    """What was last said of an upload, unless it was of another notebook."""
+    entry = history.last(request.folder / "submissions" / upload.id)
+    return entry if entry and entry.sha256 in ("", upload.sha256) else None
+
+
+def policy_of(request: Request) -> Policy:
+    """The rules that were given, or none. Raises GraderError."""
+    return load_policy(request.policy) if request.policy else Policy()
+
+
+def timed(request: Request, intake: Intake) -> Intake:
+    """The intake with the times that were given. Raises GraderError."""
+    return with_times(intake, request.times) if request.times else intake
+
+
+def read_gradebook(request: Request) -> bytes | None:
+    """The teacher's export, where one was given. Raises GraderError."""
+    if request.gradebook is None:
+        return None
+    try:
+        return request.gradebook.read_bytes()
+    except OSError as error:
+        raise GraderError(f"Cannot read {request.gradebook} ({error.strerror}); check the path.") from error
 
 
 def read_result(folder: Path) -> Result | None:
@@ -108,9 +159,10 @@ def overrides(request: Request, intake: Intake, policy: Policy) -> Overrides:
 
 def filled(request: Request, grades: tuple[Grade, ...]) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """The gradebook to import, where there is an export to make it from, and warnings. Raises GraderError."""
-    if request.gradebook is None:
+    export = read_gradebook(request)
+    if export is None:
         return {}, ()
-    made = canvas_csv.filled(request.gradebook.read_bytes(), grades, request.assignment)
+    made = canvas_csv.filled(export, grades, request.assignment)
     return {"gradebook.csv": made.content}, made.warnings
 
 
@@ -121,11 +173,11 @@ def as_tables(grades: tuple[Grade, ...]) -> dict[str, bytes]:
 
 
 def feedback(request: Request, grades: Iterable[Grade]) -> dict[str, bytes]:
-    """The archive for Canvas: a page for each student whose upload counts, once for each entry."""
+    """The archive for Canvas: a page for each student whose upload counts, once for each entry that Canvas named."""
     pages: dict[str, tuple[Upload, Path]] = {}
     for grade in grades:
         page = feedback_page(request, grade)
-        if grade.upload and page:
+        if grade.upload and grade.upload.attachment_id is not None and page:
             pages.setdefault(grade.upload.entry, (grade.upload, page))
     return {"feedback.zip": feedback_zip(dict(pages.values()))} if pages else {}
 

@@ -29,6 +29,7 @@ class Request(Frozen):
     assignment: str | None = None  # its id or title in the export, where more than one fits
     policy: Path | None = None
     overrides: Path | None = None
+    times: Path | None = None  # when everybody handed in
 
 
 class Remembered(Frozen):

@@ -20,7 +20,7 @@ from grader.batch import crew, running
 from grader.batch.board import Board
 from grader.batch.digests import code_digest, judging_digests
 from grader.batch.order import Fate, Order, Task
-from grader.batch.outputs import Handed, hand_out
+from grader.batch.outputs import Handed, hand_out, look_over, read_gradebook
 from grader.batch.request import Remembered, Request, recall, remember
 from grader.batch.running import Circumstances, Tally
 from grader.batch.store import Store
@@ -78,8 +78,9 @@ def batch(request: Request, staffing: Staffing, console: Console, quiet: bool = 
     """Take a class in, grade what is missing, hand out. Raises GraderError."""
     profiles.require_fit(request.profile, request.precision)
     store = Store(request.folder / "store")
-    with store.sole(), writable(request.folder):
+    with writable(request.folder), store.sole():
         intake = read_class(request.source, store.uploads, roster(request))
+        look_over(request, intake)
         remember(request, intake)
         return _graded(request, intake, staffing, console, quiet, execute=True)
 
@@ -88,15 +89,18 @@ def rejudge(folder: Path, staffing: Staffing, console: Console, quiet: bool = Fa
     """Judge what is stored by the suite, rubric and thresholds of today; execute nothing. Raises GraderError."""
     remembered = recall(folder)
     request = remembered.request.model_copy(update={"folder": folder})
-    with Store(folder / "store").sole(), writable(folder):
+    with writable(folder), Store(folder / "store").sole():
         return _graded(request, remembered.intake, staffing, console, quiet, execute=False)
 
 
 def reported(folder: Path, changes: dict[str, object]) -> tuple[Remembered, Handed]:
-    """Hand out again without judging: after another policy or override. Raises GraderError."""
+    """Hand out again without judging, by changed files, which later commands then know of. Raises GraderError."""
     remembered = recall(folder)
     request = remembered.request.model_copy(update={"folder": folder, **changes})
-    return remembered, hand_out(request, remembered.intake)
+    with writable(folder), Store(folder / "store").sole():
+        handed = hand_out(request, remembered.intake)
+        remember(request, remembered.intake)
+    return Remembered(request=request, intake=remembered.intake), handed
 
 
 def _graded(
@@ -166,12 +170,8 @@ def circumstances(request: Request) -> Circumstances:
 
 def roster(request: Request) -> tuple[Student, ...]:
     """Who is in the class, so far as the export says. Raises GraderError."""
-    if request.gradebook is None:
-        return ()
-    try:
-        return read_roster(request.gradebook.read_bytes())
-    except OSError as error:
-        raise GraderError(f"Cannot read {request.gradebook} ({error.strerror}); check the path.") from error
+    export = read_gradebook(request)
+    return () if export is None else read_roster(export)
 
 
 @contextmanager

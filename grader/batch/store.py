@@ -89,10 +89,6 @@ class Store:
         except (OSError, ValidationError):  # absent, or from a version with other fields: it is judged again
             return None
 
-    def has_judgement(self, key: str) -> bool:
-        """Whether a judgement is stored."""
-        return self._result(key).is_file()
-
     def keep(self, key: str, judged: Judged) -> None:
         """Store a judgement. Raises OSError."""
         write(self._result(key), judged.model_dump_json().encode())

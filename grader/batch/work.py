@@ -68,18 +68,18 @@ class Work:
 
     def graded(self) -> Outcome:
         """The outcome when nothing goes wrong."""
-        judged = self.store.judgement(self.task.result) or self.newly_judged()
+        stored = self.store.judgement(self.task.result)
+        judged = stored if stored and is_grade(stored) else self.newly_judged()
         self.at(Stage.REPORT)
         for recipient in self.task.recipients:
             self.report(recipient, judged)
-        score = judged.result.score
-        if score.status is ScoreStatus.GRADED:
+        if is_grade(judged):
             return self.ended(Fate.GRADED, "", judged.result)
         self.stage = Stage.EXECUTE if judged.result.run.status is RunStatus.INFRA_ERROR else Stage.JUDGE
         return self.ended(Fate.UNGRADED, reason(judged), judged.result)
 
     def newly_judged(self) -> Judged:
-        """Evidence from the store, or from an execution, judged. A result is stored only when it is one."""
+        """Evidence from the store, or from an execution, judged."""
         found = self.store.evidence(self.task.evidence)
         if found.is_dir():
             return self.judged(found)
@@ -93,21 +93,19 @@ class Work:
             return self.judged(self.store.publish(folder, self.task.evidence))
 
     def given_up(self, folder: Path) -> Judged:
-        """After the last try, a judgement that says that it was our fault; nothing of it is stored."""
+        """After the last try, a judgement that says that it was our fault; its evidence is not stored."""
         if self.task.tries_left > 1:
             raise _Halted(self.log.last or "the kernel could not be run")
-        self.at(Stage.JUDGE)
-        judged = self.equipment.judge(folder)
+        judged = self.judged(folder)
         for recipient in self.task.recipients:
             second_name(folder / "evidence" / EXECUTED, self.order.submissions / recipient.id / EXECUTED)
         return judged
 
     def judged(self, folder: Path) -> Judged:
-        """A judgement of stored evidence, stored if no fault of ours is in it."""
+        """A judgement, stored. One that is no grade too: a person may give it points, and reports then tell of them."""
         self.at(Stage.JUDGE)
         judged = self.equipment.judge(folder)
-        if judged.result.score.status is ScoreStatus.GRADED:
-            self.store.keep(self.task.result, judged)
+        self.store.keep(self.task.result, judged)
         return judged
 
     def report(self, recipient: Recipient, judged: Judged) -> None:
@@ -163,6 +161,11 @@ class Work:
             seconds=round(time.monotonic() - self.began, 2),
             host=socket.gethostname(),
         )
+
+
+def is_grade(judged: Judged) -> bool:
+    """Whether no fault of ours is in it; otherwise it is judged again whenever there is an occasion."""
+    return judged.result.score.status is ScoreStatus.GRADED
 
 
 def second_name(source: Path, target: Path) -> None:

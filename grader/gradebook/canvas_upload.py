@@ -1,8 +1,8 @@
 """Scores, comments and HTML feedback to Canvas through its REST API.
 
 A plan is computed first and shown; nothing is sent unless asked for. Sending is idempotent: each comment ends with a
-reference that is a hash of what was sent, and where Canvas already has that reference and that score nothing is sent.
-Where it has the reference and another score, a person changed the score after reading the feedback: it stays.
+reference, a hash of what was sent and the score, and where Canvas already has that reference and that score nothing is
+sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
 
 Score, comment and file go out in one request, so that a lost connection leaves all or nothing; an attached file that no
 comment refers to is seen by nobody. The token comes from the environment (CANVAS_API_TOKEN, with CANVAS_API_URL), is
@@ -31,7 +31,7 @@ TIMEOUTS_S: Final = (10, 120)  # to connect, to wait for bytes
 RETRIES: Final = 5
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
-_REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b")
+_REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(score ([0-9.]+)\))?")
 
 
 class Delivery(Frozen):
@@ -83,7 +83,7 @@ def upload(
     environ: Mapping[str, str] = os.environ,
 ) -> Delivered:
     """Show what would change in Canvas, and change it if `really`. Raises GraderError."""
-    with _translated():
+    with translated():
         assignment = find_assignment(connect(environ), course_id, assignment_id)
         steps = plan(assignment, deliveries)
         for step in steps:
@@ -163,13 +163,21 @@ def _changes(nothing: Step, delivery: Delivery, submission: Any, column_possible
     graded = grade.standing is Standing.GRADED and grade.points is not None
     score = points_text(grade.points or 0.0, grade.possible, column_possible) if graded else None
     reference = digest(score, delivery)
-    known = _last_reference(submission) == reference
-    same = score is None or (submission.score is not None and abs(submission.score - float(score)) < 0.005)
-    if known:
-        return nothing.model_copy(update={"reason": "is up to date" if same else "has a score that a person changed"})
-    text = f"{delivery.comment}\n\n{REFERENCE}{reference}".strip()
+    last, last_score = _last_reference(submission)
+    same = score is None or _shows(submission, score)
+    if (last == reference and not same) or (last_score and not _shows(submission, last_score)):
+        return nothing.model_copy(update={"reason": "has a score that a person changed"})
+    if last == reference:
+        return nothing.model_copy(update={"reason": "is up to date"})
+    shown = f" (score {score})" if score is not None else ""
+    text = f"{delivery.comment}\n\n{REFERENCE}{reference}{shown}".strip()
     changes = {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
     return nothing.model_copy(update=changes)
+
+
+def _shows(submission: Any, score: str) -> bool:
+    """Whether Canvas has this score, to hundredths."""
+    return submission.score is not None and abs(submission.score - float(score)) < 0.005
 
 
 def digest(score: str | None, delivery: Delivery) -> str:
@@ -182,12 +190,12 @@ def digest(score: str | None, delivery: Delivery) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:HASH_CHARS]
 
 
-def _last_reference(submission: Any) -> str:
-    """The newest reference in comments by others than the student, who could write one too."""
+def _last_reference(submission: Any) -> tuple[str, str]:
+    """The newest reference, and the score with it, in comments by others than the student, who could write one too."""
     comments = getattr(submission, "submission_comments", None) or ()
     staff = (str(c.get("comment") or "") for c in comments if c.get("author_id") != submission.user_id)
     found = [reference for text in staff for reference in _REFERENCES.findall(text)]
-    return found[-1] if found else ""
+    return found[-1] if found else ("", "")
 
 
 def line(step: Step) -> str:
@@ -245,7 +253,7 @@ def _attach(submission: Any, page: Path) -> int:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turns what the library and the network raise into a sentence."""
     from canvasapi.exceptions import CanvasException
     from requests import RequestException

@@ -19,7 +19,8 @@ from typing import Final
 
 MAX_READINGS: Final = 8  # a name of thousands of numbers has thousands of readings
 
-_IDS = re.compile(r"(?=_([0-9]+)_([0-9]+)_(.))", re.DOTALL)  # looks ahead, so that overlapping pairs of numbers are all found
+# Looks ahead, so that overlapping pairs of numbers are all found.
+_IDS = re.compile(r"(?=_([0-9]+)_([0-9]+)_(.))", re.DOTALL)
 _TYPED = re.compile(r"^(.+)_([0-9]+)_(text|link)\.html$", re.DOTALL)
 _ANONYMOUS = re.compile(r"^(LATE_)?anon_([^_]*[^_0-9][^_]*)_(?:([0-9]+)_(.+)|(text|link)\.html)$", re.DOTALL)
 

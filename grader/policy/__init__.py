@@ -2,7 +2,8 @@
 
 from grader.policy.overrides import Override, OverrideKind, Overrides, load_overrides
 from grader.policy.rules import Policy, described, load_policy
-from grader.policy.settlement import settle, students, unmatched_extensions
+from grader.policy.settlement import settle, students, unknown_times, unmatched_extensions
+from grader.policy.times import with_times
 
 __all__ = [
     "Override",
@@ -14,5 +15,7 @@ __all__ = [
     "load_policy",
     "settle",
     "students",
+    "unknown_times",
     "unmatched_extensions",
+    "with_times",
 ]

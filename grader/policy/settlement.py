@@ -2,7 +2,8 @@
 
 Order: changed checks, manual items, then the late policy, then a changed total, which is final. A fault of ours leaves
 a student ungraded: only a person turns that into a number, by judging each check that failed us, or the total.
-With `best`, changed checks apply to every attempt: they say what a student has shown.
+With `best`, changed checks apply to every attempt: they say what a student has shown. Of notebooks that were handed in
+together nobody knows which one was meant: the best counts, and a note says so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +13,10 @@ from typing import Final
 from grader import scoring
 from grader.cohort import Adjustment, AdjustmentKind, Grade, Intake, Refusal, Standing, Student, Upload
 from grader.errors import GraderError
+from grader.intake.notebook import inert
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.policy.overrides import Override, OverrideKind, Overrides
-from grader.policy.rules import Counting, Policy, delay, names_of, taken
+from grader.policy.rules import Counting, Policy, amount, delay, names_of, taken
 
 POLICY: Final = "late policy"
 NO_OVERRIDES: Final = Overrides()
@@ -72,6 +74,19 @@ def unmatched_extensions(policy: Policy, intake: Intake) -> tuple[str, ...]:
     )
 
 
+def unknown_times(policy: Policy, intake: Intake) -> tuple[str, ...]:
+    """A sentence where days late are to cost something and nobody knows how many they were."""
+    if not (policy.deadline and policy.late.per_day):
+        return ()
+    count = sum(upload.late and upload.submitted_at is None for upload in intake.uploads)
+    if not count:
+        return ()
+    return (
+        f"{count} uploads are marked LATE and their times are not known, so that they cost "
+        f"{amount(policy.late.flat, policy.late.unit)} each and nothing per day; give the times with --times.",
+    )
+
+
 def _hands(intake: Intake) -> list[_Hand]:
     hands: dict[str, _Hand] = {}
     for upload in intake.uploads:
@@ -107,11 +122,14 @@ def _without_attempt(hand: _Hand, usual: float) -> Grade:
 
 
 def _of_attempts(hand: _Hand, attempts: Sequence[_Attempt], policy: Policy) -> Grade:
-    counting, notes = _counting(attempts, policy), []
-    waiting = [attempt for attempt in attempts if attempt.points is None]
-    if policy.attempts.counts is Counting.BEST and waiting and counting.points is not None:
-        notes.append(f"Attempt {waiting[0].upload.attempt} is ungraded, so the best one is not known yet.")
+    candidates = _candidates(attempts, policy)
+    counting, notes = max(candidates, key=_worth), []
+    waiting = [attempt for attempt in candidates if attempt.points is None]
+    if waiting and counting.points is not None:
+        notes.append(f"{_called(waiting[0], candidates)} is ungraded, so the best one is not known yet.")
         counting = waiting[0]
+    elif together := _together(counting, attempts):
+        notes.append(f"{together} notebooks were handed in together; the best one counts: {_file(counting)}.")
     notes += [counting.note] if counting.note else []
     notes += [f"Also handed in, and refused: {refusal.reason}" for refusal in hand.refusals]
     graded = counting.points is not None
@@ -127,10 +145,29 @@ def _of_attempts(hand: _Hand, attempts: Sequence[_Attempt], policy: Policy) -> G
     )
 
 
-def _counting(attempts: Sequence[_Attempt], policy: Policy) -> _Attempt:
-    if policy.attempts.counts is Counting.LAST:
-        return attempts[-1]
-    return max(attempts, key=lambda a: (-1.0 if a.points is None else a.points, a.upload.attempt, a.upload.id))
+def _candidates(attempts: Sequence[_Attempt], policy: Policy) -> list[_Attempt]:
+    """The uploads of which the best counts: of all attempts, or of the last one, which may be several files."""
+    if policy.attempts.counts is Counting.BEST:
+        return list(attempts)
+    return [a for a in attempts if a.upload.attempt == attempts[-1].upload.attempt]
+
+
+def _worth(attempt: _Attempt) -> tuple[float, int, str]:
+    return (-1.0 if attempt.points is None else attempt.points, attempt.upload.attempt, attempt.upload.id)
+
+
+def _together(attempt: _Attempt, attempts: Sequence[_Attempt]) -> int:
+    """How many files an attempt consists of; 0 if it is the only one of it."""
+    count = sum(other.upload.attempt == attempt.upload.attempt for other in attempts)
+    return count if count > 1 else 0
+
+
+def _called(attempt: _Attempt, attempts: Sequence[_Attempt]) -> str:
+    return _file(attempt) if _together(attempt, attempts) else f"Attempt {attempt.upload.attempt}"
+
+
+def _file(attempt: _Attempt) -> str:
+    return f"'{inert(attempt.upload.display_name)}'"
 
 
 def _attempt(upload: Upload, result: Result | None, policy: Policy, mine: Iterable[Override], usual: float) -> _Attempt:

@@ -1,6 +1,7 @@
 """Equipment that needs no kernels: what becomes of a notebook stands in its first line.
 
 `points N`        graded with N of 10 points
+`unjudged`        a check fails through our fault
 `broken FILE N`   our fault, until FILE holds N lines; each execution adds one
 `deadly FILE N`   the same, but the process dies
 `full`            the disk is full
@@ -50,7 +51,7 @@ class FakeBench:
         status = self.happened(task, word, rest)
         (folder / "evidence").mkdir()
         points = float(rest[0]) if word == "points" else 5.0
-        evidence = {"points": points, "status": status, "sha256": task.notebook.stem}
+        evidence = {"word": word, "points": points, "status": status, "sha256": task.notebook.stem}
         (folder / "evidence" / "run.json").write_text(json.dumps(evidence), encoding="utf-8")
         (folder / "evidence" / "executed.ipynb").write_text("{}", encoding="utf-8")
         if status is not RunStatus.INFRA_ERROR:
@@ -81,7 +82,7 @@ class FakeBench:
         found = json.loads((folder / "evidence" / "run.json").read_text(encoding="utf-8"))
         ours = found["status"] == RunStatus.INFRA_ERROR
         bonus = float(self.order.parts.get("bonus", "0"))
-        points = None if ours else found["points"] + bonus
+        points = None if ours or found["word"] == "unjudged" else found["points"] + bonus
         return Judged(result=result(points, found["sha256"], RunStatus(found["status"])), details=StaffDetails())
 
 

@@ -13,9 +13,12 @@ from rich.console import Console
 
 from grader.batch import crew, session
 from grader.batch.order import Order
+from grader.batch.outputs import Handed
 from grader.batch.request import Request
 from grader.batch.running import Circumstances
 from grader.batch.session import Ended, Staffing
+from grader.batch.store import Store
+from grader.cohort import Standing
 from grader.errors import GraderError
 from grader.model import Profile
 from grader.sandbox import Backend, Policy, Sandbox, attach
@@ -139,6 +142,119 @@ def test_another_policy_is_handed_out_without_judging(tmp_path: Path, inline: St
     assert ada.points == 5
     page = (tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "feedback.html").read_text(encoding="utf-8")
     assert "5 of 10" in page or "5 / 10" in page or "−2" in page
+
+
+def test_what_was_handed_out_last_is_what_later_commands_know(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_LATE_1_11="points 7")
+    graded(request(tmp_path), inline)
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[late]\nunit = "points"\nflat = 2\n', encoding="utf-8")
+    session.reported(tmp_path / "results", {"policy": policy})
+    _, handed = session.reported(tmp_path / "results", {})
+    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO())).handed
+    assert [points(given, 1) for given in (handed, again)] == [5, 5]
+
+
+def points(handed: Handed, canvas_id: int) -> float | None:
+    return next(grade.points for grade in handed.grades if grade.student.canvas_id == canvas_id)
+
+
+def test_a_class_with_a_folder_for_each_student(tmp_path: Path, inline: Staffing) -> None:
+    for number, name in enumerate(("ada", "alan"), 5):
+        (tmp_path / "class" / name).mkdir(parents=True)
+        (tmp_path / "class" / name / "assignment.ipynb").write_text(f"points {number}", encoding="utf-8")
+    ended, _ = graded(request(tmp_path, source=tmp_path / "class"), inline)
+    assert (points(ended.handed, 1), points(ended.handed, 4)) == (5, 6)
+    assert "feedback.zip" not in {path.name for path in ended.handed.files}  # Canvas would take nothing of it
+
+
+def test_points_for_a_check_that_failed_through_our_fault_stand_in_the_report(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="unjudged")
+    ended, _ = graded(request(tmp_path), inline)
+    changes = tmp_path / "overrides.toml"
+    changes.write_text('[[total]]\nstudent = "1"\npoints = 9\nauthor = "M"\nreason = "seen by hand"\n', "utf-8")
+    _, handed = session.reported(tmp_path / "results", {"overrides": changes})
+    page = (tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "feedback.html").read_text(encoding="utf-8")
+    assert (ended.exit_code, points(handed, 1)) == (2, 9)
+    assert "seen by hand" in page
+    again, _ = graded(request(tmp_path), inline)
+    assert again.tally.done_before == 0  # our fault is looked into again, whatever is stored
+
+
+def test_another_notebook_has_no_grade_before_it_was_graded(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14="no notebook")
+    graded(request(tmp_path), inline)
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="full", turingalan_4_14="full")
+    with pytest.raises(GraderError, match="No space left"):
+        graded(request(tmp_path), inline)
+    _, handed = session.reported(tmp_path / "results", {})
+    standings = {grade.student.canvas_id: grade.standing for grade in handed.grades}
+    assert (standings[1], standings[4]) == (Standing.UNGRADED, Standing.UNGRADED)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 3}, {"profile": Profile.QUICK}], ids=["seed", "profile"])
+def test_what_was_graded_in_another_way_is_no_grade(
+    changes: dict[str, Any], tmp_path: Path, inline: Staffing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    monkeypatch.setattr(session, "_graded", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        graded(request(tmp_path, **changes), inline)
+    _, handed = session.reported(tmp_path / "results", {})
+    assert points(handed, 1) is None
+
+
+def interrupted(*arguments: object, **options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_nothing_is_handed_out_while_a_batch_is_at_work(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    with (
+        Store(tmp_path / "results" / "store").sole(),
+        pytest.raises(GraderError, match="Another batch is at work"),
+    ):
+        session.reported(tmp_path / "results", {})
+
+
+TWO = EXPORT.replace("A4 (77)", "A3 (76),A4 (77)").replace(",10,(read only)", ",10,10,(read only)")
+WRONG_FILES = [
+    pytest.param("export.csv", TWO, {}, "does not tell which column to fill", id="two columns"),
+    pytest.param("policy.toml", "[late", {"policy": "policy.toml"}, "it is not TOML", id="policy"),
+    pytest.param("gone", "", {"policy": "nowhere.toml"}, "Cannot read the policy", id="no policy"),
+    pytest.param("o.toml", "[[total]]", {"overrides": "o.toml"}, "Cannot use the overrides", id="overrides"),
+    pytest.param("t.csv", "who,when", {"times": "t.csv"}, "Cannot use the times", id="times"),
+    pytest.param("gone", "", {"gradebook": "nowhere.csv"}, "Cannot read .*nowhere.csv", id="no gradebook"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "changes", "says"), WRONG_FILES)
+def test_what_is_wrong_with_a_file_is_said_before_anything_is_graded(
+    name: str, text: str, changes: dict[str, str], says: str, tmp_path: Path, inline: Staffing
+) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    wanted = request(tmp_path, **{key: tmp_path / value for key, value in changes.items()})
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(GraderError, match=says):
+        graded(wanted, inline)
+    assert not (tmp_path / "results" / "submissions").exists()
+
+
+def test_an_export_that_was_moved_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    (tmp_path / "export.csv").unlink()
+    with pytest.raises(GraderError, match=r"Cannot read .*export.csv \(No such file or directory\); check the path"):
+        session.reported(tmp_path / "results", {})
+
+
+def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    (tmp_path / "results").write_text("a file", encoding="utf-8")
+    with pytest.raises(GraderError, match="Cannot write to"):
+        graded(request(tmp_path), inline)
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:

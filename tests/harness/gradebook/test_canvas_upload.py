@@ -1,14 +1,17 @@
 """Scores, comments and feedback to a Canvas server that stands on this computer."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from grader.cohort import Grade, Standing
+from grader.cohort import Grade, Intake, Standing, Student, Upload
 from grader.errors import GraderError
 from grader.gradebook import canvas_upload
+from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivered, Delivery, upload
+from grader.policy import with_times
 
 from .classes import grade, student
 from .fake_canvas import ASSIGNMENT, COURSE, TOKEN, FakeCanvas
@@ -110,6 +113,28 @@ def test_a_score_that_a_person_changed_stays(canvas: FakeCanvas) -> None:
     done, said = deliver(canvas, to(grade(ADA, 80)))
     assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
     assert said == ["Lovelace, Ada: nothing to send, has a score that a person changed"]
+
+
+def test_a_score_that_a_person_changed_stays_when_the_page_changes(canvas: FakeCanvas, page: Path) -> None:
+    deliver(canvas, to(grade(ADA, 80), page))
+    canvas.submissions[12]["score"] = 49.0
+    page.write_text("<p>better</p>")
+    done, said = deliver(canvas, to(grade(ADA, 90), page))
+    assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
+    assert said == ["Lovelace, Ada: nothing to send, has a score that a person changed"]
+
+
+def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
+    canvas.submissions[12]["submitted_at"] = "2026-12-02T10:00:00Z"
+    canvas.submissions[13]["submitted_at"] = None
+    count = fetch(COURSE, ASSIGNMENT, tmp_path / "times.csv", canvas.environ)
+    (ada,) = with_times(Intake(source="x.zip", uploads=(handed_in(ADA),)), tmp_path / "times.csv").uploads
+    assert count == 1
+    assert ada.submitted_at == datetime(2026, 12, 2, 10, tzinfo=UTC)
+
+
+def handed_in(who: Student) -> Upload:
+    return Upload(id="x", student=who, entry="x", display_name="x", sha256="0" * 64)
 
 
 def test_a_student_cannot_write_the_reference(canvas: FakeCanvas) -> None:

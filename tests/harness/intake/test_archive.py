@@ -442,9 +442,7 @@ def test_one_student_cannot_use_up_what_is_there_for_all(tmp_path: Path, make: M
 def test_one_student_cannot_have_any_number_of_notebooks_executed(tmp_path: Path, make: Make) -> None:
     inner = packed({f"{i}.ipynb": NOTEBOOK for i in range(5)})
     bounds = replace(SMALL, student_notebooks=3)
-    intake = read_class(
-        make(tmp_path, {"x_1_2_a.zip": inner, "y_3_4_a.ipynb": OTHER}), tmp_path / "files", (), bounds
-    )
+    intake = read_class(make(tmp_path, {"x_1_2_a.zip": inner, "y_3_4_a.ipynb": OTHER}), tmp_path / "files", (), bounds)
     assert ids(intake) == ["x_1_2", "x_1_2-2", "x_1_2-3", "y_3_4"]
     assert {refusal.reason for refusal in intake.refusals} == {
         f"'{i}.ipynb' is one of more than 3 notebooks; hand in one." for i in (3, 4)

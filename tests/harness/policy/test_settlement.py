@@ -86,6 +86,25 @@ def test_which_attempt_counts(
 
 
 @pytest.mark.parametrize(
+    ("results", "points", "says"),
+    [
+        pytest.param(
+            [result(PASSED, PASSED), result(FAILED, FAILED)], 100, "the best one counts: 'a.ipynb'", id="best"
+        ),
+        pytest.param([result(PASSED, PASSED), None], None, "'a.ipynb' is ungraded", id="one is not known yet"),
+    ],
+)
+def test_of_notebooks_that_were_handed_in_together_the_best_counts(
+    results: list[Result | None], points: float | None, says: str
+) -> None:
+    uploads = [upload(attempt=n).model_copy(update={"attempt": 1}) for n in (1, 2)]
+    found = {u.id: r for u, r in zip(uploads, results, strict=True) if r}
+    (grade,) = settle(intake(*uploads), found, LATE)
+    assert grade.points == points
+    assert says in grade.note
+
+
+@pytest.mark.parametrize(
     ("found", "says"),
     [
         pytest.param(result(PASSED, ERROR), "failed at step2.b", id="a check"),

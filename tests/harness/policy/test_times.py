@@ -1,0 +1,59 @@
+"""Times of handing in, from a file."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from grader.errors import GraderError
+from grader.model import Verdict
+from grader.policy import Policy, settle, unknown_times, with_times
+from grader.policy.rules import Deadline, Late
+
+from .classes import DUE, intake, result, upload
+
+PER_DAY = Policy(deadline=Deadline(due=DUE), late=Late(per_day=10))
+FLAT = Policy(deadline=Deadline(due=DUE), late=Late(flat=10))
+
+
+def times(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "times.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None:
+    found = intake(upload(late=True), upload("bob"))
+    text = f"student,submitted_at\nada,{(DUE + timedelta(days=2)).isoformat()}\neve,2026-12-01T00:00:00Z\n"
+    known = with_times(found, times(tmp_path, text))
+    full = result(Verdict.PASSED, Verdict.PASSED)
+    grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
+    assert [grade.points for grade in grades] == [80, 100]
+    assert known.notes == ("The time of 'eve' fits nobody who handed in.",)
+
+
+@pytest.mark.parametrize(
+    ("policy", "late", "said"),
+    [
+        pytest.param(PER_DAY, True, 1, id="days cost something, and nobody knows them"),
+        pytest.param(PER_DAY, False, 0, id="nobody is late"),
+        pytest.param(FLAT, True, 0, id="the mark is enough"),
+    ],
+)
+def test_unknown_times_are_said(policy: Policy, late: bool, said: int) -> None:
+    assert len(unknown_times(policy, intake(upload(late=late)))) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("name,time\nada,x\n", "the columns have to be student and submitted_at", id="columns"),
+        pytest.param("student,submitted_at\nada,tomorrow\n", "line 2: 'tomorrow' is no time such as", id="no time"),
+        pytest.param("student,submitted_at\nada,2026-12-01T10:00\n", "has no time zone", id="no zone"),
+        pytest.param(None, "Cannot read the times", id="no file"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, text: str | None, says: str) -> None:
+    path = tmp_path / "gone.csv" if text is None else times(tmp_path, text)
+    with pytest.raises(GraderError, match=says):
+        with_times(intake(upload()), path)
