@@ -19,7 +19,9 @@ override POLICY := $(value POLICY)
 override OVERRIDES := $(value OVERRIDES)
 override TIMES := $(value TIMES)
 override CLASS := $(value CLASS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS JOBS COURSE
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS JOBS COURSE CELL_LIMIT RUN_LIMIT
+
+LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
 ifeq ($(OS),Windows_NT)
 VENV_PYTHON := .venv/Scripts/python.exe
@@ -44,17 +46,17 @@ endif
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
-	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, PYTHON. For classes see docs/ta-guide.md.'
+	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, CELL_LIMIT and RUN_LIMIT (seconds), PYTHON. For classes see docs/ta-guide.md.'
 
 setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and the data
 
-grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n]
-	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"}
+grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n] [OUT=folder]
+	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $(LIMITS)
 
-batch: .setup.stamp ## grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv]
+batch: .setup.stamp ## grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [OUT=folder]
 	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
 	  $${JOBS:+--jobs "$$JOBS"} $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
-	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(QUIET),--quiet)
+	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(QUIET),--quiet) $(LIMITS)
 
 rejudge: .setup.stamp ## judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}

@@ -81,8 +81,9 @@ def _processor() -> str:
 def save(found: Iterable[Part], path: Path) -> dict[str, Any]:
     """Add parts to a file of figures; those that it has are replaced. Raises OSError."""
     known = load(path)
-    parts = {**known.get("parts", {}), **{part.name: asdict(part) for part in found}}
-    whole = {"machine": known.get("machine") or machine(), "parts": parts}
+    here = machine()
+    parts = {**known.get("parts", {}), **{part.name: {**asdict(part), "machine": here} for part in found}}
+    whole = {"machine": known.get("machine") or here, "parts": parts}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return whole

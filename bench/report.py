@@ -36,6 +36,7 @@ def page(whole: Mapping[str, Any], lines: list[Line], plotted: bool) -> Iterator
     yield f"Machine: {machine['processor']}, {machine['cores']} cores, GPU: {machine['gpu']}; Python "
     yield f"{machine['python']}, torch {machine['torch']}. Load (before and after each part, on all cores, that of the"
     yield f"part included): {loads(parts)}."
+    yield from elsewhere(parts, machine)
     yield from ("", "## Bounds", "", "| | measured | bound | |", "|---|---|---|---|")
     yield from map(row, lines)
     if plotted:
@@ -48,6 +49,14 @@ def page(whole: Mapping[str, Any], lines: list[Line], plotted: bool) -> Iterator
     yield from growth(parts)
     yield from gpu(parts)
     yield from classes(parts)
+
+
+def elsewhere(parts: Mapping[str, Any], machine: Mapping[str, Any]) -> Iterator[str]:
+    """Which figures are of other machines, or of other versions."""
+    for name, part in parts.items():
+        other = part.get("machine", machine)
+        if other != machine:
+            yield f"Of another machine: {name}, {', '.join(f'{key} {value}' for key, value in other.items())}."
 
 
 def loads(parts: Mapping[str, Any]) -> str:
@@ -88,11 +97,14 @@ def floor(parts: Mapping[str, Any]) -> Iterator[str]:
     found = {name: parts[name]["figures"] for name in QUICK if name in parts}
     if not found:
         return
-    rates = next(iter(found.values()))["rates_gflops"]
     yield from ("", "## The floor", "")
     yield "Arithmetic is counted: six operations per weight and token that is trained, four where weights below are "
     yield "frozen (LoRA), two for the head and for evaluations, and attention. The rate is that of the largest product "
-    yield f"of a layer: {', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in rates.items())}."
+    yield "of a layer, measured with each run:"
+    yield ""
+    for name, figures in found.items():
+        rates = figures["rates_gflops"].items()
+        yield f"- {name}: {', '.join(f'{kind} {rate:.0f} GFLOP/s' for kind, rate in rates)}"
     yield ""
     rows = [
         [

@@ -30,8 +30,9 @@ INTERRUPTED = 130  # what typer makes of ctrl-C
 Notebook = Annotated[Path, typer.Argument(help="the notebook (.ipynb)", show_default=False)]
 Seed = Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)]
 Results = Annotated[Path, typer.Option(help="folder that results are written to")]
-CellLimit = Annotated[float, typer.Option("--cell-limit", help="seconds that one cell may take", min=1)]
-RunLimit = Annotated[float, typer.Option("--run-limit", help="seconds that all cells together may take", min=1)]
+# By default half an hour and an hour; in profile `full` without a GPU, where hours are usual, 6 and 12 hours.
+CellLimit = Annotated[float | None, typer.Option("--cell-limit", help="seconds that one cell may take", min=1)]
+RunLimit = Annotated[float | None, typer.Option("--run-limit", help="seconds that all cells together may take", min=1)]
 
 
 @app.command()
@@ -40,16 +41,15 @@ def grade(
     profile: Annotated[Profile, typer.Option(help="how much training to do")] = Profile.QUICK,
     seed: Seed = 0,
     out: Results = Path("results"),
-    cell_limit: CellLimit = 1800,
-    run_limit: RunLimit = 3600,
+    cell_limit: CellLimit = None,
+    run_limit: RunLimit = None,
     precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO,
     unsafe_no_sandbox: Annotated[
         bool, typer.Option("--unsafe-no-sandbox", help="run the notebook with all rights of this user; results say so")
     ] = False,
 ) -> None:
     """Execute a notebook, judge it, and write result.json and the reports."""
-    from grader import grading
-    from grader.execution.driver import Limits
+    from grader import grading, isolation
     from grader.intake.notebook import read_submission
     from grader.reporting.files import write_reports
     from grader.reporting.progress import ProgressDisplay
@@ -57,7 +57,7 @@ def grade(
 
     found = read_submission(submission.expanduser())
     folder = results_folder(out.expanduser() / found.name)
-    console, limits = make_console(), Limits(cell_s=cell_limit, notebook_s=run_limit)
+    console, limits = make_console(), isolation.limits(profile, isolation.has_gpu(), cell_limit, run_limit)
     backend = Backend.NONE if unsafe_no_sandbox else None
     with ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
@@ -122,53 +122,6 @@ def doctor() -> None:
     raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
 
 
-@app.command()
-def calibrate(
-    profile: Annotated[Profile, typer.Option(help="profile to calibrate")] = Profile.QUICK,
-    seeds: Annotated[int, typer.Option(help="how many seeds to run", min=5, max=100)] = 8,
-    first_seed: Annotated[int, typer.Option(help="the first of them", min=0)] = 0,
-) -> None:
-    """Measure the reference's accuracy over several seeds and write the thresholds to data/calibration.json."""
-    from grader.calibrating import calibrate as measure
-    from grader.reporting.terminal import make_console
-
-    measure(profile, range(first_seed, first_seed + seeds), make_console())
-
-
-@app.command()
-def validate(
-    only: Annotated[
-        list[str] | None, typer.Argument(help="beginnings of names of specimens; all of them by default")
-    ] = None,
-    training: Annotated[
-        bool, typer.Option("--training", help="really train, for hours: accuracy and its chances")
-    ] = False,
-    repeat: Annotated[int, typer.Option(help="so many repetitions with other seeds, minutes each", min=0)] = 0,
-    docs: Annotated[Path, typer.Option(help="folder that validity.md and validity.html are written to")] = Path("docs"),
-) -> None:
-    """Show that the verdicts are right: run the corpus of mutants and variants."""
-    from grader.reporting.terminal import make_console
-    from grader.validation.validating import validate as prove
-
-    raise typer.Exit(0 if prove(make_console(), docs, only or (), training, repeat) else 2)
-
-
-@app.command()
-def hostile(
-    backend: Annotated[
-        list[Backend] | None, typer.Option(help="only in this sandbox; may be given several times")
-    ] = None,
-) -> None:
-    """Run the hostile notebooks in every sandbox of this machine; the exit code is 0 if all is as expected."""
-    from grader.hostility import rounds
-    from grader.hostility.table import table
-    from grader.reporting.terminal import make_console
-
-    trials = rounds.run_everything(backend or rounds.backends())
-    make_console().print(table(trials))
-    raise typer.Exit(1 if any(trial.unexpected for trial in trials) else 0)
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """The one place where exceptions become sentences and exit codes."""
@@ -192,10 +145,11 @@ def translated() -> Iterator[None]:
         sys.exit(2)
 
 
-if find_spec("grader.batch"):  # what students get has no part for whole classes
-    from grader import cli_class
+if find_spec("grader.batch"):  # what students get has no part for whole classes, nor for the staff's own tools
+    from grader import cli_class, cli_staff
 
     cli_class.register(app)
+    cli_staff.register(app)
 
 
 def main() -> None:

@@ -50,8 +50,8 @@ def batch(
     precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO,
     out: Annotated[Path, typer.Option(help="folder that the class's folder is made in")] = Path("results"),
     name: Annotated[str | None, typer.Option(help="name of the class's folder; by default that of the zip")] = None,
-    cell_limit: Annotated[float, typer.Option(help="seconds that one cell may take", min=1)] = 1800,
-    run_limit: Annotated[float, typer.Option(help="seconds that all cells together may take", min=1)] = 3600,
+    cell_limit: Annotated[float | None, typer.Option(help="seconds that one cell may take", min=1)] = None,
+    run_limit: Annotated[float | None, typer.Option(help="seconds that all cells together may take", min=1)] = None,
     keep_weights: Annotated[
         bool | None,
         typer.Option(help="keep trained weights (300 MB each) with the evidence; by default but in profile structure"),
@@ -73,6 +73,7 @@ def batch(
     ] = False,
 ) -> None:
     """Grade a class: a zip from Canvas, or a folder. Run it again to go on where it stopped."""
+    from grader import isolation
     from grader.batch import session, slurm_jobs
     from grader.batch.request import Request
     from grader.reporting.terminal import make_console
@@ -84,14 +85,15 @@ def batch(
         print(slurm_jobs.script(wish))
         return
     source = submissions.expanduser().absolute()
+    limits = isolation.limits(profile, gpus > 0, cell_limit, run_limit)
     request = Request(
         source=source,
         folder=out.expanduser().absolute() / (name or source.stem),
         profile=profile,
         seed=seed,
         precision=precision,
-        cell_s=cell_limit,
-        run_s=run_limit,
+        cell_s=limits.cell_s,
+        run_s=limits.notebook_s,
         sandboxed=not unsafe_no_sandbox,
         keep_weights=profile is not Profile.STRUCTURE if keep_weights is None else keep_weights,
         gradebook=_absolute(gradebook),

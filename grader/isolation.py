@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from grader.assets.inventory import Finding, Status
 from grader.errors import GraderError
 from grader.execution.driver import Limits
 from grader.execution.variables import INSIDE, variables
+from grader.model import Profile
 from grader.sandbox import Backend, Policy, Sandbox, SelfTest, Warmup, cgroups, select, self_tests
 from grader.sandbox.selection import REFUSAL
 
@@ -35,6 +37,9 @@ MODULES: Final = (
     "transformers.models.distilbert.configuration_distilbert",
 )
 DEVICES: Final = Path("/dev")
+PATIENT: Final = Limits(
+    cell_s=6 * 3600, notebook_s=12 * 3600
+)  # as submitted on a CPU: hours, and not the student's fault
 PARTIAL: Final = ".partial"  # how files end that are not whole yet
 MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
 SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
@@ -43,6 +48,17 @@ ABSENT: Final = "Nothing to do as long as another sandbox is used."
 EVIDENCE_MIB: Final = 2_048
 FILE_MIB: Final = 1_024
 OUTPUT_MIB: Final = 16  # plots and progress bars are a few; what is parsed takes a multiple of it in the broker
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU of NVIDIA; asked without CUDA, which only kernels may initialise."""
+    return any(DEVICES.glob("nvidia[0-9]*"))
+
+
+def limits(profile: Profile, gpu: bool, cell_s: float | None = None, run_s: float | None = None) -> Limits:
+    """How long a notebook may take: as long as was asked for, or what is ample in this profile."""
+    usual = PATIENT if profile is Profile.FULL and not gpu else Limits()
+    return replace(usual, cell_s=cell_s or usual.cell_s, notebook_s=run_s or usual.notebook_s)
 
 
 def policy(
@@ -59,7 +75,7 @@ def policy(
         scratch_mib=SCRATCH_MIB,
         evidence_mib=EVIDENCE_MIB,
         output_mib=OUTPUT_MIB,
-        gpus=gpus and any(DEVICES.glob("nvidia[0-9]*")),
+        gpus=gpus and has_gpu(),
         read_only=(checkpoint.hub_cache.resolve(), metrics.resolve()),
     )
 

@@ -37,7 +37,6 @@ class Judgement:
 
     id: str
     title: str
-    description: str
     visibility: Visibility
     verdict: Verdict
     rationale: str = ""
@@ -112,7 +111,6 @@ def judge(item: pytest.Item, raised: BaseException | None) -> Judgement:
     return Judgement(
         id=mark.kwargs["id"],
         title=mark.kwargs["title"],
-        description=(getattr(item, "obj", None).__doc__ or "").strip(),
         visibility=Visibility.HIDDEN if hidden else Visibility.PUBLIC,
         verdict=_verdict(raised),
         **_words(raised),

@@ -22,15 +22,16 @@ import nbformat
 from IPython import get_ipython
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader import assignment, grading
+from grader import assignment, grading, scoring
 from grader.assets.cache import cache_folder
 from grader.assets.hub import standin_checkpoint
+from grader.errors import SubmissionError
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import conditions, execute
 from grader.grading import Graded
-from grader.intake.notebook import read_submission
+from grader.intake.notebook import inert, read_submission
 from grader.kernel import observation, probes, weights
 from grader.kernel.namespace import Bindings
 from grader.kernel.writing import write_json, write_tensors
@@ -45,6 +46,7 @@ NOTEBOOK_STEPS = ("step1", "step2", "step3")
 def structure_result(notebook: Path, step: str | None = None, listener: Listener | None = None) -> Graded:
     """Run the public suite on a notebook file in profile `structure`. Raises SubmissionError and GraderError."""
     submission = read_submission(notebook.expanduser())
+    require_known(step)
     with (
         tempfile.TemporaryDirectory(prefix="a4-check-") as name,
         grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as used,
@@ -53,6 +55,14 @@ def structure_result(notebook: Path, step: str | None = None, listener: Listener
         execute(submission, used, evidence, listener)
         graded = grading.judge(evidence, used, grading.suite_folders(public_only=True), step)
     return Graded(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
+
+
+def require_known(step: str | None) -> None:
+    """Look at what is asked for before minutes are spent. Raises SubmissionError."""
+    known = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
+    steps = tuple(dict.fromkeys(name.split(".")[0] for name in known))
+    if step is not None and step not in (*known, *steps):
+        raise SubmissionError(f"There is no check or step {inert(step)!r}; the steps are {', '.join(steps)}.")
 
 
 def check(step: str | None = None) -> None:

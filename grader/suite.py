@@ -1,6 +1,7 @@
 """What the files in `tests/public` and `tests/hidden` are written with.
 
-A check is a test function with an id. Its docstring is what students read about it. It looks at a `Case` and either
+A check is a test function with an id. Its docstring says what it asks for, in words for students, who get the files of
+`tests/public`; reports show its title, and what it says when it fails. It looks at a `Case` and either
 returns, or says that the submission `Failed`, that the check is `Blocked` by something missing, or `NotJudged` here.
 Any other exception is a fault of the grader and never costs points.
 """

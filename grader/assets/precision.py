@@ -14,10 +14,18 @@ WORTHWHILE: Final = 2.0  # autocast casts weights at every step, which eats up a
 
 @functools.cache
 def fast_bfloat16() -> bool:
-    """True if a bfloat16 product on the CPU takes at most half the time of a float32 one. Measured once per process."""
+    """True if a bfloat16 product on the CPU takes at most half the time of a float32 one. Measured once per process.
+
+    On one core: with more, one that other work takes part in holds up all of them, in every repetition.
+    """
     import torch
 
-    return fastest_product_s(torch.float32) >= WORTHWHILE * fastest_product_s(torch.bfloat16)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fastest_product_s(torch.float32) >= WORTHWHILE * fastest_product_s(torch.bfloat16)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fastest_product_s(dtype: "torch.dtype") -> float:

@@ -39,9 +39,10 @@ PARTS: Final = (
     "tests/public",
 )
 
-# Parts for whole classes, in the folders above.
+# Parts for staff, in the folders above.
 LEFT_OUT: Final = (
     "grader/cli_class.py",
+    "grader/cli_staff.py",
     "grader/reporting/cohort/*",
     "grader/reporting/templates/dashboard*",
 )

@@ -40,14 +40,14 @@ def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int
         *(("--jobs", str(jobs)) if jobs else ()),
     ]
     console.print(f"A class of {size} was made up: {submissions}", soft_wrap=True)
-    if killed_midway(command, folder, console):
+    if killed_midway(command, folder):
         console.print("The grading was killed (SIGKILL). Once more, with the same command:")
     code = subprocess.run(command, check=False).returncode
-    _show(folder, size, console)
+    _show(folder, console)
     return code
 
 
-def killed_midway(command: list[str], folder: Path, console: Console) -> bool:
+def killed_midway(command: list[str], folder: Path) -> bool:
     """Start, wait until some are graded, kill. False when it had ended before."""
     before = graded(folder)
     environ = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}  # it is killed
@@ -70,7 +70,7 @@ def graded(folder: Path) -> int:
     return sum(1 for _ in (folder / "submissions").glob(f"*/{history.NAME}"))
 
 
-def _show(folder: Path, size: int, console: Console) -> None:
+def _show(folder: Path, console: Console) -> None:
     places = {
         "dashboard": "index.html",
         "gradebook to import": "gradebook.csv",

@@ -77,7 +77,7 @@ def hand_out(request: Request, intake: Intake) -> Handed:
             **gradebook,
             **as_tables(grades),
             **feedback(request, grades),
-            **for_gradescope(request, grades, settled),
+            **for_gradescope(grades, settled),
         }
         written = tuple(write(request.folder / name, content) for name, content in files.items())
     except OSError as error:
@@ -190,7 +190,7 @@ def feedback_page(request: Request, grade: Grade) -> Path | None:
     return page if page.is_file() else None
 
 
-def for_gradescope(request: Request, grades: Iterable[Grade], intake: Intake) -> dict[str, bytes]:
+def for_gradescope(grades: Iterable[Grade], intake: Intake) -> dict[str, bytes]:
     """A results.json for each student, as Gradescope reads it."""
     found: dict[str, object] = {g.student.key: gradescope.results(g.result) for g in grades if g.result}
     refused = {r.student.key: gradescope.refused(r.reason) for r in intake.refusals if r.student}

@@ -34,7 +34,6 @@ from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, Frozen, Method, RunStatus
 from grader.sandbox import Ending, Stop, Workspace, attach
 
-MAX_EVENT_BYTES: Final = 64 * 2**10
 MAX_RECORD_BYTES: Final = 64 * 2**20
 MAX_EXECUTED_BYTES: Final = 128 * 2**20  # of the executed notebook, which is kept for people
 MEMORY_MIB: Final = 1024

@@ -247,10 +247,11 @@ class Driver:
     def run_cells(self, client: Client) -> None:
         """All cells in order, each recorded as it ends."""
         client.nb = self.notebook
+        total = len(self.notebook.cells)
         code = [(i, cell) for i, cell in enumerate(self.notebook.cells) if is_code(cell)]
         deadline = time.monotonic() + self.limits.notebook_s
-        for position, (index, cell) in enumerate(code):
-            self.listener.cell_started(position, len(code), cell.source.strip().splitlines()[0][:200])
+        for index, cell in code:
+            self.listener.cell_started(index, total, cell.source.strip().splitlines()[0][:200])
             self.run_cell(client, index, deadline, self.cells.append)
         if {client.methods[training] for training in client.ended} != set(Method):
             self.run_belated(client, deadline)

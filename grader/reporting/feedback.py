@@ -28,6 +28,7 @@ def feedback_html(result: Result, grade: Grade | None = None) -> str:
         counts=verdict_counts(checks),
         unjudged_points=sum(check.possible for check in checks if check.points is None),
         methods=methods,
+        accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
         charts=method_charts(methods, with_thresholds=False),
     )
 

@@ -39,6 +39,7 @@ def staff_html(result: Result, details: StaffDetails, grade: Grade | None = None
         steps=by_step(result.checks),
         counts=verdict_counts(result.checks),
         methods=methods,
+        accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
         charts=method_charts(methods, with_thresholds=True),
         curves=curve_charts(details.curves),
         mismatches=sum(claim.agrees is False for claim in result.claims),

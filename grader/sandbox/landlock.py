@@ -79,14 +79,14 @@ def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Itera
     abi = version()
     everything = (1 << FILE_RIGHTS_OF_VERSION[min(abi, 5)]) - 1 if abi else 0
     attributes = struct.pack("QQQ", everything, TCP_RIGHTS if abi >= 4 else 0, SCOPES if abi >= 6 else 0)
-    ruleset = _checked(libc, libc.syscall(CREATE, attributes, ctypes.c_size_t(8 * (1 + (abi >= 4) + (abi >= 6))), 0))
+    ruleset = _checked(libc.syscall(CREATE, attributes, ctypes.c_size_t(8 * (1 + (abi >= 4) + (abi >= 6))), 0))
     rights = dict.fromkeys(readable, EXECUTE | READ_FILE | READ_DIR)
     rights |= dict.fromkeys(devices, WRITE_FILE | READ_FILE | 1 << 15)
     rights |= dict.fromkeys(writable, everything & ~(MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE))
     for path, allowed in rights.items():
         _allow(libc, ruleset, path, allowed & everything)
     libc.prctl(namespaces.NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    _checked(libc, libc.syscall(RESTRICT, ruleset, 0))
+    _checked(libc.syscall(RESTRICT, ruleset, 0))
     os.close(ruleset)
 
 
@@ -119,7 +119,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, allowed: int) -> None:
     try:
         allowed = allowed if Path(path).is_dir() else allowed & ON_FILES
         rule = struct.pack("=Qi", allowed, handle)
-        _checked(libc, libc.syscall(ADD, ruleset, BELOW_PATH, rule, 0))
+        _checked(libc.syscall(ADD, ruleset, BELOW_PATH, rule, 0))
     finally:
         os.close(handle)
 
@@ -137,7 +137,7 @@ def _signal(process: int, number: int) -> None:
         os.kill(process, number)
 
 
-def _checked(libc: ctypes.CDLL, result: int) -> int:
+def _checked(result: int) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), f"landlock: {os.strerror(ctypes.get_errno())}")
     return result

@@ -113,6 +113,7 @@ def environment(folder: Path, threads: int) -> dict[str, str]:
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
         "PYTHONUSERBASE": site.getuserbase(),  # packages installed for this user alone are found all the same
         "SANDBOX_EVIDENCE": str(folder / "evidence"),
+        "JPY_PARENT_PID": str(os.getpid()),  # ipykernel looks after it, and ends when it is gone
     }
 
 

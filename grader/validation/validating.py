@@ -80,7 +80,7 @@ def write(
     notebooks = read_habits(CORPUS / "habits")
     sections = [markdown.repetitions(repetitions), markdown.rounds(repeats, flips), markdown.chances(rates)]
     further = [
-        *((f"Flips of LoRA checks on `{r.specimen}` with {r.seeds} other seeds", str(r.flips)) for r in repetitions),
+        *((f"Flips of LoRA checks on {r.specimen} with {r.seeds} other seeds", str(r.flips)) for r in repetitions),
         (f"Flips in {repeats} repetitions of everything", str(len(flips))),
     ]
     docs.mkdir(parents=True, exist_ok=True)

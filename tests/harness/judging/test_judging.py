@@ -61,7 +61,7 @@ OUTCOMES = [
 def test_outcomes(body: str, verdict: Verdict, rationale: str, hint: str, tmp_path: Path) -> None:
     found = judged(tmp_path, public_a=one(body))["a.b"]
     assert (found.verdict, found.rationale, found.hint) == (verdict, rationale, hint)
-    assert (found.title, found.description, found.visibility) == ("Title", "What it asks.", Visibility.PUBLIC)
+    assert (found.title, found.visibility) == ("Title", Visibility.PUBLIC)
 
 
 def test_our_bug_is_described_to_staff_only(tmp_path: Path) -> None:
