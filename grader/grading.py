@@ -26,6 +26,7 @@ from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
+from grader.execution.seats import VISIBLE
 from grader.intake.notebook import Submission, read_submission
 from grader.isolation import open_sandbox
 from grader.judging import Judgement, excused, held, results, run_suite
@@ -77,17 +78,18 @@ def setup(
     environ: Mapping[str, str] = os.environ,
     precision: Precision = Precision.AUTO,
     opened: Sandbox | None = None,
+    threads: int | None = None,
 ) -> Iterator[Setup]:
     """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
 
-    opened: a sandbox to use instead of a new one.
+    opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
     """
     profiles.require_fit(profile, precision)
     cache_dir = cache_folder(root, environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
     gpus = profiles.uses_gpu(profile)
-    with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, gpus=gpus) as sandbox:
+    with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, threads, gpus=gpus) as sandbox:
         yield Setup(
             profile=profile,
             seed=seed,
@@ -97,7 +99,13 @@ def setup(
             bfloat16=profile is Profile.QUICK and _bfloat16(precision),
             tf32=precision is Precision.TF32,
             sandbox=sandbox,
+            environ=one_gpu(environ) if gpus else {},
         )
+
+
+def one_gpu(environ: Mapping[str, str]) -> dict[str, str]:
+    """The first GPU of those that one may use: a Trainer that sees several trains with larger batches."""
+    return {VISIBLE: environ.get(VISIBLE, "0").partition(",")[0]}
 
 
 def _bfloat16(precision: Precision) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from grader.assets.hub import Checkpoint
 from grader.assets.inventory import Finding, Status
+from grader.cores import usable_cores
 from grader.errors import GraderError
 from grader.execution.driver import Limits
 from grader.execution.variables import INSIDE, variables
@@ -45,6 +46,8 @@ MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
 SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
 DELEGATE: Final = "Control groups need root, or `systemd-run --user --scope -p Delegate=yes` before the command."
 ABSENT: Final = "Nothing to do as long as another sandbox is used."
+PROCESSES: Final = 256  # threads count too
+PROCESSES_PER_CORE: Final = 4  # torch starts two threads for each
 EVIDENCE_MIB: Final = 2_048
 FILE_MIB: Final = 1_024
 OUTPUT_MIB: Final = 16  # plots and progress bars are a few; what is parsed takes a multiple of it in the broker
@@ -65,12 +68,13 @@ def policy(
     checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int | None = None, gpus: bool = False
 ) -> Policy:
     """What a kernel may use. `gpus`: those of NVIDIA, where there are any."""
-    cores = threads or os.cpu_count() or 1
+    cores = threads or usable_cores()
     return Policy(
         memory_mib=MEMORY_MIB,
         cpu_s=int(limits.total_s * cores),
         wall_s=limits.total_s,
         threads=cores,
+        processes=PROCESSES + PROCESSES_PER_CORE * cores,
         file_mib=FILE_MIB,
         scratch_mib=SCRATCH_MIB,
         evidence_mib=EVIDENCE_MIB,

@@ -1,7 +1,6 @@
 """What this machine has for grading, and what would be used: the rows of `python -m grader doctor`. Makes nothing."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
@@ -14,6 +13,7 @@ from typing import Final
 from grader.assets import hub, metrics, reviews, standin
 from grader.assets.cache import cache_folder
 from grader.assets.precision import fast_bfloat16
+from grader.cores import usable_cores
 from grader.errors import GraderError
 
 PYTHON: Final = (3, 11)
@@ -128,7 +128,7 @@ def _memory() -> Finding:
 
 def _processor() -> Finding:
     speed = "fast bfloat16" if fast_bfloat16() else "no fast bfloat16, training runs in float32"
-    return Finding("processor", Status.OK, f"{os.cpu_count()} cores, {speed}")
+    return Finding("processor", Status.OK, f"{usable_cores()} cores, {speed}")
 
 
 def _gpu() -> Finding:

@@ -36,7 +36,15 @@ class Bench(AbstractContextManager["Bench"]):
         backend = None if order.isolates else Backend.NONE
         shared = attach(order.sandbox) if order.sandbox else None
         found = self._stack.enter_context(
-            grading.setup(order.profile, order.seed, backend, self.limits, precision=order.precision, opened=shared)
+            grading.setup(
+                order.profile,
+                order.seed,
+                backend,
+                self.limits,
+                precision=order.precision,
+                opened=shared,
+                threads=order.threads,
+            )
         )
         seats = Seats(order.gpus, order.kernels_per_gpu) if order.gpus else None
         self.setup: Setup = replace(found, threads=order.threads, seats=seats)

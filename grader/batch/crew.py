@@ -23,7 +23,7 @@ from queue import Empty, Queue
 from typing import Any, Final
 
 import dask
-from distributed import Client, Future, LocalCluster, WorkerPlugin, get_worker
+from distributed import Client, Future, LocalCluster, Security, WorkerPlugin, get_worker
 
 from grader.batch.digests import code_digest
 from grader.batch.order import TRIES, Fate, Order, Outcome, Stage, Task
@@ -185,7 +185,11 @@ def client_of(cluster: Any) -> Iterator[Client]:
 
 @contextmanager
 def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
-    """Workers on this machine, forked from one process that imports for all of them."""
+    """Workers on this machine, forked from one process that imports for all of them.
+
+    They speak TLS, by certificates that live as long as the cluster: a scheduler does what anybody tells it, and other
+    users of the machine reach its port too.
+    """
     multiprocessing.get_context(FORKED).set_forkserver_preload([EQUIPMENT])
     forkserver.ensure_running()  # before Dask, which would have it import other things
     with (
@@ -193,6 +197,8 @@ def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
         LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
+            protocol="tls://",
+            security=Security.temporary(),
             memory_limit=0,  # kernels are bounded by their sandboxes, and are no part of a worker
             dashboard_address="127.0.0.1:0",
             silence_logs=50,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
+from distributed.system import MEMORY_LIMIT
 from rich.console import Console
 
 from grader import profiles
@@ -25,6 +25,7 @@ from grader.batch.request import Remembered, Request, recall, remember
 from grader.batch.running import Circumstances, Tally
 from grader.batch.store import Store
 from grader.cohort import Intake, Student
+from grader.cores import usable_cores
 from grader.errors import GraderError
 from grader.execution.driver import Limits
 from grader.intake.archive import read_class
@@ -65,13 +66,13 @@ class Ended:
 
 def share(jobs: int) -> int:
     """Threads of each job, when `jobs` of them share this machine's cores."""
-    return max(1, (os.cpu_count() or 1) // jobs)
+    return max(1, usable_cores() // jobs)
 
 
 def default_jobs() -> int:
     """As many as cores and memory allow."""
-    memory_gib = psutil.virtual_memory().total / 2**30
-    return max(1, min(os.cpu_count() or 1, int(memory_gib // KERNEL_GIB), JOBS_MAX))
+    memory_gib = MEMORY_LIMIT / 2**30  # that of the machine, or of the container or job that this runs in
+    return max(1, min(usable_cores(), int(memory_gib // KERNEL_GIB), JOBS_MAX))
 
 
 def batch(request: Request, staffing: Staffing, console: Console, quiet: bool = False) -> Ended:
@@ -138,7 +139,8 @@ def sharing(order: Order, staffing: Staffing) -> Iterator[Order]:
         return
     cache_dir, limits = cache_folder(ROOT, os.environ), Limits(cell_s=order.cell_s, notebook_s=order.run_s)
     checkpoint, metrics = resolve_checkpoint(order.profile, cache_dir), prepare_metrics(cache_dir)
-    with open_sandbox(checkpoint, metrics, limits, gpus=profiles.uses_gpu(order.profile)) as sandbox:
+    gpus = profiles.uses_gpu(order.profile)
+    with open_sandbox(checkpoint, metrics, limits, threads=order.threads, gpus=gpus) as sandbox:
         yield order.model_copy(update={"sandbox": sandbox.ticket()})
 
 

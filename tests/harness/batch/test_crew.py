@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from distributed import Client, Security
 
 from grader.batch import crew, running
 from grader.batch.order import Fate, Order
@@ -48,6 +49,18 @@ def test_a_local_crew(tmp_path: Path) -> None:
     assert (tally.uploads(Fate.GRADED), tally.uploads(Fate.REFUSED), tally.problems) == (7, 1, [])
     assert any("starting the kernel" in line for line in told)
     assert len((tmp_path / "deaths").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_nobody_else_can_tell_the_workers_what_to_do(tmp_path: Path) -> None:
+    with crew.local(1) as cluster:
+        address = cluster.scheduler_address
+        with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
+            Client(address, timeout=5, security=Security.temporary(), set_as_default=False)
+        with (
+            pytest.raises(GraderError, match="No Dask scheduler answers"),
+            crew.client_of(address.replace("tls", "tcp")),
+        ):
+            pass
 
 
 def test_what_kills_every_worker_is_given_up_with_a_name(tmp_path: Path) -> None:
