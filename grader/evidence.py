@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from grader import assignment
 from grader.errors import GraderError
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.model import Profile, RunStatus
@@ -144,6 +145,27 @@ class Training(Claimed):
     def encoder_frozen(self) -> bool:
         """Whether nothing below the head is trainable."""
         return not any(name.startswith("distilbert.") for name in self.entry.trainable_names)
+
+    @property
+    def exported(self) -> bool:
+        """Whether it left weights. Of a notebook that trains very often, not all are kept."""
+        return self.exit.file is not None
+
+    @property
+    def rank(self) -> int:
+        """The rank of the adapters in the model, told from the shapes of their tensors."""
+        shapes = (shape for adapter in self.entry.adapters.values() for shape in adapter if len(shape) == 2)
+        sides = [side for shape in shapes for side in shape if side < assignment.WIDTH]
+        return max(set(sides), key=sides.count) if sides else assignment.DEFAULT_RANK
+
+    @property
+    def fits(self) -> bool:
+        """Whether it trains what the step that it looks like asks for: so many parameters, of LoRA in these layers."""
+        if self.wrapped:
+            right_layers = set(self.entry.wrapped) == set(assignment.QV_LAYER_NAMES)
+            return right_layers and self.entry.trainable == assignment.lora_parameters(self.rank)
+        wanted = assignment.HEAD_PARAMETERS if self.encoder_frozen else assignment.FULL_PARAMETERS
+        return self.entry.trainable == wanted
 
 
 class CountItem(Claimed):

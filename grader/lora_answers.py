@@ -1,6 +1,8 @@
 """What a LoRA layer answered to its challenges, in the form that checks compare. Shared by public and hidden checks."""
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -13,6 +15,10 @@ from grader.suite import Blocked, expect
 
 Answer = tuple[LoraChallenge, LoraItem]
 
+OWN_PRECISION: Final = "float32"  # of the assignment's model
+# How PyTorch says that the tensors of one operation differ in precision. It has a sentence for every operation.
+MIXED_PRECISIONS: Final = re.compile("d(ata)?type|scalar type|output type|type .* should be the same")
+
 
 def castable_answers_of(case: Case) -> Iterator[Answer]:
     """Those that say something of a layer's arithmetic.
@@ -20,16 +26,31 @@ def castable_answers_of(case: Case) -> Iterator[Answer]:
     A layer that does not register its tensors cannot be moved to another precision: `step3.lora_registered` says so,
     and its other answers are judged in the precision that layers are made in.
     """
-    return ((challenge, item) for challenge, item in answers_of(case) if item.shapes or challenge.dtype == "float32")
+    return (
+        (challenge, item) for challenge, item in answers_of(case) if item.shapes or challenge.dtype == OWN_PRECISION
+    )
 
 
 def answers_of(case: Case) -> Iterator[Answer]:
-    """Graded challenges with the layer's answers."""
+    """Graded challenges with the layer's answers.
+
+    A layer may name float32 in its code. It is right in the assignment's model and cannot be asked in another
+    precision: then its answers in float32, which cover every rank, scale and bias, are all that is judged.
+    """
+    answers = [(challenge, item) for challenge, item in _all_answers(case) if challenge.graded]
+    own = [item for challenge, item in answers if challenge.dtype == OWN_PRECISION]
+    works = bool(own) and all(item.error is None for item in own)
+    return ((challenge, item) for challenge, item in answers if not (works and _mixes_precisions(item)))
+
+
+def _all_answers(case: Case) -> Iterator[Answer]:
     answers = case.evidence.lora
     items = {item.key: item for item in answers.items} if answers else {}
-    for challenge in case.challenges.lora:
-        if challenge.graded and challenge.key in items:
-            yield challenge, items[challenge.key]
+    return ((c, items[c.key]) for c in case.challenges.lora if c.key in items)
+
+
+def _mixes_precisions(item: LoraItem) -> bool:
+    return item.error is not None and MIXED_PRECISIONS.search(item.error.message) is not None
 
 
 def given(case: Case, challenge: LoraChallenge, name: str) -> Tensor:

@@ -21,6 +21,7 @@ from grader.assets.reviews import ReviewData
 from grader.execution.seats import Seats
 from grader.execution.variables import variables
 from grader.intake.notebook import Submission
+from grader.kernel import devices
 from grader.kernel.plan import Plan
 from grader.model import Profile
 from grader.oracle.challenges import Challenges
@@ -112,7 +113,6 @@ def _bundle(folder: Path) -> None:
 
 
 def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
-    source = "\n".join(cell.source for cell in submission.notebook.cells if cell.cell_type == "code")
     return Plan(
         seed=setup.seed,
         inputs=inputs,
@@ -121,7 +121,7 @@ def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
         budget=profiles.budget(setup.profile, setup.bfloat16),
         threads=setup.threads,
         tf32=setup.tf32,
-        cuda_as_cpu="cuda" in source,
+        gpu_named=devices.named(cell.source for cell in submission.notebook.cells if cell.cell_type == "code"),
     )
 
 

@@ -89,8 +89,10 @@ def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
     """After every cell: note definitions, close loops."""
 
     def after_cell(result: Any) -> None:
-        session.bindings.note(shell.user_ns, result.info.transformed_cell or "")
-        watcher.end_of_cell()
+        try:
+            session.bindings.note(shell.user_ns, result.info.transformed_cell or "")
+        finally:
+            watcher.end_of_cell()
 
     shell.events.register("post_run_cell", after_cell)
 

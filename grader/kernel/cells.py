@@ -50,6 +50,7 @@ def tolerate(shell: Any) -> None:
     shell.ask_exit = lambda *a, **k: print("[grading] the notebook goes on")
     shell.input_transformers_cleanup.append(bare_shell_lines)
     _unknown_magics(shell)
+    _plots_inline(shell)
     _answer_questions(shell)
     _no_restart()
     _no_programs()
@@ -84,6 +85,20 @@ def _unknown_magics(shell: Any) -> None:
         return None if other is not None else _line(f"%{name}") if kind == "line" else cell_magic
 
     shell._find_with_lazy_load = find
+
+
+def _plots_inline(shell: Any) -> None:
+    """`%matplotlib widget` or `qt`: neither widgets nor windows are here, and the lines below want to be run."""
+    original = shell.enable_matplotlib
+
+    def enable(gui: Any = None) -> Any:
+        try:
+            return original(gui)
+        except Exception:  # every kind of window is missed in its own way
+            print(f"[grading] there is no matplotlib {gui} here; plots are inline")
+            return original("inline")
+
+    shell.enable_matplotlib = enable
 
 
 def bare_shell_lines(lines: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """`datasets` without a network: the course's files wherever they are said to be, and in place of the whole IMDB."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,7 @@ def redirect(files: InputFiles) -> None:
 
     wrap(datasets, "load_dataset", lambda original: _load_dataset(original, files))
     for cls in (datasets.Dataset, datasets.DatasetDict):
-        original = cls.from_csv
-        cls.from_csv = staticmethod(lambda paths, *a, _of=original, **k: _of(files.locate_all(paths), *a, **k))
+        cls.from_csv = staticmethod(_from_csv(cls.from_csv, files))
     wrap(datasets.Dataset, "select", _select)
     wrap(datasets.Dataset, "train_test_split", _train_test_split)
     if not hasattr(datasets, "load_metric"):
@@ -31,9 +31,23 @@ def load_metric(path: str, *args: Any, **kwargs: Any) -> Any:
     return evaluate.load(path, *args, **kwargs)
 
 
+def _from_csv(original: Callable[..., Any], files: InputFiles) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load(path_or_paths: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(files.locate_all(path_or_paths), *args, **_cached_here(kwargs, files))
+
+    return load
+
+
+def _cached_here(kwargs: dict[str, Any], files: InputFiles) -> dict[str, Any]:
+    """The arguments, with a cache in a folder of this run."""
+    return {name: files.place(value) if name == "cache_dir" else value for name, value in kwargs.items()}
+
+
 def _load_dataset(original: Callable[..., Any], files: InputFiles) -> Callable[..., Any]:
     def load(path: Any, name: Any = None, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("trust_remote_code", None)
+        kwargs = _cached_here(kwargs, files)
         text = os.fspath(path)
         if text.rsplit("/", 1)[-1].lower() == "imdb":
             return imdb_stand_in(original, files, kwargs.get("split"))

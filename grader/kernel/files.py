@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 ELSEWHERE = "elsewhere"  # the folder that stands for other machines
+OF_THE_HUB = ("cache_dir", "force_download", "token", "use_auth_token")  # how to download what is here already
 BUILDERS = ("csv", "json", "text", "pandas", "parquet", "arrow", "generator")
 
 
@@ -107,12 +108,17 @@ def redirect(files: InputFiles) -> None:
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-    """Put `wrapper(original)` in the place of an attribute, with the original's name and signature."""
+    """Put `wrapper(original)` in the place of an attribute, with the original's name and signature.
+
+    What is wrapped has to name its parameters as the original does: students pass them by position and by keyword.
+    """
     original = getattr(owner, name)
     setattr(owner, name, functools.wraps(original)(wrapper(original)))
 
 
 def _redirect_builtins(files: InputFiles) -> None:
+    from IPython.core import interactiveshell
+
     original = builtins.open
 
     @functools.wraps(original)
@@ -125,6 +131,7 @@ def _redirect_builtins(files: InputFiles) -> None:
         return original(placed, mode, *args, **kwargs)
 
     builtins.open = io.open = opened  # pathlib uses the one in io
+    interactiveshell.io_open = opened  # type: ignore[attr-defined]  # what `open` of a cell calls, also after %reset
     for name in ("exists", "isfile"):
         wrap(os.path, name, lambda original: lambda path: original(files.locate(path)))
     for name in ("exists", "is_file"):
@@ -153,8 +160,8 @@ def _redirect_folders(files: InputFiles) -> None:
     wrap(os, "chdir", tolerant)
     wrap(os, "listdir", listing)
     wrap(glob, "glob", pattern)
-    for name in ("mkdir", "makedirs"):
-        wrap(os, name, lambda original: lambda path, *a, **k: original(files.place(path), *a, **k))
+    wrap(os, "mkdir", lambda original: lambda path, *a, **k: original(files.place(path), *a, **k))
+    wrap(os, "makedirs", lambda original: lambda name, *a, **k: original(files.place(name), *a, **k))
     wrap(os.path, "isdir", lambda original: lambda path: original(files.locate(path)))
 
 
@@ -197,8 +204,8 @@ def _redirect_transformers(files: InputFiles) -> None:
         return lambda self, output_dir=None, *a, **k: original(self, files.place(output_dir), *a, **k)
 
     wrap(transformers.Trainer, "save_model", save_model)
-    loaders = ("PreTrainedModel", "PreTrainedTokenizerBase", "AutoTokenizer", "AutoConfig", "AutoModel")
-    for name in (*loaders, "AutoModelForSequenceClassification"):
+    own = ("PreTrainedModel", "PreTrainedTokenizerBase", "PreTrainedConfig")
+    for name in (*own, "AutoTokenizer", "AutoConfig", "AutoModel", "AutoModelForSequenceClassification"):
         cls = getattr(transformers, name)
         function = cls.from_pretrained.__func__
         cls.from_pretrained = classmethod(_from_pretrained(function, files))
@@ -206,7 +213,8 @@ def _redirect_transformers(files: InputFiles) -> None:
 
 def _from_pretrained(function: Callable[..., Any], files: InputFiles) -> Callable[..., Any]:
     @functools.wraps(function)
-    def load(cls: Any, name: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(cls, files.locate(name), *args, **kwargs)
+    def load(cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = {name: value for name, value in kwargs.items() if name not in OF_THE_HUB}
+        return function(cls, files.locate(pretrained_model_name_or_path), *args, **kept)
 
     return load

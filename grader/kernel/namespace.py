@@ -11,9 +11,9 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -35,11 +35,15 @@ class Bindings:
     def note(self, namespace: dict[str, Any], source: str = "") -> None:
         """Take note of a namespace after a cell with this source."""
         for name, value in list(namespace.items()):
-            if is_definition(value):
-                self._remember(name, value)
-            elif isinstance(value, ModuleType) or inspect.isroutine(value) or inspect.isclass(value):
-                self.imported.setdefault(name, value)
+            with suppress(Exception):  # a student's object may raise anything when it is asked for an attribute
+                self._note_value(name, value)
         self._note_overwritten(namespace, source)
+
+    def _note_value(self, name: str, value: Any) -> None:
+        if is_definition(value):
+            self._remember(name, value)
+        elif isinstance(value, ModuleType) or inspect.isroutine(value) or inspect.isclass(value):
+            self.imported.setdefault(name, value)
 
     def _remember(self, name: str, value: Any) -> None:
         if self.callables.get(name) is not value:
@@ -134,14 +138,19 @@ def _loose(name: str) -> str:
 
 
 def is_definition(value: Any) -> bool:
-    """Whether the notebook itself, or a file that it has written, defines the callable `value`."""
-    if isinstance(value, functools.partial):
+    """Whether the notebook itself, or a file that it has written, defines the callable `value`.
+
+    Asks for its type and what is stored in it, since its `__getattr__` may raise anything or say yes to everything.
+    """
+    kind = type(value)
+    if issubclass(kind, functools.partial):
         return True
-    if isinstance(value, MethodType):
-        value = value.__func__
-    if inspect.isfunction(value) or inspect.isclass(value) or hasattr(value, "__wrapped__"):
+    if kind is MethodType:
+        value, kind = value.__func__, type(value.__func__)
+    wraps = inspect.getattr_static(value, "__wrapped__", MISSING) is not MISSING
+    if kind is FunctionType or issubclass(kind, type) or (wraps and callable(value)):
         return _is_theirs(getattr(value, "__module__", ""))
-    return callable(value) and not isinstance(value, nn.Module) and _is_theirs(type(value).__module__)
+    return callable(value) and not issubclass(kind, nn.Module) and _is_theirs(kind.__module__)
 
 
 def _is_theirs(module_name: Any) -> bool:

@@ -32,7 +32,7 @@ class Plan:
     budget: Budget | None = None
     threads: int | None = None
     tf32: bool = False  # a GPU may round what it multiplies to ten bits, where the notebook says nothing of it
-    cuda_as_cpu: bool = False  # the notebook asks for a GPU that this machine lacks
+    gpu_named: bool = False  # the notebook names a GPU, of a kind that this machine may lack
     folder: str = ""  # the job folder, in which the notebook starts, and
     evidence: str = ""  # folder that the kernel writes to: both known in the kernel only
 

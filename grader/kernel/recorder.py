@@ -5,9 +5,11 @@ A training loop of the student's own is watched by `loops`, through the same `Re
 """
 
 import functools
+import math
+import numbers
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
@@ -18,6 +20,7 @@ from grader.kernel.events import emit
 from grader.kernel.plan import Budget, Plan
 from grader.kernel.writing import error_record, write_json, write_tensors
 
+ARGUMENTS = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps")
 LOG_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
 MAX_LOG = 1_000
 MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
@@ -48,17 +51,27 @@ class Recorder:
     def end(self, record: dict[str, Any], model: nn.Module, seconds: float, steps: int) -> None:
         """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
         record |= {"finished": True, "seconds": seconds, "steps": steps, "exit": {}}
-        record["exit"]["head_sha256"] = observation.head_sha256(model)
-        if record["index"] < MAX_TRAININGS:
-            tensors, notes = weights.export(model, self.base)
-            name = f"training-{record['index']}.safetensors"
-            write_tensors(self.plan.evidence, name, tensors)
-            record["exit"] |= {"file": name, **notes}
-        emit("training_end", index=record["index"])
-        self.write()
+        with unraised(record):
+            record["exit"]["head_sha256"] = observation.head_sha256(model)
+            if record["index"] < MAX_TRAININGS:
+                self._export(record, model)
+        with unraised(record):
+            emit("training_end", index=record["index"])
+            self.write()
 
-    def keys(self, dataset: Any) -> dict[str, Any] | None:
-        """Keys of a data set's reviews. Three trainings share their data; what is stored in Arrow does not change."""
+    def _export(self, record: dict[str, Any], model: nn.Module) -> None:
+        tensors, notes = weights.export(model, self.base)
+        name = f"training-{record['index']}.safetensors"
+        write_tensors(self.plan.evidence, name, tensors)
+        record["exit"] |= {"file": name, **notes}
+
+    def keys(self, dataset: Any, learned: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Keys of a data set's reviews; of several in a dict, those that share least with the keys of `learned`.
+
+        Three trainings share their data; what is stored in Arrow does not change.
+        """
+        if isinstance(dataset, dict):
+            return reviews_seen.least_shared([self.keys(part) for part in dataset.values()], learned)
         if not isinstance(getattr(dataset, "column_names", None), list):
             return reviews_seen.keys(dataset)
         if id(dataset) not in self._read:
@@ -68,6 +81,16 @@ class Recorder:
     def write(self) -> None:
         """Write all records."""
         write_json(self.plan.evidence, "trainings.json", self.records)
+
+
+@contextmanager
+def unraised(record: dict[str, Any]) -> Iterator[None]:
+    """What goes wrong in our bookkeeping after a training is no error of the student's cell: print it and note it."""
+    try:
+        yield
+    except Exception as error:  # a student's model may refuse to be asked, and a disk be full
+        record["unrecorded"] = error_record(error)
+        print(f"[grading] this training could not be recorded in full ({type(error).__name__})")
 
 
 def install(recorder: Recorder) -> None:
@@ -110,9 +133,9 @@ def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
     model = observation.unwrapped(trainer.model)
     record = recorder.begin(model, "Trainer")
     if record["index"] < MAX_TRAININGS:
-        seen = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
-        record["data"] = {name: recorder.keys(dataset) for name, dataset in seen.items()}
-    record["arguments"] = _arguments(trainer.args)
+        learned = recorder.keys(trainer.train_dataset)
+        record["data"] = {"train": learned, "eval": recorder.keys(trainer.eval_dataset, learned)}
+    record["arguments"] = _figures(vars(trainer.args), ARGUMENTS)
     trainer._training_index = record["index"]
     began = time.perf_counter()
     recorder.depth += 1
@@ -125,9 +148,20 @@ def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
     finally:
         recorder.depth -= 1
     seconds = time.perf_counter() - began
-    record["log"] = [{k: float(e[k]) for k in LOG_KEYS if k in e} for e in trainer.state.log_history[:MAX_LOG]]
-    recorder.end(record, observation.unwrapped(trainer.model), seconds, int(trainer.state.global_step))
+    with unraised(record):
+        record["log"] = [_figures(entry, LOG_KEYS) for entry in trainer.state.log_history[:MAX_LOG]]
+    recorder.end(record, observation.unwrapped(trainer.model), seconds, trainer.state.global_step)
     return output
+
+
+def _figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
+    """Those values that are numbers: a student's metric may return anything under any name."""
+    return {name: float(values[name]) for name in names if is_figure(values.get(name))}
+
+
+def is_figure(value: Any) -> bool:
+    """Whether a value is a real, finite number, of Python or numpy."""
+    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Callable[[], Any]) -> Any:
@@ -204,7 +238,7 @@ def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
     later = record.setdefault("evaluations", [])
     if len(later) < MAX_EVALUATIONS:
         own = dataset is None or dataset is trainer.eval_dataset
-        later.append(record["data"]["eval"] if own else recorder.keys(dataset))
+        later.append(record["data"]["eval"] if own else recorder.keys(dataset, record["data"]["train"]))
         recorder.write()
 
 
@@ -233,11 +267,6 @@ def _evaluated(limits: Budget | None, original: Any, trainer: Any, args: Any, kw
     except Exception:  # whatever a student's metric raises; a real mistake is raised again below
         with budget.full_precision():
             return evaluate()
-
-
-def _arguments(arguments: Any) -> dict[str, Any]:
-    names = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps")
-    return {name: float(getattr(arguments, name)) for name in names}
 
 
 def _progress_callback(index: int) -> Any:

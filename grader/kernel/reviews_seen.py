@@ -25,14 +25,22 @@ def token_key(ids: list[int]) -> str:
 
 def keys(dataset: Any) -> dict[str, Any] | None:
     """`{"rows", "kind": "text"|"tokens", "keys"}`, or None where nothing can be read."""
-    if isinstance(dataset, dict):
-        dataset = next(iter(dataset.values()), None)
     try:
         rows = len(dataset)
         kind, values = _columns(dataset) or _items(dataset)
     except Exception:  # a student's dataset may be anything
         return None
     return {"rows": rows, "kind": kind, "keys": values}
+
+
+def least_shared(found: list[dict[str, Any] | None], learned: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of several data sets that a model is judged on, the one that it has learned least of; None if none can be read.
+
+    The others are there to see how much it overfits. Of equals, the first.
+    """
+    known = frozenset(learned["keys"] if learned else ())
+    readable = [part for part in found if part and part["keys"]]
+    return min(readable, key=lambda part: sum(key in known for key in part["keys"]) / len(part["keys"]), default=None)
 
 
 def _columns(dataset: Any) -> tuple[str, list[str]] | None:

@@ -8,10 +8,7 @@ folders and downloads, `absent` packages that decorate, `older` earlier versions
 from typing import Any
 
 from grader.kernel import absent, cells, datasets_here, devices, files, older
-from grader.kernel.devices import cuda_as_cpu
 from grader.kernel.plan import Plan
-
-__all__ = ["cuda_as_cpu", "tolerate"]
 
 
 def tolerate(plan: Plan, shell: Any) -> None:
@@ -21,6 +18,6 @@ def tolerate(plan: Plan, shell: Any) -> None:
     datasets_here.redirect(found)
     older.accept(found)
     absent.install(plan.inputs)
-    if plan.cuda_as_cpu:
-        devices.cuda_as_cpu()
+    if plan.gpu_named:
+        devices.gpu_as_cpu()
     cells.tolerate(shell)

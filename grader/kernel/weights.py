@@ -15,13 +15,14 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 HEAD_LINEARS = ("pre_classifier", "classifier")
-EMBEDDINGS = "distilbert.embeddings.word_embeddings.weight"
+ENCODER = "distilbert."
+EMBEDDINGS = f"{ENCODER}embeddings.word_embeddings.weight"
 
 
 def base_tensors(path: str) -> dict[str, Tensor]:
     """The pretrained encoder's tensors by name, mapped from disk. A language-model head, if any, is not used here."""
     with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith("distilbert.")]  # noqa: SIM118 - not a mapping
+        names = [name for name in file.keys() if name.startswith(ENCODER)]  # noqa: SIM118 - not a mapping
         return {name: file.get_tensor(name) for name in names}
 
 
@@ -39,6 +40,25 @@ def linear_paths(base: dict[str, Tensor]) -> list[str]:
     return [path for path in encoder if f"{path}.bias" in base] + list(HEAD_LINEARS)
 
 
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """A model's tensors by the names that they have in the pretrained one.
+
+    A class of the student's own may hold that model, or its encoder, under an attribute of another name.
+    """
+    state = model.state_dict()
+    inner = EMBEDDINGS.removeprefix(ENCODER)
+    places = [name.removesuffix(inner) for name in state if name.endswith(f".{inner}")]
+    if not places or ENCODER in places:
+        return state
+    place = places[0]
+    around = place.rstrip(".").rpartition(".")[0]  # what holds the encoder holds the head
+
+    def plain(name: str) -> str:
+        return ENCODER + name.removeprefix(place) if name.startswith(place) else name.removeprefix(f"{around}.")
+
+    return {plain(name): tensor for name, tensor in state.items()}
+
+
 def is_plain(module: nn.Module | None) -> bool:
     """Whether the module is an ordinary linear layer, nothing wrapped around or inside it."""
     return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
@@ -53,7 +73,7 @@ def wrapped(model: nn.Module, base: dict[str, Tensor]) -> dict[str, nn.Module]:
 def changed(model: nn.Module, base: dict[str, Tensor]) -> list[str]:
     """Names of pretrained tensors that the model holds with other values (or does not hold at all)."""
     inside = wrapped(model, base)
-    state = model.state_dict()
+    state = tensors_of(model)
     names = (name for name in base if name.rsplit(".", 1)[0] not in inside)
     return [name for name in names if not _same(state.get(name), base[name])]
 
@@ -98,20 +118,29 @@ def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, 
         answer = module(sample)
     expected = sample @ matrix.T + bias
     residual = float((answer - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-    return matrix.cpu().double(), bias.cpu().double(), {"dtype": str(dtype), "residual": residual}
+    return matrix.cpu().double(), bias.cpu().double(), {"dtype": str(_computed_in(answer)), "residual": residual}
+
+
+def _computed_in(answer: Tensor) -> torch.dtype:
+    """The precision that an answer was rounded to: a layer may compute in float32 when it is given float64."""
+    rounded = answer.dtype == torch.float64 and torch.equal(answer, answer.float().double())
+    return torch.float32 if rounded else answer.dtype
 
 
 def export(model: nn.Module, base: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by which the model's function differs from the checkpoint, and notes on the reduced layers.
 
     Keys: `w:NAME` a whole tensor, `d:NAME` a difference to the pretrained tensor NAME (float32, exact to its own
-    size). Notes: `{"reduced": {path: {...}}, "unsupported": {path: error}, "extra": [names]}`.
+    size). Notes: `{"reduced": {path: {...}}, "unsupported": {path: error}, "extra": [names]}`. A pretrained tensor
+    that the model does not hold is among the reduced, with no residual: what is in its place cannot be read.
     """
-    state = model.state_dict()
+    state = tensors_of(model)
     inside = wrapped(model, base)
-    tensors = {f"w:{name}": state[name] for name in changed(model, base) if name in state}
+    differing = changed(model, base)
+    tensors = {f"w:{name}": state[name] for name in differing if name in state}
     tensors |= {f"w:{name}": state[name] for name in _head_names(state, inside)}
-    notes: dict[str, Any] = {"reduced": {}, "unsupported": {}, "extra": _extra(state, base, inside)}
+    absent = {name: {"dtype": "absent", "residual": None} for name in differing if name not in state}
+    notes: dict[str, Any] = {"reduced": absent, "unsupported": {}, "extra": _extra(state, base, inside)}
     for path, module in inside.items():
         _export_wrapped(path, module, base, tensors, notes)
     return tensors, notes

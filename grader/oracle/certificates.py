@@ -3,7 +3,7 @@
 Works on the difference between the exported effective weights and the checkpoint, so it holds whatever the code said.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -37,7 +37,7 @@ class Certificate:
     encoder_changed: tuple[str, ...]  # encoder tensors that differ, the q and v weights apart
     qv_deltas: Mapping[str, Delta]  # q or v layer -> its difference; absent when equal
     head_changed: bool
-    unreadable: tuple[str, ...]  # layers that could not be reduced to a matrix, or are not linear
+    unreadable: tuple[str, ...]  # layers that are not linear, and pretrained tensors that the model does not hold
 
     @cached_property
     def qv_ranks(self) -> dict[str, int]:
@@ -50,9 +50,13 @@ class Certificate:
         """Whether anything below the head moved."""
         return bool(self.encoder_changed or self.qv_ranks)
 
+    def absent(self, base: Iterable[str]) -> list[str]:
+        """Pretrained tensors, of these names, that the model does not hold: whatever it computes with is unknown."""
+        return sorted(set(self.unreadable).intersection(base))
+
 
 class Reduced(Protocol):
-    """How a wrapped layer was reduced to a matrix."""
+    """How a wrapped layer was reduced to a matrix; or a pretrained tensor, that it is not there."""
 
     @property
     def dtype(self) -> str:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from grader.oracle.challenges import LoraChallenge, wrong_scales
 
-# Unit roundoff: the largest relative error of one rounded operation.
-ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53, "bfloat16": 2.0**-9}
+# Unit roundoff: the largest relative error of one rounded operation. A layer may compute in float32 when it is given
+# float64: the assignment's model is float32, and no mistake of a student's is smaller than that.
+ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-24, "bfloat16": 2.0**-9}
 # Errors of a sum of n products add up like sqrt(n) · roundoff (Higham 2002, section 4.2, rounding errors as
 # independent); x A^T, then B, then scaling and adding are four roundings on top. 4 covers them, with 2 for the tail.
 SAFETY = 8.0
@@ -150,17 +151,32 @@ def parameter_moved(sources: Sequence[str], class_name: str) -> str | None:
     """Code in the last definition of a class that moves an `nn.Parameter` after making it, or None.
 
     `nn.Parameter(t).to(device)` is the same object on the CPU, and a plain tensor on a GPU: only the source shows it.
+    A parameter that is asked for the precision it has, as by `.float()`, stays the same object on every device.
     """
     definition = _last_class(sources, class_name)
     for node in ast.walk(definition) if definition else ():
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MOVES:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _can_move(node, node.func.attr):
             made = node.func.value
             if isinstance(made, ast.Call) and ast.unparse(made.func).split(".")[-1] == "Parameter":
                 return f"{ast.unparse(made.func)}(...).{node.func.attr}(...)"
     return None
 
 
-MOVES = ("to", "cuda", "float", "double", "half", "bfloat16", "type")
+MOVES = ("cuda", "double", "half", "bfloat16")
+MOVES_IF_ASKED = ("to", "type")  # to a device or to a precision, by what is given
+NO_DEVICE = ("dtype", "non_blocking", "copy", "memory_format")  # keywords of `to`
+
+
+def _can_move(call: ast.Call, method: str) -> bool:
+    """Whether a call of this method of a tensor can give another tensor, on some device."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg not in NO_DEVICE)]
+    return method in MOVES or (method in MOVES_IF_ASKED and not all(map(_is_precision, given)))
+
+
+def _is_precision(argument: ast.expr) -> bool:
+    """Whether an expression reads as a dtype: `torch.float32`, `W.weight.dtype`, `dtype`."""
+    name = ast.unparse(argument).split(".")[-1].removesuffix("()")
+    return name.endswith("dtype") or isinstance(getattr(torch, name, None), torch.dtype)
 
 
 def _last_class(sources: Sequence[str], name: str) -> ast.ClassDef | None:

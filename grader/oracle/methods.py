@@ -26,9 +26,21 @@ class Seen(Protocol):
     def finished(self) -> bool:
         """Whether it ran to its end."""
 
+    @property
+    def exported(self) -> bool:
+        """Whether the weights that it left were kept."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it trains what the step that it looks like asks for."""
+
 
 def attribute(trainings: Sequence[Seen]) -> dict[Method, int]:
-    """Method -> index of the training that is judged for it. The last finished one of several versions counts."""
+    """Method -> index of the training that is judged for it.
+
+    Of several versions the last counts, but one that ended, left weights and fits counts before others: after its three
+    steps a notebook may try what the handout suggests, such as adapting other layers.
+    """
     lora = [i for i, training in enumerate(trainings) if training.wrapped]
     plain = [i for i, training in enumerate(trainings) if not training.wrapped]
     if not lora and _ends_with_another_step([trainings[i].encoder_frozen for i in plain]):
@@ -58,5 +70,8 @@ def _full_and_head(trainings: Sequence[Seen], plain: list[int]) -> dict[Method, 
 
 
 def _best(trainings: Sequence[Seen], indices: list[int]) -> int:
-    finished = [i for i in indices if trainings[i].finished]
-    return (finished or indices)[-1]
+    def merits(index: int) -> tuple[bool, bool, bool, int]:
+        training = trainings[index]
+        return training.finished, training.exported, training.fits, index
+
+    return max(indices, key=merits)

@@ -64,10 +64,10 @@ def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: 
         move(shell, Path(task["evidence"]), folder / "evidence")
         (folder / "work").mkdir()
         os.chdir(folder / "work")
-        if any("cuda" in source for source in specimen["cells"]):
-            from grader.kernel import shims  # as the host would have ordered for this notebook
+        from grader.kernel import devices
 
-            shims.cuda_as_cpu()
+        if devices.named(specimen["cells"]):  # as the host would have ordered for this notebook
+            devices.gpu_as_cpu()
         finish(task, shell, specimen["cells"], outcomes, folder)
         code = 0
     except BaseException:

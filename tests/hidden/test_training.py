@@ -2,17 +2,40 @@
 
 from grader import assignment
 from grader.case import Case
-from grader.model import Method
+from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
 from grader.suite import Blocked, NotJudged, check, expect, fail
 
 
 def certificate_of(case: Case, method: Method) -> Certificate:
     """The certificate of a method's training, or blocked."""
+    expect_weights(case, method)
     certificate = case.certificate(method)
-    if certificate is None:
-        raise Blocked("No training of this step ran to its end.")
+    assert certificate is not None
     return certificate
+
+
+def expect_weights(case: Case, method: Method) -> None:
+    """Block the check where a method's training left no weights."""
+    training = case.training(method)
+    if training is None or not training.finished:
+        raise Blocked("No training of this step ran to its end.")
+    if not training.exported:
+        raise Blocked(
+            "The notebook trains so often that the weights of this training were not kept.",
+            "Train once in every step, and leave searches out of what you hand in.",
+        )
+
+
+def expect_whole(case: Case, certificate: Certificate) -> None:
+    """Fail the check where tensors of the pretrained network are nowhere to be found in the model."""
+    absent = certificate.absent(case.base)
+    expect(
+        not absent,
+        f"The model was to hold the {len(case.base)} tensors of the pretrained network below the head; "
+        f"{len(absent)} are missing, such as {(absent or ('',))[0]}.",
+        "Train the model that from_pretrained returns, and leave its parts under the names that they have there.",
+    )
 
 
 @check("step1.trained", "Step 1 changes the whole network", requires=("step1.trainable_parameters",))
@@ -34,6 +57,7 @@ def test_trained(case: Case) -> None:
 def test_encoder_untouched(case: Case) -> None:
     """After the training of step 2, everything below the head is bit for bit the pretrained model."""
     certificate = certificate_of(case, Method.HEAD)
+    expect_whole(case, certificate)
     expect(
         not certificate.any_encoder_change and not certificate.unreadable,
         "Below the head, the model of step 2 was to equal the pretrained one; "
@@ -58,6 +82,7 @@ def test_certificate(case: Case) -> None:
             f"Each wrapped layer was to act as one matrix; {path} raised {error} when asked.",
             "forward(x) has to work in evaluation mode for any batch.",
         )
+    expect_whole(case, certificate)
     expect(
         not certificate.unreadable,
         f"Each wrapped layer was to be linear; {(certificate.unreadable or ('',))[0]} is not.",
@@ -101,10 +126,12 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
     """Compare the accuracy on held-out reviews with the calibrated threshold."""
     threshold = case.threshold(method)
     if threshold is None:  # said first, so that what is possible does not depend on what was trained
-        raise NotJudged("No accuracy was calibrated for this profile, model and data.")
-    training = case.training(method)
-    if training is None or not training.finished:
-        raise Blocked("No training of this step ran to its end.")
+        raise NotJudged(
+            "Two steps of training say nothing about accuracy; the profiles that train longer judge it."
+            if case.profile is Profile.STRUCTURE
+            else "No accuracy was calibrated for this profile, model and data."
+        )
+    expect_weights(case, method)
     accuracy = case.accuracy(method)
     if accuracy is None:
         fail(

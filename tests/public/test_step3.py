@@ -335,7 +335,7 @@ def test_trainable_parameters(case: Case) -> None:
             "Step 3 was to train a model with LoRA layers; no such training was seen.",
             "Extract, wrap, replace, and train the changed model with a new Trainer.",
         )
-    rank = adapter_rank(training)
+    rank = training.rank
     wanted = assignment.lora_parameters(rank)
     expect(
         bool(training.wrapped),
@@ -360,19 +360,6 @@ HINTS_ON_COUNT = {
     "are not wrapped": "Wrap all that extract_qv_layers has to return: q_lin and v_lin in all six layers.",
     "hold more trainable": "A and B have no bias, and W is frozen.",
 }
-
-
-def adapter_rank(training: Training) -> int:
-    """The rank of the adapters in the model, told from the shapes of their tensors."""
-    sides = [
-        side
-        for shapes in training.entry.adapters.values()
-        for shape in shapes
-        if len(shape) == 2
-        for side in shape
-        if side < assignment.WIDTH
-    ]
-    return max(set(sides), key=sides.count) if sides else assignment.DEFAULT_RANK
 
 
 def cause_of_count(training: Training, wanted: int) -> str:

@@ -21,9 +21,10 @@ def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(printed):
             answer = function(toys.build(description))
-    except Exception as error:  # whatever it raises is the observation
-        return {"error": error_record(error), "printed": cut(printed.getvalue())}
-    return {"value": whole_number(answer), "type": type(answer).__name__, "printed": cut(printed.getvalue())}
+        seen: dict[str, Any] = {"value": whole_number(answer), "type": type(answer).__name__}
+    except Exception as error:  # whatever it, or its answer, raises is the observation
+        seen = {"error": error_record(error)}
+    return {**seen, "printed": cut(printed.getvalue())}
 
 
 def whole_number(answer: Any) -> int | None:

@@ -19,9 +19,12 @@ def run(function: Any, request: dict[str, Any], name: str) -> tuple[dict[str, An
 def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
     model = toys.small_distilbert(**description)
     try:
-        answer = function(model)
-    except Exception as error:  # whatever it raises is the observation
+        return _described(function(model), model)
+    except Exception as error:  # whatever it, or its answer, raises is the observation
         return {"error": error_record(error)}
+
+
+def _described(answer: Any, model: nn.Module) -> dict[str, Any]:
     if not isinstance(answer, Mapping):
         return {"type": type(answer).__name__, "mapping": False, "entries": []}
     places = {id(module): path for path, module in model.named_modules()}

@@ -4,7 +4,9 @@ import glob
 import io
 import os
 import posixpath
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +86,16 @@ def redirected(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> InputFiles
     """`open` and its like go through `found` until the test is over."""
     import builtins
 
-    patched = [(builtins, "open"), (io, "open"), (glob, "glob"), (Path, "exists"), (Path, "is_file")]
+    from IPython.core import interactiveshell
+
+    patched = [
+        (builtins, "open"),
+        (interactiveshell, "io_open"),
+        (io, "open"),
+        (glob, "glob"),
+        (Path, "exists"),
+        (Path, "is_file"),
+    ]
     patched += [(os, name) for name in ("chdir", "listdir", "mkdir", "makedirs")]
     patched += [(os.path, name) for name in ("exists", "isfile", "isdir")]
     for owner, name in patched:
@@ -124,3 +135,39 @@ def test_made_folders_exist(redirected: InputFiles) -> None:
     os.makedirs("/mounted/drive/MyDrive/models", exist_ok=True)  # noqa: PTH103
     assert os.path.isdir("/mounted/drive/MyDrive/models")  # noqa: PTH112
     assert (redirected.work / "elsewhere/mounted/drive/MyDrive/models").is_dir()
+
+
+MADE = [
+    pytest.param("mkdir", ("/mounted/out",), {}, id="mkdir"),
+    pytest.param("mkdir", (), {"path": "/mounted/out", "mode": 0o755}, id="mkdir-by-keyword"),
+    pytest.param("makedirs", ("/mounted/out",), {"exist_ok": True}, id="makedirs"),
+    pytest.param("makedirs", (), {"name": "/mounted/out", "exist_ok": True}, id="makedirs-by-keyword"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "kwargs"), MADE)
+def test_folders_are_made_as_the_library_is_called(redirected: InputFiles, name: str, args: Any, kwargs: Any) -> None:
+    (redirected.work / "elsewhere/mounted").mkdir(parents=True)
+    getattr(os, name)(*args, **kwargs)
+    assert (redirected.work / "elsewhere/mounted/out").is_dir()
+
+
+NAME = "distilbert-base-uncased"
+LOADED = [
+    pytest.param(lambda load: load(object, NAME), {}, id="by-position"),
+    pytest.param(lambda load: load(object, pretrained_model_name_or_path=NAME), {}, id="by-keyword"),
+    pytest.param(lambda load: load(object, NAME, num_labels=2), {"num_labels": 2}, id="with-labels"),
+    pytest.param(lambda load: load(object, NAME, cache_dir="./cache"), {}, id="cache-folder"),
+    pytest.param(lambda load: load(object, NAME, force_download=True), {}, id="download-again"),
+    pytest.param(lambda load: load(object, NAME, token=True, use_auth_token=True), {}, id="account"),
+]
+
+
+@pytest.mark.parametrize(("call", "kept"), LOADED)
+def test_models_are_loaded_from_what_is_here(
+    found: InputFiles, call: Callable[[Any], Any], kept: dict[str, Any]
+) -> None:
+    def from_pretrained(cls: Any, pretrained_model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        return pretrained_model_name_or_path, args, kwargs
+
+    assert call(files._from_pretrained(from_pretrained, found)) == (NAME, (), kept)

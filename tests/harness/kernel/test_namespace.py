@@ -143,6 +143,30 @@ def test_a_real_mistake_stays_one() -> None:
     assert payload["items"][0]["error"]["type"] == "NameError"
 
 
+ODD_ANSWERS = [
+    pytest.param(
+        "count",
+        "class Odd:\n    def __getattribute__(self, name): raise KeyError(name)\n"
+        "def count_trainable_parameters(m): return Odd()",
+        {"sizes": [3, 2]},
+        id="a number that answers nothing",
+    ),
+    pytest.param(
+        "extract",
+        "class Odd(dict):\n    def items(self): raise KeyError('items')\ndef extract_qv_layers(m): return Odd()",
+        {"dim": 8, "seed": 0},
+        id="a dictionary without items",
+    ),
+]
+
+
+@pytest.mark.parametrize(("family", "source", "model"), ODD_ANSWERS)
+def test_an_odd_answer_is_an_observation(family: str, source: str, model: dict[str, Any]) -> None:
+    bindings, namespace = run(source)
+    payload, _ = probes.observe(family, {"models": [model]}, bindings, namespace)
+    assert payload["items"][0]["error"]["type"] == "KeyError"
+
+
 def test_noting_runs_nothing_twice() -> None:
     _, namespace = run(
         "calls = []", "def note(f):\n    calls.append(f)\n    return f", "@note\ndef extract(m): return {}"

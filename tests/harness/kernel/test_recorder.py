@@ -6,11 +6,13 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 from grader import profiles
 from grader.kernel import budget
+from grader.kernel.recorder import is_figure
 from grader.model import Profile
 
 STEPS, BATCH, TOKENS, EVAL_ROWS = 6, 2, 8, 4  # of the budget in trainings.py
@@ -25,6 +27,8 @@ BUDGETED = [
     "early_stopping",
     "own_optimizer",
     "several_evaluations",
+    "overfitting_shown",
+    "nested_metric",
     "head_only",
     "half",
     "numpy_metric",
@@ -77,6 +81,44 @@ def test_what_a_notebook_evaluates_on_afterwards_is_noted(trainings: dict[str, A
     own, other = record["evaluations"]  # `evaluate()` and `evaluate(other)`: none of those within the training
     assert own == record["data"]["eval"]
     assert other["rows"] == OTHER_ROWS
+
+
+def test_of_several_evaluations_the_one_on_other_reviews_counts(trainings: dict[str, Any]) -> None:
+    seen = trainings["overfitting_shown"]["record"]["data"]
+    assert seen["eval"]["rows"] == OTHER_ROWS - 5
+    assert not set(seen["eval"]["keys"]) & set(seen["train"]["keys"])
+
+
+def test_a_metric_that_is_no_number_is_left_out_of_the_log(trainings: dict[str, Any]) -> None:
+    log = trainings["nested_metric"]["record"]["log"]
+    assert any("loss" in entry for entry in log)
+    assert not any("eval_accuracy" in entry for entry in log)
+
+
+def test_a_training_that_cannot_be_exported_has_ended_all_the_same(trainings: dict[str, Any]) -> None:
+    seen = trainings["refusing"]
+    assert seen["raised"] == ""
+    assert seen["record"]["finished"]
+    assert seen["record"]["unrecorded"]["type"] == "TypeError"
+    assert seen["files"] == []
+
+
+FIGURES = [
+    pytest.param(1, True, id="whole"),
+    pytest.param(0.875, True, id="share"),
+    pytest.param(np.float32(0.875), True, id="numpy"),
+    pytest.param(True, False, id="truth"),
+    pytest.param(float("nan"), False, id="nan"),
+    pytest.param(float("inf"), False, id="infinite"),
+    pytest.param("87.5%", False, id="text"),
+    pytest.param({"accuracy": 0.875}, False, id="nested"),
+    pytest.param(None, False, id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("value", "kept"), FIGURES)
+def test_what_counts_as_a_figure(value: Any, kept: bool) -> None:
+    assert is_figure(value) is kept
 
 
 def test_an_optimiser_of_the_students_learns_at_the_budgets_rate(trainings: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -244,6 +245,25 @@ def test_folders_and_files_elsewhere(here: Any) -> None:
     files = {"train": "/content/train.csv", "test": "C:\\a4\\eval.csv"}
     assert len(here.load_dataset("csv", data_files=files)["test"]) == 8
     assert len(here.load_dataset("/content/drive/MyDrive/a4")["train"]) == 20
+
+
+FROM_CSV = [
+    pytest.param(("/content/train.csv",), {}, id="by-position"),
+    pytest.param((), {"path_or_paths": "/content/train.csv"}, id="by-keyword"),
+    pytest.param(("/content/train.csv",), {"cache_dir": "/content/cache"}, id="cache-folder"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs"), FROM_CSV)
+def test_tables_are_read_as_the_library_is_called(here: Any, args: Any, kwargs: Any) -> None:
+    assert len(here.Dataset.from_csv(*args, **kwargs)) == 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="absolute paths look different there")
+def test_a_cache_elsewhere_is_in_a_folder_of_this_run(here: Any, tmp_path: Any) -> None:
+    data = here.load_dataset("csv", data_files={"train": "/content/train.csv"}, cache_dir="/content/cache")
+    cached = tmp_path / "elsewhere" / "content" / "cache"
+    assert all(cached in Path(file["filename"]).parents for file in data["train"].cache_files)
 
 
 def test_selecting_too_much_of_other_data_stays_an_error(here: Any) -> None:

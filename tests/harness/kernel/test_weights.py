@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from grader.evidence import Reduction
 from grader.kernel import weights, writing
 from grader.kernel.probes.toys import small_distilbert
+from grader.oracle.certificates import certify
 
 WIDTH, RANK, SCALE = 16, 3, 2.0
 QUERY = "distilbert.transformer.layer.2.attention.q_lin"
@@ -72,6 +74,14 @@ class Float32Inside(Linears):
         return super().to(*args, **kwargs)
 
 
+class Float32Throughout(Linears):
+    """A layer that computes in float32 and answers in the precision of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.linear(x.float(), self.W.weight.float(), self.W.bias.float())
+        return (y + SCALE * (x.float() @ self.A.weight.float().T @ self.B.weight.float().T)).to(x.dtype)
+
+
 class Dropping(Linears):
     """With dropout on the way, which is off in evaluation."""
 
@@ -96,6 +106,7 @@ STYLES = [
     # float32: sums of 19 products of size below 4
     pytest.param(Uncopyable, "torch.float32", 2e-5, id="cannot be copied"),
     pytest.param(Float32Inside, "torch.float32", 2e-5, id="float32 only"),
+    pytest.param(Float32Throughout, "torch.float32", 2e-5, id="float32 throughout"),
 ]
 
 
@@ -214,6 +225,70 @@ def test_hooks_make_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
     model.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 2 * output)
     tensors, _ = weights.export(model, base)
     torch.testing.assert_close(tensors[f"d:{QUERY}.weight"], base[f"{QUERY}.weight"])  # 2 W − W
+
+
+class Renamed(nn.Module):
+    """The encoder under another name, the head beside it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.pre_classifier, self.classifier = model.distilbert, model.pre_classifier, model.classifier
+
+
+class Inside(nn.Module):
+    """The whole model under an attribute."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+class InParts(nn.Module):
+    """The encoder in pieces."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.embeddings, self.blocks = model.distilbert.embeddings, model.distilbert.transformer
+        self.pre_classifier, self.classifier = model.pre_classifier, model.classifier
+
+
+HOLDERS = [
+    pytest.param(Renamed, id="encoder renamed"),
+    pytest.param(Inside, id="inside"),
+    pytest.param(lambda model: Inside(Inside(model)), id="inside twice"),
+    pytest.param(lambda model: Inside(Renamed(model)), id="renamed, inside"),
+]
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_pretrained_encoder_is_found_under_any_name(holder: Any, base: dict[str, Tensor]) -> None:
+    tensors, notes = weights.export(holder(small_distilbert(WIDTH, seed=0)), base)
+    certificate = certify(tensors, base, {})
+    assert notes["reduced"] == {}
+    assert not certificate.any_encoder_change
+    assert {"w:pre_classifier.weight", "w:classifier.bias"} <= set(tensors)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_tuned_encoder_does_not_pass_under_another_name(holder: Any, base: dict[str, Tensor]) -> None:
+    tensors, _ = weights.export(holder(small_distilbert(WIDTH, seed=1)), base)
+    certificate = certify(tensors, base, {})
+    assert weights.EMBEDDINGS in certificate.encoder_changed
+    assert len(certificate.qv_deltas) == 12
+
+
+@pytest.mark.parametrize("holder", [InParts, lambda model: nn.Sequential(model.classifier)], ids=["in parts", "hidden"])
+def test_tensors_that_are_nowhere_to_be_found_are_named(holder: Any, base: dict[str, Tensor]) -> None:
+    tensors, notes = weights.export(holder(small_distilbert(WIDTH, seed=1)), base)
+    reduced = {name: Reduction(**how) for name, how in notes["reduced"].items()}
+    certificate = certify(tensors, base, reduced)
+    assert certificate.absent(base) == sorted(base)
+    assert not certificate.encoder_changed
+
+
+def test_what_a_wrapped_layer_holds_is_not_missing(base: dict[str, Tensor]) -> None:
+    _, notes = weights.export(wrapped(Linears)[0], base)
+    assert set(notes["reduced"]) == {QUERY}
 
 
 def test_linear_paths_are_derived_from_the_file(base: dict[str, Tensor]) -> None:

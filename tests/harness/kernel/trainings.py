@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from grader.kernel import recorder as recording
 from grader.kernel.plan import Budget, Plan
@@ -66,6 +66,13 @@ class Broken(nn.Module):
         raise RuntimeError("shapes cannot be multiplied")
 
 
+class Refusing(TrainerCallback):
+    """Leaves a model that does not say what is in it."""
+
+    def on_train_end(self, *args: Any, model: Any = None, **kwargs: Any) -> None:
+        model.state_dict = None
+
+
 class Own(Trainer):
     """A subclass, as students write them for a loss of their own."""
 
@@ -73,10 +80,10 @@ class Own(Trainer):
         return super().train(*args, **kwargs)
 
 
-def reviews(rows: int = ROWS) -> Dataset:
-    """More rows, of more tokens, than the budget allows."""
+def reviews(rows: int = ROWS, first: int = 1) -> Dataset:
+    """More rows, of more tokens, than the budget allows: the token `first` over and over, then the next."""
     row = {"attention_mask": [1] * TOKENS}
-    return Dataset.from_list([{**row, "input_ids": [1 + i] * TOKENS, "label": i % 2} for i in range(rows)])
+    return Dataset.from_list([{**row, "input_ids": [first + i] * TOKENS, "label": i % 2} for i in range(rows)])
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
@@ -137,6 +144,18 @@ def several_evaluations(folder: Path, model: nn.Module) -> Trainer:
     return trainer(folder, model, eval_dataset={"a longer name than rows": reviews(), "b": reviews()})
 
 
+def overfitting_shown(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, eval_dataset={"train": reviews(), "eval": reviews(OTHER_ROWS - 5, first=32)})
+
+
+def nested_metric(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, compute_metrics=lambda prediction: {"accuracy": accuracy(prediction)})
+
+
+def refusing(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, callbacks=[Refusing()])
+
+
 def head_only(folder: Path, model: nn.Module) -> Trainer:
     model.distilbert.requires_grad_(False)
     return trainer(folder, model)
@@ -180,6 +199,9 @@ SCENARIOS = {
     "early_stopping": (early_stopping, BUDGET),
     "own_optimizer": (own_optimizer, BUDGET),
     "several_evaluations": (several_evaluations, BUDGET),
+    "overfitting_shown": (overfitting_shown, BUDGET),
+    "nested_metric": (nested_metric, BUDGET),
+    "refusing": (refusing, BUDGET),
     "head_only": (head_only, BUDGET),
     "failing_metric": (failing_metric, BUDGET),
     "broken": (broken, BUDGET),

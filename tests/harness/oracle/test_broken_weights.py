@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from grader import assignment
+from grader.evidence import Reduction
 from grader.oracle.certificates import certify
 
 PATH = assignment.QV_LAYER_NAMES[0]
@@ -35,3 +36,19 @@ def test_broken_weights(tensors: dict[str, Tensor], changed: tuple[str, ...], ra
     certificate = certify(tensors, BASE, {})
     assert certificate.encoder_changed == changed
     assert certificate.qv_ranks == ranks
+
+
+@pytest.mark.parametrize(
+    ("reduced", "unreadable", "absent"),
+    [
+        pytest.param({}, (), [], id="plain"),
+        pytest.param({PATH: Reduction(dtype="torch.float64", residual=1e-12)}, (), [], id="a linear layer"),
+        pytest.param({PATH: Reduction(dtype="torch.float64", residual=0.5)}, (PATH,), [], id="one that is not linear"),
+        pytest.param({QUERY: Reduction(dtype="absent", residual=None)}, (QUERY,), [QUERY], id="a tensor that is gone"),
+    ],
+)
+def test_what_cannot_be_read(reduced: dict[str, Reduction], unreadable: tuple[str, ...], absent: list[str]) -> None:
+    certificate = certify({}, BASE, reduced)
+    assert certificate.unreadable == unreadable
+    assert certificate.absent(BASE) == absent
+    assert not certificate.any_encoder_change  # so that a model without its encoder does not pass for a trained one

@@ -1,9 +1,11 @@
 """Which training is judged as which method."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from grader import assignment
+from grader.evidence import Entry, Training
 from grader.model import Method
 from grader.oracle.methods import attribute
 
@@ -15,11 +17,15 @@ class Seen:
     wrapped: bool
     encoder_frozen: bool
     finished: bool = True
+    exported: bool = True
+    fits: bool = True
 
 
 F, H = Seen(wrapped=False, encoder_frozen=False), Seen(wrapped=False, encoder_frozen=True)
 L, M = Seen(wrapped=True, encoder_frozen=False), Seen(wrapped=True, encoder_frozen=True)
-f, h, m = (Seen(s.wrapped, s.encoder_frozen, finished=False) for s in (F, H, L))
+f, h, m = (Seen(s.wrapped, s.encoder_frozen, finished=False, exported=False) for s in (F, H, L))
+E, C, X = (replace(s, fits=False) for s in (F, H, L))  # as with frozen embeddings, the last layer only, other layers
+G, K, Y = (replace(s, exported=False) for s in (F, H, L))  # too many trainings before it
 FULL, HEAD, LORA = Method
 
 
@@ -45,6 +51,22 @@ FULL, HEAD, LORA = Method
         pytest.param([H, H, L], {FULL: 0, HEAD: 1, LORA: 2}, id="all frozen in step 1"),
         pytest.param([F, F, F], {FULL: 0, HEAD: 1, LORA: 2}, id="nothing ever frozen or wrapped"),
         pytest.param([F, H, H], {FULL: 0, HEAD: 1, LORA: 2}, id="adapters never put in, encoder frozen"),
+        pytest.param([F, H, L, X], {FULL: 0, HEAD: 1, LORA: 2}, id="other layers after step 3"),
+        pytest.param([F, H, X, L], {FULL: 0, HEAD: 1, LORA: 3}, id="step 3 mended"),
+        pytest.param([F, H, L, L, X], {FULL: 0, HEAD: 1, LORA: 3}, id="the last that fits"),
+        pytest.param([F, H, X, X], {FULL: 0, HEAD: 1, LORA: 3}, id="step 3 wrong twice"),
+        pytest.param([F, H, X, m], {FULL: 0, HEAD: 1, LORA: 2}, id="step 3 wrong, then broken off"),
+        pytest.param([F, E, H, L], {FULL: 0, HEAD: 2, LORA: 3}, id="frozen embeddings after step 1"),
+        pytest.param([F, H, L, E], {FULL: 0, HEAD: 1, LORA: 2}, id="frozen embeddings at the end"),
+        pytest.param([F, H, L, C], {FULL: 0, HEAD: 1, LORA: 2}, id="the last layer only, at the end"),
+        pytest.param([E, C, X], {FULL: 0, HEAD: 1, LORA: 2}, id="nothing fits"),
+        pytest.param([F, H, L, Y], {FULL: 0, HEAD: 1, LORA: 2}, id="a search after step 3"),
+        pytest.param([F, H, X, Y], {FULL: 0, HEAD: 1, LORA: 2}, id="weights before a better count"),
+        pytest.param([F, H, K, K, Y, Y], {FULL: 0, HEAD: 1, LORA: 5}, id="a search before step 3"),
+        pytest.param([G, K, Y, X], {FULL: 0, HEAD: 1, LORA: 3}, id="weights of one only"),
+        pytest.param(
+            [F, H, Y, replace(X, exported=False)], {FULL: 0, HEAD: 1, LORA: 2}, id="no weights, as in a notebook"
+        ),
     ],
 )
 def test_placement(trainings: list[Seen], placed: dict[Method, int]) -> None:
@@ -55,3 +77,39 @@ def test_placement(trainings: list[Seen], placed: dict[Method, int]) -> None:
 def test_no_training_is_placed_twice(trainings: list[Seen]) -> None:
     placed = attribute(trainings)
     assert len(set(placed.values())) == len(placed)
+
+
+QV = assignment.QV_LAYER_NAMES
+KEYS = tuple(path.replace("q_lin", "k_lin") for path in QV)
+ADAPTER = ((6, 768), (768, 6))  # of rank 6: 702,722 parameters with the head
+
+
+def training(trainable: int, names: tuple[str, ...] = (), layers: tuple[str, ...] = ()) -> Training:
+    wrapped, adapters = dict.fromkeys(layers, "LoRALayer"), dict.fromkeys(layers, ADAPTER)
+    entry = Entry(
+        model_class="M", trainable=trainable, total=trainable, trainable_names=names, wrapped=wrapped, adapters=adapters
+    )
+    return Training(index=0, via="Trainer", finished=True, entry=entry)
+
+
+ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier.bias",)
+
+
+@pytest.mark.parametrize(
+    ("seen", "fits"),
+    [
+        pytest.param(training(66_955_010, ENCODER), True, id="full"),
+        pytest.param(training(43_120_130, ENCODER), False, id="embeddings frozen"),
+        pytest.param(training(592_130, HEADS), True, id="head"),
+        pytest.param(training(1_538, HEADS), False, id="the last layer only"),
+        pytest.param(training(592_130, ENCODER), False, id="the head's number, and something else"),
+        pytest.param(training(702_722, HEADS, QV), True, id="LoRA of another rank"),
+        pytest.param(training(813_314, HEADS, QV), False, id="LoRA, a number that is another rank's"),
+        pytest.param(training(702_722, HEADS, KEYS), False, id="LoRA in other layers"),
+        pytest.param(training(702_722, HEADS, QV[:-1]), False, id="LoRA in eleven layers"),
+        pytest.param(training(702_722, HEADS, (*QV, KEYS[0])), False, id="LoRA in one layer more"),
+    ],
+)
+def test_what_fits(seen: Training, fits: bool) -> None:
+    assert seen.fits is fits
+    assert not seen.exported

@@ -1,0 +1,59 @@
+"""Runs cells under the shims in a shell as kernels have it. Runs in a process of its own: shell and shims patch it.
+
+Usage: python -m tests.harness.kernel.cells_here FOLDER, with the cells as JSON on standard input. Writes what each of
+them came to into FOLDER/ran.json.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from IPython.utils.capture import capture_output
+
+from grader.kernel import bootstrap, cells, files
+from grader.kernel.namespace import Bindings
+from grader.validation.branches import make_shell
+
+
+class Watcher:
+    """Counts the ends of cells."""
+
+    ends = 0
+
+    def end_of_cell(self) -> None:
+        self.ends += 1
+
+
+def ran(shell: Any, source: str, bindings: Bindings, watcher: Watcher) -> dict[str, Any]:
+    """One cell: its error, what it printed, and what the witness has noted by its end."""
+    watcher.ends = 0
+    with capture_output() as captured:
+        result = shell.run_cell(source, store_history=False)
+    error = result.error_before_exec or result.error_in_exec
+    return {
+        "error": type(error).__name__ if error else "",
+        "printed": captured.stdout,
+        "noted": sorted(bindings.callables),
+        "ends": watcher.ends,
+    }
+
+
+def main(folder: Path, sources: list[str]) -> None:
+    """The folder holds train.csv; the cells run in FOLDER/work."""
+    (folder / "work").mkdir()
+    os.chdir(folder / "work")
+    shell = make_shell()
+    files._redirect_builtins(files.InputFiles({"train.csv": str(folder / "train.csv")}, str(folder / "work")))
+    cells.tolerate(shell)
+    bindings, watcher = Bindings({}), Watcher()
+    session: Any = SimpleNamespace(bindings=bindings)
+    bootstrap.watch_cells(shell, session, watcher)  # type: ignore[arg-type]
+    outcomes = [ran(shell, source, bindings, watcher) for source in sources]
+    (folder / "ran.json").write_text(json.dumps(outcomes), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.load(sys.stdin))

@@ -1,0 +1,87 @@
+"""Cells in a real shell: what they open, draw and define, and what the witness sees of it."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+DOTDICT = """
+class Config(dict):
+    __getattr__ = dict.__getitem__
+configuration = Config(rank=12)
+"""
+DEFINES = "def named_{}(): ..."
+OPENED = "print(open('/content/drive/MyDrive/a4/train.csv').read())"
+REVIEW = "a review,1"
+
+CELLS = {  # run one after the other
+    "opens": OPENED,
+    "writes": "with open('/content/drive/MyDrive/out.txt', 'w') as file: file.write('x')",
+    "after reset": f"%reset -f\n{OPENED}",
+    "widget": "%matplotlib widget\nprint('below')",
+    "unknown": "%matplotlib something\nprint('below')",
+    "inline": "%matplotlib inline\nprint('below')",
+    "dotdict": DOTDICT + DEFINES.format("beside_a_dotdict"),
+    "no attributes": (
+        "class Odd:\n    def __getattribute__(self, name): raise KeyError(name)\n"
+        f"odd = Odd()\n{DEFINES.format('beside_odd')}"
+    ),
+    "yes to all": (
+        "class Any:\n    def __getattr__(self, name): return self\n    def __eq__(self, other): raise TypeError\n"
+        f"    def __bool__(self): raise ValueError\nanything = Any()\n{DEFINES.format('beside_anything')}"
+    ),
+    "a class's own": (
+        "class Kind(type):\n    def __getattribute__(cls, name): raise KeyError(name)\n"
+        f"class Mine(metaclass=Kind): ...\n{DEFINES.format('beside_mine')}"
+    ),
+    "an error": f"{DEFINES.format('before_an_error')}\n1 / 0",
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What became of each cell."""
+    folder = tmp_path_factory.mktemp("cells")
+    (folder / "train.csv").write_text(REVIEW, encoding="utf-8")
+    command = [sys.executable, "-m", "tests.harness.kernel.cells_here", str(folder)]
+    given = json.dumps(list(CELLS.values()))
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(CELLS, json.loads((folder / "ran.json").read_text(encoding="utf-8")), strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name != "an error"])
+def test_no_cell_fails(ran: dict[str, Any], name: str) -> None:
+    assert ran[name]["error"] == ""
+
+
+@pytest.mark.parametrize("name", ["opens", "after reset"])
+def test_open_finds_data_files(ran: dict[str, Any], name: str) -> None:
+    assert REVIEW in ran[name]["printed"]
+
+
+@pytest.mark.parametrize("name", ["widget", "unknown", "inline"])
+def test_lines_below_a_backend_that_is_not_here_are_run(ran: dict[str, Any], name: str) -> None:
+    assert ran[name]["printed"].endswith("below\n")
+
+
+NOTED = [
+    pytest.param("dotdict", "named_beside_a_dotdict", id="attributes that are items"),
+    pytest.param("no attributes", "named_beside_odd", id="attributes that are errors"),
+    pytest.param("yes to all", "named_beside_anything", id="every attribute"),
+    pytest.param("a class's own", "named_beside_mine", id="a class that is odd itself"),
+    pytest.param("an error", "named_before_an_error", id="a cell that fails"),
+]
+
+
+@pytest.mark.parametrize(("cell", "definition"), NOTED)
+def test_definitions_are_noted_beside(ran: dict[str, Any], cell: str, definition: str) -> None:
+    assert definition in ran[cell]["noted"]
+    assert not {"configuration", "odd", "anything"} & set(ran[cell]["noted"])
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_ends_for_the_witness(ran: dict[str, Any], name: str) -> None:
+    assert ran[name]["ends"] == 1

@@ -1,0 +1,71 @@
+"""GPUs that a notebook names and this machine lacks."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from grader.kernel import devices
+
+SOURCES = [
+    pytest.param("model.to('cuda:0')", True, id="cuda"),
+    pytest.param("device = torch.device('mps')", True, id="mps"),
+    pytest.param("torch.xpu.synchronize()", True, id="xpu"),
+    pytest.param("use_cuda = True", True, id="part-of-a-name"),
+    pytest.param("json.dumps(figures)", False, id="dumps"),
+    pytest.param("timestamps = clamps = 3", False, id="timestamps"),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), SOURCES)
+def test_a_notebook_names_a_gpu(source: str, expected: bool) -> None:
+    assert devices.named(["import torch", source]) is expected
+
+
+HERE = {  # expressions -> what they come to where there is no GPU
+    "torch.cuda.get_device_properties(0).total_memory > 0": True,
+    "torch.cuda.mem_get_info()[0] / torch.cuda.mem_get_info()[1]": 1,
+    "bool(torch.cuda.get_device_properties('cuda').name)": True,
+    "torch.cuda.set_per_process_memory_fraction(0.5)": None,
+    "timed() >= 1": True,
+    "torch.Generator(device='cuda').manual_seed(3).initial_seed()": 3,
+    "torch.randn(2, generator=torch.Generator('mps'), device='mps').device.type": "cpu",
+    "isinstance(torch.default_generator, torch.Generator)": True,
+    "isinstance(torch.Generator('cuda'), torch.Generator)": True,
+    "isinstance(3, torch.Generator)": False,
+    "(torch.Generator | None) is not None": True,
+    "torch.mps.empty_cache()": None,
+    "torch.mps.synchronize()": None,
+    "torch.xpu.synchronize()": None,
+    "nn.Linear(2, 2).to('mps').weight.device.type": "cpu",
+    "nn.Linear(2, 2).xpu().weight.device.type": "cpu",
+    "torch.zeros(2, device=0).device.type": "cpu",
+}
+SCRIPT = """
+import json, sys, time, torch
+from torch import nn
+from grader.kernel import devices
+devices.gpu_as_cpu()
+def timed():
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record(); time.sleep(0.002); end.record(); end.synchronize()
+    return begin.elapsed_time(end)
+print(json.dumps([eval(expression) for expression in json.load(sys.stdin)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, object]:
+    """What the expressions came to, in a process that pretends."""
+    command, given = [sys.executable, "-c", SCRIPT], json.dumps(list(HERE))
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(HERE, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("expression", HERE)
+def test_what_asks_for_a_gpu_is_answered_here(answers: dict[str, object], expression: str) -> None:
+    assert answers[expression] == HERE[expression]
