@@ -88,9 +88,7 @@ def test_which_attempt_counts(
 @pytest.mark.parametrize(
     ("results", "points", "says"),
     [
-        pytest.param(
-            [result(PASSED, PASSED), result(FAILED, FAILED)], 100, "the best one counts: 'a", id="best"
-        ),
+        pytest.param([result(PASSED, PASSED), result(FAILED, FAILED)], 100, "the best one counts: 'a", id="best"),
         pytest.param([result(PASSED, PASSED), None], None, "'a.ipynb' is ungraded", id="one is not known yet"),
     ],
 )
