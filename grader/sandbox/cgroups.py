@@ -25,6 +25,7 @@ MIB: Final = 1 << 20
 PREFIX: Final = "grader-sandbox-"  # and the supervisor's pid
 REMOVED_S: Final = 10.0
 STALE_S: Final = 60.0
+NEARLY: Final = 0.98  # of the limit: the last pages are charged in groups
 ROOT: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
 
@@ -37,7 +38,11 @@ class Meter(Protocol):
         ...
 
     def was_exceeded(self) -> bool:
-        """Whether something was killed for want of memory. Asked once, afterwards."""
+        """Whether something was killed because the sandbox held too much. Asked once, afterwards."""
+        ...
+
+    def starved(self) -> bool:
+        """Whether something was killed because the machine, or a group around the sandbox, had no memory left."""
         ...
 
     def peak_mib(self) -> float: ...
@@ -87,8 +92,25 @@ class Group:
         return self.was_exceeded()
 
     def was_exceeded(self) -> bool:
-        lines = self._read(self.files.events).splitlines()
-        return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
+        return self._killed() and self._was_full()
+
+    def starved(self) -> bool:
+        return self._killed() and not self._was_full()
+
+    def _killed(self) -> bool:
+        """Whether a process of the group fell to the system's killer, whoever called it."""
+        return self._count(self.files.events, "oom_kill") > 0
+
+    def _was_full(self) -> bool:
+        """Whether the group's own limit was reached: version 2 counts that, version 1 knows the peak."""
+        if self.files is VERSION_2:
+            return self._count(self.files.events, "oom") > 0
+        limit = self._read(self.files.memory_limit).strip()
+        return limit.isdigit() and self.peak_mib() >= NEARLY * int(limit) / MIB
+
+    def _count(self, name: str, key: str) -> int:
+        lines = (line.split() for line in self._read(name).splitlines())
+        return next((int(line[1]) for line in lines if line[0] == key), 0)
 
     def peak_mib(self) -> float:
         text = self._read(self.files.peak).strip()

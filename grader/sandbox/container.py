@@ -84,6 +84,9 @@ class RuntimeMeter:
     def was_exceeded(self) -> bool:
         return _run(*self._question).strip() == "true"
 
+    def starved(self) -> bool:
+        return False  # runtimes do not tell whose limit it was
+
     def peak_mib(self) -> float:
         return 0.0  # runtimes do not keep it
 

@@ -2,9 +2,11 @@
 
 Landlock (Linux 5.13; what is used here needs 6.12 as an ordinary user) takes away, without any privilege, access to all
 files but those listed, TCP, abstract unix sockets and signals to outsiders. Seccomp takes away internet sockets and
-connect(). What is missing in comparison: the kernel sees that other processes exist, /proc and /dev/shm are closed (so
-data loaders cannot have workers), disk is bounded only by looking, and processes that outlive the kernel are found as
-descendants of the supervisor; if the supervisor itself is killed hard, such strays stay.
+connect(), and what Landlock does not look at: the kernel's user is the grader's, whose files it could otherwise give
+another mode, and whose processes other limits (seccomp.py). What is missing in comparison: the kernel sees that other
+processes and files exist, /proc and /dev/shm are closed (so data loaders cannot have workers), disk is bounded only by
+looking, and processes that outlive the kernel are found as descendants of the supervisor; if the supervisor itself is
+killed hard, such strays stay.
 """
 
 import contextlib

@@ -10,12 +10,17 @@ changes with every release. Listed is what reaches a part of the kernel that nam
 what holds memory that a watchdog does not see. `clone3` answers ENOSYS, since its flags lie behind a pointer: the C
 library then falls back to `clone`, whose flags are an argument.
 
+Where there are no namespaces (backend landlock), a kernel runs as the grader's own user, among everything else of that
+user. The filter then also answers what Landlock does not look at: changes of modes, owners, times and attributes of
+files, limits and priorities of processes, and datagrams.
+
 Two architectures, x86_64 and aarch64; on another one `program` raises and the backend is not used.
 """
 
 import errno
 import platform
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 # Numbers of x86_64 and aarch64 (None: the call does not exist there). Source: asm/unistd_64.h, asm-generic/unistd.h.
@@ -35,6 +40,7 @@ ALWAYS_DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "pivot_root": (155, 41),
     "chroot": (161, 51),
     "open_tree": (428, 428),
+    "open_tree_attr": (467, 467),
     "move_mount": (429, 429),
     "fsopen": (430, 430),
     "fsconfig": (431, 431),
@@ -44,13 +50,21 @@ ALWAYS_DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "fanotify_init": (300, 262),
-    # memory that is mapped nowhere, and System V or POSIX objects
+    # memory that is mapped nowhere, and System V or POSIX objects: none can be made, those of others are left alone
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
     "shmat": (30, 196),
+    "shmctl": (31, 195),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
     # large interfaces of the kernel that no notebook needs
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -87,10 +101,48 @@ ALWAYS_DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "syslog": (103, 116),
     "vhangup": (153, 58),
 }
+# What follows is for kernels without namespaces. These change a file without opening it, and Landlock looks at none of
+# them. They answer success and do nothing: an error would break whatever copies or unpacks files.
+PRETENDED: Final[dict[str, tuple[int | None, int | None]]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
+# Their first argument is a process or thread, 0 the caller. For others the first is denied; the rest do nothing, since
+# the C library passes a number for the caller's own threads too (pthread_setaffinity_np).
+PRLIMIT64: Final = (302, 261)
+SCHEDULING: Final = {
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+}
+# Numbers, and the first argument that makes the second a process; 0 is the caller. Others are groups and users.
+PRIORITIES: Final = {"setpriority": ((141, 140), 0), "ioprio_set": ((251, 30), 1)}
+INOTIFY_ADD_WATCH: Final = (254, 27)  # Landlock does not look at it, and it tells which files of the user come and go
 MEMFD_CREATE: Final = (319, 279)
 CLONE: Final = (56, 220)
 CLONE3: Final = (435, 435)
 SOCKET: Final = (41, 198)
+SOCKETPAIR: Final = (53, 199)
 CONNECT: Final = (42, 203)
 IOCTL: Final = (16, 29)
 
@@ -98,8 +150,12 @@ ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  
 NEW_NAMESPACES: Final = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, TIME
 X32_CALLS: Final = 0x40000000  # a second table of numbers on x86_64
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
-SOCK_DGRAM: Final = 2
+SOCK_STREAM, SOCK_SEQPACKET = 1, 5
+TYPE_OF_SOCKET: Final = 0xF  # without SOCK_NONBLOCK and SOCK_CLOEXEC
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C  # type into the terminal of others
+# Second byte of requests that change files which are open for reading only: flags ('f', 'X'), verity, subvolumes.
+OF_FILE_SYSTEMS: Final = (0x6600, 0x5800, 0x9400)
+KIND_OF_IOCTL: Final = 0xFF00
 
 ALLOW: Final = 0x7FFF0000
 KILL: Final = 0x80000000
@@ -120,7 +176,8 @@ def program(
     """The filter for `machine` as bytes.
 
     memfd: allow memfd_create, which GPU drivers use; only where a cgroup counts such memory.
-    sockets: allow IPv4, IPv6 and connect(), which need an empty network namespace to be harmless.
+    sockets: namespaces make IPv4, IPv6 and connect() harmless, and keep files and processes of the user out of reach.
+        Without, the filter does what it can instead: see `_without_namespaces`.
     denial: errno of a denied call.
     """
     column, architecture = ARCHITECTURES[machine]
@@ -128,41 +185,65 @@ def program(
     code = [_load(_ARCHITECTURE), _jump(_EQUAL, architecture, 1, 0), _stop(KILL), _load(_NUMBER)]
     if machine == "x86_64":
         code += [_jump(_AT_LEAST, X32_CALLS, 0, 1), _stop(_returning(errno.ENOSYS))]
-    numbers = [pair[column] for pair in ALWAYS_DENIED.values()]
-    numbers += [] if memfd else [MEMFD_CREATE[column]]
-    numbers += [] if sockets else [CONNECT[column]]
-    for number in numbers:
-        if number is not None:
-            code += [_jump(_EQUAL, number, 0, 1), _stop(deny)]
+    code += _answer([*ALWAYS_DENIED.values(), *([] if memfd else [MEMFD_CREATE])], column, deny)
     code += _when(CLONE3[column], [_stop(_returning(errno.ENOSYS))])
     code += _when(CLONE[column], [_argument(0), _jump(_ANY_BIT, NEW_NAMESPACES, 0, 1), _stop(deny), _stop(ALLOW)])
-    code += _when(IOCTL[column], [_argument(1), *_one_of((TIOCSTI, TIOCLINUX), deny), _stop(ALLOW)])
-    code += _when(SOCKET[column], _socket_rules(sockets))
+    code += _when(IOCTL[column], _ioctl_rules(sockets, deny))
+    for number in (SOCKET[column], SOCKETPAIR[column]):
+        code += _when(number, _socket_rules(sockets))
+    code += [] if sockets else _without_namespaces(column, deny)
     code += [_stop(ALLOW)]
     return b"".join(code)
+
+
+def _without_namespaces(column: int, deny: int) -> list[bytes]:
+    """What reaches files, processes and sockets that only their owner could protect, and the owner is the kernel."""
+    code = _answer([CONNECT, INOTIFY_ADD_WATCH], column, deny) + _answer(PRETENDED.values(), column, _returning(0))
+    code += _when(PRLIMIT64[column], [_argument(0), *_unless(0, deny), _stop(ALLOW)])
+    for numbers in SCHEDULING.values():
+        code += _when(numbers[column], [_argument(0), *_unless(0, _returning(0)), _stop(ALLOW)])
+    for numbers, process in PRIORITIES.values():
+        own = [_argument(0), *_unless(process, deny), _argument(1), *_unless(0, deny), _stop(ALLOW)]
+        code += _when(numbers[column], own)
+    return code
+
+
+def _ioctl_rules(namespaces: bool, deny: int) -> list[bytes]:
+    """On files Landlock leaves requests alone; they are answered as by a file system that does not know them."""
+    code = [_argument(1), *_one_of((TIOCSTI, TIOCLINUX), deny)]
+    if not namespaces:
+        code += [_mask(KIND_OF_IOCTL), *_one_of(OF_FILE_SYSTEMS, _returning(errno.ENOTTY))]
+    return [*code, _stop(ALLOW)]
 
 
 def _socket_rules(internet: bool) -> list[bytes]:
     """Which socket families exist. zmq lists network interfaces through NETLINK_ROUTE and aborts without it."""
     refuse = _returning(errno.EAFNOSUPPORT)
-    families = (AF_UNIX, AF_INET, AF_INET6) if internet else (AF_UNIX,)
     code = [_argument(0)]
     if internet:
-        for family in families:
-            code += [_jump(_EQUAL, family, 0, 1), _stop(ALLOW)]
-    else:  # unix datagram sockets reach others without connect()
-        code += [_jump(_EQUAL, AF_UNIX, 0, 5), _argument(1), _mask(0xF), _jump(_EQUAL, SOCK_DGRAM, 0, 1)]
-        code += [_stop(refuse), _stop(ALLOW)]
-    code += [_jump(_EQUAL, AF_NETLINK, 1, 0), _stop(refuse), _argument(2), _jump(_EQUAL, 0, 1, 0), _stop(refuse)]
-    return [*code, _stop(ALLOW)]
+        code += _one_of((AF_UNIX, AF_INET, AF_INET6), ALLOW)
+    else:  # any other type (Linux takes SOCK_RAW for one too) is a datagram socket, which sends without connect()
+        types = [_argument(1), _mask(TYPE_OF_SOCKET), *_one_of((SOCK_STREAM, SOCK_SEQPACKET), ALLOW), _stop(refuse)]
+        code += _when(AF_UNIX, types)
+    return [*code, *_unless(AF_NETLINK, refuse), _argument(2), *_unless(0, refuse), _stop(ALLOW)]
 
 
-def _one_of(values: tuple[int, ...], action: int) -> list[bytes]:
-    return [instruction for value in values for instruction in (_jump(_EQUAL, value, 0, 1), _stop(action))]
+def _answer(calls: Iterable[tuple[int | None, int | None]], column: int, action: int) -> list[bytes]:
+    """The same action for all of these calls, as far as they exist."""
+    return _one_of([numbers[column] for numbers in calls], action)
+
+
+def _one_of(values: Iterable[int | None], action: int) -> list[bytes]:
+    given = [value for value in values if value is not None]
+    return [instruction for value in given for instruction in (_jump(_EQUAL, value, 0, 1), _stop(action))]
+
+
+def _unless(value: int, action: int) -> list[bytes]:
+    return [_jump(_EQUAL, value, 1, 0), _stop(action)]
 
 
 def _when(number: int, body: list[bytes]) -> list[bytes]:
-    """`body`, which must end the program, for one system call; the others jump over it."""
+    """`body`, which must end the program, for one value (a system call, mostly); the others jump over it."""
     return [_jump(_EQUAL, number, 0, len(body)), *body]
 
 

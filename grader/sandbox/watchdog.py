@@ -30,6 +30,7 @@ class Watchdog:
         self._below = below
         self._peak_mib = 0.0
         self._exact_at = 0.0
+        self._kills = kills_for_memory()
 
     def exceeded(self) -> bool:
         tree = descendants(self._below)
@@ -42,10 +43,22 @@ class Watchdog:
         return used_mib > self._limit_mib
 
     def was_exceeded(self) -> bool:
-        return False  # nobody kills but the supervisor, which knows
+        return False  # nobody kills but the supervisor, which knows, and
+
+    def starved(self) -> bool:
+        return kills_for_memory() > self._kills  # the system, which counts
 
     def peak_mib(self) -> float:
         return self._peak_mib
+
+
+def kills_for_memory() -> int:
+    """How many processes the system has killed for want of memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def proportional_mib(process: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.sandbox.cgroups import Group
+from grader.sandbox.cgroups import VERSION_1, VERSION_2, Group, _Files
 from grader.sandbox.policy import Ending, Policy, Stop, Warmup, Workspace
 from grader.sandbox.watchdog import Watchdog
 
@@ -50,6 +50,7 @@ def test_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "pids" / "own" / "g" / "pids.max").read_text(encoding="ascii") == "7"
     assert not group.was_exceeded()
     (memory / "memory.oom_control").write_text("oom_kill_disable 0\noom_kill 2\n", encoding="ascii")
+    (memory / "memory.max_usage_in_bytes").write_text(str(100 << 20), encoding="ascii")  # else it was another's limit
     assert group.was_exceeded()
     group.remove()
     assert not memory.exists()
@@ -107,6 +108,30 @@ def test_none_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup") is None
+
+
+ONE = {"memory.limit_in_bytes": f"{100 << 20}", "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1"}
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "exceeded", "starved"),
+    [
+        pytest.param(
+            VERSION_1, {**ONE, "memory.max_usage_in_bytes": f"{100 << 20}"}, True, False, id="1, its own limit"
+        ),
+        pytest.param(VERSION_1, {**ONE, "memory.max_usage_in_bytes": f"{40 << 20}"}, False, True, id="1, the machine"),
+        pytest.param(VERSION_2, {"memory.events": "max 9\noom 1\noom_kill 1"}, True, False, id="2, its own limit"),
+        pytest.param(VERSION_2, {"memory.events": "max 0\noom 0\noom_kill 1"}, False, True, id="2, the machine"),
+        pytest.param(VERSION_2, {"memory.events": "max 0\noom 0\noom_kill 0"}, False, False, id="nothing was killed"),
+    ],
+)
+def test_whose_memory_was_used_up(
+    version: _Files, files: dict[str, str], exceeded: bool, starved: bool, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    group = Group((tmp_path,), version)
+    assert (group.was_exceeded(), group.starved()) == (exceeded, starved)
 
 
 # Takes 60 MiB, then has two children that share it, or has one child that takes it for itself.

@@ -1,0 +1,77 @@
+"""Backend `landlock`, whose kernels run as the grader's own user: what Landlock leaves open, closed by the filter."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.sandbox import landlock
+
+from .conftest import is_root
+
+HERE = Path(__file__).parent
+USER = 61234
+NEEDS_VERSION = 6  # signals and abstract sockets; the self-test refuses older ones
+
+pytestmark = pytest.mark.skipif(landlock.version() < NEEDS_VERSION, reason="this Linux has no such Landlock")
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What own_user.py found as an ordinary user: root has another user for its kernels, who owns nothing."""
+    become = [sys.executable, str(HERE / "as_user.py"), str(USER)] if is_root() else []
+    done = subprocess.run(
+        [*become, sys.executable, str(HERE / "own_user.py")],
+        cwd=HERE.parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_nothing_of_the_user_is_changed(found: dict[str, Any]) -> None:
+    assert found["after"] == found["before"]
+    assert found["after"]["ended"] is None
+    assert found["after"]["datagrams"] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "attacks"),
+    [
+        pytest.param("None", ("chmod", "chmod of the folder", "chmod by handle", "fchmodat2", "chown"), id="modes"),
+        pytest.param("None", ("utime", "setxattr", "setxattrat", "removexattr"), id="times and attributes"),
+        pytest.param("None", ("affinity", "scheduler"), id="scheduling"),
+        pytest.param(errno.EACCES, ("read", "truncate", "unlink"), id="contents"),
+        pytest.param(errno.EPERM, ("kill", "prlimit", "prlimit, reading", "setpriority", "inotify"), id="processes"),
+        pytest.param(errno.EAFNOSUPPORT, ("datagram", "raw", "pair", "raw pair"), id="datagrams"),
+    ],
+)
+def test_what_an_attack_is_told(found: dict[str, Any], answer: int | str, attacks: tuple[str, ...]) -> None:
+    """A change of a file looks like a success: see seccomp.PRETENDED."""
+    told = {attack: found["seen"][attack] for attack in attacks}
+    expected = answer if isinstance(answer, str) else os.strerror(answer)
+    assert {attack: text for attack, text in told.items() if expected not in text} == {}
+
+
+def test_ordinary_things_work(found: dict[str, Any]) -> None:
+    assert found["ordinary"] == {
+        "archives": "None",
+        "copies": "text",
+        "asyncio": "12",
+        "processes": "said",
+        "packets": "2",
+        "nice": "0",
+        "setpriority": "None",
+        "affinity": "1",
+        "temporary": "('0o40700', '0o100600')",
+        "limits": "((50, 60), (0, 0))",
+    }
