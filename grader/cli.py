@@ -3,6 +3,7 @@
 Exit codes: 0 graded, whatever the score; 1 the submission could not be graded as handed in; 2 a fault of ours.
 """
 
+import signal
 import sys
 import tempfile
 import traceback
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # what typer makes of ctrl-C
+ASKED_TO_STOP = ("SIGTERM", "SIGHUP")  # by a service manager, Slurm, a terminal that closes; Windows has no SIGHUP
 
 Notebook = Annotated[Path, typer.Argument(help="the notebook (.ipynb)", show_default=False)]
 Seed = Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)]
@@ -152,8 +155,26 @@ if find_spec("grader.batch"):  # what students get has no part for whole classes
     cli_staff.register(app)
 
 
+def stop_as_ctrl_c_does() -> None:
+    """Have signals that ask us to stop clear away what ctrl-C clears away. What `nohup` ignores stays ignored."""
+    asked = [getattr(signal, name) for name in ASKED_TO_STOP if hasattr(signal, name)]
+    asked = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for other in asked:  # a terminal that closes asks twice; clearing away must not be interrupted
+            signal.signal(other, lambda number, frame: None)
+        as_ctrl_c = signal.getsignal(signal.SIGINT)
+        if callable(as_ctrl_c):
+            as_ctrl_c(number, frame)
+        raise KeyboardInterrupt
+
+    for number in asked:
+        signal.signal(number, stop)
+
+
 def main() -> None:
     """Run the command line."""
+    stop_as_ctrl_c_does()
     with translated():
         try:
             app()

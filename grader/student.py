@@ -13,7 +13,6 @@ notes what a model looks like when its training starts.
 
 import functools
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from grader import assignment, grading, scoring
 from grader.assets.cache import cache_folder
 from grader.assets.hub import standin_checkpoint
 from grader.errors import SubmissionError
+from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
@@ -48,10 +48,10 @@ def structure_result(notebook: Path, step: str | None = None, listener: Listener
     submission = read_submission(notebook.expanduser())
     require_known(step)
     with (
-        tempfile.TemporaryDirectory(prefix="a4-check-") as name,
+        temporary_folder("a4-check-") as folder,
         grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as used,
     ):
-        evidence = Path(name) / "evidence"
+        evidence = folder / "evidence"
         execute(submission, used, evidence, listener)
         graded = grading.judge(evidence, used, grading.suite_folders(public_only=True), step)
     return Graded(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
@@ -83,11 +83,11 @@ def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
     bindings = Bindings(assignment.LOOKED_FOR)
     bindings.note(namespace)
     with (
-        tempfile.TemporaryDirectory(prefix="a4-live-", ignore_cleanup_errors=True) as name,
+        temporary_folder("a4-live-") as folder,
         grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE) as used,
     ):
-        _ask(bindings, namespace, used, Path(name))
-        graded = grading.judge(Path(name), used, grading.suite_folders(public_only=True), step)
+        _ask(bindings, namespace, used, folder)
+        graded = grading.judge(folder, used, grading.suite_folders(public_only=True), step)
     kept = tuple(c for c in graded.result.checks if c.id.split(".")[0] in NOTEBOOK_STEPS)
     return graded.result.model_copy(update={"sandbox": OWN_MACHINE, "checks": kept})
 

@@ -7,12 +7,17 @@ of bounded size, and the controller validates it. Whatever the bytes do to the b
 sees is a broker that is gone, which is an `infra_error`.
 
 Brokers are forked from a server that has nbclient imported, so that one costs milliseconds.
+
+A broker ends its kernel and itself when its controller is gone. Its end of the pipe tells: the controller never sends,
+so that the only thing to come is the end. (Its parent tells nothing: that is the server, which waits for its brokers.)
 """
 
 import contextlib
 import json
 import multiprocessing
 import os
+import shutil
+import signal
 import sys
 import threading
 import time
@@ -21,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import nbformat
 import psutil
@@ -34,10 +39,17 @@ from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, Frozen, Method, RunStatus
 from grader.sandbox import Ending, Stop, Workspace, attach
 
+if TYPE_CHECKING:
+    from grader.sandbox.plain import PlainManager
+    from grader.sandbox.provisioner import SandboxManager
+
 MAX_RECORD_BYTES: Final = 64 * 2**20
 MAX_EXECUTED_BYTES: Final = 128 * 2**20  # of the executed notebook, which is kept for people
 MEMORY_MIB: Final = 1024
 GRACE_S: Final = 60.0  # beyond all limits of the notebook
+ENDING_S: Final = 20.0  # for a broker whose controller is gone to end its kernel and remove what it used
+STEP_S: Final = 0.1
+TERMINAL: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # what a terminal or a supervisor of services sends to all of us
 EXECUTED: Final = "executed.ipynb"
 STARTING: Final = threading.Lock()
 
@@ -124,7 +136,7 @@ def run(order: Order, listener: Listener, deadline_s: float) -> Report:
         return _listen(ours, listener, time.monotonic() + deadline_s + GRACE_S)
     finally:
         ours.close()
-        process.join(timeout=5)
+        process.join(timeout=ENDING_S + 5)
         if process.is_alive():
             process.kill()
             process.join()
@@ -194,8 +206,20 @@ class _Sender:
         self._pipe = pipe
 
     def send(self, message: Frozen) -> None:
-        data = message.model_dump_json().encode("utf-8", "replace")
-        self._pipe.send_bytes(data)
+        """Lone surrogates, which JSON of a kernel's and names of files can hold and pydantic refuses, become `?`."""
+        text = json.dumps(message.model_dump(mode="json"), ensure_ascii=False)
+        self._pipe.send_bytes(text.encode("utf-8", "replace"))
+
+    def until_alone(self) -> None:
+        """Wait until the controller has let go of its end, which it also does by dying, however it dies."""
+        self.is_alone(wait_s=None)
+
+    def is_alone(self, wait_s: float | None = 0) -> bool:
+        """Whether the controller has let go."""
+        try:
+            return self._pipe.poll(wait_s)
+        except OSError:  # Windows says it like this
+            return True
 
     def stage(self, name: str) -> None:
         self.send(StageEvent(name=name[:100]))
@@ -209,13 +233,21 @@ class _Sender:
 
 def _main(pipe: Connection, text: str) -> None:
     """The broker's own process."""
-    order = Order(**json.loads(text))
-    _die_with(os.getppid())
+    _leave_signals_to_the_controller()
     sender = _Sender(pipe)
-    # The controller is gone, or a terminal stopped it and us together.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        sender.send(_carried_out(order, sender))
+    try:
+        sender.send(_carried_out(Order(**json.loads(text)), sender))
+    except OSError:  # the controller may be gone, and its folders with it
+        if not sender.is_alone():
+            raise
     os._exit(0)
+
+
+def _leave_signals_to_the_controller() -> None:
+    """It gets them as well, and we end with it. Handlers and not SIG_IGN, which kernels would inherit."""
+    for name in TERMINAL:
+        if hasattr(signal, name):  # Windows has fewer
+            signal.signal(getattr(signal, name), lambda number, frame: None)
 
 
 def _limit() -> None:
@@ -227,18 +259,30 @@ def _limit() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _die_with(parent: int) -> None:
-    """End when the controller does, however it does: the sandbox then ends the kernel, and a plain one ends here."""
+def _end_with_the_controller(sender: _Sender, manager: "SandboxManager | PlainManager") -> None:
+    """Stop the kernel when the controller is gone: whoever waits for the kernel then closes the manager.
+
+    Where there is no kernel, or none any more, nobody waits for one.
+    """
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+        sender.until_alone()
+        deadline = time.monotonic() + ENDING_S
+        while manager.provisioner.has_process and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                manager.provisioner.stop(None)
+            time.sleep(STEP_S)
+        _kill_children()  # a sandbox ends when this process does; a plain kernel has to be ended
+        shutil.rmtree(manager.folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _kill_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def _carried_out(order: Order, listener: _Sender) -> Report:
@@ -246,6 +290,7 @@ def _carried_out(order: Order, listener: _Sender) -> Report:
     driver = Driver(notebook, Limits(**order.limits), listener, when_started=_limit)
     workspace = Workspace(job=Path(order.job), evidence=Path(order.evidence), environ=order.environ)
     manager = attach(order.ticket).kernel_manager(workspace)
+    _end_with_the_controller(listener, manager)
     lost = _drive(driver, manager, order)
     ending = manager.close_now()
     _keep(driver.notebook, Path(order.output))

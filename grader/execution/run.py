@@ -13,6 +13,7 @@ from grader.errors import GraderError
 from grader.execution import broker, collection
 from grader.execution.broker import BrokerLost, Order, Report
 from grader.execution.driver import Limits
+from grader.execution.folders import let_go, temporary_folder
 from grader.execution.job import Job, Setup, prepare
 from grader.execution.memory import MemoryWatch
 from grader.execution.progress import Listener, Silent
@@ -100,13 +101,10 @@ def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
     """Folders of one run: the job, a scratch folder, and the evidence as it grows, beside where it will be."""
     require_disk(Path(tempfile.gettempdir()), NEEDED_DISK_GIB)
     evidence.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="a4-", ignore_cleanup_errors=True) as name,
-        tempfile.TemporaryDirectory(prefix=".evidence-", dir=evidence.parent, ignore_cleanup_errors=True) as partial,
-    ):
-        folder = Path(name).resolve()
+    with temporary_folder("a4-") as name, temporary_folder(".evidence-", evidence.parent) as partial:
+        folder = name.resolve()
         (folder / "scratch").mkdir()
-        yield folder / "job", folder / "scratch", Path(partial)
+        yield folder / "job", folder / "scratch", partial
 
 
 def require_disk(folder: Path, gib: float) -> None:
@@ -148,4 +146,5 @@ def _carried_out(
 def _replace(partial: Path, evidence: Path) -> None:
     """Put the complete evidence where older evidence may be."""
     shutil.rmtree(evidence, ignore_errors=True)
+    let_go(partial)
     partial.rename(evidence)

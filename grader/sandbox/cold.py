@@ -110,7 +110,12 @@ def open_line(backend: Backend, policy: Policy) -> Link:
     }
     with theirs:
         supervisor = subprocess.Popen(
-            command, cwd=PROJECT, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environ
+            command,
+            cwd=PROJECT,
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            env=environ,
+            start_new_session=True,  # it has its line; ctrl-C would end it before it has cleared away
         )
     return Link(ours, at_close=supervisor.wait)  # it ends by itself when the line closes
 

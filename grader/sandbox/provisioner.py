@@ -91,17 +91,19 @@ class SandboxProvisioner(KernelProvisionerBase):
 
     def stop(self, reason: Stop | None) -> None:
         """Have the supervisor record the reason and kill. Returns at once."""
-        if self._line is not None and self.ending is None:
+        line = self._line  # a thread of the broker's may stop the kernel while another closes the line
+        if line is not None and self.ending is None:
             try:
-                self._line.send({"stop": reason})
+                line.send({"stop": reason})
             except OSError:
                 self._listen()
 
     def _listen(self) -> None:
-        if self._line is None or self.ending is not None:
+        line = self._line
+        if line is None or self.ending is not None:
             return
         try:
-            for message in self._line.receive():
+            for message in line.receive():
                 self.ready = self.ready or message["event"] == "ready"
                 if message["event"] == "ended":
                     self.ending = Ending.from_message(message)

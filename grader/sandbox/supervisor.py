@@ -34,6 +34,9 @@ LOOK_EVERY_MS: Final = 50
 DISK_EVERY_S: Final = 0.25
 REQUEST_TIMEOUT_S: Final = 30.0
 MIB: Final = 1 << 20
+MOST_LINES: Final = 50  # of names, in what is told of an ending
+LONGEST_LINE: Final = 300
+STARVED: Final = "the machine, or the job that the grader runs in, had no memory left; run fewer notebooks at a time"
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,12 @@ def _run(
             running.evidence, request.workspace.evidence, total_mib=policy.evidence_mib, files=policy.evidence_files
         )
     running.release()
-    return replace(ending, evidence=tuple(found.copied), refused=tuple(found.refused))
+    return replace(ending, evidence=_cut(found.copied), refused=_cut(found.refused))
+
+
+def _cut(names: list[str]) -> tuple[str, ...]:
+    """What fits into a message, for people to read: the notebook chose how many there are, and how long."""
+    return tuple(name[:LONGEST_LINE] for name in names[:MOST_LINES])
 
 
 @dataclass
@@ -267,6 +275,8 @@ class Watch:
         if self.reason is None and killed and self.meter.was_exceeded():
             self.reason = Stop.MEMORY
         unasked = killed and not self._doomed
+        if self.reason is None and unasked and self.meter.starved():
+            self.fault = self.fault or STARVED
         if code == -signal.SIGXCPU or (unasked and used.ru_utime + used.ru_stime >= self.policy.cpu_s):
             self.reason = self.reason or Stop.CPU
         return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)

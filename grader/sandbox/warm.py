@@ -40,6 +40,7 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            start_new_session=True,  # it has its leash; ctrl-C would end it before it has cleared away
         )
         request = {"folder": str(self.folder), "policy": policy.to_json(), "modules": list(warmup.modules)}
         assert self._process.stdin is not None
@@ -70,8 +71,10 @@ class Zygote:
             raise GraderError(f"The process that keeps kernels warm did not start: {why}.")
 
     def close(self) -> None:
-        """End it and every kernel that came from it."""
+        """End it and every kernel that came from it. While it imports it has none, and would not see the leash."""
         assert self._process.stdin is not None
+        if not self._has_spoken():
+            self._process.kill()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
@@ -83,6 +86,11 @@ class Zygote:
             if stream is not None:
                 stream.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _has_spoken(self) -> bool:
+        """Whether it is ready, or dead; asks nothing of it."""
+        assert self._process.stdout is not None
+        return self._ready or bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def _too_late(self) -> str:
         self._process.kill()

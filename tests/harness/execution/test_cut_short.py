@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -51,7 +51,17 @@ def started_here(tmp_path: Path) -> Iterator[psutil.Process]:
             continue
 
 
-def test_ctrl_c_stops_everything(notebook: Path, environ: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "to"),
+    [
+        pytest.param(signal.SIGINT, os.killpg, id="ctrl-C"),
+        pytest.param(signal.SIGHUP, os.killpg, id="a terminal that closes"),
+        pytest.param(signal.SIGTERM, os.kill, id="kill"),
+    ],
+)
+def test_being_stopped_stops_everything(
+    notebook: Path, environ: dict[str, str], tmp_path: Path, number: int, to: Callable[[int, int], None]
+) -> None:
     results = tmp_path / "results"
     log = tmp_path / "log.txt"
     with log.open("wb") as file:
@@ -64,7 +74,7 @@ def test_ctrl_c_stops_everything(notebook: Path, environ: dict[str, str], tmp_pa
             assert run.poll() is None, log.read_text(encoding="utf-8")
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        to(run.pid, number)
         assert run.wait(PATIENCE_S) == 2
     finally:
         if run.poll() is None:
@@ -74,7 +84,9 @@ def test_ctrl_c_stops_everything(notebook: Path, environ: dict[str, str], tmp_pa
     psutil.wait_procs(list(started_here(tmp_path)), timeout=30)
     assert [" ".join(process.cmdline()) for process in started_here(tmp_path)] == []
     assert [path for path in results.rglob("*") if path.is_file()] == []
-    assert [path.name for path in (tmp_path / "tmp").glob("a4-*")] == []
+    assert list(results.rglob(".evidence-*")) == []
+    own = ("a4-", "k", "g", "pymp-")
+    assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith(own)] == []
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a file system of its own")

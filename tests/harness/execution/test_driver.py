@@ -219,6 +219,27 @@ def test_messages_that_no_kernel_sends(run: Callable[..., Run], kind: str, conte
     assert ended.report.status is RunStatus.PROTOCOL_VIOLATION
 
 
+SURROGATE = """
+kernel = get_ipython().kernel
+def send(kind, content):
+    parent = kernel.get_parent("shell")["header"]
+    parts = [kernel.session.pack(kernel.session.msg_header(kind)), kernel.session.pack(parent), b"{}", content]
+    kernel.iopub_socket.send_multipart([b"<IDS|MSG>", kernel.session.sign(parts), *parts])
+send("stream", b'{"name": "stdout", "text": "a\\\\ud800b"}')
+send("error", b'{"ename": "E", "evalue": "\\\\ud800", "traceback": ["\\\\ud800"]}')
+"""
+BAD_NAME = "import os; open(os.environ['SANDBOX_EVIDENCE'].encode() + b'/\\x80', 'w').close()"
+
+
+def test_texts_that_are_no_unicode_are_the_notebooks(run: Callable[..., Run]) -> None:
+    """They must not look like a broker that was lost, which is a fault of ours."""
+    ended = run(SURROGATE, BAD_NAME)
+    assert ended.report.status is RunStatus.STUDENT_ERROR
+    assert ended.outputs[0] == "a?b"
+    assert [cell.error for cell in ended.report.cells] == ["E: ?", ""]
+    assert ended.report.refused == ("?: unsuitable name",)
+
+
 def test_probes(run: Callable[..., Run]) -> None:
     probes = (("good", "x"), ("bad", "1 / 0"), ("slow", "while True: pass"), ("last", "x"))
     ended = run("x = 1", limits=Limits(ready_s=120, probe_s=2, interrupt_s=10), probes=probes)

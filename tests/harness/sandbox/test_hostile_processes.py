@@ -314,6 +314,25 @@ def test_nothing_runs_after_the_end(run: Driver) -> None:
     assert outcome.evidence == {}
 
 
+def test_many_long_names_of_evidence_are_told_in_short(
+    sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend
+) -> None:
+    """Together they are longer than a message from the supervisor may be."""
+    run = Driver(sandboxes(backend, replace(ROOMY, evidence_files=256)))
+    outcome = run(
+        "import os\n"
+        "path = os.environ['SANDBOX_EVIDENCE'].encode()\n"
+        "for _ in range(4):\n"
+        "    path += b'/' + bytes([1]) * 255\n"
+        "    os.mkdir(path)\n"
+        "for number in range(256):\n"
+        "    open(path + b'/%03d' % number + bytes([1]) * 252, 'w').close()"
+    )
+    assert outcome.errors == [""]
+    assert outcome.ending.fault is None
+    assert len(outcome.ending.refused) == 50
+
+
 def test_a_process_that_hides_dies_with_the_kernel(run: Driver, backend: Backend) -> None:
     mark = f"marked-{os.getpid()}-{backend}"
     outcome = run(

@@ -1,0 +1,85 @@
+"""Temporary folders that are removed whatever becomes of their user: by itself, or by the next run on this machine.
+
+A folder in use holds a file with a lock of the operating system, which is released when its holder dies, however it
+dies. What has such a file and no holder is what a killed run left. Folders of other users or machines are left alone,
+and so is whatever has no such file: it may be anybody's. On Windows nothing is swept.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from grader.sandbox.handover import remove
+
+HELD: Final = ".held"  # locked, and says on which machine: where folders are shared, locks need not be
+
+
+@contextmanager
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A folder that goes in the end, if it is still there. Whoever renames it to keep it takes `let_go` of it first."""
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    _sweep(prefix, place)
+    with (
+        contextlib.ExitStack() as held,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=place, ignore_cleanup_errors=True) as name,
+    ):
+        _hold(Path(name), held)
+        yield Path(name)
+
+
+def let_go(folder: Path) -> None:
+    """Make it a folder like any other."""
+    (folder / HELD).unlink(missing_ok=True)
+
+
+def _hold(folder: Path, held: contextlib.ExitStack) -> None:
+    """Put the file in the folder once it is locked: nobody ever sees it unlocked while its holder lives."""
+    if sys.platform == "win32":
+        return
+    early = folder / f"{HELD}.new"
+    descriptor = os.open(early, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    held.callback(os.close, descriptor)
+    os.write(descriptor, socket.gethostname().encode())
+    if _locked(descriptor):
+        early.rename(folder / HELD)
+
+
+def _sweep(prefix: str, place: Path) -> None:
+    """Remove what killed runs left here. What cannot be removed is no reason not to run."""
+    if sys.platform == "win32":
+        return
+    for folder in place.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            _remove_if_abandoned(folder)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    """Raises OSError where it is not abandoned for sure, among others."""
+    if sys.platform == "win32" or folder.lstat().st_uid != os.getuid() or folder.is_symlink():
+        return
+    descriptor = os.open(folder / HELD, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        here = os.read(descriptor, 256) == socket.gethostname().encode()
+        if here and _locked(descriptor):
+            remove(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours now."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

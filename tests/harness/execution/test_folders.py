@@ -1,0 +1,81 @@
+"""Folders of runs that were killed go with the next run; folders of anybody else stay."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.execution.folders import HELD, let_go, temporary_folder
+from grader.grading import ROOT
+
+if sys.platform == "win32":
+    pytest.skip("nothing is swept on Windows", allow_module_level=True)
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from grader.execution.folders import temporary_folder
+
+with temporary_folder("a4-", Path(sys.argv[1])) as folder:
+    (folder / "job").mkdir()
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def swept(place: Path) -> None:
+    """What the start of a run does."""
+    with temporary_folder("a4-", place):
+        pass
+
+
+def killed(place: Path) -> Path:
+    """The folder of a run that was killed; while it lived, nobody removed it."""
+    command = [sys.executable, "-c", HOLDER, str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
+        assert holder.stdout is not None
+        folder = Path(holder.stdout.readline().strip())
+        swept(place)
+        assert (folder / "job").is_dir()
+        holder.kill()
+    return folder
+
+
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
+    folder = killed(tmp_path)
+    assert folder.exists()
+    swept(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_anybodys_stays(tmp_path: Path) -> None:
+    (tmp_path / "a4-by-hand").mkdir()
+    (tmp_path / "a4-gpu-0-seat-1").touch()
+    (tmp_path / "a4-link").symlink_to(killed(tmp_path / "a4-by-hand"))
+    swept(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a4-by-hand", "a4-gpu-0-seat-1", "a4-link"]
+    assert (tmp_path / "a4-link" / "job").is_dir()
+
+
+def test_what_another_machine_or_user_left_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = killed(tmp_path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "another")
+        swept(tmp_path)
+    with monkeypatch.context() as other:
+        other.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+        swept(tmp_path)
+    assert folder.exists()
+
+
+def test_what_is_let_go_and_renamed_is_kept(tmp_path: Path) -> None:
+    with temporary_folder("a4-", tmp_path) as folder:
+        (folder / "kept").touch()
+        assert (folder / HELD).exists()
+        let_go(folder)
+        folder.rename(tmp_path / "evidence")
+    swept(tmp_path)
+    assert [path.name for path in (tmp_path / "evidence").iterdir()] == ["kept"]
