@@ -20,7 +20,6 @@ def finding(name: str, kind: Kind, failed: tuple[str, ...] = (), expected: tuple
         Judgement(
             id=check,
             title=check,
-            description="",
             visibility=Visibility.PUBLIC,
             verdict=Verdict.FAILED if check in failed else Verdict.PASSED,
             rationale="<b>wrong</b> | \x1b[2J" if check in failed else "",
