@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -66,7 +67,13 @@ def test_being_stopped_stops_everything(
     log = tmp_path / "log.txt"
     with log.open("wb") as file:
         run = subprocess.Popen(
-            command(notebook, results), cwd=ROOT, env=environ, stdout=file, stderr=file, start_new_session=True
+            command(notebook, results),
+            cwd=ROOT,
+            env=environ,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # under `nohup`, tests ignore SIGHUP
         )
     try:
         deadline = time.monotonic() + PATIENCE_S
