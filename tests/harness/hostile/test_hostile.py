@@ -155,7 +155,7 @@ def test_totals_count_everything() -> None:
 
 
 def test_what_passed_waits_for_a_person() -> None:
-    passed = Judgement("a.b", "B", "", Visibility.PUBLIC, Verdict.PASSED)
+    passed = Judgement("a.b", "B", Visibility.PUBLIC, Verdict.PASSED)
     failed = replace(passed, verdict=Verdict.FAILED, rationale="why", hint="how")
     run = SimpleNamespace(summary=SimpleNamespace(status=RunStatus.OK))
     honest = SimpleNamespace(run=run, sources=["x = 1"])

@@ -160,7 +160,7 @@ def test_what_a_user_sets_for_pytest_changes_no_verdict(
 
 
 def test_a_check_without_points_is_our_fault() -> None:
-    judgement = Judgement("a.b", "", "", Visibility.PUBLIC, Verdict.PASSED)
+    judgement = Judgement("a.b", "", Visibility.PUBLIC, Verdict.PASSED)
     with pytest.raises(GraderError, match=r"gives no points for a\.b"):
         results([judgement], {"a.c": 1})
 

@@ -13,7 +13,7 @@ PASSED, FAILED, BLOCKED, ERROR, NOT_JUDGED = Verdict
 
 
 def check(verdict: Verdict, possible: float = 10) -> CheckResult:
-    judgement = Judgement("step1.x", "X", "", Visibility.PUBLIC, verdict)
+    judgement = Judgement("step1.x", "X", Visibility.PUBLIC, verdict)
     return judgement.result(possible)
 
 
