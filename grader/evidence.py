@@ -160,12 +160,14 @@ class Training(Claimed):
 
     @property
     def fits(self) -> bool:
-        """Whether it trains what the step that it looks like asks for: so many parameters, of LoRA in these layers."""
+        """Whether it trains what its step asks for: so many parameters, LoRA in these layers, a head on an encoder
+        that nothing has tuned."""
         if self.wrapped:
             right_layers = set(self.entry.wrapped) == set(assignment.QV_LAYER_NAMES)
             return right_layers and self.entry.trainable == assignment.lora_parameters(self.rank)
-        wanted = assignment.HEAD_PARAMETERS if self.encoder_frozen else assignment.FULL_PARAMETERS
-        return self.entry.trainable == wanted
+        if self.encoder_frozen:
+            return self.entry.trainable == assignment.HEAD_PARAMETERS and not self.entry.changed
+        return self.entry.trainable == assignment.FULL_PARAMETERS
 
 
 class CountItem(Claimed):

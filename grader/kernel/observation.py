@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from grader.kernel import weights
+from grader.kernel.naming import HEAD_LINEARS, Naming
 
 MAX_NAMES = 400
 
@@ -14,17 +15,23 @@ MAX_NAMES = 400
 def entry(model: nn.Module, base: dict[str, Tensor]) -> dict[str, Any]:
     """The model as a training finds it: sizes, what is trainable, what is wrapped, what is no longer pretrained."""
     inside = weights.wrapped(model, base)
-    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return {
         "model_class": type(model).__name__,
-        "trainable": sum(p.numel() for _, p in trainable),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "total": sum(p.numel() for p in model.parameters()),
-        "trainable_names": [name for name, _ in trainable][:MAX_NAMES],
+        "trainable_names": trainable_names(model)[:MAX_NAMES],
         "wrapped": {path: type(module).__name__ for path, module in inside.items()},
         "adapters": {path: adapter_shapes(module) for path, module in inside.items()},
         "changed": weights.changed(model, base)[:MAX_NAMES],
         "head_sha256": head_sha256(model),
     }
+
+
+def trainable_names(model: nn.Module) -> list[str]:
+    """Pretrained names of what is trainable: every one of a tensor that the model holds in several places."""
+    naming = Naming.of(model)
+    named = model.named_parameters(remove_duplicate=False)
+    return list(dict.fromkeys(naming.plain(name) for name, parameter in named if parameter.requires_grad))
 
 
 def adapter_shapes(module: nn.Module) -> list[list[int]]:
@@ -35,8 +42,8 @@ def adapter_shapes(module: nn.Module) -> list[list[int]]:
 def head_sha256(model: nn.Module) -> str:
     """Digest of the classification head, to see a model going on from an earlier training."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.startswith(weights.HEAD_LINEARS):
+    for name, tensor in sorted(weights.tensors_of(model).items()):
+        if name.startswith(HEAD_LINEARS):
             digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
@@ -45,7 +52,7 @@ def method_guess(seen: dict[str, Any]) -> str:
     """Which method's learning rate suits the model: a matter of budget, never of a verdict."""
     if seen["wrapped"]:
         return "lora"
-    heads = all(name.startswith(weights.HEAD_LINEARS) for name in seen["trainable_names"])
+    heads = all(name.startswith(HEAD_LINEARS) for name in seen["trainable_names"])
     return "head" if heads else "full"
 
 

@@ -14,9 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-HEAD_LINEARS = ("pre_classifier", "classifier")
-ENCODER = "distilbert."
-EMBEDDINGS = f"{ENCODER}embeddings.word_embeddings.weight"
+from grader.kernel.naming import EMBEDDINGS, ENCODER, HEAD_LINEARS, Naming
 
 
 def base_tensors(path: str) -> dict[str, Tensor]:
@@ -41,22 +39,9 @@ def linear_paths(base: dict[str, Tensor]) -> list[str]:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """A model's tensors by the names that they have in the pretrained one.
-
-    A class of the student's own may hold that model, or its encoder, under an attribute of another name.
-    """
-    state = model.state_dict()
-    inner = EMBEDDINGS.removeprefix(ENCODER)
-    places = [name.removesuffix(inner) for name in state if name.endswith(f".{inner}")]
-    if not places or ENCODER in places:
-        return state
-    place = places[0]
-    around = place.rstrip(".").rpartition(".")[0]  # what holds the encoder holds the head
-
-    def plain(name: str) -> str:
-        return ENCODER + name.removeprefix(place) if name.startswith(place) else name.removeprefix(f"{around}.")
-
-    return {plain(name): tensor for name, tensor in state.items()}
+    """A model's tensors by the names that they have in the pretrained one."""
+    naming = Naming.of(model)
+    return {naming.plain(name): tensor for name, tensor in model.state_dict().items()}
 
 
 def is_plain(module: nn.Module | None) -> bool:
@@ -66,7 +51,8 @@ def is_plain(module: nn.Module | None) -> bool:
 
 def wrapped(model: nn.Module, base: dict[str, Tensor]) -> dict[str, nn.Module]:
     """Linear positions that hold something other than a plain linear layer."""
-    found = ((path, find(model, path)) for path in linear_paths(base))
+    naming = Naming.of(model)
+    found = ((path, find(model, naming.own(path))) for path in linear_paths(base))
     return {path: module for path, module in found if module is not None and not is_plain(module)}
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from grader.evidence import Reduction
-from grader.kernel import weights, writing
+from grader.kernel import observation, weights, writing
+from grader.kernel.naming import EMBEDDINGS
 from grader.kernel.probes.toys import small_distilbert
 from grader.oracle.certificates import certify
 
@@ -273,8 +274,40 @@ def test_a_pretrained_encoder_is_found_under_any_name(holder: Any, base: dict[st
 def test_a_tuned_encoder_does_not_pass_under_another_name(holder: Any, base: dict[str, Tensor]) -> None:
     tensors, _ = weights.export(holder(small_distilbert(WIDTH, seed=1)), base)
     certificate = certify(tensors, base, {})
-    assert weights.EMBEDDINGS in certificate.encoder_changed
+    assert EMBEDDINGS in certificate.encoder_changed
     assert len(certificate.qv_deltas) == 12
+
+
+class Both(nn.Module):
+    """The encoder and the whole model, one registered before the other."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.body, self.model = model.distilbert, model
+
+
+@pytest.mark.parametrize("holder", [*HOLDERS, pytest.param(Both, id="both")])
+def test_an_adapter_is_found_under_any_name(holder: Any, base: dict[str, Tensor]) -> None:
+    model, layer = wrapped(Linears)
+    held = holder(model)
+    seen = observation.entry(held, base)
+    assert seen["wrapped"] == {QUERY: "Linears"}
+    assert seen["adapters"] == {QUERY: [[RANK, WIDTH], [WIDTH, RANK]]}
+    assert seen["changed"] == []
+    tensors, _ = weights.export(held, base)
+    expected = layer.effective().detach() - base[f"{QUERY}.weight"].double()
+    torch.testing.assert_close(tensors[f"d:{QUERY}.weight"].double(), expected, rtol=1e-6, atol=EXACT)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_what_is_trainable_has_its_pretrained_name(holder: Any, base: dict[str, Tensor]) -> None:
+    whole = observation.entry(holder(small_distilbert(WIDTH, seed=0)), base)
+    assert set(base) < set(whole["trainable_names"])
+    model = small_distilbert(WIDTH, seed=0)
+    model.distilbert.requires_grad_(False)
+    head = [f"{layer}.{kind}" for layer in ("pre_classifier", "classifier") for kind in ("weight", "bias")]
+    assert observation.entry(holder(model), base)["trainable_names"] == head
+    assert observation.head_sha256(holder(model)) == observation.head_sha256(model)
 
 
 @pytest.mark.parametrize("holder", [InParts, lambda model: nn.Sequential(model.classifier)], ids=["in parts", "hidden"])

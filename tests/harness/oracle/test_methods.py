@@ -84,10 +84,18 @@ KEYS = tuple(path.replace("q_lin", "k_lin") for path in QV)
 ADAPTER = ((6, 768), (768, 6))  # of rank 6: 702,722 parameters with the head
 
 
-def training(trainable: int, names: tuple[str, ...] = (), layers: tuple[str, ...] = ()) -> Training:
+def training(
+    trainable: int, names: tuple[str, ...] = (), layers: tuple[str, ...] = (), changed: tuple[str, ...] = ()
+) -> Training:
     wrapped, adapters = dict.fromkeys(layers, "LoRALayer"), dict.fromkeys(layers, ADAPTER)
     entry = Entry(
-        model_class="M", trainable=trainable, total=trainable, trainable_names=names, wrapped=wrapped, adapters=adapters
+        model_class="M",
+        trainable=trainable,
+        total=trainable,
+        trainable_names=names,
+        wrapped=wrapped,
+        adapters=adapters,
+        changed=changed,
     )
     return Training(index=0, via="Trainer", finished=True, entry=entry)
 
@@ -101,6 +109,8 @@ ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier
         pytest.param(training(66_955_010, ENCODER), True, id="full"),
         pytest.param(training(43_120_130, ENCODER), False, id="embeddings frozen"),
         pytest.param(training(592_130, HEADS), True, id="head"),
+        pytest.param(training(592_130, HEADS, changed=ENCODER), False, id="head of a tuned model"),
+        pytest.param(training(66_955_010, ENCODER, changed=ENCODER), True, id="full, going on"),
         pytest.param(training(1_538, HEADS), False, id="the last layer only"),
         pytest.param(training(592_130, ENCODER), False, id="the head's number, and something else"),
         pytest.param(training(702_722, HEADS, QV), True, id="LoRA of another rank"),

@@ -1,0 +1,47 @@
+"""What a model calls the tensors and layers of the pretrained network.
+
+A class of the student's own may hold that network, or its encoder, under an attribute of another name. Whatever is
+written down about a model says what the pretrained network says, so that nobody who reads it has to know.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from torch import nn
+
+ENCODER: Final = "distilbert."
+HEAD_LINEARS: Final = ("pre_classifier", "classifier")
+EMBEDDINGS: Final = f"{ENCODER}embeddings.word_embeddings.weight"
+SCORES: Final = f"{HEAD_LINEARS[-1]}.weight"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Both directions between a model's names and the pretrained ones, for tensors and for layers."""
+
+    encoder: str = ENCODER  # with what the names of the encoder's parts begin here
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Self:
+        """Where the model holds its encoder; of several places the one that has the head beside it."""
+        state = model.state_dict()
+        inner = EMBEDDINGS.removeprefix(ENCODER)
+        found = [cls(name.removesuffix(inner)) for name in state if name.endswith(f".{inner}")]
+        if not found or cls() in found:
+            return cls()
+        return next((naming for naming in found if naming.own(SCORES) in state), found[0])
+
+    def plain(self, name: str) -> str:
+        """The pretrained name. What the pretrained network does not have keeps its own."""
+        if name.startswith(self.encoder):
+            return ENCODER + name.removeprefix(self.encoder)
+        return name.removeprefix(self._around)
+
+    def own(self, name: str) -> str:
+        """The model's name of what is called `name` in the pretrained network."""
+        return self.encoder + name.removeprefix(ENCODER) if name.startswith(ENCODER) else self._around + name
+
+    @property
+    def _around(self) -> str:
+        """What holds the encoder holds the head."""
+        return "".join(self.encoder.removesuffix(".").rpartition(".")[:2])
