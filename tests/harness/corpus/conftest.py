@@ -1,8 +1,9 @@
 """Specimens are run together, since they branch off one process, and each is a test of its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
+import torch
 
 from grader import grading
 from grader.model import Profile
@@ -25,3 +26,12 @@ def examined(request: pytest.FixtureRequest) -> Examined:
             return {finding.specimen.id: finding for finding in examine(base, chosen, used)}
 
     return run
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For layers of 16 to 48 units, which are not worth a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,10 +1,11 @@
 """Layers that know float32 only are right in the assignment's model, and wrong ones among them are still found."""
 
 import pytest
-import torch
 
 from grader.validation.corpus import Base, Kind, Specimen
 from grader.validation.repetition import repeat
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SEEDS = range(20_000, 20_005)
 LAYER = """
@@ -22,15 +23,6 @@ IMPORTS = "import torch\nfrom torch import nn"
 
 FRESH, FORWARD, FROZEN, GRADIENTS = (f"step3.lora_{name}" for name in ("fresh", "forward", "frozen", "gradients"))
 UPDATE = "(x.float() @ self.A.T @ self.B.T).to(x.dtype)"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Layers of 16 to 48 units are not worth a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

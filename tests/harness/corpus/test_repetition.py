@@ -1,10 +1,11 @@
 """Verdicts on right LoRA layers do not depend on the draw, and on wrong ones neither."""
 
 import pytest
-import torch
 
 from grader.validation.repetition import repeat
 from grader.validation.validating import load
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SEEDS = range(10_000, 10_020)
 WRONG = {
@@ -19,15 +20,6 @@ WRONG = {
     "W_unfrozen_in_the_class": "step3.lora_frozen",
     "rank_hard_coded": "step3.lora_registered",
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Layers of 16 to 48 units are not worth a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
