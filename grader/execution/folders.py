@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from filelock import lock_descriptor
+
 from grader.sandbox.handover import remove
 
 HELD: Final = ".held"  # locked, and says on which machine: where folders are shared, locks need not be
@@ -46,8 +48,9 @@ def _hold(folder: Path, held: contextlib.ExitStack) -> None:
     descriptor = os.open(early, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     held.callback(os.close, descriptor)
     os.write(descriptor, socket.gethostname().encode())
-    if _locked(descriptor):
-        early.rename(folder / HELD)
+    with contextlib.suppress(OSError):  # no locks on this file system: then the next run leaves the folder alone
+        if lock_descriptor(descriptor, blocking=False):
+            early.rename(folder / HELD)
 
 
 def _sweep(prefix: str, place: Path) -> None:
@@ -66,20 +69,7 @@ def _remove_if_abandoned(folder: Path) -> None:
     descriptor = os.open(folder / HELD, os.O_RDWR | os.O_NOFOLLOW)
     try:
         here = os.read(descriptor, 256) == socket.gethostname().encode()
-        if here and _locked(descriptor):
+        if here and lock_descriptor(descriptor, blocking=False):
             remove(folder)
     finally:
         os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether the lock is ours now."""
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

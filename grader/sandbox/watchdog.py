@@ -43,10 +43,10 @@ class Watchdog:
         return used_mib > self._limit_mib
 
     def was_exceeded(self) -> bool:
-        return False  # nobody kills but the supervisor, which knows, and
+        return False  # only the supervisor kills here, which knows of it
 
     def starved(self) -> bool:
-        return kills_for_memory() > self._kills  # the system, which counts
+        return kills_for_memory() > self._kills
 
     def peak_mib(self) -> float:
         return self._peak_mib
