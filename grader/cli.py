@@ -5,7 +5,6 @@ Exit codes: 0 graded, whatever the score; 1 the submission could not be graded a
 
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from grader.errors import GraderError, SubmissionError
+from grader.errors import GraderError, SubmissionError, saying_when_stopped
 from grader.model import Precision, Profile
 from grader.sandbox.policy import Backend
 
@@ -54,7 +53,7 @@ def grade(
     """Execute a notebook, judge it, and write result.json and the reports."""
     from grader import grading, isolation
     from grader.intake.notebook import read_submission
-    from grader.reporting.files import write_reports
+    from grader.reporting.files import results_folder, write_reports
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, result_table
 
@@ -62,23 +61,13 @@ def grade(
     folder = results_folder(out.expanduser() / found.name)
     console, limits = make_console(), isolation.limits(profile, isolation.has_gpu(), cell_limit, run_limit)
     backend = Backend.NONE if unsafe_no_sandbox else None
-    with ProgressDisplay(console) as display:
+    with saying_when_stopped("Stopped. Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
         with grading.setup(profile, seed, backend, limits, precision=precision) as used:
             graded = grading.grade(found, used, folder, display, limits)
     reports = write_reports(graded.result, graded.details, folder)
     console.print(result_table(graded.result, reports))
     raise typer.Exit(exit_code(graded))
-
-
-def results_folder(folder: Path) -> Path:
-    """The folder, made and known to be writable before minutes are spent. Raises GraderError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise GraderError(f"Cannot write to {folder} ({error.strerror}); choose another folder with --out.") from error
 
 
 def exit_code(graded: object) -> int:
@@ -137,7 +126,7 @@ def translated() -> Iterator[None]:
         print(error, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Stopped. Nothing was recorded for this notebook.", file=sys.stderr)
+        print("Stopped.", file=sys.stderr)
         sys.exit(2)
     except Exception:  # the last resort: what nobody foresaw is ours, and Python's own exit code 1 would say theirs
         traceback.print_exc()

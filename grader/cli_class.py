@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grader.errors import GraderError
+from grader.errors import saying_when_stopped
 from grader.model import Precision, Profile
 
 if TYPE_CHECKING:
@@ -204,9 +204,10 @@ def demo_class(
 ) -> None:
     """Make up a class, grade it, kill the grading once, go on, and say where everything is."""
     from grader.batch.demo import demonstrate
+    from grader.reporting.files import results_folder
     from grader.reporting.terminal import make_console
 
-    raise typer.Exit(demonstrate(size, out.expanduser().absolute(), jobs, make_console()))
+    raise typer.Exit(demonstrate(size, results_folder(out.expanduser().absolute()), jobs, make_console()))
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -234,9 +235,8 @@ def _resumable() -> Iterator[None]:
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupted)
     try:
-        yield
-    except KeyboardInterrupt:
-        raise GraderError("Stopped. What was graded is kept; run the same command again to go on.") from None
+        with saying_when_stopped("Stopped. What was graded is kept; run the same command again to go on."):
+            yield
     finally:
         signal.signal(signal.SIGINT, before)
 

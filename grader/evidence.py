@@ -48,7 +48,7 @@ class ProtocolViolation(Exception):
 
 
 class Claimed(BaseModel):
-    """Base of what a kernel says: strict types, unknown fields ignored, non-finite numbers refused."""
+    """Base of what a kernel says: types and sizes checked, unknown fields ignored, non-finite numbers refused."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 

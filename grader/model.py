@@ -144,7 +144,7 @@ class Claim(Frozen):
     claimed: float
     measured: float | None
     cell: int
-    agrees: bool | None  # None: nothing measured to compare with
+    agrees: bool | None  # None: nothing measured, or after other training than the notebook's own
 
 
 class Result(Frozen):
@@ -193,4 +193,4 @@ class StaffDetails(Frozen):
 
     cells: tuple[CellRecord, ...] = ()
     curves: dict[Method, tuple[CurvePoint, ...]] = {}
-    notes: tuple[str, ...] = ()  # flags for a human: data mix-ups, how functions were found, precision used
+    notes: tuple[str, ...] = ()  # flags for a human, a sentence each

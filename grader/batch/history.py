@@ -48,8 +48,8 @@ class Entry(Frozen):
 def read(folder: Path) -> tuple[Entry, ...]:
     """All entries of an upload's folder, oldest first. Lines that cannot be read are passed over."""
     try:
-        lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = (folder / NAME).read_bytes().splitlines()
+    except OSError:
         return ()
     return tuple(entry for line in lines if (entry := _entry(line)))
 
@@ -60,7 +60,7 @@ def last(folder: Path) -> Entry | None:
     return entries[-1] if entries else None
 
 
-def _entry(line: str) -> Entry | None:
+def _entry(line: bytes) -> Entry | None:
     try:
         return Entry.model_validate_json(line)
     except ValidationError:
@@ -69,12 +69,14 @@ def _entry(line: str) -> Entry | None:
 
 def note(folder: Path, order: Order, task: Task, status: str, result: Result | None, message: str = "") -> None:
     """Add what was found, unless it is what was found before. Raises OSError."""
-    entries = read(folder)
-    entry = _new(entries[-1] if entries else None, order, task, status, result, message)
-    if entries and _same(entries[-1], entry):
+    path = folder / NAME
+    before = last(folder)
+    entry = _new(before, order, task, status, result, message)
+    if before and _same(before, entry):
         return
-    lines = "".join(f"{e.model_dump_json()}\n" for e in (*entries, entry))
-    write(folder / NAME, lines.encode())
+    written = path.read_bytes() if path.is_file() else b""  # as it is: other versions write lines that we cannot read
+    gap = b"\n" if written and not written.endswith(b"\n") else b""
+    write(path, written + gap + f"{entry.model_dump_json()}\n".encode())
 
 
 def _new(before: Entry | None, order: Order, task: Task, status: str, result: Result | None, message: str) -> Entry:

@@ -14,7 +14,7 @@ from grader.batch import history
 from grader.batch.log import Log
 from grader.batch.order import Fate, Judged, Order, Outcome, Recipient, Stage, Task
 from grader.batch.store import Store
-from grader.errors import GraderError, SubmissionError
+from grader.errors import GraderError, NoRoom, SubmissionError
 from grader.execution.progress import Listener
 from grader.model import Result, RunStatus, ScoreStatus, SubmissionRef, Verdict
 from grader.reporting.files import write_reports
@@ -194,7 +194,7 @@ def _whatever_room_there_is() -> Iterator[None]:
 def full(error: BaseException) -> bool:
     """Whether a disk without room is behind an error."""
     causes: list[BaseException | None] = [error, error.__cause__, error.__context__]
-    return any(isinstance(cause, OSError) and cause.errno in NO_ROOM for cause in causes) or "free disk" in str(error)
+    return isinstance(error, NoRoom) or any(isinstance(c, OSError) and c.errno in NO_ROOM for c in causes)
 
 
 def sentence(error: GraderError | OSError) -> str:

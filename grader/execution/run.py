@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from grader import __version__, profiles
-from grader.errors import GraderError
+from grader.errors import NoRoom
 from grader.execution import broker, collection
 from grader.execution.broker import BrokerLost, Order, Report
 from grader.execution.driver import Limits
@@ -108,9 +108,9 @@ def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
 
 
 def require_disk(folder: Path, gib: float) -> None:
-    """Raise GraderError when less is free."""
+    """Raise NoRoom when less is free."""
     if shutil.disk_usage(folder).free < gib * 2**30:
-        raise GraderError(f"Less than {gib:.2g} GiB are free in {folder}; free disk space and retry.")
+        raise NoRoom(f"Less than {gib:.2g} GiB are free in {folder}; free disk space and retry.")
 
 
 def _carried_out(

@@ -191,8 +191,11 @@ def autograder_zip(
             _write(archive, name, text.encode(), PROGRAM)
         for name in names:
             _write(archive, name, _read(root, name), PLAIN_FILE)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(packed.getvalue())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(packed.getvalue())
+    except OSError as error:
+        raise GraderError(f"Cannot write {target} ({error.strerror}); choose another file with --out.") from error
     return target
 
 

@@ -31,6 +31,7 @@ from grader.cohort import Student
 from grader.errors import GraderError
 from grader.model import Frozen, Verdict
 from grader.policy.rules import ManualItem, Text, names_of
+from grader.policy.sheets import SEMICOLON, read_sheet
 
 COLUMNS: Final = ("kind", "student", "target", "verdict", "points", "author", "reason", "date")
 
@@ -181,17 +182,11 @@ def _toml_entries(path: Path) -> Iterator[_Entry]:
 
 
 def _csv_entries(path: Path) -> Iterator[_Entry]:
-    """Rows of a CSV file with commas or semicolons, as spreadsheets write them; empty cells are absent."""
-    text = path.read_text(encoding="utf-8-sig")
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    rows = csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True)
-    if unknown := [name for name in rows.fieldnames or [""] if name not in COLUMNS]:
+    """Rows of a CSV file; empty cells are absent."""
+    sheet = read_sheet(path.read_text(encoding="utf-8-sig"))
+    if unknown := [name for name in sheet.columns or ("",) if name not in COLUMNS]:
         raise ValueError(f"the columns have to be {', '.join(COLUMNS)}, and there is {unknown[0]!r}")
-    for row in rows:
-        if None in row:
-            raise ValueError(f"line {rows.line_num} has more cells than the header")
-        fields: dict[str, Any] = {key: value.strip() for key, value in row.items() if value and value.strip()}
-        if delimiter == ";" and "points" in fields:
-            fields["points"] = fields["points"].replace(",", ".")  # decimal comma
-        if fields:
-            yield _Entry(f"line {rows.line_num}", fields)
+    for place, cells in sheet.rows:
+        points = cells.get("points", "")
+        decimal = {"points": points.replace(",", ".")} if points and sheet.delimiter == SEMICOLON else {}
+        yield _Entry(place, {**cells, **decimal})

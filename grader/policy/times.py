@@ -5,7 +5,7 @@ files in it are one attempt, so that one time is enough for all of them.
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from grader.cohort import Intake, Student
 from grader.errors import GraderError
 from grader.intake.notebook import inert
 from grader.policy.rules import names_of
+from grader.policy.sheets import Sheet, read_sheet
 
 COLUMNS: Final = ("student", "submitted_at")
 
@@ -21,39 +22,47 @@ COLUMNS: Final = ("student", "submitted_at")
 def with_times(intake: Intake, path: Path) -> Intake:
     """The intake with the times of a file; a note names those that fit nobody. Raises GraderError."""
     times = _read(path)
-    uploads = tuple(u.model_copy(update={"submitted_at": _of(u.student, times)}) for u in intake.uploads)
+    by_key = {u.student.key: _of(u.student, times, path) for u in intake.uploads}
+    uploads = tuple(u.model_copy(update={"submitted_at": by_key[u.student.key]}) for u in intake.uploads)
     known = frozenset().union(*(names_of(upload.student) for upload in intake.uploads))
     notes = tuple(f"The time of '{inert(name)}' fits nobody who handed in." for name in times if name not in known)
     return intake.model_copy(update={"uploads": uploads, "notes": (*intake.notes, *notes)})
 
 
-def _of(student: Student, times: Mapping[str, datetime]) -> datetime | None:
-    return next((times[name] for name in names_of(student) if name in times), None)
+def _of(student: Student, times: Mapping[str, datetime], path: Path) -> datetime | None:
+    """The one time under any of a student's names."""
+    mine = {times[name] for name in names_of(student) if name in times}
+    if len(mine) > 1:
+        raise GraderError(f"Cannot use the times {path}: {inert(student.key)} has two, under two names; leave one.")
+    return next(iter(mine), None)
 
 
 def _read(path: Path) -> dict[str, datetime]:
     try:
-        return dict(_rows(path.read_text(encoding="utf-8-sig")))
+        return _times(read_sheet(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise GraderError(f"Cannot read the times {path} ({error.strerror}); check the path.") from error
     except (ValueError, csv.Error) as error:
         raise GraderError(f"Cannot use the times {path}: {error}; correct the file.") from error
 
 
-def _rows(text: str) -> Iterator[tuple[str, datetime]]:
-    """A student, by key, Canvas id, SIS id or login, and a time. Commas or semicolons, as spreadsheets write them."""
-    rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in text.partition("\n")[0] else ",", strict=True)
-    if tuple(rows.fieldnames or ()) != COLUMNS:
+def _times(sheet: Sheet) -> dict[str, datetime]:
+    """A student, by key, Canvas id, SIS id or login, and a time."""
+    if sheet.columns != COLUMNS:
         raise ValueError(f"the columns have to be {' and '.join(COLUMNS)}")
-    for row in rows:
-        yield str(row["student"]).strip(), _time(str(row["submitted_at"]).strip(), rows.line_num)
+    times: dict[str, datetime] = {}
+    for place, cells in sheet.rows:
+        name, time = cells.get("student", ""), _time(cells.get("submitted_at", ""), place)
+        if times.setdefault(name, time) != time:
+            raise ValueError(f"{place}: {inert(name)!r} has another time already")
+    return times
 
 
-def _time(text: str, line: int) -> datetime:
+def _time(text: str, place: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"line {line}: {inert(text)!r} is no time such as 2026-12-01T23:59:00+01:00") from None
+        raise ValueError(f"{place}: {inert(text)!r} is no time such as 2026-12-01T23:59:00+01:00") from None
     if time.tzinfo is None:
-        raise ValueError(f"line {line}: {inert(text)!r} has no time zone, such as +01:00 or Z at its end")
+        raise ValueError(f"{place}: {inert(text)!r} has no time zone, such as +01:00 or Z at its end")
     return time

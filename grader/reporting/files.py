@@ -1,5 +1,6 @@
 """Writes the artefacts of one submission."""
 
+import tempfile
 from pathlib import Path
 
 from grader.errors import GraderError
@@ -27,3 +28,13 @@ def _write(path: Path, text: str) -> Path:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     return partial.replace(path)
+
+
+def results_folder(folder: Path) -> Path:
+    """The folder, made and known to be writable before minutes are spent. Raises GraderError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise GraderError(f"Cannot write to {folder} ({error.strerror}); choose another folder with --out.") from error

@@ -90,7 +90,7 @@ def step_title(key: str) -> str:
 def agreement(agrees: bool | None) -> str:
     """Say whether a claimed figure agrees with the measured one."""
     if agrees is None:
-        return "not measured"
+        return "not compared"
     return "agrees" if agrees else "differs"
 
 

@@ -19,6 +19,7 @@ NAME: Final = "rounds"
 FOLLOWS_FROM: Final = (
     "reference", "tests/corpus/mutants", "tests/corpus/variants", "tests/public", "tests/hidden",
     "grader/kernel", "grader/oracle",
+    "grader/assignment.py", "grader/case.py", "grader/evidence.py", "grader/lora_answers.py", "grader/suite.py",
 )  # fmt: skip
 KINDS: Final = (".py", ".toml", ".ipynb")
 
@@ -31,10 +32,14 @@ class Round(Frozen):
     letters: dict[str, str]  # specimen -> a letter for each check, in the matrix's order
 
 
+def _files(path: Path) -> Iterable[Path]:
+    return (path,) if path.is_file() else path.rglob("*")
+
+
 def circumstances(used: Setup, root: Path = grading.ROOT) -> str:
     """What the verdicts of a round depend on besides its seed."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in FOLLOWS_FROM for path in (root / folder).rglob("*")):
+    for path in sorted(path for name in FOLLOWS_FROM for path in _files(root / name)):
         if path.suffix in KINDS:
             digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
     return f"{digest.hexdigest()[:16]} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"

@@ -1,5 +1,6 @@
 """What is left to do is done, once, and everything that goes wrong has a name and a stage."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,14 +10,21 @@ from grader.batch import history, running
 from grader.batch.order import Fate, Order, Stage
 from grader.batch.running import Tally
 from grader.batch.store import Store
+from grader.batch.work import full
 from grader.cohort import Upload
-from grader.errors import GraderError
+from grader.errors import GraderError, NoRoom
 from tests.harness.batch.fakes import HERE, Deaf, FakeBench, Inline, handed_in, order
 
 
 def grade(uploads: tuple[Upload, ...], wanted: Order, audience: Deaf | None = None) -> Tally:
     tasks = running.plan(uploads, wanted, HERE)
     return running.grade(uploads, tasks, wanted, Inline(wanted), audience or Deaf())
+
+
+def caused(cause: OSError) -> GraderError:
+    error = GraderError("Cannot write to results; free disk space and retry.")
+    error.__cause__ = cause
+    return error
 
 
 def executions(wanted: Order) -> list[str]:
@@ -101,6 +109,31 @@ def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -
     assert (first.why, first.points) == ("first result", 9)
     assert (second.why, second.points, second.changed) == ("bonus changed", 10, ("run.works: failed → passed",))
     assert first.evidence == second.evidence
+
+
+def test_what_another_version_wrote_into_the_history_stays(tmp_path: Path) -> None:
+    wanted = order(tmp_path)
+    uploads = handed_in(tmp_path, "points 7")
+    grade(uploads, wanted)
+    path = wanted.submissions / "u0" / history.NAME
+    foreign = b'{"of": "another version"}\n\xff\n' + path.read_bytes().rstrip(b"\n")
+    path.write_bytes(foreign)
+    grade(uploads, wanted.model_copy(update={"parts": {"suite": "2"}, "execute": False}))
+    assert path.read_bytes().startswith(foreign + b"\n")
+    assert [entry.why for entry in history.read(path.parent)] == ["first result", "suite changed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        pytest.param(NoRoom("Less than 1 GiB are free."), True, id="too little room"),
+        pytest.param(OSError(errno.ENOSPC, "No space left on device"), True, id="none left"),
+        pytest.param(caused(OSError(errno.EDQUOT, "Disk quota exceeded")), True, id="none left, translated"),
+        pytest.param(caused(PermissionError(errno.EACCES, "Permission denied")), False, id="not allowed, translated"),
+    ],
+)
+def test_only_a_full_disk_stops_a_batch(error: Exception, is_full: bool) -> None:
+    assert full(error) is is_full
 
 
 def test_what_was_refused_stays_refused_when_others_are_judged_again(tmp_path: Path) -> None:

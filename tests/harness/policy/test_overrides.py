@@ -59,6 +59,12 @@ def test_csv_says_the_same_as_toml(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text, "overrides.csv") == read(tmp_path, toml)
 
 
+def test_a_cell_of_several_lines_stays_one(tmp_path: Path) -> None:
+    text = 'kind,student,points,author,reason\ntotal,ada,70,M,"one\u2028still one\nanother"\n'
+    (entry,) = read(tmp_path, text, "overrides.csv").entries
+    assert entry.reason == "one\u2028still one\nanother"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

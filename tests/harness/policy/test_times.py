@@ -10,7 +10,7 @@ from grader.model import Verdict
 from grader.policy import Policy, settle, unknown_times, with_times
 from grader.policy.rules import Deadline, Late
 
-from .classes import DUE, intake, result, upload
+from .classes import DUE, intake, result, student, upload
 
 PER_DAY = Policy(deadline=Deadline(due=DUE), late=Late(per_day=10))
 FLAT = Policy(deadline=Deadline(due=DUE), late=Late(flat=10))
@@ -50,10 +50,22 @@ def test_unknown_times_are_said(policy: Policy, late: bool, said: int) -> None:
         pytest.param("name,time\nada,x\n", "the columns have to be student and submitted_at", id="columns"),
         pytest.param("student,submitted_at\nada,tomorrow\n", "line 2: 'tomorrow' is no time such as", id="no time"),
         pytest.param("student,submitted_at\nada,2026-12-01T10:00\n", "has no time zone", id="no zone"),
+        pytest.param("student,submitted_at\nada,2026-12-01T10:00Z,x\n", "line 2 has more cells", id="more cells"),
+        pytest.param(
+            "student,submitted_at\nada,2026-12-01T10:00Z\nada,2026-12-02T10:00Z\n",
+            "line 3: 'ada' has another time already",
+            id="two times",
+        ),
+        pytest.param(
+            "student,submitted_at\nada,2026-12-01T10:00Z\nada@x,2026-12-02T10:00Z\n",
+            "ada has two, under two names",
+            id="two times, two names",
+        ),
         pytest.param(None, "Cannot read the times", id="no file"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, text: str | None, says: str) -> None:
+    ada = upload().model_copy(update={"student": student("ada", login="ada@x")})
     path = tmp_path / "gone.csv" if text is None else times(tmp_path, text)
     with pytest.raises(GraderError, match=says):
-        with_times(intake(upload()), path)
+        with_times(intake(ada), path)

@@ -36,7 +36,7 @@ from .examples import full_marks
         pytest.param(words.step_title("step3"), "Step 3: LoRA", id="step_known"),
         pytest.param(words.step_title("step4"), "Step 4", id="step_unknown"),
         pytest.param(words.step_title("bonus_task"), "Bonus task", id="step_named"),
-        pytest.param(words.agreement(None), "not measured", id="nothing_to_compare"),
+        pytest.param(words.agreement(None), "not compared", id="nothing_to_compare"),
     ],
 )
 def test_formats(shown: str, expected: str) -> None:
