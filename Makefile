@@ -44,48 +44,51 @@ ifneq ($(filter rejudge upload,$(MAKECMDGOALS)),)
 $(if $(CLASS),,$(error Say which class: make $(MAKECMDGOALS) CLASS=results/submissions))
 endif
 
+# Lines with ##+ are for staff; the students' kit has no grader/batch.
+STAFF := $(if $(wildcard grader/batch),+*)
+
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
-	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, CELL_LIMIT and RUN_LIMIT (seconds), PYTHON. For classes see docs/ta-guide.md.'
+	@sed -n 's/^\([a-z-]*\):.*##$(STAFF) /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, CELL_LIMIT and RUN_LIMIT (seconds), PYTHON.$(if $(STAFF), For classes see docs/ta-guide.md.)'
 
 setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and the data
 
 grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n] [OUT=folder]
 	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $(LIMITS)
 
-batch: .setup.stamp ## grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [OUT=folder]
+batch: .setup.stamp ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [OUT=folder]
 	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
 	  $${JOBS:+--jobs "$$JOBS"} $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
 	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(QUIET),--quiet) $(LIMITS)
 
-rejudge: .setup.stamp ## judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
+rejudge: .setup.stamp ##+ judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
 
-upload: .setup.stamp ## show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
+upload: .setup.stamp ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
 	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send)
 
-gradescope: .setup.stamp ## build the autograder zip for Gradescope: [PROFILE=quick] [OUT=file]
+gradescope: .setup.stamp ##+ build the autograder zip for Gradescope: [PROFILE=quick] [OUT=file]
 	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${OUT:+--out "$$OUT"}
 
-demo-class: .setup.stamp ## make up a class of 30, grade it, kill that once, go on, hand everything out
+demo-class: .setup.stamp ##+ make up a class of 30, grade it, kill that once, go on, hand everything out
 	@$(VENV_PYTHON) -m grader demo-class $${JOBS:+--jobs "$$JOBS"}
 
 check: .setup.stamp ## run the public tests on a notebook: NOTEBOOK=path
 	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK"
 
-template: .setup.stamp ## derive the student template from the reference solution: [OUT=file]
+template: .setup.stamp ##+ derive the student template from the reference solution: [OUT=file]
 	@$(VENV_PYTHON) -m grader.authoring template $${OUT:+"$$OUT"}
 
-kit: .setup.stamp ## build the zip that students get: [OUT=file]
+kit: .setup.stamp ##+ build the zip that students get: [OUT=file]
 	@$(VENV_PYTHON) -m grader.authoring kit $${OUT:+"$$OUT"}
 
-calibrate: .setup.stamp ## measure the accuracy thresholds with the reference solution: [PROFILE=quick]
+calibrate: .setup.stamp ##+ measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
 
-validate: .setup.stamp ## show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n]
+validate: .setup.stamp ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n]
 	@$(VENV_PYTHON) -m grader validate $(if $(TRAINING),--training) $${REPEAT:+--repeat "$$REPEAT"}
 
-hostile: .setup.stamp ## run the hostile notebooks on every backend of this machine
+hostile: .setup.stamp ##+ run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m grader hostile
 
 test: lint ## lint, then run every test but those that take as long as a training
@@ -94,7 +97,7 @@ test: lint ## lint, then run every test but those that take as long as a trainin
 test-all: lint ## lint, then run every test
 	@$(VENV_PYTHON) -m pytest
 
-bench: .setup.stamp ## measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
+bench: .setup.stamp ##+ measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
 	@$(VENV_PYTHON) -m bench --measure --report $(if $(PEERS),--peers) $${SEEDS:+--seeds "$$SEEDS"}
 
 lint: .setup.stamp ## check style, formatting and types

@@ -3,6 +3,7 @@
 Exit codes: 0 graded, whatever the score; 1 the submission could not be graded as handed in; 2 a fault of ours.
 """
 
+import io
 import signal
 import sys
 import traceback
@@ -164,6 +165,9 @@ def stop_as_ctrl_c_does() -> None:
 def main() -> None:
     """Run the command line."""
     stop_as_ctrl_c_does()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to stop
     with translated():
         try:
             app()

@@ -1,6 +1,7 @@
 """Commands for a whole class. Exit codes: 0 everything graded or refused; 2 something is ungraded through our fault."""
 
 import logging
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -88,7 +89,7 @@ def batch(
     limits = isolation.limits(profile, gpus > 0, cell_limit, run_limit)
     request = Request(
         source=source,
-        folder=out.expanduser().absolute() / (name or source.stem),
+        folder=out.expanduser().absolute() / (name or class_name(source)),
         profile=profile,
         seed=seed,
         precision=precision,
@@ -143,7 +144,8 @@ def hand_out(
     }
     _, handed = session.reported(place, {key: value for key, value in given.items() if value is not None})
     console = make_console()
-    for line in (*session.notes(handed), session.where(place, handed)):
+    lines = (*session.notes(handed), session.without_grade(handed), session.where(place, handed))
+    for line in filter(None, lines):
         console.print(line, soft_wrap=True)
 
 
@@ -171,7 +173,11 @@ def upload(
 
     remembered, handed = session.reported(folder.expanduser().absolute(), {})
     parcels = delivery.deliveries(remembered.request, handed.grades)
+    if ungraded := session.without_grade(handed):
+        print(f"{len(handed.grades)} students, {ungraded}")
     delivered = deliver(course, assignment, parcels, really=send)
+    if send:
+        print(f"Sent to {delivered.sent} students.")
     raise typer.Exit(2 if delivered.failures else 0)
 
 
@@ -208,6 +214,11 @@ def demo_class(
     from grader.reporting.terminal import make_console
 
     raise typer.Exit(demonstrate(size, results_folder(out.expanduser().absolute()), jobs, make_console()))
+
+
+def class_name(source: Path) -> str:
+    """The folder of a class's results. A second download of the same class, `a4 (1).zip`, goes on with the first."""
+    return re.sub(r" \(\d+\)$", "", source.name if source.is_dir() else source.stem)
 
 
 def _absolute(path: Path | None) -> Path | None:

@@ -6,6 +6,7 @@ fit is a `ProtocolViolation`, which says something about the notebook, not about
 
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -19,7 +20,7 @@ from torch import Tensor
 from grader import assignment
 from grader.errors import GraderError
 from grader.execution.record import ProbeOutcome, RunRecord
-from grader.model import Profile, RunStatus
+from grader.model import FailedCell, Profile, RunStatus
 
 MAX_JSON_BYTES: Final = 16 * 2**20
 MAX_TENSORS: Final = 2_000
@@ -37,7 +38,7 @@ Seconds = Annotated[float, Field(ge=0, le=10**9)]
 Shape = Annotated[tuple[Count, ...], Field(max_length=8)]
 
 
-DECIMALS: Final = re.compile(r"-?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+DECIMALS: Final = re.compile(r"(?P<heading>\bStep [0-9]\.[0-9])\b|-?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 FEW_NUMBERS: Final = re.compile(r"(?:[^0-9]*[0-9]+){0,8}[^0-9]*", re.DOTALL)  # shapes of two tensors and more
 
 T = TypeVar("T")
@@ -60,8 +61,11 @@ class Raised(Claimed):
     message: Text
 
     def __str__(self) -> str:
-        """As Python shows it, without decimals and beyond a few numbers: what a probe asked is not told this way."""
-        message = FEW_NUMBERS.match(DECIMALS.sub("…", self.message))
+        """As Python shows it, without decimals and beyond a few numbers: what a probe asked is not told this way.
+
+        The template's own "Step 1.3" stays.
+        """
+        message = FEW_NUMBERS.match(DECIMALS.sub(lambda found: found["heading"] or "…", self.message))
         cut = message[0] if message else ""
         return f"{self.type}: {cut}" if cut else self.type
 
@@ -308,9 +312,16 @@ class Evidence:
         return nbformat.read(path, 4) if path.is_file() else None
 
     @property
-    def sources(self) -> list[str]:
-        """Sources of the code cells, in order."""
-        return [cell.source for cell in self.submitted.cells if cell.cell_type == "code"]
+    def sources(self) -> dict[int, str]:
+        """Sources of the code cells, in order, by their index among all cells."""
+        return {index: cell.source for index, cell in enumerate(self.submitted.cells) if cell.cell_type == "code"}
+
+    def failed_definition(self, names: Iterable[str]) -> FailedCell | None:
+        """The first cell that raised although it holds a function or class of one of these names."""
+        wanted = re.compile(rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(?:{'|'.join(names)})\b", re.MULTILINE)
+        cells = self.submitted.cells
+        failed = (cell for cell in self.run.summary.failed_cells if cell.index < len(cells))
+        return next((cell for cell in failed if wanted.search(cells[cell.index].source)), None)
 
     @property
     def profile(self) -> Profile:

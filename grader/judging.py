@@ -18,9 +18,9 @@ from grader.errors import GraderError
 from grader.evidence import ProtocolViolation
 from grader.model import CheckResult, Verdict, Visibility
 from grader.suite import Advice, Blocked, Failed, NotJudged, Outcome
+from grader.tampering import HELD
 
 CASE = pytest.StashKey[Case]()
-HELD = "The notebook reaches into the grader's own code. A person reads it before this check is worth points."
 OURS = "This check could not be run; that is the grader's fault and costs nothing. Staff have been told."
 
 OPTIONS = (
@@ -73,9 +73,10 @@ class Judge:
         config.stash[CASE] = self.case
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep checks only, those of one step if asked for."""
-        checks = (item for item in items if item.get_closest_marker("check"))
-        items[:] = [item for item in checks if _selected(_id(item), self.only)]
+        """Keep checks only; of one step if asked for, with what they wait for."""
+        checks = [item for item in items if item.get_closest_marker("check")]
+        wanted = _with_prerequisites(checks, self.only)
+        items[:] = [item for item in checks if _id(item) in wanted]
         self.collected = [_id(item) for item in items]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -94,19 +95,34 @@ class Judge:
 
 
 def _id(item: pytest.Item) -> str:
+    return str(_mark(item).kwargs["id"])
+
+
+def _mark(item: pytest.Item) -> pytest.Mark:
     mark = item.get_closest_marker("check")
     assert mark is not None
-    return str(mark.kwargs["id"])
+    return mark
 
 
 def _selected(check_id: str, step: str | None) -> bool:
     return step is None or check_id == step or check_id.split(".")[0] == step
 
 
+def _with_prerequisites(checks: Iterable[pytest.Item], only: str | None) -> set[str]:
+    """Ids of the selected checks, and of all that they require, directly or not."""
+    requires = {_id(item): _mark(item).kwargs["requires"] for item in checks}
+    wanted: set[str] = set()
+    waiting = [name for name in requires if _selected(name, only)]
+    while waiting:
+        if (name := waiting.pop()) not in wanted:
+            wanted.add(name)
+            waiting += requires.get(name, ())
+    return wanted
+
+
 def judge(item: pytest.Item, raised: BaseException | None) -> Judgement:
     """The judgement that an outcome stands for."""
-    mark = item.get_closest_marker("check")
-    assert mark is not None
+    mark = _mark(item)
     hidden = item.path.parent.name == "hidden"
     return Judgement(
         id=mark.kwargs["id"],
@@ -170,12 +186,31 @@ def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> t
         why = (plugin.collection_errors or [_last_line(transcript.getvalue())])[0]
         raise GraderError(f"The suite cannot be run ({why}); restore {' and '.join(map(str, folders))}.")
     _require_complete(plugin, only)
-    return tuple(plugin.judgements.values())
+    return tuple(j for j in plugin.judgements.values() if _selected(j.id, only))
 
 
 def _rooted(folders: Sequence[Path]) -> list[str]:
     """The suite's own conftest.py lies beside its folders; what lies further up is somebody else's."""
     return [f"--{option}={folders[0].parent}" for option in ("rootdir", "confcutdir")] if folders else []
+
+
+class _Listing:
+    """The pytest plugin that only looks at what there is."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note the checks."""
+        self.ids += [_id(item) for item in items if item.get_closest_marker("check")]
+
+
+def known(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Ids of the checks in these folders. Runs none."""
+    listing = _Listing()
+    with _own_options(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        pytest.main([*map(str, folders), *OPTIONS, *_rooted(folders), "--collect-only"], plugins=[listing])
+    return tuple(listing.ids)
 
 
 @contextlib.contextmanager

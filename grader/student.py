@@ -21,10 +21,10 @@ import nbformat
 from IPython import get_ipython
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader import assignment, grading, scoring
+from grader import assignment, grading, judging
 from grader.assets.cache import cache_folder
 from grader.assets.hub import standin_checkpoint
-from grader.errors import SubmissionError
+from grader.errors import GraderError, SubmissionError
 from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
@@ -59,10 +59,10 @@ def structure_result(notebook: Path, step: str | None = None, listener: Listener
 
 def require_known(step: str | None) -> None:
     """Look at what is asked for before minutes are spent. Raises SubmissionError."""
-    known = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
+    known = judging.known(grading.suite_folders(public_only=True))
     steps = tuple(dict.fromkeys(name.split(".")[0] for name in known))
     if step is not None and step not in (*known, *steps):
-        raise SubmissionError(f"There is no check or step {inert(step)!r}; the steps are {', '.join(steps)}.")
+        raise SubmissionError(f"There is no public check or step {inert(step)!r}; the steps are {', '.join(steps)}.")
 
 
 def check(step: str | None = None) -> None:
@@ -72,10 +72,14 @@ def check(step: str | None = None) -> None:
     shell = get_ipython()
     if shell is None:
         print("check() works inside a notebook. On a file, use: python -m grader check my.ipynb")
-    elif step is not None and step.split(".")[0] not in NOTEBOOK_STEPS:
+    elif step is not None and str(step).split(".")[0] not in NOTEBOOK_STEPS:
         print(f"There is no {step!r}; the steps are {', '.join(NOTEBOOK_STEPS)}.")
     else:
-        make_console().print(check_table(live_result(dict(shell.user_ns), step)))
+        try:
+            require_known(step)
+            make_console().print(check_table(live_result(dict(shell.user_ns), step)))
+        except (SubmissionError, GraderError) as error:
+            print(error)
 
 
 def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:

@@ -5,7 +5,7 @@ takes is written in the notebook, unless its author hides the words too.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 # `grader.student` is what the kit has students import; anything may be called `grader` in a notebook.
@@ -16,11 +16,14 @@ WORDS: Final = re.compile(
 )
 
 
-def touched(sources: Sequence[str]) -> list[str]:
-    """One line for each cell (counted from 1) that names what only the grader has a use for."""
-    found = ((number, WORDS.search(source)) for number, source in enumerate(sources, 1))
+HELD: Final = "The notebook reaches into the grader's own code. A person reads it before this check is worth points."
+
+
+def touched(sources: Mapping[int, str]) -> list[str]:
+    """One line for each code cell, by its place among all cells, that names what only the grader has a use for."""
+    found = ((index, WORDS.search(source)) for index, source in sources.items())
     return [
-        f"Code cell {number} names the grader's own code or files ({match[0][:60]}): read it first."
-        for number, match in found
+        f"Cell {index + 1} names the grader's own code or files ({match[0][:60]}): read it first."
+        for index, match in found
         if match
     ]

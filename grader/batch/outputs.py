@@ -1,7 +1,7 @@
 """From results to what goes back: grades, gradebook, feedback, tables, dashboard. Executes and judges nothing."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from grader.policy import (
     described,
     load_overrides,
     load_policy,
+    require_one_each,
     settle,
     students,
     unknown_times,
@@ -57,7 +58,9 @@ class Handed(Frozen):
 
 def look_over(request: Request, intake: Intake) -> None:
     """What is wrong with the files that a person gave, said before hours of grading. Raises GraderError."""
-    overrides(request, timed(request, intake), policy_of(request))
+    policy = policy_of(request)
+    require_one_each(policy, intake)
+    overrides(request, timed(request, intake), policy)
     if (export := read_gradebook(request)) is not None:
         canvas_csv.choose(read_export(export).columns, request.assignment)
 
@@ -67,6 +70,7 @@ def hand_out(request: Request, intake: Intake) -> Handed:
     settled = timed(request, with_refusals(intake, request))
     results = read_results(request, settled)
     policy = policy_of(request)
+    require_one_each(policy, settled)
     grades = settle(settled, results, policy, overrides(request, settled, policy))
     gradebook, warnings = filled(request, grades)
     notes = (*settled.notes, *unmatched_extensions(policy, settled), *unknown_times(policy, settled), *warnings)
@@ -77,12 +81,23 @@ def hand_out(request: Request, intake: Intake) -> Handed:
             **gradebook,
             **as_tables(grades),
             **feedback(request, grades),
-            **for_gradescope(grades, settled),
+            **for_gradescope(grades),
         }
         written = tuple(write(request.folder / name, content) for name, content in files.items())
+        gone = removed(request.folder, files)
     except OSError as error:
         raise GraderError(f"Cannot write to {request.folder} ({error.strerror}); free disk space and retry.") from error
+    notes = (*notes, *(f"{name} was of an earlier run, and is removed." for name in gone if "/" not in name))
     return Handed(files=tuple(p for p in written if p.parent == request.folder), notes=notes, grades=grades)
+
+
+def removed(folder: Path, files: Container[str]) -> list[str]:
+    """Remove what an earlier run handed out and this one does not, and name it. Raises OSError."""
+    earlier = [folder / "gradebook.csv", folder / "feedback.zip", *sorted((folder / "gradescope").glob("*.json"))]
+    stale = [p for p in earlier if p.is_file() and p.relative_to(folder).as_posix() not in files]
+    for path in stale:
+        path.unlink()
+    return [path.relative_to(folder).as_posix() for path in stale]
 
 
 def with_refusals(intake: Intake, request: Request) -> Intake:
@@ -190,12 +205,10 @@ def feedback_page(request: Request, grade: Grade) -> Path | None:
     return page if page.is_file() else None
 
 
-def for_gradescope(grades: Iterable[Grade], intake: Intake) -> dict[str, bytes]:
-    """A results.json for each student, as Gradescope reads it."""
-    found: dict[str, object] = {g.student.key: gradescope.results(g.result) for g in grades if g.result}
-    refused = {r.student.key: gradescope.refused(r.reason) for r in intake.refusals if r.student}
-    both: Mapping[str, object] = {**refused, **found}
-    texts = {key: json.dumps(data, ensure_ascii=False, indent=1) for key, data in both.items()}
+def for_gradescope(grades: Iterable[Grade]) -> dict[str, bytes]:
+    """A results.json for each student who handed in, as Gradescope reads it."""
+    found = {grade.student.key: gradescope.settled(grade) for grade in grades}
+    texts = {key: json.dumps(data, ensure_ascii=False, indent=1) for key, data in found.items() if data}
     return {f"gradescope/{key}.json": text.encode("utf-8", "replace") for key, text in texts.items()}
 
 

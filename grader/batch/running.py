@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
 from grader.batch import history
@@ -98,7 +99,7 @@ def plan(uploads: Sequence[Upload], order: Order, circumstances: Circumstances) 
         if not order.execute and entry is not None:
             evidence = entry.evidence  # whatever version of the grader executed it
         result = key(evidence, order.parts)
-        if entry and entry.settled(evidence, result):
+        if entry and entry.settled(evidence, result) and _is_there(order.submissions / upload.id, entry):
             continue
         recipient = Recipient(id=upload.id, name=upload.id, file=inert(upload.display_name))
         known = tasks.get(result)
@@ -106,6 +107,12 @@ def plan(uploads: Sequence[Upload], order: Order, circumstances: Circumstances) 
         notebook = stored(store.uploads, upload)
         tasks[result] = Task(notebook=notebook, evidence=evidence, result=result, recipients=recipients)
     return list(tasks.values())
+
+
+def _is_there(folder: Path, entry: history.Entry) -> bool:
+    """Whether the result that was noted is there too. A machine that stops may leave an empty file."""
+    result = folder / "result.json"
+    return entry.status == history.REFUSED or (result.is_file() and result.stat().st_size > 0)
 
 
 def run(tasks: Iterable[Task], crew: Crew, audience: Audience, enough: Callable[[], str] = str) -> Iterator[Outcome]:

@@ -16,11 +16,11 @@ from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
-from grader.batch import crew, running
+from grader.batch import crew, history, running
 from grader.batch.board import Board
 from grader.batch.digests import code_digest, judging_digests
 from grader.batch.order import Fate, Order, Task
-from grader.batch.outputs import Handed, hand_out, look_over, read_gradebook
+from grader.batch.outputs import Handed, asked, hand_out, look_over, read_gradebook, said
 from grader.batch.request import Remembered, Request, recall, remember
 from grader.batch.running import Circumstances, Tally
 from grader.batch.store import Store
@@ -80,10 +80,17 @@ def batch(request: Request, staffing: Staffing, console: Console, quiet: bool = 
     profiles.require_fit(request.profile, request.precision)
     store = Store(request.folder / "store")
     with writable(request.folder), store.sole():
-        intake = read_class(request.source, store.uploads, roster(request))
+        intake = read_class(request.source, store.uploads, roster(request), apart_from=request.folder)
+        require_something(request, intake)
         look_over(request, intake)
         remember(request, intake)
         return _graded(request, intake, staffing, console, quiet, execute=True)
+
+
+def require_something(request: Request, intake: Intake) -> None:
+    """Refuse a source with nothing in it: somebody named another one. Raises GraderError."""
+    if not (intake.uploads or intake.refusals):
+        raise GraderError(f"{request.source} holds nothing that was handed in; name the zip from Canvas or a folder.")
 
 
 def rejudge(folder: Path, staffing: Staffing, console: Console, quiet: bool = False) -> Ended:
@@ -91,7 +98,20 @@ def rejudge(folder: Path, staffing: Staffing, console: Console, quiet: bool = Fa
     remembered = recall(folder)
     request = remembered.request.model_copy(update={"folder": folder})
     with writable(folder), Store(folder / "store").sole():
+        require_as_asked(request, remembered.intake)
         return _graded(request, remembered.intake, staffing, console, quiet, execute=False)
+
+
+def require_as_asked(request: Request, intake: Intake) -> None:
+    """Refuse to judge again what was graded in another way than the class was last asked for. Raises GraderError."""
+    found = [said(request, upload) for upload in intake.uploads]
+    others = [e for e in found if e and e.status != history.REFUSED and (e.profile, e.seed) != asked(request)]
+    if others:
+        raise GraderError(
+            f"{len(others)} of {len(found)} uploads were graded with profile {others[0].profile} and seed "
+            f"{others[0].seed}, and then {request.profile} and seed {request.seed} were asked for and not finished; "
+            "run that `batch` command again first."
+        )
 
 
 def reported(folder: Path, changes: dict[str, object]) -> tuple[Remembered, Handed]:
@@ -201,8 +221,14 @@ def summary(ended: Ended) -> str:
         f"{tally.uploads(Fate.REFUSED)} refused" if tally.uploads(Fate.REFUSED) else "",
         f"{len(tally.problems)} ungraded, named above" if tally.problems else "",
         f"{len({grade.student.key for grade in handed.grades})} students",
+        without_grade(handed),
     ]
     return ", ".join(part for part in counts if part)
+
+
+def without_grade(handed: Handed) -> str:
+    """How many students handed in and have no grade; nothing where all have one."""
+    return f"{handed.ungraded} of them without a grade, see index.html" if handed.ungraded else ""
 
 
 def where(request_folder: Path, handed: Handed) -> str:

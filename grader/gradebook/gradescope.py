@@ -19,10 +19,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from grader.cohort import Grade, Standing
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook.canvas_feedback import EPOCH, PLAIN_FILE
+from grader.intake.archive import NOTEBOOK
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.reporting.inert import inert_text
+from grader.tampering import HELD
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PROGRAM: Final = 0o100755 << 16
@@ -73,7 +76,8 @@ def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED)
     """
     common = {"output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}
     if result.score.status is ScoreStatus.UNGRADED or result.score.points is None:
-        return {**common, "output": UNGRADED, "extra_data": _extra(result)}
+        waits = any(check.rationale == HELD for check in result.checks)
+        return {**common, "output": WAITS if waits else UNGRADED, "extra_data": _extra(result)}
     return {
         **common,
         "score": result.score.points,
@@ -84,9 +88,35 @@ def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED)
     }
 
 
+def settled(grade: Grade) -> dict[str, Any] | None:
+    """A grade in the same schema, with what policy and people changed. None where there is nothing to record."""
+    if grade.standing is Standing.REFUSED:
+        return refused(grade.note)
+    if grade.standing in (Standing.MISSING, Standing.EXCUSED):
+        return None
+    found = results(grade.result) if grade.result else {**refused(UNGRADED)}
+    if grade.standing is Standing.UNGRADED:
+        return {key: value for key, value in found.items() if key not in ("score", "tests")} | {
+            "output": _waiting(found)
+        }
+    changes = [f"{change.points:+g} points: {change.reason}" for change in grade.adjustments]
+    text = inert_text("\n".join([f"{grade.points:g} of {grade.possible:g} points.", *changes]), TEXT_CHARS_MAX)
+    return {**found, "score": grade.points, "output": text} if changes else {**found, "score": grade.points}
+
+
+def _waiting(found: dict[str, Any]) -> str:
+    """What an ungraded student reads: the reason where the result has one, else that a person has not looked yet."""
+    return str(found["output"]) if "tests" not in found and "score" not in found else NOT_YET
+
+
+NOT_YET: Final = "Your grade is not complete yet: the course's staff will add to it."
 UNGRADED: Final = (
     "Your notebook was not graded, and this is no fault of yours: the grader failed. No points were recorded. "
     "Hand it in again later, or tell the course's staff."
+)
+WAITS: Final = (
+    "Your notebook has no points yet: it reaches into the grader's own code, so a person reads it first. "
+    "Handing it in again changes nothing; the course's staff will look at it."
 )
 
 
@@ -133,7 +163,7 @@ def _extra(result: Result) -> dict[str, Any]:
 
 def only_notebook(folder: Path) -> Path:
     """The one notebook that was handed in. Raises SubmissionError."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".ipynb" and not path.is_symlink())
+    found = sorted(path for path in folder.rglob("*") if NOTEBOOK.search(path.name) and not path.is_symlink())
     found = [path for path in found if ".ipynb_checkpoints" not in path.parts and not path.name.startswith("._")]
     if len(found) != 1:
         what = "no notebook" if not found else f"{len(found)} notebooks"

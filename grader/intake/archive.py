@@ -105,11 +105,20 @@ class Desk:
         self.refusals.append(Refusal(entry=owned.entry, reason=f"'{name}' {reason}.", student=owned.student))
 
 
-def read_class(source: Path, files: Path, roster: Sequence[Student] = (), bounds: Bounds | None = None) -> Intake:
-    """Read a Canvas archive (zip) or a folder, and store what can be graded in `files`. Raises GraderError."""
+def read_class(
+    source: Path,
+    files: Path,
+    roster: Sequence[Student] = (),
+    bounds: Bounds | None = None,
+    apart_from: Path | None = None,
+) -> Intake:
+    """Read a Canvas archive (zip) or a folder, and store what can be graded in `files`. Raises GraderError.
+
+    apart_from: a folder of our own, which holds `files` and may lie in the source.
+    """
     desk = Desk(files, Purse(bounds or Bounds()))
     known = Roster(roster)
-    with _looked(source, files, desk.purse.bounds) as looked:
+    with _looked(source, apart_from or files, desk.purse.bounds) as looked:
         owners = Owners(known)
         pieces = owners.pieces(_without_wrapper(looked, lambda name: known.find(name) is not None))
         for piece in pieces:
@@ -130,10 +139,10 @@ def stored(files: Path, upload: Upload) -> Path:
 
 
 @contextmanager
-def _looked(source: Path, files: Path, bounds: Bounds) -> Iterator[list[Found | Barred]]:
+def _looked(source: Path, ours: Path, bounds: Bounds) -> Iterator[list[Found | Barred]]:
     """Every entry of the source; they can be read as long as the block lives."""
     if source.is_dir():
-        yield list(in_folder(source.resolve(), bounds, apart_from=files.resolve()))
+        yield list(in_folder(source.resolve(), bounds, apart_from=ours.resolve()))
         return
     try:
         with opened(source, bounds.entries) as archive:
@@ -168,6 +177,7 @@ class Owners:
         self._roster = roster
         self._strangers: dict[tuple[str, str], Student] = {}  # by how they were named -> the same student each time
         self._keys = Names()
+        self._plain: set[int | None] = set()  # users whom some entry names in its first reading
         self._alike: frozenset[str] = frozenset()  # names of strangers that would get the same key
         for student in roster.students:
             self._keys.take(student.key)
@@ -176,6 +186,7 @@ class Owners:
         """Every entry with its owner. A folder with files of several Canvas users is no student's folder."""
         flat = _canvas_folders(looked)
         self._alike = alike({_called(item, item.parts[:-1] in flat) for item in looked})
+        self._plain = {found[0].user_id for item in looked if (found := readings(item.parts[-1]))}
         return [Piece(self._owned(item, item.parts[:-1] in flat), item) for item in looked]
 
     def _owned(self, item: Found | Barred, flat: bool) -> Owned:
@@ -185,7 +196,13 @@ class Owners:
         return Owned(item.entry, self._named(_called(item, flat)), name)
 
     def _likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
-        return next((reading for reading in found if self._roster.has(reading.user_id)), found[0])
+        """The first reading whose user is in the class. Later ones only where nobody else is that user for sure.
+
+        An author chooses the end of a file's name, which may look like somebody else's.
+        """
+        first, *later = found
+        possible = (r for r in later if self._roster.has(r.user_id) and r.user_id not in self._plain)
+        return first if self._roster.has(first.user_id) else next(possible, first)
 
     def _of_canvas(self, item: Found | Barred, named: CanvasName) -> Owned:
         return Owned(

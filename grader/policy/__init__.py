@@ -1,8 +1,8 @@
-"""Results become grades: late policy, attempts, extensions, and changes that a person made and signed. Pure."""
+"""Results become grades: late policy, attempts, extensions, and changes that a person made and signed."""
 
 from grader.policy.overrides import Override, OverrideKind, Overrides, load_overrides
 from grader.policy.rules import Policy, described, load_policy
-from grader.policy.settlement import settle, students, unknown_times, unmatched_extensions
+from grader.policy.settlement import require_one_each, settle, students, unknown_times, unmatched_extensions
 from grader.policy.times import with_times
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "described",
     "load_overrides",
     "load_policy",
+    "require_one_each",
     "settle",
     "students",
     "unknown_times",

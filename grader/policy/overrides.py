@@ -30,7 +30,7 @@ from pydantic import Field, ValidationError, model_validator
 from grader.cohort import Student
 from grader.errors import GraderError
 from grader.model import Frozen, Verdict
-from grader.policy.rules import ManualItem, Text, names_of
+from grader.policy.rules import ManualItem, Text, called
 from grader.policy.sheets import SEMICOLON, read_sheet
 
 COLUMNS: Final = ("kind", "student", "target", "verdict", "points", "author", "reason", "date")
@@ -98,7 +98,7 @@ def load_overrides(
 
     Raises GraderError with one sentence that lists every problem of the file.
     """
-    known, items, problems, found = _known(students), {item.id: item.possible for item in manual}, [], []
+    known, items, problems, found = called(students), {item.id: item.possible for item in manual}, [], []
     possible = round(sum(rubric.values()) + sum(items.values()), 2)
     for entry in _read(path):
         try:
@@ -112,15 +112,6 @@ def load_overrides(
     if problems:
         raise GraderError(f"Cannot use the overrides {path}: {'; '.join(problems)}; correct the file.")
     return Overrides(entries=tuple(found), possible=possible)
-
-
-def _known(students: Iterable[Student]) -> dict[str, list[str]]:
-    """What a student may be called -> the keys of those who are called so."""
-    known: dict[str, list[str]] = {}
-    for student in {student.key: student for student in students}.values():
-        for name in names_of(student):
-            known.setdefault(name, []).append(student.key)
-    return known
 
 
 def _misfits(
@@ -168,7 +159,7 @@ def _read(path: Path) -> list[_Entry]:
 
 
 def _toml_entries(path: Path) -> Iterator[_Entry]:
-    for kind, entries in tomllib.loads(path.read_text(encoding="utf-8")).items():
+    for kind, entries in tomllib.loads(path.read_text(encoding="utf-8-sig")).items():
         if kind not in list(OverrideKind) or not isinstance(entries, list):
             raise ValueError(f"{kind!r} is not one of the lists [[check]], [[manual]], [[total]] and [[excused]]")
         for number, entry in enumerate(entries, 1):

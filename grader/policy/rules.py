@@ -7,6 +7,7 @@ to a student with an extension.
 
 import math
 import tomllib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ from grader.errors import GraderError
 from grader.model import Frozen
 
 DAY: Final = timedelta(days=1)
+DAYS_MAX: Final = 3650  # of an extension; more is a date in the wrong key
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -81,7 +83,7 @@ class Extension(Frozen):
 
     student: Text
     due: AwareDatetime | None = None
-    days: Amount | None = None  # after the deadline of the class
+    days: Annotated[float, Field(ge=0, le=DAYS_MAX)] | None = None  # after the deadline of the class
     author: Text
     reason: Text
 
@@ -121,7 +123,7 @@ class Policy(Frozen):
 def load_policy(path: Path) -> Policy:
     """Read a policy. Raises GraderError, with one sentence that names file, table and key."""
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise GraderError(f"Cannot read the policy {path} ({error.strerror}); check the path.") from error
     except ValidationError as error:
@@ -148,6 +150,15 @@ def names_of(student: Student) -> frozenset[str]:
     """Everything that a person may call a student by in a policy or an override."""
     ids = (student.key, student.canvas_id, student.sis_user_id, student.login)
     return frozenset(str(name) for name in ids if name not in (None, ""))
+
+
+def called(students: Iterable[Student]) -> dict[str, list[str]]:
+    """What a student may be called -> the keys of those who are called so."""
+    known: dict[str, list[str]] = {}
+    for student in {student.key: student for student in students}.values():
+        for name in names_of(student):
+            known.setdefault(name, []).append(student.key)
+    return known
 
 
 class Delay(Frozen):

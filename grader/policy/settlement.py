@@ -16,7 +16,7 @@ from grader.errors import GraderError
 from grader.intake.notebook import inert
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.policy.overrides import Override, OverrideKind, Overrides
-from grader.policy.rules import Counting, Policy, amount, delay, names_of, taken
+from grader.policy.rules import Counting, Policy, amount, called, delay, names_of, taken
 
 POLICY: Final = "late policy"
 NO_OVERRIDES: Final = Overrides()
@@ -64,6 +64,17 @@ def students(intake: Intake) -> tuple[Student, ...]:
     return tuple(hand.student for hand in _hands(intake))
 
 
+def require_one_each(policy: Policy, intake: Intake) -> None:
+    """Refuse extensions that several students would get. Raises GraderError."""
+    known = called(students(intake))
+    for extension in policy.extension:
+        if len(known.get(extension.student, ())) > 1:
+            raise GraderError(
+                f"Cannot use the policy: the extension for {inert(extension.student)!r} fits more than one student, "
+                f"{' and '.join(known[extension.student])}; name one of them by the key."
+            )
+
+
 def unmatched_extensions(policy: Policy, intake: Intake) -> tuple[str, ...]:
     """Extensions that fit nobody in this intake, in a sentence each: a slip of the pen, or nothing handed in."""
     known = frozenset().union(*(names_of(hand.student) for hand in _hands(intake)))
@@ -76,8 +87,10 @@ def unmatched_extensions(policy: Policy, intake: Intake) -> tuple[str, ...]:
 
 def unknown_times(policy: Policy, intake: Intake) -> tuple[str, ...]:
     """A sentence where days late are to cost something and nobody knows how many they were."""
-    if not (policy.deadline and policy.late.per_day):
+    if not policy.late.per_day:
         return ()
+    if not policy.deadline:
+        return ("Days late are to cost something (per_day), and there is no [deadline] to count them from.",)
     count = sum(upload.late and upload.submitted_at is None for upload in intake.uploads)
     if not count:
         return ()
@@ -251,9 +264,8 @@ def _why(result: Result) -> str:
 
 
 def _with_total(grade: Grade, override: Override, rubric_points: float) -> Grade:
-    """A person's total, which is final. It is out of the whole rubric where the result's own range is too small."""
+    """A person's total, which is final: out of the whole rubric, whatever the profile judges, so that more is more."""
     total = round(override.points or 0.0, 2)
-    possible = grade.possible if total <= grade.possible else rubric_points
     before = grade.points if grade.points is not None else sum(_gained(grade))
     change = Adjustment(
         kind=AdjustmentKind.OVERRIDE,
@@ -264,7 +276,7 @@ def _with_total(grade: Grade, override: Override, rubric_points: float) -> Grade
     update = {
         "standing": Standing.GRADED,
         "points": total,
-        "possible": possible,
+        "possible": rubric_points,
         "adjustments": (*grade.adjustments, change),
         "note": "",
     }

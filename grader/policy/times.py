@@ -13,7 +13,8 @@ from typing import Final
 from grader.cohort import Intake, Student
 from grader.errors import GraderError
 from grader.intake.notebook import inert
-from grader.policy.rules import names_of
+from grader.policy.rules import called, names_of
+from grader.policy.settlement import students
 from grader.policy.sheets import Sheet, read_sheet
 
 COLUMNS: Final = ("student", "submitted_at")
@@ -22,10 +23,13 @@ COLUMNS: Final = ("student", "submitted_at")
 def with_times(intake: Intake, path: Path) -> Intake:
     """The intake with the times of a file; a note names those that fit nobody. Raises GraderError."""
     times = _read(path)
-    by_key = {u.student.key: _of(u.student, times, path) for u in intake.uploads}
+    everybody = students(intake)
+    known = called(everybody)
+    if shared := [name for name in times if len(known.get(name, ())) > 1]:
+        raise GraderError(f"Cannot use the times {path}: '{inert(shared[0])}' is more than one student; use the keys.")
+    by_key = {student.key: _of(student, times, path) for student in everybody}
     uploads = tuple(u.model_copy(update={"submitted_at": by_key[u.student.key]}) for u in intake.uploads)
-    known = frozenset().union(*(names_of(upload.student) for upload in intake.uploads))
-    notes = tuple(f"The time of '{inert(name)}' fits nobody who handed in." for name in times if name not in known)
+    notes = tuple(f"The time of '{inert(name)}' fits nobody here." for name in times if name not in known)
     return intake.model_copy(update={"uploads": uploads, "notes": (*intake.notes, *notes)})
 
 

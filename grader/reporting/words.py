@@ -26,8 +26,8 @@ MEANINGS: Final[Mapping[Verdict, str]] = MappingProxyType(
         Verdict.PASSED: "The check passed.",
         Verdict.FAILED: "The check did not find what the assignment asks for.",
         Verdict.BLOCKED: "A check that comes first did not pass, so there was nothing to look at here yet.",
-        Verdict.ERROR: "The grader itself failed at this check. It is not your fault, it costs you nothing, "
-        "and staff will look at it.",
+        Verdict.ERROR: "This check has no verdict yet: the grader failed at it, or a person has to look first. "
+        "It costs you nothing.",
         Verdict.NOT_JUDGED: "This run does not cover the check, so it counts neither for nor against you.",
     }
 )

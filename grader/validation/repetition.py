@@ -104,9 +104,9 @@ class Answers(Evidence):
         self.__dict__["lora"], self.__dict__["lora_tensors"] = lora, tensors
 
     @property
-    def sources(self) -> list[str]:
+    def sources(self) -> dict[int, str]:
         """None: the source is judged once, with the corpus."""
-        return []
+        return {}
 
 
 def record(seed: int) -> RunRecord:

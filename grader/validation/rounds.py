@@ -19,7 +19,8 @@ NAME: Final = "rounds"
 FOLLOWS_FROM: Final = (
     "reference", "tests/corpus/mutants", "tests/corpus/variants", "tests/public", "tests/hidden",
     "grader/kernel", "grader/oracle",
-    "grader/assignment.py", "grader/case.py", "grader/evidence.py", "grader/lora_answers.py", "grader/suite.py",
+    "grader/assignment.py", "grader/case.py", "grader/definitions.py", "grader/evidence.py", "grader/lora_answers.py",
+    "grader/suite.py",
 )  # fmt: skip
 KINDS: Final = (".py", ".toml", ".ipynb")
 

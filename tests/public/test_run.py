@@ -1,10 +1,12 @@
 """The notebook as a whole."""
 
+from grader import assignment
 from grader.case import Case
 from grader.model import Method, RunStatus
 from grader.suite import Advice, check, fail, listed
 
 ORDER = "Move definitions above the cells that use them, and see that 'Restart and run all' works."
+FIRST = "Mend the first error first; later ones often follow from it."
 NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only)", Method.LORA: "step 3 (LoRA)"}
 
 
@@ -40,11 +42,20 @@ def test_completes(case: Case) -> None:
     if missing:
         fail(
             f"All cells were to run without an error; {what}. No finished training was seen for {listed(missing)}.",
-            "Mend the first error first; later ones often follow from it.",
+            FIRST,
         )
     if case.evidence.run.belated:
         raise Advice(f"Everything that is graded ran, but {what}, and {order(case)}", ORDER)
+    if not nothing_depends_on_it(case):
+        raise Advice(f"All cells were to run without an error; {what}.", FIRST)
     raise Advice(f"Everything that is graded ran, but {what}.", "Remove leftover cells before you hand in.")
+
+
+def nothing_depends_on_it(case: Case) -> bool:
+    """Whether the cells that raised hold nothing that is asked for, and step 3 got its adapters."""
+    lora = case.training(Method.LORA)
+    asked_for = [name for names in assignment.LOOKED_FOR.values() for name in names]
+    return lora is not None and lora.wrapped and case.evidence.failed_definition(asked_for) is None
 
 
 def order(case: Case) -> str:

@@ -2,6 +2,7 @@
 
 from grader import assignment
 from grader.case import Case
+from grader.definitions import expect_defined
 from grader.evidence import CountAnswers, Training
 from grader.model import Method
 from grader.suite import Blocked, check, expect, fail, hint_on, named
@@ -21,8 +22,10 @@ def test_count_function(case: Case) -> None:
             "count_trainable_parameters was to answer for small models; it did not come back.",
             "It needs one sum over model.parameters().",
         )
-    expect(
-        answers.found is not None,
+    expect_defined(
+        case,
+        answers.found,
+        assignment.COUNT_NAMES,
         "The notebook was to define count_trainable_parameters(model); no such function was found.",
         "Define it under exactly this name, outside of any other function.",
     )

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from grader import assignment
 from grader.case import Case
+from grader.definitions import expect_defined
 from grader.evidence import LoraItem, Training
 from grader.lora_answers import answered, answers_of, castable_answers_of, expect_stage, expected_base, rounded
 from grader.model import Method
@@ -28,8 +29,10 @@ def test_extract_names(case: Case) -> None:
             "extract_qv_layers was to answer for a small model; it did not come back.",
             "One loop over model.named_modules() is enough.",
         )
-    expect(
-        answers.found is not None,
+    expect_defined(
+        case,
+        answers.found,
+        assignment.EXTRACT_NAMES,
         "The notebook was to define extract_qv_layers(model); no such function was found.",
         "Define it under exactly this name.",
     )
@@ -84,8 +87,10 @@ def test_replace_layers(case: Case) -> None:
         if case.evidence.interrupted:
             raise Blocked("The notebook did not get far enough to try the function.")
         fail("replace_layers was to work on a small model; it did not come back.", "Use it as the handout gives it.")
-    expect(
-        answers.found is not None,
+    expect_defined(
+        case,
+        answers.found,
+        assignment.REPLACE_NAMES,
         "The notebook was to contain replace_layers(model, named_layers); no such function was found.",
         "The handout gives it: keep its cell.",
     )
@@ -118,8 +123,10 @@ def test_lora_construct(case: Case) -> None:
         if case.evidence.interrupted:
             raise Blocked("The notebook did not get far enough to try the class.")
         fail("LoRALayer was to be constructed and called; it did not come back.", "Neither needs a loop.")
-    expect(
-        answers.found is not None,
+    expect_defined(
+        case,
+        answers.found,
+        assignment.LORA_NAMES,
         "The notebook was to define the class LoRALayer; none was found.",
         "Define it under exactly this name.",
     )
@@ -240,7 +247,7 @@ def cause_of_registered(observed: int, item: LoraItem, challenge: LoraChallenge)
 def source_moves_parameter(case: Case) -> str | None:
     """`nn.Parameter(...).to(...)` in the source of the class: right on a CPU, wrong on a GPU; only reading shows it."""
     answers = case.evidence.lora
-    return lora.parameter_moved(case.evidence.sources, answers.found) if answers and answers.found else None
+    return lora.parameter_moved([*case.evidence.sources.values()], answers.found) if answers and answers.found else None
 
 
 def advise_on_shapes(case: Case) -> None:

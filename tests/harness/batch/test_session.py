@@ -18,6 +18,7 @@ from grader.batch.request import Request
 from grader.batch.running import Circumstances
 from grader.batch.session import Ended, Staffing
 from grader.batch.store import Store
+from grader.cli_class import class_name
 from grader.cohort import Standing
 from grader.errors import GraderError
 from grader.model import Profile
@@ -203,6 +204,79 @@ def test_what_was_graded_in_another_way_is_no_grade(
         graded(request(tmp_path, **changes), inline)
     _, handed = session.reported(tmp_path / "results", {})
     assert points(handed, 1) is None
+
+
+def test_what_was_graded_in_another_way_is_not_judged_again(
+    tmp_path: Path, inline: Staffing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_graded", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            graded(request(tmp_path, seed=3), inline)
+    with pytest.raises(GraderError, match=r"1 of 1 uploads were graded with profile structure and seed 0.*seed 3"):
+        session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["lost", "empty"])
+def test_a_lost_result_is_written_again_from_the_store(tmp_path: Path, inline: Staffing, lose: Any) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    result = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "result.json"
+    before = result.read_bytes()
+    lose(result)
+    again, _ = graded(request(tmp_path), inline)
+    assert (again.tally.executed, points(again.handed, 1)) == (0, 7)
+    assert result.read_bytes() == before
+
+
+def test_files_of_an_earlier_run_do_not_stay(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    later, _ = graded(request(tmp_path, gradebook=None), inline)
+    assert not (tmp_path / "results" / "gradebook.csv").exists()
+    assert "gradebook.csv was of an earlier run, and is removed." in later.handed.notes
+
+
+def test_gradescope_hears_what_people_changed(tmp_path: Path, inline: Staffing) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14="points 5")
+    signed = 'author = "M"\nreason = "seen"\n'
+    (tmp_path / "o.toml").write_text(
+        f'[[total]]\nstudent = "1"\npoints = 70\n{signed}[[excused]]\nstudent = "4"\n{signed}', encoding="utf-8"
+    )
+    graded(request(tmp_path, overrides=tmp_path / "o.toml"), inline)
+    folder = tmp_path / "results" / "gradescope"
+    found = json.loads((folder / "lovelaceada_1.json").read_text(encoding="utf-8"))
+    assert (found["score"], "Total set to 70 points. seen" in found["output"]) == (70, True)
+    assert [path.name for path in folder.iterdir()] == ["lovelaceada_1.json"]
+
+
+def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(GraderError, match="holds nothing that was handed in"):
+        graded(request(tmp_path, source=tmp_path / "empty"), inline)
+
+
+def test_results_inside_of_the_source_are_not_handed_in(tmp_path: Path, inline: Staffing) -> None:
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "lovelaceada_1_11_x.ipynb").write_text("points 7", encoding="utf-8")
+    places = {"source": tmp_path / "class", "folder": tmp_path / "class" / "results" / "class"}
+    inside = request(tmp_path).model_copy(update=places)
+    first, _ = graded(inside, inline)
+    again, _ = graded(inside, inline)
+    assert (first.tally.total, again.tally.total, again.tally.done_before) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("a4.zip", "a4"), ("a4 (1).zip", "a4"), ("HT26.groupA", "HT26.groupA")],
+    ids=["zip", "downloaded again", "folder with a point"],
+)
+def test_the_name_of_a_class(source: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / source
+    path.touch() if path.suffix == ".zip" else path.mkdir()
+    assert class_name(path) == name
 
 
 def interrupted(*arguments: object, **options: object) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from grader import grading
 from grader.case import Case, Oracle
 from grader.errors import GraderError
-from grader.evidence import Evidence, ProtocolViolation
+from grader.evidence import Evidence, ProtocolViolation, Raised
 from grader.execution import collection
 from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
@@ -306,3 +306,16 @@ def test_weights_that_are_named_and_not_there(folder: Path) -> None:
         evidence.weights("training-0.safetensors")
     with pytest.raises(ProtocolViolation, match="named and not there"):
         evidence.digest("training-0.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        pytest.param("Step 1.3: write it", "Step 1.3: write it", id="the template's own"),
+        pytest.param("off by 0.125 and -3.5e-07", "off by … and …", id="what a probe asked"),
+        pytest.param("Step 1.375", "Step …", id="no step"),
+        pytest.param("Steps 1.3", "Steps …", id="another word"),
+    ],
+)
+def test_errors_are_told_without_decimals(message: str, shown: str) -> None:
+    assert str(Raised(type="ValueError", message=message)) == f"ValueError: {shown}"

@@ -242,7 +242,7 @@ def test_files_that_cannot_go_in(project: Path, tmp_path: Path, name: str, part:
 def test_an_archive_that_cannot_be_written(project: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(GraderError, match=r"Cannot write .*a\.zip"):
-        autograder_zip(tmp_path / "file" / "a.zip", files=["run.py"], root=project)
+        autograder_zip(tmp_path / "file" / "a.zip", files=["Makefile"], root=project)
 
 
 def test_a_folder_without_git(tmp_path: Path) -> None:

@@ -182,4 +182,4 @@ def test_what_passed_waits_for_a_person() -> None:
     ],
 )
 def test_touching_the_grader_is_noted(source: str, named: bool) -> None:
-    assert bool(tampering.touched(["x = 1", source])) is named
+    assert bool(tampering.touched({0: "x = 1", 2: source})) is named

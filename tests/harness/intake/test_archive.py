@@ -311,6 +311,11 @@ def test_the_roster_decides_between_readings(tmp_path: Path) -> None:
     assert "'lab_7' carry the user id of Lovelace, Ada" in intake.notes[0]
 
 
+def test_a_stranger_s_file_does_not_count_for_somebody_who_handed_in(tmp_path: Path) -> None:
+    intake = take(tmp_path, {"lovelaceada_12_34_a.ipynb": NOTEBOOK, "eve_99_98_hw_12_7_x.ipynb": OTHER}, ADA)
+    assert {(u.student.canvas_id, u.display_name) for u in intake.uploads} == {(12, "a.ipynb"), (99, "hw_12_7_x.ipynb")}
+
+
 def test_nobody_is_missing_where_all_are_anonymous(tmp_path: Path) -> None:
     intake = take(tmp_path, {"anon_x1Y_34_a4.ipynb": NOTEBOOK}, ADA)
     assert intake.missing == ()

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from grader.cohort import Upload
 from grader.errors import GraderError
 from grader.model import Verdict
-from grader.policy import Policy, settle, unknown_times, with_times
-from grader.policy.rules import Deadline, Late
+from grader.policy import Policy, require_one_each, settle, unknown_times, with_times
+from grader.policy.rules import Deadline, Extension, Late
 
 from .classes import DUE, intake, result, student, upload
 
@@ -29,7 +30,7 @@ def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None
     full = result(Verdict.PASSED, Verdict.PASSED)
     grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
     assert [grade.points for grade in grades] == [80, 100]
-    assert known.notes == ("The time of 'eve' fits nobody who handed in.",)
+    assert known.notes == ("The time of 'eve' fits nobody here.",)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None
         pytest.param(PER_DAY, True, 1, id="days cost something, and nobody knows them"),
         pytest.param(PER_DAY, False, 0, id="nobody is late"),
         pytest.param(FLAT, True, 0, id="the mark is enough"),
+        pytest.param(Policy(late=Late(per_day=10)), False, 1, id="days cost something, and there is no deadline"),
     ],
 )
 def test_unknown_times_are_said(policy: Policy, late: bool, said: int) -> None:
@@ -69,3 +71,23 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str | None, says: str) 
     path = tmp_path / "gone.csv" if text is None else times(tmp_path, text)
     with pytest.raises(GraderError, match=says):
         with_times(intake(ada), path)
+
+
+SIS = Upload.model_validate(upload("bob").model_dump() | {"student": student("bob", sis_user_id="7").model_dump()})
+CANVAS = Upload.model_validate(upload("ada").model_dump() | {"student": student("ada", canvas_id=7).model_dump()})
+
+
+def test_a_name_of_two_students_gives_neither_a_time_nor_an_extension(tmp_path: Path) -> None:
+    both = intake(CANVAS, SIS)
+    with pytest.raises(GraderError, match="'7' is more than one student"):
+        with_times(both, times(tmp_path, "student,submitted_at\n7,2026-12-01T10:00Z\n"))
+    extension = Extension(student="7", due=DUE, author="M", reason="ill")
+    with pytest.raises(GraderError, match="fits more than one student, ada and bob"):
+        require_one_each(Policy(extension=(extension,)), both)
+
+
+def test_times_of_those_without_an_upload_are_no_news(tmp_path: Path) -> None:
+    known = with_times(
+        intake(missing=(student("ada"),)), times(tmp_path, "student,submitted_at\nada,2026-12-01T10:00Z\n")
+    )
+    assert known.notes == ()
