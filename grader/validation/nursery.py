@@ -42,9 +42,7 @@ class Grown:
     folder: Path  # its evidence, gone when the next one is asked for
 
 
-def grow(
-    base: Base, specimens: Sequence[Specimen], setup: Setup, jobs: int = JOBS, limit_s: int = BRANCH_LIMIT_S
-) -> Iterator[Grown]:
+def grow(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Grown]:
     """Execute all specimens, in the order in which they end. Raises GraderError when the grader is at fault."""
     if not hasattr(os, "fork"):
         raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
@@ -55,7 +53,7 @@ def grow(
         (folder / "evidence").mkdir()
         job = prepare(folder / "job", folder / "scratch", _submission(base), replace(setup, threads=1), drawn)
         _shorten(job)
-        task = _task(folder, job, base, specimens, jobs, limit_s)
+        task = _task(folder, job, base, specimens)
         with _started(task, job) as lines:
             for line in lines:
                 specimen = by_id[line.removeprefix("grown ").strip()]
@@ -77,15 +75,15 @@ def _submission(base: Base) -> Submission:
     return Submission("reference", Path("solution.ipynb"), "0" * 64, notebook, notebook)
 
 
-def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], jobs: int, limit_s: int) -> Path:
+def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen]) -> Path:
     described = [{"id": s.id, "cells": s.cells, "departs": s.departs, "folder": str(folder / s.id)} for s in specimens]
     task = {
         "cells": tuple(base.cells.values()),
         "bootstrap": job.bootstrap,
         "probes": job.probes,
         "evidence": str(folder / "evidence"),
-        "jobs": jobs,
-        "limit_s": limit_s,
+        "jobs": JOBS,
+        "limit_s": BRANCH_LIMIT_S,
         "specimens": described,
     }
     path = folder / "task.json"
