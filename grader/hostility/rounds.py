@@ -21,9 +21,7 @@ from grader import grading, isolation
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
-from grader.assets.reviews import resolve_reviews
 from grader.errors import GraderError
-from grader.execution import broker
 from grader.execution.job import Setup
 from grader.hostility.canaries import laid_out
 from grader.hostility.cases import HostileCase, load_cases, load_uploads
@@ -80,20 +78,11 @@ def run_round(backend: Backend, cases: Sequence[HostileCase], tell: Callable[[Tr
 def _setup(backend: Backend) -> Iterator[Setup]:
     cache_dir = cache_folder(grading.ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
-    reviews = resolve_reviews(grading.ROOT, os.environ)
-    broker.warm_up()
     policy: Policy = replace(isolation.policy(checkpoint, metrics, LIMITS), **SMALL)
-    with select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend) as sandbox:
+    sandbox = select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend)
+    with grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, opened=sandbox) as used:
         sandbox.wait()
-        yield Setup(
-            profile=Profile.STRUCTURE,
-            seed=grading.DEFAULT_SEED,
-            checkpoint=checkpoint,
-            reviews=reviews,
-            metrics=metrics,
-            bfloat16=False,
-            sandbox=sandbox,
-        )
+        yield used
 
 
 def run_uploads() -> tuple[Trial, ...]:
