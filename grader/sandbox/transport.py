@@ -34,9 +34,8 @@ from traitlets import Any as AnyTrait
 from traitlets import Type
 from zmq.utils.monitor import parse_monitor_message
 
-from grader.sandbox.policy import Ending, Policy, Stop
+from grader.sandbox.policy import MIB, Ending, Policy, Stop
 
-MIB: Final = 1 << 20
 LARGEST_FRAME_MIB: Final = 8
 MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
 LOOK_EVERY_S: Final = 0.02

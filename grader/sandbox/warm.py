@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from grader.errors import GraderError
-from grader.sandbox.link import Link
+from grader.sandbox.link import SOCKET, Link
 from grader.sandbox.policy import Policy, Warmup
 
-SOCKET: Final = "zygote"
 STEP_S: Final = 0.01
 IMPORT_S: Final = 300.0  # at most, on a machine that does other things or reads from far away
 PROJECT: Final = Path(__file__).parents[2]
