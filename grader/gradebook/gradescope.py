@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from grader.errors import GraderError, SubmissionError
-from grader.gradebook.canvas_feedback import EPOCH, PLAIN_FILE
+from grader.gradebook.canvas_feedback import put_in
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.reporting.inert import inert_text
 
@@ -30,6 +30,7 @@ LEFT_OUT: Final = ("tests/harness/", "tests/corpus/", "docs/", "bench/", "result
 SUBMISSION: Final = Path("/autograder/submission")
 RESULTS: Final = Path("/autograder/results/results.json")
 TEXT_CHARS_MAX: Final = 4_000
+SHOWN: Final = {"output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}
 
 SETUP: Final = """\
 #!/usr/bin/env bash
@@ -71,11 +72,10 @@ def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED)
     Points are as the rubric has them: make what the profile judges (in `structure`, all but the accuracies) the
     assignment's total in Gradescope.
     """
-    common = {"output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}
     if result.score.status is ScoreStatus.UNGRADED or result.score.points is None:
-        return {**common, "output": UNGRADED, "extra_data": _extra(result)}
+        return {**SHOWN, "output": UNGRADED, "extra_data": _extra(result)}
     return {
-        **common,
+        **SHOWN,
         "score": result.score.points,
         "execution_time": round(result.run.wall_s),
         "output": _summary(result),
@@ -95,9 +95,7 @@ def refused(reason: str) -> dict[str, Any]:
     return {
         "score": 0.0,
         "output": inert_text(reason, TEXT_CHARS_MAX),
-        "output_format": "text",
-        "visibility": "visible",
-        "stdout_visibility": "hidden",
+        **SHOWN,
     }
 
 
@@ -167,7 +165,7 @@ def _graded(notebook: Path, profile: str, seed: str, hidden: HiddenChecks) -> tu
             return answer, 0 if "score" in answer else 2
         if done.returncode == 1:
             return refused(done.stderr.strip() or "Your notebook cannot be graded as handed in."), 0
-    return {"output": UNGRADED, "output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}, 2
+    return {"output": UNGRADED, **SHOWN}, 2
 
 
 def autograder_zip(
@@ -188,9 +186,9 @@ def autograder_zip(
     with zipfile.ZipFile(packed, "w") as archive:
         run_text = RUN.format(profile=profile, seed=seed, hidden=hidden)
         for name, text in (("run_autograder", run_text), ("setup.sh", SETUP)):
-            _write(archive, name, text.encode(), PROGRAM)
+            put_in(archive, name, text.encode(), PROGRAM)
         for name in names:
-            _write(archive, name, _read(root, name), PLAIN_FILE)
+            put_in(archive, name, _read(root, name))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(packed.getvalue())
     return target
@@ -213,12 +211,6 @@ def _read(root: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise GraderError(f"Cannot read {path} ({error.strerror}); restore it.") from error
-
-
-def _write(archive: zipfile.ZipFile, name: str, content: bytes, mode: int) -> None:
-    info = zipfile.ZipInfo(name, EPOCH)
-    info.external_attr, info.create_system = mode, 3
-    archive.writestr(info, content, zipfile.ZIP_DEFLATED, 9)
 
 
 def main(arguments: Iterable[str]) -> int:

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
 from grader.execution.collection import RUN, SUBMITTED
-from grader.execution.job import Job, Setup, prepare
+from grader.execution.job import GRADING, Job, Setup, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import conditions
 from grader.intake.notebook import Submission
@@ -63,7 +63,7 @@ def grow(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Gr
 
 def _shorten(job: Job) -> None:
     """Train and evaluate on less than profile `structure` does: the same two steps, on fewer tokens."""
-    path = job.folder / ".grading" / "plan.json"
+    path = job.folder / GRADING / "plan.json"
     plan = Plan.load(str(path))
     if plan.budget is not None:
         replace(plan, budget=replace(plan.budget, **FEW)).save(path)
