@@ -12,8 +12,8 @@ from typing import Final
 
 from grader.cohort import Intake, Student
 from grader.errors import GraderError
-from grader.intake.notebook import inert
 from grader.policy.rules import names_of
+from grader.text import inert
 
 COLUMNS: Final = ("student", "submitted_at")
 
