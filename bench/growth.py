@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from grader import scoring
-from grader.batch import history
+from grader.batch import classroom, history
 from grader.batch.order import Order, Recipient, Task
 from grader.batch.running import Circumstances, plan
 from grader.grading import ROOT
@@ -29,7 +29,6 @@ from grader.model import (
 )
 from grader.policy import Policy, settle
 from grader.reporting.cohort.dashboard import dashboard
-from grader.validation import classroom
 
 T = TypeVar("T")
 FAIL_EVERY = 7  # checks of a submission, shifted by one from each to the next

@@ -17,8 +17,8 @@ from typing import Final, Literal
 from nbformat import NotebookNode
 
 from grader.assignment import EVAL_ROWS
-from grader.intake.notebook import cut_middle
 from grader.model import Claim, Method, MethodSummary
+from grader.text import cut_middle
 
 Quantity = Literal["accuracy", "trainable_parameters"]
 Where = Literal["stream", "html", "result"]

@@ -12,13 +12,17 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from grader.cli_options import Arithmetic, CellLimit, NoSandbox, RunLimit, Seed, Training
 from grader.errors import GraderError, SubmissionError, saying_when_stopped
-from grader.model import Precision, Profile
+from grader.model import Precision, Profile, RunStatus
 from grader.sandbox.policy import Backend
+
+if TYPE_CHECKING:
+    from grader.grading import Graded
 
 app = typer.Typer(
     add_completion=False,
@@ -31,25 +35,19 @@ INTERRUPTED = 130  # what typer makes of ctrl-C
 ASKED_TO_STOP = ("SIGTERM", "SIGHUP")  # by a service manager, Slurm, a terminal that closes; Windows has no SIGHUP
 
 Notebook = Annotated[Path, typer.Argument(help="the notebook (.ipynb)", show_default=False)]
-Seed = Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)]
 Results = Annotated[Path, typer.Option(help="folder that results are written to")]
-# By default half an hour and an hour; in profile `full` without a GPU, where hours are usual, 6 and 12 hours.
-CellLimit = Annotated[float | None, typer.Option("--cell-limit", help="seconds that one cell may take", min=1)]
-RunLimit = Annotated[float | None, typer.Option("--run-limit", help="seconds that all cells together may take", min=1)]
 
 
 @app.command()
 def grade(
     submission: Notebook,
-    profile: Annotated[Profile, typer.Option(help="how much training to do")] = Profile.QUICK,
+    profile: Training = Profile.QUICK,
     seed: Seed = 0,
     out: Results = Path("results"),
     cell_limit: CellLimit = None,
     run_limit: RunLimit = None,
-    precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO,
-    unsafe_no_sandbox: Annotated[
-        bool, typer.Option("--unsafe-no-sandbox", help="run the notebook with all rights of this user; results say so")
-    ] = False,
+    precision: Arithmetic = Precision.AUTO,
+    unsafe_no_sandbox: NoSandbox = False,
 ) -> None:
     """Execute a notebook, judge it, and write result.json and the reports."""
     from grader import grading, isolation
@@ -71,12 +69,8 @@ def grade(
     raise typer.Exit(exit_code(graded))
 
 
-def exit_code(graded: object) -> int:
+def exit_code(graded: "Graded") -> int:
     """What the process says of a graded submission."""
-    from grader.grading import Graded
-    from grader.model import RunStatus
-
-    assert isinstance(graded, Graded)
     status = graded.result.run.status
     if graded.ungraded:
         return 2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grader.cli_options import Arithmetic, CellLimit, NoSandbox, RunLimit, Seed, Training
 from grader.errors import saying_when_stopped
 from grader.model import Precision, Profile
 
@@ -40,19 +41,19 @@ def register(app: typer.Typer) -> None:
 
 def batch(
     submissions: Annotated[Path, typer.Argument(help="the zip from Canvas, or a folder", show_default=False)],
-    profile: Annotated[Profile, typer.Option(help="how much training to do")] = Profile.QUICK,
+    profile: Training = Profile.QUICK,
     jobs: Jobs = None,
     gradebook: Gradebook = None,
     assignment: Assignment = None,
     policy: PolicyFile = None,
     overrides: OverridesFile = None,
     times: TimesFile = None,
-    seed: Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)] = 0,
-    precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO,
+    seed: Seed = 0,
+    precision: Arithmetic = Precision.AUTO,
     out: Annotated[Path, typer.Option(help="folder that the class's folder is made in")] = Path("results"),
     name: Annotated[str | None, typer.Option(help="name of the class's folder; by default that of the zip")] = None,
-    cell_limit: Annotated[float | None, typer.Option(help="seconds that one cell may take", min=1)] = None,
-    run_limit: Annotated[float | None, typer.Option(help="seconds that all cells together may take", min=1)] = None,
+    cell_limit: CellLimit = None,
+    run_limit: RunLimit = None,
     keep_weights: Annotated[
         bool | None,
         typer.Option(help="keep trained weights (300 MB each) with the evidence; by default but in profile structure"),
@@ -69,9 +70,7 @@ def batch(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="with --slurm: show the job script and stop")] = False,
     quiet: Quiet = False,
-    unsafe_no_sandbox: Annotated[
-        bool, typer.Option("--unsafe-no-sandbox", help="run notebooks with all rights of this user; results say so")
-    ] = False,
+    unsafe_no_sandbox: NoSandbox = False,
 ) -> None:
     """Grade a class: a zip from Canvas, or a folder. Run it again to go on where it stopped."""
     from grader import isolation
@@ -183,8 +182,8 @@ def upload(
 
 def gradescope(
     out: Annotated[Path, typer.Option(help="the zip to write")] = Path("dist/autograder.zip"),
-    profile: Annotated[Profile, typer.Option(help="how much training to do")] = Profile.QUICK,
-    seed: Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)] = 0,
+    profile: Training = Profile.QUICK,
+    seed: Seed = 0,
 ) -> None:
     """Write the archive that Gradescope takes as an autograder."""
     from grader.gradebook.gradescope import autograder_zip

@@ -74,8 +74,6 @@ def setup(
     seed: int,
     backend: Backend | None = None,
     limits: Limits | None = None,
-    root: Path = ROOT,
-    environ: Mapping[str, str] = os.environ,
     precision: Precision = Precision.AUTO,
     opened: Sandbox | None = None,
     threads: int | None = None,
@@ -85,7 +83,7 @@ def setup(
     opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
     """
     profiles.require_fit(profile, precision)
-    cache_dir = cache_folder(root, environ)
+    cache_dir = cache_folder(ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
     gpus = profiles.uses_gpu(profile)
@@ -94,12 +92,12 @@ def setup(
             profile=profile,
             seed=seed,
             checkpoint=checkpoint,
-            reviews=resolve_reviews(root, environ),
+            reviews=resolve_reviews(ROOT, os.environ),
             metrics=metrics,
             bfloat16=profile is Profile.QUICK and _bfloat16(precision),
             tf32=precision is Precision.TF32,
             sandbox=sandbox,
-            environ=one_gpu(environ) if gpus else {},
+            environ=one_gpu(os.environ) if gpus else {},
         )
 
 
@@ -112,9 +110,9 @@ def _bfloat16(precision: Precision) -> bool:
     return fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16
 
 
-def suite_folders(root: Path = ROOT, public_only: bool = False) -> list[Path]:
+def suite_folders(public_only: bool = False) -> list[Path]:
     """The suite: what students have, and what staff have in addition."""
-    found = [root / "tests" / "public"] if public_only else [root / "tests" / "public", root / "tests" / "hidden"]
+    found = [ROOT / "tests" / "public"] if public_only else [ROOT / "tests" / "public", ROOT / "tests" / "hidden"]
     return [folder for folder in found if folder.is_dir()]
 
 

@@ -90,14 +90,13 @@ def open_sandbox(
     limits: Limits,
     only: Backend | None = None,
     threads: int | None = None,
-    modules: tuple[str, ...] = MODULES,
     gpus: bool = False,
 ) -> Sandbox:
     """The best sandbox of this machine, or the one asked for. Raises GraderError."""
     if only is not Backend.NONE and hasattr(os, "geteuid") and os.geteuid() == 0:
         require_readable((checkpoint.hub_cache, metrics))
     wanted = policy(checkpoint, metrics, limits, threads, gpus)
-    return select(wanted, warmup=warmup(checkpoint, metrics, modules), only=only)
+    return select(wanted, warmup=warmup(checkpoint, metrics), only=only)
 
 
 def require_readable(folders: Iterable[Path]) -> None:
@@ -148,6 +147,6 @@ def _finding(test: SelfTest, used: bool) -> Finding:
     return Finding(f"sandbox {test.backend}", Status.WARNING, f"not used; does not hold here: {why}", ABSENT)
 
 
-def warmup(checkpoint: Checkpoint, metrics: Path, modules: tuple[str, ...] = MODULES) -> Warmup:
+def warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:
     """What warm kernels have imported."""
-    return Warmup(modules=modules, environ=variables(checkpoint, metrics, INSIDE))
+    return Warmup(modules=MODULES, environ=variables(checkpoint, metrics, INSIDE))

@@ -31,13 +31,14 @@ from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import conditions, execute
 from grader.grading import Graded
-from grader.intake.notebook import inert, read_submission
+from grader.intake.notebook import read_submission
 from grader.kernel import observation, probes, weights
 from grader.kernel.namespace import Bindings
 from grader.kernel.writing import write_json, write_tensors
 from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
 from grader.sandbox import Backend
+from grader.text import inert
 
 OWN_MACHINE = "own machine"
 NOTEBOOK_STEPS = ("step1", "step2", "step3")

@@ -41,6 +41,7 @@ PARTS: Final = (
 
 # Parts for staff, in the folders above.
 LEFT_OUT: Final = (
+    "grader/calibrating.py",
     "grader/cli_class.py",
     "grader/cli_staff.py",
     "grader/reporting/cohort/*",

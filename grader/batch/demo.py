@@ -11,9 +11,8 @@ from typing import Final
 
 from rich.console import Console
 
-from grader.batch import history
+from grader.batch import classroom, history
 from grader.errors import GraderError
-from grader.validation import classroom
 
 NAME: Final = "demo-class"
 KILL_AFTER: Final = 4  # graded submissions

@@ -15,6 +15,7 @@ EXECUTION: Final = (  # the code that decides what ends up in evidence; certific
     "grader/assignment.py",
     "grader/isolation.py",
     "grader/profiles.py",
+    "grader/text.py",
     "grader/intake/notebook.py",
     "grader/oracle/certificates.py",
     "grader/oracle/challenges.py",

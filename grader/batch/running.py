@@ -13,8 +13,8 @@ from grader.batch.store import Store
 from grader.cohort import Upload
 from grader.errors import GraderError
 from grader.intake.archive import stored
-from grader.intake.notebook import inert
 from grader.model import ScoreStatus
+from grader.text import inert
 
 TICK_S: Final = 0.5
 LONELY_S: Final = 30.0  # without any worker, before it is said

@@ -26,7 +26,7 @@ from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.kernel import events
 from grader.model import CellRecord, Method, RunStatus
-from grader.sandbox.transport import OutputLimit, ProtocolViolation
+from grader.sandbox.transport import MalformedMessage, OutputLimit
 
 MAX_CELL_TEXT: Final = 20_000  # characters of output kept per cell
 MAX_OUTPUTS_PER_CELL: Final = 200
@@ -296,7 +296,7 @@ class Driver:
             return ""
         except DeadKernelError:
             raise lost(client.failure, where) from None
-        except (OutputLimit, ProtocolViolation, *UNREADABLE) as error:
+        except (OutputLimit, MalformedMessage, *UNREADABLE) as error:
             raise lost(error, where) from error
         if client.failure is not None:
             raise lost(client.failure, where)

@@ -22,9 +22,9 @@ from grader.cohort import Grade, Standing, Student
 from grader.errors import GraderError
 from grader.gradebook.formulas import starts_formula
 from grader.intake.gradebook_export import Cell, Column, Export, Person, number, read_export
-from grader.intake.notebook import inert
 from grader.intake.roster import likeness
 from grader.model import Frozen
+from grader.text import inert
 
 HUNDREDTH: Final = Decimal("0.01")  # what Canvas shows, exports and compares
 

@@ -16,6 +16,7 @@ from grader.errors import GraderError
 
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first moment that the format knows: equal feedback makes equal archives
 PLAIN_FILE: Final = 0o100644 << 16
+UNIX: Final = 3  # whose rights a file has
 
 
 def feedback_zip(feedback: Mapping[Upload, Path]) -> bytes:
@@ -29,10 +30,15 @@ def feedback_zip(feedback: Mapping[Upload, Path]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, path in sorted(zip(names, feedback.values(), strict=True)):
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.external_attr, info.create_system = PLAIN_FILE, 3
-            archive.writestr(info, _read(path), zipfile.ZIP_DEFLATED, 9)
+            put_in(archive, name, _read(path))
     return packed.getvalue()
+
+
+def put_in(archive: zipfile.ZipFile, name: str, content: bytes, mode: int = PLAIN_FILE) -> None:
+    """Write one file into an archive, so that equal contents make equal archives on every system."""
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.external_attr, info.create_system = mode, UNIX
+    archive.writestr(info, content, zipfile.ZIP_DEFLATED, 9)
 
 
 def _read(path: Path) -> bytes:

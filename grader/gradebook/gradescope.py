@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from grader.cohort import Grade, Standing
 from grader.errors import GraderError, SubmissionError
-from grader.gradebook.canvas_feedback import EPOCH, PLAIN_FILE
+from grader.gradebook.canvas_feedback import put_in
 from grader.intake.archive import NOTEBOOK
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.reporting.inert import inert_text
@@ -33,6 +33,7 @@ LEFT_OUT: Final = ("tests/harness/", "tests/corpus/", "docs/", "bench/", "result
 SUBMISSION: Final = Path("/autograder/submission")
 RESULTS: Final = Path("/autograder/results/results.json")
 TEXT_CHARS_MAX: Final = 4_000
+SHOWN: Final = {"output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}
 
 SETUP: Final = """\
 #!/usr/bin/env bash
@@ -74,12 +75,11 @@ def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED)
     Points are as the rubric has them: make what the profile judges (in `structure`, all but the accuracies) the
     assignment's total in Gradescope.
     """
-    common = {"output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}
     if result.score.status is ScoreStatus.UNGRADED or result.score.points is None:
         waits = any(check.rationale == HELD for check in result.checks)
-        return {**common, "output": WAITS if waits else UNGRADED, "extra_data": _extra(result)}
+        return {**SHOWN, "output": WAITS if waits else UNGRADED, "extra_data": _extra(result)}
     return {
-        **common,
+        **SHOWN,
         "score": result.score.points,
         "execution_time": round(result.run.wall_s),
         "output": _summary(result),
@@ -94,19 +94,13 @@ def settled(grade: Grade) -> dict[str, Any] | None:
         return refused(grade.note)
     if grade.standing in (Standing.MISSING, Standing.EXCUSED):
         return None
-    found = results(grade.result) if grade.result else {**refused(UNGRADED)}
+    found = results(grade.result) if grade.result else refused(UNGRADED)
     if grade.standing is Standing.UNGRADED:
-        return {key: value for key, value in found.items() if key not in ("score", "tests")} | {
-            "output": _waiting(found)
-        }
+        known = "score" not in found  # the result itself says why
+        return {**SHOWN, "output": found["output"] if known else NOT_YET}
     changes = [f"{change.points:+g} points: {change.reason}" for change in grade.adjustments]
-    text = inert_text("\n".join([f"{grade.points:g} of {grade.possible:g} points.", *changes]), TEXT_CHARS_MAX)
-    return {**found, "score": grade.points, "output": text} if changes else {**found, "score": grade.points}
-
-
-def _waiting(found: dict[str, Any]) -> str:
-    """What an ungraded student reads: the reason where the result has one, else that a person has not looked yet."""
-    return str(found["output"]) if "tests" not in found and "score" not in found else NOT_YET
+    told = "\n".join([f"{grade.points:g} of {grade.possible:g} points.", *changes])
+    return {**found, "score": grade.points, "output": inert_text(told, TEXT_CHARS_MAX) if changes else found["output"]}
 
 
 NOT_YET: Final = "Your grade is not complete yet: the course's staff will add to it."
@@ -125,9 +119,7 @@ def refused(reason: str) -> dict[str, Any]:
     return {
         "score": 0.0,
         "output": inert_text(reason, TEXT_CHARS_MAX),
-        "output_format": "text",
-        "visibility": "visible",
-        "stdout_visibility": "hidden",
+        **SHOWN,
     }
 
 
@@ -197,7 +189,7 @@ def _graded(notebook: Path, profile: str, seed: str, hidden: HiddenChecks) -> tu
             return answer, 0 if "score" in answer else 2
         if done.returncode == 1:
             return refused(done.stderr.strip() or "Your notebook cannot be graded as handed in."), 0
-    return {"output": UNGRADED, "output_format": "text", "visibility": "visible", "stdout_visibility": "hidden"}, 2
+    return {"output": UNGRADED, **SHOWN}, 2
 
 
 def autograder_zip(
@@ -218,9 +210,9 @@ def autograder_zip(
     with zipfile.ZipFile(packed, "w") as archive:
         run_text = RUN.format(profile=profile, seed=seed, hidden=hidden)
         for name, text in (("run_autograder", run_text), ("setup.sh", SETUP)):
-            _write(archive, name, text.encode(), PROGRAM)
+            put_in(archive, name, text.encode(), PROGRAM)
         for name in names:
-            _write(archive, name, _read(root, name), PLAIN_FILE)
+            put_in(archive, name, _read(root, name))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(packed.getvalue())
@@ -246,12 +238,6 @@ def _read(root: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise GraderError(f"Cannot read {path} ({error.strerror}); restore it.") from error
-
-
-def _write(archive: zipfile.ZipFile, name: str, content: bytes, mode: int) -> None:
-    info = zipfile.ZipInfo(name, EPOCH)
-    info.external_attr, info.create_system = mode, 3
-    archive.writestr(info, content, zipfile.ZIP_DEFLATED, 9)
 
 
 def main(arguments: Iterable[str]) -> int:

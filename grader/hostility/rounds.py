@@ -21,9 +21,7 @@ from grader import grading, isolation
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
-from grader.assets.reviews import resolve_reviews
 from grader.errors import GraderError
-from grader.execution import broker
 from grader.execution.job import Setup
 from grader.hostility.canaries import laid_out
 from grader.hostility.cases import HostileCase, load_cases, load_uploads
@@ -34,6 +32,7 @@ from grader.sandbox import Backend, Policy, select, self_tests
 
 CORPUS: Final = grading.ROOT / "tests" / "corpus" / "hostile"
 HONEST_EVERY: Final = 20  # hostile notebooks between two runs of the honest one
+PARTS: Final = 2  # of the cases, in processes that work side by side
 SMALL: Final[dict[str, Any]] = {
     "memory_mib": 1_400,
     "cpu_s": 60,
@@ -79,20 +78,11 @@ def run_round(backend: Backend, cases: Sequence[HostileCase], tell: Callable[[Tr
 def _setup(backend: Backend) -> Iterator[Setup]:
     cache_dir = cache_folder(grading.ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
-    reviews = resolve_reviews(grading.ROOT, os.environ)
-    broker.warm_up()
     policy: Policy = replace(isolation.policy(checkpoint, metrics, LIMITS), **SMALL)
-    with select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend) as sandbox:
+    sandbox = select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend)
+    with grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, opened=sandbox) as used:
         sandbox.wait()
-        yield Setup(
-            profile=Profile.STRUCTURE,
-            seed=grading.DEFAULT_SEED,
-            checkpoint=checkpoint,
-            reviews=reviews,
-            metrics=metrics,
-            bfloat16=False,
-            sandbox=sandbox,
-        )
+        yield used
 
 
 def run_uploads() -> tuple[Trial, ...]:
@@ -105,20 +95,20 @@ def run_everything(chosen: Sequence[Backend]) -> tuple[Trial, ...]:
     return (*run_uploads(), *(trial for backend in chosen for trial in in_parts(backend)))
 
 
-def in_parts(backend: Backend, parts: int = 2) -> tuple[Trial, ...]:
+def in_parts(backend: Backend) -> tuple[Trial, ...]:
     """All cases, dealt out to processes that work side by side: most of the time goes by waiting for a limit.
 
     Each of them also runs the honest one, in between and last. Raises GraderError.
     """
     cases = load_cases(CORPUS)
     honest, ids = next(case.id for case in cases if case.honest), [case.id for case in cases if not case.honest]
-    with ThreadPoolExecutor(parts) as pool:
-        rounds = list(pool.map(lambda part: in_a_process(backend, (*ids[part::parts], honest)), range(parts)))
+    with ThreadPoolExecutor(PARTS) as pool:
+        rounds = list(pool.map(lambda part: in_a_process(backend, (*ids[part::PARTS], honest)), range(PARTS)))
     return tuple(trial for trials in rounds for trial in trials)
 
 
-def in_a_process(backend: Backend, ids: Sequence[str] = ()) -> tuple[Trial, ...]:
-    """A round of all cases, or of some. Tells about each on stderr. Raises GraderError."""
+def in_a_process(backend: Backend, ids: Sequence[str]) -> tuple[Trial, ...]:
+    """A round of some cases. Tells about each on stderr. Raises GraderError."""
     with tempfile.TemporaryDirectory(prefix="h") as name:  # short: paths of sockets are bounded
         folder = Path(name)
         folder.chmod(0o755)

@@ -26,7 +26,7 @@ from typing import Final
 from grader.cohort import Intake, Refusal, Student, Upload
 from grader.errors import GraderError
 from grader.intake.canvas_names import CanvasName, Kind, owner_form, readings
-from grader.intake.notebook import HAND_IN, inert
+from grader.intake.notebook import HAND_IN
 from grader.intake.roster import Names, Roster, alike, canvas_key, likeness, named_key, slug
 from grader.intake.unpacking import (
     Barred,
@@ -43,6 +43,7 @@ from grader.intake.unpacking import (
     require_few_entries,
     temporary,
 )
+from grader.text import inert
 
 NOTEBOOK: Final = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add the second suffix
 OTHER_FILES: Final = {

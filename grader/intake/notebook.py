@@ -23,6 +23,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from grader.errors import SubmissionError
+from grader.text import cut_middle, inert
 
 MAX_FILE_BYTES: Final = 300 * 2**20
 MAX_TOKENS: Final = 8_000_000  # strings, brackets and commas: bounds the number of objects that parsing creates
@@ -69,18 +70,6 @@ def read_submission(path: Path) -> Submission:
     except _RefusedError as refusal:
         raise SubmissionError(f"'{inert(path.name or str(path))}' {refusal}.") from None
     return Submission(_folder_name(path.stem), path, hashlib.sha256(raw).hexdigest(), notebook, original)
-
-
-def inert(text: str, limit: int = 100) -> str:
-    """`text` on one line that no terminal interprets: other characters become `?`, a long one is cut."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
-
-
-def cut_middle(text: str, limit: int) -> str:
-    """`text` where it has at most `limit` characters, otherwise its first and last half of that on separate lines."""
-    half = limit // 2
-    return text if len(text) <= limit else f"{text[:half]}\n{text[-half:]}"
 
 
 def _folder_name(stem: str) -> str:

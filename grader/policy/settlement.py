@@ -13,10 +13,10 @@ from typing import Final
 from grader import scoring
 from grader.cohort import Adjustment, AdjustmentKind, Grade, Intake, Refusal, Standing, Student, Upload
 from grader.errors import GraderError
-from grader.intake.notebook import inert
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.policy.overrides import Override, OverrideKind, Overrides
 from grader.policy.rules import Counting, Policy, amount, called, delay, names_of, taken
+from grader.text import inert
 
 POLICY: Final = "late policy"
 NO_OVERRIDES: Final = Overrides()

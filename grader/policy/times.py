@@ -12,10 +12,10 @@ from typing import Final
 
 from grader.cohort import Intake, Student
 from grader.errors import GraderError
-from grader.intake.notebook import inert
 from grader.policy.rules import called, names_of
 from grader.policy.settlement import students
 from grader.policy.sheets import Sheet, read_sheet
+from grader.text import inert
 
 COLUMNS: Final = ("student", "submitted_at")
 

@@ -21,9 +21,6 @@ from grader.model import CheckResult, Claim, Method, MethodSummary, Result, Verd
 from grader.reporting import words
 from grader.reporting.inert import inert_line, inert_text
 from grader.reporting.outline import Step, by_step, measured, verdict_counts
-from grader.reporting.progress import ProgressDisplay
-
-__all__ = ["Finding", "ProgressDisplay", "findings_table", "make_console", "result_table"]
 
 WIDTH_MAX: Final = 100
 RATIONALE_LIMIT: Final = 2_000

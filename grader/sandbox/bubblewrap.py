@@ -16,17 +16,14 @@ import shutil
 import signal
 import subprocess
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from grader.sandbox import namespaces
-from grader.sandbox.cold import ANNOUNCE, Stage, become, inner_command, open_the_way, spawn
+from grader.sandbox.cold import ANNOUNCE, Stage, inner_command, open_the_way, spawn
 from grader.sandbox.environment import environment
-from grader.sandbox.namespaces import EVIDENCE, JOB, Identity
-from grader.sandbox.policy import Policy
+from grader.sandbox.namespaces import EVIDENCE, JOB, Identity, become
+from grader.sandbox.policy import MIB, TEMPORARY_MIB, Policy
 from grader.sandbox.supervisor import Confinement, Request, Running
-
-TEMPORARY_MIB: Final = 256  # each of /tmp, /home, /dev/shm
-MIB: Final = 1 << 20
 
 
 class Bubblewrap:

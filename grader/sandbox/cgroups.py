@@ -19,9 +19,8 @@ from typing import Final, Protocol, Self
 
 import psutil
 
-from grader.sandbox.policy import Policy
+from grader.sandbox.policy import MIB, Policy
 
-MIB: Final = 1 << 20
 PREFIX: Final = "grader-sandbox-"  # and the supervisor's pid
 REMOVED_S: Final = 10.0
 STALE_S: Final = 60.0

@@ -93,14 +93,6 @@ def open_the_way(policy: Policy, stage: Stage, identity: Identity) -> None:
         namespaces.reveal_only([*namespaces.shown_folders(policy), str(stage.folder)], identity)
 
 
-def become(identity: Identity) -> None:
-    """Give root's rights away in a process that is about to exec."""
-    if identity.dropped:
-        os.setgroups([])
-        os.setresgid(identity.gid, identity.gid, identity.gid)
-        os.setresuid(identity.uid, identity.uid, identity.uid)
-
-
 def open_line(backend: Backend, policy: Policy) -> Link:
     """Start a supervisor of this backend; the line to it."""
     ours, theirs = socket.socketpair()

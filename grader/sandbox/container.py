@@ -24,11 +24,10 @@ from grader.sandbox import namespaces
 from grader.sandbox.cold import ANNOUNCE, Stage, inner_command, spawn
 from grader.sandbox.environment import environment
 from grader.sandbox.namespaces import EVIDENCE, JOB, Identity
-from grader.sandbox.policy import Policy
+from grader.sandbox.policy import TEMPORARY_MIB, Policy
 from grader.sandbox.supervisor import Confinement, Request, Running
 
 IMAGE: Final = "grader-sandbox-empty:1"
-TEMPORARY_MIB: Final = 256  # each of /tmp, /home, /dev/shm
 ASK_EVERY_S: Final = 2.0
 
 

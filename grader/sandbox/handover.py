@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-MIB: Final = 1 << 20
+from grader.sandbox.policy import MIB
+
 CHUNK: Final = 1 << 20
 DEEPEST: Final = 4  # folders of evidence
 DEEPEST_WORK: Final = 100  # folders of the kernel's own

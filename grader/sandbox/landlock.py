@@ -21,9 +21,9 @@ from typing import Final
 import psutil
 
 from grader.sandbox import namespaces
-from grader.sandbox.cold import ANNOUNCE, Stage, become, inner_command, open_the_way, spawn
+from grader.sandbox.cold import ANNOUNCE, Stage, inner_command, open_the_way, spawn
 from grader.sandbox.environment import environment
-from grader.sandbox.namespaces import DEVICES, Identity, die_with_parent
+from grader.sandbox.namespaces import DEVICES, Identity, become, die_with_parent
 from grader.sandbox.policy import Policy
 from grader.sandbox.supervisor import Confinement, Request, Running
 

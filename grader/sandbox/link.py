@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+SOCKET: Final = "zygote"  # where the zygote listens, in its folder
 LONGEST_MESSAGE: Final = 1 << 20
 MOST_DESCRIPTORS: Final = 8
 

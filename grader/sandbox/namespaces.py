@@ -19,7 +19,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from grader.sandbox.environment import USER
+from grader.sandbox.handover import copy_in
 from grader.sandbox.policy import Policy, Workspace
 
 NEW_MOUNTS, NEW_CGROUPS, NEW_UTS, NEW_IPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
@@ -92,7 +92,7 @@ def make_scratch(folder: Path, workspace: Workspace, policy: Policy, identity: I
     options = f"size={policy.scratch_mib}m,nr_inodes={policy.inodes},mode=755"
     _mount("tmpfs", str(folder), "tmpfs", NO_SUID | NO_DEV, options)
     scratch = Scratch(folder)
-    shutil.copytree(workspace.job, scratch.part("job"), symlinks=True)
+    copy_in(workspace.job, scratch.part("job"))
     for name in WRITABLE:
         scratch.part(name).mkdir(exist_ok=True)
         scratch.part(name).chmod(0o700)
@@ -209,13 +209,18 @@ def drop_privileges(identity: Identity) -> None:
     """Become the kernel's user, without capabilities and without a way to get any. Single-threaded callers only."""
     for capability in range(64):
         _libc.prctl(DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)  # numbers that do not exist are refused: no harm
+    become(identity)
+    header, nothing = struct.pack("II", 0x20080522, 0), struct.pack("6I", *[0] * 6)
+    _call("capset", _libc.capset(header, nothing))
+    _call("no_new_privs", _libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+
+
+def become(identity: Identity) -> None:
+    """Give root's rights away: this process is the kernel's user from here on."""
     if identity.dropped:
         os.setgroups([])
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
-    header, nothing = struct.pack("II", 0x20080522, 0), struct.pack("6I", *[0] * 6)
-    _call("capset", _libc.capset(header, nothing))
-    _call("no_new_privs", _libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0))
 
 
 def die_with_parent() -> None:

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+
+MIB: Final = 1 << 20
+TEMPORARY_MIB: Final = 256  # each of /tmp, /home, /dev/shm in the backends that mount them one by one
 
 
 class Backend(StrEnum):

@@ -29,6 +29,7 @@ from grader.sandbox.transport import BoundedManager, bounded_socket
 PORTS: Final = (1, 2, 3, 4, 5)  # names of unix sockets, as jupyter_client numbers them
 PORT_NAMES: Final = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 STEP_S: Final = 0.005
+START_S: Final = 120.0  # at most, until a kernel listens
 BACKLOG: Final = 8
 
 
@@ -37,11 +38,10 @@ class SandboxProvisioner(KernelProvisionerBase):
 
     parent: "SandboxManager"
 
-    def __init__(self, *, open_line: Callable[[], Link], workspace: Workspace, start_timeout_s: float, **kwargs: Any):
+    def __init__(self, *, open_line: Callable[[], Link], workspace: Workspace, **kwargs: Any):
         super().__init__(**kwargs)
         self._open_line = open_line
         self._workspace = workspace
-        self._start_timeout_s = start_timeout_s
         self._line: Link | None = None
         self.ready = False
         self.ending: Ending | None = None
@@ -111,7 +111,7 @@ class SandboxProvisioner(KernelProvisionerBase):
             self.ending = Ending(fault="the supervisor of the sandbox vanished")
 
     async def _until_ready(self) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline = time.monotonic() + START_S
         while not self.ready and self.ending is None and time.monotonic() < deadline:
             self._listen()
             await asyncio.sleep(STEP_S)
@@ -129,17 +129,13 @@ class SandboxProvisioner(KernelProvisionerBase):
 class SandboxManager(BoundedManager):
     """A kernel manager for one kernel in one sandbox."""
 
-    def __init__(
-        self, policy: Policy, workspace: Workspace, open_line: Callable[[], Link], *, start_timeout_s: float = 120.0
-    ) -> None:
+    def __init__(self, policy: Policy, workspace: Workspace, open_line: Callable[[], Link]) -> None:
         super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self.folder = Path(tempfile.mkdtemp(prefix="k"))  # short: unix socket paths end at 107 bytes
         self.transport, self.ip, self.cache_ports = "ipc", str(self.folder / "z"), False
         for name, port in zip(PORT_NAMES, PORTS, strict=True):
             setattr(self, name, port)
-        self.provisioner: SandboxProvisioner = SandboxProvisioner(
-            open_line=open_line, workspace=workspace, start_timeout_s=start_timeout_s, parent=self
-        )
+        self.provisioner: SandboxProvisioner = SandboxProvisioner(open_line=open_line, workspace=workspace, parent=self)
 
     @property
     def kernel_spec(self) -> KernelSpec:

@@ -27,13 +27,12 @@ from grader.sandbox.cgroups import Group, Meter
 from grader.sandbox.handover import Collected, collect, remove, usage
 from grader.sandbox.link import Link
 from grader.sandbox.namespaces import Identity
-from grader.sandbox.policy import Ending, Policy, Stop, Workspace
+from grader.sandbox.policy import MIB, Ending, Policy, Stop, Workspace
 from grader.sandbox.watchdog import Watchdog
 
 LOOK_EVERY_MS: Final = 50
 DISK_EVERY_S: Final = 0.25
 REQUEST_TIMEOUT_S: Final = 30.0
-MIB: Final = 1 << 20
 MOST_LINES: Final = 50  # of names, in what is told of an ending
 LONGEST_LINE: Final = 300
 STARVED: Final = "the machine, or the job that the grader runs in, had no memory left; run fewer notebooks at a time"

@@ -34,9 +34,8 @@ from traitlets import Any as AnyTrait
 from traitlets import Type
 from zmq.utils.monitor import parse_monitor_message
 
-from grader.sandbox.policy import Ending, Policy, Stop
+from grader.sandbox.policy import MIB, Ending, Policy, Stop
 
-MIB: Final = 1 << 20
 LARGEST_FRAME_MIB: Final = 8
 MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
 LOOK_EVERY_S: Final = 0.02
@@ -65,7 +64,7 @@ class OutputLimit(Exception):
     """The kernel sent more than the policy allows. It has been stopped with the reason `output`."""
 
 
-class ProtocolViolation(Exception):
+class MalformedMessage(Exception):
     """The kernel sent what no honest kernel sends. It has been stopped with the reason `protocol`."""
 
 
@@ -87,13 +86,13 @@ class Intake:
             raise OutputLimit("the notebook printed more than is allowed")
 
     def check(self, parse: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Parse one message and check its form. Raises ProtocolViolation."""
+        """Parse one message and check its form. Raises MalformedMessage."""
         try:
             message = parse()
             _check_form(message)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             self.stop(Stop.PROTOCOL)
-            raise ProtocolViolation(f"malformed message from the kernel: {type(error).__name__}") from error
+            raise MalformedMessage(f"malformed message from the kernel: {type(error).__name__}") from error
         return {**message, "parent_header": {}} if message["msg_type"].startswith("comm") else message
 
 

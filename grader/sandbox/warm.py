@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from grader.errors import GraderError
-from grader.sandbox.link import Link
+from grader.sandbox.link import SOCKET, Link
 from grader.sandbox.policy import Policy, Warmup
 
-SOCKET: Final = "zygote"
 STEP_S: Final = 0.01
 IMPORT_S: Final = 300.0  # at most, on a machine that does other things or reads from far away
 PROJECT: Final = Path(__file__).parents[2]
@@ -104,9 +103,9 @@ class Zygote:
         return self._log.read().decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
 
 
-def connect(address: Path, timeout_s: float = IMPORT_S) -> Link:
+def connect(address: Path) -> Link:
     """A line to the zygote that listens, or soon will, at `address`. Raises GraderError."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + IMPORT_S
     while True:
         end = socket.socket(socket.AF_UNIX)
         try:

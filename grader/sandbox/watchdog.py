@@ -17,7 +17,8 @@ from typing import Final
 
 import psutil
 
-MIB: Final = 1 << 20
+from grader.sandbox.policy import MIB
+
 PAGE: Final = resource.getpagesize()
 EXACT_EVERY_S: Final = 1.0
 

@@ -32,12 +32,11 @@ from typing import Final, NoReturn
 
 from grader.sandbox import inner, namespaces
 from grader.sandbox.environment import environment
-from grader.sandbox.link import Link
+from grader.sandbox.link import SOCKET, Link
 from grader.sandbox.namespaces import EVIDENCE, JOB, Identity
 from grader.sandbox.policy import Policy
 from grader.sandbox.supervisor import Confinement, Request, Running, supervise
 
-SOCKET: Final = "zygote"  # in the zygote's folder
 BACKLOG: Final = 64
 KERNEL_MODULES: Final = (  # and what a kernel would import while it starts or formats its first traceback
     "ipykernel.kernelapp",

@@ -61,7 +61,7 @@ def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: 
     code = 1
     try:
         folder = Path(specimen["folder"])
-        move(shell, Path(task["evidence"]), folder / "evidence")
+        move(Path(task["evidence"]), folder / "evidence")
         (folder / "work").mkdir()
         os.chdir(folder / "work")
         from grader.kernel import devices
@@ -78,7 +78,7 @@ def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: 
         os._exit(code)
 
 
-def move(shell: Any, source: Path, target: Path) -> None:
+def move(source: Path, target: Path) -> None:
     """Let evidence from here on go to another folder, which begins with what there is so far."""
     from grader.kernel import session
 

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
 from grader.execution.collection import RUN, SUBMITTED
-from grader.execution.job import Job, Setup, prepare
+from grader.execution.job import GRADING, Job, Setup, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import conditions
 from grader.intake.notebook import Submission
@@ -42,9 +42,7 @@ class Grown:
     folder: Path  # its evidence, gone when the next one is asked for
 
 
-def grow(
-    base: Base, specimens: Sequence[Specimen], setup: Setup, jobs: int = JOBS, limit_s: int = BRANCH_LIMIT_S
-) -> Iterator[Grown]:
+def grow(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Grown]:
     """Execute all specimens, in the order in which they end. Raises GraderError when the grader is at fault."""
     if not hasattr(os, "fork"):
         raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
@@ -55,7 +53,7 @@ def grow(
         (folder / "evidence").mkdir()
         job = prepare(folder / "job", folder / "scratch", _submission(base), replace(setup, threads=1), drawn)
         _shorten(job)
-        task = _task(folder, job, base, specimens, jobs, limit_s)
+        task = _task(folder, job, base, specimens)
         with _started(task, job) as lines:
             for line in lines:
                 specimen = by_id[line.removeprefix("grown ").strip()]
@@ -65,7 +63,7 @@ def grow(
 
 def _shorten(job: Job) -> None:
     """Train and evaluate on less than profile `structure` does: the same two steps, on fewer tokens."""
-    path = job.folder / ".grading" / "plan.json"
+    path = job.folder / GRADING / "plan.json"
     plan = Plan.load(str(path))
     if plan.budget is not None:
         replace(plan, budget=replace(plan.budget, **FEW)).save(path)
@@ -77,15 +75,15 @@ def _submission(base: Base) -> Submission:
     return Submission("reference", Path("solution.ipynb"), "0" * 64, notebook, notebook)
 
 
-def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen], jobs: int, limit_s: int) -> Path:
+def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen]) -> Path:
     described = [{"id": s.id, "cells": s.cells, "departs": s.departs, "folder": str(folder / s.id)} for s in specimens]
     task = {
         "cells": tuple(base.cells.values()),
         "bootstrap": job.bootstrap,
         "probes": job.probes,
         "evidence": str(folder / "evidence"),
-        "jobs": jobs,
-        "limit_s": limit_s,
+        "jobs": JOBS,
+        "limit_s": BRANCH_LIMIT_S,
         "specimens": described,
     }
     path = folder / "task.json"

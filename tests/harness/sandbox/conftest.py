@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from grader.sandbox import Backend, Ending, Policy, Sandbox, Workspace, select, self_test
-from grader.sandbox.transport import OutputLimit, ProtocolViolation
+from grader.sandbox.transport import MalformedMessage, OutputLimit
 
 if sys.platform != "linux":
     pytest.skip("sandboxes exist on Linux only", allow_module_level=True)
@@ -129,7 +129,7 @@ async def _reply(client: Any, request: str, reading: "asyncio.Future[None]", idl
         except Empty:
             if not await client.is_alive():
                 return None
-        except (OutputLimit, ProtocolViolation):
+        except (OutputLimit, MalformedMessage):
             return None
     return content
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from grader.sandbox.policy import Policy, Stop
-from grader.sandbox.transport import Intake, OutputLimit, ProtocolViolation
+from grader.sandbox.transport import Intake, MalformedMessage, OutputLimit
 
 POLICY = Policy(output_mib=1, output_messages=3)
 
@@ -61,7 +61,7 @@ def test_honest_messages_pass(intake: Intake, stops: list[Stop], honest: dict[st
 
 @pytest.mark.parametrize("dishonest", DISHONEST)
 def test_others_stop_the_kernel(intake: Intake, stops: list[Stop], dishonest: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolViolation):
+    with pytest.raises(MalformedMessage):
         intake.check(lambda: dishonest)
     assert stops == [Stop.PROTOCOL]
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_parsed_stops_the_kernel(intake: Intake, stops: list[Stop
     def parse() -> dict[str, Any]:
         raise error("malformed")
 
-    with pytest.raises(ProtocolViolation):
+    with pytest.raises(MalformedMessage):
         intake.check(parse)
     assert stops == [Stop.PROTOCOL]
 

@@ -66,9 +66,9 @@ class Table(Frozen):
     family: tuple[str, ...]
 
 
-def load_table(folder: Path = CORPUS / "classroom") -> Table:
+def load_table() -> Table:
     """What classes are made of."""
-    return Table.model_validate(tomllib.loads((folder / "class.toml").read_text(encoding="utf-8")))
+    return Table.model_validate(tomllib.loads((CORPUS / "classroom" / "class.toml").read_text(encoding="utf-8")))
 
 
 def notebooks(table: Table) -> Iterator[tuple[str, bytes]]:
