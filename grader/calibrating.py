@@ -6,7 +6,6 @@ one uses what a shorter one measured.
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from grader.calibration import FALSE_FAIL, Calibration
 from grader.case import Case
 from grader.errors import GraderError
 from grader.execution.driver import Limits
+from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.run import execute
 from grader.intake.notebook import read_submission
@@ -64,8 +64,8 @@ def _measured(used: Setup, console: Console) -> Accuracies:
 
 
 def _run(used: Setup) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="a4-calibrate-") as name:
-        evidence = Path(name) / "evidence"
+    with temporary_folder("a4-calibrate-") as folder:
+        evidence = folder / "evidence"
         record = execute(read_submission(REFERENCE), used, evidence, limits=PATIENT)
         if record.summary.status is not RunStatus.OK:
             raise GraderError(f"The reference does not run ({record.reason}); mend it before calibrating.")

@@ -2,11 +2,9 @@
 
 import atexit
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +21,7 @@ from grader.claims import contradicted, match_claims, read_claims, repeated
 from grader.evidence import Evidence, LogEntry, ProtocolViolation, RowKeys, Training
 from grader.execution import broker
 from grader.execution.driver import Limits
+from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
@@ -349,8 +348,9 @@ def failed(result: Result) -> bool:
 def structure_case(notebook: Path) -> Case:
     """Execute a notebook in profile `structure` and make a case of it, for plain pytest."""
     submission = read_submission(notebook)
-    folder = Path(tempfile.mkdtemp(prefix="a4-case-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # evidence is read when a check asks for it
+    held = ExitStack()
+    atexit.register(held.close)  # evidence is read when a check asks for it
+    folder = held.enter_context(temporary_folder("a4-case-"))
     with setup(Profile.STRUCTURE, DEFAULT_SEED, Backend.NONE) as used:
         execute(submission, used, folder / "evidence")
         return make_case(folder / "evidence", used)

@@ -1,4 +1,4 @@
-"""CheckResults + rubric → Score. Pure."""
+"""CheckResults + rubric → Score. Reads one file, the rubric."""
 
 import math
 import tomllib

@@ -42,8 +42,8 @@ class Order(Frozen):
     precision: Precision = Precision.AUTO
     code: str  # digest of what executes: a worker with other code is of no use
     parts: dict[str, str]  # digests of what judges, by name
-    gpus: int = 0  # of each machine that works, and
-    kernels_per_gpu: int = 1  # how many submissions share one
+    gpus: int = 0  # of each machine that works
+    kernels_per_gpu: int = 1  # submissions that share a GPU
     sandboxed: bool = True
     keep_weights: bool = False
     execute: bool = True  # False: judge what is stored

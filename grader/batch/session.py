@@ -46,8 +46,8 @@ class Staffing:
     workers: Workers
     threads: int
     here: bool = False  # all of them on this machine
-    gpus: int = 0  # of each machine that works, and
-    kernels_per_gpu: int = 1  # how many submissions share one
+    gpus: int = 0  # of each machine that works
+    kernels_per_gpu: int = 1  # submissions that share a GPU
     opener: crew.Opener = crew.open_bench
 
 

@@ -139,7 +139,8 @@ class Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
     def on_event(self, event: dict[str, Any], cell_index: int) -> None:
-        """Tell the listener, or note a file. Events come from the notebook's process: no verdict depends on one."""
+        """Tell the listener, or note a file. Events come from the notebook's process: a file counts only
+        where its digest was announced here, and nothing else is believed."""
         index, step, steps = (_whole(event.get(name)) for name in ("index", "step", "steps"))
         if event.get("kind") == "training_begin" and index is not None and index < MAX_TRAININGS:
             self.training_cells.setdefault(index, cell_index)

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
 from grader.execution.collection import RUN, SUBMITTED
+from grader.execution.folders import temporary_folder
 from grader.execution.job import GRADING, Job, Setup, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import conditions
@@ -47,8 +47,8 @@ def grow(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Gr
     if not hasattr(os, "fork"):
         raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
     by_id = {specimen.id: specimen for specimen in specimens}
-    with tempfile.TemporaryDirectory(prefix="a4-nursery-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
+    with temporary_folder("a4-nursery-") as name:
+        folder = name.resolve()
         drawn = challenges.draw(setup.seed)
         (folder / "evidence").mkdir()
         job = prepare(folder / "job", folder / "scratch", _submission(base), replace(setup, threads=1), drawn)

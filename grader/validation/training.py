@@ -12,7 +12,6 @@ from are held against these; those that they follow from each against the thresh
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -26,6 +25,7 @@ from grader import calibration, grading, profiles
 from grader.calibrating import CALIBRATIONS, PATIENT, stored_runs
 from grader.calibration import Calibration
 from grader.errors import GraderError
+from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.record import RunRecord
 from grader.execution.run import execute
@@ -173,10 +173,10 @@ def circumstances(used: Setup, cells: Sequence[str]) -> str:
 def _measured(specimen: Specimen, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> Measured:
     notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
     submission = Submission(specimen.id, Path(f"{specimen.id}.ipynb"), "0" * 64, notebook, notebook)
-    with tempfile.TemporaryDirectory(prefix="a4-validate-") as name:
-        record = execute(submission, used, Path(name) / "evidence", limits=PATIENT)
+    with temporary_folder("a4-validate-") as folder:
+        record = execute(submission, used, folder / "evidence", limits=PATIENT)
         require_ended(specimen, record)
-        case = grading.make_case(Path(name) / "evidence", used)
+        case = grading.make_case(folder / "evidence", used)
         accuracies = {method: case.accuracy(method) for method in methods}
     where = circumstances(used, cells)
     return Measured(specimen=specimen.id, seed=used.seed, circumstances=where, accuracies=accuracies)
