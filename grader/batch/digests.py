@@ -39,7 +39,7 @@ JUDGING: Final = {
         "grader/definitions.py",
         "grader/evidence.py",
         "grader/grading.py",
-        "grader/intake/notebook.py",
+        "grader/text.py",
         "grader/judging.py",
         "grader/lora_answers.py",
         "grader/model.py",
