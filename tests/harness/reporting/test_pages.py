@@ -141,7 +141,7 @@ def test_feedback_leaves_out_what_is_for_staff() -> None:
     ("verdict", "sentence"),
     [
         pytest.param("blocked", "A check that comes first did not pass", id="blocked"),
-        pytest.param("error", "It is not your fault, it costs you nothing", id="error"),
+        pytest.param("error", "or a person has to look first. It costs you nothing.", id="error"),
         pytest.param("not judged", "counts neither for nor against you", id="not_judged"),
     ],
 )
