@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -132,14 +132,34 @@ def run(order: Order, listener: Listener, deadline_s: float) -> Report:
     with _hidden_program():
         process.start()
     theirs.close()
+    end = _end_of(process.pid)
     try:
         return _listen(ours, listener, time.monotonic() + deadline_s + GRACE_S)
     finally:
         ours.close()
-        process.join(timeout=ENDING_S + 5)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        end(ENDING_S + 5)
+        process.join()
+
+
+def _end_of(number: int) -> Callable[[float], None]:
+    """What waits so many seconds for a process to end, and ends it then.
+
+    It asks the system: `join` asks the server that brokers are forked from, and where that is gone (a terminal that
+    closes ends all of us) says at once that they are, while they still write into folders that we are about to remove.
+    """
+    try:
+        process = psutil.Process(number)
+    except psutil.NoSuchProcess:
+        return lambda seconds: None
+
+    def wait(seconds: float) -> None:
+        try:
+            process.wait(seconds)
+        except psutil.TimeoutExpired:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    return wait
 
 
 def warm_up() -> None:

@@ -176,3 +176,16 @@ def test_texts_that_are_no_unicode_reach_the_controller() -> None:
             "refused": ("?: unsuitable name",),
         }
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="brokers are not forked there")
+@pytest.mark.parametrize("controller", BACKENDS, indirect=True)
+def test_a_controller_waits_for_its_broker_even_when_their_server_is_gone(controller: Controller) -> None:
+    """A signal to all ends that server; a broker that is not waited for writes into folders that are being removed."""
+    started = psutil.Process(controller.process.pid).children()
+    [server] = [one for one in started if "multiprocessing.forkserver" in " ".join(one.cmdline())]
+    [its_broker] = server.children()
+    server.kill()
+    controller.process.send_signal(signal.SIGINT)
+    assert controller.process.communicate(timeout=ENDED_S) == ("stopped\n", "")
+    assert not its_broker.is_running()
