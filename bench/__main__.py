@@ -14,8 +14,8 @@ from typing import Any, Final
 from bench import outcome, report
 from bench.outcome import Line
 from bench.parts import OPTIONAL, PARTS, QUICKLY, Wish
+from grader.project import ROOT
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 FIGURES: Final = ROOT / "docs" / "performance.json"
 TIMES_FASTER: Final = 20
 

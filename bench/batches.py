@@ -6,16 +6,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import nbformat
 import psutil
 
-from bench.stages import REFERENCE
 from grader.execution.memory import MemoryWatch
 from grader.intake.notebook import read_submission
-
-ROOT: Final = Path(__file__).resolve().parents[1]
+from grader.project import REFERENCE, ROOT
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from grader import scoring
 from grader.batch import classroom, history
 from grader.batch.order import Order, Recipient, Task
 from grader.batch.running import Circumstances, plan
-from grader.grading import ROOT
 from grader.intake.archive import read_class
 from grader.model import (
     CheckResult,
@@ -28,6 +27,7 @@ from grader.model import (
     Visibility,
 )
 from grader.policy import Policy, settle
+from grader.project import RUBRIC
 from grader.reporting.cohort.dashboard import dashboard
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def note(order: Order, task: Task, result: Result) -> None:
 
 def make_result(index: int) -> Result:
     """A made-up result with every check of the rubric."""
-    points = scoring.load_rubric(ROOT / "data" / "rubric.toml")
+    points = scoring.load_rubric(RUBRIC)
     checks = tuple(check(name, worth, (index + i) % FAIL_EVERY > 0) for i, (name, worth) in enumerate(points.items()))
     total = sum(c.points or 0.0 for c in checks)
     methods = {

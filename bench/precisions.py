@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.stages import REFERENCE
 from grader import grading
 from grader.execution.job import Setup
 from grader.intake.notebook import Submission, read_submission
 from grader.model import Frozen, Method, Precision, Profile, Verdict
+from grader.project import REFERENCE
 from grader.validation.ledger import append, ledger, read
 from grader.validation.training import circumstances
 

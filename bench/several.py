@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import torch
 
-from bench.batches import ROOT, write_notebook
+from bench.batches import write_notebook
 from bench.outcome import Part, median_of
-from bench.stages import REFERENCE
 from grader.batch.bench import Bench
 from grader.batch.digests import code_digest
 from grader.batch.order import Order, Recipient, Task
 from grader.execution.progress import Silent
 from grader.model import Profile
+from grader.project import REFERENCE, ROOT
 from grader.reporting.files import write_reports
 
 SIDE_BY_SIDE: Final = (1, 2, 4, 8)

@@ -18,10 +18,9 @@ from grader import grading
 from grader.execution.job import Setup
 from grader.intake.notebook import Submission, read_submission
 from grader.model import Result
+from grader.project import REFERENCE
 from grader.reporting.files import write_reports
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-REFERENCE: Final = ROOT / "reference" / "solution.ipynb"
 MARK: Final = "BENCH:"
 ARITHMETIC: Final = ("forward and backward", "optimiser", "evaluation")
 STOPWATCHES: Final = """\

@@ -19,8 +19,8 @@ from grader.assets.hub import standin_checkpoint
 from grader.assets.reviews import read_reviews, resolve_reviews
 from grader.assets.synthetic import Review
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
-from grader.grading import ROOT
 from grader.model import Method
+from grader.project import ROOT
 
 BATCH: Final = 16  # of the reference, and
 EVAL_BATCH: Final = 32

@@ -21,9 +21,8 @@ from grader.execution.job import Setup
 from grader.execution.run import execute
 from grader.intake.notebook import read_submission
 from grader.model import Method, Profile, RunStatus
+from grader.project import CALIBRATIONS, MEASURED, REFERENCE
 
-REFERENCE = grading.ROOT / "reference" / "solution.ipynb"
-CALIBRATIONS = grading.ROOT / "data" / "calibration.json"
 PATIENT = Limits(cell_s=36_000, notebook_s=72_000)  # nobody waits for it, and other work may come first
 
 Accuracies = dict[Method, float]
@@ -90,7 +89,7 @@ def _stored(used: Setup) -> Path:
     """File of the accuracies measured under these circumstances, by seed."""
     about = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
     digest = hashlib.sha256(json.dumps([*about, read_submission(REFERENCE).sha256]).encode()).hexdigest()[:16]
-    return grading.MEASURED / f"reference-{used.profile.value}-{digest}.json"
+    return MEASURED / f"reference-{used.profile.value}-{digest}.json"
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:

@@ -101,7 +101,7 @@ def doctor() -> None:
 
     from grader import isolation
     from grader.assets.inventory import Status, inventory
-    from grader.grading import ROOT
+    from grader.project import ROOT
     from grader.reporting.terminal import findings_table, make_console
 
     findings = (*inventory(ROOT, os.environ), *isolation.findings())

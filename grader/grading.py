@@ -45,12 +45,11 @@ from grader.model import (
 )
 from grader.oracle.accuracy import Meter
 from grader.oracle.exposure import KNOWN_SHARE, Library, held_back
+from grader.project import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, ROOT, RUBRIC
 from grader.sandbox import Backend, Sandbox
 
 Told = TypeVar("Told")
 
-ROOT = Path(__file__).resolve().parent.parent
-MEASURED = ROOT / "data" / "measured"  # what took hours to find out, kept with the code so that nobody repeats it
 DEFAULT_SEED = 0
 
 
@@ -111,7 +110,7 @@ def _bfloat16(precision: Precision) -> bool:
 
 def suite_folders(public_only: bool = False) -> list[Path]:
     """The suite: what students have, and what staff have in addition."""
-    found = [ROOT / "tests" / "public"] if public_only else [ROOT / "tests" / "public", ROOT / "tests" / "hidden"]
+    found = [PUBLIC_TESTS] if public_only else [PUBLIC_TESTS, HIDDEN_TESTS]
     return [folder for folder in found if folder.is_dir()]
 
 
@@ -134,7 +133,7 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
     """Judge a case: evidence with an oracle, which may be shared with other cases."""
     began = time.perf_counter()
     judgements = fair(run_suite(case, folders, only), case.evidence)
-    checks = results(judgements, scoring.load_rubric(ROOT / "data" / "rubric.toml"))
+    checks = results(judgements, scoring.load_rubric(RUBRIC))
     methods = believed(lambda: {method: summary(case, method) for method in Method}) or {}
     environment = believed(lambda: case.evidence.environment) or {}
     claimed = believed(lambda: claims(case, methods)) or ()
@@ -188,7 +187,7 @@ def make_case(evidence_folder: Path, used: Setup) -> Case:
 
 def oracle(used: Setup) -> Oracle:
     """The trusted side: made lazily, since most of it is needed by few checks."""
-    calibrations = cache(lambda: calibration.load(ROOT / "data" / "calibration.json"))
+    calibrations = cache(lambda: calibration.load(CALIBRATIONS))
 
     def meter(evidence: Evidence) -> Meter:
         return make_meter(used, evidence.profile)

@@ -37,6 +37,7 @@ from grader.kernel.namespace import Bindings
 from grader.kernel.writing import write_json, write_tensors
 from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
+from grader.project import ROOT
 from grader.sandbox import Backend
 from grader.text import inert
 
@@ -158,7 +159,7 @@ def watch_trainings() -> None:
 
 
 def _begin(model: Any) -> dict[str, Any]:
-    checkpoint = standin_checkpoint(cache_folder(grading.ROOT, os.environ))
+    checkpoint = standin_checkpoint(cache_folder(ROOT, os.environ))
     seen = observation.entry(observation.unwrapped(model), weights.base_tensors(str(checkpoint.weights)))
     WATCHED.append({"index": len(WATCHED), "via": "Trainer", "finished": False, "entry": seen})
     return WATCHED[-1]

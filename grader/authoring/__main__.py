@@ -8,10 +8,8 @@ import typer
 from grader.authoring.kit import build_kit
 from grader.authoring.template import derive_template, notebook_text, read_notebook
 from grader.errors import GraderError
+from grader.project import REFERENCE, ROOT, TEMPLATE
 
-ROOT: Final = Path(__file__).parents[2]
-REFERENCE: Final = ROOT / "reference" / "solution.ipynb"
-TEMPLATE: Final = ROOT / "student_template" / "assignment.ipynb"
 KIT: Final = ROOT / "dist" / "finetuning-kit.zip"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)

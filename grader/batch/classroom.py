@@ -18,10 +18,9 @@ from typing import Any, Final
 
 from grader.hostility.cases import DEFINITIONS, HostileCase, load_cases
 from grader.model import Frozen
+from grader.project import CORPUS
 from grader.validation.corpus import Kind, Specimen
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-CORPUS: Final = ROOT / "tests" / "corpus"
 EPOCH: Final = (2026, 1, 2, 3, 4, 6)
 LATE_EVERY: Final = 7
 ZIPPED_EVERY: Final = 23  # hands the notebook in inside of a zip archive

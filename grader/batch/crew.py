@@ -18,7 +18,6 @@ from concurrent.futures import Future as Promise
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from multiprocessing import forkserver
-from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from grader.batch.digests import code_digest
 from grader.batch.order import TRIES, Fate, Order, Outcome, Stage, Task
 from grader.batch.work import Equipment, Work
 from grader.errors import GraderError
+from grader.project import ROOT
 
 TOPIC: Final = "grading"
 PLUGIN: Final = "grader"
@@ -36,7 +36,6 @@ GPU: Final = "GPU"
 FORKED: Final = "forkserver"
 EQUIPMENT: Final = "grader.batch.bench"
 ANSWER_S: Final = 20
-ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIG: Final = {
     "distributed.worker.daemon": False,
     "distributed.scheduler.allowed-failures": TRIES - 1,

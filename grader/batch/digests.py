@@ -44,6 +44,7 @@ JUDGING: Final = {
         "grader/lora_answers.py",
         "grader/model.py",
         "grader/profiles.py",
+        "grader/project.py",
         "grader/scoring.py",
         "grader/suite.py",
         "grader/suite_plugin.py",

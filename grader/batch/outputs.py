@@ -32,14 +32,13 @@ from grader.policy import (
     with_times,
 )
 from grader.policy.overrides import Overrides
+from grader.project import RUBRIC, TEMPLATE
 from grader.reporting.cohort.dashboard import dashboard
 from grader.reporting.cohort.similar import similar_html
 from grader.reporting.feedback import feedback_html
 from grader.reporting.staff import staff_html
 from grader.scoring import load_rubric
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-TEMPLATE: Final = ROOT / "student_template" / "assignment.ipynb"
 FEEDBACK: Final = "feedback.html"
 
 
@@ -168,7 +167,7 @@ def overrides(request: Request, intake: Intake, policy: Policy) -> Overrides:
     """Changes that a person made. Raises GraderError."""
     if request.overrides is None:
         return Overrides()
-    rubric = load_rubric(ROOT / "data" / "rubric.toml")
+    rubric = load_rubric(RUBRIC)
     return load_overrides(request.overrides, students(intake), rubric, policy.manual)
 
 

@@ -31,9 +31,9 @@ from grader.execution.driver import Limits
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
 from grader.isolation import open_sandbox
+from grader.project import ROOT
 from grader.reporting.inert import inert_line
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 KERNEL_GIB: Final = 4  # memory that one job needs at its peak, with what its worker needs
 JOBS_MAX: Final = 16
 Workers = Callable[[], AbstractContextManager[Any]]  # a Dask cluster, or the address of one

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import dask
 
-from grader.batch.crew import CONFIG, GPU, ROOT
+from grader.batch.crew import CONFIG, GPU
 from grader.model import Frozen
+from grader.project import ROOT
 
 CORES: Final = 2  # of one kernel on the processor
 MEMORY_GIB: Final = 8  # a kernel's bound and what its worker needs

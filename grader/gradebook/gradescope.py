@@ -24,10 +24,10 @@ from grader.errors import GraderError, SubmissionError
 from grader.gradebook.canvas_feedback import put_in
 from grader.intake.archive import NOTEBOOK
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
+from grader.project import ROOT
 from grader.reporting.inert import inert_text
 from grader.tampering import HELD
 
-ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PROGRAM: Final = 0o100755 << 16
 LEFT_OUT: Final = ("tests/harness/", "tests/corpus/", "docs/", "bench/", "results/")  # grading does not need them
 SUBMISSION: Final = Path("/autograder/submission")

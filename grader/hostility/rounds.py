@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from grader import grading, isolation
+from grader import grading, isolation, project
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
@@ -30,7 +30,7 @@ from grader.hostility.trial import LIMITS, Trial, run_case, run_upload
 from grader.model import Profile
 from grader.sandbox import Backend, Policy, select, self_tests
 
-CORPUS: Final = grading.ROOT / "tests" / "corpus" / "hostile"
+CORPUS: Final = project.CORPUS / "hostile"
 HONEST_EVERY: Final = 20  # hostile notebooks between two runs of the honest one
 PARTS: Final = 2  # of the cases, in processes that work side by side
 SMALL: Final[dict[str, Any]] = {
@@ -76,7 +76,7 @@ def run_round(backend: Backend, cases: Sequence[HostileCase], tell: Callable[[Tr
 
 @contextmanager
 def _setup(backend: Backend) -> Iterator[Setup]:
-    cache_dir = cache_folder(grading.ROOT, os.environ)
+    cache_dir = cache_folder(project.ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
     policy: Policy = replace(isolation.policy(checkpoint, metrics, LIMITS), **SMALL)
     sandbox = select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend)
@@ -114,7 +114,7 @@ def in_a_process(backend: Backend, ids: Sequence[str]) -> tuple[Trial, ...]:
         folder.chmod(0o755)
         told = folder / "trials.json"
         command = [sys.executable, "-m", "grader.hostility", backend.value, str(told), *ids]
-        ended = subprocess.run(command, cwd=grading.ROOT, env={**os.environ, "TMPDIR": name})
+        ended = subprocess.run(command, cwd=project.ROOT, env={**os.environ, "TMPDIR": name})
         if ended.returncode or not told.is_file():
             raise GraderError(f"The hostile notebooks ended the grader in backend {backend}: see the lines above.")
         return TRIALS.validate_json(told.read_bytes())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from grader.project import ROOT
 from grader.sandbox import inner, namespaces
 from grader.sandbox.handover import copy_in
 from grader.sandbox.link import Link
@@ -21,7 +22,6 @@ from grader.sandbox.namespaces import Identity, hand_over
 from grader.sandbox.policy import Backend, Policy
 from grader.sandbox.supervisor import Launcher, Request, supervise
 
-PROJECT: Final = Path(__file__).parents[2]
 ANNOUNCE: Final = 1  # inner.py speaks on standard output
 
 
@@ -103,7 +103,7 @@ def open_line(backend: Backend, policy: Policy) -> Link:
     with theirs:
         supervisor = subprocess.Popen(
             command,
-            cwd=PROJECT,
+            cwd=ROOT,
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             env=environ,

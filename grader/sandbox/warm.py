@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from grader.errors import GraderError
+from grader.project import ROOT
 from grader.sandbox.link import SOCKET, Link
 from grader.sandbox.policy import Policy, Warmup
 
 STEP_S: Final = 0.01
 IMPORT_S: Final = 300.0  # at most, on a machine that does other things or reads from far away
-PROJECT: Final = Path(__file__).parents[2]
 COMMAND: Final = (sys.executable, "-s", "-m", "grader.sandbox.zygote")
 
 
@@ -34,7 +34,7 @@ class Zygote:
         environ = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **warmup.environ}
         self._process = subprocess.Popen(
             COMMAND,
-            cwd=PROJECT,
+            cwd=ROOT,
             env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import TypeVar
 
-from grader import grading
 from grader.model import Frozen
+from grader.project import MEASURED
 
 Line = TypeVar("Line", bound=Frozen)
 
 
 def ledger(name: str) -> Path:
     """Where the lines of this name are."""
-    return grading.MEASURED / f"{name}.jsonl"
+    return MEASURED / f"{name}.jsonl"
 
 
 def read(path: Path, kind: type[Line]) -> tuple[Line, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from grader import assignment, grading
+from grader import assignment
 from grader.case import Case, Oracle
 from grader.evidence import Evidence, LoraAnswers
 from grader.execution.record import Conditions, RunRecord
@@ -26,6 +26,7 @@ from grader.kernel.namespace import Bindings
 from grader.kernel.probes import observe
 from grader.model import Profile, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
+from grader.project import ROOT
 from grader.suite import Advice, Outcome
 from grader.validation.corpus import Base, Specimen
 
@@ -134,7 +135,7 @@ def family() -> Mapping[str, Check]:
     """The suite's functions for the LoRA layer, by check id."""
     found: dict[str, Check] = {}
     for number, path in enumerate(FILES):
-        module = _module(grading.ROOT / path, f"_suite_{number}")
+        module = _module(ROOT / path, f"_suite_{number}")
         for function in vars(module).values():
             for mark in getattr(function, "pytestmark", ()):
                 if mark.name == "check" and mark.kwargs["id"].startswith(FAMILY):

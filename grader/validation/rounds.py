@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from grader import grading
 from grader.execution.job import Setup
 from grader.model import Frozen
+from grader.project import ROOT
 from grader.validation.figures import Matrix, letter
 from grader.validation.ledger import append, ledger, read
 
@@ -37,7 +37,7 @@ def _files(path: Path) -> Iterable[Path]:
     return (path,) if path.is_file() else path.rglob("*")
 
 
-def circumstances(used: Setup, root: Path = grading.ROOT) -> str:
+def circumstances(used: Setup, root: Path = ROOT) -> str:
     """What the verdicts of a round depend on besides its seed."""
     digest = hashlib.sha256()
     for path in sorted(path for name in FOLLOWS_FROM for path in _files(root / name)):

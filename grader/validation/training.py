@@ -22,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from rich.console import Console
 
 from grader import calibration, grading, profiles
-from grader.calibrating import CALIBRATIONS, PATIENT, stored_runs
+from grader.calibrating import PATIENT, stored_runs
 from grader.calibration import Calibration
 from grader.errors import GraderError
 from grader.execution.folders import temporary_folder
@@ -31,6 +31,7 @@ from grader.execution.record import RunRecord
 from grader.execution.run import execute
 from grader.intake.notebook import Submission
 from grader.model import Frozen, Method, RunStatus
+from grader.project import CALIBRATIONS
 from grader.validation.corpus import Base, Kind, Specimen
 from grader.validation.ledger import append, ledger, read
 

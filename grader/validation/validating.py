@@ -11,6 +11,7 @@ from grader import grading, scoring
 from grader.calibrating import PATIENT
 from grader.errors import GraderError
 from grader.model import Profile
+from grader.project import CORPUS, REFERENCE, RUBRIC
 from grader.sandbox import Backend
 from grader.validation import figures, markdown, page, rounds, training
 from grader.validation.corpus import Base, Specimen, read_base, read_corpus
@@ -20,8 +21,6 @@ from grader.validation.repetition import Repetition, repeat
 from grader.validation.training import Rate
 from grader.validation.verdicts import examine
 
-REFERENCE: Final = grading.ROOT / "reference" / "solution.ipynb"
-CORPUS: Final = grading.ROOT / "tests" / "corpus"
 REFERENCE_SEEDS: Final = 200
 VARIANT_SEEDS: Final = 50
 REPEATED_VARIANTS: Final = ("lora_parameters", "lora_merged_weight", "lora_divided_last", "lora_einsum")
@@ -130,7 +129,7 @@ def run(
             status.update(f"{len(findings)} of {len(chosen)}: {finding.specimen.id}")
             for surprise in finding.surprises:
                 console.print(f"{finding.specimen.id}: {surprise}", markup=False)
-    checks = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
+    checks = scoring.load_rubric(RUBRIC)
     return figures.matrix(checks, findings, chosen), where
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from grader import grading, scoring
+from grader import project, scoring
 from grader.errors import GraderError
 from grader.validation.corpus import Base, Kind, patched, read_corpus, without_assertions
 from grader.validation.figures import ACCURACY
 from grader.validation.validating import load
 
-RUBRIC = grading.ROOT / "data" / "rubric.toml"
+RUBRIC = project.RUBRIC
 BASE = Base({"first": "a = 1\nb = 2", "second": "def f(x):\n    return x\n\n\nf(a)"})
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from grader.claims import match_claims, read_claims, repeated
 from grader.errors import GraderError
-from grader.grading import ROOT
 from grader.model import Method, MethodSummary, Verdict
+from grader.project import ROOT
 from grader.validation import habits
 from grader.validation.verdicts import Finding
 

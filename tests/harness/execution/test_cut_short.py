@@ -15,7 +15,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader.grading import ROOT
+from grader.project import ROOT
 
 PATIENCE_S = 300
 UNSAFE = "--unsafe-no-sandbox"  # the namespace that the test makes leaves no room for those of a sandbox

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grader.execution.folders import HELD, let_go, temporary_folder
-from grader.grading import ROOT
+from grader.project import ROOT
 
 if sys.platform == "win32":
     pytest.skip("nothing is swept on Windows", allow_module_level=True)

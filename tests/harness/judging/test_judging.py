@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grader import grading, scoring
+from grader import grading, project, scoring
 from grader.errors import GraderError
 from grader.judging import MALFORMED, OURS, Judgement, results, run_suite
 from grader.model import Verdict, Visibility
@@ -189,7 +189,7 @@ def real_suite() -> list[tuple[str, tuple[str, ...], str]]:
 
 
 def test_the_rubric_names_exactly_the_checks_of_the_suite(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
-    rubric = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
+    rubric = scoring.load_rubric(project.RUBRIC)
     assert sorted(rubric) == sorted(id for id, _, _ in real_suite)
 
 

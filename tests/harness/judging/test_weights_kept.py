@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from grader import grading
+from grader import project
 from grader.model import Method
 from grader.suite import Blocked
 
-SUITE = grading.ROOT / "tests" / "hidden" / "test_training.py"
+SUITE = project.HIDDEN_TESTS / "test_training.py"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grader import grading
+from grader import project
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
@@ -54,10 +54,10 @@ pytestmark = pytest.mark.skipif(not is_root(), reason="runs when the tests run a
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of that user, with the notebook in it; what everybody only reads is prepared."""
-    cache = cache_folder(grading.ROOT, os.environ)
+    cache = cache_folder(project.ROOT, os.environ)
     resolve_checkpoint(Profile.STRUCTURE, cache)
     prepare_metrics(cache)
-    resolve_reviews(grading.ROOT, os.environ)
+    resolve_reviews(project.ROOT, os.environ)
     with tempfile.TemporaryDirectory(prefix="u") as name:
         folder = Path(name)
         HONEST.write(folder, {}).chmod(0o644)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from grader import grading, scoring
+from grader import project, scoring
 from grader.errors import GraderError
 from grader.judging import Judgement
 from grader.model import CheckResult, RunStatus, ScoreStatus, Verdict, Visibility
@@ -55,7 +55,7 @@ def test_tenths_add_up() -> None:
 
 
 def test_the_rubric_sums_to_a_hundred() -> None:
-    points = scoring.load_rubric(grading.ROOT / "data" / "rubric.toml")
+    points = scoring.load_rubric(project.RUBRIC)
     assert sum(points.values()) == 100
     assert all(value > 0 for value in points.values())
 
