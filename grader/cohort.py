@@ -37,6 +37,7 @@ class Refusal(Frozen):
     entry: str
     reason: str
     student: Student | None = None
+    attachment_id: int | None = None
 
 
 class Intake(Frozen):

@@ -46,6 +46,7 @@ LEFT_OUT: Final = (
     "grader/cli_staff.py",
     "grader/reporting/cohort/*",
     "grader/reporting/templates/dashboard*",
+    "grader/reporting/templates/refusal.html",
 )
 
 STAFF_FOLDERS: Final = tuple(

@@ -1,6 +1,7 @@
 """From results to what goes back: grades, gradebook, feedback, tables, dashboard. Executes and judges nothing."""
 
 import json
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ from grader.policy import (
 from grader.policy.overrides import Overrides
 from grader.project import RUBRIC, TEMPLATE
 from grader.reporting.cohort.dashboard import dashboard
+from grader.reporting.cohort.refusal import refusal_html
 from grader.reporting.cohort.similar import similar_html
 from grader.reporting.feedback import feedback_html
 from grader.reporting.staff import staff_html
@@ -79,7 +81,7 @@ def hand_out(request: Request, intake: Intake) -> Handed:
             **pages(request, settled, grades, described(policy), notes),
             **gradebook,
             **as_tables(grades),
-            **feedback(request, grades),
+            **feedback(request, settled, grades),
             **for_gradescope(grades),
         }
         written = tuple(write(request.folder / name, content) for name, content in files.items())
@@ -104,7 +106,9 @@ def with_refusals(intake: Intake, request: Request) -> Intake:
     last = {u.id: said(request, u) for u in intake.uploads}
     refused = {i: entry.message for i, entry in last.items() if entry and entry.status == history.REFUSED}
     found = tuple(
-        Refusal(entry=u.entry, reason=refused[u.id], student=u.student) for u in intake.uploads if u.id in refused
+        Refusal(entry=u.entry, reason=refused[u.id], student=u.student, attachment_id=u.attachment_id)
+        for u in intake.uploads
+        if u.id in refused
     )
     uploads = tuple(u for u in intake.uploads if u.id not in refused)
     return intake.model_copy(update={"uploads": uploads, "refusals": (*intake.refusals, *found)})
@@ -186,14 +190,24 @@ def as_tables(grades: tuple[Grade, ...]) -> dict[str, bytes]:
     return {f"checks.{kind}": make(grades) for kind, make in kinds.items()}
 
 
-def feedback(request: Request, grades: Iterable[Grade]) -> dict[str, bytes]:
-    """The archive for Canvas: a page for each student whose upload counts, once for each entry that Canvas named."""
-    pages: dict[str, tuple[Upload, Path]] = {}
-    for grade in grades:
-        page = feedback_page(request, grade)
-        if grade.upload and grade.upload.attachment_id is not None and page:
-            pages.setdefault(grade.upload.entry, (grade.upload, page))
-    return {"feedback.zip": feedback_zip(dict(pages.values()))} if pages else {}
+def feedback(request: Request, intake: Intake, grades: Iterable[Grade]) -> dict[str, bytes]:
+    """The archive for Canvas: a page for each student, once for each entry that Canvas named. Raises GraderError."""
+    refusals = defaultdict(list)
+    for refusal in intake.refusals:
+        if refusal.student:
+            refusals[refusal.student.key].append(refusal)
+    answers = dict(answer for g in grades for answer in answered(request, g, refusals[g.student.key]))
+    return {"feedback.zip": feedback_zip(answers)} if answers else {}
+
+
+def answered(request: Request, grade: Grade, refusals: Iterable[Refusal]) -> Iterator[tuple[str, bytes]]:
+    """Entries of one student's that Canvas would recognise, and what is to be read there. Raises OSError."""
+    if grade.standing is Standing.REFUSED:
+        page = refusal_html(grade).encode("utf-8", "replace")
+        yield from ((refusal.entry, page) for refusal in refusals if refusal.attachment_id is not None)
+    path = feedback_page(request, grade)
+    if path and grade.upload and grade.upload.attachment_id is not None:
+        yield grade.upload.entry, path.read_bytes()
 
 
 def feedback_page(request: Request, grade: Grade) -> Path | None:

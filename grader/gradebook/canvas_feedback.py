@@ -8,10 +8,8 @@ as `x.ipynb`; every upload adds the comments again; no score is set. `canvas_upl
 import io
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-from grader.cohort import Upload
 from grader.errors import GraderError
 
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first moment that the format knows: equal feedback makes equal archives
@@ -19,18 +17,18 @@ PLAIN_FILE: Final = 0o100644 << 16
 UNIX: Final = 3  # whose rights a file has
 
 
-def feedback_zip(feedback: Mapping[Upload, Path]) -> bytes:
-    """The archive, with one file for each upload. Raises GraderError.
+def feedback_zip(feedback: Mapping[str, bytes]) -> bytes:
+    """The archive, with one page for each entry of the download. Raises GraderError.
 
-    Uploads that Canvas cannot tell apart, such as two notebooks of one zip, share an entry: give one of them.
+    Folders around an entry are left out; Canvas would not find it otherwise.
     """
-    names = [upload.entry.rpartition("/")[2] for upload in feedback]
+    names = [entry.rpartition("/")[2] for entry in feedback]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise GraderError(f"Two files of feedback are meant for '{repeated}'; give one file for each entry.")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for name, path in sorted(zip(names, feedback.values(), strict=True)):
-            put_in(archive, name, _read(path))
+        for name, page in sorted(zip(names, feedback.values(), strict=True)):
+            put_in(archive, name, page)
     return packed.getvalue()
 
 
@@ -39,10 +37,3 @@ def put_in(archive: zipfile.ZipFile, name: str, content: bytes, mode: int = PLAI
     info = zipfile.ZipInfo(name, EPOCH)
     info.external_attr, info.create_system = mode, UNIX
     archive.writestr(info, content, zipfile.ZIP_DEFLATED, 9)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise GraderError(f"Cannot read the feedback {path} ({error.strerror}); make the reports again.") from error

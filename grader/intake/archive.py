@@ -103,7 +103,10 @@ class Desk:
     def refuse(self, owned: Owned, reason: str) -> None:
         """Note one file that cannot be graded; `reason` is a sentence without its subject."""
         name = inert(owned.inside or owned.display_name)
-        self.refusals.append(Refusal(entry=owned.entry, reason=f"'{name}' {reason}.", student=owned.student))
+        sentence = f"'{name}' {reason}."
+        self.refusals.append(
+            Refusal(entry=owned.entry, reason=sentence, student=owned.student, attachment_id=owned.attachment_id)
+        )
 
 
 def read_class(

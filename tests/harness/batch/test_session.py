@@ -1,5 +1,6 @@
 """From a zip of Canvas to everything that goes back, with fake kernels; and the sentences at the end."""
 
+import html
 import io
 import json
 import zipfile
@@ -98,7 +99,9 @@ def test_a_class(tmp_path: Path, inline: Staffing) -> None:
     column = [line.split(",")[6] for line in (folder / "gradebook.csv").read_text("utf-8").splitlines()[2:]]
     assert column == ["7.00", "", "EX", "4", ""]  # what is ungraded keeps its old value
     with zipfile.ZipFile(folder / "feedback.zip") as archive:
-        assert archive.namelist() == ["lovelaceada_1_11_x.ipynb"]
+        assert archive.namelist() == ["lovelaceada_1_11_x.ipynb", "öbergåsa_LATE_2_12_x.ipynb"]
+        assert "7 of 10" not in (refused := archive.read("öbergåsa_LATE_2_12_x.ipynb").decode())
+        assert "'x.ipynb' is no notebook." in html.unescape(refused)
     assert sorted(path.name for path in (folder / "gradescope").iterdir()) == [
         "lovelaceada_1.json",
         "turingalan_4.json",

@@ -1,0 +1,9 @@
+"""The page of a student whose upload cannot be graded."""
+
+from grader.cohort import Grade
+from grader.reporting.page import render
+
+
+def refusal_html(grade: Grade) -> str:
+    """Return what the author of a refused upload reads: why, and that no points were recorded."""
+    return render("refusal.html", grade=grade)
