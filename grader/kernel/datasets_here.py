@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from grader.kernel.files import BUILDERS, InputFiles, exists, wrap
+from grader.kernel.files import BUILDERS, InputFiles, exists, lead, wrap
 
 STAND_IN = "[grading] the reviews of the course stand in for imdb"
 
@@ -17,6 +17,9 @@ def redirect(files: InputFiles) -> None:
     wrap(datasets, "load_dataset", lambda original: _load_dataset(original, files))
     for cls in (datasets.Dataset, datasets.DatasetDict):
         cls.from_csv = staticmethod(_from_csv(cls.from_csv, files))
+    lead(datasets.Dataset, "save_to_disk", dataset_path=files.place)
+    lead(datasets.DatasetDict, "save_to_disk", dataset_dict_path=files.place)
+    lead(datasets, "load_from_disk", dataset_path=files.locate)
     wrap(datasets.Dataset, "select", _select)
     wrap(datasets.Dataset, "train_test_split", _train_test_split)
     if not hasattr(datasets, "load_metric"):

@@ -8,8 +8,10 @@ import builtins
 import fnmatch
 import functools
 import glob
+import inspect
 import io
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,6 +19,23 @@ from typing import Any
 
 ELSEWHERE = "elsewhere"  # the folder that stands for other machines
 OF_THE_HUB = ("cache_dir", "force_download", "token", "use_auth_token")  # how to download what is here already
+READ_WITH_PANDAS = {
+    "read_csv": "filepath_or_buffer",
+    "read_table": "filepath_or_buffer",
+    "read_pickle": "filepath_or_buffer",
+    "read_json": "path_or_buf",
+    "read_parquet": "path",
+}
+WRITTEN_WITH_PANDAS = {
+    "to_csv": "path_or_buf",
+    "to_json": "path_or_buf",
+    "to_pickle": "path",
+    "to_parquet": "path",
+    "to_excel": "excel_writer",
+    "to_html": "buf",
+    "to_latex": "buf",
+    "to_markdown": "buf",
+}
 BUILDERS = ("csv", "json", "text", "pandas", "parquet", "arrow", "generator")
 
 
@@ -89,6 +108,13 @@ class InputFiles:
         placed = self.work.joinpath(ELSEWHERE, *[part.strip(":\\/") for part in Path(text).parts[1:]])
         return str(placed) if isinstance(path, str) else placed
 
+    def make_place(self, path: Any) -> Any:
+        """The same, with the folder that it will lie in."""
+        placed = self.place(path)
+        if placed is not path:
+            os.makedirs(os.path.dirname(placed) or ".", exist_ok=True)  # noqa: PTH103, PTH120
+        return placed
+
     def _is_ours(self, path: Path) -> bool:
         nearest = next((parent for parent in path.parents if exists(parent)), path)
         return any(nearest.resolve().is_relative_to(folder) for folder in self.ours)
@@ -102,6 +128,7 @@ def redirect(files: InputFiles) -> None:
     """Let what students open, list, load and save files with go through `files`."""
     _redirect_builtins(files)
     _redirect_folders(files)
+    _redirect_copies(files)
     _redirect_pandas(files)
     _redirect_torch(files)
     _redirect_transformers(files)
@@ -116,6 +143,23 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
     setattr(owner, name, functools.wraps(original)(wrapper(original)))
 
 
+def lead(owner: Any, name: str, /, **ways: Callable[[Any], Any]) -> None:
+    """Have arguments of `owner.name`, given by position or by keyword, go through functions of paths."""
+    names = tuple(inspect.signature(getattr(owner, name)).parameters)
+
+    def way(parameter: str, value: Any) -> Any:
+        return ways[parameter](value) if parameter in ways else value
+
+    def wrapper(original: Any) -> Any:
+        def led(*args: Any, **kwargs: Any) -> Any:
+            given = map(way, names, args)
+            return original(*given, *args[len(names) :], **{name: way(name, value) for name, value in kwargs.items()})
+
+        return led
+
+    wrap(owner, name, wrapper)
+
+
 def _redirect_builtins(files: InputFiles) -> None:
     from IPython.core import interactiveshell
 
@@ -125,10 +169,7 @@ def _redirect_builtins(files: InputFiles) -> None:
     def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if not isinstance(mode, str) or not set(mode) & set("wax+"):
             return original(files.locate(file), mode, *args, **kwargs)
-        placed = files.place(file)
-        if placed is not file:
-            os.makedirs(os.path.dirname(placed) or ".", exist_ok=True)  # noqa: PTH103, PTH120
-        return original(placed, mode, *args, **kwargs)
+        return original(files.make_place(file), mode, *args, **kwargs)
 
     builtins.open = io.open = opened  # pathlib uses the one in io
     interactiveshell.io_open = opened  # type: ignore[attr-defined]  # what `open` of a cell calls, also after %reset
@@ -160,50 +201,45 @@ def _redirect_folders(files: InputFiles) -> None:
     wrap(os, "chdir", tolerant)
     wrap(os, "listdir", listing)
     wrap(glob, "glob", pattern)
-    wrap(os, "mkdir", lambda original: lambda path, *a, **k: original(files.place(path), *a, **k))
-    wrap(os, "makedirs", lambda original: lambda name, *a, **k: original(files.place(name), *a, **k))
+    lead(os, "mkdir", path=files.place)
+    lead(os, "makedirs", name=files.place)
     wrap(os.path, "isdir", lambda original: lambda path: original(files.locate(path)))
+
+
+def _redirect_copies(files: InputFiles) -> None:
+    lead(os.path, "getsize", filename=files.locate)
+    lead(Path, "stat", self=files.locate)
+    for name in ("copyfile", "copymode", "copystat", "copytree"):  # of which `copy` and `copy2` consist
+        lead(shutil, name, src=files.locate, dst=files.place if name == "copytree" else files.make_place)
+    lead(shutil, "move", src=files.place, dst=files.make_place)
+    lead(shutil, "rmtree", path=files.place)
+    lead(shutil, "make_archive", base_name=files.make_place, root_dir=files.place)
 
 
 def _redirect_pandas(files: InputFiles) -> None:
     import pandas as pd
 
-    def wrapper(original: Any) -> Any:
-        return lambda filepath_or_buffer, *a, **k: original(files.locate(filepath_or_buffer), *a, **k)
-
-    wrap(pd, "read_csv", wrapper)
-    wrap(pd, "read_table", wrapper)
+    for name, parameter in READ_WITH_PANDAS.items():
+        lead(pd, name, **{parameter: files.locate})
+    for owner in (pd.DataFrame, pd.Series):
+        for name, parameter in WRITTEN_WITH_PANDAS.items():
+            if hasattr(owner, name):
+                lead(owner, name, **{parameter: files.make_place})
 
 
 def _redirect_torch(files: InputFiles) -> None:
     import torch
 
-    def save(original: Any) -> Any:
-        def saved(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
-            placed = files.place(f)
-            if placed is not f:
-                os.makedirs(os.path.dirname(placed), exist_ok=True)  # noqa: PTH103, PTH120
-            return original(obj, placed, *args, **kwargs)
-
-        return saved
-
-    wrap(torch, "save", save)
-    wrap(torch, "load", lambda original: lambda f, *a, **k: original(files.locate(f), *a, **k))
+    lead(torch, "save", f=files.make_place)
+    lead(torch, "load", f=files.locate)
 
 
 def _redirect_transformers(files: InputFiles) -> None:
     import transformers
 
-    def save(original: Any) -> Any:
-        return lambda self, save_directory, *a, **k: original(self, files.place(save_directory), *a, **k)
-
     for cls in (transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase):
-        wrap(cls, "save_pretrained", save)
-
-    def save_model(original: Any) -> Any:
-        return lambda self, output_dir=None, *a, **k: original(self, files.place(output_dir), *a, **k)
-
-    wrap(transformers.Trainer, "save_model", save_model)
+        lead(cls, "save_pretrained", save_directory=files.place)
+    lead(transformers.Trainer, "save_model", output_dir=files.place)
     own = ("PreTrainedModel", "PreTrainedTokenizerBase", "PreTrainedConfig")
     for name in (*own, "AutoTokenizer", "AutoConfig", "AutoModel", "AutoModelForSequenceClassification"):
         cls = getattr(transformers, name)

@@ -4,11 +4,14 @@ import glob
 import io
 import os
 import posixpath
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
 from grader.kernel import files
 from grader.kernel.files import InputFiles
@@ -97,12 +100,20 @@ def redirected(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> InputFiles
         (Path, "is_file"),
     ]
     patched += [(os, name) for name in ("chdir", "listdir", "mkdir", "makedirs")]
-    patched += [(os.path, name) for name in ("exists", "isfile", "isdir")]
+    patched += [(os.path, name) for name in ("exists", "isfile", "isdir", "getsize")]
+    copies = ("copyfile", "copymode", "copystat", "copytree", "move", "rmtree", "make_archive")
+    patched += [(Path, "stat"), *((shutil, name) for name in copies)]
+    patched += [(torch, "save"), (torch, "load"), *((pd, name) for name in files.READ_WITH_PANDAS)]
+    frames = [(owner, name) for owner in (pd.DataFrame, pd.Series) for name in files.WRITTEN_WITH_PANDAS]
+    patched += [(owner, name) for owner, name in frames if hasattr(owner, name)]
     for owner, name in patched:
         monkeypatch.setattr(owner, name, getattr(owner, name))  # to be undone
     monkeypatch.chdir(found.work)
     files._redirect_builtins(found)
     files._redirect_folders(found)
+    files._redirect_copies(found)
+    files._redirect_pandas(found)
+    files._redirect_torch(found)
     return found
 
 
@@ -150,6 +161,65 @@ def test_folders_are_made_as_the_library_is_called(redirected: InputFiles, name:
     (redirected.work / "elsewhere/mounted").mkdir(parents=True)
     getattr(os, name)(*args, **kwargs)
     assert (redirected.work / "elsewhere/mounted/out").is_dir()
+
+
+DRIVE = "/mounted/drive/MyDrive"
+TABLE = pd.DataFrame({"method": ["LoRA"], "accuracy": [0.9]})
+SAVED = [
+    pytest.param(lambda: TABLE.to_csv(f"{DRIVE}/a4/table", index=False), id="to_csv"),
+    pytest.param(lambda: TABLE.to_csv(path_or_buf=f"{DRIVE}/a4/table"), id="to_csv-by-keyword"),
+    pytest.param(lambda: TABLE.to_csv(Path(DRIVE) / "a4" / "table"), id="to_csv-path-object"),
+    pytest.param(lambda: TABLE["accuracy"].to_csv(f"{DRIVE}/a4/table"), id="series"),
+    pytest.param(lambda: TABLE.to_json(f"{DRIVE}/a4/table"), id="to_json"),
+    pytest.param(lambda: TABLE.to_pickle(f"{DRIVE}/a4/table"), id="to_pickle"),
+    pytest.param(lambda: TABLE.to_html(f"{DRIVE}/a4/table"), id="to_html"),
+    pytest.param(lambda: torch.save({}, f"{DRIVE}/a4/table"), id="torch-save"),
+    pytest.param(lambda: shutil.copy("/content/train.csv", f"{DRIVE}/a4/table"), id="copy"),
+    pytest.param(lambda: shutil.copy2(src="/content/train.csv", dst=f"{DRIVE}/a4/table"), id="copy2"),
+    pytest.param(lambda: shutil.move("mine", f"{DRIVE}/a4/table"), id="move"),
+    pytest.param(lambda: shutil.copytree("out", f"{DRIVE}/a4"), id="copytree"),
+]
+
+
+@pytest.mark.parametrize("save", SAVED)
+def test_what_is_saved_on_a_drive_lies_in_a_folder_of_this_run(
+    redirected: InputFiles, save: Callable[[], object]
+) -> None:
+    for path in (Path("mine"), Path("out/table")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine", encoding="utf-8")
+    save()
+    assert (redirected.work / "elsewhere/mounted/drive/MyDrive/a4/table").stat().st_size > 0
+
+
+def test_what_was_saved_on_a_drive_is_read_again(redirected: InputFiles) -> None:
+    TABLE.to_csv(f"{DRIVE}/table.csv", index=False)
+    TABLE.to_pickle(f"{DRIVE}/table.pkl")
+    torch.save({"rank": 4}, f"{DRIVE}/adapter.pt")
+    assert pd.read_csv(f"{DRIVE}/table.csv").equals(TABLE)
+    assert pd.read_pickle(f"{DRIVE}/table.pkl").equals(TABLE)
+    assert torch.load(f"{DRIVE}/adapter.pt") == {"rank": 4}
+
+
+def test_sizes_of_data_files(redirected: InputFiles) -> None:
+    size = len("review,label\ntrain.csv,1\n")
+    assert os.path.getsize("/content/train.csv") == Path("/content/train.csv").stat().st_size == size  # noqa: PTH202
+
+
+def test_archives_of_what_was_saved(redirected: InputFiles) -> None:
+    os.makedirs(f"{DRIVE}/model", exist_ok=True)  # noqa: PTH103 - as students write
+    torch.save({}, f"{DRIVE}/model/weights.pt")
+    made = shutil.make_archive(f"{DRIVE}/model", "zip", f"{DRIVE}/model")
+    assert Path(made).is_relative_to(redirected.work)
+    shutil.rmtree(f"{DRIVE}/model")
+    assert not Path(f"{DRIVE}/model").exists()
+
+
+def test_data_files_are_never_removed(redirected: InputFiles) -> None:
+    shutil.rmtree("/content/train.csv", ignore_errors=True)
+    with pytest.raises(OSError, match=r"train\.csv"):
+        shutil.move("/content/train.csv", "mine.csv")
+    assert Path(redirected.inputs["train.csv"]).is_file()
 
 
 NAME = "distilbert-base-uncased"

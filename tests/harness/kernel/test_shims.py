@@ -207,6 +207,9 @@ def here(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         (datasets, "load_dataset"),
         (datasets.Dataset, "select"),
         (datasets.Dataset, "train_test_split"),
+        (datasets, "load_from_disk"),
+        (datasets.Dataset, "save_to_disk"),
+        (datasets.DatasetDict, "save_to_disk"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(datasets, "load_metric", None, raising=False)
@@ -264,6 +267,16 @@ def test_a_cache_elsewhere_is_in_a_folder_of_this_run(here: Any, tmp_path: Any) 
     data = here.load_dataset("csv", data_files={"train": "/content/train.csv"}, cache_dir="/content/cache")
     cached = tmp_path / "elsewhere" / "content" / "cache"
     assert all(cached in Path(file["filename"]).parents for file in data["train"].cache_files)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="absolute paths look different there")
+@pytest.mark.parametrize("part", [pytest.param("train", id="data-set"), pytest.param(None, id="dictionary")])
+def test_data_sets_saved_elsewhere_are_in_a_folder_of_this_run(here: Any, tmp_path: Any, part: str | None) -> None:
+    data = here.load_dataset("csv", data_files={"train": "/content/train.csv"})
+    saved = data[part] if part else data
+    saved.save_to_disk("/content/tokenized")
+    assert (tmp_path / "elsewhere" / "content" / "tokenized").is_dir()
+    assert here.load_from_disk("/content/tokenized").num_rows == saved.num_rows
 
 
 def test_selecting_too_much_of_other_data_stays_an_error(here: Any) -> None:
