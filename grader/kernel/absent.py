@@ -7,6 +7,7 @@ for the student is missed honestly.
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,8 @@ def install(inputs: dict[str, str]) -> None:
     """Let imports of decorative packages succeed from here on, and logging in to accounts."""
     import huggingface_hub
 
+    if importlib.util.find_spec("tensorboard") is None:  # torch's part for it is there, and finds ours too old
+        sys.modules["torch.utils.tensorboard"] = Absent("torch.utils.tensorboard")
     _plain_progress_bars()
     for name in ("login", "notebook_login", "interpreter_login", "logout"):
         setattr(huggingface_hub, name, NOTHING)
@@ -125,6 +128,7 @@ def _plain_progress_bars() -> None:
         setattr(notebook, name, plain.tqdm)
     for name in ("trange", "tnrange"):
         setattr(notebook, name, plain.trange)
+    plain.tqdm.get_lock()  # `thread_map` takes away a lock that it made, also from other threads that hold it
 
 
 def _colab(inputs: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -119,6 +119,10 @@ class InputFiles:
         nearest = next((parent for parent in path.parents if exists(parent)), path)
         return any(nearest.resolve().is_relative_to(folder) for folder in self.ours)
 
+    def names(self) -> list[str]:
+        """What the data files are called."""
+        return [Path(path).name for path in self.inputs.values()]
+
     def folder(self) -> str:
         """Where the data files are."""
         return str(Path(next(iter(self.inputs.values()))).parent)
@@ -130,6 +134,7 @@ def redirect(files: InputFiles) -> None:
     _redirect_folders(files)
     _redirect_copies(files)
     _redirect_pandas(files)
+    _redirect_numpy(files)
     _redirect_torch(files)
     _redirect_transformers(files)
 
@@ -198,10 +203,26 @@ def _redirect_folders(files: InputFiles) -> None:
     def listing(original: Any) -> Any:
         return lambda path=".": original(found if exists(found := files.locate(path)) else files.folder())
 
+    def walked(original: Any) -> Any:
+        def found(top: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            here = files.locate(top)
+            return original(here, *args, **kwargs) if exists(here) else iter([(top, [], files.names())])
+
+        return found
+
+    def globbed(original: Any) -> Any:
+        def found(self: Path, pattern: str) -> Iterator[Path]:
+            return original(self, pattern) if exists(self) else map(Path, files.matching(pattern))
+
+        return found
+
     wrap(os, "chdir", tolerant)
     wrap(os, "listdir", listing)
     wrap(glob, "glob", pattern)
-    lead(os, "mkdir", path=files.place)
+    wrap(os, "walk", walked)
+    wrap(Path, "glob", globbed)
+    wrap(Path, "rglob", globbed)
+    lead(os, "mkdir", path=files.make_place)
     lead(os, "makedirs", name=files.place)
     wrap(os.path, "isdir", lambda original: lambda path: original(files.locate(path)))
 
@@ -212,6 +233,10 @@ def _redirect_copies(files: InputFiles) -> None:
     for name in ("copyfile", "copymode", "copystat", "copytree"):  # of which `copy` and `copy2` consist
         lead(shutil, name, src=files.locate, dst=files.place if name == "copytree" else files.make_place)
     lead(shutil, "move", src=files.place, dst=files.make_place)
+    for name in ("remove", "unlink", "rmdir"):  # of what the notebook made: no data file is anywhere that this leads
+        lead(os, name, path=files.place)
+    for name in ("rename", "replace"):
+        lead(os, name, src=files.place, dst=files.make_place)
     lead(shutil, "rmtree", path=files.place)
     lead(shutil, "make_archive", base_name=files.make_place, root_dir=files.place)
 
@@ -227,11 +252,22 @@ def _redirect_pandas(files: InputFiles) -> None:
                 lead(owner, name, **{parameter: files.make_place})
 
 
+def _redirect_numpy(files: InputFiles) -> None:
+    import numpy as np  # whose other functions open files as everybody does
+
+    lead(np, "savetxt", fname=files.make_place)
+    lead(np, "loadtxt", fname=files.locate)
+    lead(np, "genfromtxt", fname=files.locate)
+
+
 def _redirect_torch(files: InputFiles) -> None:
+    import safetensors.torch
     import torch
 
     lead(torch, "save", f=files.make_place)
     lead(torch, "load", f=files.locate)
+    lead(safetensors.torch, "save_file", filename=files.make_place)
+    lead(safetensors.torch, "load_file", filename=files.locate)
 
 
 def _redirect_transformers(files: InputFiles) -> None:

@@ -16,6 +16,10 @@ RENAMED = {
     "warmup_ratio": "warmup_steps",  # a number below 1 is a ratio there
 }
 HALF_PRECISION = ("fp16", "bf16", "fp16_full_eval", "bf16_full_eval", "tf32")  # for want of a GPU
+ADAMW = frozenset((  # by names that went, or in memory formats of packages that are not here
+    "adamw_hf", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw", "paged_adamw_8bit",
+    "paged_adamw_32bit",
+))  # fmt: skip
 LATER = {  # method of Trainer -> parameter that later versions pass in addition
     "compute_loss": "num_items_in_batch",
     "training_step": "num_items_in_batch",
@@ -58,6 +62,8 @@ def accepted(kwargs: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
                 found.setdefault(new, value)
     if found.pop("group_by_length", False) and "train_sampling_strategy" in known:
         found.setdefault("train_sampling_strategy", "group_by_length")
+    if found.get("optim") in ADAMW:
+        found["optim"] = "adamw_torch"
     for name in [name for name in found if name not in known]:
         print(f"[grading] TrainingArguments({name}=...) is unknown to this version of transformers and was left out")
         del found[name]

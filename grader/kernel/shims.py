@@ -1,13 +1,13 @@
 """Makes notebooks written for Colab, for another machine or for an older library run here.
 
 Nothing here changes what the assignment is about. Each module says what it tolerates: `files` and `datasets_here` other
-folders and downloads, `absent` packages that decorate, `older` earlier versions of the libraries, `devices` GPUs,
-`cells` what is not Python.
+folders, `downloads` the network, `absent` packages that decorate, `older` earlier versions of the libraries,
+`devices` GPUs, `cells` what is not Python.
 """
 
 from typing import Any
 
-from grader.kernel import absent, cells, datasets_here, devices, files, older
+from grader.kernel import absent, cells, datasets_here, devices, downloads, files, older
 from grader.kernel.plan import Plan
 
 
@@ -16,6 +16,7 @@ def tolerate(plan: Plan, shell: Any) -> None:
     found = files.InputFiles(plan.inputs, plan.folder or None, (plan.evidence,))
     files.redirect(found)
     datasets_here.redirect(found)
+    downloads.redirect(found)
     older.accept(found)
     absent.install(plan.inputs)
     if plan.gpu_named:

@@ -36,6 +36,15 @@ CELLS = {  # run one after the other
         "class Kind(type):\n    def __getattribute__(cls, name): raise KeyError(name)\n"
         f"class Mine(metaclass=Kind): ...\n{DEFINES.format('beside_mine')}"
     ),
+    "demands a GPU": "import torch\nassert torch.cuda.is_available(), 'choose a GPU'\nprint('below')",
+    "raises without a GPU": (
+        "device = 'cuda' if torch.cuda.is_available() else 'cpu'\nassert device == 'cuda'\n"
+        "if not torch.cuda.is_available():\n    print('no GPU')\n    raise RuntimeError\nprint('below')"
+    ),
+    "other demands": (
+        "try:\n    assert 1 == 2\nexcept AssertionError:\n    print('kept')\n"
+        "try:\n    if 1 < 2: raise ValueError\nexcept ValueError:\n    print('below')"
+    ),
     "an error": f"{DEFINES.format('before_an_error')}\n1 / 0",
 }
 
@@ -62,8 +71,15 @@ def test_open_finds_data_files(ran: dict[str, Any], name: str) -> None:
     assert REVIEW in ran[name]["printed"]
 
 
-@pytest.mark.parametrize("name", ["widget", "unknown", "inline"])
-def test_lines_below_a_backend_that_is_not_here_are_run(ran: dict[str, Any], name: str) -> None:
+GOES_ON = ["widget", "unknown", "inline", "demands a GPU", "raises without a GPU"]
+
+
+def test_other_demands_stay(ran: dict[str, Any]) -> None:
+    assert ran["other demands"]["printed"] == "kept\nbelow\n"
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+def test_lines_below_what_is_not_here_are_run(ran: dict[str, Any], name: str) -> None:
     assert ran[name]["printed"].endswith("below\n")
 
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 
 from grader.kernel import files
@@ -99,7 +101,10 @@ def redirected(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> InputFiles
         (Path, "exists"),
         (Path, "is_file"),
     ]
-    patched += [(os, name) for name in ("chdir", "listdir", "mkdir", "makedirs")]
+    removals = ("remove", "unlink", "rmdir", "rename", "replace")
+    patched += [(os, name) for name in ("chdir", "listdir", "walk", "mkdir", "makedirs", *removals)]
+    patched += [(Path, "glob"), (Path, "rglob"), *((np, name) for name in ("savetxt", "loadtxt", "genfromtxt"))]
+    patched += [(safetensors.torch, name) for name in ("save_file", "load_file")]
     patched += [(os.path, name) for name in ("exists", "isfile", "isdir", "getsize")]
     copies = ("copyfile", "copymode", "copystat", "copytree", "move", "rmtree", "make_archive")
     patched += [(Path, "stat"), *((shutil, name) for name in copies)]
@@ -113,6 +118,7 @@ def redirected(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> InputFiles
     files._redirect_folders(found)
     files._redirect_copies(found)
     files._redirect_pandas(found)
+    files._redirect_numpy(found)
     files._redirect_torch(found)
     return found
 
@@ -142,10 +148,40 @@ def test_folders_that_are_not_here(redirected: InputFiles, capsys: pytest.Captur
     assert sorted(map(files.base_name, glob.glob("/mounted/*/*.csv"))) == ["eval.csv", "train.csv"]  # noqa: PTH207
 
 
+LISTED = [
+    pytest.param(lambda: [name for _, _, names in os.walk("/kaggle/input") for name in names], id="walk"),
+    pytest.param(lambda: [path.name for path in Path("/kaggle/input").glob("*.csv")], id="glob"),
+    pytest.param(lambda: [path.name for path in Path("/kaggle/input").rglob("*.csv")], id="rglob"),
+    pytest.param(lambda: [path.name for path in Path("/kaggle/input").iterdir()], id="iterdir"),
+]
+
+
+@pytest.mark.parametrize("listed", LISTED)
+def test_folders_that_are_not_here_hold_the_data(redirected: InputFiles, listed: Callable[[], list[str]]) -> None:
+    assert sorted(listed()) == ["eval.csv", "train.csv"]
+
+
+def test_folders_of_the_notebook_hold_what_it_put_there(redirected: InputFiles) -> None:
+    Path("out").mkdir()
+    assert list(Path("out").glob("*.csv")) == []
+    assert list(os.walk("out")) == [("out", [], [])]
+
+
 def test_made_folders_exist(redirected: InputFiles) -> None:
     os.makedirs("/mounted/drive/MyDrive/models", exist_ok=True)  # noqa: PTH103
     assert os.path.isdir("/mounted/drive/MyDrive/models")  # noqa: PTH112
     assert (redirected.work / "elsewhere/mounted/drive/MyDrive/models").is_dir()
+
+
+def test_what_was_made_can_be_renamed_and_removed(redirected: InputFiles) -> None:
+    Path("/content/out/full").mkdir(parents=True, exist_ok=True)
+    Path("/content/out/full/a.txt").write_text("mine", encoding="utf-8")
+    Path("/content/out/full/a.txt").rename("/content/b.txt")
+    assert Path("/content/b.txt").read_text(encoding="utf-8") == "mine"
+    os.replace("/content/b.txt", "/content/c.txt")  # noqa: PTH105 - as students write
+    os.remove("/content/c.txt")  # noqa: PTH107
+    Path("/content/out/full").rmdir()
+    assert not list((redirected.work / "elsewhere").rglob("*.txt"))
 
 
 MADE = [
@@ -174,6 +210,8 @@ SAVED = [
     pytest.param(lambda: TABLE.to_pickle(f"{DRIVE}/a4/table"), id="to_pickle"),
     pytest.param(lambda: TABLE.to_html(f"{DRIVE}/a4/table"), id="to_html"),
     pytest.param(lambda: torch.save({}, f"{DRIVE}/a4/table"), id="torch-save"),
+    pytest.param(lambda: safetensors.torch.save_file({}, f"{DRIVE}/a4/table"), id="safetensors"),
+    pytest.param(lambda: np.savetxt(f"{DRIVE}/a4/table", [1.0]), id="savetxt"),
     pytest.param(lambda: shutil.copy("/content/train.csv", f"{DRIVE}/a4/table"), id="copy"),
     pytest.param(lambda: shutil.copy2(src="/content/train.csv", dst=f"{DRIVE}/a4/table"), id="copy2"),
     pytest.param(lambda: shutil.move("mine", f"{DRIVE}/a4/table"), id="move"),
@@ -196,6 +234,10 @@ def test_what_was_saved_on_a_drive_is_read_again(redirected: InputFiles) -> None
     TABLE.to_csv(f"{DRIVE}/table.csv", index=False)
     TABLE.to_pickle(f"{DRIVE}/table.pkl")
     torch.save({"rank": 4}, f"{DRIVE}/adapter.pt")
+    safetensors.torch.save_file({"A": torch.ones(2)}, f"{DRIVE}/adapter.safetensors")
+    assert safetensors.torch.load_file(f"{DRIVE}/adapter.safetensors")["A"].tolist() == [1, 1]
+    np.savetxt(f"{DRIVE}/loss.txt", [1.0, 2.0])
+    assert np.loadtxt(f"{DRIVE}/loss.txt").tolist() == [1, 2]
     assert pd.read_csv(f"{DRIVE}/table.csv").equals(TABLE)
     assert pd.read_pickle(f"{DRIVE}/table.pkl").equals(TABLE)
     assert torch.load(f"{DRIVE}/adapter.pt") == {"rank": 4}
@@ -217,6 +259,8 @@ def test_archives_of_what_was_saved(redirected: InputFiles) -> None:
 
 def test_data_files_are_never_removed(redirected: InputFiles) -> None:
     shutil.rmtree("/content/train.csv", ignore_errors=True)
+    with pytest.raises(OSError, match=r"train\.csv"):
+        os.remove("/content/train.csv")  # noqa: PTH107 - as students write
     with pytest.raises(OSError, match=r"train\.csv"):
         shutil.move("/content/train.csv", "mine.csv")
     assert Path(redirected.inputs["train.csv"]).is_file()

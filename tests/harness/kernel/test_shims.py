@@ -11,6 +11,8 @@ from typing import Any
 import datasets
 import pytest
 import torch
+import tqdm.contrib.concurrent
+import tqdm.notebook
 import transformers
 from torch import nn
 
@@ -19,7 +21,7 @@ from grader.kernel.absent import NOTHING
 from grader.kernel.files import InputFiles
 
 KNOWN = frozenset(
-    ("output_dir", "eval_strategy", "use_cpu", "warmup_steps", "fp16", "train_sampling_strategy", "report_to")
+    ("output_dir", "eval_strategy", "use_cpu", "warmup_steps", "fp16", "train_sampling_strategy", "report_to", "optim")
 )
 
 ARGUMENTS = [
@@ -30,6 +32,9 @@ ARGUMENTS = [
     pytest.param({"group_by_length": True}, {"train_sampling_strategy": "group_by_length"}, id="by-length"),
     pytest.param({"overwrite_output_dir": True, "logging_dir": "logs"}, {}, id="dropped"),
     pytest.param({"torch_compile": True}, {}, id="not-compiled"),
+    pytest.param({"optim": "adamw_hf"}, {"optim": "adamw_torch"}, id="optimiser-of-old"),
+    pytest.param({"optim": "paged_adamw_8bit"}, {"optim": "adamw_torch"}, id="optimiser-in-8-bits"),
+    pytest.param({"optim": "adafactor"}, {"optim": "adafactor"}, id="another-optimiser"),
     pytest.param({"evaluation_strategy": "no", "eval_strategy": "epoch"}, {"eval_strategy": "epoch"}, id="both"),
 ]
 
@@ -289,3 +294,14 @@ def test_names_that_the_shims_stand_on_exist() -> None:
     """What is wrapped by name must be there, or a habit breaks without a word."""
     assert callable(transformers.Trainer.push_to_hub)
     assert callable(transformers.PreTrainedModel.from_pretrained.__func__)
+
+
+def test_progress_in_several_threads_shares_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` maps over files with `thread_map`: two reads at a time met a lock that was gone."""
+    for name in ("tqdm", "tqdm_notebook", "trange", "tnrange"):
+        monkeypatch.setattr(tqdm.notebook, name, getattr(tqdm.notebook, name))
+    monkeypatch.delattr(tqdm.tqdm, "_lock", raising=False)
+    absent._plain_progress_bars()
+    with tqdm.contrib.concurrent.ensure_lock(datasets.utils.tqdm):
+        pass
+    assert hasattr(datasets.utils.tqdm, "_lock")
