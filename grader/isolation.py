@@ -11,9 +11,9 @@ from grader.assets.inventory import Finding, Status
 from grader.cores import usable_cores
 from grader.errors import GraderError
 from grader.execution.driver import Limits
-from grader.execution.variables import INSIDE, variables
+from grader.execution.variables import variables
 from grader.model import Profile
-from grader.sandbox import Backend, Policy, Sandbox, SelfTest, Warmup, cgroups, select, self_tests
+from grader.sandbox import SCRATCH, Backend, Policy, Sandbox, SelfTest, Warmup, cgroups, select, self_tests
 from grader.sandbox.selection import REFUSAL
 
 # What notebooks of this assignment import, and the lazy parts of transformers that they then touch.
@@ -149,4 +149,4 @@ def _finding(test: SelfTest, used: bool) -> Finding:
 
 def warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:
     """What warm kernels have imported."""
-    return Warmup(modules=MODULES, environ=variables(checkpoint, metrics, INSIDE))
+    return Warmup(modules=MODULES, environ=variables(checkpoint, metrics, SCRATCH))

@@ -19,11 +19,10 @@ from grader.execution.memory import MemoryWatch
 from grader.execution.progress import Listener, Silent
 from grader.execution.record import Conditions, RunRecord
 from grader.execution.seats import ran_out
-from grader.execution.variables import INSIDE
 from grader.intake.notebook import Submission
 from grader.model import RunStatus
 from grader.oracle import challenges
-from grader.sandbox import Backend
+from grader.sandbox import SCRATCH, Backend
 
 NEEDED_DISK_GIB = 2
 LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
@@ -65,7 +64,7 @@ def _execute_once(
     began = time.perf_counter()
     try:
         with _folders(evidence) as (job_folder, scratch, partial), MemoryWatch() as memory:
-            inside = INSIDE if setup.sandbox.backend is not Backend.NONE else scratch
+            inside = SCRATCH if setup.sandbox.backend is not Backend.NONE else scratch
             job = prepare(job_folder, inside, submission, setup, challenges.draw(setup.seed))
             report = _carried_out(submission, setup, job, partial, listener, limits)
             require_disk(partial, LEFT_DISK_MIB / 1024)  # what a full disk did to the run is not the student's fault

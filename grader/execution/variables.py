@@ -1,12 +1,11 @@
 """Environment variables of a kernel: where its libraries find what they would download, and what keeps them quiet."""
 
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Final
 
 from grader.assets.hub import Checkpoint
 from grader.assets.offline import offline_variables
 
-INSIDE: Final = PurePosixPath("/tmp/huggingface")  # caches of libraries, where the kernel has a /tmp of its own
 QUIET: Final = {
     # Threads that wait for others sleep. By default they spin, and where a machine does anything else (a second worker,
     # say), the one waited for does not get its turn: small steps took five times as long. Results are the same.

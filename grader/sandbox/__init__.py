@@ -15,10 +15,11 @@ without); namespaces.py, seccomp.py, cgroups.py and watchdog.py are its tools; i
 inside.
 """
 
-from grader.sandbox.policy import Backend, Claim, Ending, Policy, Stop, Warmup, Workspace
+from grader.sandbox.policy import SCRATCH, Backend, Claim, Ending, Policy, Stop, Warmup, Workspace
 from grader.sandbox.selection import Sandbox, SelfTest, attach, select, self_test, self_tests
 
 __all__ = [
+    "SCRATCH",
     "Backend",
     "Claim",
     "Ending",

@@ -15,6 +15,7 @@ import os
 import signal
 import struct
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from grader.sandbox import namespaces
 from grader.sandbox.cold import ANNOUNCE, Stage, inner_command, open_the_way, spawn
 from grader.sandbox.environment import environment
 from grader.sandbox.namespaces import DEVICES, Identity, become, die_with_parent
-from grader.sandbox.policy import Policy
+from grader.sandbox.policy import SCRATCH, Policy
 from grader.sandbox.supervisor import Confinement, Request, Running
 
 CREATE, ADD, RESTRICT = 444, 445, 446  # the same numbers on every architecture
@@ -48,7 +49,9 @@ class Landlock:
     def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
         stage = Stage.build(request, identity)
         environ = {**environment(str(stage.home), str(stage.temporary)), "SANDBOX_EVIDENCE": str(stage.evidence)}
-        inside = confine.inner_request(request, folder=str(stage.job), environ=environ, announce=ANNOUNCE)
+        inside = confine.inner_request(
+            _moved(request, stage), folder=str(stage.job), environ=environ, announce=ANNOUNCE
+        )
         if not identity.dropped:  # the limit counts all processes of the user
             inside["limits"]["RLIMIT_NPROC"] += _threads_of(identity.uid)
         ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
@@ -67,6 +70,13 @@ class Landlock:
 
         process, announce = spawn(inner_command(inside), list(request.listeners.values()), before_exec)
         return Running(process, announce, stage.evidence, kill_descendants, writable=stage.folder)
+
+
+def _moved(request: Request, stage: Stage) -> Request:
+    """There is no /tmp of the kernel's own here: what the environment says of it is true of its temporary folder."""
+    scratch, here = str(SCRATCH), str(stage.temporary / SCRATCH.name)
+    moved = {name: value.replace(scratch, here) for name, value in request.workspace.environ.items()}
+    return replace(request, workspace=replace(request.workspace, environ=moved))
 
 
 def version() -> int:

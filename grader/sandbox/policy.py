@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
 
 MIB: Final = 1 << 20
+SCRATCH: Final = PurePosixPath("/tmp/huggingface")  # for caches of libraries, in a kernel's own /tmp
 TEMPORARY_MIB: Final = 256  # each of /tmp, /home, /dev/shm in the backends that mount them one by one
 
 

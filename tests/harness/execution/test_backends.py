@@ -1,0 +1,37 @@
+"""What every notebook of the assignment does first works in every sandbox: data, tokens, a model, a metric."""
+
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from grader import grading
+from grader.errors import GraderError
+from grader.execution.run import execute
+from grader.intake.notebook import Submission
+from grader.model import Profile, RunStatus
+from grader.sandbox import Backend
+
+CELLS = (
+    'from datasets import load_dataset\ndata = load_dataset("csv", data_files={"train": "train.csv"})["train"]',
+    "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
+    'tokenizer = AutoTokenizer.from_pretrained("distilbert-base-uncased")\n'
+    'tokens = data.select(range(20)).map(lambda rows: tokenizer(rows["review"], truncation=True), batched=True)',
+    'model = AutoModelForSequenceClassification.from_pretrained("distilbert-base-uncased", num_labels=2)\n'
+    'model.save_pretrained("/content/drive/MyDrive/model")',
+    'import evaluate\nprint(evaluate.load("accuracy").compute(predictions=[1], references=[1]))',
+    "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig('/content/loss.png')",
+)
+
+
+@pytest.mark.parametrize("backend", list(Backend))
+def test_a_notebook_of_the_assignment_runs(backend: Backend, tmp_path: Path) -> None:
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in CELLS])
+    try:
+        with grading.setup(Profile.STRUCTURE, 0, backend) as setup:
+            submission = Submission("work", tmp_path / "work.ipynb", "0" * 64, notebook, notebook)
+            record = execute(submission, setup, tmp_path / "evidence")
+    except GraderError as error:
+        pytest.skip(str(error))
+    assert record.summary.failed_cells == ()
+    assert record.summary.status is RunStatus.OK
