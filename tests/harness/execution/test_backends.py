@@ -17,6 +17,10 @@ CELLS = (
     "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
     'tokenizer = AutoTokenizer.from_pretrained("distilbert-base-uncased")\n'
     'tokens = data.select(range(20)).map(lambda rows: tokenizer(rows["review"], truncation=True), batched=True)',
+    "from torch.utils.data import DataLoader\n"
+    'several = data.select(range(20)).map(lambda row: {"n": len(row["review"])}, num_proc=2)\n'
+    "loader = DataLoader(several, batch_size=4, num_workers=2, prefetch_factor=2, persistent_workers=True)\n"
+    'assert sum(len(rows["n"]) for rows in loader) == 20',
     'model = AutoModelForSequenceClassification.from_pretrained("distilbert-base-uncased", num_labels=2)\n'
     'model.save_pretrained("/content/drive/MyDrive/model")',
     'import evaluate\nprint(evaluate.load("accuracy").compute(predictions=[1], references=[1]))',
