@@ -1,8 +1,11 @@
 """What a training cannot be faster than: its arithmetic over the rate at which this machine multiplies matrices."""
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from random import Random
+from statistics import fmean
+from typing import Any, Final
 
 import torch
 
@@ -42,13 +45,13 @@ def rates() -> dict[str, float]:
     }
 
 
-def forward_gflop(rows: int, tokens: int, lora: bool = False) -> float:
+def forward_gflop(rows: int, tokens: float, lora: bool = False) -> float:
     """Arithmetic of one pass: two operations per weight and token, and attention. The head is nothing beside it."""
     weights = LINEAR + (LORA if lora else 0)
     return 2 * LAYERS * rows * tokens * (weights + ATTENTION * tokens) / 1e9
 
 
-def step_gflop(method: Method, rows: int, tokens: int) -> float:
+def step_gflop(method: Method, rows: int, tokens: float) -> float:
     """Arithmetic of one optimiser step.
 
     Backwards, all parameters cost twice the forward pass. LoRA needs the gradients of activations, not those of frozen
@@ -58,8 +61,19 @@ def step_gflop(method: Method, rows: int, tokens: int) -> float:
     return passes * forward_gflop(rows, tokens, lora=method is Method.LORA)
 
 
-def trainings_gflop(budget: Budget, evaluations: int) -> float:
-    """Arithmetic of the three trainings under a budget, with `evaluations` of the shown reviews in each."""
-    steps = sum(step_gflop(method, budget.batch_size, budget.max_tokens) for method in Method)
-    shown = len(Method) * evaluations * forward_gflop(budget.eval_rows, budget.max_tokens)
-    return budget.max_steps * steps + shown
+def trainings_gflop(budget: Budget, evaluations: int, tokens: float) -> float:
+    """Arithmetic of the three trainings under a budget, with `evaluations` of the shown reviews in each.
+
+    tokens: of a padded batch, on average.
+    """
+    steps = sum(step_gflop(method, budget.batch_size, tokens) for method in Method)
+    return budget.max_steps * steps + len(Method) * evaluations * forward_gflop(budget.eval_rows, tokens)
+
+
+def padded_tokens(texts: Sequence[str], tokenizer: Any, budget: Budget) -> float:
+    """Mean length of batches drawn at random: that of the longest review in each, cut as the budget says."""
+    drawn = Random(0)
+    batches = [drawn.sample(list(texts), budget.batch_size) for _ in range(budget.max_steps)]
+    return fmean(
+        max(map(len, tokenizer(batch, truncation=True, max_length=budget.max_tokens)["input_ids"])) for batch in batches
+    )

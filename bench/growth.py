@@ -1,16 +1,22 @@
-"""What a class costs that is graded already: taking it in again, finding that nothing is left, the dashboard."""
+"""What a class costs that is graded already: taking it in again, finding that nothing is left, handing out.
 
-import json
+The class is made of the corpus, as `make demo-class` has it; verdicts are made up.
+"""
+
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from bench.outcome import median_of
 from grader import scoring
-from grader.batch import classroom, history
-from grader.batch.order import Order, Recipient, Task
+from grader.batch import classroom, history, outputs
+from grader.batch.order import Judged, Order, Task
+from grader.batch.request import Request
 from grader.batch.running import Circumstances, plan
+from grader.batch.store import Store
+from grader.cohort import Intake
 from grader.intake.archive import read_class
 from grader.model import (
     CheckResult,
@@ -22,61 +28,63 @@ from grader.model import (
     RunSummary,
     Score,
     ScoreStatus,
+    StaffDetails,
     SubmissionRef,
     Verdict,
     Visibility,
 )
 from grader.policy import Policy, settle
 from grader.project import RUBRIC
-from grader.reporting.cohort.dashboard import dashboard
+from grader.reporting.files import write_reports
 
 T = TypeVar("T")
-FAIL_EVERY = 7  # checks of a submission, shifted by one from each to the next
+FAIL_EVERY: Final = 7  # checks of a submission, shifted by one from each to the next
+HERE: Final = Circumstances("checkpoint", "reviews")
 
 
-def measured(size: int) -> dict[str, Any]:
-    """Seconds of each stage, and the size of the page."""
+def measured(size: int, rounds: int) -> dict[str, Any]:
+    """Medians of the seconds of each stage, and the size of the page. A round before them is not counted."""
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
-        folder = Path(name)
-        source = write_class(size, folder)
-        order, here = make_order(folder), Circumstances("checkpoint", "reviews")
-        intake_s, found = timed(lambda: read_class(source, folder / "store" / "uploads"))
-        results = {upload.id: make_result(i) for i, upload in enumerate(found.uploads)}
-        for task in plan(found.uploads, order, here):
-            note(order, task, results[task.recipients[0].id])
-        plan_s, left = timed(lambda: plan(found.uploads, order, here))
-        settle_s, grades = timed(lambda: settle(found, results, Policy()))
-        dashboard_s, page = timed(lambda: dashboard(grades, found, name="class"))
-        return {
-            "uploads": len(found.uploads),
-            "left": len(left),
-            "intake_s": intake_s,
-            "plan_s": plan_s,
-            "settle_s": settle_s,
-            "dashboard_s": dashboard_s,
-            "dashboard_mb": round(len(page.encode()) / 1e6, 3),
-        }
+        folder = Path(name) / "class"
+        archive, gradebook = classroom.write(size, Path(name))
+        request = Request(source=archive, folder=folder, gradebook=gradebook)
+        fill(request, read_class(archive, Store(folder / "store").uploads))
+        seen = [once(request) for _ in range(rounds + 1)][1:]
+        page = folder / "index.html"
+        return {**median_of(seen), "rounds": rounds, "dashboard_mb": round(page.stat().st_size / 1e6, 3)}
+
+
+def fill(request: Request, intake: Intake) -> None:
+    """Leave what a batch leaves of every upload: a judgement in the store, result and reports, a history."""
+    order, store = make_order(request.folder), Store(request.folder / "store")
+    for index, task in enumerate(plan(intake.uploads, order, HERE)):
+        judged = Judged(result=make_result(index, task), details=StaffDetails())
+        store.keep(task.result, judged)
+        for recipient in task.recipients:
+            folder = order.submissions / recipient.id
+            folder.mkdir(parents=True)
+            write_reports(judged.result, judged.details, folder)
+            history.note(folder, order, task, ScoreStatus.GRADED, judged.result)
+
+
+def once(request: Request) -> dict[str, float]:
+    """Seconds of each stage of a batch in which nothing is left to grade."""
+    store, order = Store(request.folder / "store"), make_order(request.folder)
+    intake_s, found = timed(lambda: read_class(request.source, store.uploads))
+    plan_s, left = timed(lambda: plan(found.uploads, order, HERE))
+    if left:
+        raise RuntimeError(f"{len(left)} of {len(found.uploads)} made-up submissions count as not graded.")
+    grades = settle(found, outputs.read_results(request, found), Policy())
+    dashboard_s, _ = timed(lambda: outputs.pages(request, found, grades, (), ()))
+    hand_out_s, _ = timed(lambda: outputs.hand_out(request, found))
+    return {"intake_s": intake_s, "plan_s": plan_s, "dashboard_s": dashboard_s, "hand_out_s": hand_out_s}
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
     """Seconds, and what came of it."""
     began = time.perf_counter()
     found = work()
-    return round(time.perf_counter() - began, 3), found
-
-
-def write_class(size: int, folder: Path) -> Path:
-    """An archive of notebooks that are all different."""
-    table = classroom.load_table()
-    names = classroom.people(table, size)
-    texts = [classroom.notebook([f"answer = {i}", "print(answer)"]) for i in range(size)]
-    entries = [
-        (f"{family}{given}_{classroom.FIRST_USER + i}_{classroom.FIRST_ATTACHMENT + i}_a4.ipynb".replace(" ", ""), text)
-        for i, ((given, family), text) in enumerate(zip(names, texts, strict=True))
-    ]
-    made = [classroom.Made("", "", i, "", (entry,)) for i, entry in enumerate(entries)]
-    (folder / "class.zip").write_bytes(classroom.archive(made))
-    return folder / "class.zip"
+    return time.perf_counter() - began, found
 
 
 def make_order(folder: Path) -> Order:
@@ -86,18 +94,8 @@ def make_order(folder: Path) -> Order:
     )
 
 
-def note(order: Order, task: Task, result: Result) -> None:
-    """Everybody's history and result, as a batch leaves them."""
-    recipient: Recipient
-    for recipient in task.recipients:
-        folder = order.submissions / recipient.id
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
-        history.note(folder, order, task, ScoreStatus.GRADED, result)
-
-
-def make_result(index: int) -> Result:
-    """A made-up result with every check of the rubric."""
+def make_result(index: int, task: Task) -> Result:
+    """A made-up result of a notebook with every check of the rubric."""
     points = scoring.load_rubric(RUBRIC)
     checks = tuple(check(name, worth, (index + i) % FAIL_EVERY > 0) for i, (name, worth) in enumerate(points.items()))
     total = sum(c.points or 0.0 for c in checks)
@@ -106,7 +104,7 @@ def make_result(index: int) -> Result:
     }
     return Result(
         schema=1,
-        submission=SubmissionRef(name=f"{index}.ipynb", sha256=f"{index:064x}"),
+        submission=SubmissionRef(name=task.name, sha256=task.notebook.stem),
         profile=Profile.QUICK,
         seed=0,
         calibration="made up",
@@ -132,14 +130,3 @@ def check(name: str, possible: float, passed: bool) -> CheckResult:
         rationale="" if passed else "Expected something else than what was observed in this check.",
         hint="" if passed else "Read the handout again.",
     )
-
-
-def main(size: int) -> None:
-    """For a look at one size: python -m bench.growth 1000."""
-    print(json.dumps(measured(size), indent=1))
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(int(sys.argv[1]))

@@ -1,13 +1,16 @@
 """What a measurement leaves: figures, and lines that say whether a bound holds. JSON keeps both."""
 
 import json
-import os
-import platform
 import statistics
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from bench import machine
+from grader.batch.store import write
+from grader.errors import GraderError
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Line:
     bound: float
     unit: str = ""
     at_most: bool = True
+    kept: str = ""  # since when, where it was measured with other code than today's
 
     @property
     def holds(self) -> bool:
@@ -28,7 +32,8 @@ class Line:
     def __str__(self) -> str:
         """For people."""
         sign, unit = "≤" if self.at_most else "≥", f" {self.unit}" if self.unit else ""
-        return f"{'pass' if self.holds else 'MISS'}  {self.what}: {self.value:.3g}{unit} ({sign} {self.bound:g}{unit})"
+        text = f"{'pass' if self.holds else 'MISS'}  {self.what}: {self.value:.3g}{unit} ({sign} {self.bound:g}{unit})"
+        return f"{text}, of {self.kept}, other code" if self.kept else text
 
 
 @dataclass(frozen=True)
@@ -40,60 +45,51 @@ class Part:
     lines: tuple[Line, ...] = ()
     skipped: str = ""
     load: tuple[float, float] = (0.0, 0.0)  # processes that wanted to run, before and after; with our own
+    measured: str = ""  # the day, and
+    code: str = ""  # digest of the code: of today unless the part says otherwise
 
 
-def medians(rounds: int, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Median of each figure over some rounds."""
-    return median_of([measure() for _ in range(rounds)])
-
-
-def median_of(seen: list[dict[str, float]]) -> dict[str, float]:
+def median_of(seen: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Median of each figure that all have."""
     return {name: round(statistics.median(one[name] for one in seen), 3) for name in seen[0]}
 
 
-def machine() -> dict[str, Any]:
-    """Which machine the figures belong to."""
-    import torch
-
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-    }
+def today() -> str:
+    """The day, as it stands in figures."""
+    return datetime.now(UTC).date().isoformat()
 
 
-def load_average() -> float:
-    """Processes that wanted to run in the last minute; 0 where the system does not tell."""
-    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
+def save(part: Part, path: Path) -> None:
+    """Add a part to a file of figures, in the place of the one that it has, unless that one was measured and this not.
 
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def save(found: Iterable[Part], path: Path) -> dict[str, Any]:
-    """Add parts to a file of figures; those that it has are replaced. Raises OSError."""
-    known = load(path)
-    here = machine()
-    parts = {**known.get("parts", {}), **{part.name: {**asdict(part), "machine": here} for part in found}}
-    whole = {"machine": known.get("machine") or here, "parts": parts}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return whole
+    Raises OSError, GraderError.
+    """
+    parts = load(path)
+    if part.skipped and parts.get(part.name, {}).get("figures"):
+        return
+    stamped = replace(part, measured=part.measured or today(), code=part.code or machine.code())
+    parts[part.name] = {**asdict(stamped), "machine": machine.facts()}
+    write(path, (json.dumps({"parts": parts}, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What was measured before; nothing where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Parts by name that were measured before; none where there is no file. Raises GraderError where it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["parts"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise GraderError(
+            f"{path} holds no figures of this benchmark; remove it, or name another with --out."
+        ) from error
+    return parts
 
 
-def lines(part: dict[str, Any]) -> list[Line]:
-    """The lines of a part that was loaded."""
-    return [Line(**line) for line in part["lines"]]
+def lines(parts: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """The lines of parts that were loaded; they say so where they are of other code."""
+    return [replace(Line(**line), kept=kept(part)) for part in parts for line in part["lines"]]
+
+
+def kept(part: Mapping[str, Any]) -> str:
+    """Since when a part is kept, if the code has changed since; otherwise nothing."""
+    return "" if part["code"] == machine.code() else part["measured"]

@@ -1,7 +1,7 @@
 """The parts of the benchmark. Each measures both sides of its ratios in the same run."""
 
-import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from bench import batches, fixed_cost, floor, growth, peers, precisions, several, stages, submitted
-from bench.outcome import Line, Part, median_of
+import torch
+from transformers import AutoTokenizer
+
+from bench import batches, fixed_cost, floor, gpu, growth, judgements, peers, precisions, stages, submitted
+from bench.outcome import Line, Part
 from grader import grading, profiles
+from grader.assets.reviews import read_reviews
 from grader.errors import GraderError
 from grader.execution.job import Setup
+from grader.kernel.naming import HEAD_LINEARS
+from grader.kernel.weights import base_tensors
 from grader.model import Precision, Profile
 from grader.oracle.accuracy import Meter
 from grader.sandbox import Backend
 
-EVALUATIONS: Final = 3  # of the reference in each training: after two epochs, and once more at the end
+WIDTH: Final = 768
+LABELS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -29,22 +36,23 @@ class Wish:
 
     rounds: int = 5
     batch: int = 20
+    batch_rounds: int = 3  # each a batch with one worker and one with two
     sizes: tuple[int, ...] = (1, 10, 100, 1000)
     steps: int = 20  # at full length, to extrapolate from
     seeds: int = 20  # that both precisions train with
 
 
-QUICKLY: Final = Wish(rounds=1, batch=4, sizes=(1, 10), steps=3, seeds=1)
+QUICKLY: Final = Wish(rounds=1, batch=4, batch_rounds=1, sizes=(1, 10), steps=3, seeds=1)
 
 
 def fixed(wish: Wish) -> Part:
     """A notebook that trains nothing, warm and cold, beside nbclient alone."""
     warm = fixed_cost.measured(wish.rounds, None)
     try:
-        cold = fixed_cost.measured(min(2, wish.rounds), Backend.BUBBLEWRAP)
+        cold = fixed_cost.measured(wish.rounds, Backend.BUBBLEWRAP)
     except GraderError as error:
         cold = {"skipped": str(error)}
-    line = Line("definitions only, warm, of nbclient alone", warm["ratio"], 0.2)
+    line = Line("a notebook that trains nothing, warm: graded beside run by nbclient alone", warm["ratio"], 0.2)
     return Part("fixed", {"warm": warm, "cold": cold}, (line,))
 
 
@@ -58,13 +66,12 @@ def quick(wish: Wish, precision: Precision = Precision.AUTO) -> Part:
     """The reference in profile `quick`, by stages, beside the floor and beside a training as submitted."""
     found = measured(Profile.QUICK, precision, 1)
     bfloat16, stages_s = found["precision"] == "bfloat16 autocast", found["stages_s"]
-    share = stages.arithmetic_s(stages_s) / stages_s["total"]
-    found |= possible(stages_s, bfloat16)
-    limit_s = 210 if bfloat16 else 360
+    found |= possible(stages_s, bfloat16, found["padded_tokens"])
     name = f"quick in {found['precision'].split()[0]}"
+    share = stages.seconds(stages_s, stages.TRAINING) / stages_s["total"]
     lines = (
-        Line(name, stages_s["total"], limit_s, "s"),
-        Line(f"{name}: arithmetic's share of the time", share, 0.6, at_most=False),
+        Line(name, stages_s["total"], 210 if bfloat16 else 360, "s"),
+        Line(f"{name}: share of the time in training steps", share, 0.6, at_most=False),
     )
     return Part(f"quick-{'bfloat16' if bfloat16 else 'float32'}", found, lines)
 
@@ -75,53 +82,80 @@ def quick32(wish: Wish) -> Part:
 
 
 def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, Any]:
-    """Medians of the stages. Where there are several rounds, one before them is not counted. No accuracy is cached."""
+    """The stages of the median run. Where there are several, one before them is not counted. No accuracy is cached."""
     with (
         tempfile.TemporaryDirectory(prefix="a4-bench-") as name,
         grading.setup(profile, 0, precision=precision) as used,
         uncached(used, Path(name) / "accuracy"),
     ):
         used.sandbox.wait()
-        seen = [stages.graded(used, Path(name) / "run", str(i)) for i in range(rounds + (rounds > 1))]
-        seen, result = seen[-rounds:], seen[-1][1]
+        seen = [stages.graded(used, Path(name) / "run", str(i)) for i in range(rounds + (rounds > 1))][-rounds:]
+        spent, result = sorted(seen, key=lambda run: run[0]["total"])[rounds // 2]
         return {
-            "stages_s": median_of([spent for spent, _ in seen]),
+            "stages_s": {stage: round(seconds, 3) for stage, seconds in spent.items()},  # which add up to the total
+            "judged_again_s": round(judged_again_s(Path(name) / "run", used), 3),
             "rounds": rounds,
             "precision": result.environment["precision"],
             "reviews": used.reviews.name,
+            "padded_tokens": padded_tokens(used),
             "points": result.score.points,
             "possible": result.score.possible,
-            "peak_memory_mib": result.run.peak_memory_mib,
+            "peak_memory_mib": max(run.run.peak_memory_mib for _, run in seen),
             "accuracy": {m.value: s.accuracy for m, s in result.methods.items()},
         }
+
+
+def judged_again_s(folder: Path, used: Setup) -> float:
+    """Seconds of judging what was judged before: as after a change of rubric or threshold."""
+    began = time.perf_counter()
+    grading.judge(folder / "evidence", used, grading.suite_folders())
+    return time.perf_counter() - began
+
+
+def padded_tokens(used: Setup) -> float | None:
+    """Mean length of the profile's batches; None where nothing is cut."""
+    limits = profiles.budget(used.profile, used.bfloat16)
+    if limits is None:
+        return None
+    texts = [review.text for review in read_reviews(used.reviews.train)]
+    tokenizer = AutoTokenizer.from_pretrained(used.checkpoint.weights.parent)
+    return round(floor.padded_tokens(texts, tokenizer, limits), 1)
 
 
 @contextmanager
 def uncached(used: Setup, folder: Path) -> Iterator[None]:
     """Measure accuracies anew: the same training gives the same weights, whose accuracy is known from before.
 
-    What the checkpoint's own encoder makes of the held-out reviews stays known, as after a machine's first grading.
+    What the checkpoint's own encoder makes of the held-out reviews is known, as after a machine's first grading.
     """
     original = grading.make_meter
-    folder.mkdir(parents=True)
-    for features in original(used, used.profile).cache.glob("*.safetensors"):
-        shutil.copy(features, folder)
 
     def meter(used: Setup, profile: Profile) -> Meter:
         return replace(original(used, profile), cache=folder)
 
+    if used.profile is not Profile.STRUCTURE:
+        meter(used, used.profile).measure(blank_head(), base_tensors(str(used.checkpoint.weights)), "a blank head")
     with mock.patch.object(grading, "make_meter", meter):
         yield
 
 
-def possible(stages_s: Mapping[str, float], bfloat16: bool) -> dict[str, Any]:
+def blank_head() -> dict[str, torch.Tensor]:
+    """What an export would hold of a model that differs from the checkpoint in a head of zeros."""
+    outputs = dict(zip(HEAD_LINEARS, (WIDTH, LABELS), strict=True))
+    shapes = {f"w:{path}.weight": (rows, WIDTH) for path, rows in outputs.items()}
+    return {name: torch.zeros(shape) for name, shape in shapes.items()} | {
+        f"w:{path}.bias": torch.zeros(rows) for path, rows in outputs.items()
+    }
+
+
+def possible(stages_s: Mapping[str, float], bfloat16: bool, tokens: float) -> dict[str, Any]:
     """The trainings' arithmetic, and how near the machine comes to what it can do."""
     limits = profiles.budget(Profile.QUICK, bfloat16)
     assert limits is not None
     rates = floor.rates()
-    gflop = floor.trainings_gflop(limits, EVALUATIONS)
+    gflop = floor.trainings_gflop(limits, submitted.EVALUATIONS, tokens)
     rate = rates["bfloat16"] if bfloat16 else rates["float32, oneDNN"]
-    spent_s = stages.arithmetic_s(stages_s)
+    spent_s = stages.seconds(stages_s, stages.ARITHMETIC)
     return {
         "gflop": round(gflop),
         "rates_gflops": rates,
@@ -133,28 +167,27 @@ def possible(stages_s: Mapping[str, float], bfloat16: bool) -> dict[str, Any]:
 
 def both_precisions(wish: Wish) -> Part:
     """Verdicts of the reference in float32 and in bfloat16, over many seeds."""
-    found = precisions.measured(range(wish.seeds))
-    name = f"seeds of {found['seeds']} with the same verdicts in float32 and bfloat16"
-    return Part("precisions", found, (Line(name, found["same"], found["seeds"], at_most=False),))
+    return precisions.measured(range(wish.seeds))
 
 
 def batch(wish: Wish) -> Part:
     """A class of notebooks that differ, with one worker and with two."""
-    found = batches.measured(wish.batch)
-    gain = found[str(batches.ONE)]["wall_s"] / found[str(batches.TWO)]["wall_s"]
+    found = batches.measured(wish.batch, wish.batch_rounds)
+    gain = sorted(found["gains"])[len(found["gains"]) // 2]
     line = Line(f"batch of {wish.batch}: throughput of 2 workers beside 1, a core each", gain, 1.7, at_most=False)
     return Part("batch", found, (line,))
 
 
 def judging(wish: Wish) -> Part:
     """Judging and reports alone, of evidence that is stored."""
-    found = several.judged(max(10, 2 * wish.rounds))
-    return Part("judging", found, (Line("judging and reports per submission", found["both_s"], 1, "s"),))
+    found = judgements.measured(max(10, 2 * wish.rounds))
+    name = "judging and reports per submission of a batch, where no accuracy is to be measured"
+    return Part("judging", found, (Line(name, found["both_s"], 1, "s"),))
 
 
 def grown(wish: Wish) -> Part:
-    """Intake, plan and dashboard by the number of submissions that are stored."""
-    found = {str(size): growth.measured(size) for size in wish.sizes}
+    """Intake, plan, dashboard and everything else that is handed out, by the number of submissions."""
+    found = {str(size): growth.measured(size, wish.rounds if size < max(wish.sizes) else 1) for size in wish.sizes}
     most = found[str(max(wish.sizes))]
     name = f"dashboard of {max(wish.sizes):,} submissions"
     lines = (Line(name, most["dashboard_s"], 10, "s"), Line(name, most["dashboard_mb"], 10, "MB"))
@@ -170,9 +203,9 @@ def as_submitted(wish: Wish) -> Part:
         return Part("as-submitted", apart.submit(submitted.extrapolated, wish.steps).result())
 
 
-def gpu(wish: Wish) -> Part:
+def on_gpu(wish: Wish) -> Part:
     """Several kernels on one GPU, as submitted; nothing where there is none."""
-    return several.on_gpu()
+    return gpu.measured()
 
 
 def beside(wish: Wish) -> Part:
@@ -189,7 +222,7 @@ PARTS: Final[dict[str, Callable[[Wish], Part]]] = {
     "as-submitted": as_submitted,
     "quick": quick,
     "quick-float32": quick32,
-    "gpu": gpu,
+    "gpu": on_gpu,
 }
 OPTIONAL: Final[dict[str, Callable[[Wish], Part]]] = {  # they take minutes to hours
     "peers": beside,

@@ -1,19 +1,25 @@
 """Does precision change a verdict? The reference in float32 and in bfloat16, seed by seed.
 
-Two trainings for each seed take minutes, so every run is kept as a line at once, and the next call goes on from there.
+Two runs for each seed take minutes, so every run is kept as a line at once, and the next call goes on from there. A
+line says of which day and code it is, since a verdict depends on little of the code (notebook, budget, checkpoint and
+reviews are its circumstances), but on some.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench.machine import code
+from bench.outcome import Line, Part, today
 from grader import grading
+from grader.assets.reviews import resolve_reviews
 from grader.execution.job import Setup
 from grader.intake.notebook import Submission, read_submission
 from grader.model import Frozen, Method, Precision, Profile, Verdict
-from grader.project import REFERENCE
+from grader.project import REFERENCE, ROOT
 from grader.validation.ledger import append, ledger, read
 from grader.validation.training import circumstances
 
@@ -29,6 +35,8 @@ class Run(Frozen):
     circumstances: str
     verdicts: dict[str, Verdict]
     accuracies: dict[Method, float | None]
+    measured: str = "2026-11-23"  # the day; lines that do not say so are of this one
+    code: str = "older"  # digest
 
     @property
     def key(self) -> tuple[int, Precision, str]:
@@ -36,9 +44,20 @@ class Run(Frozen):
         return self.seed, self.precision, self.circumstances
 
 
-def measured(seeds: Sequence[int]) -> dict[str, Any]:
+def measured(seeds: Sequence[int]) -> Part:
     """Verdicts of all seeds in both precisions; runs that are kept already are not made again."""
-    return compared(*(_runs(precision, seeds) for precision in COMPARED))
+    runs = {precision: _runs(precision, seeds) for precision in COMPARED}
+    every = [run for found in runs.values() for run in found]
+    figures = {**compared(*runs.values()), "reviews": resolve_reviews(ROOT, os.environ).name}
+    codes = {run.code for run in every}
+    name = f"seeds of {len(seeds)} with the same verdicts in float32 and bfloat16"
+    return Part(
+        NAME,
+        figures,
+        (Line(name, figures["same"], len(seeds), at_most=False),),
+        measured=min(run.measured for run in every),
+        code=codes.pop() if len(codes) == 1 else "several",
+    )
 
 
 def _runs(precision: Precision, seeds: Sequence[int]) -> list[Run]:
@@ -58,6 +77,8 @@ def _run(submission: Submission, seed: int, precision: Precision, where: str, us
         circumstances=where,
         verdicts={check.id: check.verdict for check in result.checks},
         accuracies={method: summary.accuracy for method, summary in result.methods.items()},
+        measured=today(),
+        code=code(),
     )
     append(ledger(NAME), run)
     print(f"  {precision.value}, seed {seed}: {result.score.points} points", file=sys.stderr, flush=True)

@@ -1,188 +1,221 @@
-"""docs/performance.md and its plot, written from the figures alone."""
+"""performance.md, written from the figures alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.batches import TWO
-from bench.outcome import Line
+from bench.batches import BOTH, TWO
+from bench.classes import CLASS, H100_ALONE_S, H100_SHARED_S, H100_TRAININGS_S, costs
+from bench.outcome import Line, kept
+from bench.plot import plot
+from grader.batch.store import write as write_whole
 
-CLASS: Final = 60
-SLURM_GPUS: Final = 8
-# Seconds of the three methods as submitted, and of one-epoch trainings alone and eight at a time: a plain Trainer on
-# one H100, float32, batches of 8 reviews of 512 tokens. Measured once, on another machine than the figures above.
-H100_TRAININGS_S: Final = 33 + 15 + 25
-H100_ALONE_S: Final = 22.4
-H100_SHARED_S: Final = 8.4
-FEWEST_SHOWN: Final = 0.01  # of a bar; less is added to what is left
-COLOURS: Final = (*(f"C{index}" for index in range(10)), "black", "gold", "navy", "salmon", "tan")
 QUICK: Final = ("quick-bfloat16", "quick-float32")
+NAME: Final = "performance"
+Parts = Mapping[str, Any]
 
 
-def write(whole: Mapping[str, Any], lines: list[Line], folder: Path) -> None:
+def write(parts: Parts, lines: Iterable[Line], folder: Path) -> None:
     """Write the page, and the plot where there are stages to show. Raises OSError."""
-    parts = whole["parts"]
     shown = {name: parts[name]["figures"]["stages_s"] for name in ("structure", *QUICK) if name in parts}
     if shown:
-        plot(shown, folder / "performance.svg")
-    text = "\n".join(line.rstrip() for line in page(whole, lines, bool(shown)))
-    (folder / "performance.md").write_text(f"{text}\n", encoding="utf-8")
+        plot(shown, folder / f"{NAME}.svg")
+    text = "\n".join(line.rstrip() for line in page(parts, lines))
+    write_whole(folder / f"{NAME}.md", f"{text}\n".encode())
 
 
-def page(whole: Mapping[str, Any], lines: list[Line], plotted: bool) -> Iterator[str]:
+def page(parts: Parts, lines: Iterable[Line]) -> Iterator[str]:
     """The page's lines."""
-    parts, machine = whole["parts"], whole["machine"]
+    machine = usual(parts)
     yield from ("# Performance", "", "Written by `make bench`; not edited by hand.", "")
-    yield f"Machine: {machine['processor']}, {machine['cores']} cores, GPU: {machine['gpu']}; Python "
-    yield f"{machine['python']}, torch {machine['torch']}. Load (before and after each part, on all cores, that of the"
-    yield f"part included): {loads(parts)}."
-    yield from elsewhere(parts, machine)
-    yield from ("", "## Bounds", "", "| | measured | bound | |", "|---|---|---|---|")
-    yield from map(row, lines)
-    if plotted:
-        yield from ("", "## Where time goes", "", "![Seconds by stage](performance.svg)", "")
-        yield from stages(parts)
-    yield from floor(parts)
-    yield from precisions(parts)
-    yield from fixed(parts)
-    yield from batch(parts)
-    yield from growth(parts)
-    yield from gpu(parts)
-    yield from classes(parts)
+    yield f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+    yield f"GPU: {machine['gpu']}; Python {machine['python']}, torch {machine['torch']}."
+    yield from ("", "## Bounds", "")
+    yield from table(["", "measured", "bound", ""], map(row, lines))
+    for section in (classes, stages, floor, precisions, fixed, batch, growth, gpu):
+        yield from section(parts)
+    yield from circumstances(parts, machine)
 
 
-def elsewhere(parts: Mapping[str, Any], machine: Mapping[str, Any]) -> Iterator[str]:
-    """Which figures are of other machines, or of other versions."""
-    for name, part in parts.items():
-        other = part.get("machine", machine)
-        if other != machine:
-            yield f"Of another machine: {name}, {', '.join(f'{key} {value}' for key, value in other.items())}."
-
-
-def loads(parts: Mapping[str, Any]) -> str:
-    """How busy the machine was with each part; much above the number of cores, times say little about this program."""
-    shown = (f"{name} {part['load'][0]:g} and {part['load'][1]:g}" for name, part in parts.items() if part.get("load"))
-    return ", ".join(shown)
-
-
-def row(line: Line) -> str:
+def row(line: Line) -> list[str]:
     """One bound as a row of the table."""
     sign = "≤" if line.at_most else "≥"
     verdict = "pass" if line.holds else "**miss**"
-    return f"| {line.what} | {line.value:.3g} {line.unit} | {sign} {line.bound:g} {line.unit} | {verdict} |"
+    verdict += f", of {line.kept}, other code" if line.kept else ""
+    return [line.what, f"{line.value:.3g} {line.unit}", f"{sign} {line.bound:g} {line.unit}", verdict]
 
 
-def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """A table of plain text."""
     yield from (f"| {' | '.join(head)} |", "|" + "---|" * len(head))
-    yield from (f"| {' | '.join(cells)} |" for cells in rows)
+    yield from (f"| {' | '.join(cell.strip() for cell in cells)} |" for cells in rows)
 
 
-def stages(parts: Mapping[str, Any]) -> Iterator[str]:
+def classes(parts: Parts) -> Iterator[str]:
+    """What a class costs on machines of several kinds."""
+    found = list(costs(parts))
+    if not found:
+        return
+    yield from ("", f"## What a class of {CLASS} costs", "")
+    yield "Computed from the figures below, for cores like this machine's. What is said of GPUs follows, unless "
+    yield f"measured below, from a plain Trainer on one H100: {H100_TRAININGS_S} s for the three methods in float32, "
+    yield f"and {H100_ALONE_S / H100_SHARED_S:.1f} times the throughput when eight share it. Waiting for Slurm is left "
+    yield "out."
+    yield ""
+    yield from table(
+        ["machine", "profile", "minutes", "how"], ([c.machine, c.profile, f"{c.minutes:.0f}", c.how] for c in found)
+    )
+
+
+def stages(parts: Parts) -> Iterator[str]:
     """Seconds by stage, a column for each run."""
-    shown = [name for name in ("structure", *QUICK) if name in parts]
-    names = dict.fromkeys(stage for name in shown for stage in parts[name]["figures"]["stages_s"])
-    rows = [[s, *(f"{parts[n]['figures']['stages_s'].get(s, 0):.2f}" for n in shown)] for s in names]
-    yield from table(["stage, s", *shown], rows)
-    for name in shown:
-        found = parts[name]["figures"]
+    shown = {name: parts[name]["figures"] for name in ("structure", *QUICK) if name in parts}
+    if not shown:
+        return
+    yield from ("", "## Where time goes", "", f"![Share of the time by stage]({NAME}.svg)", "")
+    names = dict.fromkeys(stage for figures in shown.values() for stage in figures["stages_s"])
+    yield from table(
+        ["stage, s", *shown], ([s, *(f"{f['stages_s'].get(s, 0):.2f}" for f in shown.values())] for s in names)
+    )
+    for name, found in shown.items():
         yield ""
-        peak_mib = found["peak_memory_mib"]
-        yield f"{name}: {found['points']} of {found['possible']} points on {found['reviews']}, in {found['precision']};"
-        yield f"at most {peak_mib:.0f} MiB." if peak_mib else "memory not measured."
+        yield f"{name}: {found['points']} of {found['possible']} points on {found['reviews']}, in "
+        yield f"{found['precision']}; {memory(found['peak_memory_mib'])}. "
+        yield f"Judging the stored evidence again takes {found['judged_again_s']:.2f} s."
 
 
-def floor(parts: Mapping[str, Any]) -> Iterator[str]:
+def memory(peak_mib: float) -> str:
+    """The most memory that a run was seen to take."""
+    return f"at most {peak_mib:.0f} MiB, looked at every two seconds" if peak_mib else "memory not measured"
+
+
+def floor(parts: Parts) -> Iterator[str]:
     """Arithmetic beside the machine's rate."""
     found = {name: parts[name]["figures"] for name in QUICK if name in parts}
     if not found:
         return
     yield from ("", "## The floor", "")
     yield "Arithmetic is counted: six operations per weight and token that is trained, four where weights below are "
-    yield "frozen (LoRA), two for the head and for evaluations, and attention. The rate is that of the largest product "
-    yield "of a layer, measured with each run:"
+    yield "frozen (LoRA), two for the head and for evaluations, and attention, for batches as long as these reviews "
+    yield "make them. The rate is that of the largest product of a layer, measured with each run:"
     yield ""
     for name, figures in found.items():
         rates = figures["rates_gflops"].items()
         yield f"- {name}: {', '.join(f'{kind} {rate:.0f} GFLOP/s' for kind, rate in rates)}"
     yield ""
-    rows = [
-        [
-            n,
-            f"{f['gflop'] / 1000:.1f}",
-            f"{f['floor_s']}",
-            f"{f['achieved_gflops']}",
-            f"{f['achieved_of_possible']:.0%}",
-        ]
-        for n, f in found.items()
+    head = [
+        "",
+        "tokens",
+        "TFLOP",
+        "s at the floor",
+        "of the whole time",
+        "GFLOP/s achieved in steps and evaluations",
+        "of possible",
     ]
-    yield from table(["", "TFLOP", "s at the floor", "GFLOP/s achieved", "of possible"], rows)
-    if "as-submitted" in parts:
-        whole = parts["as-submitted"]["figures"]
-        yield ""
-        yield f"As submitted, the same notebook would train for {whole['total_s'] / 3600:.1f} h on this machine: "
-        yield f"extrapolated from {whole['steps_measured']} measured steps of up to 512 tokens ({whole['reviews']})."
+    yield from table(head, (floor_row(name, figures) for name, figures in found.items()))
+    yield from as_submitted(parts)
 
 
-def precisions(parts: Mapping[str, Any]) -> Iterator[str]:
+def floor_row(name: str, figures: Mapping[str, Any]) -> list[str]:
+    """One run beside its floor."""
+    return [
+        name,
+        f"{figures['padded_tokens']:.0f}",
+        f"{figures['gflop'] / 1000:.1f}",
+        f"{figures['floor_s']}",
+        f"{figures['floor_s'] / figures['stages_s']['total']:.0%}",
+        f"{figures['achieved_gflops']}",
+        f"{figures['achieved_of_possible']:.0%}",
+    ]
+
+
+def as_submitted(parts: Parts) -> Iterator[str]:
+    """What the notebook would take without a budget."""
+    if "as-submitted" not in parts:
+        return
+    whole = parts["as-submitted"]["figures"]
+    yield ""
+    yield f"As submitted, in float32, the same notebook would train for {whole['total_s'] / 3600:.1f} h here: "
+    yield f"extrapolated from {whole['steps_measured']} measured steps of up to 512 tokens ({whole['reviews']})."
+
+
+def precisions(parts: Parts) -> Iterator[str]:
     """Whether float32 and bfloat16 lead to the same verdicts."""
     if "precisions" not in parts:
         return
     found = parts["precisions"]["figures"]
     yield from ("", "## Verdicts in float32 and in bfloat16", "")
-    yield f"The reference, profile `quick`, {found['seeds']} seeds in both: {found['same']} with the same verdicts, "
-    yield f"{found['passed']} of {2 * found['seeds']} runs with full marks. Accuracies are at most so far apart: "
-    yield ", ".join(f"{method} {apart:.3f}" for method, apart in found["apart"].items()) + "."
+    yield f"The reference, profile `quick`, {found['seeds']} seeds in both, {found['reviews']}: {found['same']} with "
+    yield f"the same verdicts, {found['passed']} of {2 * found['seeds']} runs with full marks. "
+    apart = ", ".join(f"{method} {difference:.3f}" for method, difference in found["apart"].items())
+    yield f"Accuracies are at most so far apart: {apart}."
     yield from (f"Seed {seed}: {', '.join(checks)}." for seed, checks in found["differing"].items())
 
 
-def fixed(parts: Mapping[str, Any]) -> Iterator[str]:
+def fixed(parts: Parts) -> Iterator[str]:
     """What costs when nothing is trained."""
     if "fixed" not in parts:
         return
     warm, cold = (parts["fixed"]["figures"][kind] for kind in ("warm", "cold"))
     yield from ("", "## A notebook that trains nothing", "")
-    rows = [["nbclient alone", f"{warm['bare_s']:.2f}"], ["graded, warm", f"{warm['stages_s']['graded']:.2f}"]]
+    yield "The same notebook in turns with nbclient alone, which runs it and grades nothing. The other tools are asked "
+    yield "for one test."
+    yield ""
+    rows = [beside("graded, warm", warm["stages_s"]["graded"], warm["stages_s"]["bare"])]
     if "stages_s" in cold:
-        rows.append(["graded, cold (bubblewrap)", f"{cold['stages_s']['graded']:.2f}"])
-    peers = parts.get("peers", {"figures": {}})
-    rows += [[tool, f"{figures['seconds']:.2f}"] for tool, figures in peers["figures"].items()]
-    yield from table(["", "s"], rows)
+        rows.append(beside("graded, cold (bubblewrap)", cold["stages_s"]["graded"], cold["stages_s"]["bare"]))
+    peers = parts.get("peers", {"figures": {}})["figures"]
+    rows += [beside(tool, figures["seconds"], figures["bare_s"]) for tool, figures in peers.items()]
+    yield from table(["", "s", "nbclient alone, s", "ratio"], rows)
+    yield from (f"\nCold: not measured. {cold['skipped']}" for _ in "." if "skipped" in cold)
     if "judging" in parts:
         found = parts["judging"]["figures"]
         yield ""
-        yield f"In a batch, judging takes {found['judging_s']:.2f} s and reports {found['reports_s']:.2f} s each."
+        yield f"In a batch in profile `structure`, judging takes {found['judging_s']:.2f} s and reports "
+        yield f"{found['reports_s']:.2f} s each."
 
 
-def batch(parts: Mapping[str, Any]) -> Iterator[str]:
+def beside(name: str, seconds: float, bare_s: float) -> list[str]:
+    """A row of two times and their ratio."""
+    return [name, f"{seconds:.2f}", f"{bare_s:.2f}", f"{seconds / bare_s:.2f}"]
+
+
+def batch(parts: Parts) -> Iterator[str]:
     """Throughput by workers."""
     if "batch" not in parts:
         return
-    yield from (
-        "",
-        "## A batch in profile `structure`",
-        "",
-        "From the command to the dashboard, workers' start included.",
-    )
-    yield ""
     found = parts["batch"]["figures"]
-    rows = [
-        [n, f"{f['wall_s']:.0f}", f"{f['per_submission_s']:.1f}", f"{f['peak_memory_mib']}"] for n, f in found.items()
-    ]
-    yield from table(["workers, with cores each", "s", "s per submission", "MiB at most, all processes"], rows)
+    staff = found["staff"]
+    yield from ("", f"## A batch of {found['size']} in profile `structure`", "")
+    yield "From the command to the dashboard, workers' start included; medians. Memory is that of all processes "
+    yield "together, looked at every five seconds."
+    yield ""
+    rows = (
+        [n, f"{f['runs']}", f"{f['wall_s']:.0f}", f"{f['per_submission_s']:.1f}", f"{f['peak_memory_mib']}"]
+        for n, f in staff.items()
+    )
+    yield from table(["workers, with cores each", "runs", "s", "s per submission", "MiB at most"], rows)
+    yield ""
+    gains, both = found["gains"], staff[str(BOTH)]["wall_s"] / staff[str(TWO)]["wall_s"]
+    yield f"Two workers with a core each are {', '.join(f'{gain:.2f}' for gain in gains)} times as fast as one with a "
+    yield f"core, in runs that take turns, and {both:.2f} times as fast as one with both cores."
 
 
-def growth(parts: Mapping[str, Any]) -> Iterator[str]:
+def growth(parts: Parts) -> Iterator[str]:
     """What grows with the store."""
     if "growth" not in parts:
         return
-    yield from ("", "## Submissions that are stored already", "")
-    keys = ("intake_s", "plan_s", "settle_s", "dashboard_s", "dashboard_mb")
+    yield from ("", "## Submissions that are graded already", "")
+    yield "Taking the archive in again, finding that nothing is left to do, the dashboard with similar code, and "
+    yield "everything that is handed out, dashboard included; the class is made of the corpus."
+    yield ""
+    head = ["submissions", "intake, s", "plan, s", "dashboard, s", "dashboard, MB", "handing out, s"]
+    keys = ("intake_s", "plan_s", "dashboard_s", "dashboard_mb", "hand_out_s")
     found = parts["growth"]["figures"]
-    yield from table(["submissions", *keys], [[n, *(f"{f[key]:g}" for key in keys)] for n, f in found.items()])
+    yield from table(head, ([n, *(f"{f[key]:g}" for key in keys)] for n, f in found.items()))
 
 
-def gpu(parts: Mapping[str, Any]) -> Iterator[str]:
+def gpu(parts: Parts) -> Iterator[str]:
     """As submitted on a GPU, or why not."""
     part = parts.get("gpu")
     if part is None:
@@ -191,54 +224,48 @@ def gpu(parts: Mapping[str, Any]) -> Iterator[str]:
     if part["skipped"]:
         yield f"Not measured: {part['skipped']} `python -m bench --only gpu` measures it where there is one."
         return
-    figures = {n: f for n, f in part["figures"].items() if n != "device"}
     yield from (part["figures"]["device"], "")
-    rows = [[n, f"{f['wall_s']}", f"{f['per_submission_s']}"] for n, f in figures.items()]
-    yield from table(["kernels at once", "s", "s per submission"], rows)
+    head = [
+        "kernels at once",
+        "precision",
+        "s",
+        "s per submission",
+        "training of one, s",
+        "judging of one, s",
+        "points",
+    ]
+    yield from table(head, map(gpu_row, part["figures"]["batches"]))
 
 
-def classes(parts: Mapping[str, Any]) -> Iterator[str]:
-    """What a class costs on machines of several kinds."""
-    name = next((name for name in QUICK if name in parts), None)
-    yield from ("", f"## What a class of {CLASS} costs", "")
-    yield "Computed, not measured, from the figures above; a run with the GPU from a plain Trainer on one H100 "
-    yield f"({H100_TRAININGS_S} s for the three methods, and {H100_ALONE_S / H100_SHARED_S:.1f} times the throughput "
-    yield "when eight share it). Servers are taken to have cores like this machine's, two for each worker."
+def gpu_row(found: Mapping[str, Any]) -> list[str]:
+    """One batch on the GPU."""
+    one = found["one"]
+    trained = " + ".join(f"{seconds or 0:.0f}" for seconds in one["train_s"].values())
+    times = [f"{found['wall_s']}", f"{found['per_submission_s']}", trained, f"{one['judging_s']:.0f}"]
+    precision = "TF32" if found["precision"] == "tf32" else "as submitted"
+    return [str(found["kernels"]), precision, *times, f"{one['points']}"]
+
+
+def circumstances(parts: Parts, machine: Mapping[str, Any]) -> Iterator[str]:
+    """When each part was measured, with which code, where, and how busy the machine was."""
+    yield from ("", "## When this was measured", "")
+    yield "Load counts processes that wanted to run in the last minute, the part's own among them. Much above the "
+    yield "number of cores before a part, its times say little about this program."
     yield ""
-    rows = list(costs(parts[name]["figures"]["stages_s"]["total"] if name else None, parts))
-    yield from table(["machine", "profile", "min", "how"], rows)
+    rows = (
+        [name, part["measured"], *(f"{load:g}" for load in part["load"]), differing(part, machine)]
+        for name, part in parts.items()
+    )
+    yield from table(["part", "day", "load before", "load after", "differs from the page in"], rows)
 
 
-def costs(quick_s: float | None, parts: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Rows: machine, profile, minutes, how they were computed."""
-    if "batch" in parts:
-        each_s = parts["batch"]["figures"][str(TWO)]["per_submission_s"]
-        yield ["laptop, 2 cores", "structure", f"{CLASS * each_s / 60:.0f}", "batch above, scaled"]
-    if quick_s is not None:
-        yield ["laptop, 2 cores", "quick", f"{CLASS * quick_s / 60:.0f}", f"{CLASS} × {quick_s:.0f} s"]
-        yield ["server, 16 cores", "quick", f"{CLASS * quick_s / 8 / 60:.0f}", "8 workers with 2 cores each"]
-    shared_s = H100_TRAININGS_S * H100_SHARED_S / H100_ALONE_S
-    yield ["one GPU", "full", f"{CLASS * shared_s / 60:.0f}", "8 kernels on it"]
-    yield ["Slurm, 8 GPUs", "full", f"{CLASS * shared_s / SLURM_GPUS / 60:.0f}", "8 kernels on each; queueing apart"]
+def usual(parts: Parts) -> Mapping[str, Any]:
+    """The machine that most parts were measured on."""
+    machines: list[Mapping[str, Any]] = [part["machine"] for part in parts.values()]
+    return max(machines, key=machines.count)
 
 
-def plot(shown: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """A bar for each run, divided into its stages; shares, since runs differ by a factor of ten and more."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.2 + 0.7 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    names = [n for n in dict.fromkeys(s for stages in shown.values() for s in stages) if n != "total"]
-    visible = [n for n in names if any(s.get(n, 0) > FEWEST_SHOWN * s["total"] for s in shown.values())]
-    labels = [f"{name}\n{stages['total']:.0f} s" for name, stages in shown.items()]
-    starts = [0.0] * len(shown)
-    for index, name in enumerate(visible):
-        widths = [max(0.0, stages.get(name, 0.0)) / stages["total"] for stages in shown.values()]
-        axes.barh(labels, widths, left=starts, label=name, color=COLOURS[index % len(COLOURS)])
-        starts = [start + width for start, width in zip(starts, widths, strict=True)]
-    axes.set(xlim=(0, 1), xlabel="share of the time from the file to the reports")
-    axes.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
-    with rc_context({"svg.hashsalt": path.name}):  # the same figures, the same file
-        figure.savefig(path, metadata={"Date": None})
+def differing(part: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
+    """What a part does not share with this page: code that has changed since, facts of another machine."""
+    found = [f"{key} {value}" for key, value in part["machine"].items() if value != machine[key]]
+    return ", ".join((["code"] if kept(part) else []) + found)

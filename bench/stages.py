@@ -7,7 +7,7 @@ of `train` and what the recorder says that the training took.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +22,11 @@ from grader.project import REFERENCE
 from grader.reporting.files import write_reports
 
 MARK: Final = "BENCH:"
-ARITHMETIC: Final = ("forward and backward", "optimiser", "evaluation")
+TRAINING: Final = ("forward and backward", "optimiser")
+ARITHMETIC: Final = (*TRAINING, "evaluation")
 STOPWATCHES: Final = """\
 import functools as _functools, time as _time
-_spent, _calls = {}, {}
+_spent = {}
 
 def _timed(owner, name, what):
     original = getattr(owner, name)
@@ -38,7 +39,6 @@ def _timed(owner, name, what):
             return plain(*args, **kwargs)
         finally:
             _spent[what] = _spent.get(what, 0.0) + _time.perf_counter() - began
-            _calls[what] = _calls.get(what, 0) + 1
 
     setattr(owner, name, classmethod(call) if plain is not original else call)
 
@@ -54,19 +54,19 @@ _timed(_torch.optim.AdamW, "step", "optimiser")
 _timed(_transformers.Trainer, "evaluate", "evaluation")
 _timed(_transformers.Trainer, "train", "train calls")
 """
-READ: Final = f'import json as _json\nprint("{MARK}" + _json.dumps([_spent, _calls]))'
+READ: Final = f'import json as _json\nprint("{MARK}" + _json.dumps(_spent))'
 
 
-def watched(path: Path = REFERENCE, mark: str = "") -> Submission:
-    """A notebook with stopwatches; `mark` makes its content differ from others."""
-    submission = read_submission(path)
+def watched(mark: str) -> Submission:
+    """The reference with stopwatches; `mark` makes its content differ from others."""
+    submission = read_submission(REFERENCE)
     submission.notebook.cells.insert(0, new_code_cell(f"{STOPWATCHES}# {mark}"))
     submission.notebook.cells.append(new_code_cell(READ))
     return submission
 
 
-def read(executed: NotebookNode) -> tuple[dict[str, float], dict[str, int]]:
-    """Seconds and calls by what was done. Raises ValueError where the notebook did not get to its end."""
+def read(executed: NotebookNode) -> dict[str, float]:
+    """Seconds by what was done. Raises ValueError where the notebook did not get to its end."""
     texts = [output.get("text", "") for cell in executed.cells for output in cell.get("outputs", ())]
     found = next((text.split(MARK, 1)[1] for text in texts if MARK in text), None)
     if found is None:
@@ -76,14 +76,14 @@ def read(executed: NotebookNode) -> tuple[dict[str, float], dict[str, int]]:
         raise ValueError(
             f"The notebook that is measured did not come to its last cell: {errors or 'no error in a cell'}."
         )
-    spent, calls = json.loads(found.splitlines()[0])
-    return spent, calls
+    spent: dict[str, float] = json.loads(found.splitlines()[0])
+    return spent
 
 
-def graded(used: Setup, folder: Path, mark: str = "") -> tuple[dict[str, float], Result]:
+def graded(used: Setup, folder: Path, mark: str) -> tuple[dict[str, float], Result]:
     """Grade the reference once, from the file to the reports; seconds by stage, which add up to `total`."""
     began = time.perf_counter()
-    submission = watched(mark=mark)
+    submission = watched(mark)
     found = grading.grade(submission, used, folder)
     judged = time.perf_counter()
     write_reports(found.result, found.details, folder)
@@ -98,7 +98,7 @@ def split(timings: dict[str, float], evidence: Path) -> dict[str, float]:
     """Seconds by stage: disjoint parts of the run."""
     import nbformat
 
-    spent, _ = read(nbformat.read(evidence / "executed.ipynb", as_version=4))
+    spent = read(nbformat.read(evidence / "executed.ipynb", as_version=4))
     records: list[dict[str, Any]] = json.loads((evidence / "trainings.json").read_text(encoding="utf-8"))
     training = sum(record.get("seconds", 0.0) for record in records)
     known = {
@@ -112,6 +112,6 @@ def split(timings: dict[str, float], evidence: Path) -> dict[str, float]:
     return {**known, "rest of cells": cells, "probes": timings["probes"], "judging": timings["judging"]}
 
 
-def arithmetic_s(stages: Mapping[str, float]) -> float:
-    """Seconds in which matrices are multiplied for the student: steps, and evaluation on shown reviews."""
-    return sum(stages[name] for name in ARITHMETIC)
+def seconds(stages: Mapping[str, float], names: Iterable[str]) -> float:
+    """Of several stages together."""
+    return sum(stages[name] for name in names)

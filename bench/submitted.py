@@ -16,17 +16,18 @@ from torch import nn
 
 from grader.assets.cache import cache_folder
 from grader.assets.hub import standin_checkpoint
-from grader.assets.reviews import read_reviews, resolve_reviews
+from grader.assets.reviews import ReviewData, read_reviews, resolve_reviews
 from grader.assets.synthetic import Review
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 from grader.model import Method
 from grader.project import ROOT
 
-BATCH: Final = 16  # of the reference, and
+BATCH: Final = 16  # of the reference, as the following
 EVAL_BATCH: Final = 32
 EPOCHS: Final = 2
-EVALUATIONS: Final = EPOCHS + 1
+EVALUATIONS: Final = EPOCHS + 1  # one after each epoch, one at the end
 RANK: Final = 12
+SHOWN_STEPS: Final = 2  # of an evaluation, to extrapolate from
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,8 @@ class Adapter(nn.Module):
 
 def extrapolated(steps: int) -> dict[str, Any]:
     """Seconds of the whole notebook, from `steps` steps spread over the methods, and two evaluation batches."""
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # that heads are new is no news
-    logging.disable_progress_bar()
     reviews = resolve_reviews(ROOT, os.environ)
-    checkpoint = standin_checkpoint(cache_folder(ROOT, os.environ))
-    folder = str(checkpoint.weights.parent)
-    texts, tokeniser = read_reviews(reviews.train), AutoTokenizer.from_pretrained(folder)
-    batches = _batches(texts, tokeniser)
+    folder, batches = prepared(reviews)
     shares = {Method.FULL: steps - 2 * (steps // 3), Method.HEAD: steps // 3, Method.LORA: steps // 3}
     samples = {method.value: _trained(_model(folder, method), batches, share) for method, share in shares.items()}
     shown = _shown(_model(folder, Method.FULL), batches)
@@ -76,6 +69,17 @@ def extrapolated(steps: int) -> dict[str, Any]:
         "evaluation_step_s": round(shown.mean_s, 3),
         "total_s": round(total_s, 1),
     }
+
+
+def prepared(reviews: ReviewData) -> tuple[str, Iterator[dict[str, torch.Tensor]]]:
+    """Folder of the checkpoint, and batches without end."""
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # that heads are new is no news
+    logging.disable_progress_bar()
+    folder = str(standin_checkpoint(cache_folder(ROOT, os.environ)).weights.parent)
+    return folder, _batches(read_reviews(reviews.train), AutoTokenizer.from_pretrained(folder))
 
 
 def _batches(texts: Sequence[Review], tokeniser: Any) -> Iterator[dict[str, torch.Tensor]]:
@@ -120,14 +124,14 @@ def _trained(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]], steps
     return Sample(sum(spent) / len(spent), steps, EPOCHS * -(-TRAIN_ROWS // BATCH))
 
 
-def _shown(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]], steps: int = 2) -> Sample:
+def _shown(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]]) -> Sample:
     """Evaluation batches are twice as large as those of the training."""
     model.eval()
     spent = 0.0
     with torch.no_grad():
-        for _ in range(steps):
+        for _ in range(SHOWN_STEPS):
             batch = next(batches)
             began = time.perf_counter()
             model(**batch)
             spent += 2 * (time.perf_counter() - began)
-    return Sample(spent / steps, steps, EVALUATIONS * -(-EVAL_ROWS // EVAL_BATCH))
+    return Sample(spent / SHOWN_STEPS, SHOWN_STEPS, EVALUATIONS * -(-EVAL_ROWS // EVAL_BATCH))

@@ -1,16 +1,13 @@
-"""Judging alone, again and again; and, where there is a GPU, trainings as submitted side by side on it."""
+"""Judging alone, again and again, of evidence that is stored, as a batch does it."""
 
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
-from bench.batches import write_notebook
-from bench.outcome import Part, median_of
+from bench.outcome import median_of
 from grader.batch.bench import Bench
 from grader.batch.digests import code_digest
 from grader.batch.order import Order, Recipient, Task
@@ -19,11 +16,8 @@ from grader.model import Profile
 from grader.project import REFERENCE, ROOT
 from grader.reporting.files import write_reports
 
-SIDE_BY_SIDE: Final = (1, 2, 4, 8)
-SLOW_CELL_S: Final = 7200
 
-
-def judged(rounds: int) -> dict[str, Any]:
+def measured(rounds: int) -> dict[str, Any]:
     """Seconds of judging and of reports, as a batch does both: suite and oracle are loaded, weights are noted."""
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
         folder = Path(name)
@@ -51,27 +45,3 @@ def _once(bench: Bench, folder: Path) -> dict[str, float]:
     write_reports(found.result, found.details, folder)
     ended = time.perf_counter()
     return {"judging_s": between - began, "reports_s": ended - between, "both_s": ended - began}
-
-
-def on_gpu() -> Part:
-    """As submitted, 1 to 8 at a time on the first GPU: seconds of the batch, and per submission."""
-    if not torch.cuda.is_available():
-        return Part("gpu", skipped="No GPU is at hand.")
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name()}
-    with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
-        for kernels in SIDE_BY_SIDE:
-            found[str(kernels)] = _together(Path(name) / str(kernels), kernels)
-    return Part("gpu", found)
-
-
-def _together(folder: Path, kernels: int) -> dict[str, Any]:
-    handed_in = folder / "handed-in"
-    handed_in.mkdir(parents=True)
-    for i in range(kernels):
-        write_notebook(handed_in / f"student{i:03d}_{i}_{i}_solution.ipynb", i)
-    command = [sys.executable, "-m", "grader", "batch", str(handed_in), "--profile", "full", "--quiet"]
-    command += ["--gpus", "1", "--kernels-per-gpu", str(kernels), "--jobs", str(kernels), "--out", str(folder)]
-    began = time.perf_counter()
-    code = subprocess.run([*command, "--cell-limit", str(SLOW_CELL_S)], cwd=ROOT, check=False).returncode
-    wall_s = time.perf_counter() - began
-    return {"wall_s": round(wall_s, 1), "per_submission_s": round(wall_s / kernels, 1), "exit_code": code}
