@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
@@ -160,7 +161,11 @@ class Training(Claimed):
         """The rank of the adapters in the model, told from the shapes of their tensors."""
         shapes = (shape for adapter in self.entry.adapters.values() for shape in adapter if len(shape) == 2)
         sides = [side for shape in shapes for side in shape if side < assignment.WIDTH]
-        return max(set(sides), key=sides.count) if sides else assignment.DEFAULT_RANK
+        if sides:
+            return max(set(sides), key=sides.count)
+        sizes = {sum(map(prod, adapter)) for adapter in self.entry.adapters.values() if adapter}
+        ranks = {size / (2 * assignment.WIDTH) for size in sizes}  # of vectors, one outer product beside the other
+        return int(min(ranks)) if len(ranks) == 1 and min(ranks).is_integer() else assignment.DEFAULT_RANK
 
     @property
     def fits(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 from grader.assets.cache import Recipe, bytes_recipe, damaged, prepare
 
-METRICS: Final = ("accuracy", "precision", "recall", "f1")
+METRICS: Final = ("accuracy", "precision", "recall", "f1", "glue", "matthews_correlation", "roc_auc")
 MODULES: Final = Path(__file__).with_name("metric_modules")
 ADDRESS: Final = "https://huggingface.co/spaces/evaluate-metric/{name}/resolve/{revision}/{name}.py"
 

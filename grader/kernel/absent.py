@@ -21,6 +21,10 @@ DECORATIVE = frozenset((
     "seaborn", "plotly", "ipywidgets", "torchinfo", "torchsummary", "torchviz", "torchview", "tabulate", "prettytable",
     "termcolor", "colorama", "GPUtil", "pynvml", "memory_profiler", "watermark", "nb_black", "humanize",
 ))  # fmt: skip
+STARRED = {  # what `from pynvml import *` brings, as in the documentation of transformers
+    "pynvml": ("nvmlInit", "nvmlShutdown", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName",
+               "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUtilizationRates"),
+}  # fmt: skip
 ALSO = ("google.colab", "torch.utils.tensorboard")
 
 
@@ -73,6 +77,16 @@ class Nothing(str):
         """Empty in any format."""
         return ""
 
+    def _nothing(self, *others: Any) -> Any:
+        return self
+
+    def _or_text(self, other: Any) -> Any:
+        return other if isinstance(other, str) else self
+
+    __add__ = __radd__ = _or_text  # beside a text it stays empty text
+    __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _nothing
+    __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = __round__ = __neg__ = __abs__ = _nothing
+
 
 NOTHING = Nothing()
 
@@ -81,10 +95,12 @@ class Absent(ModuleType):
     """A module in which every public name is there and is nothing."""
 
     __path__: list[str] = []  # noqa: RUF012 - of every package
-    __version__ = "0"
+    __version__ = "999"  # pandas asks whether tabulate is new enough
 
     def __getattr__(self, name: str) -> Any:
         """Names of protocols stay missing."""
+        if name == "__all__" and self.__name__ in STARRED:
+            return STARRED[self.__name__]
         if name.startswith("__"):
             raise AttributeError(name)
         return NOTHING

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback
+from datasets import IterableDataset
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from grader.kernel.plan import Budget
 
-MAX_EVALUATIONS = 10
+MAX_EVALUATIONS = 20
 SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
 FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form and costs nothing
 
@@ -23,11 +24,11 @@ FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form
 @contextmanager
 def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None]:
     """Put `trainer.train()` under the budget."""
-    with (
-        limited_inputs(trainer, budget),
-        replaced(trainer.args, training_arguments(trainer.args, budget, method, seed)),
-    ):
+    values = training_arguments(trainer.args, budget, method, seed)
+    epochs = Epochs(trainer.args, values["max_steps"])
+    with limited_inputs(trainer, budget), replaced(trainer.args, values):
         stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
+        trainer.add_callback(epochs)
         for stopper in stoppers:  # it insists on load_best_model_at_end
             trainer.remove_callback(stopper)
         set_learning_rate(trainer.optimizer, budget.learning_rates[method], trainer.lr_scheduler)
@@ -35,15 +36,17 @@ def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[No
             with replaced(trainer, {"_train_batch_size": budget.batch_size}):
                 yield
         finally:
+            trainer.remove_callback(epochs)
             for stopper in stoppers:
                 trainer.add_callback(stopper)
 
 
 def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
     """Values of TrainingArguments under the budget."""
-    evaluations = min(MAX_EVALUATIONS, max(1, math.ceil(arguments.num_train_epochs)))
+    epochs = evaluations(arguments)
+    steps = max(budget.max_steps, epochs)  # one at least in every epoch
     values = {
-        "max_steps": budget.max_steps,
+        "max_steps": steps,
         "per_device_train_batch_size": budget.batch_size,
         "per_device_eval_batch_size": budget.batch_size,
         "gradient_accumulation_steps": 1,
@@ -52,21 +55,49 @@ def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -
         "warmup_steps": 0,
         "lr_scheduler_type": type(arguments.lr_scheduler_type)("linear"),
         "lr_scheduler_kwargs": {},
-        "logging_steps": min(arguments.logging_steps, max(1, budget.max_steps // evaluations)),
+        "logging_steps": min(arguments.logging_steps, max(1, steps // epochs)),
         "seed": seed,
         "data_seed": seed,
         "dataloader_num_workers": 0,
+        "dataloader_prefetch_factor": None,  # without workers, DataLoader refuses these two
+        "dataloader_persistent_workers": False,
         **without_checkpoints(arguments),
     }
     strategy = type(arguments.eval_strategy)
     if arguments.eval_strategy == strategy("epoch"):
-        values |= {"eval_strategy": strategy("steps"), "eval_steps": math.ceil(budget.max_steps / evaluations)}
+        values |= {"eval_strategy": strategy("steps"), "eval_steps": steps}  # and where `Epochs` says
     elif arguments.eval_strategy == strategy("steps"):
         values["eval_steps"] = math.ceil(budget.max_steps / 2)
     if arguments.logging_strategy == type(arguments.logging_strategy)("epoch"):
         values["logging_strategy"] = type(arguments.logging_strategy)("steps")
-        values["logging_steps"] = math.ceil(budget.max_steps / evaluations)
+        values["logging_steps"] = steps
     return values
+
+
+class Epochs(TrainerCallback):
+    """Evaluates and logs as often as there are epochs, which the steps may not be a multiple of."""
+
+    def __init__(self, arguments: Any, steps: int) -> None:
+        """`arguments`: the student's."""
+        epochs = evaluations(arguments)
+        length = arguments.num_train_epochs / epochs  # 1, if there are not too many of them
+        self.ends = {math.ceil(steps * epoch / epochs): epoch * length for epoch in range(1, epochs + 1)}
+        self.speed = arguments.num_train_epochs / steps
+        self.evaluates = arguments.eval_strategy == type(arguments.eval_strategy)("epoch")
+        self.logs = arguments.logging_strategy == type(arguments.logging_strategy)("epoch")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """The last step of an epoch, in proportion; that is how the log counts them, too."""
+        state.epoch = self.ends.get(state.global_step, state.global_step * self.speed)
+        if state.global_step in self.ends:
+            control.should_evaluate |= self.evaluates
+            control.should_log |= self.logs
+        return control
+
+
+def evaluations(arguments: Any) -> int:
+    """How many epochs a log is to show."""
+    return min(MAX_EVALUATIONS, max(1, math.ceil(arguments.num_train_epochs)))
 
 
 def without_checkpoints(arguments: Any) -> dict[str, Any]:
@@ -126,6 +157,8 @@ def first_rows(dataset: Any, rows: int) -> Any:
     """The first rows of a dataset of any kind; names and anything without a length are left alone."""
     if isinstance(dataset, dict):
         return type(dataset)({key: first_rows(value, rows) for key, value in dataset.items()})
+    if isinstance(dataset, IterableDataset):
+        return dataset.take(rows)
     if dataset is None or isinstance(dataset, str) or not hasattr(dataset, "__len__") or len(dataset) <= rows:
         return dataset
     if hasattr(dataset, "select"):

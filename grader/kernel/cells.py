@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from grader.kernel.files import wrap
+from grader.kernel.missing import ImportsLater
 
 INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
 LINE_MAGICS = (
@@ -52,6 +53,7 @@ def tolerate(shell: Any) -> None:
     shell.ask_exit = lambda *a, **k: print("[grading] the notebook goes on")
     shell.input_transformers_cleanup.append(bare_shell_lines)
     shell.ast_transformers.append(WithoutDemands())
+    shell.ast_transformers.append(ImportsLater())
     _unknown_magics(shell)
     _plots_inline(shell)
     _answer_questions(shell)

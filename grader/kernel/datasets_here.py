@@ -22,8 +22,23 @@ def redirect(files: InputFiles) -> None:
     lead(datasets, "load_from_disk", dataset_path=files.locate)
     wrap(datasets.Dataset, "select", _select)
     wrap(datasets.Dataset, "train_test_split", _train_test_split)
+    _columns_as_lists()
     if not hasattr(datasets, "load_metric"):
         datasets.load_metric = load_metric
+
+
+def _columns_as_lists() -> None:
+    """`dataset["review"]` was a list before datasets 4: tokenizers want one, `+` joins two, and json writes one."""
+    import datasets
+
+    original = datasets.Dataset.__getitem__
+
+    @functools.wraps(original)
+    def get(self: Any, key: Any) -> Any:
+        found = original(self, key)
+        return list(found[:]) if isinstance(key, str) and self.format["type"] is None else found
+
+    datasets.Dataset.__getitem__ = get
 
 
 def load_metric(path: str, *args: Any, **kwargs: Any) -> Any:

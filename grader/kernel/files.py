@@ -109,10 +109,11 @@ class InputFiles:
         return str(placed) if isinstance(path, str) else placed
 
     def make_place(self, path: Any) -> Any:
-        """The same, with the folder that it will lie in."""
+        """The same, with the folder that it will lie in: it may be one that `!mkdir`, which is not run, was to make."""
         placed = self.place(path)
-        if placed is not path:
-            os.makedirs(os.path.dirname(placed) or ".", exist_ok=True)  # noqa: PTH103, PTH120
+        folder = os.path.dirname(placed) if isinstance(placed, (str, os.PathLike)) else ""  # noqa: PTH120
+        if folder and not exists(folder):
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         return placed
 
     def _is_ours(self, path: Path) -> bool:

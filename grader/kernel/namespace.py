@@ -63,7 +63,7 @@ class Bindings:
         """The name and object for `what`: an exact name, else one that differs in case or underscores only."""
         exact = [name for name in self.names[what] if name in self.callables]
         loose = {_loose(name) for name in self.names[what]}
-        similar = [name for name in self.callables if _loose(name) in loose]
+        similar = [name for name, value in self.callables.items() if _loose(name) in loose and _serves(what, value)]
         found = exact or sorted(similar, key=self.order.__getitem__, reverse=True)
         return (found[0], self.callables[found[0]]) if found else self._in_a_class(what)
 
@@ -133,6 +133,11 @@ def _executed(node: Any, namespace: dict[str, Any]) -> Any:
         _put_back(namespace, node.name, before)
 
 
+def _serves(what: str, value: Any) -> bool:
+    """Whether a definition is of the kind that is looked for: a helper called `lora` is no layer."""
+    return what != "lora" or not isinstance(value, FunctionType)
+
+
 def _loose(name: str) -> str:
     return name.replace("_", "").lower()
 
@@ -158,7 +163,7 @@ def _is_theirs(module_name: Any) -> bool:
         return True
     module = sys.modules.get(module_name) if isinstance(module_name, str) else None
     file = getattr(module, "__file__", None)
-    return isinstance(file, str) and Path(file).resolve().parent == Path.cwd().resolve()
+    return isinstance(file, str) and Path(file).resolve().is_relative_to(Path.cwd().resolve())
 
 
 def _needs_no_instance(member: Any) -> bool:

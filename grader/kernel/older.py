@@ -1,5 +1,6 @@
-"""Names and signatures of older transformers versions, right when the student (or the tutorial) wrote them."""
+"""Names and signatures of older versions of the libraries, right when the student (or the tutorial) wrote them."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,11 @@ ADAMW = frozenset((  # by names that went, or in memory formats of packages that
     "adamw_hf", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw", "paged_adamw_8bit",
     "paged_adamw_32bit",
 ))  # fmt: skip
+ATTENTION = ("MultiHeadSelfAttention", "DistilBertSdpaAttention")
+NUMPY = {
+    "product": "prod", "cumproduct": "cumprod", "alltrue": "all", "sometrue": "any", "float_": "float64", "Inf": "inf",
+    "infty": "inf", "NaN": "nan", "in1d": "isin", "trapz": "trapezoid", "row_stack": "vstack", "round_": "round",
+}  # fmt: skip
 LATER = {  # method of Trainer -> parameter that later versions pass in addition
     "compute_loss": "num_items_in_batch",
     "training_step": "num_items_in_batch",
@@ -106,6 +112,11 @@ def _publish_nothing(transformers: Any) -> None:
 
 
 def _old_names(transformers: Any) -> None:
+    _old_names_elsewhere()
+    distilbert = importlib.import_module("transformers.models.distilbert.modeling_distilbert")
+    for name in ATTENTION:
+        if not hasattr(distilbert, name):
+            setattr(distilbert, name, distilbert.DistilBertSelfAttention)
     if not hasattr(transformers, "AdamW"):
         transformers.AdamW = transformers.optimization.AdamW = AdamW
     if not hasattr(transformers.Trainer, "tokenizer"):
@@ -114,6 +125,51 @@ def _old_names(transformers: Any) -> None:
     for name in ("encode_plus", "batch_encode_plus"):
         if not hasattr(base, name):
             setattr(base, name, _encode)
+
+
+def _old_names_elsewhere() -> None:
+    """Of numpy before 2, pandas before 2, matplotlib before 3.8 and IPython before 9."""
+    import IPython.core.display
+    import IPython.display
+    import matplotlib.style
+    import numpy as np
+    import pandas as pd
+
+    renamed = {old: getattr(np, new) for old, new in NUMPY.items()} | {"float": float, "int": int, "object": object}
+    np.__dict__.update({old: new for old, new in renamed.items() if old not in np.__dict__})
+    for owner in (pd.DataFrame, pd.Series):
+        for name, method in (("append", _append), ("iteritems", lambda self: self.items())):
+            if not hasattr(owner, name):
+                setattr(owner, name, method)
+    if not hasattr(pd.DataFrame, "applymap"):
+        pd.DataFrame.applymap = pd.DataFrame.map
+    styles = matplotlib.style.library
+    for name in [name for name in styles if name.startswith("seaborn-v0_8")]:
+        styles.setdefault(name.replace("-v0_8", ""), styles[name])
+    for name in ("display", "clear_output"):
+        if not hasattr(IPython.core.display, name):
+            setattr(IPython.core.display, name, getattr(IPython.display, name))
+
+
+def _append(
+    self: Any, other: Any, ignore_index: bool = False, verify_integrity: bool = False, sort: bool = False
+) -> Any:
+    """`append` of pandas 1, for tables and columns."""
+    import pandas as pd
+
+    others = list(other) if isinstance(other, (list, tuple)) else [other]
+    if isinstance(self, pd.DataFrame):
+        others = [_as_table(part) for part in others]
+    parts = [part for part in (self, *others) if len(part)]
+    return pd.concat(parts or [self], ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort)
+
+
+def _as_table(part: Any) -> Any:
+    """A row, given as a dict or a Series, as a table of one row."""
+    import pandas as pd
+
+    row = pd.Series(part) if isinstance(part, dict) else part
+    return row.to_frame().T if isinstance(row, pd.Series) else row
 
 
 def _encode(self: Any, *args: Any, **kwargs: Any) -> Any:

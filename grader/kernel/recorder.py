@@ -10,6 +10,7 @@ import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -24,6 +25,7 @@ ARGUMENTS = ("num_train_epochs", "learning_rate", "per_device_train_batch_size",
 LOG_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
 MAX_LOG = 1_000
 MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
+MAX_CHECKPOINTS = 4  # a quarter of a GiB each
 MAX_TRAININGS = 24  # beyond this a notebook is searching, not comparing: train, but export nothing more
 
 
@@ -174,9 +176,28 @@ def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], trai
         method = observation.method_guess(record["entry"])
         trainer._every_eval_row = trainer.eval_dataset
         with budget.applied(trainer, plan.budget, method, plan.seed), fast_masks():
-            return _in_precision(plan.budget.bfloat16, trainer, record, progress, train)
+            output = _in_precision(plan.budget.bfloat16, trainer, record, progress, train)
+        if record["index"] < MAX_CHECKPOINTS:
+            with unraised(record):
+                _leave_checkpoint(trainer)
+        return output
     finally:
         trainer.remove_callback(progress)
+
+
+def _leave_checkpoint(trainer: Any) -> None:
+    """One checkpoint, of the weights alone, where a notebook goes on with the best or the last epoch's.
+
+    Not for every so many steps, which is the default and nobody's wish.
+    """
+    strategy, best = trainer.args.save_strategy, trainer.args.load_best_model_at_end
+    if strategy in map(type(strategy), ("no", "steps")) and not best:
+        return
+    folder = str(Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}")
+    trainer.save_model(folder)
+    if best or strategy == type(strategy)("best"):
+        trainer.state.best_model_checkpoint = folder
+    trainer.state.save_to_json(str(Path(folder) / "trainer_state.json"))
 
 
 def _in_precision(bfloat16: bool, trainer: Any, record: dict[str, Any], progress: Any, train: Callable[[], Any]) -> Any:

@@ -46,7 +46,25 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 def is_plain(module: nn.Module | None) -> bool:
     """Whether the module is an ordinary linear layer, nothing wrapped around or inside it."""
-    return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
+    if type(module) is not nn.Linear:
+        return False
+    return not (module._forward_hooks or module._forward_pre_hooks) or _is_only_watched(module)
+
+
+def _is_only_watched(linear: nn.Linear) -> bool:
+    """Whether hooks leave what a linear layer computes as it is: they keep features, or print shapes."""
+    if set(linear._parameters) != {"weight", "bias"} or list(linear.children()):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((2,), (1, 2)):
+        sample = torch.randn(*shape, linear.in_features, generator=generator).to(linear.weight)
+        try:
+            with torch.no_grad():
+                observed = linear(sample)
+        except Exception:  # a student's hook may raise anything
+            continue
+        return torch.equal(observed, nn.functional.linear(sample, linear.weight, linear.bias))
+    return False
 
 
 def wrapped(model: nn.Module, base: dict[str, Tensor]) -> dict[str, nn.Module]:

@@ -52,8 +52,10 @@ def _item(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor], out: di
     return item
 
 
-def build(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor]) -> tuple[nn.Module, nn.Linear]:
-    """A frozen linear layer with the given values, and the student's layer around it."""
+def build(
+    cls: Any, challenge: dict[str, Any], given: dict[str, Tensor]
+) -> tuple[nn.Module, nn.Linear, list[nn.Parameter]]:
+    """The student's layer around a frozen linear layer with the given values, that layer, and its tensors as made."""
     out_features, in_features = given["weight"].shape
     linear = nn.Linear(in_features, out_features, bias=challenge["bias"])
     with torch.no_grad():
@@ -61,10 +63,11 @@ def build(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor]) -> tupl
         if challenge["bias"]:
             linear.bias.copy_(given["bias"])
     linear.requires_grad_(False)
+    own = list(linear.parameters())
     layer = construct(cls, linear, challenge["rank"], challenge["alpha"])
     if not isinstance(layer, nn.Module):
         raise TypeError(f"{cls.__name__} is not an nn.Module")
-    return layer, linear
+    return layer, linear, own
 
 
 def construct(cls: Any, linear: nn.Linear, rank: int, alpha: float) -> Any:
@@ -80,14 +83,17 @@ def construct(cls: Any, linear: nn.Linear, rank: int, alpha: float) -> Any:
 class Subject:
     """A layer under question: W, and which of the trainable tensors are the adapter's and which are W's or copies."""
 
-    def __init__(self, layer: nn.Module, linear: nn.Linear) -> None:
-        """Look at a layer as it was made, before anything is written to it."""
-        self.layer, self.linear = layer, linear
+    def __init__(self, layer: nn.Module, linear: nn.Linear, own: list[nn.Parameter]) -> None:
+        """Look at a layer as it was made, before anything is written to it.
+
+        `own`: W's tensors. A layer may have put its adapter into W, as a parametrization of its weight.
+        """
+        self.layer, self.linear, self.own = layer, linear, own
         self.adapter = [p for p in layer.parameters() if p.requires_grad and not self.of_linear(p)]
 
     def of_linear(self, parameter: nn.Parameter) -> bool:
         """Whether this is a tensor of W, or has the same values (random ones, so not by chance)."""
-        return any(p is parameter or _same(p, parameter) for p in self.linear.parameters())
+        return any(p is parameter or _same(p, parameter) for p in self.own)
 
     def describe(self) -> dict[str, Any]:
         """Shapes of the adapter's tensors, how many tensors are registered at all, and whether W is trainable."""

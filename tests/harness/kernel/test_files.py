@@ -173,6 +173,11 @@ def test_made_folders_exist(redirected: InputFiles) -> None:
     assert (redirected.work / "elsewhere/mounted/drive/MyDrive/models").is_dir()
 
 
+def test_folders_that_a_command_was_to_make_are_made(redirected: InputFiles) -> None:
+    Path("figures/run 1/notes.txt").write_text("mine", encoding="utf-8")  # after `!mkdir -p "figures/run 1"`
+    assert Path("figures/run 1/notes.txt").read_text(encoding="utf-8") == "mine"
+
+
 def test_what_was_made_can_be_renamed_and_removed(redirected: InputFiles) -> None:
     Path("/content/out/full").mkdir(parents=True, exist_ok=True)
     Path("/content/out/full/a.txt").write_text("mine", encoding="utf-8")

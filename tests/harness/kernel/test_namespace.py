@@ -183,6 +183,20 @@ def test_definitions_in_a_file_that_the_notebook_wrote(tmp_path: Any, monkeypatc
     assert found[0] == "LoRALayer"
 
 
+def test_definitions_in_a_folder_that_the_notebook_made(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_code").mkdir()
+    (tmp_path / "own_code" / "lora.py").write_text("class LoRALayer: ...", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = run("from own_code.lora import LoRALayer")[0].lookup("lora")
+    assert found is not None
+    assert found[0] == "LoRALayer"
+
+
+def test_a_helper_called_lora_is_no_layer() -> None:
+    assert run("def lora(model):\n    return model")[0].lookup("lora") is None
+
+
 def test_modules_are_no_definitions() -> None:
     namespace = {"LoRA": ModuleType("LoRA"), "extract": nn.Identity(), "replace": functools, "count": torch}
     bindings = Bindings(NAMES)

@@ -23,6 +23,9 @@ BUDGETED = [
     "plain",
     "subclass",
     "by_steps",
+    "uneven",
+    "by_others",
+    "streamed",
     "accumulating",
     "early_stopping",
     "own_optimizer",
@@ -56,7 +59,19 @@ def test_budget_holds(trainings: dict[str, Any], name: str) -> None:
     assert seen["files"] == ["training-0.safetensors"]
     assert all(shape == SHAPE for shape in seen["learned"])
     assert all(shape == [EVAL_ROWS // 2 * 2, TOKENS] or shape == SHAPE for shape in seen["evaluated"])
-    assert seen["checkpoints"] == 0
+    assert not any("optimizer" in name for name in seen["checkpoint_files"])
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "best"),
+    [
+        pytest.param("plain", [], None, id="every so many steps: nobody's wish"),
+        pytest.param("early_stopping", ["checkpoint-6"], "checkpoint-6", id="the best, to go on with"),
+        pytest.param("as_submitted", [], None, id="without a budget"),
+    ],
+)
+def test_checkpoints(trainings: dict[str, Any], name: str, kept: list[str], best: str | None) -> None:
+    assert (trainings[name]["checkpoints"], trainings[name]["best"]) == (kept, best)
 
 
 @pytest.mark.parametrize("name", [*BUDGETED, *FAILING, "as_submitted"])
@@ -69,6 +84,23 @@ def test_three_epochs_show_three_evaluations_and_a_loss_each(trainings: dict[str
     log = trainings[name]["log"][:-2]  # the last two are the scenario's own calls of evaluate()
     assert sum("eval_accuracy" in entry for entry in log) == 3
     assert sum("loss" in entry for entry in log) >= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "steps"),
+    [
+        pytest.param("uneven", 4, STEPS, id="steps that are no multiple of the epochs"),
+        pytest.param("many_epochs", 8, 8, id="more epochs than the budget has steps"),
+    ],
+)
+def test_every_epoch_has_its_evaluation_and_its_loss(
+    trainings: dict[str, Any], name: str, epochs: int, steps: int
+) -> None:
+    seen = trainings[name]
+    log = seen["log"][:-2]  # the last two are the scenario's own calls of evaluate()
+    for figure in ("eval_accuracy", "loss"):
+        assert [entry["epoch"] for entry in log if figure in entry] == list(range(1, epochs + 1))
+    assert seen["record"]["steps"] == steps
 
 
 def test_the_log_is_recorded(trainings: dict[str, Any]) -> None:
@@ -159,7 +191,6 @@ def test_without_a_budget_it_trains_as_submitted(trainings: dict[str, Any]) -> N
     seen = trainings["as_submitted"]
     assert seen["record"]["steps"] == 4  # 30 rows in batches of 8
     assert seen["learned"][0] == [8, 14]
-    assert seen["checkpoints"] == 0
 
 
 def test_the_head_alone_is_seen_as_such(trainings: dict[str, Any]) -> None:
@@ -181,17 +212,15 @@ def arguments(**values: Any) -> Any:
     return SimpleNamespace(**{**given, **values})
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 10])
-@pytest.mark.parametrize("kind", ["eval", "logging"])
-def test_as_many_entries_as_epochs_in_quick(epochs: int, kind: str) -> None:
-    limits = profiles.BUDGETS[Profile.QUICK]
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 20])
+@pytest.mark.parametrize("profile", [Profile.STRUCTURE, Profile.QUICK])
+def test_as_many_entries_as_epochs(epochs: int, profile: Profile) -> None:
+    limits = profiles.BUDGETS[profile]
     given = arguments(num_train_epochs=float(epochs), logging_strategy=IntervalStrategy.EPOCH)
-    values = budget.training_arguments(given, limits, "full", seed=0)
-    assert values[f"{kind}_strategy"] is IntervalStrategy.STEPS
-    steps = range(1, limits.max_steps + 1)
-    due = {step for step in steps if step % values[f"{kind}_steps"] == 0}
-    at_the_end = {limits.max_steps} if kind == "eval" else set()  # Trainer evaluates after the last step in any case
-    assert len(due | at_the_end) >= epochs if kind == "eval" else len(due) >= epochs - 1
+    steps = budget.training_arguments(given, limits, "full", seed=0)["max_steps"]
+    ends = budget.Epochs(given, steps).ends
+    assert list(ends.values()) == pytest.approx(range(1, epochs + 1))
+    assert max(ends) == steps == max(limits.max_steps, epochs)
 
 
 def test_no_evaluation_stays_none() -> None:

@@ -4,11 +4,17 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
+import IPython.core.display
+import IPython.display
+import matplotlib.pyplot as plt
+import matplotlib.style
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import tqdm.contrib.concurrent
@@ -119,6 +125,64 @@ def test_nothing_takes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(NOTHING.score) == 0
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(lambda: NOTHING.used // 1024**2, id="divided"),
+        pytest.param(lambda: 100 * NOTHING.used / NOTHING.total, id="share"),
+        pytest.param(lambda: 1 - NOTHING.free, id="subtracted"),
+        pytest.param(lambda: round(NOTHING.used / 2**30, 1), id="rounded"),
+        pytest.param(lambda: sum([NOTHING.used, NOTHING.free]), id="added"),
+    ],
+)
+def test_nothing_can_be_calculated_with(value: Callable[[], Any]) -> None:
+    assert float(value()) == 0
+
+
+def test_nothing_beside_a_text_is_no_text() -> None:
+    assert "GPU: " + NOTHING.name + "!" == "GPU: !"
+
+
+@pytest.mark.usefixtures("decorated")
+def test_what_the_documentation_imports_with_a_star() -> None:
+    if importlib.util.find_spec("pynvml").loader.__class__ is absent.Finder:  # type: ignore[union-attr]
+        namespace: dict[str, Any] = {}
+        exec("from pynvml import *\nused = nvmlDeviceGetMemoryInfo(nvmlDeviceGetHandleByIndex(0)).used", namespace)
+        assert namespace["used"] is NOTHING
+
+
+@pytest.fixture
+def old_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that libraries have dropped are there until the test is over."""
+    for owner in (np, pd.DataFrame, pd.Series, matplotlib.style.library, IPython.core.display):
+        before = dict(owner if isinstance(owner, dict) else vars(owner))
+        for name in (*older.NUMPY, "append", "iteritems", "applymap", "seaborn", "display", "clear_output", "float"):
+            if name not in before and not isinstance(owner, dict):
+                monkeypatch.setattr(owner, name, None, raising=False)
+                monkeypatch.delattr(owner, name)
+    older._old_names_elsewhere()
+
+
+OLD = [
+    pytest.param(lambda: np.product([2, 3]), 6, id="numpy product"),
+    pytest.param(lambda: np.float(1), 1.0, id="numpy float"),
+    pytest.param(lambda: pd.DataFrame({"a": [1]}).append({"a": 2}, ignore_index=True)["a"].tolist(), [1, 2], id="row"),
+    pytest.param(lambda: pd.DataFrame().append(pd.DataFrame({"a": [1]}))["a"].tolist(), [1], id="to an empty table"),
+    pytest.param(lambda: pd.Series([1]).append(pd.Series([2])).tolist(), [1, 2], id="column"),
+    pytest.param(lambda: dict(pd.Series({"a": 1}).iteritems()), {"a": 1}, id="items"),
+    pytest.param(lambda: pd.DataFrame({"a": [1]}).applymap(str)["a"].tolist(), ["1"], id="cell by cell"),
+    pytest.param(lambda: plt.style.use("seaborn-whitegrid"), None, id="style"),
+    pytest.param(lambda: IPython.core.display.display is IPython.display.display, True, id="display"),
+]
+
+
+@pytest.mark.parametrize(("call", "expected"), OLD)
+@pytest.mark.usefixtures("old_names")
+def test_names_that_libraries_have_dropped(call: Callable[[], Any], expected: Any) -> None:
+    with matplotlib.rc_context():
+        assert call() == expected
+
+
 def test_nothing_leaves_decorated_functions_as_they_are() -> None:
     def mine() -> int:
         return 7
@@ -212,6 +276,7 @@ def here(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         (datasets, "load_dataset"),
         (datasets.Dataset, "select"),
         (datasets.Dataset, "train_test_split"),
+        (datasets.Dataset, "__getitem__"),
         (datasets, "load_from_disk"),
         (datasets.Dataset, "save_to_disk"),
         (datasets.DatasetDict, "save_to_disk"),
@@ -282,6 +347,25 @@ def test_data_sets_saved_elsewhere_are_in_a_folder_of_this_run(here: Any, tmp_pa
     saved.save_to_disk("/content/tokenized")
     assert (tmp_path / "elsewhere" / "content" / "tokenized").is_dir()
     assert here.load_from_disk("/content/tokenized").num_rows == saved.num_rows
+
+
+COLUMNS = [
+    pytest.param(lambda data: data["review"], id="column"),
+    pytest.param(lambda data: data["review"] + [], id="joined"),
+    pytest.param(lambda data: data[:]["review"], id="of all rows"),
+]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_columns_are_lists(here: Any, column: Callable[[Any], Any]) -> None:
+    data = here.load_dataset("csv", data_files={"train": "/content/train.csv"})["train"]
+    assert column(data) == [f"review {i}" for i in range(20)]
+    assert type(column(data)) is list
+
+
+def test_columns_in_another_format_are_what_they_are(here: Any) -> None:
+    data = here.load_dataset("csv", data_files={"train": "/content/train.csv"})["train"].with_format("torch")
+    assert torch.equal(data["label"][:], torch.arange(20) % 2)
 
 
 def test_selecting_too_much_of_other_data_stays_an_error(here: Any) -> None:

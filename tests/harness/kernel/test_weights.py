@@ -228,6 +228,25 @@ def test_hooks_make_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
     torch.testing.assert_close(tensors[f"d:{QUERY}.weight"], base[f"{QUERY}.weight"])  # 2 W − W
 
 
+WATCHING = [
+    pytest.param(lambda layer, seen: layer.register_forward_hook(lambda m, a, o: seen.append(o)), id="after"),
+    pytest.param(lambda layer, seen: layer.register_forward_pre_hook(lambda m, a: seen.append(a)), id="before"),
+]
+
+
+@pytest.mark.parametrize("watch", WATCHING)
+def test_hooks_that_only_look_on_leave_a_layer_plain(watch: Any, base: dict[str, Tensor]) -> None:
+    model = small_distilbert(WIDTH, seed=0)
+    watch(model.get_submodule(QUERY), [])
+    assert weights.wrapped(model, base) == {}
+
+
+def test_a_hook_that_raises_makes_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
+    model = small_distilbert(WIDTH, seed=0)
+    model.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 1 / 0)
+    assert list(weights.wrapped(model, base)) == [QUERY]
+
+
 class Renamed(nn.Module):
     """The encoder under another name, the head beside it."""
 

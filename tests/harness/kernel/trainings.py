@@ -121,6 +121,23 @@ def by_steps(folder: Path, model: nn.Module) -> Trainer:
     return trainer(folder, model, eval_strategy="steps", eval_steps=500, logging_steps=500)
 
 
+def uneven(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, num_train_epochs=4, logging_strategy="epoch")
+
+
+def many_epochs(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, num_train_epochs=8, logging_strategy="epoch")
+
+
+def by_others(folder: Path, model: nn.Module) -> Trainer:
+    processes = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 2, "dataloader_persistent_workers": True}
+    return trainer(folder, model, **processes)
+
+
+def streamed(folder: Path, model: nn.Module) -> Trainer:
+    return trainer(folder, model, eval_dataset=reviews().to_iterable_dataset())
+
+
 def accumulating(folder: Path, model: nn.Module) -> Trainer:
     return trainer(folder, model, gradient_accumulation_steps=4, per_device_train_batch_size=8)
 
@@ -195,6 +212,10 @@ SCENARIOS = {
     "plain": (plain, BUDGET),
     "subclass": (subclass, BUDGET),
     "by_steps": (by_steps, BUDGET),
+    "uneven": (uneven, BUDGET),
+    "many_epochs": (many_epochs, BUDGET),
+    "by_others": (by_others, BUDGET),
+    "streamed": (streamed, BUDGET),
     "accumulating": (accumulating, BUDGET),
     "early_stopping": (early_stopping, BUDGET),
     "own_optimizer": (own_optimizer, BUDGET),
@@ -241,7 +262,9 @@ def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str,
         "evaluated": sizes.evaluated,
         "record": json.loads((folder / "trainings.json").read_text(encoding="utf-8"))[0],
         "files": sorted(path.name for path in folder.glob("*.safetensors")),
-        "checkpoints": len(list(folder.glob("out/checkpoint-*"))),
+        "checkpoints": sorted(path.name for path in folder.glob("out/checkpoint-*")),
+        "checkpoint_files": sorted(path.name for path in folder.glob("out/checkpoint-*/*")),
+        "best": made.state.best_model_checkpoint and Path(made.state.best_model_checkpoint).name,
         "log": [entry for entry in made.state.log_history if "eval_accuracy" in entry or "loss" in entry],
         "largest": max(float(p.abs().max()) for p in model.parameters()),
     }

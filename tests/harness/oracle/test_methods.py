@@ -104,6 +104,22 @@ ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier
 
 
 @pytest.mark.parametrize(
+    ("shapes", "rank"),
+    [
+        pytest.param(ADAPTER, 6, id="two matrices"),
+        pytest.param(((768, 6), (6, 768)), 6, id="turned"),
+        pytest.param(((768,),) * 10, 5, id="vectors, one outer product beside the other"),
+        pytest.param(((9216,),), 6, id="one long vector"),
+        pytest.param(((500,),), assignment.DEFAULT_RANK, id="nothing that fits"),
+    ],
+)
+def test_rank_of_adapters(shapes: tuple[tuple[int, ...], ...], rank: int) -> None:
+    seen = training(702_722, HEADS, QV)
+    entry = seen.entry.model_copy(update={"adapters": dict.fromkeys(QV, shapes)})
+    assert seen.model_copy(update={"entry": entry}).rank == rank
+
+
+@pytest.mark.parametrize(
     ("seen", "fits"),
     [
         pytest.param(training(66_955_010, ENCODER), True, id="full"),
