@@ -19,7 +19,8 @@ override POLICY := $(value POLICY)
 override OVERRIDES := $(value OVERRIDES)
 override TIMES := $(value TIMES)
 override CLASS := $(value CLASS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS JOBS COURSE CELL_LIMIT RUN_LIMIT
+override REVIEWS := $(value REVIEWS)
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS REVIEWS JOBS COURSE CELL_LIMIT RUN_LIMIT
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
@@ -56,10 +57,10 @@ setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and 
 grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n] [OUT=folder]
 	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $(LIMITS)
 
-batch: .setup.stamp ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [OUT=folder]
+batch: .setup.stamp ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [ASSIGNMENT=id] [QUIET=1] [OUT=folder]
 	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
 	  $${JOBS:+--jobs "$$JOBS"} $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
-	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(QUIET),--quiet) $(LIMITS)
+	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(filter 1,$(QUIET)),--quiet) $(LIMITS)
 
 rejudge: .setup.stamp ##+ judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
@@ -67,8 +68,8 @@ rejudge: .setup.stamp ##+ judge a class again by today's rubric, thresholds and 
 upload: .setup.stamp ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
 	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send)
 
-gradescope: .setup.stamp ##+ build the autograder zip for Gradescope: [PROFILE=quick] [OUT=file]
-	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${OUT:+--out "$$OUT"}
+gradescope: .setup.stamp ##+ build the autograder zip for Gradescope: [REVIEWS=folder] [PROFILE=quick] [OUT=file]
+	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $${OUT:+--out "$$OUT"} $${REVIEWS:+--reviews "$$REVIEWS"}
 
 demo-class: .setup.stamp ##+ make up a class of 30, grade it, kill that once, go on, hand everything out
 	@$(VENV_PYTHON) -m grader demo-class $${JOBS:+--jobs "$$JOBS"}
@@ -85,20 +86,20 @@ kit: .setup.stamp ##+ build the zip that students get: [OUT=file]
 calibrate: .setup.stamp ##+ measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
 
-validate: .setup.stamp ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n]
-	@$(VENV_PYTHON) -m grader validate $(if $(TRAINING),--training) $${REPEAT:+--repeat "$$REPEAT"}
+validate: .setup.stamp ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n] [TRAINING=1]
+	@$(VENV_PYTHON) -m grader validate $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"}
 
 hostile: .setup.stamp ##+ run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m grader hostile
 
-test: lint ## lint, then run every test but those that take as long as a training
+test: lint ##+ lint, then run every test but those that take as long as a training
 	@$(VENV_PYTHON) -m pytest -m "not training"
 
-test-all: lint ## lint, then run every test
+test-all: lint ##+ lint, then run every test
 	@$(VENV_PYTHON) -m pytest
 
 bench: .setup.stamp ##+ measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
-	@$(VENV_PYTHON) -m bench --measure --report $(if $(PEERS),--peers) $${SEEDS:+--seeds "$$SEEDS"}
+	@$(VENV_PYTHON) -m bench --measure --report $(if $(filter 1,$(PEERS)),--peers) $${SEEDS:+--seeds "$$SEEDS"}
 
 lint: .setup.stamp ## check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check

@@ -81,7 +81,10 @@ def exit_code(graded: "Graded") -> int:
 def check(
     notebook: Notebook, step: Annotated[str | None, typer.Option(help="one step only, such as step3")] = None
 ) -> None:
-    """Run the public tests on your own notebook, with two steps of training per method."""
+    """Run the public tests on your own notebook, with two steps of training per method.
+
+    The exit code is 0 if all is well, 1 if a check fails, and 2 if the grader is at fault.
+    """
     from grader import grading
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, result_table
@@ -91,7 +94,7 @@ def check(
     with ProgressDisplay(console) as display:
         graded = structure_result(notebook, step, display)
     console.print(result_table(graded.result))
-    raise typer.Exit(1 if grading.failed(graded.result) else 0)
+    raise typer.Exit(2 if graded.ungraded else int(grading.failed(graded.result)))
 
 
 @app.command()

@@ -78,6 +78,7 @@ def batch(
     from grader.batch.request import Request
     from grader.reporting.terminal import make_console
 
+    _require_possible(slurm, scheduler, dry_run)
     wish = slurm_jobs.Wish(
         jobs=jobs or 1, gpus=gpus, kernels_per_gpu=kernels_per_gpu, queue=queue, account=account, walltime=walltime
     )
@@ -184,11 +185,14 @@ def gradescope(
     out: Annotated[Path, typer.Option(help="the zip to write")] = Path("dist/autograder.zip"),
     profile: Training = Profile.QUICK,
     seed: Seed = 0,
+    reviews: Annotated[
+        Path | None, typer.Option(help="folder with the course's train.csv, eval.csv and heldout.csv to pack in")
+    ] = None,
 ) -> None:
-    """Write the archive that Gradescope takes as an autograder."""
+    """Write the archive that Gradescope takes as an autograder. Without --reviews it grades on synthetic ones."""
     from grader.gradebook.gradescope import autograder_zip
 
-    print(f"Upload {autograder_zip(out, profile, seed)} under Configure Autograder.")
+    print(f"Upload {autograder_zip(out, profile, seed, reviews=_absolute(reviews))} under Configure Autograder.")
 
 
 def worker(
@@ -222,6 +226,14 @@ def class_name(source: Path) -> str:
 
 def _absolute(path: Path | None) -> Path | None:
     return path.expanduser().absolute() if path else None
+
+
+def _require_possible(slurm: bool, scheduler: str | None, dry_run: bool) -> None:
+    """Refuse options that contradict each other, before anything is graded."""
+    if dry_run and not slurm:
+        raise typer.BadParameter("shows the job script of --slurm; add --slurm", param_hint="--dry-run")
+    if slurm and scheduler:
+        raise typer.BadParameter("starts a scheduler of its own; leave --scheduler out", param_hint="--slurm")
 
 
 def _staffing(

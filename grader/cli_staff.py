@@ -49,11 +49,11 @@ def hostile(
         list[Backend] | None, typer.Option(help="only in this sandbox; may be given several times")
     ] = None,
 ) -> None:
-    """Run the hostile notebooks in every sandbox of this machine; the exit code is 0 if all is as expected."""
+    """Run the hostile notebooks in every sandbox of this machine. Exit code: 0 if all is as expected, 2 if not."""
     from grader.hostility import rounds
     from grader.hostility.table import table
     from grader.reporting.terminal import make_console
 
     trials = rounds.run_everything(backend or rounds.backends())
     make_console().print(table(trials))
-    raise typer.Exit(1 if any(trial.unexpected for trial in trials) else 0)
+    raise typer.Exit(2 if any(trial.unexpected for trial in trials) else 0)

@@ -140,6 +140,7 @@ class Training(Claimed):
     seconds: Seconds = 0
     steps: Count = 0
     precision: Name = "float32"
+    unrecorded: Raised | None = None  # what kept the recorder from writing all of this down
 
     @property
     def wrapped(self) -> bool:

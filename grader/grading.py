@@ -286,6 +286,11 @@ def notes_on_trainings(case: Case) -> list[str]:
     found = []
     if any(t.via == "loop" for t in case.placed.values()):
         found.append("A training loop without Trainer was recorded.")
+    found += [
+        f"Training {number + 1} could not be recorded in full: {error.type}: {error.message}"
+        for number, training in enumerate(case.evidence.trainings)
+        if (error := training.unrecorded)
+    ]
     seen = len(case.evidence.trainings)
     if seen > len(Method):
         found.append(f"{seen} trainings were seen; the last finished one of each method was judged.")

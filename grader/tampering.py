@@ -5,8 +5,10 @@ takes is written in the notebook, unless its author hides the words too.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
+
+from grader.model import CheckResult
 
 # `grader.student` is what the kit has students import; anything may be called `grader` in a notebook.
 WORDS: Final = re.compile(
@@ -17,6 +19,11 @@ WORDS: Final = re.compile(
 
 
 HELD: Final = "The notebook reaches into the grader's own code. A person reads it before this check is worth points."
+
+
+def waits_for_a_person(checks: Iterable[CheckResult]) -> bool:
+    """Whether any check is held back until somebody has read the notebook."""
+    return any(check.rationale == HELD for check in checks)
 
 
 def touched(sources: Mapping[int, str]) -> list[str]:

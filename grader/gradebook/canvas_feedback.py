@@ -33,7 +33,7 @@ def feedback_zip(feedback: Mapping[str, bytes]) -> bytes:
 
 
 def put_in(archive: zipfile.ZipFile, name: str, content: bytes, mode: int = PLAIN_FILE) -> None:
-    """Write one file into an archive, so that equal contents make equal archives on every system."""
+    """Write one file into an archive, so that equal contents make equal archives, whatever the time and the rights."""
     info = zipfile.ZipInfo(name, EPOCH)
     info.external_attr, info.create_system = mode, UNIX
     archive.writestr(info, content, zipfile.ZIP_DEFLATED, 9)

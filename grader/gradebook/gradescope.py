@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from grader.assets.reviews import FILES
 from grader.cohort import Grade, Standing
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook.canvas_feedback import put_in
@@ -26,7 +27,7 @@ from grader.intake.archive import NOTEBOOK
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.project import ROOT
 from grader.reporting.inert import inert_text
-from grader.tampering import HELD
+from grader.tampering import waits_for_a_person
 
 PROGRAM: Final = 0o100755 << 16
 LEFT_OUT: Final = ("tests/harness/", "tests/corpus/", "docs/", "bench/", "results/")  # grading does not need them
@@ -76,7 +77,7 @@ def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED)
     assignment's total in Gradescope.
     """
     if result.score.status is ScoreStatus.UNGRADED or result.score.points is None:
-        waits = any(check.rationale == HELD for check in result.checks)
+        waits = waits_for_a_person(result.checks)
         return {**SHOWN, "output": WAITS if waits else UNGRADED, "extra_data": _extra(result)}
     return {
         **SHOWN,
@@ -198,14 +199,17 @@ def autograder_zip(
     seed: int = 0,
     hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED,
     files: Sequence[str] | None = None,
+    reviews: Path | None = None,
     root: Path = ROOT,
 ) -> Path:
     """Write the archive to upload under "Configure Autograder". Equal files make an equal archive.
 
     `files` are paths below `root`, `/` between their parts; without them what git tracks goes in, but for tests of
-    the grader and documentation. Name ignored files, such as the real reviews, yourself. Raises GraderError.
+    the grader and documentation. `reviews`: a folder with train.csv, eval.csv and perhaps heldout.csv to grade with;
+    without it, grading there uses the synthetic ones. Raises GraderError.
     """
     names = sorted(set(files)) if files is not None else _tracked(root)
+    real = {f"data/imdb/{name}": _read(reviews, name) for name in _review_files(reviews)} if reviews else {}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         run_text = RUN.format(profile=profile, seed=seed, hidden=hidden)
@@ -213,12 +217,19 @@ def autograder_zip(
             put_in(archive, name, text.encode(), PROGRAM)
         for name in names:
             put_in(archive, name, _read(root, name))
+        for name, content in real.items():
+            put_in(archive, name, content)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(packed.getvalue())
     except OSError as error:
         raise GraderError(f"Cannot write {target} ({error.strerror}); choose another file with --out.") from error
     return target
+
+
+def _review_files(folder: Path) -> list[str]:
+    """What a folder of reviews has to hold, and what it may. Raises GraderError when it is read."""
+    return [name for name in FILES if name != FILES[-1] or (folder / name).is_file()]
 
 
 def _tracked(root: Path) -> list[str]:

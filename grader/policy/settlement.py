@@ -16,6 +16,7 @@ from grader.errors import GraderError
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.policy.overrides import Override, OverrideKind, Overrides
 from grader.policy.rules import Counting, Policy, amount, called, delay, names_of, taken
+from grader.tampering import waits_for_a_person
 from grader.text import inert
 
 POLICY: Final = "late policy"
@@ -256,6 +257,8 @@ def _change(before: CheckResult, after: CheckResult, change: Override) -> Adjust
 def _why(result: Result) -> str:
     """Why a result is ungraded, for staff."""
     faults = [check.id for check in result.checks if check.verdict is Verdict.ERROR]
+    if waits_for_a_person(result.checks):
+        return "A person has to read the notebook first: it names the grader's own code. An override gives the points."
     if result.run.status is RunStatus.INFRA_ERROR:
         return "The grader failed while the notebook ran; run it again."
     if faults:

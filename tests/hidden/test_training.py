@@ -20,6 +20,12 @@ def expect_weights(case: Case, method: Method) -> None:
     training = case.training(method)
     if training is None or not training.finished:
         raise Blocked("No training of this step ran to its end.")
+    if not training.exported and training.unrecorded:
+        raise Blocked(
+            f"The weights of this training could not be read: the model raised {training.unrecorded.type} when it was "
+            "asked for them.",
+            "Train the model that from_pretrained returns, and leave its methods as they are.",
+        )
     if not training.exported:
         raise Blocked(
             "The notebook trains so often that the weights of this training were not kept.",

@@ -93,6 +93,8 @@ def test_a_path_may_begin_at_home(main: Main, tmp_path: Path, monkeypatch: pytes
         pytest.param(["grade"], id="no notebook"),
         pytest.param(["nonsense"], id="an unknown command"),
         pytest.param(["calibrate", "--seeds", "2"], id="too few seeds"),
+        pytest.param(["batch", "x.zip", "--dry-run"], id="a job script without Slurm"),
+        pytest.param(["batch", "x.zip", "--slurm", "--scheduler", "tcp://x:1"], id="two schedulers"),
     ],
 )
 def test_wrong_use(arguments: list[str], main: Main) -> None:

@@ -226,6 +226,22 @@ def test_equal_files_make_an_equal_archive(project: Path, tmp_path: Path) -> Non
     assert autograder_zip(tmp_path / "b.zip", root=project).read_bytes() == first
 
 
+@pytest.mark.parametrize("names", [("train.csv", "eval.csv"), ("train.csv", "eval.csv", "heldout.csv")], ids=len)
+def test_the_courses_reviews_can_be_packed_in(names: tuple[str, ...], project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("review,label\n", encoding="utf-8")
+    with zipfile.ZipFile(autograder_zip(tmp_path / "a.zip", reviews=folder, root=project)) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("data/imdb/")}
+    assert packed == {f"data/imdb/{name}" for name in names}
+
+
+def test_reviews_that_are_not_there_are_named(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match=r"train\.csv"):
+        autograder_zip(tmp_path / "a.zip", reviews=tmp_path, root=project)
+
+
 def test_named_files(project: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(autograder_zip(tmp_path / "a.zip", files=["Makefile"], root=project)) as archive:
         assert archive.namelist() == ["run_autograder", "setup.sh", "Makefile"]

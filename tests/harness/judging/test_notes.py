@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader.evidence import RowKeys
+from grader.evidence import Raised, RowKeys
 from grader.grading import notes_on_trainings
 from grader.model import Method
 from grader.oracle.exposure import Exposure
@@ -31,7 +31,9 @@ def seen(keys: list[str]) -> RowKeys:
 
 def case(*evaluations: list[str] | None, learned: list[str] = LEARNED) -> Any:
     judged = [seen(keys) if keys else None for keys in evaluations]
-    training = SimpleNamespace(via="Trainer", data=SimpleNamespace(train=seen(learned)), evaluations=judged)
+    training = SimpleNamespace(
+        via="Trainer", data=SimpleNamespace(train=seen(learned)), evaluations=judged, unrecorded=None
+    )
     evidence = SimpleNamespace(trainings=[training])
     return SimpleNamespace(placed={Method.LORA: training}, evidence=evidence, library=Shelf())
 
@@ -52,3 +54,9 @@ def case(*evaluations: list[str] | None, learned: list[str] = LEARNED) -> Any:
 def test_a_model_that_is_evaluated_on_what_it_learned(notebook: Any, flagged: bool) -> None:
     note = "After training, the notebook evaluated on training reviews only: lora."
     assert notes_on_trainings(notebook) == ([note] if flagged else [])
+
+
+def test_a_training_that_could_not_be_recorded_is_named() -> None:
+    broken = case()
+    broken.evidence.trainings[0].unrecorded = Raised(type="TypeError", message="it refuses")
+    assert notes_on_trainings(broken) == ["Training 1 could not be recorded in full: TypeError: it refuses"]

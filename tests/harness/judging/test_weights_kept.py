@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from grader import project
+from grader.evidence import Raised
 from grader.model import Method
 from grader.suite import Blocked
 
@@ -28,7 +29,16 @@ def suite() -> Any:
     [
         pytest.param(None, "No training of this step ran to its end", id="none"),
         pytest.param(SimpleNamespace(finished=False, exported=False), "ran to its end", id="broken off"),
-        pytest.param(SimpleNamespace(finished=True, exported=False), "were not kept", id="after too many others"),
+        pytest.param(
+            SimpleNamespace(finished=True, exported=False, unrecorded=None), "were not kept", id="after too many others"
+        ),
+        pytest.param(
+            SimpleNamespace(
+                finished=True, exported=False, unrecorded=Raised(type="TypeError", message="'NoneType' object")
+            ),
+            "the model raised TypeError",
+            id="the model cannot be asked",
+        ),
     ],
 )
 def test_no_weights_block(training: Any, words: str, suite: Any) -> None:

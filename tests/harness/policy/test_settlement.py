@@ -20,6 +20,7 @@ from grader.policy.rules import (
     ManualItem,
     Unit,
 )
+from grader.tampering import HELD
 
 from .classes import DUE, RUBRIC, intake, result, student, upload
 
@@ -279,3 +280,20 @@ def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], p
     if all(one.score.points is None for one in found) or found[-1].score.points is None:
         assert grade.points is None
         assert grade.standing is Standing.UNGRADED
+
+
+@pytest.mark.parametrize(
+    ("rationale", "words"),
+    [
+        pytest.param("This check could not be run.", "The grader failed at step1.a; judge it again.", id="our fault"),
+        pytest.param(HELD, "A person has to read the notebook first", id="held back"),
+    ],
+)
+def test_staff_are_told_why_a_result_is_ungraded(rationale: str, words: str) -> None:
+    found = result(Verdict.ERROR, PASSED)
+    held = found.model_copy(
+        update={"checks": tuple(c.model_copy(update={"rationale": rationale}) for c in found.checks[:1])}
+    )
+    grade = settled([held], Policy())
+    assert grade.standing is Standing.UNGRADED
+    assert words in grade.note
