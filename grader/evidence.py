@@ -164,7 +164,7 @@ class Training(Claimed):
         sides = [side for shape in shapes for side in shape if side < assignment.WIDTH]
         if sides:
             return max(set(sides), key=sides.count)
-        sizes = {sum(map(prod, adapter)) for adapter in self.entry.adapters.values() if adapter}
+        sizes = {sum(map(prod, adapter)) for adapter in self.entry.adapters.values() if set(map(len, adapter)) == {1}}
         ranks = {size / (2 * assignment.WIDTH) for size in sizes}  # of vectors, one outer product beside the other
         return int(min(ranks)) if len(ranks) == 1 and min(ranks).is_integer() else assignment.DEFAULT_RANK
 

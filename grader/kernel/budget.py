@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from datasets import IterableDataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from grader.kernel.plan import Budget
@@ -157,7 +156,7 @@ def first_rows(dataset: Any, rows: int) -> Any:
     """The first rows of a dataset of any kind; names and anything without a length are left alone."""
     if isinstance(dataset, dict):
         return type(dataset)({key: first_rows(value, rows) for key, value in dataset.items()})
-    if isinstance(dataset, IterableDataset):
+    if hasattr(dataset, "take") and not hasattr(dataset, "__len__"):  # a stream
         return dataset.take(rows)
     if dataset is None or isinstance(dataset, str) or not hasattr(dataset, "__len__") or len(dataset) <= rows:
         return dataset

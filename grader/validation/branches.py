@@ -136,6 +136,7 @@ def make_shell() -> Any:
     from IPython.core.interactiveshell import InteractiveShell
 
     HistoryManager.enabled = False  # type: ignore[assignment]
+    sys.path.insert(0, "")  # as in a kernel: modules that a notebook writes lie in its folder
     shell = InteractiveShell.instance()
     vars(shell)["showtraceback"] = lambda *args, **kwargs: None
     vars(shell)["enable_gui"] = lambda gui=None: None  # `%matplotlib inline`

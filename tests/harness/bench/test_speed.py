@@ -1,5 +1,7 @@
 """What was removed because it cost time stays removed, and changes nothing that is written down."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from grader.execution import variables
 from grader.kernel import recorder as recording
 from grader.kernel import writing
 from grader.kernel.plan import Plan
+from grader.project import ROOT
 
 
 class Arrow:
@@ -53,6 +56,14 @@ def test_weights_are_not_copied_to_be_written(tmp_path: Path, monkeypatch: pytes
     written = load_file(tmp_path / "x.safetensors")
     assert all(torch.equal(written[name], tensors[name]) for name in tensors)
     assert sorted(copied) == [4, 12], "only what shares its storage"
+
+
+def test_judging_does_not_load_what_kernels_need() -> None:
+    """It takes seconds of every worker's start, and memory that a broker, forked from the same server, may not have."""
+    heavy = ("datasets", "evaluate", "pandas", "pyarrow", "matplotlib")
+    program = f"import sys, grader.batch.bench; print(*sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_threads_of_kernels_sleep_while_they_wait() -> None:

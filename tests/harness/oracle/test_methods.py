@@ -110,6 +110,7 @@ ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier
         pytest.param(((768, 6), (6, 768)), 6, id="turned"),
         pytest.param(((768,),) * 10, 5, id="vectors, one outer product beside the other"),
         pytest.param(((9216,),), 6, id="one long vector"),
+        pytest.param(((768, 768),) * 2, assignment.DEFAULT_RANK, id="square: no rank is told"),
         pytest.param(((500,),), assignment.DEFAULT_RANK, id="nothing that fits"),
     ],
 )
