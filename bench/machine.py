@@ -15,7 +15,8 @@ from grader.cores import usable_cores
 from grader.isolation import has_gpu
 from grader.project import ROOT
 
-CODE: Final = ("grader", "bench", "tests/public", "tests/hidden", "reference")
+GRADING: Final = ("grader", "tests/public", "tests/hidden", "reference")
+WRITING: Final = ("__main__", "classes", "machine", "outcome", "plot", "report")  # modules here that measure nothing
 ANSWER_S: Final = 30
 
 
@@ -35,8 +36,9 @@ def facts() -> dict[str, Any]:
 
 @cache
 def code() -> str:
-    """Digest of everything that a figure may depend on: grader, suite, reference and the benchmark itself."""
-    return files_digest(ROOT, CODE)
+    """Digest of everything that a figure may depend on: grader, suite, reference, and what measures them."""
+    here = (path for path in Path(__file__).parent.glob("*.py") if path.stem not in WRITING)
+    return files_digest(ROOT, (*GRADING, *sorted(path.relative_to(ROOT).as_posix() for path in here)))
 
 
 def load_average() -> float:
@@ -55,8 +57,11 @@ def gpu_name() -> str:
 
 
 def _processor() -> str:
+    """Its name, with family and model: clouds call generations that differ by a factor of two by the same name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    known = [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return " ".join([said.get("model name", platform.machine()), *known])

@@ -1,5 +1,6 @@
 """performance.md, written from the figures alone."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,9 +10,11 @@ from bench.classes import CLASS, H100_ALONE_S, H100_SHARED_S, H100_TRAININGS_S, 
 from bench.outcome import Line, kept
 from bench.plot import plot
 from grader.batch.store import write as write_whole
+from grader.project import MEASURED
 
 QUICK: Final = ("quick-bfloat16", "quick-float32")
 NAME: Final = "performance"
+EARLIER: Final = MEASURED / f"{NAME}.jsonl"
 Parts = Mapping[str, Any]
 
 
@@ -35,6 +38,24 @@ def page(parts: Parts, lines: Iterable[Line]) -> Iterator[str]:
     for section in (classes, stages, floor, precisions, fixed, batch, growth, gpu):
         yield from section(parts)
     yield from circumstances(parts, machine)
+    for run in earlier(EARLIER):
+        yield from before(run)
+
+
+def earlier(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Runs of earlier days that are worth remembering, one JSON line each; none where there is no file."""
+    if path.is_file():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def before(run: Mapping[str, Any]) -> Iterator[str]:
+    """The bounds on another machine, and how fast that one multiplies: half the rate is twice the time."""
+    machine, rates = run["machine"], run["rates_gflops"].items()
+    yield from ("", f"## On another machine, {run['measured']}", "")
+    yield f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}; "
+    yield f"{', '.join(f'{kind} {rate:.0f} GFLOP/s' for kind, rate in rates)}. Code and measures of that day."
+    yield ""
+    yield from table(["", "measured", "bound", ""], (row(Line(**line)) for line in run["lines"]))
 
 
 def row(line: Line) -> list[str]:
@@ -97,7 +118,8 @@ def floor(parts: Parts) -> Iterator[str]:
     yield from ("", "## The floor", "")
     yield "Arithmetic is counted: six operations per weight and token that is trained, four where weights below are "
     yield "frozen (LoRA), two for the head and for evaluations, and attention, for batches as long as these reviews "
-    yield "make them. The rate is that of the largest product of a layer, measured with each run:"
+    yield "make them. The rate is that of the largest product of a layer, measured with each run. It decides "
+    yield "before anything else whether a bound in seconds can hold:"
     yield ""
     for name, figures in found.items():
         rates = figures["rates_gflops"].items()

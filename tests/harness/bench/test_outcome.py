@@ -362,3 +362,16 @@ def test_a_batch_ends_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_figures_of_the_page_are_whole() -> None:
     kept = json.loads(command.FIGURES.read_text(encoding="utf-8"))["parts"]
     assert all({"measured", "code", "machine", "lines", "load"} <= set(part) for part in kept.values())
+
+
+def test_runs_on_other_machines_are_remembered(tmp_path: Path) -> None:
+    kept = tmp_path / "performance.jsonl"
+    line = {"what": "quick", "value": 188.0, "bound": 210, "unit": "s", "at_most": True}
+    where = {"processor": "a fast one", "cores": 2, "torch": "2"}
+    run = {"measured": "2026-01-01", "machine": where, "rates_gflops": {"bfloat16": 805}, "lines": [line]}
+    kept.write_text(json.dumps(run) + "\n", encoding="utf-8")
+    (read,) = report.earlier(kept)
+    text = "\n".join(report.before(read))
+    assert "bfloat16 805 GFLOP/s" in text
+    assert "| quick | 188 s | ≤ 210 s | pass |" in text
+    assert list(report.earlier(tmp_path / "nothing")) == []
