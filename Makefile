@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup grade batch rejudge demo-class gradescope upload check template kit calibrate validate hostile test \
-	test-all bench lint doctor clean
+	test-all fresh bench lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -24,13 +24,38 @@ export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POL
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
+# Settings of a person's own Python and pip: each would have the environment below find other packages, or none.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTHONSTARTUP PYTHONPLATLIBDIR PYTHONINSPECT
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_NO_DEPS PIP_DRY_RUN PIP_PYTHON
+
 ifeq ($(OS),Windows_NT)
+SYSTEM := Windows
 VENV_PYTHON := .venv/Scripts/python.exe
 else
+SYSTEM := $(shell uname -s)
+MACHINE := $(shell uname -m)
 VENV_PYTHON := .venv/bin/python
+endif
+# Made when everything is installed; it goes when the environment goes.
+READY := .venv/ready
+
+# An environment whose interpreter is gone (the system's Python was replaced) is made again.
+ifneq ($(wildcard $(READY)),)
+ifneq ($(shell "$(VENV_PYTHON)" -I -c "" 2>&1 || echo broken),)
+.PHONY: $(READY)
+endif
 endif
 
 # Said before anything is installed.
+ifneq ($(SYSTEM),Linux)
+ifneq ($(filter grade batch demo-class calibrate hostile,$(MAKECMDGOALS)),)
+$(error Notebooks of others are graded on Linux, where they can be isolated; this is $(SYSTEM). \
+  Use WSL 2 on Windows, a Linux container or another machine. `make check NOTEBOOK=...` works here, for your own work)
+endif
+endif
+ifeq ($(SYSTEM) $(MACHINE),Darwin x86_64)
+$(error PyTorch has no build for Macs with Intel processors: use a Linux container, or another machine)
+endif
 ifneq ($(filter grade,$(MAKECMDGOALS)),)
 $(if $(SUBMISSION),,$(error Say which notebook to grade: make grade SUBMISSION=path/to/notebook.ipynb))
 endif
@@ -52,44 +77,44 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##$(STAFF) /\1 /p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: SUBMISSION, NOTEBOOK, PROFILE (structure, quick, full), SEED, OUT, CELL_LIMIT and RUN_LIMIT (seconds), PYTHON.$(if $(STAFF), For classes see docs/ta-guide.md.)'
 
-setup: .setup.stamp ## make .venv from requirements.lock, prepare the model and the data
+setup: $(READY) ## make .venv from requirements.lock, prepare the model and the data
 
-grade: .setup.stamp ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n] [OUT=folder]
+grade: $(READY) ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n] [OUT=folder]
 	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $(LIMITS)
 
-batch: .setup.stamp ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [ASSIGNMENT=id] [QUIET=1] [OUT=folder]
+batch: $(READY) ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [ASSIGNMENT=id] [QUIET=1] [OUT=folder]
 	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
 	  $${JOBS:+--jobs "$$JOBS"} $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
 	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(filter 1,$(QUIET)),--quiet) $(LIMITS)
 
-rejudge: .setup.stamp ##+ judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
+rejudge: $(READY) ##+ judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
 
-upload: .setup.stamp ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
+upload: $(READY) ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
 	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send)
 
-gradescope: .setup.stamp ##+ build the autograder zip for Gradescope: [REVIEWS=folder] [PROFILE=quick] [OUT=file]
+gradescope: $(READY) ##+ build the autograder zip for Gradescope: [REVIEWS=folder] [PROFILE=quick] [OUT=file]
 	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $${OUT:+--out "$$OUT"} $${REVIEWS:+--reviews "$$REVIEWS"}
 
-demo-class: .setup.stamp ##+ make up a class of 30, grade it, kill that once, go on, hand everything out
+demo-class: $(READY) ##+ make up a class of 30, grade it, kill that once, go on, hand everything out
 	@$(VENV_PYTHON) -m grader demo-class $${JOBS:+--jobs "$$JOBS"}
 
-check: .setup.stamp ## run the public tests on a notebook: NOTEBOOK=path
+check: $(READY) ## run the public tests on a notebook: NOTEBOOK=path
 	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK"
 
-template: .setup.stamp ##+ derive the student template from the reference solution: [OUT=file]
+template: $(READY) ##+ derive the student template from the reference solution: [OUT=file]
 	@$(VENV_PYTHON) -m grader.authoring template $${OUT:+"$$OUT"}
 
-kit: .setup.stamp ##+ build the zip that students get: [OUT=file]
+kit: $(READY) ##+ build the zip that students get: [OUT=file]
 	@$(VENV_PYTHON) -m grader.authoring kit $${OUT:+"$$OUT"}
 
-calibrate: .setup.stamp ##+ measure the accuracy thresholds with the reference solution: [PROFILE=quick]
+calibrate: $(READY) ##+ measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
 
-validate: .setup.stamp ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n] [TRAINING=1]
+validate: $(READY) ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n] [TRAINING=1]
 	@$(VENV_PYTHON) -m grader validate $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"}
 
-hostile: .setup.stamp ##+ run the hostile notebooks on every backend of this machine
+hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m grader hostile
 
 test: lint ##+ lint, then run every test but those that take as long as a training
@@ -98,29 +123,31 @@ test: lint ##+ lint, then run every test but those that take as long as a traini
 test-all: lint ##+ lint, then run every test
 	@$(VENV_PYTHON) -m pytest
 
-bench: .setup.stamp ##+ measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
+bench: $(READY) ##+ measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
 	@$(VENV_PYTHON) -m bench --measure --report $(if $(filter 1,$(PEERS)),--peers) $${SEEDS:+--seeds "$$SEEDS"}
 
-lint: .setup.stamp ## check style, formatting and types
+lint: $(READY) ## check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
 	@$(VENV_PYTHON) -m mypy
 
-doctor: .setup.stamp ## say which model, data and hardware were found and would be used
+doctor: $(READY) ## say which model, data and hardware were found and would be used
 	@$(VENV_PYTHON) -m grader doctor
 
 clean: ## remove the environment and caches; keep results and data
-	rm -rf .venv .setup.stamp dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
-# PYTHON=... names an interpreter to try first.
+# PYTHON=... names an interpreter to try first. umask: kernels of a grader that runs as root belong to another user, who
+# has to read what is installed here; there is nothing secret in it.
 PYTHONS := "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11 python
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 NO_PYTHON := Install Python 3.11 to 3.14 with its venv module (on Debian and Ubuntu: apt install python3-venv), or name one: make setup PYTHON=path.
 
-.setup.stamp: requirements.lock
+$(READY): requirements.lock
 	@for python in $(PYTHONS) none; do "$$python" -c '$(SUITABLE)' 2> /dev/null && break; done; \
 	if [ "$$python" = none ]; then echo '$(NO_PYTHON)' >&2; exit 2; fi; \
-	echo "Setting up .venv with $$python; the first time takes minutes."; "$$python" -m venv .venv
-	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(VENV_PYTHON) -m grader.assets prepare
+	"$(VENV_PYTHON)" -c 'import pip' 2> /dev/null && exit 0; \
+	umask 022; echo "Setting up .venv with $$python; the first time takes minutes."; "$$python" -m venv --clear .venv
+	@umask 022; $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@umask 022; $(VENV_PYTHON) -m grader.assets prepare
 	@touch $@

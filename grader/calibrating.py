@@ -16,12 +16,12 @@ from grader.calibration import FALSE_FAIL, Calibration
 from grader.case import Case
 from grader.errors import GraderError
 from grader.execution.driver import Limits
-from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.run import execute
 from grader.intake.notebook import read_submission
 from grader.model import Method, Profile, RunStatus
 from grader.project import CALIBRATIONS, MEASURED, REFERENCE
+from grader.sandbox.folders import temporary_folder
 
 PATIENT = Limits(cell_s=36_000, notebook_s=72_000)  # nobody waits for it, and other work may come first
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grader.cli_options import Arithmetic, CellLimit, NoSandbox, RunLimit, Seed, Training
-from grader.errors import GraderError, SubmissionError, saying_when_stopped
+from grader.errors import ADVICE, GraderError, SubmissionError, refused, saying_when_stopped
 from grader.model import Precision, Profile, RunStatus
 from grader.sandbox.policy import Backend
 
@@ -62,7 +62,7 @@ def grade(
     backend = Backend.NONE if unsafe_no_sandbox else None
     with saying_when_stopped("Stopped. Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
-        with grading.setup(profile, seed, backend, limits, precision=precision) as used:
+        with grading.setup(profile, seed, backend, limits, precision=precision, listener=display) as used:
             graded = grading.grade(found, used, folder, display, limits)
     reports = write_reports(graded.result, graded.details, folder)
     console.print(result_table(graded.result, reports))
@@ -126,13 +126,20 @@ def translated() -> Iterator[None]:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(2)
-    except Exception:  # the last resort: what nobody foresaw is ours, and Python's own exit code 1 would say theirs
-        traceback.print_exc()
-        print(
-            "This is a fault of the grader, not of the notebook; please report it with the lines above.",
-            file=sys.stderr,
-        )
+    except OSError as error:
+        if error.errno in ADVICE:
+            print(refused(f"use {error.filename}" if error.filename else "go on", error, ""), file=sys.stderr)
+        else:
+            _report_ours()
         sys.exit(2)
+    except Exception:  # the last resort: what nobody foresaw is ours, and Python's own exit code 1 would say theirs
+        _report_ours()
+        sys.exit(2)
+
+
+def _report_ours() -> None:
+    traceback.print_exc()
+    print("This is a fault of the grader, not of the notebook; please report it with the lines above.", file=sys.stderr)
 
 
 if find_spec("grader.batch"):  # what students get has no part for whole classes, nor for the staff's own tools

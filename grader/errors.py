@@ -1,7 +1,23 @@
 """The two kinds of failure. Everything else that a submission does wrong is data, not an exception."""
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
+
+RETRY: Final = "free disk space and retry"
+# What to do about a refusal of the file system; for others, whoever asked knows better.
+ADVICE: Final[Mapping[int, str]] = {
+    errno.ENOSPC: RETRY,
+    errno.EDQUOT: RETRY,
+    errno.EROFS: "it lies on a disk that may only be read: choose another",
+    errno.EACCES: "give this user the right to it, or choose another",
+    errno.EPERM: "give this user the right to it, or choose another",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n 4096`) and retry",
+    errno.ENFILE: "this machine has too many files open: close other programs and retry",
+    errno.EIO: "the disk does not answer as it should: have it checked",
+    errno.ENAMETOOLONG: "choose a folder with a shorter path",
+}
 
 
 class SubmissionError(Exception):
@@ -14,6 +30,19 @@ class GraderError(Exception):
 
 class NoRoom(GraderError):
     """A disk has too little room to begin, or to trust what was done."""
+
+
+def refused(action: str, error: OSError, otherwise: str) -> GraderError:
+    """One sentence on what the file system refused.
+
+    Args:
+        action: what was tried, after "Cannot": "write the reports to results/x".
+        error: what the system said.
+        otherwise: advice where the kind of error suggests none.
+    """
+    advice = ADVICE.get(error.errno or 0, otherwise)
+    kind = NoRoom if advice == RETRY else GraderError
+    return kind(f"Cannot {action} ({error.strerror or error}); {advice}.")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from grader import calibration, profiles, scoring, tampering
+from grader import calibration, canary, profiles, scoring, tampering
 from grader.assets.cache import cache_folder
 from grader.assets.hub import Checkpoint, resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
@@ -21,7 +21,7 @@ from grader.claims import contradicted, match_claims, read_claims, repeated
 from grader.evidence import Evidence, LogEntry, ProtocolViolation, RowKeys, Training
 from grader.execution import broker
 from grader.execution.driver import Limits
-from grader.execution.folders import temporary_folder
+from grader.execution.inherited import require_limits
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
@@ -47,6 +47,7 @@ from grader.oracle.accuracy import Meter
 from grader.oracle.exposure import KNOWN_SHARE, Library, held_back
 from grader.project import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, ROOT, RUBRIC
 from grader.sandbox import Backend, Sandbox
+from grader.sandbox.folders import temporary_folder
 
 Told = TypeVar("Told")
 
@@ -75,18 +76,22 @@ def setup(
     precision: Precision = Precision.AUTO,
     opened: Sandbox | None = None,
     threads: int | None = None,
+    executes: bool = True,
+    listener: Listener | None = None,
 ) -> Iterator[Setup]:
     """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
 
     opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
+    executes: whether notebooks will be run, for which the machine has to be fit.
     """
     profiles.require_fit(profile, precision)
+    require_limits()
     cache_dir = cache_folder(ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
     gpus = profiles.uses_gpu(profile)
     with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, threads, gpus=gpus) as sandbox:
-        yield Setup(
+        used = Setup(
             profile=profile,
             seed=seed,
             checkpoint=checkpoint,
@@ -97,6 +102,9 @@ def setup(
             sandbox=sandbox,
             environ=one_gpu(os.environ) if gpus else {},
         )
+        if executes:
+            canary.require_fit(used, make_case, listener)
+        yield used
 
 
 def one_gpu(environ: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from grader.execution.driver import Limits
 from grader.execution.variables import variables
 from grader.model import Profile
 from grader.sandbox import SCRATCH, Backend, Policy, Sandbox, SelfTest, Warmup, cgroups, select, self_tests
-from grader.sandbox.selection import REFUSAL
 
 # What notebooks of this assignment import, and the lazy parts of transformers that they then touch.
 MODULES: Final = (
@@ -45,7 +44,8 @@ PARTIAL: Final = ".partial"  # how files end that are not whole yet
 MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
 SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
 DELEGATE: Final = "Control groups need root, or `systemd-run --user --scope -p Delegate=yes` before the command."
-ABSENT: Final = "Nothing to do as long as another sandbox is used."
+NOT_NEEDED: Final = "Not needed while another is used. To use it:"
+NOTHING_ISOLATES: Final = "Follow the advice of one of the next rows; until then notebooks cannot be graded."
 PROCESSES: Final = 256  # threads count too
 PROCESSES_PER_CORE: Final = 4  # torch starts two threads for each
 EVIDENCE_MIB: Final = 2_048
@@ -80,7 +80,7 @@ def policy(
         evidence_mib=EVIDENCE_MIB,
         output_mib=OUTPUT_MIB,
         gpus=gpus and has_gpu(),
-        read_only=(checkpoint.hub_cache.resolve(), metrics.resolve()),
+        read_only=(checkpoint.hub_cache, metrics),  # at the paths that the kernel is told, links and all
     )
 
 
@@ -126,9 +126,9 @@ def findings() -> tuple[Finding, ...]:
     chosen = (
         Finding("sandbox", Status.OK, f"{used} is used")
         if used
-        else Finding("sandbox", Status.MISSING, "none", REFUSAL)
+        else Finding("sandbox", Status.MISSING, "none of the ways below works", NOTHING_ISOLATES)
     )
-    return (chosen, _memory(), *(_finding(test, test.backend is used) for test in tests))
+    return (chosen, _memory(), *(_finding(test, used) for test in tests))
 
 
 def _memory() -> Finding:
@@ -138,13 +138,13 @@ def _memory() -> Finding:
     return Finding("sandbox memory", Status.WARNING, "bounded by a watchdog, which a burst can outrun", DELEGATE)
 
 
-def _finding(test: SelfTest, used: bool) -> Finding:
-    broken = [claim for claim in test.claims if not claim.holds]
-    held = ", ".join(claim.name for claim in test.claims if claim.holds)
-    if not broken:
-        return Finding(f"sandbox {test.backend}", Status.OK, f"{'used' if used else 'works'}: {held}")
-    why = "; ".join(f"{claim.name}: {claim.detail or 'no'}" for claim in broken)
-    return Finding(f"sandbox {test.backend}", Status.WARNING, f"not used; does not hold here: {why}", ABSENT)
+def _finding(test: SelfTest, used: Backend | None) -> Finding:
+    name = f"sandbox {test.backend}"
+    if test.passed:
+        held = ", ".join(claim.name for claim in test.claims)
+        return Finding(name, Status.OK, f"{'used' if test.backend is used else 'works'}: {held}")
+    hint = test.remedy if used is None else f"{NOT_NEEDED} {test.remedy}"
+    return Finding(name, Status.WARNING, f"does not work here: {test.answer}", hint)
 
 
 def warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:

@@ -25,7 +25,6 @@ from grader import assignment, grading, judging
 from grader.assets.cache import cache_folder
 from grader.assets.hub import standin_checkpoint
 from grader.errors import GraderError, SubmissionError
-from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
@@ -39,6 +38,7 @@ from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
 from grader.project import ROOT
 from grader.sandbox import Backend
+from grader.sandbox.folders import temporary_folder
 from grader.text import inert
 
 OWN_MACHINE = "own machine"
@@ -51,7 +51,7 @@ def structure_result(notebook: Path, step: str | None = None, listener: Listener
     require_known(step)
     with (
         temporary_folder("a4-check-") as folder,
-        grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE) as used,
+        grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE, listener=listener) as used,
     ):
         evidence = folder / "evidence"
         execute(submission, used, evidence, listener)
@@ -90,7 +90,7 @@ def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
     bindings.note(namespace)
     with (
         temporary_folder("a4-live-") as folder,
-        grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE) as used,
+        grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, executes=False) as used,
     ):
         _ask(bindings, namespace, used, folder)
         graded = grading.judge(folder, used, grading.suite_folders(public_only=True), step)

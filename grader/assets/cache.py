@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from grader.errors import GraderError
+from grader.errors import GraderError, refused
 
 MANIFEST = "manifest.json"
 LOCK_TIMEOUT_S = 600  # another process preparing the same folder needs seconds; minutes mean that it hangs
@@ -60,8 +60,7 @@ def prepare(folder: Path, recipes: Mapping[str, Recipe]) -> None:
     except Timeout as error:
         raise GraderError(f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it.") from error
     except OSError as error:
-        reason = error.strerror or error
-        raise GraderError(f"Cannot prepare {folder} ({reason}); free disk space or set A4_CACHE.") from error
+        raise refused(f"prepare {folder}", error, "set A4_CACHE to another folder") from error
 
 
 def damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:

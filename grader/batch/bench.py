@@ -44,6 +44,7 @@ class Bench(AbstractContextManager["Bench"]):
                 precision=order.precision,
                 opened=shared,
                 threads=order.threads,
+                executes=order.execute,
             )
         )
         seats = Seats(order.gpus, order.kernels_per_gpu) if order.gpus else None

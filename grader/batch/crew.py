@@ -29,6 +29,7 @@ from grader.batch.order import TRIES, Fate, Order, Outcome, Stage, Task
 from grader.batch.work import Equipment, Work
 from grader.errors import GraderError
 from grader.project import ROOT
+from grader.sandbox.folders import shelter_multiprocessing
 
 TOPIC: Final = "grading"
 PLUGIN: Final = "grader"
@@ -189,6 +190,7 @@ def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
     They speak TLS, by certificates that live as long as the cluster: a scheduler does what anybody tells it, and other
     users of the machine reach its port too.
     """
+    shelter_multiprocessing()
     multiprocessing.get_context(FORKED).set_forkserver_preload([EQUIPMENT])
     forkserver.ensure_running()  # before Dask, which would have it import other things
     with (

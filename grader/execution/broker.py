@@ -38,6 +38,7 @@ from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, Frozen, Method, RunStatus
 from grader.sandbox import Ending, Stop, Workspace, attach
+from grader.sandbox.folders import shelter_multiprocessing
 
 if TYPE_CHECKING:
     from grader.sandbox.plain import PlainManager
@@ -189,6 +190,7 @@ def _hidden_program() -> Iterator[None]:
 def _context() -> Any:
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
+    shelter_multiprocessing()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["grader.execution.broker"])
     return context

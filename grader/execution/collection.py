@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from grader.errors import GraderError
+from grader.errors import GraderError, refused
 from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
 from grader.execution.seats import ran_out
@@ -57,9 +57,9 @@ def save(record: RunRecord, folder: Path) -> None:
     (folder / RUN).write_text(record.model_dump_json(indent=1), encoding="utf-8")
 
 
-def no_room(target: Path, error: OSError) -> GraderError:
+def not_stored(target: Path, error: OSError) -> GraderError:
     """What to say when evidence cannot be stored."""
-    return GraderError(f"Cannot store the evidence in {target} ({error.strerror or error}); free disk space and retry.")
+    return refused(f"store the evidence in {target}", error, "choose another folder with --out")
 
 
 def record(submission: Submission, conditions: Conditions, report: Report, wall_s: float, peak_mib: float) -> RunRecord:

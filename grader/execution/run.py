@@ -13,7 +13,6 @@ from grader.errors import NoRoom
 from grader.execution import broker, collection
 from grader.execution.broker import BrokerLost, Order, Report
 from grader.execution.driver import Limits
-from grader.execution.folders import let_go, temporary_folder
 from grader.execution.job import Job, Setup, prepare
 from grader.execution.memory import MemoryWatch
 from grader.execution.progress import Listener, Silent
@@ -23,6 +22,7 @@ from grader.intake.notebook import Submission
 from grader.model import RunStatus
 from grader.oracle import challenges
 from grader.sandbox import SCRATCH, Backend
+from grader.sandbox.folders import let_go, temporary_folder
 
 NEEDED_DISK_GIB = 2
 LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
@@ -74,7 +74,7 @@ def _execute_once(
             collection.save(record, partial)
             _replace(partial, evidence)
     except OSError as error:
-        raise collection.no_room(evidence, error) from error
+        raise collection.not_stored(evidence, error) from error
     return record
 
 

@@ -8,6 +8,7 @@ calibration. The shape of the log stays too: a notebook that asks for three epoc
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -108,7 +109,7 @@ def without_checkpoints(arguments: Any) -> dict[str, Any]:
 def limited_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
     """Let the trainer see few rows, cut to few tokens."""
     values = {
-        "data_collator": shortened(trainer.data_collator, budget.max_tokens),
+        "data_collator": ShorteningCollator(trainer.data_collator, budget.max_tokens),
         "train_dataset": first_rows(trainer.train_dataset, budget.train_rows),
         "eval_dataset": first_rows(trainer.eval_dataset, budget.eval_rows),
     }
@@ -119,22 +120,28 @@ def limited_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
 @contextmanager
 def whole_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
     """Let the trainer evaluate on every row, for code that expects as many predictions as there are labels."""
-    collate = shortened(trainer.data_collator, budget.max_tokens, full_rows=budget.eval_rows)
+    collate = ShorteningCollator(trainer.data_collator, budget.max_tokens, full_rows=budget.eval_rows)
     with replaced(trainer, {"data_collator": collate, "eval_dataset": dataset}):
         yield
 
 
-def shortened(collate: Callable[[Any], Any], tokens: int, full_rows: float = math.inf) -> Callable[[Any], Any]:
-    """A collator that cuts features before they are padded, and batches after; to next to nothing after some rows."""
-    seen = 0
+@dataclass
+class ShorteningCollator:
+    """A collator that cuts features before they are padded, and batches after; to next to nothing after some rows.
 
-    def cut(features: Any) -> Any:
-        nonlocal seen
-        kept = tokens if seen < full_rows else FEWEST_TOKENS
-        seen += len(features)
-        return cut_batch(collate([_cut_feature(feature, kept) for feature in features]), kept)
+    A class, since processes of a data loader may get it by pickle.
+    """
 
-    return cut
+    collate: Callable[[Any], Any]
+    tokens: int
+    full_rows: float = math.inf
+    seen: int = 0
+
+    def __call__(self, features: Any) -> Any:
+        """One batch."""
+        kept = self.tokens if self.seen < self.full_rows else FEWEST_TOKENS
+        self.seen += len(features)
+        return cut_batch(self.collate([_cut_feature(feature, kept) for feature in features]), kept)
 
 
 def _cut_feature(feature: Any, tokens: int) -> Any:

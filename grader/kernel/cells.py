@@ -7,9 +7,11 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePath
+from types import FrameType
 from typing import Any
 
 from grader.kernel.files import wrap
@@ -37,6 +39,7 @@ BARE = re.compile(
     r"(?P<indent>\s*)(?:pip3? install|conda install|apt(?:-get)? |wget +[-h]|git clone|nvidia-smi\b|ln -s)"
 )
 SET_UP = frozenset((*INSTALLERS, "pip3", "apt-get", "nvidia-smi", "wget", "curl", "git", "gdown", "kaggle", "unzip"))
+TEXT_OPTIONS = ("text", "universal_newlines", "encoding", "errors")  # of subprocess: output is text, not bytes
 FATAL = (9, signal.SIGTERM)  # 9 is SIGKILL, which Windows does not name
 GPU_QUESTIONS = frozenset(("is_available", "device_count"))
 MAX_ANSWERS = 50  # a loop that asks until it hears something else must end
@@ -164,28 +167,64 @@ def answer(prompt: str) -> str:
 
 
 def _no_programs() -> None:
-    """Installers, downloads and programs that are not here, called from Python: shown, and all is well."""
+    """Installers, downloads and programs that are not here, called by the notebook's code: shown, and all is well.
 
-    def tolerant(original: Any, answer: Callable[[Any], Any]) -> Any:
+    Libraries call programs too, and know what to do where one is missing: matplotlib asks `fc-list` for fonts when it
+    is imported. They get what the system says.
+    """
+    work = os.getcwd()  # noqa: PTH109 - as code objects name it
+
+    def tolerant(original: Any, stand_in: Callable[..., Any]) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
+            if not is_notebooks(sys._getframe(1), work):
+                return original(*args, **kwargs)
             command = args[0] if args else kwargs.get("args", "")
             if not is_set_up(command):
                 with suppress(FileNotFoundError):
                     return original(*args, **kwargs)
             print(f"[not run while grading] {command}")
-            return answer(command)
+            return stand_in(command, kwargs)
 
         return run
 
-    answers: dict[str, Callable[[Any], Any]] = {
-        "run": lambda command: subprocess.CompletedProcess(command, 0, "", ""),
-        "call": lambda command: 0,
-        "check_call": lambda command: 0,
-        "check_output": lambda command: b"",
+    stand_ins: dict[str, Callable[..., Any]] = {
+        "run": _completed,
+        "call": lambda command, options: 0,
+        "check_call": lambda command, options: 0,
+        "check_output": lambda command, options: _nothing(options),
     }
-    for name, answer in answers.items():
-        wrap(subprocess, name, functools.partial(tolerant, answer=answer))
-    os.system = _line("!", result=0)
+    for name, stand_in in stand_ins.items():
+        wrap(subprocess, name, functools.partial(tolerant, stand_in=stand_in))
+    wrap(os, "system", lambda original: _shown_system(original, work))
+
+
+def _completed(command: Any, options: dict[str, Any]) -> "subprocess.CompletedProcess[Any]":
+    """A program that has said nothing and ended well; like the real one, it has no output where none was asked for."""
+    said = {
+        stream: _nothing(options)
+        for stream in ("stdout", "stderr")
+        if options.get("capture_output") or options.get(stream) == subprocess.PIPE
+    }
+    return subprocess.CompletedProcess(command, 0, **said)
+
+
+def _nothing(options: dict[str, Any]) -> str | bytes:
+    """No output: text where text was asked for, otherwise bytes."""
+    return "" if any(options.get(name) for name in TEXT_OPTIONS) else b""
+
+
+def _shown_system(original: Any, work: str) -> Any:
+    show = _line("!", result=0)
+
+    def system(command: Any) -> Any:
+        return show(command) if is_notebooks(sys._getframe(1), work) else original(command)
+
+    return system
+
+
+def is_notebooks(frame: FrameType, work: str) -> bool:
+    """Whether code belongs to the notebook: to a cell, or to a module that lies in its folder `work`."""
+    return frame.f_globals.get("__name__") == "__main__" or frame.f_code.co_filename.startswith(work + os.sep)
 
 
 def is_set_up(command: Any) -> bool:

@@ -212,8 +212,15 @@ def _redirect_folders(files: InputFiles) -> None:
         return found
 
     def globbed(original: Any) -> Any:
-        def found(self: Path, pattern: str) -> Iterator[Path]:
-            return original(self, pattern) if exists(self) else map(Path, files.matching(pattern))
+        def found(self: Path, pattern: str, **options: Any) -> Iterator[Path]:
+            return original(self, pattern, **options) if exists(self) else map(Path, files.matching(pattern))
+
+        return found
+
+    def iterated(original: Any) -> Any:
+        def found(self: Path) -> Iterator[Path]:
+            here = Path(files.locate(self))
+            return original(here if exists(here) else Path(files.folder()))
 
         return found
 
@@ -223,6 +230,9 @@ def _redirect_folders(files: InputFiles) -> None:
     wrap(os, "walk", walked)
     wrap(Path, "glob", globbed)
     wrap(Path, "rglob", globbed)
+    wrap(Path, "iterdir", iterated)
+    if hasattr(Path, "walk"):  # from Python 3.12 on
+        wrap(Path, "walk", walked)
     lead(os, "mkdir", path=files.make_place)
     lead(os, "makedirs", name=files.place)
     wrap(os.path, "isdir", lambda original: lambda path: original(files.locate(path)))

@@ -1,6 +1,12 @@
-"""Data loaders and maps with processes of their own, where processes cannot share memory: one does all the work."""
+"""Data loaders and maps with processes of their own.
+
+Python 3.14 starts them from a server that knows nothing of the notebook, and pickles what they are to do: what a cell
+defines cannot be found there. Notebooks were written for processes that are forked. Where processes cannot share
+memory, one does all the work.
+"""
 
 import multiprocessing
+import sys
 from typing import Any
 
 from grader.kernel.files import lead
@@ -12,6 +18,16 @@ OF_WORKERS = {
     "timeout": 0,
     "multiprocessing_context": None,
 }
+
+
+def fork() -> None:
+    """Have processes of data loaders and maps forked from this one, as on every Linux before Python 3.14."""
+    if sys.platform != "linux":
+        return
+    import multiprocess  # type: ignore[import-untyped]  # what datasets has instead of multiprocessing
+
+    for module in (multiprocessing, multiprocess):
+        module.set_start_method("fork", force=True)
 
 
 def work_alone() -> None:

@@ -2,7 +2,7 @@
 
 Nothing here changes what the assignment is about. Each module says what it tolerates: `files` and `datasets_here` other
 folders, `downloads` the network, `absent` packages that decorate, `older` earlier versions of the libraries,
-`devices` GPUs, `processes` a machine whose processes cannot share memory, `cells` what is not Python.
+`devices` GPUs, `processes` processes of data loaders, `cells` what is not Python.
 """
 
 from typing import Any
@@ -19,6 +19,7 @@ def tolerate(plan: Plan, shell: Any) -> None:
     downloads.redirect(found)
     older.accept(found)
     absent.install(plan.inputs)
+    processes.fork()
     processes.work_alone()
     if plan.gpu_named:
         devices.gpu_as_cpu()

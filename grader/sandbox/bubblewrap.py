@@ -20,7 +20,7 @@ from typing import Any
 
 from grader.sandbox import namespaces
 from grader.sandbox.cold import ANNOUNCE, Stage, inner_command, open_the_way, spawn
-from grader.sandbox.environment import environment
+from grader.sandbox.environment import environment, of_the_loader
 from grader.sandbox.namespaces import EVIDENCE, JOB, Identity, become
 from grader.sandbox.policy import MIB, TEMPORARY_MIB, Policy
 from grader.sandbox.supervisor import Confinement, Request, Running
@@ -89,7 +89,9 @@ def command(policy: Policy, stage: Stage, identity: Identity, *, info: int, secc
         "--dev",
         "/dev",
     ]
-    for path, target in namespaces.system_links().items():
+    for name, value in of_the_loader().items():
+        options += ["--setenv", name, value]
+    for path, target in namespaces.system_links(namespaces.shown_folders(policy)).items():
         options += ["--symlink", target, path]
     for path in namespaces.gpu_devices(policy):
         options += ["--dev-bind", path, path]

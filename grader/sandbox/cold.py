@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from grader.project import ROOT
 from grader.sandbox import inner, namespaces
+from grader.sandbox.environment import of_the_loader
 from grader.sandbox.handover import copy_in
 from grader.sandbox.link import Link
 from grader.sandbox.namespaces import Identity, hand_over
@@ -23,6 +24,8 @@ from grader.sandbox.policy import Backend, Policy
 from grader.sandbox.supervisor import Launcher, Request, supervise
 
 ANNOUNCE: Final = 1  # inner.py speaks on standard output
+VISIBLE: Final = 0o022  # folders that lead to what the kernel's user may see can be entered, whatever ours should be
+CLOSED: Final = "other users cannot enter {folders}, and root may not open the way here ({error}): chmod a+x it"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class Stage:
     def build(cls, request: Request, identity: Identity) -> "Stage":
         """A copy of the job, and empty folders, owned by the kernel's user."""
         stage = cls(request.folder / "w")
-        stage.folder.mkdir()
+        request.folder.chmod(0o711)  # the way to the folders below
+        stage.folder.mkdir(mode=0o711)
+        stage.folder.chmod(0o711)
         copy_in(request.workspace.job, stage.job)
         for part in (stage.evidence, stage.temporary, stage.home):
             part.mkdir()
@@ -69,16 +74,26 @@ def inner_command(request: Mapping[str, Any]) -> list[str]:
 def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Callable[[], None]) -> tuple[int, int]:
     """Start a backend's command with the kernel's sockets: its pid, and a descriptor with what it says.
 
-    What it says on either stream counts as coming from inner.py. The supervisor reaps it, nobody else.
+    What it says on either stream counts as coming from inner.py, and so does what fails before it begins: subprocess
+    itself would only tell that something did. The supervisor reaps it, nobody else.
     """
+
+    def enter() -> None:
+        os.umask(VISIBLE)
+        try:
+            before_exec()
+        except Exception as error:  # whatever it is, the grader has to hear of it
+            os.write(ANNOUNCE, f"-{error}\n".encode()[:2000])
+            os._exit(1)
+
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=descriptors,
-        preexec_fn=before_exec,  # safe: this process has one thread
-        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")},
+        preexec_fn=enter,  # safe: this process has one thread
+        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), **of_the_loader()},
         cwd="/",
     )
     child.returncode = 0  # as far as subprocess is concerned
@@ -87,19 +102,29 @@ def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Calla
 
 
 def open_the_way(policy: Policy, stage: Stage, identity: Identity) -> None:
-    """As root, in a process that is about to exec: let the kernel's user reach what it will see."""
-    if identity.dropped:
+    """As root, in a process that is about to exec: let the kernel's user reach what it will see.
+
+    Containers do not let root mount anything; there it works if no folder on the way is closed. Raises OSError.
+    """
+    if not identity.dropped:
+        return
+    wanted = [*namespaces.shown_folders(policy), str(stage.folder)]
+    if not any(map(namespaces.closed_folder, wanted)):
+        return
+    try:
         namespaces.enter_supervisor()
-        namespaces.reveal_only([*namespaces.shown_folders(policy), str(stage.folder)], identity)
+    except PermissionError as error:
+        closed = sorted({str(namespaces.closed_folder(path)) for path in wanted} - {"None"})
+        raise PermissionError(error.errno, CLOSED.format(folders=", ".join(closed), error=error)) from error
+    namespaces.reveal_only(wanted, identity)
 
 
 def open_line(backend: Backend, policy: Policy) -> Link:
     """Start a supervisor of this backend; the line to it."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-s", "-m", "grader.sandbox.cold", backend.value, policy.to_json()]
-    environ = {
-        name: os.environ[name] for name in ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME") if name in os.environ
-    }
+    passed = ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME")
+    environ = {**{name: os.environ[name] for name in passed if name in os.environ}, **of_the_loader()}
     with theirs:
         supervisor = subprocess.Popen(
             command,

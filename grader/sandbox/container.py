@@ -22,7 +22,7 @@ from typing import Final
 
 from grader.sandbox import namespaces
 from grader.sandbox.cold import ANNOUNCE, Stage, inner_command, spawn
-from grader.sandbox.environment import environment
+from grader.sandbox.environment import environment, of_the_loader
 from grader.sandbox.namespaces import EVIDENCE, JOB, Identity
 from grader.sandbox.policy import TEMPORARY_MIB, Policy
 from grader.sandbox.supervisor import Confinement, Request, Running
@@ -106,6 +106,8 @@ def command(runtime: str, name: str, policy: Policy, identity: Identity, writabl
         mounts += ["--tmpfs", f"{path}:size={TEMPORARY_MIB}m,mode=1777"]
     for path in namespaces.gpu_devices(policy):
         mounts += ["--device", path]
+    for name, value in of_the_loader().items():
+        mounts += ["--env", f"{name}={value}"]
     return [runtime, "run", "--name", name, "--pull", "never", *walls, *limits, *mounts, "--workdir", JOB, IMAGE]
 
 

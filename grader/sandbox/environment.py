@@ -1,9 +1,15 @@
 """The small fixed environment of every kernel."""
 
+import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
+from grader.project import ROOT
+
 USER: Final = "student"
+LIBRARIES: Final = "LD_LIBRARY_PATH"
 
 
 def environment(home: str, temporary: str) -> dict[str, str]:
@@ -17,4 +23,22 @@ def environment(home: str, temporary: str) -> dict[str, str]:
         "TMPDIR": temporary,
         "IPYTHONDIR": f"{temporary}/ipython",
         "MPLCONFIGDIR": f"{temporary}/matplotlib",
+        **of_the_loader(),
     }
+
+
+def of_the_loader() -> dict[str, str]:
+    """What an interpreter needs to be loaded at all, where it was built to find its libraries by this variable."""
+    folders = library_folders(os.environ)
+    return {LIBRARIES: os.pathsep.join(folders)} if folders else {}
+
+
+def library_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The folders of LD_LIBRARY_PATH that hold libraries. Kernels see them: not the home folder, nor what holds us."""
+    named = dict.fromkeys(environ.get(LIBRARIES, "").split(os.pathsep))
+    private = {str(folder) for place in (ROOT, Path.home()) for folder in (place, *place.parents)}
+    return tuple(name for name in named if Path(name).is_absolute() and name not in private and _holds_libraries(name))
+
+
+def _holds_libraries(folder: str) -> bool:
+    return next(Path(folder).glob("*.so*"), None) is not None

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from grader.sandbox.environment import USER
+from grader.sandbox.environment import USER, library_folders
 from grader.sandbox.handover import copy_in
 from grader.sandbox.policy import Policy, Workspace
 
@@ -127,7 +127,7 @@ def private_root(scratch: Scratch, policy: Policy, identity: Identity) -> None:
     devices = {path: os.open(path, os.O_PATH) for path in _device_files(policy)}
     root = "/tmp"  # any folder that exists will do: the tmpfs hides it in this namespace only
     _mount("tmpfs", root, "tmpfs", NO_SUID | NO_DEV, "size=1m,nr_inodes=4000,mode=755")
-    _system_skeleton(root, identity)
+    _system_skeleton(root, policy, identity)
     for path, handle in (devices | parts).items():
         bind(handle, root + path)
     for path, handle in sources.items():  # after the parts: a folder to show may lie in /tmp
@@ -160,15 +160,35 @@ def shown_folders(policy: Policy) -> tuple[str, ...]:
     """The read-only folders, outermost only: system libraries, the interpreter, the policy's own."""
     fixed = ["/usr", "/etc/ld.so.cache", "/sys/devices/system", *_unmerged_system_folders()]
     fixed += ["/sys/devices", "/sys/bus/pci"] if policy.gpus else []
-    wanted = [*fixed, sys.prefix, sys.base_prefix, *(str(path) for path in policy.read_only)]
+    wanted = [*fixed, sys.prefix, sys.base_prefix, *library_folders(os.environ), *map(str, policy.read_only)]
     present = [os.path.abspath(path) for path in wanted if Path(path).exists()]  # noqa: PTH100  links stay as they are
     unique = sorted(dict.fromkeys(present))
     return tuple(path for path in unique if not any(_is_below(path, other) for other in unique))
 
 
-def system_links() -> dict[str, str]:
-    """/bin and its like where they are links into /usr: path -> target."""
-    return {str(path): str(path.readlink()) for path in map(Path, _SYSTEM_FOLDERS) if path.is_symlink()}
+def system_links(shown: Iterable[str] = ()) -> dict[str, str]:
+    """Links that have to be there as well: path -> target.
+
+    /bin and its like where they lead into /usr, and what leads from the interpreter's path to the `shown` folders.
+    """
+    links = {str(path): str(path.readlink()) for path in map(Path, _SYSTEM_FOLDERS) if path.is_symlink()}
+    return links | _links_on_the_way(sys.executable, tuple(shown), links)
+
+
+def _links_on_the_way(path: str, shown: tuple[str, ...], known: Iterable[str]) -> dict[str, str]:
+    """Links that one passes on the way along `path`, and that no shown folder holds."""
+    found: dict[str, str] = {}
+    left, here = list(Path(path).parts[1:]), Path("/")
+    while left and len(found) < _MOST_LINKS:
+        here /= left.pop(0)
+        is_there = any(str(here) == other or _is_below(other, str(here)) for other in (*shown, *known))
+        if not here.is_symlink() or is_there:
+            continue
+        target = here.parent / here.readlink()
+        if not any(_is_below(str(here), other) for other in shown):
+            found[str(here)] = str(here.readlink())
+        left, here = [*Path(os.path.normpath(target)).parts[1:], *left], Path("/")
+    return found
 
 
 def gpu_devices(policy: Policy) -> list[str]:
@@ -188,7 +208,7 @@ def reveal_only(paths: Iterable[str], identity: Identity) -> None:
     """
     closed: dict[str, list[str]] = {}
     for path in paths if identity.dropped else ():
-        first = next((str(p) for p in reversed(Path(path).parents) if not p.stat().st_mode & 0o001), None)
+        first = closed_folder(path)
         if first is not None:
             closed.setdefault(first, []).append(path)
     for folder, hidden in closed.items():
@@ -197,6 +217,11 @@ def reveal_only(paths: Iterable[str], identity: Identity) -> None:
         for path, handle in handles.items():
             bind(handle, path)
             os.close(handle)
+
+
+def closed_folder(path: str) -> str | None:
+    """The first folder above `path` that keeps other users from it, if there is one."""
+    return next((str(p) for p in reversed(Path(path).parents) if not p.stat().st_mode & 0o001), None)
 
 
 def loopback_up() -> None:
@@ -233,6 +258,7 @@ def be_dumpable(dumpable: bool) -> None:
     _libc.prctl(SET_DUMPABLE, int(dumpable), 0, 0, 0)
 
 
+_MOST_LINKS: Final = 40  # as the system has it
 _SYSTEM_FOLDERS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 
 
@@ -244,10 +270,11 @@ def _device_files(policy: Policy) -> list[str]:
     return [*(f"/dev/{name}" for name in DEVICES), *gpu_devices(policy)]
 
 
-def _system_skeleton(root: str, identity: Identity) -> None:
-    for path, target in system_links().items():
+def _system_skeleton(root: str, policy: Policy, identity: Identity) -> None:
+    for path, target in system_links(shown_folders(policy)).items():
+        Path(root + path).parent.mkdir(parents=True, exist_ok=True)
         Path(root + path).symlink_to(target)
-    Path(root + "/etc").mkdir()
+    Path(root + "/etc").mkdir(exist_ok=True)
     Path(root + "/etc/passwd").write_text(passwd(identity), encoding="ascii")
     Path(root + "/etc/group").write_text(f"{USER}:x:{identity.gid}:\n", encoding="ascii")
     Path(root + "/dev").mkdir()

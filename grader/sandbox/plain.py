@@ -6,13 +6,13 @@ wall clock is watched whenever the asker looks whether the kernel lives. Memory,
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import site
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
+from grader.sandbox.folders import socket_folder
 from grader.sandbox.handover import Collected, collect, copy_in
 from grader.sandbox.policy import Ending, Policy, Stop, Workspace
 from grader.sandbox.transport import BoundedManager
@@ -123,7 +124,8 @@ class PlainManager(BoundedManager):
     def __init__(self, policy: Policy, workspace: Workspace) -> None:
         super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self._policy, self._workspace = policy, workspace
-        self.folder = Path(tempfile.mkdtemp(prefix="k"))
+        self._held = contextlib.ExitStack()
+        self.folder = self._held.enter_context(socket_folder("k"))
         self.connection_file = str(self.folder / "connection.json")
         self.provisioner: PlainProvisioner = PlainProvisioner(policy=policy, workspace=workspace, parent=self)
         self._ending: Ending | None = None
@@ -148,7 +150,8 @@ class PlainManager(BoundedManager):
                 refused=tuple(found.refused),
             )
             await self.cleanup_resources()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)  # a notebook may have taken rights away from itself
+            self._held.close()
         return self._ending
 
     def _collect(self) -> Collected:

@@ -10,7 +10,6 @@ kernel ended.
 import asyncio
 import contextlib
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from grader.errors import GraderError
+from grader.sandbox.folders import socket_folder
 from grader.sandbox.handover import remove
 from grader.sandbox.link import Link
 from grader.sandbox.policy import Ending, Policy, Stop, Workspace
@@ -87,7 +87,7 @@ class SandboxProvisioner(KernelProvisionerBase):
 
     async def cleanup(self, restart: bool = False) -> None:
         self._close_line()
-        _remove_if_left(self.parent.folder)
+        self.parent.remove_folder()
 
     def stop(self, reason: Stop | None) -> None:
         """Have the supervisor record the reason and kill. Returns at once."""
@@ -131,11 +131,17 @@ class SandboxManager(BoundedManager):
 
     def __init__(self, policy: Policy, workspace: Workspace, open_line: Callable[[], Link]) -> None:
         super().__init__(policy, lambda reason: self.provisioner.stop(reason))
-        self.folder = Path(tempfile.mkdtemp(prefix="k"))  # short: unix socket paths end at 107 bytes
+        self._held = contextlib.ExitStack()
+        self.folder = self._held.enter_context(socket_folder("k"))
         self.transport, self.ip, self.cache_ports = "ipc", str(self.folder / "z"), False
         for name, port in zip(PORT_NAMES, PORTS, strict=True):
             setattr(self, name, port)
         self.provisioner: SandboxProvisioner = SandboxProvisioner(open_line=open_line, workspace=workspace, parent=self)
+
+    def remove_folder(self) -> None:
+        """Remove the folder unless the supervisor has."""
+        _remove_if_left(self.folder)
+        self._held.close()
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -213,22 +219,26 @@ def request_message(
 
 def run_script(open_line: Callable[[], Link], workspace: Workspace, script: str, timeout_s: float) -> Ending:
     """Run trusted Python source in a sandbox instead of a kernel; for self-tests."""
-    folder = Path(tempfile.mkdtemp(prefix="k"))
-    line = open_line()
-    try:
-        line.send(request_message(workspace, folder, script=script))
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            for message in line.receive():
-                if message["event"] == "ended":
-                    return Ending.from_message(message)
-            time.sleep(STEP_S)
-        return Ending(fault="no answer in time")
-    except (OSError, EOFError) as error:
-        return Ending(fault=f"the supervisor vanished ({error})")
-    finally:
-        line.close()
-        _remove_if_left(folder)
+    with socket_folder("k") as folder:
+        line = open_line()
+        try:
+            line.send(request_message(workspace, folder, script=script))
+            return _ending_within(line, timeout_s)
+        except (OSError, EOFError) as error:
+            return Ending(fault=f"the supervisor vanished ({error})")
+        finally:
+            line.close()
+            _remove_if_left(folder)
+
+
+def _ending_within(line: Link, timeout_s: float) -> Ending:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        for message in line.receive():
+            if message["event"] == "ended":
+                return Ending.from_message(message)
+        time.sleep(STEP_S)
+    return Ending(fault="no answer in time")
 
 
 def _remove_if_left(folder: Path) -> None:

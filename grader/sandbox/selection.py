@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from grader.sandbox.warm import Zygote
 
 ORDER: Final = (Backend.WARM, Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
-REFUSAL: Final = (
-    "No way to isolate notebooks works on this machine: install bubblewrap (Debian, Ubuntu: apt install bubblewrap) or "
-    "podman, and see `python -m grader doctor` for what was tried."
-)
+REFUSAL: Final = "No way to isolate notebooks works on this machine. Tried, and what would help (one is enough):"
 NOT_LINUX: Final = (
     "Notebooks of others can only be graded on Linux, where they can be isolated: use a Linux machine or WSL 2."
 )
@@ -31,14 +28,20 @@ NOT_LINUX: Final = (
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What a backend showed."""
+    """What a backend showed. `remedy`: what would make it work here, where it does not."""
 
     backend: Backend
     claims: tuple[Claim, ...]
+    remedy: str = ""
 
     @property
     def passed(self) -> bool:
         return all(claim.holds for claim in self.claims)
+
+    @property
+    def answer(self) -> str:
+        """What did not hold, and what the system said."""
+        return "; ".join(f"{claim.name}: {claim.detail or 'no'}" for claim in self.claims if not claim.holds)
 
 
 @dataclass(frozen=True)
@@ -112,14 +115,27 @@ def attach(ticket: Mapping[str, Any]) -> Sandbox:
 
 @functools.cache
 def self_test(backend: Backend) -> SelfTest:
-    """Try the backend's promises once in the life of this process."""
+    """Try the backend's promises once in the life of this process. Whatever fails is an answer, never an exception."""
     missing = _missing(backend)
     if missing:
-        return SelfTest(backend, (Claim("it is installed", False, missing),))
+        return _failed(backend, Claim("it can be tried", False, missing), installed=False)
     from grader.sandbox import selftest
 
-    with ExitStack() as stack:
-        return SelfTest(backend, selftest.examine(_line_opener(backend, stack)))
+    try:
+        with ExitStack() as stack:
+            claims = selftest.examine(_line_opener(backend, stack))
+    except (GraderError, OSError) as error:
+        return _failed(backend, Claim("a sandbox starts", False, str(error)))
+    tried = SelfTest(backend, claims)
+    return tried if tried.passed else _failed(backend, *claims)
+
+
+def _failed(backend: Backend, *claims: Claim, installed: bool = True) -> SelfTest:
+    if sys.platform != "linux":
+        return SelfTest(backend, claims, NOT_LINUX)
+    from grader.sandbox.remedies import remedy
+
+    return SelfTest(backend, claims, remedy(backend, installed))
 
 
 def self_tests() -> tuple[SelfTest, ...]:
@@ -175,6 +191,6 @@ def _refusal(only: Backend | None) -> str:
     if sys.platform != "linux":
         return NOT_LINUX
     if only is None:
-        return REFUSAL
-    broken = next(claim for claim in self_test(only).claims if not claim.holds)
-    return f"The sandbox `{only}` does not work here ({broken.name}: {broken.detail or 'no'}); choose another or none."
+        return "\n".join((REFUSAL, *(f"- {test.backend}: {test.answer}. {test.remedy}" for test in self_tests())))
+    test = self_test(only)
+    return f"The sandbox `{only}` does not work here: {test.answer}. {test.remedy}"

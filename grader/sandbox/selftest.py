@@ -12,13 +12,13 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from grader.sandbox.folders import socket_folder
 from grader.sandbox.link import Link
 from grader.sandbox.policy import Claim, Policy, Workspace
 
@@ -174,13 +174,12 @@ def _untouched(before: tuple[object, object], after: tuple[object, object]) -> I
 def _outside() -> Iterator[tuple[Workspace, _Outside]]:
     """What must stay out of reach, and the script's workspace."""
     with (
-        tempfile.TemporaryDirectory(prefix="k") as name,
+        socket_folder("s") as folder,
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as listener,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
         _waiting_process() as process,
     ):
-        folder = Path(name)
         folder.chmod(0o755)
         secret = secrets.token_hex(16)
         for end, called in ((listener, "listener"), (datagrams, "datagrams")):

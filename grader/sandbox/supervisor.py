@@ -13,6 +13,7 @@ comes to life; everything else is here and the same for all of them:
 
 import base64
 import contextlib
+import math
 import os
 import select
 import signal
@@ -36,6 +37,19 @@ REQUEST_TIMEOUT_S: Final = 30.0
 MOST_LINES: Final = 50  # of names, in what is told of an ending
 LONGEST_LINE: Final = 300
 STARVED: Final = "the machine, or the job that the grader runs in, had no memory left; run fewer notebooks at a time"
+
+
+LITTLE_TIME: Final = (
+    "this machine gives a process {seconds:.0f} s of processor time (`ulimit -t`), less than notebooks may use"
+)
+
+
+def inherited_cpu_s() -> float:
+    """The processor time that whoever started us leaves to a process."""
+    import resource  # not on Windows, where no supervisor runs
+
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    return math.inf if most == resource.RLIM_INFINITY else most
 
 
 @dataclass(frozen=True)
@@ -276,6 +290,10 @@ class Watch:
         unasked = killed and not self._doomed
         if self.reason is None and unasked and self.meter.starved():
             self.fault = self.fault or STARVED
-        if code == -signal.SIGXCPU or (unasked and used.ru_utime + used.ru_stime >= self.policy.cpu_s):
-            self.reason = self.reason or Stop.CPU
+        spent = unasked and used.ru_utime + used.ru_stime >= min(self.policy.cpu_s, inherited_cpu_s())
+        if self.reason is None and (code == -signal.SIGXCPU or spent):
+            if inherited_cpu_s() < self.policy.cpu_s:  # not by our limit: nobody was told that there is less
+                self.fault = self.fault or LITTLE_TIME.format(seconds=inherited_cpu_s())
+            else:
+                self.reason = Stop.CPU
         return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from typing import Final
 
 from grader.errors import GraderError
 from grader.project import ROOT
+from grader.sandbox.environment import of_the_loader
+from grader.sandbox.folders import socket_folder
 from grader.sandbox.link import SOCKET, Link
 from grader.sandbox.policy import Policy, Warmup
 
@@ -29,13 +30,14 @@ class Zygote:
 
     def __init__(self, policy: Policy, warmup: Warmup) -> None:
         """Start importing; does not wait."""
-        self.folder = Path(tempfile.mkdtemp(prefix="g"))
+        self._held = contextlib.ExitStack()
+        self.folder = self._held.enter_context(socket_folder("g"))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; no pipe, since nobody reads while libraries warn
-        environ = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **warmup.environ}
+        fixed = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **of_the_loader()}
         self._process = subprocess.Popen(
             COMMAND,
             cwd=ROOT,
-            env=environ,
+            env={**fixed, **warmup.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -84,7 +86,7 @@ class Zygote:
         for stream in (self._process.stdout, self._log):
             if stream is not None:
                 stream.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._held.close()
 
     def _has_spoken(self) -> bool:
         """Whether it is ready, or dead; asks nothing of it."""

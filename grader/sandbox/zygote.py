@@ -88,6 +88,7 @@ def _process_1(
     code = 1
     try:
         namespaces.die_with_parent()
+        os.umask(0o022)  # folders on the way to what the kernel's user may see
         confine.enter()
         _keep_only([announce, *request.listeners.values()])
         namespaces.private_root(scratch, policy, identity)

@@ -16,7 +16,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
 from grader.execution.collection import RUN, SUBMITTED
-from grader.execution.folders import temporary_folder
 from grader.execution.job import GRADING, Job, Setup, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import conditions
@@ -24,6 +23,7 @@ from grader.intake.notebook import Submission
 from grader.kernel.plan import EVIDENCE, Plan
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 from grader.oracle import challenges
+from grader.sandbox.folders import temporary_folder
 from grader.validation.corpus import Base, Specimen
 
 SCRIPT: Final = Path(__file__).with_name("branches.py")

@@ -25,13 +25,13 @@ from grader import calibration, grading, profiles
 from grader.calibrating import PATIENT, stored_runs
 from grader.calibration import Calibration
 from grader.errors import GraderError
-from grader.execution.folders import temporary_folder
 from grader.execution.job import Setup
 from grader.execution.record import RunRecord
 from grader.execution.run import execute
 from grader.intake.notebook import Submission
 from grader.model import Frozen, Method, RunStatus
 from grader.project import CALIBRATIONS
+from grader.sandbox.folders import temporary_folder
 from grader.validation.corpus import Base, Kind, Specimen
 from grader.validation.ledger import append, ledger, read
 

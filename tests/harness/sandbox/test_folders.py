@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from grader.execution.folders import HELD, let_go, temporary_folder
 from grader.project import ROOT
+from grader.sandbox.folders import HELD, let_go, temporary_folder
 
 if sys.platform == "win32":
     pytest.skip("nothing is swept on Windows", allow_module_level=True)
@@ -17,7 +17,7 @@ if sys.platform == "win32":
 HOLDER = """
 import sys, time
 from pathlib import Path
-from grader.execution.folders import temporary_folder
+from grader.sandbox.folders import temporary_folder
 
 with temporary_folder("a4-", Path(sys.argv[1])) as folder:
     (folder / "job").mkdir()

@@ -3,9 +3,14 @@
 A folder in use holds a file with a lock of the operating system, which is released when its holder dies, however it
 dies. What has such a file and no holder is what a killed run left. Folders of other users or machines are left alone,
 and so is whatever has no such file: it may be anybody's. On Windows nothing is swept.
+
+Folders that sockets lie in need short paths: those of unix sockets end at 107 bytes. Where the temporary folder has a
+long one (batch systems and macOS name it after job and user), they lie in another.
 """
 
+import atexit
 import contextlib
+import multiprocessing
 import os
 import socket
 import sys
@@ -17,8 +22,14 @@ from typing import Final
 
 from filelock import lock_descriptor
 
+from grader.errors import GraderError
 from grader.sandbox.handover import remove
 
+PREFIX: Final = "a4-"
+LONGEST_PLACE: Final = 107 - len("/a4-m12345678/listener-12345678")  # the longest path below it
+SHORT_PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")
+_OF_THIS_PROCESS: Final = contextlib.ExitStack()
+atexit.register(_OF_THIS_PROCESS.close)
 HELD: Final = ".held"  # locked, and says on which machine: where folders are shared, locks need not be
 
 
@@ -33,6 +44,34 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     ):
         _hold(Path(name), held)
         yield Path(name)
+
+
+@contextmanager
+def socket_folder(kind: str) -> Iterator[Path]:
+    """A temporary folder in which sockets may lie. Raises GraderError where no path is short enough."""
+    with temporary_folder(PREFIX + kind, _short_place()) as folder:
+        yield folder
+
+
+def _short_place() -> Path:
+    usual = tempfile.gettempdir()
+    for place in (usual, *SHORT_PLACES):
+        if len(os.fsencode(place)) <= LONGEST_PLACE and os.access(place, os.W_OK | os.X_OK):
+            return Path(place)
+    raise GraderError(
+        f"The temporary folder {usual} has too long a path for sockets, and none of {', '.join(SHORT_PLACES)} can be "
+        f"written to: set TMPDIR to a folder whose path has at most {LONGEST_PLACE} characters."
+    )
+
+
+def shelter_multiprocessing() -> None:
+    """Have multiprocessing put the sockets of this process and its children into such a folder.
+
+    By itself it makes one in the temporary folder, which stays for ever when this process is killed.
+    """
+    settings: dict[str, object] = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # as it does
+    if sys.platform != "win32" and not settings.get("tempdir"):
+        settings["tempdir"] = str(_OF_THIS_PROCESS.enter_context(socket_folder("m")))
 
 
 def let_go(folder: Path) -> None:

@@ -1,0 +1,208 @@
+"""A notebook that is known to be right, graded before anybody's: is this machine fit to grade?
+
+What a library asks of a machine while it is imported, what a sandbox keeps from it, limits that a shell passes on:
+nobody can list them all, and each would look like a student's mistake. So once per machine, environment and sandbox a
+small notebook goes the way that every submission goes, and has to get its points. If it does not, nobody gets a
+verdict. That it did is remembered for a day, under everything that it may depend on.
+
+Students have this file too: the notebook solves none of their exercises. Its layer has no adapter, and is asked only
+for what holds without one.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import nbformat
+from filelock import FileLock
+from nbformat.v4 import new_code_cell, new_notebook
+
+from grader.assets.cache import cache_folder
+from grader.case import Case
+from grader.errors import GraderError, refused
+from grader.execution.inherited import inherited
+from grader.execution.job import Setup
+from grader.execution.progress import Listener
+from grader.execution.run import execute
+from grader.intake.notebook import Submission
+from grader.judging import Judgement, run_suite
+from grader.model import FailedCell, Profile, RunStatus, Verdict
+from grader.project import PUBLIC_TESTS, ROOT
+from grader.sandbox.folders import temporary_folder
+
+FIT_S: Final = 24 * 3600.0  # how long a machine is believed to be as it was
+WAIT_S: Final = 600.0  # for another process that tries the same
+LONGEST: Final = 300  # characters of what a cell said
+STAGE: Final = "trying this machine with a small notebook"
+CELLS: Final = (
+    """\
+import json, math, os, random, time
+
+import evaluate
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import sklearn.metrics
+import torch
+from datasets import Dataset, DatasetDict, load_dataset
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments""",
+    """\
+reviews = load_dataset("csv", data_files={"train": "train.csv", "eval": "eval.csv"})
+reviews = DatasetDict({name: split.select(range(32)) for name, split in reviews.items()})
+tokenizer = AutoTokenizer.from_pretrained("distilbert-base-uncased")
+tokenized = reviews.map(lambda batch: tokenizer(batch["review"], truncation=True), batched=True)
+assert len(pd.read_csv("train.csv")) >= 32""",
+    """\
+metric = evaluate.load("accuracy")
+model = AutoModelForSequenceClassification.from_pretrained("distilbert-base-uncased", num_labels=2)
+trainer = Trainer(
+    model,
+    TrainingArguments("output", num_train_epochs=1, eval_strategy="epoch"),
+    train_dataset=tokenized["train"],
+    eval_dataset=tokenized["eval"],
+    processing_class=tokenizer,
+    compute_metrics=lambda p: metric.compute(predictions=np.argmax(p.predictions, axis=1), references=p.label_ids),
+)
+trainer.train()
+plt.plot([1, 2])
+plt.show()""",
+    """\
+class LoRALayer(nn.Module):
+    def __init__(self, W, rank=12, alpha=24):
+        super().__init__()
+        self.W = W
+
+    def forward(self, x):
+        return self.W(x)""",
+)
+# What it has to pass, besides running without an error: a training with its weights, and the questions to a class.
+REQUIRED: Final = ("step1.trainable_parameters", "step3.lora_construct", "step3.lora_fresh")
+UNFIT: Final = (
+    "This machine cannot grade yet: a notebook that is known to be right did not get its points in the sandbox "
+    "`{sandbox}`. Nobody was given a verdict."
+)
+ADVICE: Final = "Run `python -m grader doctor`, put right what it names, and give the same command again."
+MakeCase = Callable[[Path, Setup], Case]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the notebook should have got, and got."""
+
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected {self.expected}, found {self.found}"
+
+
+def require_fit(used: Setup, make_case: MakeCase, listener: Listener | None = None) -> None:
+    """Have the notebook graded, unless it was on this machine today. Raises GraderError where it loses points.
+
+    make_case: evidence in a folder beside the oracle for it.
+    """
+    note = cache_folder(ROOT, os.environ) / "fit" / f"{fingerprint(used)}.json"
+    if _is_fresh(note):
+        return
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(note.with_suffix(".lock"), timeout=WAIT_S):
+            if not _is_fresh(note):
+                _try(used, make_case, listener)
+                note.write_text(json.dumps({"at": time.time()}), encoding="utf-8")
+    except OSError as error:
+        raise refused(f"write to {note.parent}", error, "set A4_CACHE to another folder") from error
+
+
+def _try(used: Setup, make_case: MakeCase, listener: Listener | None) -> None:
+    if listener:
+        listener.stage(STAGE)
+    with temporary_folder("a4-fit-") as folder:
+        plain = replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, seats=None)
+        execute(notebook(), plain, folder / "evidence")
+        found = tuple(differences(make_case(folder / "evidence", plain)))
+    if found:
+        lines = (f"- {difference}" for difference in found)
+        raise GraderError("\n".join((UNFIT.format(sandbox=used.sandbox.backend), *lines, ADVICE)))
+
+
+def notebook() -> Submission:
+    """The notebook, as if it had been handed in."""
+    made = new_notebook(cells=[new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(CELLS)])
+    digest = hashlib.sha256(nbformat.writes(made).encode()).hexdigest()
+    return Submission("canary", Path("canary.ipynb"), digest, made, made)
+
+
+def differences(case: Case) -> Iterator[Difference]:
+    """Where the notebook did not get what it has to get; first what explains the rest."""
+    summary = case.evidence.run.summary
+    if summary.status is not RunStatus.OK:
+        reason = case.evidence.run.reason
+        yield Difference("the run", RunStatus.OK, summary.status + (f" ({reason})" if reason else ""))
+    yield from (Difference(f"cell {cell.index + 1}", "no error", _words(cell)) for cell in summary.failed_cells)
+    judged = {judgement.id: judgement for judgement in run_suite(case, [PUBLIC_TESTS])}
+    for name in REQUIRED:
+        if judged[name].verdict is not Verdict.PASSED:
+            yield Difference(f"“{judged[name].title}”", Verdict.PASSED, _why(judged[name]))
+
+
+def _words(cell: FailedCell) -> str:
+    return f"{cell.error}: {cell.message}"[:LONGEST]
+
+
+def _why(judgement: Judgement) -> str:
+    return f"{judgement.verdict} ({judgement.fault or judgement.rationale})"[:LONGEST]
+
+
+def _is_fresh(note: Path) -> bool:
+    try:
+        age_s = time.time() - float(json.loads(note.read_text(encoding="utf-8"))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return 0 <= age_s < FIT_S
+
+
+def fingerprint(used: Setup) -> str:
+    """Everything that the outcome may depend on: machine, environment, limits, sandbox, code and data."""
+    facts = {
+        "machine": [platform.node(), platform.release(), platform.machine(), _boot()],
+        "python": [sys.executable, sys.version, _packages()],
+        "user": getattr(os, "geteuid", lambda: 0)(),
+        "environment": {name: os.environ.get(name) for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "LANG")},
+        "limits": [str(limit) for limit in inherited()],
+        "sandbox": used.sandbox.ticket()["backend"],
+        "policy": used.sandbox.policy.to_json(),
+        "checkpoint": used.checkpoint.sha256,
+        "reviews": used.reviews.sha256,
+        "code": _code(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _boot() -> str:
+    """Changes when the machine starts; empty where it is not told."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _packages() -> list[str]:
+    return sorted(str(getattr(found, "_path", found.name)) for found in importlib.metadata.distributions())
+
+
+def _code() -> str:
+    hasher = hashlib.sha256()
+    for path in sorted((ROOT / "grader").rglob("*.py")):
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()

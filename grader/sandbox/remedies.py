@@ -1,0 +1,70 @@
+"""What would make a backend work here: read off the machine, for people. Used when a self-test has not passed."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from grader.sandbox.policy import Backend
+
+SYS_ADMIN: Final = 21  # number of the capability that mounting needs
+# Switches of various distributions that keep ordinary users from making namespaces: file -> the value that does.
+SWITCHES: Final[Mapping[str, str]] = {
+    "kernel.unprivileged_userns_clone": "0",
+    "kernel.apparmor_restrict_unprivileged_userns": "1",
+    "user.max_user_namespaces": "0",
+}
+OPENED: Final[Mapping[str, str]] = {"0": "1", "1": "0"}
+MANY: Final = 15000  # namespaces that one user may have; what Debian allows
+MORE_RIGHTS: Final = (
+    "This is root without the right to mount, as in a container: run it as an ordinary user, or start the container "
+    "with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined`."
+)
+NAMESPACES_CLOSED: Final = (
+    "Allow user namespaces: in a container, start it with `--security-opt seccomp=unconfined`; on a machine of your "
+    "own, see `sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`."
+)
+INSTALL_BUBBLEWRAP: Final = "Install it (Debian, Ubuntu: apt install bubblewrap)."
+INSTALL_RUNTIME: Final = "Install podman (Debian, Ubuntu: apt install podman), or docker."
+START_RUNTIME: Final = "Check that `podman run` or `docker run` works for this user; docker needs its service running."
+NEW_LINUX: Final = (
+    "It needs Linux 5.13 or newer (as an ordinary user 6.12) with `landlock` among the security modules in "
+    "/sys/kernel/security/lsm, and a container that lets its system calls pass (Docker from version 23 on)."
+)
+
+
+def remedy(backend: Backend, installed: bool) -> str:
+    """One or two sentences for whoever looks after the machine."""
+    match backend:
+        case Backend.WARM:
+            return _namespaces()
+        case Backend.BUBBLEWRAP:
+            return _namespaces() if installed else INSTALL_BUBBLEWRAP
+        case Backend.CONTAINER:
+            return START_RUNTIME if installed else INSTALL_RUNTIME
+        case _:
+            return NEW_LINUX
+
+
+def _namespaces() -> str:
+    if os.geteuid() == 0:
+        return NAMESPACES_CLOSED if _may_mount() else MORE_RIGHTS
+    closed = [name for name, value in SWITCHES.items() if _setting(name) == value]
+    if not closed:
+        return NAMESPACES_CLOSED
+    commands = (f"sysctl {name}={MANY if 'max' in name else OPENED[SWITCHES[name]]}" for name in closed)
+    return f"Allow user namespaces, as root: {'; '.join(commands)}."
+
+
+def _may_mount() -> bool:
+    """Whether this process has the capability SYS_ADMIN."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) & 1 << SYS_ADMIN)
+
+
+def _setting(name: str) -> str:
+    try:
+        return Path("/proc/sys", *name.split(".")).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
