@@ -53,7 +53,7 @@ $(error Notebooks of others are graded on Linux, where they can be isolated; thi
   Use WSL 2 on Windows, a Linux container or another machine. `make check NOTEBOOK=...` works here, for your own work)
 endif
 endif
-ifeq ($(SYSTEM) $(MACHINE),Darwin x86_64)
+ifeq ($(SYSTEM) $(MACHINE) $(filter-out help clean,$(MAKECMDGOALS)),Darwin x86_64 $(MAKECMDGOALS))
 $(error PyTorch has no build for Macs with Intel processors: use a Linux container, or another machine)
 endif
 ifneq ($(filter grade,$(MAKECMDGOALS)),)

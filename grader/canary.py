@@ -9,6 +9,7 @@ Students have this file too: the notebook solves none of their exercises. Its la
 for what holds without one.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -22,12 +23,13 @@ from pathlib import Path
 from typing import Final
 
 import nbformat
+import platformdirs
 from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.assets.cache import cache_folder
 from grader.case import Case
-from grader.errors import GraderError, refused
+from grader.errors import GraderError
 from grader.execution.inherited import inherited
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
@@ -111,17 +113,31 @@ def require_fit(used: Setup, make_case: MakeCase, listener: Listener | None = No
 
     make_case: evidence in a folder beside the oracle for it.
     """
-    note = cache_folder(ROOT, os.environ) / "fit" / f"{fingerprint(used)}.json"
-    if _is_fresh(note):
+    name = f"{fingerprint(used)}.json"
+    if any(_is_fresh(folder / name) for folder in _folders()):
         return
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(note.with_suffix(".lock"), timeout=WAIT_S):
-            if not _is_fresh(note):
-                _try(used, make_case, listener)
+    place = next(filter(_may_write, _folders()), None)
+    if place is None:  # an installation that is only read, for a user without a home: tried each time
+        return _try(used, make_case, listener)
+    note = place / name
+    with FileLock(note.with_suffix(".lock"), timeout=WAIT_S):
+        if not _is_fresh(note):
+            _try(used, make_case, listener)
+            with contextlib.suppress(OSError):  # a full disk: then it is tried again
                 note.write_text(json.dumps({"at": time.time()}), encoding="utf-8")
-    except OSError as error:
-        raise refused(f"write to {note.parent}", error, "set A4_CACHE to another folder") from error
+
+
+def _folders() -> tuple[Path, ...]:
+    """Where it may be remembered: beside the other prepared things, or with this user's caches."""
+    return cache_folder(ROOT, os.environ) / "fit", platformdirs.user_cache_path("finetuning-grader") / "fit"
+
+
+def _may_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _try(used: Setup, make_case: MakeCase, listener: Listener | None) -> None:

@@ -10,13 +10,12 @@ RETRY: Final = "free disk space and retry"
 ADVICE: Final[Mapping[int, str]] = {
     errno.ENOSPC: RETRY,
     errno.EDQUOT: RETRY,
-    errno.EROFS: "it lies on a disk that may only be read: choose another",
-    errno.EACCES: "give this user the right to it, or choose another",
-    errno.EPERM: "give this user the right to it, or choose another",
+    errno.EROFS: "make its disk writable",
+    errno.EACCES: "give this user the right to it",
+    errno.EPERM: "give this user the right to it",
     errno.EMFILE: "raise the limit on open files (`ulimit -n 4096`) and retry",
     errno.ENFILE: "this machine has too many files open: close other programs and retry",
     errno.EIO: "the disk does not answer as it should: have it checked",
-    errno.ENAMETOOLONG: "choose a folder with a shorter path",
 }
 
 
@@ -38,11 +37,11 @@ def refused(action: str, error: OSError, otherwise: str) -> GraderError:
     Args:
         action: what was tried, after "Cannot": "write the reports to results/x".
         error: what the system said.
-        otherwise: advice where the kind of error suggests none.
+        otherwise: what may help besides what the kind of error suggests.
     """
-    advice = ADVICE.get(error.errno or 0, otherwise)
-    kind = NoRoom if advice == RETRY else GraderError
-    return kind(f"Cannot {action} ({error.strerror or error}); {advice}.")
+    known = ADVICE.get(error.errno or 0, "")
+    advice = ", or ".join(part for part in (known, otherwise) if part)
+    return (NoRoom if known == RETRY else GraderError)(f"Cannot {action} ({error.strerror or error}); {advice}.")
 
 
 @contextmanager

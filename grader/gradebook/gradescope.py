@@ -234,10 +234,15 @@ def _review_files(folder: Path) -> list[str]:
 
 def _tracked(root: Path) -> list[str]:
     try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise GraderError(f"{root} is no git checkout, so its files are not known; name them.") from error
-    names = (name.decode("utf-8", "surrogateescape") for name in listed.split(b"\0") if name)
+        asked = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)
+    except OSError as error:
+        raise GraderError(
+            "git, which knows the project's files, is not installed; install it, or name them."
+        ) from error
+    if asked.returncode:
+        said = asked.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise GraderError(f"{root} is no git checkout, so its files are not known ({said}); name them.")
+    names = (name.decode("utf-8", "surrogateescape") for name in asked.stdout.split(b"\0") if name)
     return sorted(name for name in names if not name.startswith(LEFT_OUT) and (root / name).is_file())
 
 

@@ -61,15 +61,18 @@ class Submission:
 
 def read_submission(path: Path) -> Submission:
     """Reads a notebook file. Raises SubmissionError, with one sentence for its author, and nothing else."""
+    stem, dot, ending = path.name.rpartition(".")  # pathlib has an own opinion of leading dots in each version
     try:
         raw = _read(path)
-        data = _parse(raw, path.suffix.lower())
+        data = _parse(raw, f".{ending.lower()}" if dot else "")
         cells = tuple(_cells(data))
         _require_python_code(cells, data.get("metadata"))
         notebook, original = _rebuild(cells)
     except _RefusedError as refusal:
         raise SubmissionError(f"'{inert(path.name or str(path))}' {refusal}.") from None
-    return Submission(_folder_name(path.stem), path, hashlib.sha256(raw).hexdigest(), notebook, original)
+    return Submission(
+        _folder_name(stem or ending), path, hashlib.sha256(raw).hexdigest(), notebook, original
+    )
 
 
 def _folder_name(stem: str) -> str:

@@ -36,7 +36,8 @@ def of_the_loader() -> dict[str, str]:
 def library_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The folders of LD_LIBRARY_PATH that hold libraries. Kernels see them: not the home folder, nor what holds us."""
     named = dict.fromkeys(environ.get(LIBRARIES, "").split(os.pathsep))
-    private = {str(folder) for place in (ROOT, Path.home()) for folder in (place, *place.parents)}
+    places = (ROOT, Path(environ.get("HOME") or "/"))
+    private = {str(folder) for place in places for folder in (place, *place.parents)}
     return tuple(name for name in named if Path(name).is_absolute() and name not in private and _holds_libraries(name))
 
 

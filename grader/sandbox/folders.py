@@ -26,7 +26,7 @@ from grader.errors import GraderError
 from grader.sandbox.handover import remove
 
 PREFIX: Final = "a4-"
-LONGEST_PLACE: Final = 107 - len("/a4-m12345678/listener-12345678")  # the longest path below it
+LONGEST_PLACE: Final = 107 - len("/a4-sockets-12345678/listener-12345678")  # the longest path below it
 SHORT_PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")
 _OF_THIS_PROCESS: Final = contextlib.ExitStack()
 atexit.register(_OF_THIS_PROCESS.close)
@@ -49,11 +49,12 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 @contextmanager
 def socket_folder(kind: str) -> Iterator[Path]:
     """A temporary folder in which sockets may lie. Raises GraderError where no path is short enough."""
-    with temporary_folder(PREFIX + kind, _short_place()) as folder:
+    with temporary_folder(f"{PREFIX}{kind}-", short_place()) as folder:
         yield folder
 
 
-def _short_place() -> Path:
+def short_place() -> Path:
+    """Where such folders are made: the temporary folder, or another if paths there are too long. Raises GraderError."""
     usual = tempfile.gettempdir()
     for place in (usual, *SHORT_PLACES):
         if len(os.fsencode(place)) <= LONGEST_PLACE and os.access(place, os.W_OK | os.X_OK):
@@ -71,7 +72,7 @@ def shelter_multiprocessing() -> None:
     """
     settings: dict[str, object] = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # as it does
     if sys.platform != "win32" and not settings.get("tempdir"):
-        settings["tempdir"] = str(_OF_THIS_PROCESS.enter_context(socket_folder("m")))
+        settings["tempdir"] = str(_OF_THIS_PROCESS.enter_context(socket_folder("sockets")))
 
 
 def let_go(folder: Path) -> None:

@@ -178,8 +178,8 @@ def system_links(shown: Iterable[str] = ()) -> dict[str, str]:
 def _links_on_the_way(path: str, shown: tuple[str, ...], known: Iterable[str]) -> dict[str, str]:
     """Links that one passes on the way along `path`, and that no shown folder holds."""
     found: dict[str, str] = {}
-    left, here = list(Path(path).parts[1:]), Path("/")
-    while left and len(found) < _MOST_LINKS:
+    left, here, passed = list(Path(path).parts[1:]), Path("/"), 0
+    while left and passed < _MOST_LINKS:
         here /= left.pop(0)
         is_there = any(str(here) == other or _is_below(other, str(here)) for other in (*shown, *known))
         if not here.is_symlink() or is_there:
@@ -187,6 +187,7 @@ def _links_on_the_way(path: str, shown: tuple[str, ...], known: Iterable[str]) -
         target = here.parent / here.readlink()
         if not any(_is_below(str(here), other) for other in shown):
             found[str(here)] = str(here.readlink())
+        passed += 1
         left, here = [*Path(os.path.normpath(target)).parts[1:], *left], Path("/")
     return found
 

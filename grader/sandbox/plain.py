@@ -21,7 +21,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
-from grader.sandbox.folders import socket_folder
+from grader.sandbox.folders import short_place, socket_folder
 from grader.sandbox.handover import Collected, collect, copy_in
 from grader.sandbox.policy import Ending, Policy, Stop, Workspace
 from grader.sandbox.transport import BoundedManager
@@ -31,7 +31,7 @@ KERNEL: Final = ("-m", "ipykernel_launcher", "-f")
 # What a Python process needs of its parent's environment on one of the systems. Everything else stays here: variables
 # hold keys, and say where held-out reviews are.
 PASSED_ON: Final = (
-    *("PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
+    *("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
     *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "TEMP", "TMP", "NUMBER_OF_PROCESSORS"),
 )
 HOMES: Final = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")  # of either system: a scratch folder, for caches
@@ -113,6 +113,7 @@ def environment(folder: Path, threads: int) -> dict[str, str]:
         **dict.fromkeys(HOMES, str(folder / "home")),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
         "PYTHONUSERBASE": site.getuserbase(),  # packages installed for this user alone are found all the same
+        "TMPDIR": str(short_place()),  # data loaders talk through sockets there
         "SANDBOX_EVIDENCE": str(folder / "evidence"),
         "JPY_PARENT_PID": str(os.getpid()),  # ipykernel looks after it, and ends when it is gone
     }
@@ -125,7 +126,7 @@ class PlainManager(BoundedManager):
         super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self._policy, self._workspace = policy, workspace
         self._held = contextlib.ExitStack()
-        self.folder = self._held.enter_context(socket_folder("k"))
+        self.folder = self._held.enter_context(socket_folder("kernel"))
         self.connection_file = str(self.folder / "connection.json")
         self.provisioner: PlainProvisioner = PlainProvisioner(policy=policy, workspace=workspace, parent=self)
         self._ending: Ending | None = None

@@ -122,6 +122,9 @@ class Ending:
         )
 
 
+STARTED: Final = "a sandbox starts"  # the first claim, without which there is no other
+
+
 @dataclass(frozen=True)
 class Claim:
     """One sentence of a backend's self-test, and whether it held."""

@@ -132,7 +132,7 @@ class SandboxManager(BoundedManager):
     def __init__(self, policy: Policy, workspace: Workspace, open_line: Callable[[], Link]) -> None:
         super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self._held = contextlib.ExitStack()
-        self.folder = self._held.enter_context(socket_folder("k"))
+        self.folder = self._held.enter_context(socket_folder("kernel"))
         self.transport, self.ip, self.cache_ports = "ipc", str(self.folder / "z"), False
         for name, port in zip(PORT_NAMES, PORTS, strict=True):
             setattr(self, name, port)
@@ -219,7 +219,7 @@ def request_message(
 
 def run_script(open_line: Callable[[], Link], workspace: Workspace, script: str, timeout_s: float) -> Ending:
     """Run trusted Python source in a sandbox instead of a kernel; for self-tests."""
-    with socket_folder("k") as folder:
+    with socket_folder("kernel") as folder:
         line = open_line()
         try:
             line.send(request_message(workspace, folder, script=script))

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from grader.errors import GraderError
-from grader.sandbox.policy import Backend, Claim, Policy, Warmup, Workspace
+from grader.sandbox.policy import STARTED, Backend, Claim, Policy, Warmup, Workspace
 
 if TYPE_CHECKING:
     from grader.sandbox.link import Link
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ORDER: Final = (Backend.WARM, Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
 REFUSAL: Final = "No way to isolate notebooks works on this machine. Tried, and what would help (one is enough):"
+INSTALLED: Final = "it is installed"
+STARTS: Final = (INSTALLED, STARTED)
 NOT_LINUX: Final = (
     "Notebooks of others can only be graded on Linux, where they can be isolated: use a Linux machine or WSL 2."
 )
@@ -40,8 +42,10 @@ class SelfTest:
 
     @property
     def answer(self) -> str:
-        """What did not hold, and what the system said."""
-        return "; ".join(f"{claim.name}: {claim.detail or 'no'}" for claim in self.claims if not claim.holds)
+        """What the system said, or which promises did not hold."""
+        broken = [claim for claim in self.claims if not claim.holds]
+        words = (c.detail if c.name in STARTS else f"{c.name}: {c.detail or 'no'}" for c in broken)
+        return "; ".join(words).rstrip(".?")
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,14 @@ def self_test(backend: Backend) -> SelfTest:
     """Try the backend's promises once in the life of this process. Whatever fails is an answer, never an exception."""
     missing = _missing(backend)
     if missing:
-        return _failed(backend, Claim("it can be tried", False, missing), installed=False)
+        return _failed(backend, Claim(INSTALLED, False, missing), installed=False)
     from grader.sandbox import selftest
 
     try:
         with ExitStack() as stack:
             claims = selftest.examine(_line_opener(backend, stack))
     except (GraderError, OSError) as error:
-        return _failed(backend, Claim("a sandbox starts", False, str(error)))
+        return _failed(backend, Claim(STARTED, False, str(error)))
     tried = SelfTest(backend, claims)
     return tried if tried.passed else _failed(backend, *claims)
 

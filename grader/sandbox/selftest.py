@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from grader.sandbox.folders import socket_folder
 from grader.sandbox.link import Link
-from grader.sandbox.policy import Claim, Policy, Workspace
+from grader.sandbox.policy import STARTED, Claim, Policy, Workspace
 
 RESULT: Final = "selftest.json"
 CANARY_VARIABLE: Final = "GRADER_SANDBOX_CANARY"
@@ -156,10 +156,10 @@ def examine(open_line: Callable[[Policy], Link]) -> tuple[Claim, ...]:
         ending = run_script(lambda: open_line(TEST_POLICY), workspace, SCRIPT, TIMEOUT_S)
         if RESULT not in ending.evidence:
             reason = ending.fault or f"the self-test ended with code {ending.exit_code} ({ending.stopped_by})"
-            return (Claim("a sandbox starts", False, reason),)
+            return (Claim(STARTED, False, reason),)
         seen: dict[str, Any] = json.loads((workspace.evidence / RESULT).read_text(encoding="utf-8"))
         untouched = _untouched(before, (outside.file(), outside.standing()))
-    started = Claim("a sandbox starts", True)
+    started = Claim(STARTED, True)
     unprivileged = Claim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}")
     promised = (Claim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items())
     return (started, unprivileged, *promised, *untouched)
@@ -174,7 +174,7 @@ def _untouched(before: tuple[object, object], after: tuple[object, object]) -> I
 def _outside() -> Iterator[tuple[Workspace, _Outside]]:
     """What must stay out of reach, and the script's workspace."""
     with (
-        socket_folder("s") as folder,
+        socket_folder("selftest") as folder,
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as listener,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,

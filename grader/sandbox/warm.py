@@ -31,7 +31,7 @@ class Zygote:
     def __init__(self, policy: Policy, warmup: Warmup) -> None:
         """Start importing; does not wait."""
         self._held = contextlib.ExitStack()
-        self.folder = self._held.enter_context(socket_folder("g"))
+        self.folder = self._held.enter_context(socket_folder("zygote"))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; no pipe, since nobody reads while libraries warn
         fixed = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **of_the_loader()}
         self._process = subprocess.Popen(

@@ -22,6 +22,7 @@ from grader.execution.progress import Silent
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, RunStatus
 from grader.sandbox import Backend
+from tests.harness import needs
 
 PROGRAM = """
 import sys
@@ -109,12 +110,14 @@ class Controller:
 
     def left(self) -> list[str]:
         """What is left of kernels, zygotes and connections."""
-        return [path.name for path in self.temporary.iterdir() if path.name[0] in "kg"]
+        return [path.name for path in self.temporary.iterdir() if path.name.startswith(("a4-kernel", "a4-zygote"))]
 
 
 @pytest.fixture
 def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Controller]:
     """One whose notebook is running."""
+    if request.param is not Backend.NONE:
+        needs.require_backend(request.param)
     program = tmp_path / "program.py"
     program.write_text(CONTROLLER, encoding="utf-8")
     temporary = Path(tempfile.mkdtemp(prefix="t"))  # short: socket paths end at 107 bytes
@@ -126,7 +129,8 @@ def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Contr
     ) as process:
         assert process.stdout is not None
         if (first := process.stdout.readline()) != "running\n":
-            pytest.skip(first)
+            assert process.stderr is not None
+            pytest.fail(first + process.stderr.read())
         family = psutil.Process(process.pid).children(recursive=True)
         try:
             yield Controller(process, family, temporary)

@@ -67,7 +67,7 @@ def opened(backend: Backend | None, shown: Path) -> Sandbox:
     try:
         return select(Policy(wall_s=300, memory_mib=3_000, read_only=(shown,)), warmup=Warmup(), only=backend)
     except GraderError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"needs a sandbox: {error}".partition("\n")[0])
 
 
 @pytest.mark.parametrize("backend", [None, Backend.NONE], ids=["best sandbox", "no sandbox"])

@@ -16,6 +16,7 @@ from grader.errors import GraderError, SubmissionError
 from grader.gradebook import gradescope
 from grader.gradebook.gradescope import HiddenChecks, autograder_zip, only_notebook, refused, results
 from grader.model import FailedCell, Verdict, Visibility
+from tests.harness import needs
 
 from .classes import check, result
 
@@ -191,6 +192,7 @@ def test_the_only_notebook(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    needs.require_programs("git")
     root = tmp_path / "project"
     names = ["Makefile", "grader/a.py", "tests/hidden/t.py", "tests/harness/t.py", "grader/__pycache__/a.pyc"]
     for name in names:
@@ -261,6 +263,7 @@ def test_an_archive_that_cannot_be_written(project: Path, tmp_path: Path) -> Non
         autograder_zip(tmp_path / "file" / "a.zip", files=["Makefile"], root=project)
 
 
+@needs.programs("git")
 def test_a_folder_without_git(tmp_path: Path) -> None:
     with pytest.raises(GraderError, match="is no git checkout"):
         autograder_zip(tmp_path / "a.zip", root=tmp_path / "nowhere")

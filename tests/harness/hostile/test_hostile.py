@@ -23,15 +23,11 @@ from grader.hostility.traces import Traces, left_over, look
 from grader.hostility.trial import Trial, run_upload
 from grader.judging import Judgement
 from grader.model import RunStatus, Verdict, Visibility
-from grader.sandbox import Backend, self_test
+from grader.sandbox import Backend
+from tests.harness import needs
 
 CASES = load_cases(CORPUS)
 ELSEWHERE = (Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
-
-
-def require(backend: Backend) -> None:
-    if not self_test(backend).passed:
-        pytest.skip(f"{backend} does not work here")
 
 
 def unexpected(trials: tuple[Trial, ...]) -> dict[str, tuple[str, ...]]:
@@ -40,7 +36,7 @@ def unexpected(trials: tuple[Trial, ...]) -> dict[str, tuple[str, ...]]:
 
 def test_every_notebook_in_warm_kernels() -> None:
     """Honest ones in between: those are graded as if nothing had happened."""
-    require(Backend.WARM)
+    needs.require_backend(Backend.WARM)
     trials = in_parts(Backend.WARM)
     assert unexpected(trials) == {}
     assert {trial.id for trial in trials} == {case.id for case in CASES}
@@ -50,7 +46,7 @@ def test_every_notebook_in_warm_kernels() -> None:
 @pytest.mark.training  # as long as a training: a cold kernel takes seconds to import what notebooks use
 @pytest.mark.parametrize("backend", [pytest.param(backend, id=backend.value) for backend in ELSEWHERE])
 def test_every_notebook_elsewhere(backend: Backend) -> None:
-    require(backend)
+    needs.require_backend(backend)
     trials = in_parts(backend)
     assert unexpected(trials) == {}
     assert {trial.id for trial in trials} == {case.id for case in CASES}

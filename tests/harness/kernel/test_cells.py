@@ -45,6 +45,21 @@ CELLS = {  # run one after the other
         "try:\n    assert 1 == 2\nexcept AssertionError:\n    print('kept')\n"
         "try:\n    if 1 < 2: raise ValueError\nexcept ValueError:\n    print('below')"
     ),
+    "set-up as text": (
+        "import subprocess\n"
+        "print([subprocess.check_output(['nvidia-smi'], text=True), subprocess.check_output('wget x'),"
+        " subprocess.run(['pip', 'install', 'x']).stdout, subprocess.run(['git'], capture_output=True).stderr])"
+    ),
+    "a program that is not here": "print(subprocess.run(['no-such-program']).returncode)",
+    "a library's program": (
+        "import matplotlib.font_manager as fonts, os\nfound, os.environ['PATH'] = os.environ['PATH'], '/nowhere'\n"
+        "fonts._get_fontconfig_fonts.cache_clear()\nprint(fonts._get_fontconfig_fonts())\n"
+        "os.environ['PATH'] = found"
+    ),
+    "a module of the notebook's": (
+        "open('helper.py', 'w').write('import os, subprocess\\ndef go(): return subprocess.call([\"pip\", \"x\"])')\n"
+        "import sys; sys.path.insert(0, '.'); import helper\nprint(helper.go(), os.system('apt install x'))"
+    ),
     "an error": f"{DEFINES.format('before_an_error')}\n1 / 0",
 }
 
@@ -69,6 +84,21 @@ def test_no_cell_fails(ran: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize("name", ["opens", "after reset"])
 def test_open_finds_data_files(ran: dict[str, Any], name: str) -> None:
     assert REVIEW in ran[name]["printed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        pytest.param("set-up as text", "['', b'', None, b'']\n", id="output of the kind that was asked for"),
+        pytest.param("a program that is not here", "0\n", id="a program that is not here"),
+        pytest.param("a library's program", "[]\n", id="a library's own, which copes"),
+        pytest.param("a module of the notebook's", "0 0\n", id="a module that the notebook wrote"),
+    ],
+)
+def test_programs(ran: dict[str, Any], name: str, printed: str) -> None:
+    """What the notebook calls and this machine lacks is shown; what libraries call is theirs."""
+    assert ran[name]["printed"].endswith(printed)
+    assert ("[not run while grading]" in ran[name]["printed"]) is (name != "a library's program")
 
 
 GOES_ON = ["widget", "unknown", "inline", "demands a GPU", "raises without a GPU"]

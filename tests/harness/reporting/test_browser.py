@@ -15,13 +15,14 @@ import pytest
 from grader.model import Result, StaffDetails
 from grader.reporting.feedback import feedback_html
 from grader.reporting.staff import staff_html
+from tests.harness import needs
 
 from . import hostile
 from .examples import details, full_marks, hostile_copies, middle, untouched_template
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed")
+pytestmark = needs.programs("chromium", "chromedriver")
 
 _FLAGS = (
     "headless",

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from grader.sandbox import Backend, Ending, Policy, Sandbox, Workspace, select, self_test
+from grader.sandbox import Backend, Ending, Policy, Sandbox, Workspace, select
 from grader.sandbox.transport import MalformedMessage, OutputLimit
+from tests.harness import needs
 
 if sys.platform != "linux":
     pytest.skip("sandboxes exist on Linux only", allow_module_level=True)
@@ -155,9 +156,7 @@ def sandboxes(short_temporary_folder: Path) -> Iterator[Callable[[Backend, Polic
     opened: dict[tuple[Backend, Policy], Sandbox] = {}
 
     def get(backend: Backend, policy: Policy) -> Sandbox:
-        if not self_test(backend).passed:
-            broken = next(claim for claim in self_test(backend).claims if not claim.holds)
-            pytest.skip(f"{backend} does not work here: {broken.name}: {broken.detail}")
+        needs.require_backend(backend)
         if (backend, policy) not in opened:
             opened[backend, policy] = select(policy, only=backend)
         return opened[backend, policy]

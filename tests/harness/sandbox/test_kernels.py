@@ -17,9 +17,24 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
 from grader.errors import GraderError
-from grader.sandbox import Backend, Policy, Sandbox, Stop, Warmup, Workspace, attach, select, selection
+from grader.sandbox import (
+    Backend,
+    Claim,
+    Policy,
+    Sandbox,
+    SelfTest,
+    Stop,
+    Warmup,
+    Workspace,
+    attach,
+    select,
+    selection,
+    selftest,
+)
+from grader.sandbox.policy import STARTED
+from tests.harness import needs
 
-from .conftest import LINUX_BACKENDS, ROOMY, Driver, is_root
+from .conftest import LINUX_BACKENDS, ROOMY, Driver
 
 EVERYWHERE = [pytest.param(backend, id=backend.value) for backend in (*LINUX_BACKENDS, Backend.NONE)]
 
@@ -216,12 +231,32 @@ def test_a_policy_that_is_too_tight_is_not_the_students_fault(
 
 
 def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = selection.SelfTest(Backend.WARM, (selection.Claim("a sandbox starts", False, "no namespaces"),))
-    monkeypatch.setattr(selection, "self_test", lambda backend: broken)
-    with pytest.raises(GraderError, match="apt install bubblewrap"):
+    """Every backend with what the system answered and what would help: nobody is told to install what is there."""
+
+    def broken(backend: Backend) -> SelfTest:
+        return SelfTest(backend, (Claim(STARTED, False, f"no {backend}"),), f"Allow {backend}.")
+
+    monkeypatch.setattr(selection, "self_test", broken)
+    with pytest.raises(GraderError) as refusal:
         select(ROOMY)
-    with pytest.raises(GraderError, match="no namespaces"):
+    rows = str(refusal.value).splitlines()[1:]
+    assert rows == [f"- {backend}: no {backend}. Allow {backend}." for backend in selection.ORDER]
+    with pytest.raises(GraderError, match=r"no warm\. Allow warm"):
         select(ROOMY, only=Backend.WARM)
+
+
+@pytest.mark.parametrize("error", [GraderError("the linker says no"), OSError(1, "not permitted")])
+def test_a_backend_that_cannot_even_be_tried_leaves_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(selftest, "examine", fail)
+    tried = selection.self_test.__wrapped__(Backend.WARM)
+    assert not tried.passed
+    assert str(error) in tried.answer
+    assert tried.remedy
 
 
 def test_refusal_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +290,7 @@ def test_what_students_run_imports_without_unix() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not is_root(), reason="runs when the tests run as root")
+@needs.root
 def test_without_namespaces_the_next_backend_is_chosen() -> None:
     """An ordinary user on a Linux that lets nobody make namespaces."""
     here = Path(__file__).parent
@@ -274,7 +309,7 @@ def test_without_namespaces_the_next_backend_is_chosen() -> None:
     assert done.stdout in ("landlock\n", "container\n"), done.stderr
 
 
-@pytest.mark.skipif(not is_root(), reason="runs when the tests run as root")
+@needs.root
 def test_all_of_it_as_an_ordinary_user() -> None:
     """The same promises without any privilege: user namespaces, and the watchdog where no control group can be made."""
     here = Path(__file__).parent

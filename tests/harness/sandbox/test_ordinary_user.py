@@ -20,10 +20,9 @@ from grader.assets.reviews import resolve_reviews
 from grader.hostility.cases import HostileCase, load_cases
 from grader.hostility.rounds import CORPUS
 from grader.model import Profile, Result, Verdict
-from grader.sandbox import Backend, self_test
+from grader.sandbox import Backend
 from grader.sandbox.selection import REFUSAL
-
-from .conftest import is_root
+from tests.harness import needs
 
 HERE = Path(__file__).parent
 USER = 61234
@@ -48,7 +47,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """,
 )
 
-pytestmark = pytest.mark.skipif(not is_root(), reason="runs when the tests run as root")
+pytestmark = [needs.root, needs.programs("unshare", "setpriv")]
 
 
 @pytest.fixture
@@ -86,8 +85,7 @@ def grade(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_an_honest_notebook_gets_its_points(folder: Path, before: Sequence[str], backends: Sequence[Backend]) -> None:
-    if not any(self_test(backend).passed for backend in backends):
-        pytest.skip(f"none of {', '.join(backends)} works here")
+    needs.require_backend(*backends)
     done = grade(folder, *before)
     assert done.returncode == 0, done.stdout + done.stderr
     result = Result.model_validate_json((folder / "results" / "notebook" / "result.json").read_bytes())

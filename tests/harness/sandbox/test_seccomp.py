@@ -164,7 +164,7 @@ def test_numbers_are_those_of_linux(machine: str) -> None:
     """As far as the headers of the C library here know the calls."""
     header = Path(HEADERS[machine])
     if not header.is_file():
-        pytest.skip("no headers of Linux are installed")
+        pytest.skip("needs the headers of Linux: apt install linux-libc-dev")
     defined = re.findall(r"^#define __NR(?:3264)?_(\w+)\s+(\d+)$", header.read_text(encoding="utf-8"), re.MULTILINE)
     known = {name: int(number) for name, number in defined}
     column, _ = seccomp.ARCHITECTURES[machine]

@@ -1,0 +1,133 @@
+"""What of the machine a kernel is shown, and what a person is told where a backend does not work."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from grader.errors import GraderError
+from grader.project import ROOT
+from grader.sandbox import Backend, folders, namespaces, remedies
+from grader.sandbox.environment import library_folders
+
+
+def test_links_to_the_interpreter_are_there_too(tmp_path: Path) -> None:
+    """As installers of Python make them: a short name for the folder of one version, a link in a folder of programs."""
+    python = tmp_path / "versions" / "3.14.1" / "bin" / "python3"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    short, program, environment = tmp_path / "versions" / "3.14", tmp_path / "bin" / "python3", tmp_path / "venv"
+    short.symlink_to("3.14.1")
+    program.parent.mkdir()
+    program.symlink_to(short / "bin" / "python3")
+    environment.mkdir()
+    (environment / "python").symlink_to(program)
+    shown = (str(environment), str(python.parents[1]))
+    found = namespaces._links_on_the_way(str(environment / "python"), shown, ())
+    assert found == {str(program): str(short / "bin" / "python3"), str(short): "3.14.1"}
+
+
+def test_a_folder_shown_by_a_link_needs_no_link(tmp_path: Path) -> None:
+    """It is shown at that path."""
+    (tmp_path / "real" / "bin").mkdir(parents=True)
+    (tmp_path / "real" / "bin" / "python3").touch()
+    (tmp_path / "link").symlink_to("real")
+    shown = (str(tmp_path / "link" / "bin"),)
+    assert namespaces._links_on_the_way(str(tmp_path / "link" / "bin" / "python3"), shown, ()) == {}
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert namespaces._links_on_the_way(str(tmp_path / "a"), (), ())
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [
+        pytest.param("{0}/lib", ["{0}/lib"], id="libraries"),
+        pytest.param("{0}/lib:{0}/lib:", ["{0}/lib"], id="twice, and an empty entry"),
+        pytest.param("{0}/texts", [], id="nothing to load"),
+        pytest.param("{0}/gone:lib:.", [], id="not there, or relative"),
+        pytest.param("{0}:{0}/lib", ["{0}/lib"], id="the home folder"),
+        pytest.param("{root}", [], id="the project"),
+        pytest.param("", [], id="none"),
+    ],
+)
+def test_folders_of_libraries(tmp_path: Path, named: str, shown: list[str]) -> None:
+    for folder, file in (("lib", "libpython3.so.1"), ("texts", "notes.txt"), (".", "stray.so")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / file).touch()
+    environ = {"HOME": str(tmp_path), "LD_LIBRARY_PATH": named.format(tmp_path, root=ROOT)}
+    assert list(library_folders(environ)) == [path.format(tmp_path) for path in shown]
+
+
+def test_the_first_folder_that_keeps_others_out(tmp_path: Path) -> None:
+    (tmp_path / "closed" / "open").mkdir(parents=True)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o001)
+    (tmp_path / "closed").chmod(0o700)
+    assert namespaces.closed_folder(str(tmp_path / "closed" / "open" / "file")) == str(tmp_path / "closed")
+    (tmp_path / "closed").chmod(0o711)
+    assert namespaces.closed_folder(str(tmp_path / "closed" / "open" / "file")) is None
+
+
+def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 76)
+    long.mkdir()
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(long))
+    with folders.socket_folder("kernel") as folder:
+        assert folder.parent == Path("/tmp")
+        assert len(str(folder / "listener-12345678")) <= 107
+    monkeypatch.setattr(folders, "SHORT_PLACES", ("/nowhere",))
+    with pytest.raises(GraderError, match="TMPDIR") as error:
+        folders.short_place()
+    assert str(folders.LONGEST_PLACE) in str(error.value)
+
+
+# What would make a backend work.
+
+
+@pytest.mark.parametrize(
+    ("user", "may_mount", "settings", "backend", "installed", "words"),
+    [
+        pytest.param(0, False, {}, Backend.WARM, True, "--cap-add SYS_ADMIN", id="root in a container"),
+        pytest.param(0, True, {}, Backend.WARM, True, "Allow user namespaces", id="root"),
+        pytest.param(
+            1000,
+            False,
+            {"kernel.apparmor_restrict_unprivileged_userns": "1"},
+            Backend.BUBBLEWRAP,
+            True,
+            "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+            id="Ubuntu",
+        ),
+        pytest.param(
+            1000,
+            False,
+            {"user.max_user_namespaces": "0"},
+            Backend.WARM,
+            True,
+            "sysctl user.max_user_namespaces=15000",
+            id="none at all",
+        ),
+        pytest.param(1000, False, {}, Backend.BUBBLEWRAP, False, "apt install bubblewrap", id="no bubblewrap"),
+        pytest.param(1000, False, {}, Backend.CONTAINER, False, "apt install podman", id="no container"),
+        pytest.param(1000, False, {}, Backend.CONTAINER, True, "service running", id="a container that does not run"),
+        pytest.param(1000, False, {}, Backend.LANDLOCK, True, "Linux 5.13", id="no Landlock"),
+    ],
+)
+def test_remedies(
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    may_mount: bool,
+    settings: dict[str, str],
+    backend: Backend,
+    installed: bool,
+    words: str,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(remedies, "_may_mount", lambda: may_mount)
+    monkeypatch.setattr(remedies, "_setting", lambda name: settings.get(name, ""))
+    assert words in remedies.remedy(backend, installed)

@@ -1,0 +1,30 @@
+"""`python -m tests.proof.fresh.grade_in BACKEND NOTEBOOK`: grade in this sandbox, whichever would be chosen.
+
+Run in the environment of the project. Exit codes as `python -m grader grade` has them.
+"""
+
+import sys
+from pathlib import Path
+
+from grader import grading
+from grader.cli import exit_code, translated
+from grader.intake.notebook import read_submission
+from grader.model import Profile
+from grader.reporting.terminal import make_console, result_table
+from grader.sandbox import Backend
+from grader.sandbox.folders import temporary_folder
+
+
+def main(backend: str, notebook: str) -> int:
+    with (
+        translated(),
+        temporary_folder("a4-fresh-") as folder,
+        grading.setup(Profile.STRUCTURE, 0, Backend(backend)) as used,
+    ):
+        graded = grading.grade(read_submission(Path(notebook)), used, folder)
+        make_console().print(result_table(graded.result))
+        return exit_code(graded)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
