@@ -20,7 +20,8 @@ override OVERRIDES := $(value OVERRIDES)
 override TIMES := $(value TIMES)
 override CLASS := $(value CLASS)
 override REVIEWS := $(value REVIEWS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS REVIEWS JOBS COURSE CELL_LIMIT RUN_LIMIT
+override ONLY := $(value ONLY)
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS REVIEWS ONLY JOBS COURSE CELL_LIMIT RUN_LIMIT
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
@@ -119,6 +120,9 @@ hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
 
 test: lint ##+ lint, then run every test but those that take as long as a training
 	@$(VENV_PYTHON) -m pytest -m "not training"
+
+fresh: ##+ try the README's commands on bare Debian roots, under strange conditions; needs root and debootstrap [RELEASES="bookworm trixie sid"] [ESSENTIAL=1] [TESTS=1] [ONLY=words]
+	@python3 -m tests.proof.fresh $(RELEASES) $(if $(filter 1,$(ESSENTIAL)),--essential) $(if $(filter 1,$(TESTS)),--tests) $${ONLY:+--only "$$ONLY"}
 
 test-all: lint ##+ lint, then run every test
 	@$(VENV_PYTHON) -m pytest

@@ -118,11 +118,11 @@ def require_fit(used: Setup, make_case: MakeCase, listener: Listener | None = No
         return
     place = next(filter(_may_write, _folders()), None)
     if place is None:  # an installation that is only read, for a user without a home: tried each time
-        return _try(used, make_case, listener)
+        return _require_points(used, make_case, listener)
     note = place / name
     with FileLock(note.with_suffix(".lock"), timeout=WAIT_S):
         if not _is_fresh(note):
-            _try(used, make_case, listener)
+            _require_points(used, make_case, listener)
             with contextlib.suppress(OSError):  # a full disk: then it is tried again
                 note.write_text(json.dumps({"at": time.time()}), encoding="utf-8")
 
@@ -140,16 +140,20 @@ def _may_write(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK)
 
 
-def _try(used: Setup, make_case: MakeCase, listener: Listener | None) -> None:
+def _require_points(used: Setup, make_case: MakeCase, listener: Listener | None) -> None:
     if listener:
         listener.stage(STAGE)
+    if found := attempt(used, make_case):
+        lines = (f"- {difference}" for difference in found)
+        raise GraderError("\n".join((UNFIT.format(sandbox=used.sandbox.backend), *lines, ADVICE)))
+
+
+def attempt(used: Setup, make_case: MakeCase) -> tuple[Difference, ...]:
+    """Have the notebook graded now; what it did not get. Raises GraderError where it cannot even be run."""
     with temporary_folder("a4-fit-") as folder:
         plain = replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, seats=None)
         execute(notebook(), plain, folder / "evidence")
-        found = tuple(differences(make_case(folder / "evidence", plain)))
-    if found:
-        lines = (f"- {difference}" for difference in found)
-        raise GraderError("\n".join((UNFIT.format(sandbox=used.sandbox.backend), *lines, ADVICE)))
+        return tuple(differences(make_case(folder / "evidence", plain)))
 
 
 def notebook() -> Submission:

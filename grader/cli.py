@@ -102,12 +102,13 @@ def doctor() -> None:
     """Say what was found on this machine and what would be used."""
     import os
 
-    from grader import isolation
+    from grader import grading, isolation
     from grader.assets.inventory import Status, inventory
+    from grader.execution.inherited import finding as limits
     from grader.project import ROOT
     from grader.reporting.terminal import findings_table, make_console
 
-    findings = (*inventory(ROOT, os.environ), *isolation.findings())
+    findings = (*inventory(ROOT, os.environ), limits(), *isolation.findings(), grading.fitness())
     make_console().print(findings_table(findings))
     raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
 

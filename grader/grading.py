@@ -13,11 +13,13 @@ from typing import TypeVar
 from grader import calibration, canary, profiles, scoring, tampering
 from grader.assets.cache import cache_folder
 from grader.assets.hub import Checkpoint, resolve_checkpoint
+from grader.assets.inventory import Finding, Status
 from grader.assets.metrics import prepare_metrics
 from grader.assets.precision import fast_bfloat16
 from grader.assets.reviews import resolve_reviews
 from grader.case import Case, Oracle
 from grader.claims import contradicted, match_claims, read_claims, repeated
+from grader.errors import GraderError
 from grader.evidence import Evidence, LogEntry, ProtocolViolation, RowKeys, Training
 from grader.execution import broker
 from grader.execution.driver import Limits
@@ -46,12 +48,13 @@ from grader.model import (
 from grader.oracle.accuracy import Meter
 from grader.oracle.exposure import KNOWN_SHARE, Library, held_back
 from grader.project import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, ROOT, RUBRIC
-from grader.sandbox import Backend, Sandbox
+from grader.sandbox import Backend, Sandbox, self_tests
 from grader.sandbox.folders import temporary_folder
 
 Told = TypeVar("Told")
 
 DEFAULT_SEED = 0
+UNFIT = "The notebook is right, so this machine does something else than it should. Nobody is graded until it passes."
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,20 @@ def setup(
         if executes:
             canary.require_fit(used, make_case, listener)
         yield used
+
+
+def fitness() -> Finding:
+    """Whether the notebook that is known to be right gets its points on this machine, today; a row for `doctor`."""
+    what = "trial notebook"
+    backend = next((test.backend for test in self_tests() if test.passed), Backend.NONE)
+    try:
+        with setup(Profile.STRUCTURE, DEFAULT_SEED, backend, executes=False) as used:
+            found = canary.attempt(used, make_case)
+    except GraderError as error:
+        return Finding(what, Status.MISSING, f"cannot be run in sandbox {backend}", str(error))
+    if not found:
+        return Finding(what, Status.OK, f"gets its points in sandbox {backend}")
+    return Finding(what, Status.MISSING, f"loses points in sandbox {backend}: {'; '.join(map(str, found))}", UNFIT)
 
 
 def one_gpu(environ: Mapping[str, str]) -> dict[str, str]:

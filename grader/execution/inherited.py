@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from grader.assets.inventory import Finding, Status
 from grader.errors import GraderError
 
 MIB: Final = 2**20
@@ -83,6 +84,15 @@ def require_limits() -> None:
             f"This process has too little of: {', '.join(map(str, low))}. The limit comes from the shell, the batch "
             f"system or the container; raise it there ({commands}). {BATCH_SYSTEMS}"
         )
+
+
+def finding() -> Finding:
+    """The limits as a row for `doctor`."""
+    low = tuple(_too_low())
+    if not low:
+        return Finding("limits", Status.OK, "what this process was given suffices")
+    commands = "; ".join(limit.need.command for limit in low)
+    return Finding("limits", Status.MISSING, ", ".join(map(str, low)), f"Raise them: {commands}. {BATCH_SYSTEMS}")
 
 
 def _too_low() -> Iterator[Limit]:

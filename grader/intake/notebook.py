@@ -70,9 +70,7 @@ def read_submission(path: Path) -> Submission:
         notebook, original = _rebuild(cells)
     except _RefusedError as refusal:
         raise SubmissionError(f"'{inert(path.name or str(path))}' {refusal}.") from None
-    return Submission(
-        _folder_name(stem or ending), path, hashlib.sha256(raw).hexdigest(), notebook, original
-    )
+    return Submission(_folder_name(stem or ending), path, hashlib.sha256(raw).hexdigest(), notebook, original)
 
 
 def _folder_name(stem: str) -> str:

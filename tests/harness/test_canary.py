@@ -36,7 +36,9 @@ def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Setups in which the notebook was tried; nothing is executed."""
     seen: list[str] = []
-    monkeypatch.setattr(canary, "_try", lambda used, make_case, listener: seen.append(used.checkpoint.sha256))
+    monkeypatch.setattr(
+        canary, "_require_points", lambda used, make_case, listener: seen.append(used.checkpoint.sha256)
+    )
     return seen
 
 

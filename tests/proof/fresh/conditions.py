@@ -30,7 +30,10 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True)
 class Conditions:
-    """Around a command in a fresh root. `before`: shell lines, run as root in the folder of the project."""
+    """Around a command in a fresh root. `before`: shell lines, run as root, in the folder of the project if it is there.
+
+    Mounts that `before` makes go with the command.
+    """
 
     user: str = "root"
     umask: str = "022"
@@ -43,9 +46,8 @@ class Conditions:
     def wrap(self, folder: str, command: str) -> list[str]:
         """The whole command line, for `Root.run`."""
         inner = f'umask {self.umask}; cd "{folder}"; {self.limits or ":"}; exec {self._filtered()}sh -c "$COMMAND"'
-        outer = (
-            f'cd "{folder}"; {self.before or ":"}; mount -o remount,bind,ro /sys 2> /dev/null; exec {self._become()}'
-        )
+        system = "mount -o remount,bind,ro /sys" if self.rights == "docker" else ":"
+        outer = f'cd "{folder}" 2> /dev/null; {self.before or ":"}; cd "{folder}"; {system}; exec {self._become()}'
         return ["env", f"COMMAND={command}", "sh", "-c", f'{outer} sh -c "$0"', inner]
 
     def variables(self) -> dict[str, str]:
