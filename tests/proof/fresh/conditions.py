@@ -30,9 +30,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True)
 class Conditions:
-    """Around a command in a fresh root. `before`: shell lines, run as root, in the folder of the project if it is there.
+    """Around a command in a fresh root.
 
-    Mounts that `before` makes go with the command.
+    before: shell lines, run as root in the folder of the project; mounts that they make go with the command.
     """
 
     user: str = "root"
