@@ -166,7 +166,7 @@ def notebook() -> Submission:
 def differences(case: Case) -> Iterator[Difference]:
     """Where the notebook did not get what it has to get; first what explains the rest."""
     summary = case.evidence.run.summary
-    if summary.status is not RunStatus.OK:
+    if summary.status not in (RunStatus.OK, RunStatus.STUDENT_ERROR):
         reason = case.evidence.run.reason
         yield Difference("the run", RunStatus.OK, summary.status + (f" ({reason})" if reason else ""))
     yield from (Difference(f"cell {cell.index + 1}", "no error", _words(cell)) for cell in summary.failed_cells)

@@ -22,6 +22,7 @@ from grader.model import Precision, Profile, RunStatus
 from grader.sandbox.policy import Backend
 
 if TYPE_CHECKING:
+    from grader.assets.inventory import Finding
     from grader.grading import Graded
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
     help="Grade notebooks of this assignment.",
 )
 
+NOT_LOADED = "Install what is named there, or run `make clean setup`."
 INTERRUPTED = 130  # what typer makes of ctrl-C
 ASKED_TO_STOP = ("SIGTERM", "SIGHUP")  # by a service manager, Slurm, a terminal that closes; Windows has no SIGHUP
 
@@ -102,15 +104,21 @@ def doctor() -> None:
     """Say what was found on this machine and what would be used."""
     import os
 
-    from grader import grading, isolation
-    from grader.assets.inventory import Status, inventory
-    from grader.execution.inherited import finding as limits
+    from grader.assets.inventory import Status, inventory, not_loaded
     from grader.project import ROOT
     from grader.reporting.terminal import findings_table, make_console
 
-    findings = (*inventory(ROOT, os.environ), limits(), *isolation.findings(), grading.fitness())
+    findings = not_loaded() or (*inventory(ROOT, os.environ), *_fitness())
     make_console().print(findings_table(findings))
     raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
+
+
+def _fitness() -> "tuple[Finding, ...]":
+    """Rows of what grading does here; imports what grading needs."""
+    from grader import grading, isolation
+    from grader.execution.inherited import finding as limits
+
+    return (limits(), *isolation.findings(), grading.fitness())
 
 
 @contextmanager
@@ -126,6 +134,9 @@ def translated() -> Iterator[None]:
         sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
+        sys.exit(2)
+    except ImportError as error:
+        print(f"A package that the grader needs does not load ({error}). {NOT_LOADED}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno in ADVICE:

@@ -1,5 +1,6 @@
 """What this machine has for grading, and what would be used: the rows of `python -m grader doctor`. Makes nothing."""
 
+import importlib
 import importlib.metadata
 import platform
 import shutil
@@ -18,6 +19,10 @@ from grader.errors import GraderError
 
 PYTHON: Final = (3, 11)
 PACKAGES: Final = ("torch", "transformers", "datasets", "evaluate", "nbclient", "nbformat", "safetensors")
+LIBRARY: Final = (
+    "Install the library that is named (Debian, Ubuntu: `apt-file search NAME` tells the package), or add its folder to "
+    "LD_LIBRARY_PATH; where a package itself is damaged, `make clean setup`."
+)
 DISK_MIB: Final = 4096  # the stand-in, scratch folders and evidence of one run with room to spare
 MEMORY_MIB: Final = 6144  # kernel and grader together stay below this
 
@@ -46,6 +51,18 @@ def inventory(root: Path, environ: Mapping[str, str]) -> tuple[Finding, ...]:
     found = [_python(), _packages()]
     found += [_checkpoint(cache_dir), _real_checkpoint(cache_dir), _metrics(cache_dir), _reviews(root, environ)]
     return (*found, _disk(cache_dir), _memory(), _processor(), _gpu())
+
+
+def not_loaded() -> tuple[Finding, ...]:
+    """The packages that are there and cannot be imported, a library of the system being missing; seldom any."""
+    found = []
+    for name in PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            if _version(name) is not None:
+                found.append(Finding(name, Status.MISSING, f"is installed and does not load: {error}", LIBRARY))
+    return tuple(found)
 
 
 def _python() -> Finding:

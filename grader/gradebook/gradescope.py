@@ -30,7 +30,14 @@ from grader.reporting.inert import inert_text
 from grader.tampering import waits_for_a_person
 
 PROGRAM: Final = 0o100755 << 16
-LEFT_OUT: Final = ("tests/harness/", "tests/corpus/", "docs/", "bench/", "results/")  # grading does not need them
+LEFT_OUT: Final = (
+    "tests/harness/",
+    "tests/corpus/",
+    "tests/proof/",
+    "docs/",
+    "bench/",
+    "results/",
+)  # grading does not need them
 SUBMISSION: Final = Path("/autograder/submission")
 RESULTS: Final = Path("/autograder/results/results.json")
 TEXT_CHARS_MAX: Final = 4_000

@@ -7,7 +7,8 @@ from typing import Final
 
 from grader.sandbox.policy import Backend
 
-SYS_ADMIN: Final = 21  # number of the capability that mounting needs
+CHOWN, SETGID, SETUID, SYS_ADMIN = 0, 6, 7, 21  # numbers of capabilities; the last one is what mounting needs
+AS_ORDINARY_USER: Final = 6  # the version of Landlock that keeps a kernel from the processes of its own user
 # Switches of various distributions that keep ordinary users from making namespaces: file -> the value that does.
 SWITCHES: Final[Mapping[str, str]] = {
     "kernel.unprivileged_userns_clone": "0",
@@ -27,6 +28,11 @@ NAMESPACES_CLOSED: Final = (
 INSTALL_BUBBLEWRAP: Final = "Install it (Debian, Ubuntu: apt install bubblewrap)."
 INSTALL_RUNTIME: Final = "Install podman (Debian, Ubuntu: apt install podman), or docker."
 START_RUNTIME: Final = "Check that `podman run` or `docker run` works for this user; docker needs its service running."
+NO_OTHER_USER: Final = (
+    "This is root without the right to become another user, which kernels have to be: run it as an ordinary user "
+    "(`docker run --user 1000`), or leave root its usual rights (no `--cap-drop ALL`)."
+)
+SEE_ANSWER: Final = "Change what this answer names."
 NEW_LINUX: Final = (
     "It needs Linux 5.13 or newer (as an ordinary user 6.12) with `landlock` among the security modules in "
     "/sys/kernel/security/lsm, and a container that lets its system calls pass (Docker from version 23 on)."
@@ -43,12 +49,21 @@ def remedy(backend: Backend, installed: bool) -> str:
         case Backend.CONTAINER:
             return START_RUNTIME if installed else INSTALL_RUNTIME
         case _:
-            return NEW_LINUX
+            return _landlock()
+
+
+def _landlock() -> str:
+    from grader.sandbox.landlock import version
+
+    is_root = os.geteuid() == 0
+    if version() < (1 if is_root else AS_ORDINARY_USER):
+        return NEW_LINUX
+    return NO_OTHER_USER if is_root and not _may(CHOWN, SETGID, SETUID) else SEE_ANSWER
 
 
 def _namespaces() -> str:
     if os.geteuid() == 0:
-        return NAMESPACES_CLOSED if _may_mount() else MORE_RIGHTS
+        return NAMESPACES_CLOSED if _may(SYS_ADMIN) else MORE_RIGHTS
     closed = [name for name, value in SWITCHES.items() if _setting(name) == value]
     if not closed:
         return NAMESPACES_CLOSED
@@ -56,11 +71,11 @@ def _namespaces() -> str:
     return f"Allow user namespaces, as root: {'; '.join(commands)}."
 
 
-def _may_mount() -> bool:
-    """Whether this process has the capability SYS_ADMIN."""
+def _may(*capabilities: int) -> bool:
+    """Whether this process has all of them."""
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
-    return bool(int(effective, 16) & 1 << SYS_ADMIN)
+    return all(int(effective, 16) >> capability & 1 for capability in capabilities)
 
 
 def _setting(name: str) -> str:

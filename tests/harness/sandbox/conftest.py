@@ -135,7 +135,7 @@ async def _reply(client: Any, request: str, reading: "asyncio.Future[None]", idl
     return content
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for everything temporary, which must be empty in the end. Short: socket paths end at 107 bytes."""
     tmp_path_factory.getbasetemp()  # pytest's own folder lies elsewhere
@@ -150,7 +150,7 @@ def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder.rmdir()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sandboxes(short_temporary_folder: Path) -> Iterator[Callable[[Backend, Policy], Sandbox]]:
     """Opens each sandbox once."""
     opened: dict[tuple[Backend, Policy], Sandbox] = {}

@@ -69,7 +69,7 @@ def test_nbclient_executes_a_notebook(
         "import os; print(open('input.txt').read(), os.environ['COLOUR'])",
         "open('input.txt', 'w').write('changed'); open(os.environ['SANDBOX_EVIDENCE'] + '/e.json', 'w').write('{}')",
         "1 / 0",
-        "import pathlib, tempfile; tempfile.mkdtemp(); pathlib.Path.home().exists()",
+        "import os, pathlib, tempfile; os.rmdir(tempfile.mkdtemp()); pathlib.Path.home().exists()",
         "input()",
         "from concurrent.futures import ThreadPoolExecutor; sum(ThreadPoolExecutor(4).map(abs, range(9)))",
     )

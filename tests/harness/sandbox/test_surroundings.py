@@ -7,7 +7,7 @@ import pytest
 
 from grader.errors import GraderError
 from grader.project import ROOT
-from grader.sandbox import Backend, folders, namespaces, remedies
+from grader.sandbox import Backend, folders, landlock, namespaces, remedies
 from grader.sandbox.environment import library_folders
 
 
@@ -90,7 +90,7 @@ def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("user", "may_mount", "settings", "backend", "installed", "words"),
+    ("user", "may", "settings", "backend", "installed", "words"),
     [
         pytest.param(0, False, {}, Backend.WARM, True, "--cap-add SYS_ADMIN", id="root in a container"),
         pytest.param(0, True, {}, Backend.WARM, True, "Allow user namespaces", id="root"),
@@ -115,19 +115,22 @@ def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.M
         pytest.param(1000, False, {}, Backend.BUBBLEWRAP, False, "apt install bubblewrap", id="no bubblewrap"),
         pytest.param(1000, False, {}, Backend.CONTAINER, False, "apt install podman", id="no container"),
         pytest.param(1000, False, {}, Backend.CONTAINER, True, "service running", id="a container that does not run"),
-        pytest.param(1000, False, {}, Backend.LANDLOCK, True, "Linux 5.13", id="no Landlock"),
+        pytest.param(1000, False, {}, Backend.LANDLOCK, False, "Linux 5.13", id="no Landlock"),
+        pytest.param(0, False, {}, Backend.LANDLOCK, True, "become another user", id="root without any right"),
+        pytest.param(0, True, {}, Backend.LANDLOCK, True, "this answer", id="something else"),
     ],
 )
 def test_remedies(
     monkeypatch: pytest.MonkeyPatch,
     user: int,
-    may_mount: bool,
+    may: bool,
     settings: dict[str, str],
     backend: Backend,
     installed: bool,
     words: str,
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    monkeypatch.setattr(remedies, "_may_mount", lambda: may_mount)
+    monkeypatch.setattr(remedies, "_may", lambda *capabilities: may)
+    monkeypatch.setattr(landlock, "version", lambda: 7 if installed else 0)
     monkeypatch.setattr(remedies, "_setting", lambda name: settings.get(name, ""))
     assert words in remedies.remedy(backend, installed)

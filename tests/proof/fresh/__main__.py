@@ -1,12 +1,13 @@
 """`python3 -m tests.proof.fresh`: see the package. Exit code 0: every try is right; 1: one is not; 77: cannot try."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.proof.fresh.roots import RELEASES, CannotTry, Done, Root
+from tests.proof.fresh.roots import RELEASES, STORE, CannotTry, Done, Root
 from tests.proof.fresh.tries import BUBBLEWRAP, CLOSED, FIRST, LATER, OWN, OWNER, PROJECT, TESTS, Try
 
 CANNOT = 77  # as in Automake's test suites
@@ -17,14 +18,16 @@ NEWER = ("the README's command, root", "check, no fc-list", "warm, root", "landl
 def chosen(release: str, options: argparse.Namespace) -> tuple[tuple[Try, ...], tuple[Try, ...]]:
     """The first tries of a release, which set up, and the later ones."""
     first = [one for one in FIRST if one.essential or not (options.essential or options.tests)]
-    later = [one for one in LATER if one.essential or not options.essential]
+    later = [one for one in (*LATER, *BUBBLEWRAP) if one.essential or not options.essential]
     if release != next(iter(RELEASES)):  # what differs there is Python
         first, later = ([one for one in part if one.name in NEWER] for part in (first, later))
     if options.tests:
         first, later = list(FIRST[:2]), list(TESTS)
     if options.only:
-        later = [one for one in later if options.only in one.name]
+        later = [one for one in later if any(words in one.name for words in options.only.split(","))]
         first = [one for one in first if one is FIRST[0] or any(one.folder == other.folder for other in later)]
+    if options.again:
+        first = []
     return tuple(first), tuple(later)
 
 
@@ -33,8 +36,6 @@ def prepare(root: Root, tries: Sequence[Try]) -> None:
     for folder in dict.fromkeys(one.folder for one in tries if one.folder in (PROJECT, CLOSED, OWN)):
         root.copy_project(folder)
     for path in (root.path(OWN), *root.path(OWN).rglob("*")) if root.path(OWN).exists() else ():
-        import os
-
         os.chown(path, OWNER, OWNER)
 
 
@@ -55,13 +56,11 @@ def install(root: Root, *packages: str) -> None:
 
 def run_all(release: str, options: argparse.Namespace, log: Path) -> Iterator[bool]:
     """Every try of a release, with a line each; whether it was right."""
-    root = Root.make(release, f"run-{release}")
+    root = Root(STORE / f"run-{release}", release) if options.again else Root.make(release, f"run-{release}")
     first, later = chosen(release, options)
     prepare(root, (*first, *later))
-    if not options.essential and not options.tests and release == next(iter(RELEASES)):
-        later = (*later[:-1], *BUBBLEWRAP, later[-1]) if not options.only else later
     for one in (*first, *later):
-        if one is BUBBLEWRAP[0]:
+        if one in BUBBLEWRAP:
             install(root, "bubblewrap")
         done, faults = run(root, one)
         verdict = "; ".join(faults) or f"{one.ending} (exit code {done.code})"
@@ -80,11 +79,10 @@ def main() -> int:
     parser.add_argument("releases", nargs="*", default=list(RELEASES), help=f"of {', '.join(RELEASES)}")
     parser.add_argument("--essential", action="store_true", help="the shorter run")
     parser.add_argument("--tests", action="store_true", help="run `make test` there instead")
-    parser.add_argument("--only", default="", help="tries whose name holds this")
+    parser.add_argument("--only", default="", help="tries whose name holds one of these, separated by commas")
+    parser.add_argument("--again", action="store_true", help="in the roots that --keep has left")
     parser.add_argument("--keep", action="store_true", help="leave the roots in data/cache/fresh")
     options = parser.parse_args()
-    from tests.proof.fresh.roots import STORE
-
     log, began = STORE / "log", time.monotonic()
     try:
         log.mkdir(parents=True, exist_ok=True)

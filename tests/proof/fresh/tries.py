@@ -85,7 +85,7 @@ LATER: Final = (
     Try("a container's rights", conditions=DOCKER, essential=True),
     Try("a container's rights, ordinary user", folder=OWN, conditions=Conditions(user=USER, rights="docker")),
     Try("a container's rights, closed folder", folder=CLOSED, conditions=DOCKER, ending=Ending.SENTENCE, words="chmod"),
-    Try("no rights at all", conditions=Conditions(rights="none"), ending=Ending.EITHER, words="setresgid|setgroups"),
+    Try("no rights at all", conditions=Conditions(rights="none"), ending=Ending.EITHER, words="become another user"),
     Try("umask 077", conditions=MASKED, essential=True),
     Try("umask 027", conditions=Conditions(umask="027")),
     Try("no network", conditions=Conditions(network=False), essential=True),
@@ -96,10 +96,11 @@ LATER: Final = (
     ),
     Try("address space of 12 GiB", conditions=Conditions(limits="ulimit -v 12582912")),
     Try("data of 6 GiB", conditions=Conditions(limits="ulimit -d 6291456")),
-    Try("files of 1 GiB", conditions=Conditions(limits="ulimit -f 1048576")),
+    # In blocks of 512 bytes, as POSIX has it.
+    Try("files of 1 GiB", conditions=Conditions(limits="ulimit -f 2097152")),
     Try(
         "files of 100 MiB",
-        conditions=Conditions(limits="ulimit -f 102400"),
+        conditions=Conditions(limits="ulimit -f 204800"),
         ending=Ending.SENTENCE,
         words="100 MiB.*ulimit -f",
     ),
