@@ -20,8 +20,8 @@ from grader.errors import GraderError
 PYTHON: Final = (3, 11)
 PACKAGES: Final = ("torch", "transformers", "datasets", "evaluate", "nbclient", "nbformat", "safetensors")
 LIBRARY: Final = (
-    "Install the library that is named (Debian, Ubuntu: `apt-file search NAME` tells the package), or add its folder to "
-    "LD_LIBRARY_PATH; where a package itself is damaged, `make clean setup`."
+    "Install the library that is named (Debian, Ubuntu: `apt-file search NAME` tells the package), or add its folder "
+    "to LD_LIBRARY_PATH; where a package itself is damaged, `make clean setup`."
 )
 DISK_MIB: Final = 4096  # the stand-in, scratch folders and evidence of one run with room to spare
 MEMORY_MIB: Final = 6144  # kernel and grader together stay below this
