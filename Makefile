@@ -152,6 +152,6 @@ $(READY): requirements.lock
 	if [ "$$python" = none ]; then echo '$(NO_PYTHON)' >&2; exit 2; fi; \
 	"$(VENV_PYTHON)" -c 'import pip' 2> /dev/null && exit 0; \
 	umask 022; echo "Setting up .venv with $$python; the first time takes minutes."; "$$python" -m venv --clear .venv
-	@umask 022; $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@umask 022; $(VENV_PYTHON) -m pip install --quiet --no-user --disable-pip-version-check --requirement requirements.lock
 	@umask 022; $(VENV_PYTHON) -m grader.assets prepare
 	@touch $@

@@ -12,6 +12,7 @@ PACKAGES: Final = {  # program -> what to install on Debian and Ubuntu
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
     "git": "git",
+    "make": "make",
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }
