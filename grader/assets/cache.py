@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def prepare(folder: Path, recipes: Mapping[str, Recipe]) -> None:
     if not damaged(folder, expected):
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+        with _readable_by_all():
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S), _readable_by_all():
             for name in damaged(folder, expected):
                 _make(folder / name, recipes[name])
             _write_manifest(folder, expected)
@@ -61,6 +63,16 @@ def prepare(folder: Path, recipes: Mapping[str, Recipe]) -> None:
         raise GraderError(f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it.") from error
     except OSError as error:
         raise refused(f"prepare {folder}", error, "set A4_CACHE to another folder") from error
+
+
+@contextmanager
+def _readable_by_all() -> Iterator[None]:
+    """Files made meanwhile can be read by kernels, which may belong to another user; nothing in them is secret."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from grader.assets import tensors
 from grader.assets.cache import Recipe, bytes_recipe, file_sha256
 from grader.assignment import LAYERS, WIDTH
 from grader.errors import GraderError
@@ -144,7 +145,7 @@ def _copy(source: Path, path: Path) -> None:
 
 
 def _write_weights(source: Path, path: Path) -> None:
-    save_file(widened(load_file(source)), path, metadata={"format": "pt"})
+    tensors.write(lambda: save_file(widened(load_file(source)), path, metadata={"format": "pt"}))
     path.chmod(0o644)  # safetensors leaves it to its owner alone; the sandboxed kernel is another user
 
 

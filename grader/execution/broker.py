@@ -356,10 +356,14 @@ def _outcome(driver: Driver, lost: KernelLost | None, ending: Ending) -> tuple[R
 
 
 def _keep(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Write the executed notebook, for people to look at; without outputs when they are too large."""
+    """Write the executed notebook, for people to look at; without outputs when they are too large.
+
+    Where the disk has no room for it, the controller says so: it looks when the run has ended.
+    """
     text = nbformat.writes(notebook)
     if len(text) > MAX_EXECUTED_BYTES:
         for cell in notebook.cells:
             cell.outputs = []
         text = nbformat.writes(notebook)
-    (folder / EXECUTED).write_text(text, encoding="utf-8", errors="replace")
+    with contextlib.suppress(OSError):
+        (folder / EXECUTED).write_text(text, encoding="utf-8", errors="replace")

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from safetensors.torch import save_file
 
 from grader import assignment, profiles
+from grader.assets import tensors
 from grader.assets.hub import Checkpoint
 from grader.assets.reviews import ReviewData
 from grader.execution.seats import Seats
@@ -80,7 +81,7 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     inputs = {name: _copied(path, folder / name) for name, path in _inputs(setup.reviews).items()}
     _bundle(grading / "bundle")
     _plan(submission, setup, inputs).save(grading / "plan.json")
-    save_file(challenges.lora_tensors, grading / "challenges.safetensors")
+    tensors.write(lambda: save_file(challenges.lora_tensors, grading / "challenges.safetensors"))
     requests = challenges.requests(f"{GRADING}/challenges.safetensors")
     return Job(
         folder=folder,

@@ -1,12 +1,15 @@
 """Files of known content: made once, found damaged, repaired, never left half-written."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
+from grader.assets import tensors
 from grader.assets.cache import MANIFEST, Recipe, bytes_recipe, cache_folder, damaged, link_recipe, prepare
 from grader.errors import GraderError
 
@@ -155,3 +158,30 @@ def test_a_second_name_has_the_same_content(tmp_path: Path, monkeypatch: pytest.
 def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: str) -> None:
     monkeypatch.chdir(tmp_path)
     assert cache_folder(tmp_path / "project", environ) == tmp_path / expected
+
+
+def test_a_full_disk_is_an_os_error_for_tensors_too() -> None:
+    """What safetensors says of it is an error of its own kind."""
+    with pytest.raises(OSError, match="No space left") as error:
+        tensors.write(lambda: raise_(SafetensorError("I/O error: No space left on device (os error 28)")))
+    assert error.value.errno == errno.ENOSPC
+    with pytest.raises(SafetensorError, match="shared"):
+        tensors.write(lambda: raise_(SafetensorError("tensors that are shared")))
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are another matter there")
+def test_what_is_prepared_can_be_read_by_kernels(tmp_path: Path) -> None:
+    """Whatever the umask of whoever prepares it."""
+    before = os.umask(0o077)
+    try:
+        prepare(tmp_path / "new" / "cache", {"deep/file": bytes_recipe(b"content")})
+        (tmp_path / "private").touch()
+    finally:
+        os.umask(before)
+    made = [tmp_path / "new", tmp_path / "new" / "cache" / "deep", tmp_path / "new" / "cache" / "deep" / "file"]
+    assert [path.stat().st_mode & 0o077 for path in made] == [0o055, 0o055, 0o044]
+    assert (tmp_path / "private").stat().st_mode & 0o077 == 0
