@@ -14,6 +14,7 @@ from grader.execution.driver import Limits
 from grader.execution.variables import variables
 from grader.model import Profile
 from grader.sandbox import SCRATCH, Backend, Policy, Sandbox, SelfTest, Warmup, cgroups, select, self_tests
+from grader.sandbox.selection import WAYS
 
 # What notebooks of this assignment import, and the lazy parts of transformers that they then touch.
 MODULES: Final = (
@@ -144,7 +145,8 @@ def _finding(test: SelfTest, used: Backend | None) -> Finding:
         held = ", ".join(claim.name for claim in test.claims)
         return Finding(name, Status.OK, f"{'used' if test.backend is used else 'works'}: {held}")
     hint = test.remedy if used is None else f"{NOT_NEEDED} {test.remedy}"
-    return Finding(name, Status.WARNING, f"does not work here: {test.answer}", hint)
+    tried = f"does not work here. Tried: {WAYS[test.backend]}. Answer: {test.answer}."
+    return Finding(name, Status.WARNING, tried, hint)
 
 
 def warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:

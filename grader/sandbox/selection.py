@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from grader.sandbox.warm import Zygote
 
 ORDER: Final = (Backend.WARM, Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
+WAYS: Final[Mapping[Backend, str]] = {
+    Backend.WARM: "namespaces that the grader makes itself",
+    Backend.BUBBLEWRAP: "namespaces that bwrap makes",
+    Backend.CONTAINER: "a container of podman or docker",
+    Backend.LANDLOCK: "Landlock and a filter of system calls",
+    Backend.NONE: "a plain process",
+}
 REFUSAL: Final = "No way to isolate notebooks works on this machine. Tried, and what would help (one is enough):"
 INSTALLED: Final = "it is installed"
 STARTS: Final = (INSTALLED, STARTED)
@@ -39,6 +46,10 @@ class SelfTest:
     @property
     def passed(self) -> bool:
         return all(claim.holds for claim in self.claims)
+
+    def __str__(self) -> str:
+        """What was tried, what the system answered, and what would help."""
+        return f"{self.backend} ({WAYS[self.backend]}): {self.answer}. {self.remedy}".strip()
 
     @property
     def answer(self) -> str:
@@ -195,6 +206,6 @@ def _refusal(only: Backend | None) -> str:
     if sys.platform != "linux":
         return NOT_LINUX
     if only is None:
-        return "\n".join((REFUSAL, *(f"- {test.backend}: {test.answer}. {test.remedy}" for test in self_tests())))
+        return "\n".join((REFUSAL, *(f"- {test}" for test in self_tests())))
     test = self_test(only)
-    return f"The sandbox `{only}` does not work here: {test.answer}. {test.remedy}"
+    return f"The sandbox that was asked for does not work here: {test}"

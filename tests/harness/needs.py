@@ -46,4 +46,4 @@ def require_backend(*backends: Backend) -> None:
     """Skip the running test unless one of these sandboxes works here."""
     tried = [self_test(backend) for backend in backends]
     if not any(test.passed for test in tried):
-        pytest.skip("; ".join(f"needs sandbox {test.backend}: {test.answer}. {test.remedy}" for test in tried))
+        pytest.skip("; ".join(f"needs sandbox {test}" for test in tried))

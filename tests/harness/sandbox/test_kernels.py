@@ -240,7 +240,8 @@ def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GraderError) as refusal:
         select(ROOMY)
     rows = str(refusal.value).splitlines()[1:]
-    assert rows == [f"- {backend}: no {backend}. Allow {backend}." for backend in selection.ORDER]
+    ways = selection.WAYS
+    assert rows == [f"- {backend} ({ways[backend]}): no {backend}. Allow {backend}." for backend in selection.ORDER]
     with pytest.raises(GraderError, match=r"no warm\. Allow warm"):
         select(ROOMY, only=Backend.WARM)
 
