@@ -109,7 +109,8 @@ def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
 def require_disk(folder: Path, gib: float) -> None:
     """Raise NoRoom when less is free."""
     if shutil.disk_usage(folder).free < gib * 2**30:
-        raise NoRoom(f"Less than {gib:.2g} GiB are free in {folder}; free disk space and retry.")
+        size = f"{gib:.2g} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
+        raise NoRoom(f"Less than {size} are free in {folder}; free disk space and retry.")
 
 
 def _carried_out(

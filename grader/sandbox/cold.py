@@ -20,12 +20,15 @@ from grader.sandbox.environment import of_the_loader
 from grader.sandbox.handover import copy_in
 from grader.sandbox.link import Link
 from grader.sandbox.namespaces import Identity, hand_over
-from grader.sandbox.policy import Backend, Policy
+from grader.sandbox.policy import Backend, Policy, words
 from grader.sandbox.supervisor import Launcher, Request, supervise
 
 ANNOUNCE: Final = 1  # inner.py speaks on standard output
 VISIBLE: Final = 0o022  # folders that lead to what the kernel's user may see can be entered, whatever ours should be
-CLOSED: Final = "other users cannot enter {folders}, and root may not open the way here ({error}): chmod a+x it"
+CLOSED: Final = (
+    "kernels belong to another user, who cannot enter {folders}, and this root may not mount ({why}): "
+    "run `chmod a+x {folders}`, or put the project where everybody can enter"
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Calla
         try:
             before_exec()
         except Exception as error:  # whatever it is, the grader has to hear of it
-            os.write(ANNOUNCE, f"-{error}\n".encode()[:2000])
+            os.write(ANNOUNCE, f"-{words(error)}\n".encode()[:2000])
             os._exit(1)
 
     child = subprocess.Popen(
@@ -113,9 +116,9 @@ def open_the_way(policy: Policy, stage: Stage, identity: Identity) -> None:
         return
     try:
         namespaces.enter_supervisor()
-    except PermissionError as error:
-        closed = sorted({str(namespaces.closed_folder(path)) for path in wanted} - {"None"})
-        raise PermissionError(error.errno, CLOSED.format(folders=", ".join(closed), error=error)) from error
+    except OSError as error:
+        closed = sorted({folder for path in wanted if (folder := namespaces.closed_folder(path))})
+        raise OSError(error.errno, CLOSED.format(folders=" ".join(closed), why=words(error))) from error
     namespaces.reveal_only(wanted, identity)
 
 

@@ -122,6 +122,13 @@ class Ending:
         )
 
 
+def words(error: BaseException) -> str:
+    """What an exception says, without the number that Python puts before what the system said."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    return str(error)
+
+
 STARTED: Final = "a sandbox starts"  # the first claim, without which there is no other
 
 

@@ -32,7 +32,6 @@ NO_OTHER_USER: Final = (
     "This is root without the right to become another user, which kernels have to be: run it as an ordinary user "
     "(`docker run --user 1000`), or leave root its usual rights (no `--cap-drop ALL`)."
 )
-SEE_ANSWER: Final = "Change what this answer names."
 NEW_LINUX: Final = (
     "It needs Linux 5.13 or newer (as an ordinary user 6.12) with `landlock` among the security modules in "
     "/sys/kernel/security/lsm, and a container that lets its system calls pass (Docker from version 23 on)."
@@ -58,7 +57,7 @@ def _landlock() -> str:
     is_root = os.geteuid() == 0
     if version() < (1 if is_root else AS_ORDINARY_USER):
         return NEW_LINUX
-    return NO_OTHER_USER if is_root and not _may(CHOWN, SETGID, SETUID) else SEE_ANSWER
+    return NO_OTHER_USER if is_root and not _may(CHOWN, SETGID, SETUID) else ""  # the answer names what to change
 
 
 def _namespaces() -> str:

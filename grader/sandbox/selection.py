@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from grader.errors import GraderError
-from grader.sandbox.policy import STARTED, Backend, Claim, Policy, Warmup, Workspace
+from grader.sandbox.policy import STARTED, Backend, Claim, Policy, Warmup, Workspace, words
 
 if TYPE_CHECKING:
     from grader.sandbox.link import Link
@@ -140,7 +140,7 @@ def self_test(backend: Backend) -> SelfTest:
         with ExitStack() as stack:
             claims = selftest.examine(_line_opener(backend, stack))
     except (GraderError, OSError) as error:
-        return _failed(backend, Claim(STARTED, False, str(error)))
+        return _failed(backend, Claim(STARTED, False, words(error)))
     tried = SelfTest(backend, claims)
     return tried if tried.passed else _failed(backend, *claims)
 

@@ -28,7 +28,7 @@ from grader.sandbox.cgroups import Group, Meter
 from grader.sandbox.handover import Collected, collect, remove, usage
 from grader.sandbox.link import Link
 from grader.sandbox.namespaces import Identity
-from grader.sandbox.policy import MIB, Ending, Policy, Stop, Workspace
+from grader.sandbox.policy import MIB, Ending, Policy, Stop, Workspace, words
 from grader.sandbox.watchdog import Watchdog
 
 LOOK_EVERY_MS: Final = 50
@@ -152,7 +152,7 @@ def supervise(launcher: Launcher, policy: Policy, link: Link, leash: int | None)
     try:
         ending = _run(launcher, policy, request, group, link, leash)
     except Exception as error:  # whatever it is, it is ours and must not look like the student's
-        ending = Ending(fault=f"the sandbox failed: {error}")
+        ending = Ending(fault=f"the sandbox failed: {words(error)}")
     finally:
         if group is not None:
             group.remove()

@@ -31,7 +31,7 @@ from grader.sandbox import (
     selection,
     selftest,
 )
-from grader.sandbox.policy import STARTED
+from grader.sandbox.policy import STARTED, words
 from tests.harness import needs
 
 from .conftest import LINUX_BACKENDS, ROOMY, Driver
@@ -256,7 +256,7 @@ def test_a_backend_that_cannot_even_be_tried_leaves_the_next_one(
     monkeypatch.setattr(selftest, "examine", fail)
     tried = selection.self_test.__wrapped__(Backend.WARM)
     assert not tried.passed
-    assert str(error) in tried.answer
+    assert words(error) in tried.answer
     assert tried.remedy
 
 
