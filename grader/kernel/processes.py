@@ -21,13 +21,19 @@ OF_WORKERS = {
 
 
 def fork() -> None:
-    """Have processes of data loaders and maps forked from this one, as on every Linux before Python 3.14."""
+    """Have processes of data loaders and maps forked from this one, as on every Linux before Python 3.14.
+
+    By default only: `set_start_method` would, and a notebook may call that itself once.
+    """
     if sys.platform != "linux":
         return
     import multiprocess  # type: ignore[import-untyped]  # what datasets has instead of multiprocessing
 
     for module in (multiprocessing, multiprocess):
-        module.set_start_method("fork", force=True)
+        contexts = module.context._default_context
+        if contexts._actual_context is contexts._default_context:  # asked for, but not chosen
+            contexts._actual_context = None
+        contexts._default_context = contexts.get_context("fork")
 
 
 def work_alone() -> None:
