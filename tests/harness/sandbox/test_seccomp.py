@@ -166,7 +166,7 @@ def test_numbers_are_those_of_linux(machine: str) -> None:
     if not header.is_file():
         pytest.skip("needs the headers of Linux: apt install linux-libc-dev")
     defined = re.findall(r"^#define __NR(?:3264)?_(\w+)\s+(\d+)$", header.read_text(encoding="utf-8"), re.MULTILINE)
-    known = {name: int(number) for name, number in defined}
+    known = {name: int(number) for name, number in defined if name != "syscalls"}  # how many there are
     column, _ = seccomp.ARCHITECTURES[machine]
     ours = {name: pair[column] for name, pair in CALLS.items() if name in known}
     assert ours == {name: known[name] for name in ours}
