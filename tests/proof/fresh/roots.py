@@ -20,6 +20,7 @@ USER: Final = "ta"
 UID: Final = 1000
 NETWORK_FILES: Final = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
 PIP_FILES: Final = ("/etc/pip.conf", "/etc/xdg/pip")
+LEFT_BEHIND: Final = (".git/", ".venv", "data/cache", "data/imdb", "results", "dist", ".mypy_cache", ".ruff_cache")
 LOCAL_PATH: Final = re.compile(r"(?:file://)?(/[^\s'\"]+)")
 # Becomes process 1 of the new namespaces: mounts what a machine has, and makes the folder $1 the root.
 ENTER: Final = """
@@ -76,6 +77,9 @@ class Root:
         root.remove()
         subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(root.folder)], check=True)
         root._settle()
+        entered = root.run(["true"], {})
+        if entered.code:
+            raise CannotTry(f"a root cannot be entered: {entered.text.strip()}")
         return root
 
     def remove(self) -> None:
@@ -88,9 +92,9 @@ class Root:
         return self.folder / inside.lstrip("/")
 
     def copy_project(self, inside: str) -> None:
-        """Put the files of the project that git knows there."""
+        """Put the files of the project there."""
         target = self.path(inside)
-        for name in _tracked():
+        for name in _project_files():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, target / name)
 
@@ -145,9 +149,19 @@ def _bootstrap(release: str, base: Path) -> None:
     (base / "done").touch()
 
 
-def _tracked() -> Iterable[str]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, stdout=subprocess.PIPE, check=True).stdout
-    return (name for name in listed.decode().split("\0") if name and (PROJECT / name).is_file())
+def _project_files() -> Iterable[str]:
+    """What git knows; without git, what is there but for what running leaves behind."""
+    command = ["git", "ls-files", "-z"]
+    try:
+        listed = subprocess.run(
+            command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        found = (path.relative_to(PROJECT) for path in PROJECT.rglob("*"))
+        names: Iterable[str] = (str(path) for path in found if not str(path).startswith(LEFT_BEHIND))
+    else:
+        names = listed.decode().split("\0")
+    return (name for name in names if name and (PROJECT / name).is_file())
 
 
 def _settings() -> dict[str, str]:
