@@ -50,8 +50,8 @@ endif
 # Said before anything is installed.
 ifneq ($(SYSTEM),Linux)
 ifneq ($(filter grade batch demo-class calibrate hostile,$(MAKECMDGOALS)),)
-$(error Notebooks of others are graded on Linux, where they can be isolated; this is $(SYSTEM). \
-  Use WSL 2 on Windows, a Linux container or another machine. `make check NOTEBOOK=...` works here, for your own work)
+$(error Students' notebooks are graded on Linux, where they can be isolated; this is $(SYSTEM:Darwin=macOS). \
+  Use a Linux machine or container (on Windows: WSL 2). `make check NOTEBOOK=...` works here, for your own work)
 endif
 endif
 ifeq ($(SYSTEM) $(MACHINE) $(filter-out help clean,$(MAKECMDGOALS)),Darwin x86_64 $(MAKECMDGOALS))

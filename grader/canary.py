@@ -90,10 +90,10 @@ class LoRALayer(nn.Module):
 # What it has to pass, besides running without an error: a training with its weights, and the questions to a class.
 REQUIRED: Final = ("step1.trainable_parameters", "step3.lora_construct", "step3.lora_fresh")
 UNFIT: Final = (
-    "This machine cannot grade yet: a notebook that is known to be right did not get its points in the sandbox "
-    "`{sandbox}`. Nobody was given a verdict."
+    "This machine cannot grade: a small notebook that is known to be right lost points here, in sandbox `{sandbox}`. "
+    "No student's notebook was graded."
 )
-ADVICE: Final = "Run `python -m grader doctor`, put right what it names, and give the same command again."
+ADVICE: Final = "Run `make doctor`, fix what it reports, and give the same command again."
 MakeCase = Callable[[Path, Setup], Case]
 
 
@@ -179,8 +179,8 @@ def differences(case: Case) -> Iterator[Difference]:
     summary = case.evidence.run.summary
     if summary.status not in (RunStatus.OK, RunStatus.STUDENT_ERROR):
         reason = case.evidence.run.reason
-        yield Difference("the run", RunStatus.OK, summary.status + (f" ({reason})" if reason else ""))
-    yield from (Difference(f"cell {cell.index + 1}", "no error", _words(cell)) for cell in summary.failed_cells)
+        yield Difference("its run", RunStatus.OK, summary.status + (f" ({reason})" if reason else ""))
+    yield from (Difference(f"its cell {cell.index + 1}", "no error", _words(cell)) for cell in summary.failed_cells)
     judged = {judgement.id: judgement for judgement in run_suite(case, [PUBLIC_TESTS])}
     for judgement in (judged[name] for name in REQUIRED if name in judged):  # a course may leave a check out
         if judgement.verdict is not Verdict.PASSED:

@@ -32,7 +32,7 @@ app = typer.Typer(
     help="Grade notebooks of this assignment.",
 )
 
-NOT_LOADED = "Install what is named there, or run `make clean setup`."
+NOT_LOADED = "Install that library; if it is a Python package, `make clean setup` installs all of them again."
 INTERRUPTED = 130  # what typer makes of ctrl-C
 ASKED_TO_STOP = ("SIGTERM", "SIGHUP")  # by a service manager, Slurm, a terminal that closes; Windows has no SIGHUP
 
@@ -136,7 +136,7 @@ def translated() -> Iterator[None]:
         print("Stopped.", file=sys.stderr)
         sys.exit(2)
     except ImportError as error:
-        print(f"A package that the grader needs does not load ({error}). {NOT_LOADED}", file=sys.stderr)
+        print(f"Something that the grader needs does not load: {error}. {NOT_LOADED}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno in ADVICE:

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from typing import Final
 
 RETRY: Final = "free disk space and retry"
+ANOTHER_FOLDER: Final = "choose another folder (--out, or OUT= for make)"
 # What to do about a refusal of the file system; for others, whoever asked knows better.
 ADVICE: Final[Mapping[int, str]] = {
     errno.ENOSPC: RETRY,
     errno.EDQUOT: RETRY,
-    errno.EROFS: "make its disk writable",
+    errno.EROFS: "its disk is mounted read-only: mount it for writing",
     errno.EACCES: "give this user the right to it",
     errno.EPERM: "give this user the right to it",
     errno.EMFILE: "raise the limit on open files (`ulimit -n 4096`) and retry",

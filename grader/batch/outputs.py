@@ -13,7 +13,7 @@ from grader.batch import history
 from grader.batch.request import Request
 from grader.batch.store import Store, write
 from grader.cohort import Grade, Intake, Refusal, Standing, Upload
-from grader.errors import GraderError, SubmissionError, refused
+from grader.errors import ANOTHER_FOLDER, GraderError, SubmissionError, refused
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import feedback_zip
 from grader.intake.archive import stored
@@ -87,7 +87,7 @@ def hand_out(request: Request, intake: Intake) -> Handed:
         written = tuple(write(request.folder / name, content) for name, content in files.items())
         gone = removed(request.folder, files)
     except OSError as error:
-        raise refused(f"write to {request.folder}", error, "choose another folder with --out") from error
+        raise refused(f"write to {request.folder}", error, ANOTHER_FOLDER) from error
     notes = (*notes, *(f"{name} was of an earlier run, and is removed." for name in gone if "/" not in name))
     return Handed(files=tuple(p for p in written if p.parent == request.folder), notes=notes, grades=grades)
 

@@ -26,7 +26,7 @@ from grader.batch.running import Circumstances, Tally
 from grader.batch.store import Store
 from grader.cohort import Intake, Student
 from grader.cores import usable_cores
-from grader.errors import GraderError, refused
+from grader.errors import ANOTHER_FOLDER, GraderError, refused
 from grader.execution.driver import Limits
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
@@ -202,7 +202,7 @@ def writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(f"write to {folder}", error, "choose another folder with --out") from error
+        raise refused(f"write to {folder}", error, ANOTHER_FOLDER) from error
 
 
 def notes(handed: Handed) -> tuple[str, ...]:

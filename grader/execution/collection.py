@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from grader.errors import GraderError, refused
+from grader.errors import ANOTHER_FOLDER, GraderError, refused
 from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
 from grader.execution.seats import ran_out
@@ -59,7 +59,7 @@ def save(record: RunRecord, folder: Path) -> None:
 
 def not_stored(target: Path, error: OSError) -> GraderError:
     """What to say when evidence cannot be stored."""
-    return refused(f"store the evidence in {target}", error, "choose another folder with --out")
+    return refused(f"store the evidence in {target}", error, ANOTHER_FOLDER)
 
 
 def record(submission: Submission, conditions: Conditions, report: Report, wall_s: float, peak_mib: float) -> RunRecord:

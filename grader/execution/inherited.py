@@ -19,7 +19,7 @@ UNLIMITED: Final = "unlimited"
 
 @dataclass(frozen=True)
 class Need:
-    """One limit: its name in `resource`, what it bounds, what grading needs, how a shell raises it."""
+    """One limit: its name in `resource`, what it bounds, what grading needs, how a shell and a batch job raise it."""
 
     name: str
     what: str
@@ -27,6 +27,7 @@ class Need:
     unit: int
     unit_name: str
     command: str
+    in_a_batch_job: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,21 @@ class Limit:
         """With its figures."""
         need = self.need
         found = UNLIMITED if self.most is None else f"{self.most / need.unit:,.0f} {need.unit_name}".strip()
-        return f"{need.what}: {found}; needed: {need.least / need.unit:,.0f} {need.unit_name}".strip()
+        least = f"{need.least / need.unit:,.0f} {need.unit_name}".strip()
+        return f"The limit on {need.what} is {found}; at least {least} is needed"
 
 
+MEMORY: Final = "Slurm: --mem; Grid Engine: h_vmem"
+TIME: Final = "Slurm: --time; Grid Engine: h_cpu"
 # With each of them at exactly this figure the reference gets all its points in profile `structure`: `make fresh`.
 NEEDS: Final = (
-    Need("RLIMIT_AS", "address space of a process", 12_288 * MIB, MIB, "MiB", "ulimit -v unlimited"),
-    Need("RLIMIT_DATA", "data of a process", 6_144 * MIB, MIB, "MiB", "ulimit -d unlimited"),
+    Need("RLIMIT_AS", "address space of a process", 12_288 * MIB, MIB, "MiB", "ulimit -v unlimited", MEMORY),
+    Need("RLIMIT_DATA", "data of a process", 6_144 * MIB, MIB, "MiB", "ulimit -d unlimited", MEMORY),
     Need("RLIMIT_FSIZE", "size of a file", 1_024 * MIB, MIB, "MiB", "ulimit -f unlimited"),
-    Need("RLIMIT_CPU", "processor time of a process", 600, 1, "s", "ulimit -t unlimited"),
+    Need("RLIMIT_CPU", "CPU time of a process", 600, 1, "s", "ulimit -t unlimited", TIME),
     Need("RLIMIT_NPROC", "processes and threads of this user", 512, 1, "", "ulimit -u 4096"),
     Need("RLIMIT_NOFILE", "open files of a process", 512, 1, "", "ulimit -n 1024"),
 )
-BATCH_SYSTEMS: Final = "In a batch job, ask for more memory (Slurm: --mem; Grid Engine: h_vmem) and time."
 
 
 def inherited() -> tuple[Limit, ...]:
@@ -79,11 +82,7 @@ def require_limits() -> None:
     """Raise what may be raised. Raises GraderError where a hard limit is too low to grade."""
     _raise_soft_limits()
     if low := tuple(_too_low()):
-        commands = "; ".join(limit.need.command for limit in low)
-        raise GraderError(
-            f"This process has too little of: {', '.join(map(str, low))}. The limit comes from the shell, the batch "
-            f"system or the container; raise it there ({commands}). {BATCH_SYSTEMS}"
-        )
+        raise GraderError(f"{'. '.join(map(str, low))}. {_advice(low)}")
 
 
 def finding() -> Finding:
@@ -91,8 +90,14 @@ def finding() -> Finding:
     low = tuple(_too_low())
     if not low:
         return Finding("limits", Status.OK, "what this process was given suffices")
+    return Finding("limits", Status.MISSING, ". ".join(map(str, low)), _advice(low))
+
+
+def _advice(low: tuple[Limit, ...]) -> str:
     commands = "; ".join(limit.need.command for limit in low)
-    return Finding("limits", Status.MISSING, ", ".join(map(str, low)), f"Raise them: {commands}. {BATCH_SYSTEMS}")
+    jobs = "; ".join(dict.fromkeys(limit.need.in_a_batch_job for limit in low if limit.need.in_a_batch_job))
+    asked = f" (in a batch job: {jobs})" if jobs else ""
+    return f"Run `{commands}` and try again; where that is refused, whoever started this shell set the limit{asked}."
 
 
 def _too_low() -> Iterator[Limit]:

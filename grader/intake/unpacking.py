@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from grader.errors import GraderError, refused
+from grader.errors import ANOTHER_FOLDER, GraderError, refused
 from grader.intake.notebook import MAX_FILE_BYTES
 
 CHUNK_BYTES: Final = 2**20
@@ -252,7 +252,7 @@ def temporary(files: Path) -> Iterator[IO[bytes]]:
             finally:
                 Path(target.name).unlink(missing_ok=True)
     except OSError as error:
-        raise refused(f"write to {files}", error, "choose another folder with --out") from error
+        raise refused(f"write to {files}", error, ANOTHER_FOLDER) from error
 
 
 def copy(found: Found, target: IO[bytes], purse: Purse, student: str, bytes_max: int) -> str:

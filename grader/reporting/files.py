@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from grader.errors import refused
+from grader.errors import ANOTHER_FOLDER, refused
 from grader.model import Result, StaffDetails
 from grader.reporting.feedback import feedback_html
 from grader.reporting.staff import staff_html
@@ -19,7 +19,7 @@ def write_reports(result: Result, details: StaffDetails, folder: Path) -> tuple[
     try:
         return tuple(_write(folder / name, text) for name, text in contents.items())
     except OSError as error:
-        raise refused(f"write the reports to {folder}", error, "choose another folder with --out") from error
+        raise refused(f"write the reports to {folder}", error, ANOTHER_FOLDER) from error
 
 
 def _write(path: Path, text: str) -> Path:
@@ -35,4 +35,4 @@ def results_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise refused(f"write to {folder}", error, "choose another folder with --out") from error
+        raise refused(f"write to {folder}", error, ANOTHER_FOLDER) from error

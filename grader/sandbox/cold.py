@@ -26,8 +26,7 @@ from grader.sandbox.supervisor import Launcher, Request, supervise
 ANNOUNCE: Final = 1  # inner.py speaks on standard output
 VISIBLE: Final = 0o022  # folders that lead to what the kernel's user may see can be entered, whatever ours should be
 CLOSED: Final = (
-    "kernels belong to another user, who cannot enter {folders}, and this root may not mount ({why}): "
-    "run `chmod a+x {folders}`, or put the project where everybody can enter"
+    "notebooks run as a user of their own, who cannot enter {folders}, and root may not mount anything here ({why})"
 )
 
 

@@ -1,10 +1,12 @@
 """What would make a backend work here: read off the machine, for people. Used when a self-test has not passed."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from grader.sandbox.namespaces import closed_folder
 from grader.sandbox.policy import Backend
 
 CHOWN, SETGID, SETUID, SYS_ADMIN = 0, 6, 7, 21  # numbers of capabilities; the last one is what mounting needs
@@ -18,19 +20,25 @@ SWITCHES: Final[Mapping[str, str]] = {
 OPENED: Final[Mapping[str, str]] = {"0": "1", "1": "0"}
 MANY: Final = 15000  # namespaces that one user may have; what Debian allows
 MORE_RIGHTS: Final = (
-    "This is root without the right to mount, as in a container: run it as an ordinary user, or start the container "
-    "with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined`."
+    "This is root without the right to mount, as in a container: run the grader as an ordinary user, or start a new "
+    "container with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined`, which "
+    "weakens that container's own isolation."
 )
 NAMESPACES_CLOSED: Final = (
-    "Allow user namespaces: in a container, start it with `--security-opt seccomp=unconfined`; on a machine of your "
-    "own, see `sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`."
+    "Allow user namespaces: in a container, start a new one with `--security-opt seccomp=unconfined`; on a machine of "
+    "your own, see `sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`."
 )
-INSTALL_BUBBLEWRAP: Final = "Install it (Debian, Ubuntu: apt install bubblewrap)."
-INSTALL_RUNTIME: Final = "Install podman (Debian, Ubuntu: apt install podman), or docker."
-START_RUNTIME: Final = "Check that `podman run` or `docker run` works for this user; docker needs its service running."
+INSTALL_BUBBLEWRAP: Final = "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap)."
+INSTALL_RUNTIME: Final = "Outside of a container, install podman (Debian, Ubuntu: apt install podman), or docker."
+START_RUNTIME: Final = "Make `podman run` or `docker run` work for this user; docker needs its service running."
+CLOSED_FOLDER: Final = (
+    "Move the project and its environment out of {folder}, which other users cannot enter, to /opt or /srv for "
+    "example, or run `chmod a+x {folder}` (others may then pass through it, and not list it): notebooks run as a user "
+    "of their own."
+)
 NO_OTHER_USER: Final = (
-    "This is root without the right to become another user, which kernels have to be: run it as an ordinary user "
-    "(`docker run --user 1000`), or leave root its usual rights (no `--cap-drop ALL`)."
+    "This is root without the right to become another user, as whom notebooks run: run the grader as an ordinary user "
+    "(`docker run --user 1000`), or start the container without `--cap-drop ALL`."
 )
 NEW_LINUX: Final = (
     "It needs Linux 5.13 or newer (as an ordinary user 6.12) with `landlock` among the security modules in "
@@ -57,7 +65,10 @@ def _landlock() -> str:
     is_root = os.geteuid() == 0
     if version() < (1 if is_root else AS_ORDINARY_USER):
         return NEW_LINUX
-    return NO_OTHER_USER if is_root and not _may(CHOWN, SETGID, SETUID) else ""  # the answer names what to change
+    if is_root and not _may(CHOWN, SETGID, SETUID):
+        return NO_OTHER_USER
+    closed = next(filter(None, map(closed_folder, (sys.prefix, sys.base_prefix))), None) if is_root else None
+    return CLOSED_FOLDER.format(folder=closed) if closed and not _may(SYS_ADMIN) else ""
 
 
 def _namespaces() -> str:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 ORDER: Final = (Backend.WARM, Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
 WAYS: Final[Mapping[Backend, str]] = {
-    Backend.WARM: "namespaces that the grader makes itself",
-    Backend.BUBBLEWRAP: "namespaces that bwrap makes",
+    Backend.WARM: "Linux namespaces",
+    Backend.BUBBLEWRAP: "Linux namespaces made by bwrap",
     Backend.CONTAINER: "a container of podman or docker",
-    Backend.LANDLOCK: "Landlock and a filter of system calls",
+    Backend.LANDLOCK: "Landlock and a seccomp filter",
     Backend.NONE: "a plain process",
 }
-REFUSAL: Final = "No way to isolate notebooks works on this machine. Tried, and what would help (one is enough):"
+REFUSAL: Final = "Notebooks cannot be isolated on this machine, so none was run. Any one of these would help:"
+TRIED: Final = "What was tried, and what the system answered:"
 INSTALLED: Final = "it is installed"
 STARTS: Final = (INSTALLED, STARTED)
 NOT_LINUX: Final = (
@@ -206,6 +207,9 @@ def _refusal(only: Backend | None) -> str:
     if sys.platform != "linux":
         return NOT_LINUX
     if only is None:
-        return "\n".join((REFUSAL, *(f"- {test}" for test in self_tests())))
+        tests = self_tests()
+        remedies = dict.fromkeys(test.remedy for test in tests)
+        tried = (f"- {test.backend} ({WAYS[test.backend]}): {test.answer}." for test in tests)
+        return "\n".join((REFUSAL, *(f"- {remedy}" for remedy in remedies if remedy), TRIED, *tried))
     test = self_test(only)
     return f"The sandbox that was asked for does not work here: {test}"

@@ -11,6 +11,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not skipped:
         return
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
-    terminalreporter.section(f"{len(skipped)} skipped on this machine")
+    terminalreporter.section(f"{len(skipped)} tests skipped, none of them failed: what they need is not here")
     for reason, number in reasons.most_common():
-        terminalreporter.write_line(f"{number:4} {reason}")
+        terminalreporter.write_line(f"{number:4} × {reason}")

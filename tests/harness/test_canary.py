@@ -48,7 +48,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pytest.param(canary.CELLS, (), id="as it is"),
         pytest.param(
             ("import torch\nraise OSError('libgomp.so.1: cannot open shared object file')", *canary.CELLS),
-            ("cell 1: expected no error, found OSError", "libgomp"),
+            ("its cell 1: expected no error, found OSError", "libgomp"),
             id="an import that fails",
         ),
         pytest.param(
@@ -57,7 +57,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             id="a training that leaves nothing",
         ),
         pytest.param(canary.CELLS[:3], ("LoRALayer can be constructed",), id="a class that is not seen"),
-        pytest.param((*canary.CELLS, "import os; os._exit(1)"), ("the run: expected ok",), id="a kernel that dies"),
+        pytest.param((*canary.CELLS, "import os; os._exit(1)"), ("its run: expected ok",), id="a kernel that dies"),
     ],
 )
 def test_what_differs_is_named(
@@ -69,7 +69,7 @@ def test_what_differs_is_named(
     with pytest.raises(GraderError) as error:
         canary.require_fit(used, grading.make_case)
     assert all(word in str(error.value) for word in words), str(error.value)
-    assert "Nobody was given a verdict" in str(error.value)
+    assert "No student's notebook was graded" in str(error.value)
     assert not list(remembered.glob("*.json"))
 
 

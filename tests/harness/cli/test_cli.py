@@ -116,7 +116,7 @@ def test_results_that_cannot_be_written_are_found_out_first(main: Main, work: Pa
     (tmp_path / "results").write_text("a file", encoding="utf-8")
     code, text = main("grade", work, "--out", tmp_path / "results")
     assert code == 2
-    assert "choose another folder with --out" in text
+    assert "choose another folder (--out" in text
     assert text.strip().count("\n") == 0
 
 

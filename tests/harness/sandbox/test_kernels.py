@@ -239,9 +239,9 @@ def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "self_test", broken)
     with pytest.raises(GraderError) as refusal:
         select(ROOMY)
-    rows = str(refusal.value).splitlines()[1:]
-    ways = selection.WAYS
-    assert rows == [f"- {backend} ({ways[backend]}): no {backend}. Allow {backend}." for backend in selection.ORDER]
+    lines = str(refusal.value).splitlines()
+    assert lines[1:5] == [f"- Allow {backend}." for backend in selection.ORDER]
+    assert lines[6:] == [f"- {backend} ({selection.WAYS[backend]}): no {backend}." for backend in selection.ORDER]
     with pytest.raises(GraderError, match=r"no warm\. Allow warm"):
         select(ROOMY, only=Backend.WARM)
 

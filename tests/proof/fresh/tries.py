@@ -164,7 +164,7 @@ LATER: Final = (
         "results on a disk that is only read",
         conditions=Conditions(before="mkdir -p results && mount -t tmpfs -o ro tmpfs results"),
         ending=Ending.SENTENCE,
-        words="make its disk writable",
+        words="mounted read-only",
     ),
     Try(
         "an installation of somebody else's, only read",
