@@ -94,6 +94,13 @@ LATER: Final = (
         folder=SPACED,
         conditions=Conditions(before=f'mkdir -p "{SPACED}"; mount --bind {PROJECT} "{SPACED}"'),
     ),
+    Try(
+        "address space of 4 GiB",
+        conditions=Conditions(limits="ulimit -v 4194304"),
+        ending=Ending.SENTENCE,
+        words="4,096 MiB.*ulimit -v",
+        essential=True,
+    ),
     Try("address space of 12 GiB", conditions=Conditions(limits="ulimit -v 12582912")),
     Try("data of 6 GiB", conditions=Conditions(limits="ulimit -d 6291456")),
     # In blocks of 512 bytes, as POSIX has it.
