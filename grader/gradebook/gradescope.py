@@ -10,6 +10,7 @@ Source: https://gradescope-autograders.readthedocs.io/en/latest/specs/
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -240,15 +241,13 @@ def _review_files(folder: Path) -> list[str]:
 
 
 def _tracked(root: Path) -> list[str]:
+    if shutil.which("git") is None:
+        raise GraderError("git knows the project's files and is not installed; install it, or name the files.")
     try:
-        asked = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)
-    except OSError as error:
-        raise GraderError(
-            "git, which knows the project's files, is not installed; install it, or name them."
-        ) from error
-    if asked.returncode:
-        said = asked.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise GraderError(f"{root} is no git checkout, so its files are not known ({said}); name them.")
+        asked = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"").decode(errors="replace").strip().partition("\n")[0] or error
+        raise GraderError(f"{root} is no git checkout, so its files are not known ({said}); name them.") from error
     names = (name.decode("utf-8", "surrogateescape") for name in asked.stdout.split(b"\0") if name)
     return sorted(name for name in names if not name.startswith(LEFT_OUT) and (root / name).is_file())
 
