@@ -79,13 +79,14 @@ def setup(
     precision: Precision = Precision.AUTO,
     opened: Sandbox | None = None,
     threads: int | None = None,
-    executes: bool = True,
+    trial: bool = True,
     listener: Listener | None = None,
 ) -> Iterator[Setup]:
     """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
 
     opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
-    executes: whether notebooks will be run, for which the machine has to be fit.
+    trial: grade the notebook first that is known to be right. Not where nothing is executed, nor in a sandbox whose
+        limits are tight on purpose.
     """
     profiles.require_fit(profile, precision)
     require_limits()
@@ -105,7 +106,7 @@ def setup(
             sandbox=sandbox,
             environ=one_gpu(os.environ) if gpus else {},
         )
-        if executes:
+        if trial:
             canary.require_fit(used, make_case, listener)
         yield used
 
@@ -115,7 +116,7 @@ def fitness() -> Finding:
     what = "trial notebook"
     backend = next((test.backend for test in self_tests() if test.passed), Backend.NONE)
     try:
-        with setup(Profile.STRUCTURE, DEFAULT_SEED, backend, executes=False) as used:
+        with setup(Profile.STRUCTURE, DEFAULT_SEED, backend, trial=False) as used:
             found = canary.attempt(used, make_case)
     except GraderError as error:
         return Finding(what, Status.MISSING, f"cannot be run in sandbox {backend}", str(error))

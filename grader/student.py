@@ -90,7 +90,7 @@ def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
     bindings.note(namespace)
     with (
         temporary_folder("a4-live-") as folder,
-        grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, executes=False) as used,
+        grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, trial=False) as used,
     ):
         _ask(bindings, namespace, used, folder)
         graded = grading.judge(folder, used, grading.suite_folders(public_only=True), step)

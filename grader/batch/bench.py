@@ -44,7 +44,7 @@ class Bench(AbstractContextManager["Bench"]):
                 precision=order.precision,
                 opened=shared,
                 threads=order.threads,
-                executes=order.execute,
+                trial=order.execute,
             )
         )
         seats = Seats(order.gpus, order.kernels_per_gpu) if order.gpus else None

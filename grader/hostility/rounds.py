@@ -80,7 +80,7 @@ def _setup(backend: Backend) -> Iterator[Setup]:
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
     policy: Policy = replace(isolation.policy(checkpoint, metrics, LIMITS), **SMALL)
     sandbox = select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend)
-    with grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, opened=sandbox) as used:
+    with grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, opened=sandbox, trial=False) as used:
         sandbox.wait()
         yield used
 

@@ -21,7 +21,7 @@ from grader.sandbox import Backend
 def used() -> Iterator[Setup]:
     """A setup that nothing has been tried in."""
     with ExitStack() as stack:
-        yield stack.enter_context(grading.setup(Profile.STRUCTURE, 0, Backend.NONE, executes=False))
+        yield stack.enter_context(grading.setup(Profile.STRUCTURE, 0, Backend.NONE, trial=False))
 
 
 @pytest.fixture

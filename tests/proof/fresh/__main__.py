@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.proof.fresh.roots import RELEASES, STORE, CannotTry, Done, Root
-from tests.proof.fresh.tries import BUBBLEWRAP, CLOSED, FIRST, LATER, OWN, OWNER, PROJECT, TESTS, Try
+from tests.proof.fresh.roots import RELEASES, STORE, UID, CannotTry, Done, Root
+from tests.proof.fresh.tries import BUBBLEWRAP, CLOSED, FIRST, LATER, OWN, PROJECT, TESTS, Try
 
 CANNOT = 77  # as in Automake's test suites
 LAST_LINES = 25
@@ -36,7 +36,7 @@ def prepare(root: Root, tries: Sequence[Try]) -> None:
     for folder in dict.fromkeys(one.folder for one in tries if one.folder in (PROJECT, CLOSED, OWN)):
         root.copy_project(folder)
     for path in (root.path(OWN), *root.path(OWN).rglob("*")) if root.path(OWN).exists() else ():
-        os.chown(path, OWNER, OWNER)
+        os.chown(path, UID, UID)
 
 
 def run(root: Root, one: Try) -> tuple[Done, list[str]]:

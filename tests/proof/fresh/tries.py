@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from tests.proof.fresh.conditions import Conditions
-from tests.proof.fresh.roots import UID, USER, Done
+from tests.proof.fresh.roots import USER, Done
 
 PROJECT: Final = "/srv/grader"  # everybody can enter it
 CLOSED: Final = "/root/grader"
@@ -201,4 +201,3 @@ TESTS: Final = (
     Try("make test, root", "make test", Ending.PASSED),
     Try("make test, ordinary user", "make test", Ending.PASSED, conditions=ORDINARY, folder=OWN),
 )
-OWNER: Final = UID
