@@ -98,7 +98,7 @@ gradescope: $(READY) ##+ build the autograder zip for Gradescope: [REVIEWS=folde
 	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $${OUT:+--out "$$OUT"} $${REVIEWS:+--reviews "$$REVIEWS"}
 
 demo-class: $(READY) ##+ make up a class of 30, grade it, kill that once, go on, hand everything out
-	@$(VENV_PYTHON) -m grader demo-class $${JOBS:+--jobs "$$JOBS"}
+	@$(VENV_PYTHON) -m tests.proof.demo $${JOBS:+--jobs "$$JOBS"}
 
 check: $(READY) ## run the public tests on a notebook: NOTEBOOK=path
 	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK"
@@ -112,11 +112,11 @@ kit: $(READY) ##+ build the zip that students get: [OUT=file]
 calibrate: $(READY) ##+ measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
 
-validate: $(READY) ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [REPEAT=n] [TRAINING=1]
-	@$(VENV_PYTHON) -m grader validate $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"}
+validate: $(READY) ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [ONLY=names] [REPEAT=n] [TRAINING=1]
+	@$(VENV_PYTHON) -m tests.proof.validity $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"} $${ONLY:+$$ONLY}
 
 hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
-	@$(VENV_PYTHON) -m grader hostile
+	@$(VENV_PYTHON) -m tests.proof.security
 
 test: lint ##+ lint, then run every test but those that take as long as a training
 	@$(VENV_PYTHON) -m pytest -m "not training"
@@ -128,7 +128,7 @@ test-all: lint ##+ lint, then run every test
 	@$(VENV_PYTHON) -m pytest
 
 bench: $(READY) ##+ measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
-	@$(VENV_PYTHON) -m bench --measure --report $(if $(filter 1,$(PEERS)),--peers) $${SEEDS:+--seeds "$$SEEDS"}
+	@$(VENV_PYTHON) -m tests.proof.speed --measure --report $(if $(filter 1,$(PEERS)),--peers) $${SEEDS:+--seeds "$$SEEDS"}
 
 lint: $(READY) ## check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check

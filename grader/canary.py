@@ -28,16 +28,16 @@ from filelock import FileLock, Timeout
 from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.assets.cache import cache_folder
-from grader.case import Case
 from grader.errors import GraderError
-from grader.execution.inherited import inherited
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
 from grader.intake.notebook import Submission
-from grader.judging import Judgement, run_suite
+from grader.judging.case import Case
+from grader.judging.runner import Judgement, run_suite
+from grader.machine.limits import inherited
 from grader.model import FailedCell, Profile, RunStatus, Verdict
-from grader.project import PUBLIC_TESTS, ROOT
+from grader.paths import PUBLIC_TESTS, ROOT
 from grader.sandbox.folders import temporary_folder
 
 FIT_S: Final = 24 * 3600.0  # how long a machine is believed to be as it was

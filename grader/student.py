@@ -21,7 +21,7 @@ import nbformat
 from IPython import get_ipython
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader import assignment, grading, judging
+from grader import assignment, challenges, pipeline
 from grader.assets.cache import cache_folder
 from grader.assets.hub import standin_checkpoint
 from grader.errors import GraderError, SubmissionError
@@ -29,14 +29,16 @@ from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import conditions, execute
-from grader.grading import Graded
 from grader.intake.notebook import read_submission
-from grader.kernel import observation, probes, weights
+from grader.judging import runner
+from grader.judging.result import Graded
+from grader.kernel import probes
 from grader.kernel.namespace import Bindings
+from grader.kernel.training import observation
 from grader.kernel.writing import write_json, write_tensors
 from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
-from grader.oracle import challenges
-from grader.project import ROOT
+from grader.paths import ROOT
+from grader.protocol.checkpoint import base_tensors
 from grader.sandbox import Backend
 from grader.sandbox.folders import temporary_folder
 from grader.text import inert
@@ -51,17 +53,17 @@ def structure_result(notebook: Path, step: str | None = None, listener: Listener
     require_known(step)
     with (
         temporary_folder("a4-check-") as folder,
-        grading.setup(Profile.STRUCTURE, grading.DEFAULT_SEED, Backend.NONE, listener=listener) as used,
+        pipeline.setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE, listener=listener) as used,
     ):
         evidence = folder / "evidence"
         execute(submission, used, evidence, listener)
-        graded = grading.judge(evidence, used, grading.suite_folders(public_only=True), step)
+        graded = pipeline.judge(evidence, used, pipeline.suite_folders(public_only=True), step)
     return Graded(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
 
 
 def require_known(step: str | None) -> None:
     """Look at what is asked for before minutes are spent. Raises SubmissionError."""
-    known = judging.known(grading.suite_folders(public_only=True))
+    known = runner.known(pipeline.suite_folders(public_only=True))
     steps = tuple(dict.fromkeys(name.split(".")[0] for name in known))
     if step is not None and step not in (*known, *steps):
         raise SubmissionError(f"There is no public check or step {inert(step)!r}; the steps are {', '.join(steps)}.")
@@ -90,10 +92,10 @@ def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
     bindings.note(namespace)
     with (
         temporary_folder("a4-live-") as folder,
-        grading.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, trial=False) as used,
+        pipeline.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, trial=False) as used,
     ):
         _ask(bindings, namespace, used, folder)
-        graded = grading.judge(folder, used, grading.suite_folders(public_only=True), step)
+        graded = pipeline.judge(folder, used, pipeline.suite_folders(public_only=True), step)
     kept = tuple(c for c in graded.result.checks if c.id.split(".")[0] in NOTEBOOK_STEPS)
     return graded.result.model_copy(update={"sandbox": OWN_MACHINE, "checks": kept})
 
@@ -160,7 +162,7 @@ def watch_trainings() -> None:
 
 def _begin(model: Any) -> dict[str, Any]:
     checkpoint = standin_checkpoint(cache_folder(ROOT, os.environ))
-    seen = observation.entry(observation.unwrapped(model), weights.base_tensors(str(checkpoint.weights)))
+    seen = observation.entry(observation.unwrapped(model), base_tensors(str(checkpoint.weights)))
     WATCHED.append({"index": len(WATCHED), "via": "Trainer", "finished": False, "entry": seen})
     return WATCHED[-1]
 

@@ -11,7 +11,7 @@ from grader.assets.hub import standin_checkpoint
 from grader.assets.metrics import METRICS, prepare_metrics
 from grader.assets.reviews import Source, download_reviews, locate, resolve_reviews
 from grader.errors import GraderError
-from grader.project import ROOT
+from grader.paths import ROOT
 
 
 def prepare(root: Path, environ: Mapping[str, str], download: bool) -> Iterator[str]:

@@ -8,7 +8,7 @@ import typer
 from grader.authoring.kit import build_kit
 from grader.authoring.template import derive_template, notebook_text, read_notebook
 from grader.errors import GraderError
-from grader.project import REFERENCE, ROOT, TEMPLATE
+from grader.paths import REFERENCE, ROOT, TEMPLATE
 
 KIT: Final = ROOT / "dist" / "finetuning-kit.zip"
 

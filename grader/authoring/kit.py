@@ -29,10 +29,15 @@ PARTS: Final = (
     "data/calibration.json",
     "grader/*.py",
     "grader/assets",
+    "grader/cli",
+    "grader/evidence",
     "grader/execution",
     "grader/intake",
+    "grader/judging",
     "grader/kernel",
+    "grader/machine",
     "grader/oracle",
+    "grader/protocol",
     "grader/reporting",
     "grader/sandbox",
     "tests/conftest.py",
@@ -41,9 +46,9 @@ PARTS: Final = (
 
 # Parts for staff, in the folders above.
 LEFT_OUT: Final = (
-    "grader/calibrating.py",
-    "grader/cli_class.py",
-    "grader/cli_staff.py",
+    "grader/cli/batch.py",
+    "grader/cli/staff.py",
+    "grader/grades/*",
     "grader/reporting/cohort/*",
     "grader/reporting/templates/dashboard*",
     "grader/reporting/templates/refusal.html",

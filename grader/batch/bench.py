@@ -10,18 +10,19 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from grader import grading
+from grader import pipeline
 from grader.batch import ledger
 from grader.batch.order import Judged, Order, Task
-from grader.case import Oracle
 from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
 from grader.execution.seats import Seats
 from grader.intake.notebook import read_submission
-from grader.kernel.weights import base_tensors
+from grader.judging import result
+from grader.judging.case import Oracle
 from grader.model import RunStatus
+from grader.protocol.checkpoint import base_tensors
 from grader.sandbox import Backend, attach
 
 
@@ -36,7 +37,7 @@ class Bench(AbstractContextManager["Bench"]):
         backend = None if order.isolates else Backend.NONE
         shared = attach(order.sandbox) if order.sandbox else None
         found = self._stack.enter_context(
-            grading.setup(
+            pipeline.setup(
                 order.profile,
                 order.seed,
                 backend,
@@ -49,7 +50,7 @@ class Bench(AbstractContextManager["Bench"]):
         )
         seats = Seats(order.gpus, order.kernels_per_gpu) if order.gpus else None
         self.setup: Setup = replace(found, threads=order.threads, seats=seats)
-        self.oracle: Oracle = grading.oracle(self.setup)
+        self.oracle: Oracle = pipeline.oracle(self.setup)
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again
 
@@ -70,7 +71,7 @@ class Bench(AbstractContextManager["Bench"]):
         """Judge what `execute` left. Raises GraderError."""
         evidence = ledger.NotedEvidence(folder / "evidence", ledger.load(folder))
         case = ledger.NotedCase(evidence, self.oracle, self.base)
-        graded = grading.judge_case(case, grading.suite_folders())
+        graded = result.judge_case(case, pipeline.suite_folders())
         return Judged(result=graded.result, details=graded.details)
 
     def __exit__(

@@ -28,7 +28,7 @@ from grader.batch.digests import code_digest
 from grader.batch.order import TRIES, Fate, Order, Outcome, Stage, Task
 from grader.batch.work import Equipment, Work
 from grader.errors import GraderError
-from grader.project import ROOT
+from grader.paths import ROOT
 from grader.sandbox.folders import shelter_multiprocessing
 
 TOPIC: Final = "grading"

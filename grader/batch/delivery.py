@@ -5,8 +5,8 @@ from typing import Final
 
 from grader.batch.outputs import feedback_page
 from grader.batch.request import Request
-from grader.cohort import Grade, Standing
 from grader.gradebook.canvas_upload import Delivery
+from grader.grades.grade import Grade, Standing
 from grader.reporting.words import points
 
 READ: Final = "The attached page says what was checked and what to try."

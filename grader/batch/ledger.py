@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from grader.batch.store import write
-from grader.case import Case, Oracle
 from grader.errors import GraderError
-from grader.evidence import Evidence, ProtocolViolation, Training
+from grader.evidence.reader import Evidence, ProtocolViolation, Training
+from grader.judging.case import Case, Oracle
 from grader.model import Frozen, Method
 from grader.oracle.certificates import Certificate, certify
 

@@ -12,15 +12,10 @@ from grader import similarity
 from grader.batch import history
 from grader.batch.request import Request
 from grader.batch.store import Store, write
-from grader.cohort import Grade, Intake, Refusal, Standing, Upload
 from grader.errors import ANOTHER_FOLDER, GraderError, SubmissionError, refused
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import feedback_zip
-from grader.intake.archive import stored
-from grader.intake.gradebook_export import read_export
-from grader.intake.notebook import read_submission
-from grader.model import Frozen, Profile, Result
-from grader.policy import (
+from grader.grades import (
     Policy,
     described,
     load_overrides,
@@ -32,14 +27,20 @@ from grader.policy import (
     unmatched_extensions,
     with_times,
 )
-from grader.policy.overrides import Overrides
-from grader.project import RUBRIC, TEMPLATE
+from grader.grades.grade import Grade, Standing
+from grader.grades.overrides import Overrides
+from grader.intake.archive import stored
+from grader.intake.gradebook_export import read_export
+from grader.intake.notebook import read_submission
+from grader.intake.uploads import Intake, Refusal, Upload
+from grader.judging.scoring import load_rubric
+from grader.model import Frozen, Profile, Result
+from grader.paths import RUBRIC, TEMPLATE
 from grader.reporting.cohort.dashboard import dashboard
 from grader.reporting.cohort.refusal import refusal_html
 from grader.reporting.cohort.similar import similar_html
 from grader.reporting.feedback import feedback_html
 from grader.reporting.staff import staff_html
-from grader.scoring import load_rubric
 
 FEEDBACK: Final = "feedback.html"
 

@@ -6,8 +6,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from grader.batch.store import write
-from grader.cohort import Intake
 from grader.errors import GraderError
+from grader.intake.uploads import Intake
 from grader.model import Frozen, Precision, Profile
 
 NAME: Final = "batch.json"

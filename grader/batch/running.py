@@ -10,9 +10,9 @@ from grader.batch import history
 from grader.batch.digests import key
 from grader.batch.order import Fate, Order, Outcome, Recipient, Task
 from grader.batch.store import Store
-from grader.cohort import Upload
 from grader.errors import GraderError
 from grader.intake.archive import stored
+from grader.intake.uploads import Upload
 from grader.model import ScoreStatus
 from grader.text import inert
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 from distributed.system import MEMORY_LIMIT
 from rich.console import Console
 
-from grader import profiles
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
@@ -24,14 +23,15 @@ from grader.batch.outputs import Handed, asked, hand_out, look_over, read_gradeb
 from grader.batch.request import Remembered, Request, recall, remember
 from grader.batch.running import Circumstances, Tally
 from grader.batch.store import Store
-from grader.cohort import Intake, Student
-from grader.cores import usable_cores
 from grader.errors import ANOTHER_FOLDER, GraderError, refused
+from grader.execution import profiles
 from grader.execution.driver import Limits
+from grader.execution.isolation import open_sandbox
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
-from grader.isolation import open_sandbox
-from grader.project import ROOT
+from grader.intake.uploads import Intake, Student
+from grader.machine.cores import usable_cores
+from grader.paths import ROOT
 from grader.reporting.inert import inert_line
 
 KERNEL_GIB: Final = 4  # memory that one job needs at its peak, with what its worker needs

@@ -9,7 +9,7 @@ import dask
 
 from grader.batch.crew import CONFIG, GPU
 from grader.model import Frozen
-from grader.project import ROOT
+from grader.paths import ROOT
 
 CORES: Final = 2  # of one kernel on the processor
 MEMORY_GIB: Final = 8  # a kernel's bound and what its worker needs

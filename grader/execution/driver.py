@@ -24,8 +24,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from grader.execution.belated import belated
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
-from grader.kernel import events
 from grader.model import CellRecord, Method, RunStatus
+from grader.protocol import events
 from grader.sandbox.transport import MalformedMessage, OutputLimit
 
 MAX_CELL_TEXT: Final = 20_000  # characters of output kept per cell

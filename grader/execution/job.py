@@ -3,32 +3,34 @@
 ```
 JOB/                copied to be the notebook's working directory
     train.csv eval.csv
-    .grading/       plan.json, challenges.safetensors, bundle/grader/{kernel,student.py}
+    .grading/       plan.json, challenges.safetensors, bundle/grader/{kernel,protocol,student.py}
 ```
 """
 
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from safetensors.torch import save_file
 
-from grader import assignment, profiles
+from grader import assignment
 from grader.assets import tensors
 from grader.assets.hub import Checkpoint
 from grader.assets.reviews import ReviewData
+from grader.challenges import Challenges
+from grader.execution import profiles
+from grader.execution.gpu_names import names_gpu
 from grader.execution.seats import Seats
 from grader.execution.variables import variables
 from grader.intake.notebook import Submission
-from grader.kernel import devices
-from grader.kernel.plan import Plan
 from grader.model import Profile
-from grader.oracle.challenges import Challenges
+from grader.protocol.plan import Plan
 from grader.sandbox import Sandbox
 
 GRADING = ".grading"
+OURS = Path(__file__).parents[1]
+ROOMS = ("kernel", "protocol")  # of ours, all that is in the kernel's reach
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""
 
 
@@ -105,8 +107,8 @@ def _copied(source: Path, target: Path) -> str:
 def _bundle(folder: Path) -> None:
     """A package `grader` that holds the witness alone, so that nothing else can be imported or read from it."""
     package = folder / "grader"
-    kernel = Path(sys.modules["grader.kernel.plan"].__file__ or "").parent
-    shutil.copytree(kernel, package / "kernel", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ROOMS:
+        shutil.copytree(OURS / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text(
         '"""The part of the grader that runs beside the notebook."""\n', encoding="utf-8"
     )
@@ -122,7 +124,7 @@ def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
         budget=profiles.budget(setup.profile, setup.bfloat16),
         threads=setup.threads,
         tf32=setup.tf32,
-        gpu_named=devices.named(cell.source for cell in submission.notebook.cells if cell.cell_type == "code"),
+        gpu_named=names_gpu(cell.source for cell in submission.notebook.cells if cell.cell_type == "code"),
     )
 
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from grader import __version__, profiles
+from grader import __version__, challenges
 from grader.errors import NoRoom
-from grader.execution import broker, collection
+from grader.execution import broker, collection, profiles
 from grader.execution.broker import BrokerLost, Order, Report
 from grader.execution.driver import Limits
 from grader.execution.job import Job, Setup, prepare
@@ -20,7 +20,6 @@ from grader.execution.record import Conditions, RunRecord
 from grader.execution.seats import ran_out
 from grader.intake.notebook import Submission
 from grader.model import RunStatus
-from grader.oracle import challenges
 from grader.sandbox import SCRATCH, Backend
 from grader.sandbox.folders import let_go, temporary_folder
 

@@ -18,11 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
-from grader.cohort import Grade, Standing, Student
 from grader.errors import GraderError
 from grader.gradebook.formulas import starts_formula
+from grader.grades.grade import Grade, Standing
 from grader.intake.gradebook_export import Cell, Column, Export, Person, number, read_export
 from grader.intake.roster import likeness
+from grader.intake.uploads import Student
 from grader.model import Frozen
 from grader.text import inert
 

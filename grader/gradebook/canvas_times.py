@@ -9,7 +9,7 @@ from typing import Any
 
 from grader.errors import GraderError
 from grader.gradebook.canvas_upload import connect, find_assignment, translated
-from grader.policy.times import COLUMNS
+from grader.grades.times import COLUMNS
 
 
 def fetch(course_id: int, assignment_id: int, out: Path, environ: Mapping[str, str] = os.environ) -> int:

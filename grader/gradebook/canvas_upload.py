@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from grader.cohort import Grade, Standing
 from grader.errors import GraderError
 from grader.gradebook.canvas_csv import points_text
+from grader.grades.grade import Grade, Standing
 from grader.model import Frozen
 from grader.reporting.inert import inert_line
 

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from grader.assets.reviews import FILES
-from grader.cohort import Grade, Standing
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook.canvas_feedback import put_in
+from grader.grades.grade import Grade, Standing
 from grader.intake.archive import NOTEBOOK
+from grader.judging.tampering import waits_for_a_person
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
-from grader.project import ROOT
+from grader.paths import ROOT
 from grader.reporting.inert import inert_text
-from grader.tampering import waits_for_a_person
 
 PROGRAM: Final = 0o100755 << 16
 LEFT_OUT: Final = (

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, get_args, get_type_hints
 
-from grader.cohort import Grade
 from grader.gradebook.formulas import inert_cell
+from grader.grades.grade import Grade
 from grader.model import CheckResult, Frozen
 
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from grader.cohort import Intake, Refusal, Student, Upload
 from grader.errors import GraderError
 from grader.intake.canvas_names import CanvasName, Kind, owner_form, readings
 from grader.intake.notebook import HAND_IN
@@ -43,6 +42,7 @@ from grader.intake.unpacking import (
     require_few_entries,
     temporary,
 )
+from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.text import inert
 
 NOTEBOOK: Final = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add the second suffix

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from grader.cohort import Student
 from grader.intake.canvas_names import owner_form
 from grader.intake.gradebook_export import Person, read_export
+from grader.intake.uploads import Student
 
 HASH_CHARS: Final = 6
 MAX_SLUG_CHARS: Final = 40  # of at most four bytes each: a folder's name has 255 bytes, and ids follow

@@ -7,13 +7,14 @@ import sys
 import warnings
 from typing import Any
 
-from grader.kernel import events, shims
-from grader.kernel.loops import LoopWatcher
+from grader.kernel.compat import shims
 from grader.kernel.namespace import Bindings
-from grader.kernel.plan import Plan
-from grader.kernel.recorder import Recorder, install
 from grader.kernel.session import Session, open_session
+from grader.kernel.training.loops import LoopWatcher
+from grader.kernel.training.recorder import Recorder, install
 from grader.kernel.writing import write_json
+from grader.protocol import events
+from grader.protocol.plan import Plan
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 MEMORY_KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 1 << 30}  # the largest that it takes; a step's worth

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from grader.kernel.namespace import Bindings
-from grader.kernel.plan import Plan
-from grader.kernel.recorder import Recorder
+from grader.kernel.training.recorder import Recorder
+from grader.protocol.plan import Plan
 
 
 @dataclass(frozen=True)

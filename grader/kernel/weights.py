@@ -11,17 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from grader.kernel.naming import EMBEDDINGS, ENCODER, HEAD_LINEARS, Naming
-
-
-def base_tensors(path: str) -> dict[str, Tensor]:
-    """The pretrained encoder's tensors by name, mapped from disk. A language-model head, if any, is not used here."""
-    with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(ENCODER)]  # noqa: SIM118 - not a mapping
-        return {name: file.get_tensor(name) for name in names}
+from grader.protocol.tensor_names import EMBEDDINGS, HEAD_LINEARS, Naming
 
 
 def find(model: nn.Module, path: str) -> nn.Module | None:

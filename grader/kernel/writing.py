@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from grader.kernel.events import announce
+from grader.protocol.events import announce
 
 MAX_TEXT = 500
 

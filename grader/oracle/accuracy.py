@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from grader.assets.reviews import read_reviews
-from grader.kernel.budget import precision
+from grader.protocol.precision import precision
 
 BATCH = 32
 CACHE_VERSION = 1  # raise it when the measurement itself changes

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from grader.assets.reviews import ReviewData, read_reviews
-from grader.evidence import RowKeys
-from grader.kernel.reviews_seen import text_key, token_key
+from grader.evidence.reader import RowKeys
+from grader.protocol.row_keys import text_key, token_key
 
 # Reviews that begin alike are rare; a mixed-up file shares nearly all its keys, the right one nearly none.
 FOREIGN_SHARE = 0.05

@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from grader.oracle.challenges import LoraChallenge, wrong_scales
+from grader.challenges import LoraChallenge, wrong_scales
 
 # Unit roundoff: the largest relative error of one rounded operation. A layer may compute in float32 when it is given
 # float64: the assignment's model is float32, and no mistake of a student's is smaller than that.

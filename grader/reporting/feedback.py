@@ -1,6 +1,6 @@
 """The student's page. Of a hidden check it shows the verdict and the authored rationale, nothing else."""
 
-from grader.cohort import Grade
+from grader.grades.grade import Grade
 from grader.model import CheckResult, Result, Verdict, Visibility
 from grader.reporting import words
 from grader.reporting.outline import adjusted, by_step, measured, verdict_counts

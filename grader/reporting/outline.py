@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from grader.cohort import Grade
+from grader.grades.grade import Grade
 from grader.model import CheckResult, Method, MethodSummary, Verdict
 from grader.reporting import words
 from grader.reporting.words import step_title

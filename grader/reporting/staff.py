@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from grader.cohort import Grade
+from grader.grades.grade import Grade
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
 from grader.reporting.inert import inert_line

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from grader.cohort import AdjustmentKind, Grade, Standing
+from grader.grades.grade import AdjustmentKind, Grade, Standing
 from grader.model import Method, Profile, Result, RunStatus, ScoreStatus, Verdict
 
 MISSING: Final = "–"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from grader.project import ROOT
+from grader.paths import ROOT
 
 USER: Final = "student"
 LIBRARIES: Final = "LD_LIBRARY_PATH"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from grader.sandbox.namespaces import closed_folder
 from grader.sandbox.policy import Backend
+from grader.sandbox.walls.namespaces import closed_folder
 
 CHOWN, SETGID, SETUID, SYS_ADMIN = 0, 6, 7, 21  # numbers of capabilities; the last one is what mounting needs
 AS_ORDINARY_USER: Final = 6  # the version of Landlock that keeps a kernel from the processes of its own user
@@ -60,7 +60,7 @@ def remedy(backend: Backend, installed: bool) -> str:
 
 
 def _landlock() -> str:
-    from grader.sandbox.landlock import version
+    from grader.sandbox.backends.landlock import version
 
     is_root = os.geteuid() == 0
     if version() < (1 if is_root else AS_ORDINARY_USER):

@@ -14,10 +14,10 @@ from grader.errors import GraderError
 from grader.sandbox.policy import STARTED, Backend, Claim, Policy, Warmup, Workspace, words
 
 if TYPE_CHECKING:
+    from grader.sandbox.backends.plain import PlainManager
+    from grader.sandbox.backends.warm import Zygote
     from grader.sandbox.link import Link
-    from grader.sandbox.plain import PlainManager
     from grader.sandbox.provisioner import SandboxManager
-    from grader.sandbox.warm import Zygote
 
 ORDER: Final = (Backend.WARM, Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
 WAYS: Final[Mapping[Backend, str]] = {
@@ -72,7 +72,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     def kernel_manager(self, workspace: Workspace) -> "SandboxManager | PlainManager":
         """A manager for one kernel, for `nbclient.NotebookClient(notebook, km=…)`. Close it afterwards."""
         if self.backend is Backend.NONE:
-            from grader.sandbox.plain import PlainManager
+            from grader.sandbox.backends.plain import PlainManager
 
             return PlainManager(self.policy, workspace)
         from grader.sandbox.provisioner import SandboxManager
@@ -88,10 +88,10 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         """A line to a new supervisor."""
         self.wait()
         if self.address is not None:
-            from grader.sandbox.warm import connect
+            from grader.sandbox.backends.warm import connect
 
             return connect(self.address)
-        from grader.sandbox.cold import open_line
+        from grader.sandbox.backends.cold import open_line
 
         return open_line(self.backend, self.policy)
 
@@ -162,13 +162,13 @@ def self_tests() -> tuple[SelfTest, ...]:
 def _line_opener(backend: Backend, stack: ExitStack) -> "Callable[[Policy], Link]":
     def opener(policy: Policy) -> "Link":
         if backend is Backend.WARM:
-            from grader.sandbox.warm import Zygote, connect
+            from grader.sandbox.backends.warm import Zygote, connect
 
             zygote = Zygote(policy, Warmup())
             stack.callback(zygote.close)
             zygote.wait()
             return connect(zygote.address)
-        from grader.sandbox.cold import open_line
+        from grader.sandbox.backends.cold import open_line
 
         return open_line(backend, policy)
 
@@ -178,7 +178,7 @@ def _line_opener(backend: Backend, stack: ExitStack) -> "Callable[[Policy], Link
 def _open(backend: Backend, policy: Policy, warmup: Warmup) -> Sandbox:
     if backend is not Backend.WARM:
         return Sandbox(backend, policy)
-    from grader.sandbox.warm import Zygote
+    from grader.sandbox.backends.warm import Zygote
 
     zygote = Zygote(policy, warmup)
     return Sandbox(backend, policy, zygote.address, zygote)
@@ -189,15 +189,15 @@ def _missing(backend: Backend) -> str:
     if sys.platform != "linux":
         return "this is not Linux"
     if backend is Backend.BUBBLEWRAP:
-        from grader.sandbox.bubblewrap import program as bwrap
+        from grader.sandbox.backends.bubblewrap import program as bwrap
 
         return "" if bwrap() else "bwrap is not installed"
     if backend is Backend.CONTAINER:
-        from grader.sandbox.container import program as runtime
+        from grader.sandbox.backends.container import program as runtime
 
         return "" if runtime() else "neither podman nor docker is installed"
     if backend is Backend.LANDLOCK:
-        from grader.sandbox.landlock import version
+        from grader.sandbox.backends.landlock import version
 
         return "" if version() else "this Linux has no Landlock"
     return "" if hasattr(os, "fork") else "no fork"

@@ -23,13 +23,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from grader.sandbox import cgroups, seccomp
-from grader.sandbox.cgroups import Group, Meter
 from grader.sandbox.handover import Collected, collect, remove, usage
 from grader.sandbox.link import Link
-from grader.sandbox.namespaces import Identity
 from grader.sandbox.policy import MIB, Ending, Policy, Stop, Workspace, words
-from grader.sandbox.watchdog import Watchdog
+from grader.sandbox.walls import cgroups, seccomp
+from grader.sandbox.walls.cgroups import Group, Meter
+from grader.sandbox.walls.namespaces import Identity
+from grader.sandbox.walls.watchdog import Watchdog
 
 LOOK_EVERY_MS: Final = 50
 DISK_EVERY_S: Final = 0.25

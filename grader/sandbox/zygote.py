@@ -30,12 +30,12 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
-from grader.sandbox import inner, namespaces
 from grader.sandbox.environment import environment
 from grader.sandbox.link import SOCKET, Link
-from grader.sandbox.namespaces import EVIDENCE, JOB, Identity
 from grader.sandbox.policy import Policy
 from grader.sandbox.supervisor import Confinement, Request, Running, supervise
+from grader.sandbox.walls import inner, namespaces
+from grader.sandbox.walls.namespaces import EVIDENCE, JOB, Identity
 
 BACKLOG: Final = 64
 KERNEL_MODULES: Final = (  # and what a kernel would import while it starts or formats its first traceback

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from grader import canary, grading
+from grader import canary, pipeline
 from grader.errors import GraderError
 from grader.execution.job import Setup
 from grader.model import Profile
@@ -21,7 +21,7 @@ from grader.sandbox import Backend
 def used() -> Iterator[Setup]:
     """A setup that nothing has been tried in."""
     with ExitStack() as stack:
-        yield stack.enter_context(grading.setup(Profile.STRUCTURE, 0, Backend.NONE, trial=False))
+        yield stack.enter_context(pipeline.setup(Profile.STRUCTURE, 0, Backend.NONE, trial=False))
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_what_differs_is_named(
 ) -> None:
     monkeypatch.setattr(canary, "CELLS", cells)
     if not words:
-        return canary.require_fit(used, grading.make_case)
+        return canary.require_fit(used, pipeline.make_case)
     with pytest.raises(GraderError) as error:
-        canary.require_fit(used, grading.make_case)
+        canary.require_fit(used, pipeline.make_case)
     assert all(word in str(error.value) for word in words), str(error.value)
     assert "No student's notebook was graded" in str(error.value)
     assert not list(remembered.glob("*.json"))
@@ -75,7 +75,7 @@ def test_what_differs_is_named(
 
 def test_it_is_tried_once(used: Setup, remembered: Path, tried: list[str]) -> None:
     for _ in range(3):
-        canary.require_fit(used, grading.make_case)
+        canary.require_fit(used, pipeline.make_case)
     assert len(tried) == 1
 
 
@@ -90,22 +90,22 @@ def test_it_is_tried_once(used: Setup, remembered: Path, tried: list[str]) -> No
 def test_what_was_remembered_grows_old(
     used: Setup, remembered: Path, tried: list[str], age: Callable[[Path], object]
 ) -> None:
-    canary.require_fit(used, grading.make_case)
+    canary.require_fit(used, pipeline.make_case)
     age(next(remembered.glob("*.json")))
-    canary.require_fit(used, grading.make_case)
+    canary.require_fit(used, pipeline.make_case)
     assert len(tried) == 2
 
 
 def test_another_machine_or_environment_is_tried_again(
     used: Setup, remembered: Path, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    canary.require_fit(used, grading.make_case)
+    canary.require_fit(used, pipeline.make_case)
     for change in ("PATH", "LD_LIBRARY_PATH"):
         monkeypatch.setenv(change, f"/elsewhere:{os.environ.get(change, '')}")
-        canary.require_fit(used, grading.make_case)
+        canary.require_fit(used, pipeline.make_case)
     monkeypatch.setattr(canary.platform, "node", lambda: "another")
-    canary.require_fit(used, grading.make_case)
-    canary.require_fit(replace(used, checkpoint=replace(used.checkpoint, sha256="other")), grading.make_case)
+    canary.require_fit(used, pipeline.make_case)
+    canary.require_fit(replace(used, checkpoint=replace(used.checkpoint, sha256="other")), pipeline.make_case)
     assert len(tried) == 5
 
 
@@ -115,7 +115,7 @@ def test_where_nothing_can_be_written_it_is_tried_each_time(
     (tmp_path / "file").touch()
     monkeypatch.setattr(canary, "_folders", lambda: (tmp_path / "file" / "fit",))
     for _ in range(2):
-        canary.require_fit(used, grading.make_case)
+        canary.require_fit(used, pipeline.make_case)
     assert len(tried) == 2
 
 

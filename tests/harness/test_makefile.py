@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.project import ROOT
+from grader.paths import ROOT
 from tests.harness import needs
 
 pytestmark = needs.programs("make")

@@ -1,10 +1,10 @@
 """What students do not see of step 3: identity of the extracted layers, W itself, gradients."""
 
-from grader.case import Case
-from grader.lora_answers import answered, answers_of, castable_answers_of, expect_stage, rounded
+from grader.challenges import ROWS
+from grader.judging.case import Case
+from grader.judging.lora_answers import answered, answers_of, castable_answers_of, expect_stage, rounded
+from grader.judging.suite import Blocked, check, expect
 from grader.oracle import lora
-from grader.oracle.challenges import ROWS
-from grader.suite import Blocked, check, expect
 
 HINT = "Return the layers themselves, not copies, and of the argument, not of another model; wrap them afterwards."
 

@@ -1,9 +1,9 @@
 """What the trainings read."""
 
-from grader.case import Case
+from grader.judging.case import Case
+from grader.judging.suite import Blocked, check, expect
 from grader.model import Method
 from grader.oracle.exposure import FOREIGN_SHARE, held_back
-from grader.suite import Blocked, check, expect
 
 NAMES = {Method.FULL: "Step 1", Method.HEAD: "Step 2", Method.LORA: "Step 3 (LoRA)"}
 HINT = "Train on train.csv and evaluate on eval.csv; look at which of the two each Trainer gets."

@@ -1,10 +1,10 @@
 """What the three trainings did to the weights, and how well the results classify."""
 
 from grader import assignment
-from grader.case import Case
+from grader.judging.case import Case
+from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
-from grader.suite import Blocked, NotJudged, check, expect, fail
 
 
 def certificate_of(case: Case, method: Method) -> Certificate:

@@ -1,9 +1,9 @@
 """The notebook as a whole."""
 
 from grader import assignment
-from grader.case import Case
+from grader.judging.case import Case
+from grader.judging.suite import Advice, check, fail, listed
 from grader.model import Method, RunStatus
-from grader.suite import Advice, check, fail, listed
 
 ORDER = "Move definitions above the cells that use them, and see that 'Restart and run all' works."
 FIRST = "Mend the first error first; later ones often follow from it."

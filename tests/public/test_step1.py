@@ -1,11 +1,11 @@
 """Step 1: fine-tuning all parameters."""
 
 from grader import assignment
-from grader.case import Case
-from grader.definitions import expect_defined
-from grader.evidence import CountAnswers, Training
+from grader.evidence.reader import CountAnswers, Training
+from grader.judging.case import Case
+from grader.judging.definitions import expect_defined
+from grader.judging.suite import Blocked, check, expect, fail, hint_on, named
 from grader.model import Method
-from grader.suite import Blocked, check, expect, fail, hint_on, named
 
 
 @check("step1.count_function", "count_trainable_parameters counts what training would change")

@@ -5,14 +5,21 @@ from collections.abc import Callable
 from torch import Tensor
 
 from grader import assignment
-from grader.case import Case
-from grader.definitions import expect_defined
-from grader.evidence import LoraItem, Training
-from grader.lora_answers import answered, answers_of, castable_answers_of, expect_stage, expected_base, rounded
+from grader.challenges import LoraChallenge
+from grader.evidence.reader import LoraItem, Training
+from grader.judging.case import Case
+from grader.judging.definitions import expect_defined
+from grader.judging.lora_answers import (
+    answered,
+    answers_of,
+    castable_answers_of,
+    expect_stage,
+    expected_base,
+    rounded,
+)
+from grader.judging.suite import Advice, Blocked, check, expect, fail, hint_on, named
 from grader.model import Method
 from grader.oracle import lora
-from grader.oracle.challenges import LoraChallenge
-from grader.suite import Advice, Blocked, check, expect, fail, hint_on, named
 
 
 @check("step3.extract_names", "extract_qv_layers finds the query and value layers")

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grader.cohort import Grade, Intake, Standing
+from grader.grades.grade import Grade, Standing
+from grader.intake.uploads import Intake
 from grader.model import RunStatus
 from grader.reporting import words
 from grader.reporting.cohort.links import report_links

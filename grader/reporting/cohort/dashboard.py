@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grader.cohort import AdjustmentKind, Grade, Intake, Standing
+from grader.grades.grade import AdjustmentKind, Grade, Standing
+from grader.intake.uploads import Intake
 from grader.model import Method, Result, Verdict
 from grader.reporting import words
 from grader.reporting.cohort import STYLES

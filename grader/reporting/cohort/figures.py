@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, median, quantiles
 from typing import Final
 
-from grader.cohort import Grade
+from grader.grades.grade import Grade
 from grader.model import CheckResult, Method, MethodSummary, Result, Verdict, Visibility
 from grader.reporting.plots import Bar, share_bar
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from grader.cohort import Upload
+from grader.intake.uploads import Upload
 from grader.model import Result
 
 

@@ -1,6 +1,6 @@
 """The page of a student whose upload cannot be graded."""
 
-from grader.cohort import Grade
+from grader.grades.grade import Grade
 from grader.reporting.page import render
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from grader.cohort import Intake, Upload
+from grader.intake.uploads import Intake, Upload
 from grader.reporting.cohort import STYLES
 from grader.reporting.cohort.links import report_folder
 from grader.reporting.page import render

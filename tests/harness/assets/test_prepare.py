@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from grader.assets import __main__ as command
-from grader.assets import precision, standin
-from grader.assets.inventory import Status, inventory
+from grader.assets import standin
+from grader.machine import precision
+from grader.machine.inventory import Status, inventory
 
 
 def variables(cache: Path, **others: str) -> Mapping[str, str]:

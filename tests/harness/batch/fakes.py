@@ -21,9 +21,9 @@ from grader.batch.digests import code_digest
 from grader.batch.order import Judged, Order, Outcome, Task
 from grader.batch.running import Circumstances
 from grader.batch.work import Work
-from grader.cohort import Student, Upload
 from grader.errors import SubmissionError
 from grader.execution.progress import Listener
+from grader.intake.uploads import Student, Upload
 from grader.model import (
     Profile,
     Result,

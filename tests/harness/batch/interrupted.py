@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from grader.batch import crew, running
-from grader.cli import translated
-from grader.cli_class import _resumable
+from grader.cli.app import translated
+from grader.cli.batch import _resumable
 from tests.harness.batch.fakes import HERE, Deaf, handed_in, open_fake, order
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from grader.batch import classroom
-from grader.cohort import Intake
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
+from grader.intake.uploads import Intake
+from tests.proof.demo import classroom
 
 SIZE = 60
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from grader.cli import app
-from grader.cohort import Student
-from grader.policy import load_overrides, load_policy
+from grader.cli.app import app
+from grader.grades import load_overrides, load_policy
+from grader.intake.uploads import Student
 from tests.harness.batch.fakes import ROOT
 
 DOCS = ("ta-guide.md", "cluster.md", "examiner.md")

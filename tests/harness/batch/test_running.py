@@ -11,8 +11,8 @@ from grader.batch.order import Fate, Order, Stage
 from grader.batch.running import Tally
 from grader.batch.store import Store
 from grader.batch.work import full
-from grader.cohort import Upload
 from grader.errors import GraderError, NoRoom
+from grader.intake.uploads import Upload
 from tests.harness.batch.fakes import HERE, Deaf, FakeBench, Inline, handed_in, order
 
 

@@ -19,9 +19,9 @@ from grader.batch.request import Request
 from grader.batch.running import Circumstances
 from grader.batch.session import Ended, Staffing
 from grader.batch.store import Store
-from grader.cli_class import class_name
-from grader.cohort import Standing
+from grader.cli.batch import class_name
 from grader.errors import GraderError
+from grader.grades.grade import Standing
 from grader.model import Profile
 from grader.sandbox import Backend, Policy, Sandbox, attach
 from tests.harness.batch.fakes import HERE, Inline, order

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from nbformat import v3, v4
 
-from grader import cli, grading
+from grader import pipeline
+from grader.cli import app
 from grader.errors import GraderError
-from grader.grading import Graded
+from grader.judging.result import Graded
 from grader.model import (
     RunStatus,
     ScoreStatus,
@@ -28,7 +29,7 @@ def main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
     def run(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["grader", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
         captured = capfd.readouterr()
         return int(ended.value.code or 0), captured.out + captured.err
 
@@ -133,7 +134,7 @@ def test_our_fault_is_one_sentence(
     def fail(*arguments: object, **options: object) -> Any:
         raise raised
 
-    monkeypatch.setattr(grading, "setup", fail)
+    monkeypatch.setattr(pipeline, "setup", fail)
     code, text = main("grade", work, "--out", tmp_path / "results")
     assert code == 2
     assert words in text
@@ -141,7 +142,7 @@ def test_our_fault_is_one_sentence(
 
 
 def test_what_nobody_foresaw_is_ours(main: Main, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "setup", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(pipeline, "setup", lambda *a, **k: 1 / 0)
     code, text = main("grade", work, "--out", tmp_path / "results")
     assert code == 2
     assert "fault of the grader" in text
@@ -153,8 +154,8 @@ def test_data_that_is_not_there(
     name: str, main: Main, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for part in ("resolve_checkpoint", "prepare_metrics"):
-        monkeypatch.setattr(grading, part, lambda *arguments: None)
-    monkeypatch.setattr(grading, "open_sandbox", lambda *arguments, **options: Opened())
+        monkeypatch.setattr(pipeline, part, lambda *arguments: None)
+    monkeypatch.setattr(pipeline, "open_sandbox", lambda *arguments, **options: Opened())
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("A4_DATA", str(tmp_path / ("data" if name == "train.csv" else "nowhere")))
     code, text = main("grade", work, "--out", tmp_path / "results")
@@ -194,4 +195,4 @@ def graded(run: RunStatus, score: ScoreStatus) -> Graded:
     ],
 )
 def test_exit_code_of_a_result(run: RunStatus, score: ScoreStatus, code: int) -> None:
-    assert cli.exit_code(graded(run, score)) == code
+    assert app.exit_code(graded(run, score)) == code

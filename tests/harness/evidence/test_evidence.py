@@ -13,14 +13,15 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 from safetensors.torch import save_file
 
-from grader import grading
-from grader.case import Case, Oracle
+from grader import pipeline
 from grader.errors import GraderError
-from grader.evidence import Evidence, ProtocolViolation, Raised
+from grader.evidence.reader import Evidence, ProtocolViolation, Raised
 from grader.execution import collection
 from grader.execution.broker import Report
 from grader.execution.record import Conditions, RunRecord
 from grader.intake import read_submission
+from grader.judging import result
+from grader.judging.case import Case, Oracle
 from grader.model import Profile, RunStatus, RunSummary, ScoreStatus, SubmissionRef, Verdict
 
 CONDITIONS = Conditions(
@@ -256,9 +257,7 @@ def test_more_files_than_an_honest_run_writes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def judge(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Path], grading.Graded]:
+def judge(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], result.Graded]:
     """`grading.judge` with the suite, on a checkpoint without tensors and without a calibration."""
     base = tmp_path_factory.mktemp("base") / "base.safetensors"
     save_file({"distilbert.x.weight": torch.zeros(1)}, base)
@@ -267,9 +266,9 @@ def judge(
         raise AssertionError("malformed evidence is not measured")
 
     oracle = Oracle(base_weights=base, meter=unused, library=unused, calibration=lambda evidence: None)
-    monkeypatch.setattr(grading, "make_case", lambda folder, used: Case(Evidence(folder), oracle))
+    monkeypatch.setattr(pipeline, "make_case", lambda folder, used: Case(Evidence(folder), oracle))
     used: Any = None
-    return lambda folder: grading.judge(folder, used, grading.suite_folders())
+    return lambda folder: pipeline.judge(folder, used, pipeline.suite_folders())
 
 
 @pytest.mark.parametrize(
@@ -283,7 +282,7 @@ def judge(
         ),
     ],
 )
-def test_a_result_says_so(folder: Path, name: str, content: bytes, judge: Callable[[Path], grading.Graded]) -> None:
+def test_a_result_says_so(folder: Path, name: str, content: bytes, judge: Callable[[Path], result.Graded]) -> None:
     written(folder, name, content)
     graded = judge(folder)
     assert graded.result.run.status is RunStatus.PROTOCOL_VIOLATION
@@ -294,7 +293,7 @@ def test_a_result_says_so(folder: Path, name: str, content: bytes, judge: Callab
     assert graded.result.model_validate_json(graded.result.model_dump_json()) == graded.result
 
 
-def test_no_evidence_at_all_is_no_violation(folder: Path, judge: Callable[[Path], grading.Graded]) -> None:
+def test_no_evidence_at_all_is_no_violation(folder: Path, judge: Callable[[Path], result.Graded]) -> None:
     graded = judge(folder)
     assert graded.result.run.status is RunStatus.OK
     assert not [check.id for check in graded.result.checks if check.verdict is Verdict.ERROR]

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from grader import project
+from grader import paths
 from grader.execution import broker
 from grader.execution.progress import Silent
 from grader.execution.record import ProbeOutcome
@@ -48,8 +48,8 @@ def test_a_broker_imports_nothing_of_the_program_that_started_it(tmp_path: Path)
     program, imported = tmp_path / "program.py", tmp_path / "imported"
     program.write_text(PROGRAM, encoding="utf-8")
     command = [sys.executable, str(program), str(imported)]
-    environ = {"PYTHONPATH": str(project.ROOT), "PATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ, cwd=project.ROOT)
+    environ = {"PYTHONPATH": str(paths.ROOT), "PATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ, cwd=paths.ROOT)
     assert done.stdout == "it died\n"
     assert imported.read_text(encoding="utf-8") == "__main__ "
 
@@ -122,7 +122,7 @@ def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Contr
     program.write_text(CONTROLLER, encoding="utf-8")
     temporary = Path(tempfile.mkdtemp(prefix="t"))  # short: socket paths end at 107 bytes
     temporary.chmod(0o755)
-    environ = {**os.environ, "PYTHONPATH": str(project.ROOT), "TMPDIR": str(temporary)}
+    environ = {**os.environ, "PYTHONPATH": str(paths.ROOT), "TMPDIR": str(temporary)}
     command = [sys.executable, str(program), request.param.value, str(tmp_path)]
     with subprocess.Popen(
         command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

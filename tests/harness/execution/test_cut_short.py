@@ -14,7 +14,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader.project import ROOT
+from grader.paths import ROOT
 from tests.harness import needs
 
 PATIENCE_S = 300

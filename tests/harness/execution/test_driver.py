@@ -15,8 +15,8 @@ from grader.execution.broker import Order, Report
 from grader.execution.driver import Limits
 from grader.execution.progress import Silent
 from grader.execution.record import ProbeOutcome
-from grader.kernel import events
 from grader.model import Method, RunStatus
+from grader.protocol import events
 from grader.sandbox import Backend, Policy, select
 
 LIMITS = Limits(ready_s=120, cell_s=60, notebook_s=120, probe_s=60, interrupt_s=10)

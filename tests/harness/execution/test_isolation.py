@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from grader import isolation
 from grader.assets.hub import Checkpoint
-from grader.assets.inventory import Status
 from grader.errors import GraderError
+from grader.execution import isolation
 from grader.execution.driver import Limits
+from grader.machine.inventory import Status
 from grader.sandbox import Backend, Claim, SelfTest
 
 GOOD, BAD = Claim("the network is denied", True), Claim("a file cannot be read", False, "it was read")

@@ -11,7 +11,7 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 from safetensors.torch import save_file
 
-from grader import project
+from grader import paths
 from grader.assets.cache import cache_folder
 from grader.assets.hub import Checkpoint
 from grader.assets.reviews import ReviewData
@@ -55,7 +55,7 @@ print(json.dumps({
 @pytest.fixture
 def hub() -> Iterator[Path]:
     """A folder that sandboxed kernels can be shown: readable by everyone, and not in /tmp: they have their own."""
-    cache = cache_folder(project.ROOT, os.environ)
+    cache = cache_folder(paths.ROOT, os.environ)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as name:
         Path(name).chmod(0o755)
@@ -102,7 +102,7 @@ def test_nothing_hidden_is_in_sight(
     told = json.dumps([seen[part] for part in ("environ", "argv", "command", "path")])
     assert CANARY not in told
     assert "A4_DATA" not in seen["environ"]
-    assert str(project.ROOT) not in [os.path.realpath(folder) for folder in seen["path"] if folder]
+    assert str(paths.ROOT) not in [os.path.realpath(folder) for folder in seen["path"] if folder]
     assert seen["in_memory"] == []
     assert seen["in_files"] == []
     assert {"train.csv", "eval.csv"} <= set(seen["files"])

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from grader.cohort import Grade, Standing, Student, Upload
+from grader.grades.grade import Grade, Standing
+from grader.intake.uploads import Student, Upload
 from grader.model import CheckResult, FailedCell, Result, Verdict, Visibility
 from tests.harness import results
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grader.cohort import Grade, Standing, Student
 from grader.errors import GraderError
 from grader.gradebook.canvas_csv import FilledGradebook, filled, points_text, quoted_name
 from grader.gradebook.formulas import starts_formula
+from grader.grades.grade import Grade, Standing
 from grader.intake.gradebook_export import plain_name
 from grader.intake.roster import read_roster
+from grader.intake.uploads import Student
 
 from .canvas_import import Course, Import, User, import_gradebook
 from .classes import grade, student

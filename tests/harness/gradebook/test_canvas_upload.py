@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from grader.cohort import Grade, Intake, Standing, Student, Upload
 from grader.errors import GraderError
 from grader.gradebook import canvas_upload
 from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivered, Delivery, upload
-from grader.policy import with_times
+from grader.grades import with_times
+from grader.grades.grade import Grade, Standing
+from grader.intake.uploads import Intake, Student, Upload
 
 from .classes import grade, student
 from .fake_canvas import ASSIGNMENT, COURSE, TOKEN, FakeCanvas

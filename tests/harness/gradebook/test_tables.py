@@ -7,9 +7,9 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from grader.cohort import Grade, Standing
 from grader.gradebook import tables
 from grader.gradebook.formulas import inert_cell
+from grader.grades.grade import Grade, Standing
 from grader.model import Verdict, Visibility
 
 from .classes import check, grade, result, student, upload

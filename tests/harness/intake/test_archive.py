@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from grader.cohort import Intake, Student
 from grader.errors import GraderError
 from grader.intake.archive import read_class, stored
 from grader.intake.unpacking import Bounds
+from grader.intake.uploads import Intake, Student
 
 NOTEBOOK = b'{"cells": []}'
 OTHER = b'{"cells": [1]}'

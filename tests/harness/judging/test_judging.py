@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from grader import grading, project, scoring
+from grader import paths, pipeline
 from grader.errors import GraderError
-from grader.judging import MALFORMED, OURS, Judgement, results, run_suite
+from grader.judging import scoring
+from grader.judging.runner import MALFORMED, OURS, Judgement, results, run_suite
 from grader.model import Verdict, Visibility
 
-CONFTEST = "from grader.suite_plugin import *\n"
+CONFTEST = "from grader.judging.plugin import *\n"
 HEADER = """
-from grader.evidence import ProtocolViolation
-from grader.suite import Advice, Blocked, NotJudged, check, expect, fail
+from grader.evidence.reader import ProtocolViolation
+from grader.judging.suite import Advice, Blocked, NotJudged, check, expect, fail
 """
 CASE: Any = {"answer": 42}  # the plugin hands it out as it is
 
@@ -182,14 +183,14 @@ class Collected:
 def real_suite() -> list[tuple[str, tuple[str, ...], str]]:
     """Id, prerequisites and description of every check, in the order in which they run."""
     collected = Collected()
-    folders = [str(folder) for folder in grading.suite_folders()]
+    folders = [str(folder) for folder in pipeline.suite_folders()]
     options = ["--collect-only", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "addopts="]
     assert pytest.main([*folders, *options], plugins=[collected]) == pytest.ExitCode.OK
     return collected.checks
 
 
 def test_the_rubric_names_exactly_the_checks_of_the_suite(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
-    rubric = scoring.load_rubric(project.RUBRIC)
+    rubric = scoring.load_rubric(paths.RUBRIC)
     assert sorted(rubric) == sorted(id for id, _, _ in real_suite)
 
 

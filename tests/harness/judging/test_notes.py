@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from grader.evidence import Raised, RowKeys
-from grader.grading import notes_on_trainings
+from grader.evidence.reader import Raised, RowKeys
+from grader.judging.staff_notes import notes_on_trainings
 from grader.model import Method
 from grader.oracle.exposure import Exposure
 

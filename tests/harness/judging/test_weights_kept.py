@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from grader import project
-from grader.evidence import Raised
+from grader import paths
+from grader.evidence.reader import Raised
+from grader.judging.suite import Blocked
 from grader.model import Method
-from grader.suite import Blocked
 
-SUITE = project.HIDDEN_TESTS / "test_training.py"
+SUITE = paths.HIDDEN_TESTS / "test_training.py"
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from typing import Any
 
 from IPython.utils.capture import capture_output
 
-from grader.kernel import bootstrap, cells, files
+from grader.kernel import bootstrap
+from grader.kernel.compat import cells, files
 from grader.kernel.namespace import Bindings
-from grader.validation.branches import make_shell
+from tests.proof.validity.branches import make_shell
 
 
 class Watcher:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from grader.kernel import devices
+from grader.execution.gpu_names import names_gpu
 
 SOURCES = [
     pytest.param("model.to('cuda:0')", True, id="cuda"),
@@ -21,7 +21,7 @@ SOURCES = [
 
 @pytest.mark.parametrize(("source", "expected"), SOURCES)
 def test_a_notebook_names_a_gpu(source: str, expected: bool) -> None:
-    assert devices.named(["import torch", source]) is expected
+    assert names_gpu(["import torch", source]) is expected
 
 
 HERE = {  # expressions -> what they come to where there is no GPU
@@ -46,7 +46,7 @@ HERE = {  # expressions -> what they come to where there is no GPU
 SCRIPT = """
 import json, sys, time, torch
 from torch import nn
-from grader.kernel import devices
+from grader.kernel.compat import devices
 devices.gpu_as_cpu()
 def timed():
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from grader.kernel import downloads
-from grader.kernel.files import InputFiles
+from grader.kernel.compat import downloads
+from grader.kernel.compat.files import InputFiles
 
 ADDRESS = "https://course.example/a4/Train.csv?raw=true"
 TEXT = "review,label\ngood,1\n"

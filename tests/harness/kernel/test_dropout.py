@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from grader.kernel.dropout import fast_masks
+from grader.kernel.training.dropout import fast_masks
 
 COUNT = 1 << 20
 

@@ -15,8 +15,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from grader.kernel import files
-from grader.kernel.files import InputFiles
+from grader.kernel.compat import files
+from grader.kernel.compat.files import InputFiles
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import DistilBertModel
 
-from grader.kernel.loops import TOKENS_WHEN_SPENT, LoopWatcher
-from grader.kernel.plan import Budget, Plan
 from grader.kernel.probes.toys import small_distilbert
+from grader.kernel.training.loops import TOKENS_WHEN_SPENT, LoopWatcher
+from grader.protocol.plan import Budget, Plan
 
 ROWS, TOKENS = 48, 12
 BUDGET = Budget(

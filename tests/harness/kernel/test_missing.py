@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader.kernel.missing import ImportsLater, Missing
+from grader.kernel.compat.missing import ImportsLater, Missing
 
 ABSENT = "package_of_nobody"
 

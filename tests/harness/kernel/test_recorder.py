@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
-from grader import profiles
-from grader.kernel import budget
-from grader.kernel.recorder import is_figure
+from grader.execution import profiles
+from grader.kernel.training import budget
+from grader.kernel.training.recorder import is_figure
 from grader.model import Profile
 
 STEPS, BATCH, TOKENS, EVAL_ROWS = 6, 2, 8, 4  # of the budget in trainings.py

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from grader.kernel.reviews_seen import least_shared
+from grader.kernel.training.reviews_seen import least_shared
 
 
 def seen(*keys: str) -> dict[str, Any]:

@@ -22,9 +22,9 @@ import tqdm.notebook
 import transformers
 from torch import nn
 
-from grader.kernel import absent, cells, datasets_here, devices, older
-from grader.kernel.absent import NOTHING
-from grader.kernel.files import InputFiles
+from grader.kernel.compat import absent, cells, datasets_here, devices, older
+from grader.kernel.compat.absent import NOTHING
+from grader.kernel.compat.files import InputFiles
 
 KNOWN = frozenset(
     ("output_dir", "eval_strategy", "use_cpu", "warmup_steps", "fp16", "train_sampling_strategy", "report_to", "optim")

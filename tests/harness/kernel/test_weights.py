@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from grader.evidence import Reduction
-from grader.kernel import observation, weights, writing
-from grader.kernel.naming import EMBEDDINGS
+from grader.evidence.reader import Reduction
+from grader.kernel import weights, writing
 from grader.kernel.probes.toys import small_distilbert
+from grader.kernel.training import observation
 from grader.oracle.certificates import certify
+from grader.protocol.checkpoint import base_tensors
+from grader.protocol.tensor_names import EMBEDDINGS
 
 WIDTH, RANK, SCALE = 16, 3, 2.0
 QUERY = "distilbert.transformer.layer.2.attention.q_lin"
@@ -119,7 +121,7 @@ def base(tmp_path: Path) -> dict[str, Tensor]:
 
 def from_file(model: nn.Module, folder: Path) -> dict[str, Tensor]:
     save_file(dict(model.state_dict().items()), folder / "base.safetensors")
-    return weights.base_tensors(str(folder / "base.safetensors"))
+    return base_tensors(str(folder / "base.safetensors"))
 
 
 def wrapped(style: Callable[[nn.Linear], nn.Module], path: str = QUERY, dtype: torch.dtype = torch.float32) -> Any:

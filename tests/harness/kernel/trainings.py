@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
-from grader.kernel import recorder as recording
-from grader.kernel.plan import Budget, Plan
 from grader.kernel.probes.toys import small_distilbert
+from grader.kernel.training import recorder as recording
+from grader.protocol.plan import Budget, Plan
 
 WIDTH, ROWS, TOKENS = 16, 30, 14
 OTHER_ROWS = 20

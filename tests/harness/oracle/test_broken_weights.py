@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from grader import assignment
-from grader.evidence import Reduction
+from grader.evidence.reader import Reduction
 from grader.oracle.certificates import certify
 
 PATH = assignment.QV_LAYER_NAMES[0]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from grader.assets.reviews import ReviewData
-from grader.evidence import RowKeys
-from grader.kernel.reviews_seen import text_key
+from grader.evidence.reader import RowKeys
 from grader.oracle.exposure import Exposure, Library, held_back
+from grader.protocol.row_keys import text_key
 
 TRAIN = [f"training review {number}" for number in range(8)]
 EVAL = [f"evaluation review {number}" for number in range(8)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from grader import assignment
-from grader.evidence import Entry, Training
+from grader.evidence.reader import Entry, Training
 from grader.model import Method
 from grader.oracle.methods import attribute
 

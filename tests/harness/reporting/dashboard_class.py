@@ -3,7 +3,11 @@
 import random
 from datetime import datetime, timedelta
 
-from grader.cohort import Grade, Intake, Refusal, Student, Upload
+from grader.grades import Override, OverrideKind, Overrides, Policy, settle
+from grader.grades.grade import Grade
+from grader.grades.policy import Deadline, Late
+from grader.intake.uploads import Intake, Refusal, Student, Upload
+from grader.judging.scoring import score
 from grader.model import (
     CheckResult,
     Claim,
@@ -16,9 +20,6 @@ from grader.model import (
     SubmissionRef,
     Verdict,
 )
-from grader.policy import Override, OverrideKind, Overrides, Policy, settle
-from grader.policy.rules import Deadline, Late
-from grader.scoring import score
 from grader.similarity import Paper, Similarity, compare
 
 from .examples import full_marks

@@ -10,9 +10,10 @@ from functools import cache
 
 import pytest
 
-from grader.cohort import Grade, Intake, Standing
+from grader.grades import Override, OverrideKind, Overrides, Policy, settle
+from grader.grades.grade import Grade, Standing
+from grader.intake.uploads import Intake
 from grader.model import Method, MethodSummary, Result, RunStatus, ScoreStatus, Verdict
-from grader.policy import Override, OverrideKind, Overrides, Policy, settle
 from grader.reporting.cohort.attention import SHOWN, Settled, problems
 from grader.reporting.cohort.dashboard import dashboard
 from grader.reporting.cohort.figures import check_figures, method_figures, point_biserial, spread

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader.cohort import AdjustmentKind, Grade
+from grader.grades.grade import AdjustmentKind, Grade
 from grader.reporting.cohort.similar import similar_html
 
 from . import hostile, test_browser

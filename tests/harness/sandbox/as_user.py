@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from grader.sandbox import namespaces
-from grader.sandbox.namespaces import Identity
 from grader.sandbox.policy import Policy
+from grader.sandbox.walls import namespaces
+from grader.sandbox.walls.namespaces import Identity
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ import psutil
 from nbclient import NotebookClient
 
 from grader.sandbox import Backend, Policy, Sandbox, Warmup, Workspace, select
-from grader.sandbox import warm as warm_module
 from grader.sandbox import zygote as zygote_module
-from grader.sandbox.namespaces import Identity
+from grader.sandbox.backends import warm as warm_module
 from grader.sandbox.supervisor import Confinement, Request, Running
+from grader.sandbox.walls.namespaces import Identity
 
 HEAVY = (
     "torch",

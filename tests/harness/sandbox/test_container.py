@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from grader.sandbox import container
-from grader.sandbox.namespaces import Identity
+from grader.sandbox.backends import container
 from grader.sandbox.policy import Policy
+from grader.sandbox.walls.namespaces import Identity
 
 FAKE = """#!{python}
 import json, sys, pathlib

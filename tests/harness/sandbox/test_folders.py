@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.project import ROOT
+from grader.paths import ROOT
 from grader.sandbox.folders import HELD, let_go, temporary_folder
 
 if sys.platform == "win32":

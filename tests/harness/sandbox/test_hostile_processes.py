@@ -20,7 +20,7 @@ import pytest
 
 from grader.errors import GraderError
 from grader.sandbox import Backend, Policy, Sandbox, Stop, select
-from grader.sandbox.cgroups import can_be_made
+from grader.sandbox.walls.cgroups import can_be_made
 from tests.harness import needs
 
 from .conftest import ROOMY, Driver, Run, eventually, peak_mib

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from grader.sandbox import landlock
+from grader.sandbox.backends import landlock
 
 from .conftest import is_root
 

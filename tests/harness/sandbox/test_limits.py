@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from grader.sandbox.cgroups import VERSION_1, VERSION_2, Group, _Files
 from grader.sandbox.policy import Ending, Policy, Stop, Warmup, Workspace
-from grader.sandbox.watchdog import Watchdog
+from grader.sandbox.walls.cgroups import VERSION_1, VERSION_2, Group, _Files
+from grader.sandbox.walls.watchdog import Watchdog
 
 from .conftest import eventually
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from grader import project
+from grader import paths
 from grader.assets.cache import cache_folder
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
-from grader.hostility.cases import HostileCase, load_cases
-from grader.hostility.rounds import CORPUS
 from grader.model import Profile, Result, Verdict
 from grader.sandbox import Backend
 from grader.sandbox.selection import REFUSAL
 from tests.harness import needs
+from tests.proof.security.cases import HostileCase, load_cases
+from tests.proof.security.rounds import CORPUS
 
 HERE = Path(__file__).parent
 USER = 61234
@@ -38,7 +38,7 @@ NOTHING_ELSE = (
     *(sys.executable, "-c"),
     """
 import os, struct, sys
-from grader.sandbox.inner import install_filter
+from grader.sandbox.walls.inner import install_filter
 load_number, deny, allow = (0x20, 0, 0, 0), (0x06, 0, 0, 0x50026), (0x06, 0, 0, 0x7FFF0000)
 instructions = (load_number, (0x15, 0, 1, 444), deny, allow)
 install_filter(b"".join(struct.pack("HBBI", *instruction) for instruction in instructions))
@@ -53,10 +53,10 @@ pytestmark = [needs.root, needs.programs("unshare", "setpriv")]
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of that user, with the notebook in it; what everybody only reads is prepared."""
-    cache = cache_folder(project.ROOT, os.environ)
+    cache = cache_folder(paths.ROOT, os.environ)
     resolve_checkpoint(Profile.STRUCTURE, cache)
     prepare_metrics(cache)
-    resolve_reviews(project.ROOT, os.environ)
+    resolve_reviews(paths.ROOT, os.environ)
     with tempfile.TemporaryDirectory(prefix="u") as name:
         folder = Path(name)
         HONEST.write(folder, {}).chmod(0o644)

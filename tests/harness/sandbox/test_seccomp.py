@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.sandbox import seccomp
+from grader.sandbox.walls import seccomp
 
 MACHINES = sorted(seccomp.ARCHITECTURES)
 DENIAL = 77  # an errno that no system call returns by itself

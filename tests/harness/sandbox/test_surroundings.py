@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.project import ROOT
-from grader.sandbox import Backend, folders, landlock, namespaces, remedies
+from grader.paths import ROOT
+from grader.sandbox import Backend, folders, remedies
+from grader.sandbox.backends import landlock
 from grader.sandbox.environment import library_folders
+from grader.sandbox.walls import namespaces
 
 
 def test_links_to_the_interpreter_are_there_too(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from grader.errors import GraderError
 from grader.similarity import THRESHOLD, Paper, Similarity, compare, paper_of, template_code
 from grader.similarity.paper import CHARS_MAX, TOKENS_MAX
-from grader.validation.corpus import read_base, read_corpus
-from grader.validation.habits import read_habits
+from tests.proof.validity.corpus import read_base, read_corpus
+from tests.proof.validity.habits import read_habits
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = read_base(ROOT / "reference" / "solution.ipynb")

@@ -6,8 +6,8 @@ Run in the environment of the project. Exit codes as `python -m grader grade` ha
 import sys
 from pathlib import Path
 
-from grader import grading
-from grader.cli import exit_code, translated
+from grader import pipeline
+from grader.cli.app import exit_code, translated
 from grader.intake.notebook import read_submission
 from grader.model import Profile
 from grader.reporting.terminal import make_console, result_table
@@ -19,9 +19,9 @@ def main(backend: str, notebook: str) -> int:
     with (
         translated(),
         temporary_folder("a4-fresh-") as folder,
-        grading.setup(Profile.STRUCTURE, 0, Backend(backend)) as used,
+        pipeline.setup(Profile.STRUCTURE, 0, Backend(backend)) as used,
     ):
-        graded = grading.grade(read_submission(Path(notebook)), used, folder)
+        graded = pipeline.grade(read_submission(Path(notebook)), used, folder)
         make_console().print(result_table(graded.result))
         return exit_code(graded)
 

@@ -1,0 +1,1 @@
+"""Untrusted files in, validated evidence out."""

@@ -1,0 +1,70 @@
+"""How much training each profile allows. `full` has no budget: it trains as submitted."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from typing import Final
+
+from grader import assignment
+from grader.errors import GraderError
+from grader.model import Method, Precision, Profile
+from grader.protocol.plan import Budget
+
+# One rate per method, from runs of the reference: the same number of steps needs faster learning the fewer
+# parameters may move.
+LEARNING_RATES: Final = {Method.FULL.value: 5e-5, Method.HEAD.value: 3e-3, Method.LORA.value: 2e-3}
+
+BUDGETS: Final = {
+    Profile.STRUCTURE: Budget(
+        max_steps=2, batch_size=4, max_tokens=32, train_rows=8, eval_rows=8, learning_rates=LEARNING_RATES
+    ),
+    Profile.QUICK: Budget(
+        max_steps=64, batch_size=16, max_tokens=128, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
+    ),
+}
+
+
+PRECISIONS: Final = {
+    Profile.STRUCTURE: (Precision.AUTO,),
+    Profile.QUICK: (Precision.AUTO, Precision.FLOAT32, Precision.BFLOAT16),
+    Profile.FULL: (Precision.AUTO, Precision.TF32),
+}
+
+
+def require_fit(profile: Profile, precision: Precision) -> None:
+    """Raise GraderError for a precision that the profile does not train in."""
+    if precision not in PRECISIONS[profile]:
+        known = " or ".join(PRECISIONS[profile])
+        raise GraderError(f"Profile {profile.value} does not train in {precision.value}; use --precision {known}.")
+
+
+def uses_gpu(profile: Profile) -> bool:
+    """Whether notebooks get a GPU. The other profiles train too little to be worth one; CPUs calibrate them."""
+    return profile is Profile.FULL
+
+
+def budget(profile: Profile, bfloat16: bool) -> Budget | None:
+    """The budget of a profile, in the precision that suits the machine."""
+    found = BUDGETS.get(profile)
+    return replace(found, bfloat16=bfloat16 and profile is Profile.QUICK) if found else None
+
+
+def fingerprint(profile: Profile) -> str:
+    """Digest of what a calibration depends on; precision is left out (both give the same accuracy within noise)."""
+    found = BUDGETS.get(profile)
+    if found is None:
+        return "as submitted"
+    plain = {key: value for key, value in asdict(found).items() if key != "bfloat16"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def evaluated_rows(profile: Profile) -> int:
+    """How many reviews a notebook evaluates on at least."""
+    found = BUDGETS.get(profile)
+    return found.eval_rows if found else assignment.EVAL_ROWS
+
+
+def measured_tokens(profile: Profile) -> int:
+    """How many tokens of a held-out review the accuracy is measured on."""
+    found = BUDGETS.get(profile)
+    return found.max_tokens if found else 512

@@ -1,0 +1,56 @@
+"""Where each student stands after policy: points, and every change to them with its reason."""
+
+from enum import StrEnum
+
+from grader.intake.uploads import Student, Upload
+from grader.model import Frozen, Result, ScoreStatus
+
+
+class Standing(StrEnum):
+    """Whether a student's points may go into a gradebook."""
+
+    GRADED = "graded"
+    UNGRADED = "ungraded"  # our fault, or not judged yet: the gradebook keeps what it has
+    REFUSED = "refused"  # handed in something that cannot be graded
+    MISSING = "missing"  # handed in nothing
+    EXCUSED = "excused"
+
+
+class AdjustmentKind(StrEnum):
+    """Why points differ from what the checks gave."""
+
+    LATE = "late"
+    OVERRIDE = "override"  # a check's points, or the total, set by a person
+    MANUAL = "manual"  # a rubric item that a person judges
+    EXCUSED = "excused"
+
+
+class Adjustment(Frozen):
+    """One change to the points, with its reason; `author` is a person, or the policy."""
+
+    kind: AdjustmentKind
+    points: float  # signed
+    reason: str
+    author: str
+
+
+class Grade(Frozen):
+    """Where one student stands after policy. `points` is None unless GRADED."""
+
+    student: Student
+    standing: Standing
+    points: float | None
+    possible: float
+    upload: Upload | None = None  # the one that counts
+    result: Result | None = None  # of that one
+    adjustments: tuple[Adjustment, ...] = ()
+    note: str = ""  # for staff: why it is ungraded or refused
+
+    @property
+    def base_points(self) -> float | None:
+        """What the checks alone gave, so that this and the adjustments add up to the points. None without a result."""
+        if self.result is None:
+            return None
+        if self.result.score.status is ScoreStatus.GRADED:
+            return self.result.score.points
+        return round(sum(check.points or 0.0 for check in self.result.checks), 2)

@@ -1,0 +1,262 @@
+"""The rules of a course, read from a TOML file: deadline, late penalty, extensions, attempts, manual items.
+
+How lateness is known: an upload's time of submission counts where there is one. Otherwise there is only the mark LATE
+of the archive, which says neither how late nor against which deadline; then the flat rate applies, and nothing at all
+to a student with an extension.
+"""
+
+import math
+import tomllib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
+
+from grader.errors import GraderError
+from grader.intake.uploads import Student, Upload
+from grader.model import Frozen
+
+DAY: Final = timedelta(days=1)
+DAYS_MAX: Final = 3650  # of an extension; more is a date in the wrong key
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Unit(StrEnum):
+    """What a penalty, its cap and the floor are given in."""
+
+    PERCENT = "percent"  # of the points possible, as Canvas does it
+    POINTS = "points"
+
+
+class DayCount(StrEnum):
+    """How a delay becomes days."""
+
+    STARTED = "started_days"  # one minute is a day
+    EXACT = "days"  # six hours are a quarter of a day
+
+
+class Counting(StrEnum):
+    """Which of several attempts counts."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+class Deadline(Frozen):
+    """Until when an upload is in time. `grace_min`: minutes that are forgiven; beyond them the whole delay counts."""
+
+    due: AwareDatetime
+    grace_min: Amount = 0
+
+
+class Late(Frozen):
+    """What being late costs. `flat` is for uploads of which only the archive's mark LATE is known."""
+
+    unit: Unit = Unit.PERCENT
+    per_day: Amount = 0
+    count: DayCount = DayCount.STARTED
+    cap: Amount | None = None  # at most so much is taken
+    floor: Amount = 0  # nobody falls below it by being late
+    flat: Amount = 0
+
+    @model_validator(mode="after")
+    def _at_most_everything(self) -> Self:
+        amounts = (self.per_day, self.cap or 0, self.floor, self.flat)
+        if self.unit is Unit.PERCENT and max(amounts) > 100:
+            raise ValueError("no value may be above 100 percent")
+        return self
+
+
+class Attempts(Frozen):
+    """Which of several attempts counts."""
+
+    counts: Counting = Counting.LAST
+
+
+class Extension(Frozen):
+    """A later deadline for one student, who is named by key, Canvas id, SIS id or login."""
+
+    student: Text
+    due: AwareDatetime | None = None
+    days: Annotated[float, Field(ge=0, le=DAYS_MAX)] | None = None  # after the deadline of the class
+    author: Text
+    reason: Text
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.due is None) == (self.days is None):
+            raise ValueError("give either due or days")
+        return self
+
+
+class ManualItem(Frozen):
+    """A rubric item that a person judges."""
+
+    id: Text
+    title: Text
+    possible: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Policy(Frozen):
+    """All rules of a course. The default takes nothing off."""
+
+    deadline: Deadline | None = None
+    late: Late = Late()
+    attempts: Attempts = Attempts()
+    extension: tuple[Extension, ...] = ()
+    manual: tuple[ManualItem, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.deadline is None and any(extension.days is not None for extension in self.extension):
+            raise ValueError("extensions in days need a deadline")
+        if len({item.id for item in self.manual}) < len(self.manual):
+            raise ValueError("two manual items have the same id")
+        return self
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy. Raises GraderError, with one sentence that names file, table and key."""
+    try:
+        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise GraderError(f"Cannot read the policy {path} ({error.strerror}); check the path.") from error
+    except ValidationError as error:
+        problems = "; ".join(problem(found["loc"], found["msg"]) for found in error.errors())
+        raise GraderError(f"Cannot use the policy {path}: {problems}; correct it.") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise GraderError(f"Cannot use the policy {path}: it is not TOML ({error}); correct it.") from error
+
+
+def problem(place: tuple[int | str, ...], message: str) -> str:
+    """One finding of pydantic as `table [late], key per_day: what is wrong`; tables in a list are counted from 1."""
+    table, *rest = place or ("",)
+    name = f"[{table}]"
+    if rest and isinstance(rest[0], int):
+        name = f"[[{table}]] {rest[0] + 1}"
+        rest = rest[1:]
+    text = message.removeprefix("Value error, ")
+    where = [f"table {name}"] if table else []
+    where += [f"key {'.'.join(map(str, rest))}"] if rest else []
+    return f"{', '.join(where)}: {text[:1].lower()}{text[1:]}" if where else f"{text[:1].lower()}{text[1:]}"
+
+
+def names_of(student: Student) -> frozenset[str]:
+    """Everything that a person may call a student by in a policy or an override."""
+    ids = (student.key, student.canvas_id, student.sis_user_id, student.login)
+    return frozenset(str(name) for name in ids if name not in (None, ""))
+
+
+def called(students: Iterable[Student]) -> dict[str, list[str]]:
+    """What a student may be called -> the keys of those who are called so."""
+    known: dict[str, list[str]] = {}
+    for student in {student.key: student for student in students}.values():
+        for name in names_of(student):
+            known.setdefault(name, []).append(student.key)
+    return known
+
+
+class Delay(Frozen):
+    """How late an upload was. `penalty` is in the policy's unit, before its floor; `words` say why it is what it is."""
+
+    penalty: float = 0.0
+    words: str = ""
+    note: str = ""  # for staff
+
+
+def delay(upload: Upload, policy: Policy) -> Delay:
+    """What the rules take off this upload. Raises GraderError for a time without a zone."""
+    due = _due(upload.student, policy)
+    if upload.submitted_at is None or due is None:
+        return _by_mark(upload, policy)
+    if upload.submitted_at.tzinfo is None:
+        raise GraderError(f"The upload {upload.id} has a time without a time zone; give it one.")
+    over = upload.submitted_at - due
+    if policy.deadline and over <= timedelta(minutes=policy.deadline.grace_min):
+        return Delay()
+    if over <= timedelta(0):
+        return Delay()
+    return _by_time(over, due, policy.late)
+
+
+def taken(points: float, possible: float, delay: Delay, late: Late) -> float:
+    """The points that a delay takes from `points`: never below the floor, never below zero, never less than nothing."""
+    unit = possible / 100 if late.unit is Unit.PERCENT else 1.0
+    kept = max(points - delay.penalty * unit, min(points, late.floor * unit), 0.0)
+    return max(0.0, points - kept)
+
+
+def _due(student: Student, policy: Policy) -> datetime | None:
+    general = policy.deadline.due if policy.deadline else None
+    return max((*(d for d in (general,) if d), *_extended(student, policy)), default=None)
+
+
+def _extended(student: Student, policy: Policy) -> list[datetime]:
+    mine = [extension for extension in policy.extension if extension.student in names_of(student)]
+    after = policy.deadline.due if policy.deadline else None
+    return [e.due for e in mine if e.due] + [after + e.days * DAY for e in mine if after and e.days is not None]
+
+
+def _by_mark(upload: Upload, policy: Policy) -> Delay:
+    if not upload.late:
+        return Delay()
+    if _extended(upload.student, policy):
+        note = "Marked LATE by the archive without a time, and has an extension: nothing was taken off; please check."
+        return Delay(note=note)
+    words = f"marked LATE by Canvas, time unknown: {amount(policy.late.flat, policy.late.unit)} flat"
+    return Delay(penalty=_capped(policy.late.flat, policy.late), words=words)
+
+
+def _by_time(over: timedelta, due: datetime, late: Late) -> Delay:
+    days = over / DAY
+    counted = math.ceil(days) if late.count is DayCount.STARTED else days
+    whole = counted * late.per_day
+    penalty = _capped(whole, late)
+    name = "started day" if late.count is DayCount.STARTED else "day"
+    shown = f"{counted:.2f}".rstrip("0").rstrip(".")
+    words = (
+        f"handed in {duration(over)} after the deadline ({due:%Y-%m-%d %H:%M %Z}): {shown} "
+        f"{name}{'' if counted == 1 else 's'}, {amount(late.per_day, late.unit)} per day"
+    )
+    return Delay(penalty=penalty, words=f"{words}, at most {amount(penalty, late.unit)}" if penalty < whole else words)
+
+
+def _capped(value: float, late: Late) -> float:
+    return value if late.cap is None else min(value, late.cap)
+
+
+def amount(value: float, unit: Unit) -> str:
+    """Write a penalty: `10% of the points possible`, `5 points`."""
+    number = f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{number}% of the points possible" if unit is Unit.PERCENT else f"{number} points"
+
+
+def duration(span: timedelta) -> str:
+    """Write a span of time in its two largest units: `2 d 3 h`, `3 h 12 min`, `45 s`."""
+    seconds = int(span.total_seconds())
+    parts = (seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")
+    first = next((place for place, (number, _) in enumerate(parts) if number), 3)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
+
+
+def described(policy: Policy) -> tuple[str, ...]:
+    """The rules in sentences, for reports."""
+    late, lines = policy.late, []
+    if policy.deadline:
+        grace = f", {policy.deadline.grace_min:g} min grace" if policy.deadline.grace_min else ""
+        lines.append(f"Deadline {policy.deadline.due:%Y-%m-%d %H:%M %Z}{grace}.")
+    if late.per_day and policy.deadline:
+        what = "started day" if late.count is DayCount.STARTED else "day"
+        cap = "" if late.cap is None else f", at most {amount(late.cap, late.unit)}"
+        lines.append(f"Late: {amount(late.per_day, late.unit)} per {what}{cap}.")
+    if late.flat:
+        lines.append(f"Marked LATE without a time: {amount(late.flat, late.unit)}.")
+    lines.append("The last attempt counts." if policy.attempts.counts is Counting.LAST else "The best attempt counts.")
+    if policy.extension:
+        lines.append(f"Extensions: {len(policy.extension)}.")
+    return tuple(lines)

@@ -1,0 +1,52 @@
+"""Who handed in what: students, their files, and what an archive held. Knows no file format."""
+
+from datetime import datetime
+
+from grader.model import Frozen
+
+
+class Student(Frozen):
+    """One student, or one group that hands in together. `key` is unique in a class and safe as a file's name."""
+
+    key: str
+    name: str  # as staff know it
+    canvas_id: int | None = None
+    sis_user_id: str | None = None
+    login: str | None = None
+    section: str | None = None
+
+
+class Upload(Frozen):
+    """One file of one student: what is graded. `id` is unique in a class and safe as a folder's name."""
+
+    id: str
+    student: Student
+    entry: str  # path in the archive exactly as downloaded: Canvas recognises feedback by it
+    display_name: str  # the file's name as its author knows it
+    sha256: str
+    late: bool = False  # as the archive marks it
+    attachment_id: int | None = None
+    submitted_at: datetime | None = None
+    attempt: int = 1  # order among what one student handed in, from 1; files handed in together have the same
+
+
+class Refusal(Frozen):
+    """What was handed in and cannot be graded: a sentence that its author understands."""
+
+    entry: str
+    reason: str
+    student: Student | None = None
+    attachment_id: int | None = None
+
+
+class Intake(Frozen):
+    """Everything found in one archive or folder. `missing`: on the roster, and nothing that can be graded.
+
+    A student whose files were all refused is in `refusals` and in `missing`. `notes` are for staff, one sentence each.
+    """
+
+    source: str
+    uploads: tuple[Upload, ...]
+    refusals: tuple[Refusal, ...] = ()
+    missing: tuple[Student, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Evidence in, verdicts out: the suite, its runner, the result."""

@@ -1,0 +1,95 @@
+"""What a LoRA layer answered to its challenges, in the form that checks compare. Shared by public and hidden checks."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from grader.challenges import LoraChallenge
+from grader.evidence.reader import LoraItem
+from grader.judging.case import Case
+from grader.judging.suite import Blocked, expect
+from grader.oracle import lora
+
+Answer = tuple[LoraChallenge, LoraItem]
+
+OWN_PRECISION: Final = "float32"  # of the assignment's model
+# How PyTorch says that the tensors of one operation differ in precision. It has a sentence for every operation.
+MIXED_PRECISIONS: Final = re.compile("d(ata)?type|scalar type|output type|type .* should be the same")
+
+
+def castable_answers_of(case: Case) -> Iterator[Answer]:
+    """Those that say something of a layer's arithmetic.
+
+    A layer that does not register its tensors cannot be moved to another precision: `step3.lora_registered` says so,
+    and its other answers are judged in the precision that layers are made in.
+    """
+    return (
+        (challenge, item) for challenge, item in answers_of(case) if item.shapes or challenge.dtype == OWN_PRECISION
+    )
+
+
+def answers_of(case: Case) -> Iterator[Answer]:
+    """Graded challenges with the layer's answers.
+
+    A layer may name float32 in its code. It is right in the assignment's model and cannot be asked in another
+    precision: then its answers in float32, which cover every rank, scale and bias, are all that is judged.
+    """
+    answers = [(challenge, item) for challenge, item in _all_answers(case) if challenge.graded]
+    own = [item for challenge, item in answers if challenge.dtype == OWN_PRECISION]
+    works = bool(own) and all(item.error is None for item in own)
+    return ((challenge, item) for challenge, item in answers if not (works and _mixes_precisions(item)))
+
+
+def _all_answers(case: Case) -> Iterator[Answer]:
+    answers = case.evidence.lora
+    items = {item.key: item for item in answers.items} if answers else {}
+    return ((c, items[c.key]) for c in case.challenges.lora if c.key in items)
+
+
+def _mixes_precisions(item: LoraItem) -> bool:
+    return item.error is not None and MIXED_PRECISIONS.search(item.error.message) is not None
+
+
+def given(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
+    """What the probe was given."""
+    return case.challenges.lora_tensors[f"{challenge.key}.{name}"]
+
+
+def answered(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int, ...]) -> Tensor:
+    """What the layer answered; fails the check when it is missing, not finite or of another shape."""
+    tensor = case.evidence.lora_tensors.get(f"{challenge.key}.{name}")
+    if tensor is None:
+        raise Blocked(f"The layer gave no answer for {challenge}.")
+    expect(
+        tuple(tensor.shape) == shape,
+        f"For {challenge}, an output of shape {shape} was expected; it was {tuple(tensor.shape)}.",
+        "The layer has to accept (batch, in) and (batch, tokens, in) alike and change only the last dimension.",
+    )
+    expect(bool(tensor.isfinite().all()), f"For {challenge}, the output holds NaN or infinite values.")
+    return tensor.double()
+
+
+def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: str) -> None:
+    """Fail when the layer raised an error at this stage, block when it never got there."""
+    if stage in item.finished:
+        return
+    expect(
+        item.stage != stage,
+        f"For {challenge}, the layer raised {item.error} {doing}.",
+        "Try it alone: LoRALayer(nn.Linear(8, 8), rank=2, alpha=4).",
+    )
+    raise Blocked(f"For {challenge}, the layer failed earlier: {item.error}.")
+
+
+def rounded(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
+    """A given tensor as the layer saw it, in the challenge's precision."""
+    return given(case, challenge, name).to(getattr(torch, challenge.dtype)).double()
+
+
+def expected_base(case: Case, challenge: LoraChallenge, name: str = "x") -> Tensor:
+    """W(x) in float64."""
+    bias = rounded(case, challenge, "bias") if challenge.bias else None
+    return lora.base_output(rounded(case, challenge, name), rounded(case, challenge, "weight"), bias)

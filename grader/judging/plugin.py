@@ -1,0 +1,58 @@
+"""The suite's fixture `case`, and what becomes of checks whose prerequisites did not pass.
+
+The grader brings a case along. Plain `pytest tests/public --submission x.ipynb` has the notebook executed first, by the
+fixture `executed_case` of tests/conftest.py.
+"""
+
+from typing import Any
+
+import pytest
+
+from grader.judging.case import Case
+from grader.judging.runner import CASE
+from grader.judging.suite import Advice, Blocked, NotJudged, Outcome
+
+PASSED = pytest.StashKey[set[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the suite's marker."""
+    config.addinivalue_line("markers", "check(id, title, requires): one named check of a submission")
+    config.stash[PASSED] = set()
+
+
+@pytest.fixture(scope="session")
+def case(request: pytest.FixtureRequest) -> Case:
+    """The submission under judgement."""
+    brought = request.config.stash.get(CASE, None)
+    if brought is not None:
+        return brought
+    found: Case = request.getfixturevalue("executed_case")
+    return found
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Block a check whose prerequisites did not pass."""
+    mark = item.get_closest_marker("check")
+    missing = [r for r in mark.kwargs["requires"] if r not in item.config.stash[PASSED]] if mark else []
+    if missing:
+        raise Blocked(f"Waits for {', '.join(missing)}, which did not pass.", "Mend that first; this check then runs.")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Remember what passed, and show the rest in pytest's own words."""
+    report = yield
+    mark = item.get_closest_marker("check")
+    if mark is None or (call.when != "call" and call.excinfo is None):
+        return report
+    raised = call.excinfo.value if call.excinfo else None
+    if raised is None or isinstance(raised, Advice):
+        item.config.stash[PASSED].add(mark.kwargs["id"])
+        report.outcome, report.longrepr = "passed", None
+    elif isinstance(raised, (Blocked, NotJudged)):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {raised.rationale}")
+    elif isinstance(raised, Outcome):
+        report.longrepr = f"{mark.kwargs['id']}: {raised.rationale}\n  hint: {raised.hint}"
+    return report

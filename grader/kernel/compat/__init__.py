@@ -1,0 +1,1 @@
+"""What notebooks from other places take for granted and a sandbox lacks."""

@@ -1,0 +1,61 @@
+"""Data loaders and maps with processes of their own.
+
+Python 3.14 starts them from a server that knows nothing of the notebook, and pickles what they are to do: what a cell
+defines cannot be found there. Notebooks were written for processes that are forked. Where processes cannot share
+memory, one does all the work.
+"""
+
+import multiprocessing
+import sys
+from typing import Any
+
+from grader.kernel.compat.files import lead
+
+OF_WORKERS = {
+    "num_workers": 0,
+    "prefetch_factor": None,
+    "persistent_workers": False,
+    "timeout": 0,
+    "multiprocessing_context": None,
+}
+
+
+def fork() -> None:
+    """Have processes of data loaders and maps forked from this one, as on every Linux before Python 3.14.
+
+    By default only: `set_start_method` would, and a notebook may call that itself once.
+    """
+    if sys.platform != "linux":
+        return
+    import multiprocess  # type: ignore[import-untyped]  # what datasets has instead of multiprocessing
+
+    for module in (multiprocessing, multiprocess):
+        contexts = module.context._default_context
+        if contexts._actual_context is contexts._default_context:  # asked for, but not chosen
+            contexts._actual_context = None
+        contexts._default_context = contexts.get_context("fork")
+
+
+def work_alone() -> None:
+    """Have nothing done by other processes if they could not be talked to. Results are the same."""
+    if _share_memory():
+        return
+    import datasets
+    from torch.utils.data import DataLoader
+
+    lead(DataLoader, "__init__", **{name: lambda _, value=value: value for name, value in OF_WORKERS.items()})
+    for owner in (datasets.Dataset, datasets.DatasetDict):
+        for name in ("map", "filter"):
+            lead(owner, name, num_proc=_none)
+
+
+def _none(asked: Any) -> None:
+    return None
+
+
+def _share_memory() -> bool:
+    try:
+        multiprocessing.Lock()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Watches trainings, and puts them under the budget."""

@@ -1,0 +1,182 @@
+"""The harness's training budget, applied to a Trainer for the time of one call and taken away again.
+
+The student's model, data, loss and metric stay as they are. What changes is how long training goes on, how many
+tokens of a review it reads and how fast it learns, so that a submission takes minutes and can be compared with the
+calibration. The shape of the log stays too: a notebook that asks for three epochs sees three evaluations.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, TrainerCallback
+
+from grader.protocol.plan import Budget
+from grader.protocol.precision import replaced
+
+MAX_EVALUATIONS = 20
+SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
+FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form and costs nothing
+
+
+@contextmanager
+def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None]:
+    """Put `trainer.train()` under the budget."""
+    values = training_arguments(trainer.args, budget, method, seed)
+    epochs = Epochs(trainer.args, values["max_steps"])
+    with limited_inputs(trainer, budget), replaced(trainer.args, values):
+        stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
+        trainer.add_callback(epochs)
+        for stopper in stoppers:  # it insists on load_best_model_at_end
+            trainer.remove_callback(stopper)
+        set_learning_rate(trainer.optimizer, budget.learning_rates[method], trainer.lr_scheduler)
+        try:
+            with replaced(trainer, {"_train_batch_size": budget.batch_size}):
+                yield
+        finally:
+            trainer.remove_callback(epochs)
+            for stopper in stoppers:
+                trainer.add_callback(stopper)
+
+
+def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
+    """Values of TrainingArguments under the budget."""
+    epochs = evaluations(arguments)
+    steps = max(budget.max_steps, epochs)  # one at least in every epoch
+    values = {
+        "max_steps": steps,
+        "per_device_train_batch_size": budget.batch_size,
+        "per_device_eval_batch_size": budget.batch_size,
+        "gradient_accumulation_steps": 1,
+        "auto_find_batch_size": False,
+        "learning_rate": budget.learning_rates[method],
+        "warmup_steps": 0,
+        "lr_scheduler_type": type(arguments.lr_scheduler_type)("linear"),
+        "lr_scheduler_kwargs": {},
+        "logging_steps": min(arguments.logging_steps, max(1, steps // epochs)),
+        "seed": seed,
+        "data_seed": seed,
+        "dataloader_num_workers": 0,
+        "dataloader_prefetch_factor": None,  # without workers, DataLoader refuses these two
+        "dataloader_persistent_workers": False,
+        **without_checkpoints(arguments),
+    }
+    strategy = type(arguments.eval_strategy)
+    if arguments.eval_strategy == strategy("epoch"):
+        values |= {"eval_strategy": strategy("steps"), "eval_steps": steps}  # and where `Epochs` says
+    elif arguments.eval_strategy == strategy("steps"):
+        values["eval_steps"] = math.ceil(budget.max_steps / 2)
+    if arguments.logging_strategy == type(arguments.logging_strategy)("epoch"):
+        values["logging_strategy"] = type(arguments.logging_strategy)("steps")
+        values["logging_steps"] = steps
+    return values
+
+
+class Epochs(TrainerCallback):
+    """Evaluates and logs as often as there are epochs, which the steps may not be a multiple of."""
+
+    def __init__(self, arguments: Any, steps: int) -> None:
+        """`arguments`: the student's."""
+        epochs = evaluations(arguments)
+        length = arguments.num_train_epochs / epochs  # 1, if there are not too many of them
+        self.ends = {math.ceil(steps * epoch / epochs): epoch * length for epoch in range(1, epochs + 1)}
+        self.speed = arguments.num_train_epochs / steps
+        self.evaluates = arguments.eval_strategy == type(arguments.eval_strategy)("epoch")
+        self.logs = arguments.logging_strategy == type(arguments.logging_strategy)("epoch")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """The last step of an epoch, in proportion; that is how the log counts them, too."""
+        state.epoch = self.ends.get(state.global_step, state.global_step * self.speed)
+        if state.global_step in self.ends:
+            control.should_evaluate |= self.evaluates
+            control.should_log |= self.logs
+        return control
+
+
+def evaluations(arguments: Any) -> int:
+    """How many epochs a log is to show."""
+    return min(MAX_EVALUATIONS, max(1, math.ceil(arguments.num_train_epochs)))
+
+
+def without_checkpoints(arguments: Any) -> dict[str, Any]:
+    """Checkpoints with optimiser state cost 800 MB each and are not graded."""
+    return {"save_strategy": type(arguments.save_strategy)("no"), "load_best_model_at_end": False}
+
+
+@contextmanager
+def limited_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
+    """Let the trainer see few rows, cut to few tokens."""
+    values = {
+        "data_collator": ShorteningCollator(trainer.data_collator, budget.max_tokens),
+        "train_dataset": first_rows(trainer.train_dataset, budget.train_rows),
+        "eval_dataset": first_rows(trainer.eval_dataset, budget.eval_rows),
+    }
+    with replaced(trainer, values):
+        yield
+
+
+@contextmanager
+def whole_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
+    """Let the trainer evaluate on every row, for code that expects as many predictions as there are labels."""
+    collate = ShorteningCollator(trainer.data_collator, budget.max_tokens, full_rows=budget.eval_rows)
+    with replaced(trainer, {"data_collator": collate, "eval_dataset": dataset}):
+        yield
+
+
+@dataclass
+class ShorteningCollator:
+    """A collator that cuts features before they are padded, and batches after; to next to nothing after some rows.
+
+    A class, since processes of a data loader may get it by pickle.
+    """
+
+    collate: Callable[[Any], Any]
+    tokens: int
+    full_rows: float = math.inf
+    seen: int = 0
+
+    def __call__(self, features: Any) -> Any:
+        """One batch."""
+        kept = self.tokens if self.seen < self.full_rows else FEWEST_TOKENS
+        self.seen += len(features)
+        return cut_batch(self.collate([_cut_feature(feature, kept) for feature in features]), kept)
+
+
+def _cut_feature(feature: Any, tokens: int) -> Any:
+    if not isinstance(feature, dict):
+        return feature
+    return {key: value[:tokens] if key in SEQUENCE_KEYS else value for key, value in feature.items()}
+
+
+def cut_batch(batch: Any, tokens: int) -> Any:
+    """Cut the sequence tensors (batch, sequence) of a batch in place."""
+    if hasattr(batch, "items"):
+        for key in SEQUENCE_KEYS:
+            if key in batch and getattr(batch[key], "ndim", 0) == 2:
+                batch[key] = batch[key][:, :tokens]
+    return batch
+
+
+def first_rows(dataset: Any, rows: int) -> Any:
+    """The first rows of a dataset of any kind; names and anything without a length are left alone."""
+    if isinstance(dataset, dict):
+        return type(dataset)({key: first_rows(value, rows) for key, value in dataset.items()})
+    if hasattr(dataset, "take") and not hasattr(dataset, "__len__"):  # a stream
+        return dataset.take(rows)
+    if dataset is None or isinstance(dataset, str) or not hasattr(dataset, "__len__") or len(dataset) <= rows:
+        return dataset
+    if hasattr(dataset, "select"):
+        return dataset.select(range(rows))
+    return torch.utils.data.Subset(dataset, range(rows))
+
+
+def set_learning_rate(optimizer: Any, rate: float, scheduler: Any = None) -> None:
+    """Give an optimiser that the student made, and its schedule if there is one, the budget's learning rate."""
+    groups = getattr(optimizer, "param_groups", [])
+    for group in groups:
+        group["lr"] = group["initial_lr"] = rate
+    if hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = [rate] * len(groups)

@@ -1,0 +1,205 @@
+"""Training loops that students write themselves, without Trainer.
+
+Three hooks suffice. A global hook on optimisers tells when a step happens and on which parameters; the model that owns
+them is looked up among the living. `DataLoader.__iter__` is wrapped to end a loop when the budget is spent. The forward
+pass of DistilBERT is wrapped to read few tokens, and next to none where the rest of a loop cannot matter: so a loop
+sees all batches and labels that its code expects, at little cost. A loop has no visible end, so its record is closed
+when another one begins or its cell is done.
+"""
+
+import functools
+import gc
+import math
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.data import DataLoader
+
+from grader.kernel.training import budget, observation, reviews_seen
+from grader.kernel.training.recorder import Recorder
+from grader.protocol.events import emit
+from grader.protocol.plan import Budget
+
+TOKENS_WHEN_SPENT = budget.FEWEST_TOKENS
+
+
+class Loop:
+    """The training of one model by one optimiser, or by several that take turns."""
+
+    def __init__(self, optimizer: Optimizer, model: nn.Module, record: dict[str, Any], steps_allowed: int) -> None:
+        """Begin now. `steps_allowed`: 0 for as many as it likes."""
+        self.optimizers = weakref.WeakSet([optimizer])
+        self.former: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # those of the loop before, on the same model
+        self.model, self.record, self.steps_allowed = model, record, steps_allowed
+        self.began = self.last_step = time.perf_counter()
+        self.steps = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget's steps are used up."""
+        return bool(self.steps_allowed) and self.steps >= self.steps_allowed
+
+
+class LoopWatcher:
+    """Turns optimiser steps outside of Trainer into training records."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        """Watch on behalf of `recorder`."""
+        self.recorder = recorder
+        self.loops: list[Loop] = []
+        self.toys: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimisers that are not our business
+        self.last_train_loader: Any = None
+        self.hooks: list[Any] = []
+        self.total_steps = 0
+        self.iterating = 0  # how many data loaders are being read
+        self.training_rows = 0  # rows that the model saw since the last step, to learn from
+        self.other_rows = 0  # and not to learn from, in this pass over the data
+
+    @property
+    def limits(self) -> Budget | None:
+        """The budget, where it applies."""
+        return None if self.recorder.depth else self.recorder.plan.budget
+
+    def install(self) -> None:
+        """Hook optimisers, data loaders and the model of this process."""
+        from transformers import DistilBertModel
+
+        before, after = register_optimizer_step_pre_hook, register_optimizer_step_post_hook
+        self.hooks = [before(self.before_step), after(self.after_step)]
+        original = DataLoader.__iter__
+        watcher = self
+
+        def iterate(loader: DataLoader[Any]) -> Any:
+            return original(loader) if watcher.recorder.depth else watcher.limited(loader, original(loader))
+
+        DataLoader.__iter__ = iterate  # type: ignore[method-assign]
+        DistilBertModel.forward = self.shortened(DistilBertModel.forward)  # type: ignore[method-assign]
+
+    def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Begin a record at the first step of a loop, and keep to the budget's learning rate."""
+        if self.recorder.depth or optimizer in self.toys:
+            return
+        loop = self.loop_of(optimizer) or self.begin(optimizer)
+        if loop and self.limits:
+            method = observation.method_guess(loop.record["entry"])
+            remaining = max(0.0, 1 - loop.steps / loop.steps_allowed)
+            budget.set_learning_rate(optimizer, self.limits.learning_rates[method] * remaining)
+
+    def loop_of(self, optimizer: Optimizer) -> Loop | None:
+        """The open loop that the optimiser works in. One of the loop before that is back takes turns with its own."""
+        for loop in self.loops:
+            if optimizer in loop.former:
+                loop.optimizers.add(optimizer)
+            if optimizer in loop.optimizers:
+                return loop
+        return None
+
+    def begin(self, optimizer: Optimizer) -> Loop | None:
+        """Find the model that the optimiser works on, and end what was trained before."""
+        model = owner(optimizer)
+        if model is None:
+            self.toys.add(optimizer)
+            return None
+        before = [loop for loop in self.loops if loop.model is model]
+        self.close()
+        record = self.recorder.begin(model, "loop")
+        record["data"] = {"train": reviews_seen.keys(getattr(self.last_train_loader, "dataset", None)), "eval": None}
+        record["arguments"], record["log"], record["precision"] = {}, [], "float32"
+        loop = Loop(optimizer, model, record, self.steps_allowed())
+        for earlier in before:
+            loop.former |= earlier.optimizers | earlier.former
+        self.loops.append(loop)
+        return loop
+
+    def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Count."""
+        loop = None if self.recorder.depth else self.loop_of(optimizer)
+        if loop:
+            self.total_steps += 1
+            self.training_rows = self.other_rows = 0
+            loop.steps += 1
+            loop.last_step = time.perf_counter()
+            emit("training_step", index=loop.record["index"], step=loop.steps, steps=loop.steps_allowed)
+
+    def end_of_cell(self) -> None:
+        """Close the loops that stepped in this cell."""
+        self.close()
+        self.iterating = 0  # an iterator that was kept does not make later cells part of a loop
+        self.training_rows = self.other_rows = 0
+
+    def close(self) -> None:
+        """End all open loops."""
+        while self.loops:
+            loop = self.loops.pop()
+            self.recorder.end(loop.record, loop.model, loop.last_step - loop.began, loop.steps)
+
+    def steps_allowed(self) -> int:
+        """Optimiser steps that see as many reviews as the budget's, given how many the first step has seen."""
+        limits = self.limits
+        if limits is None:
+            return 0
+        size = self.training_rows or getattr(self.last_train_loader, "batch_size", None) or limits.batch_size
+        return max(1, math.ceil(limits.max_steps * limits.batch_size / size))
+
+    def limited(self, loader: DataLoader[Any], batches: Any) -> Iterator[Any]:
+        """All batches; but a loop that trains ends when its steps are spent."""
+        started = self.total_steps
+        self.iterating += 1
+        self.other_rows = 0
+        try:
+            for batch in batches:
+                if torch.is_grad_enabled():
+                    self.last_train_loader = loader
+                yield batch
+                if self.total_steps > started and any(loop.spent for loop in self.loops):
+                    return
+        finally:
+            self.iterating = max(0, self.iterating - 1)
+
+    def shortened(self, original: Any) -> Any:
+        """The forward pass of the encoder, on the tokens that the budget allows."""
+
+        @functools.wraps(original)
+        def forward(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if self.limits and (self.loops or self.iterating):
+                tokens = self.tokens_allowed(self.limits, model, [*args, *kwargs.values()])
+                args = tuple(_cut(value, tokens) for value in args)
+                kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
+            return original(model, *args, **kwargs)
+
+        return forward
+
+    def tokens_allowed(self, limits: Budget, model: nn.Module, inputs: list[Any]) -> int:
+        """How many tokens of each review this pass may read; counts the reviews on the way."""
+        rows = next((len(value) for value in inputs if isinstance(value, torch.Tensor)), 0)
+        if model.training and torch.is_grad_enabled():
+            self.training_rows += rows
+            spent = any(loop.spent and loop.model.base_model is model for loop in self.loops)
+            return TOKENS_WHEN_SPENT if spent else limits.max_tokens
+        self.other_rows += rows
+        return limits.max_tokens if self.other_rows - rows < limits.eval_rows else TOKENS_WHEN_SPENT
+
+
+def _cut(value: Any, tokens: int) -> Any:
+    """The first tokens of a tensor (batch, sequence)."""
+    return value[:, :tokens] if isinstance(value, torch.Tensor) and value.ndim == 2 else value
+
+
+def owner(optimizer: Optimizer) -> nn.Module | None:
+    """The pretrained model whose parameters the optimiser holds, or None."""
+    from transformers import PreTrainedModel
+
+    mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for candidate in gc.get_objects():
+        # by type, as asking a dead weak reference for its class raises
+        if not issubclass(type(candidate), PreTrainedModel) or not hasattr(candidate, "classifier"):
+            continue
+        if any(id(p) in mine for p in candidate.parameters()):
+            return candidate
+    return None

@@ -1,0 +1,308 @@
+"""Watches every training: what went in, how it went, what came out. Applies the profile's budget on the way.
+
+`Trainer.train`, `evaluate` and `predict` are wrapped on the class, so subclasses and old references are covered.
+A training loop of the student's own is watched by `loops`, through the same `Recorder`.
+"""
+
+import functools
+import math
+import numbers
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from grader.kernel import weights
+from grader.kernel.training import budget, observation, reviews_seen
+from grader.kernel.training.dropout import fast_masks
+from grader.kernel.writing import error_record, write_json, write_tensors
+from grader.protocol import precision
+from grader.protocol.checkpoint import base_tensors
+from grader.protocol.events import emit
+from grader.protocol.plan import Budget, Plan
+
+ARGUMENTS = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps")
+LOG_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
+MAX_LOG = 1_000
+MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
+MAX_CHECKPOINTS = 4  # a quarter of a GiB each
+MAX_TRAININGS = 24  # beyond this a notebook is searching, not comparing: train, but export nothing more
+
+
+class Recorder:
+    """Holds one record per training and writes them all after each change."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Start with no training seen."""
+        self.plan = plan
+        self.base = base_tensors(plan.base_weights)
+        self.records: list[dict[str, Any]] = []
+        self._read: dict[int, tuple[Any, dict[str, Any] | None]] = {}
+        self.depth = 0  # how many Trainer calls we are inside of
+
+    def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
+        """Note a model at the start of its training."""
+        record: dict[str, Any] = {"index": len(self.records), "via": via, "finished": False, "error": None}
+        record["entry"] = observation.entry(model, self.base)
+        record["device"] = observation.device_name()
+        self.records.append(record)
+        emit("training_begin", index=record["index"], method=observation.method_guess(record["entry"]))
+        self.write()
+        return record
+
+    def end(self, record: dict[str, Any], model: nn.Module, seconds: float, steps: int) -> None:
+        """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
+        record |= {"finished": True, "seconds": seconds, "steps": steps, "exit": {}}
+        with unraised(record):
+            record["exit"]["head_sha256"] = observation.head_sha256(model)
+            if record["index"] < MAX_TRAININGS:
+                self._export(record, model)
+        with unraised(record):
+            emit("training_end", index=record["index"])
+            self.write()
+
+    def _export(self, record: dict[str, Any], model: nn.Module) -> None:
+        tensors, notes = weights.export(model, self.base)
+        name = f"training-{record['index']}.safetensors"
+        write_tensors(self.plan.evidence, name, tensors)
+        record["exit"] |= {"file": name, **notes}
+
+    def keys(self, dataset: Any, learned: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Keys of a data set's reviews; of several in a dict, those that share least with the keys of `learned`.
+
+        Three trainings share their data; what is stored in Arrow does not change.
+        """
+        if isinstance(dataset, dict):
+            return reviews_seen.least_shared([self.keys(part) for part in dataset.values()], learned)
+        if not isinstance(getattr(dataset, "column_names", None), list):
+            return reviews_seen.keys(dataset)
+        if id(dataset) not in self._read:
+            self._read[id(dataset)] = (dataset, reviews_seen.keys(dataset))  # kept, so that no other gets its id
+        return self._read[id(dataset)][1]
+
+    def write(self) -> None:
+        """Write all records."""
+        write_json(self.plan.evidence, "trainings.json", self.records)
+
+
+@contextmanager
+def unraised(record: dict[str, Any]) -> Iterator[None]:
+    """What goes wrong in our bookkeeping after a training is no error of the student's cell: print it and note it."""
+    try:
+        yield
+    except Exception as error:  # a student's model may refuse to be asked, and a disk be full
+        record["unrecorded"] = error_record(error)
+        print(f"[grading] this training could not be recorded in full ({type(error).__name__})")
+
+
+def install(recorder: Recorder) -> None:
+    """Wrap the Trainer."""
+    from transformers import Trainer
+
+    original_train, original_evaluate, original_predict = Trainer.train, Trainer.evaluate, Trainer.predict
+
+    @functools.wraps(original_train)
+    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _recorded(recorder, self, functools.partial(original_train, self, *args, **kwargs))
+
+    replacements = {
+        "__init__": _seeded(recorder, Trainer.__init__),
+        "train": train,
+        "evaluate": _limited(recorder, original_evaluate),
+        "predict": _limited(recorder, original_predict, whole=True),
+    }
+    for name, replacement in replacements.items():
+        setattr(Trainer, name, replacement)
+
+
+def _seeded(recorder: Recorder, original: Any) -> Any:
+    """Under a budget, the run's seed in place of the notebook's: a Trainer seeds everything when it is made.
+
+    Data order, dropout and the heads of models loaded later all follow from it, so that seeds of a calibration differ.
+    """
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        arguments: Any = kwargs.get("args", args[1] if len(args) > 1 else None)
+        if recorder.plan.budget is not None and hasattr(arguments, "seed"):
+            arguments.seed = recorder.plan.seed
+        original(self, *args, **kwargs)
+
+    return init
+
+
+def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
+    model = observation.unwrapped(trainer.model)
+    record = recorder.begin(model, "Trainer")
+    if record["index"] < MAX_TRAININGS:
+        learned = recorder.keys(trainer.train_dataset)
+        record["data"] = {"train": learned, "eval": recorder.keys(trainer.eval_dataset, learned)}
+    record["arguments"] = _figures(vars(trainer.args), ARGUMENTS)
+    trainer._training_index = record["index"]
+    began = time.perf_counter()
+    recorder.depth += 1
+    try:
+        output = _under_budget(recorder, trainer, record, train)
+    except BaseException as error:
+        record["error"] = error_record(error)
+        recorder.write()
+        raise
+    finally:
+        recorder.depth -= 1
+    seconds = time.perf_counter() - began
+    with unraised(record):
+        record["log"] = [_figures(entry, LOG_KEYS) for entry in trainer.state.log_history[:MAX_LOG]]
+    recorder.end(record, observation.unwrapped(trainer.model), seconds, trainer.state.global_step)
+    return output
+
+
+def _figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
+    """Those values that are numbers: a student's metric may return anything under any name."""
+    return {name: float(values[name]) for name in names if is_figure(values.get(name))}
+
+
+def is_figure(value: Any) -> bool:
+    """Whether a value is a real, finite number, of Python or numpy."""
+    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Callable[[], Any]) -> Any:
+    plan = recorder.plan
+    progress = _progress_callback(record["index"])
+    trainer.add_callback(progress)
+    try:
+        if plan.budget is None:
+            return _as_submitted(trainer, record, train)
+        method = observation.method_guess(record["entry"])
+        trainer._every_eval_row = trainer.eval_dataset
+        with budget.applied(trainer, plan.budget, method, plan.seed), fast_masks():
+            output = _in_precision(plan.budget.bfloat16, trainer, record, progress, train)
+        if record["index"] < MAX_CHECKPOINTS:
+            with unraised(record):
+                _leave_checkpoint(trainer)
+        return output
+    finally:
+        trainer.remove_callback(progress)
+
+
+def _leave_checkpoint(trainer: Any) -> None:
+    """One checkpoint, of the weights alone, where a notebook goes on with the best or the last epoch's.
+
+    Not for every so many steps, which is the default and nobody's wish.
+    """
+    strategy, best = trainer.args.save_strategy, trainer.args.load_best_model_at_end
+    if strategy in map(type(strategy), ("no", "steps")) and not best:
+        return
+    folder = str(Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}")
+    trainer.save_model(folder)
+    if best or strategy == type(strategy)("best"):
+        trainer.state.best_model_checkpoint = folder
+    trainer.state.save_to_json(str(Path(folder) / "trainer_state.json"))
+
+
+def _in_precision(bfloat16: bool, trainer: Any, record: dict[str, Any], progress: Any, train: Callable[[], Any]) -> Any:
+    """Train in the budget's precision; in float32 if the model cannot take the first step otherwise.
+
+    Lower precision is our choice, so what only fails because of it is no mistake of the student's.
+    """
+    record["precision"] = "bfloat16 autocast" if bfloat16 else "float32"
+    if bfloat16:
+        try:
+            with precision.precision(bfloat16):
+                return train()
+        except Exception:  # whatever a student's code raises; a real mistake is raised again below
+            if progress.steps:
+                raise
+            trainer.model.zero_grad(set_to_none=True)
+            record["precision"] = "float32"
+    with precision.precision(False):
+        return train()
+
+
+def _as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
+    """Train as the student says. Checkpoints are dropped unless the best one is to be loaded at the end."""
+    record["precision"] = "float16" if trainer.args.fp16 else "bfloat16" if trainer.args.bf16 else "float32"
+    keep = trainer.args.load_best_model_at_end
+    values = {"save_only_model": True, "save_total_limit": 1} if keep else budget.without_checkpoints(trainer.args)
+    with precision.replaced(trainer.args, values):
+        return train()
+
+
+def _limited(recorder: Recorder, original: Any, whole: bool = False) -> Any:
+    """Evaluation on few rows, or where `whole` or the student's metric asks for it on all, most of them cut short."""
+
+    @functools.wraps(original)
+    def call(self: Any, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+        limits = recorder.plan.budget
+        for name in ("eval_dataset", "test_dataset"):
+            dataset = kwargs.pop(name, dataset)
+        evaluate = functools.partial(_evaluated, limits, original, self, args, kwargs)
+        if recorder.depth == 0:
+            _note_evaluation(recorder, self, dataset)
+        recorder.depth += 1
+        try:
+            if limits is None:
+                return evaluate(dataset)
+            return _on_few(self, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
+        finally:
+            recorder.depth -= 1
+
+    return call
+
+
+def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
+    """Which reviews the notebook itself has a trained model judged on."""
+    index = getattr(trainer, "_training_index", MAX_TRAININGS)
+    if index >= MAX_TRAININGS:
+        return
+    record = recorder.records[index]
+    later = record.setdefault("evaluations", [])
+    if len(later) < MAX_EVALUATIONS:
+        own = dataset is None or dataset is trainer.eval_dataset
+        later.append(record["data"]["eval"] if own else recorder.keys(dataset, record["data"]["train"]))
+        recorder.write()
+
+
+def _on_few(
+    trainer: Any, limits: Budget, evaluate: Callable[[Any], Any], dataset: Any, whole: bool, outermost: bool
+) -> Any:
+    every = trainer.eval_dataset if outermost else getattr(trainer, "_every_eval_row", trainer.eval_dataset)
+    if not whole:
+        try:
+            with budget.limited_inputs(trainer, limits) if outermost else nullcontext():
+                return evaluate(budget.first_rows(dataset, limits.eval_rows))
+        except Exception:  # a metric that compares with all labels; a real mistake is raised again below
+            pass
+    with budget.whole_inputs(trainer, every, limits):
+        return evaluate(dataset)
+
+
+def _evaluated(limits: Budget | None, original: Any, trainer: Any, args: Any, kwargs: Any, dataset: Any) -> Any:
+    """Evaluate in the budget's precision, and in float32 if that fails: a metric may not know bfloat16."""
+    evaluate = functools.partial(original, trainer, dataset, *args, **kwargs)
+    if limits is None:
+        return evaluate()
+    try:
+        with precision.precision(limits.bfloat16):
+            return evaluate()
+    except Exception:  # whatever a student's metric raises; a real mistake is raised again below
+        with precision.full_precision():
+            return evaluate()
+
+
+def _progress_callback(index: int) -> Any:
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):
+        """Counts steps, and tells the host about each."""
+
+        steps = 0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.steps = state.global_step
+            emit("training_step", index=index, step=state.global_step, steps=state.max_steps)
+
+    return Progress()

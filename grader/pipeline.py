@@ -1,0 +1,190 @@
+"""Wires the stages for one submission. The command line, batches and calibration all grade through here."""
+
+import atexit
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from grader import canary
+from grader.assets.cache import cache_folder
+from grader.assets.hub import Checkpoint, resolve_checkpoint
+from grader.assets.metrics import prepare_metrics
+from grader.assets.reviews import resolve_reviews
+from grader.errors import GraderError
+from grader.evidence.reader import Evidence
+from grader.execution import broker, profiles
+from grader.execution.driver import Limits
+from grader.execution.isolation import open_sandbox
+from grader.execution.job import Setup
+from grader.execution.progress import Listener
+from grader.execution.run import execute
+from grader.execution.seats import VISIBLE
+from grader.intake.notebook import Submission, read_submission
+from grader.judging import calibration
+from grader.judging.case import Case, Oracle
+from grader.judging.result import Graded, judge_case
+from grader.machine.inventory import Finding, Status
+from grader.machine.limits import require_limits
+from grader.machine.precision import fast_bfloat16
+from grader.model import (
+    Precision,
+    Profile,
+)
+from grader.oracle.accuracy import Meter
+from grader.oracle.exposure import Library
+from grader.paths import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, ROOT
+from grader.sandbox import Backend, Sandbox, self_tests
+from grader.sandbox.folders import temporary_folder
+
+Told = TypeVar("Told")
+
+DEFAULT_SEED = 0
+UNFIT = "The notebook is right, so this machine does something else than it should. Nobody is graded until it passes."
+
+
+@contextmanager
+def setup(
+    profile: Profile,
+    seed: int,
+    backend: Backend | None = None,
+    limits: Limits | None = None,
+    precision: Precision = Precision.AUTO,
+    opened: Sandbox | None = None,
+    threads: int | None = None,
+    trial: bool = True,
+    listener: Listener | None = None,
+) -> Iterator[Setup]:
+    """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
+
+    opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
+    trial: grade the notebook first that is known to be right. Not where nothing is executed, nor in a sandbox whose
+        limits are tight on purpose.
+    """
+    profiles.require_fit(profile, precision)
+    require_limits()
+    cache_dir = cache_folder(ROOT, os.environ)
+    checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
+    broker.warm_up()
+    gpus = profiles.uses_gpu(profile)
+    with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, threads, gpus=gpus) as sandbox:
+        used = Setup(
+            profile=profile,
+            seed=seed,
+            checkpoint=checkpoint,
+            reviews=resolve_reviews(ROOT, os.environ),
+            metrics=metrics,
+            bfloat16=profile is Profile.QUICK and _bfloat16(precision),
+            tf32=precision is Precision.TF32,
+            sandbox=sandbox,
+            environ=one_gpu(os.environ) if gpus else {},
+        )
+        if trial:
+            canary.require_fit(used, make_case, listener)
+        yield used
+
+
+def fitness() -> Finding:
+    """Whether the notebook that is known to be right gets its points on this machine, today; a row for `doctor`."""
+    what = "trial notebook"
+    backend = next((test.backend for test in self_tests() if test.passed), Backend.NONE)
+    try:
+        with setup(Profile.STRUCTURE, DEFAULT_SEED, backend, trial=False) as used:
+            found = canary.attempt(used, make_case)
+    except GraderError as error:
+        return Finding(what, Status.MISSING, f"cannot be run in sandbox {backend}", str(error))
+    if not found:
+        return Finding(what, Status.OK, f"gets its points in sandbox {backend}")
+    return Finding(what, Status.MISSING, f"loses points in sandbox {backend}: {'; '.join(map(str, found))}", UNFIT)
+
+
+def one_gpu(environ: Mapping[str, str]) -> dict[str, str]:
+    """The first GPU of those that one may use: a Trainer that sees several trains with larger batches."""
+    return {VISIBLE: environ.get(VISIBLE, "0").partition(",")[0]}
+
+
+def _bfloat16(precision: Precision) -> bool:
+    return fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16
+
+
+def suite_folders(public_only: bool = False) -> list[Path]:
+    """The suite: what students have, and what staff have in addition."""
+    found = [PUBLIC_TESTS] if public_only else [PUBLIC_TESTS, HIDDEN_TESTS]
+    return [folder for folder in found if folder.is_dir()]
+
+
+def grade(
+    submission: Submission, used: Setup, folder: Path, listener: Listener | None = None, limits: Limits | None = None
+) -> Graded:
+    """Execute and judge; the evidence stays in `folder`/evidence. Raises GraderError."""
+    execute(submission, used, folder / "evidence", listener, limits)
+    if listener:
+        listener.stage("judging")
+    return judge(folder / "evidence", used, suite_folders())
+
+
+def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | None = None) -> Graded:
+    """Judge stored evidence without executing anything."""
+    return judge_case(make_case(evidence_folder, used), folders, only)
+
+
+def make_case(evidence_folder: Path, used: Setup) -> Case:
+    """Evidence beside the oracle for it."""
+    return Case(Evidence(evidence_folder), oracle(used))
+
+
+def oracle(used: Setup) -> Oracle:
+    """The trusted side: made lazily, since most of it is needed by few checks."""
+    calibrations = cache(lambda: calibration.load(CALIBRATIONS))
+
+    def meter(evidence: Evidence) -> Meter:
+        return make_meter(used, evidence.profile)
+
+    def find(evidence: Evidence) -> calibration.Calibration | None:
+        c = evidence.run.conditions
+        return calibration.find(calibrations(), c.profile, c.budget, c.checkpoint_sha256, c.reviews_sha256)
+
+    return Oracle(
+        base_weights=used.checkpoint.weights,
+        meter=meter,
+        library=cache(lambda: Library(used.reviews, _tokenizer(used.checkpoint))),
+        calibration=find,
+    )
+
+
+def make_meter(used: Setup, profile: Profile) -> Meter:
+    """How accuracy is measured under a profile."""
+    return Meter(
+        heldout=used.reviews.heldout,
+        snapshot=used.checkpoint.weights.parent,
+        base_sha256=used.checkpoint.sha256,
+        reviews_sha256=used.reviews.sha256,
+        max_tokens=profiles.measured_tokens(profile),
+        bfloat16=used.bfloat16,
+        cache=cache_folder(ROOT, os.environ) / "accuracy",
+    )
+
+
+def _tokenizer(checkpoint: Checkpoint) -> object:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(checkpoint.weights.parent)
+
+
+def structure_case(notebook: Path) -> Case:
+    """Execute a notebook in profile `structure` and make a case of it, for plain pytest."""
+    submission = read_submission(notebook)
+    held = ExitStack()
+    atexit.register(held.close)  # evidence is read when a check asks for it
+    folder = held.enter_context(temporary_folder("a4-case-"))
+    with setup(Profile.STRUCTURE, DEFAULT_SEED, Backend.NONE) as used:
+        execute(submission, used, folder / "evidence")
+        return make_case(folder / "evidence", used)
+
+
+def at_seed(used: Setup, seed: int) -> Setup:
+    """The same setup with another seed."""
+    return replace(used, seed=seed)

@@ -1,0 +1,1 @@
+"""What host and kernel agree on. Imports neither side; holds no expected value."""

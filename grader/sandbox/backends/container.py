@@ -1,0 +1,152 @@
+"""Backend `container`: rootless podman, or docker, for machines where neither we nor bwrap may make namespaces.
+
+The image is empty but for the links that merged system folders need; libraries, interpreter and the policy's folders
+are mounted read-only from the host, so that nothing is downloaded and the kernel runs what the grader runs. The
+runtime counts memory and processes. Descriptors cannot be handed to it, so the kernel makes its sockets itself, in a
+folder that is mounted for them; the asker's sockets become links to those, which are followed once, before a
+student's code runs.
+
+If the supervisor is killed hard, a container stays until its own limits end it: the runtime's daemon is its parent.
+"""
+
+import io
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Mapping
+from os import getpid
+from os import kill as send_signal
+from typing import Final
+
+from grader.sandbox.backends.cold import ANNOUNCE, Stage, inner_command, spawn
+from grader.sandbox.environment import environment, of_the_loader
+from grader.sandbox.policy import TEMPORARY_MIB, Policy
+from grader.sandbox.supervisor import Confinement, Request, Running
+from grader.sandbox.walls import namespaces
+from grader.sandbox.walls.namespaces import EVIDENCE, JOB, Identity
+
+IMAGE: Final = "grader-sandbox-empty:1"
+ASK_EVERY_S: Final = 2.0
+
+
+class Container:
+    """Launcher: a kernel in a container of its own."""
+
+    inet = True
+
+    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
+        runtime = program() or "podman"
+        ensure_image(runtime)
+        stage = Stage.build(request, identity)
+        _link_sockets(request, stage, identity)
+        environ = {**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
+        inside = confine.inner_request(request, folder=JOB, environ=environ, announce=ANNOUNCE)
+        name = f"grader-sandbox-{getpid()}"
+        mounts = {
+            str(stage.job): JOB,
+            str(stage.evidence): EVIDENCE,
+            str(stage.folder / "sockets"): str(request.folder),
+        }
+        options = command(runtime, name, policy, identity, mounts)
+        process, announce = spawn([*options, *inner_command({**inside, "listeners": {}})], [], lambda: None)
+
+        def kill() -> None:
+            _run(runtime, "kill", name)
+            send_signal(process, signal.SIGKILL)
+
+        return Running(
+            process,
+            announce,
+            stage.evidence,
+            kill,
+            writable=stage.folder,
+            release=lambda: _run(runtime, "rm", "--force", name),
+            meter=RuntimeMeter(runtime, name),
+        )
+
+
+class RuntimeMeter:
+    """Memory as the container runtime counts it. Satisfies `cgroups.Meter`."""
+
+    def __init__(self, runtime: str, name: str) -> None:
+        self._question = (runtime, "inspect", "--format", "{{.State.OOMKilled}}", name)
+        self._asked_s = time.monotonic()
+
+    def exceeded(self) -> bool:
+        if time.monotonic() - self._asked_s < ASK_EVERY_S:
+            return False
+        self._asked_s = time.monotonic()
+        return self.was_exceeded()
+
+    def was_exceeded(self) -> bool:
+        return _run(*self._question).strip() == "true"
+
+    def starved(self) -> bool:
+        return False  # runtimes do not tell whose limit it was
+
+    def peak_mib(self) -> float:
+        return 0.0  # runtimes do not keep it
+
+
+def command(runtime: str, name: str, policy: Policy, identity: Identity, writable: Mapping[str, str]) -> list[str]:
+    """The runtime and its options, up to the command to run. `writable`: host folder -> folder inside."""
+    limits = ["--memory", f"{policy.memory_mib}m", "--memory-swap", f"{policy.memory_mib}m"]
+    limits += ["--pids-limit", str(policy.processes), "--shm-size", f"{TEMPORARY_MIB}m"]
+    walls = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    walls += ["--user", f"{identity.uid}:{identity.gid}", "--hostname", "sandbox"]
+    walls += ["--userns", "keep-id"] if runtime.endswith("podman") and not identity.dropped else []
+    mounts = []
+    for path in namespaces.shown_folders(policy):
+        mounts += ["--mount", f"type=bind,source={path},target={path},readonly"]
+    for source, target in writable.items():
+        mounts += ["--mount", f"type=bind,source={source},target={target}"]
+    for path in ("/tmp", "/home"):
+        mounts += ["--tmpfs", f"{path}:size={TEMPORARY_MIB}m,mode=1777"]
+    for path in namespaces.gpu_devices(policy):
+        mounts += ["--device", path]
+    for name, value in of_the_loader().items():
+        mounts += ["--env", f"{name}={value}"]
+    return [runtime, "run", "--name", name, "--pull", "never", *walls, *limits, *mounts, "--workdir", JOB, IMAGE]
+
+
+def program() -> str | None:
+    """The container runtime, if one is installed: podman before docker."""
+    return shutil.which("podman") or shutil.which("docker")
+
+
+def ensure_image(runtime: str) -> None:
+    """Make the empty image unless it is there. Raises OSError with the runtime's words."""
+    if subprocess.run([runtime, "image", "inspect", IMAGE], capture_output=True, check=False).returncode == 0:
+        return
+    made = subprocess.run([runtime, "import", "-", IMAGE], input=_image(), capture_output=True, check=False)
+    if made.returncode != 0:
+        words = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise OSError(f"{runtime} cannot make an image: {words}")
+
+
+def _image() -> bytes:
+    """A tar file with nothing but links such as /lib -> usr/lib."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, target in namespaces.system_links().items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            archive.addfile(entry)
+    return buffer.getvalue()
+
+
+def _link_sockets(request: Request, stage: Stage, identity: Identity) -> None:
+    folder = stage.folder / "sockets"
+    folder.mkdir(mode=0o700)
+    namespaces.hand_over(stage.folder, identity)
+    for port in request.listeners:
+        path = request.folder / f"z-{port}"
+        path.unlink()
+        path.symlink_to(folder / path.name)
+
+
+def _run(*command_line: str) -> str:
+    done = subprocess.run(command_line, capture_output=True, text=True, check=False)
+    return done.stdout

@@ -1,0 +1,155 @@
+"""Backend `landlock`: a plain process with Landlock and seccomp, for machines without any namespaces. Reduced.
+
+Landlock (Linux 5.13; what is used here needs 6.12 as an ordinary user) takes away, without any privilege, access to all
+files but those listed, TCP, abstract unix sockets and signals to outsiders. Seccomp takes away internet sockets and
+connect(), and what Landlock does not look at: the kernel's user is the grader's, whose files it could otherwise give
+another mode, and whose processes other limits (seccomp.py). What is missing in comparison: the kernel sees that other
+processes and files exist, /proc and /dev/shm are closed (so data loaders cannot have workers), disk is bounded only by
+looking, and processes that outlive the kernel are found as descendants of the supervisor; if the supervisor itself is
+killed hard, such strays stay.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from grader.sandbox.backends.cold import ANNOUNCE, Stage, inner_command, open_the_way, spawn
+from grader.sandbox.environment import environment
+from grader.sandbox.policy import SCRATCH, Policy
+from grader.sandbox.supervisor import Confinement, Request, Running
+from grader.sandbox.walls import namespaces
+from grader.sandbox.walls.namespaces import DEVICES, Identity, become, die_with_parent
+
+CREATE, ADD, RESTRICT = 444, 445, 446  # the same numbers on every architecture
+ASK_VERSION: Final = 1
+BELOW_PATH: Final = 1
+BECOME_SUBREAPER: Final = 36
+
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+MAKE_CHARACTER_DEVICE, MAKE_BLOCK_DEVICE = 1 << 6, 1 << 11
+FILE_RIGHTS_OF_VERSION: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many bits exist; later versions add none
+TCP_RIGHTS, SCOPES = 0b11, 0b11  # bind and connect; abstract sockets and signals
+ON_FILES: Final = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14 | 1 << 15  # the others are refused for a single file
+HARMLESS_FILES: Final = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems")
+
+
+class Landlock:
+    """Launcher: a kernel under Landlock."""
+
+    inet = False
+
+    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
+        stage = Stage.build(request, identity)
+        environ = {**environment(str(stage.home), str(stage.temporary)), "SANDBOX_EVIDENCE": str(stage.evidence)}
+        inside = confine.inner_request(
+            _moved(request, stage), folder=str(stage.job), environ=environ, announce=ANNOUNCE
+        )
+        if not identity.dropped:  # the limit counts all processes of the user
+            inside["limits"]["RLIMIT_NPROC"] += _threads_of(identity.uid)
+        ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
+
+        def before_exec() -> None:
+            confine.enter()
+            open_the_way(policy, stage, identity)
+            os.setsid()
+            become(identity)
+            die_with_parent()
+            restrict(
+                readable=[*namespaces.shown_folders(policy), *HARMLESS_FILES],
+                writable=[str(part) for part in (stage.job, stage.evidence, stage.temporary, stage.home)],
+                devices=[*(f"/dev/{name}" for name in DEVICES), *namespaces.gpu_devices(policy)],
+            )
+
+        process, announce = spawn(inner_command(inside), list(request.listeners.values()), before_exec)
+        return Running(process, announce, stage.evidence, kill_descendants, writable=stage.folder)
+
+
+def _moved(request: Request, stage: Stage) -> Request:
+    """There is no /tmp of the kernel's own here: what the environment says of it is true of its temporary folder."""
+    scratch, here = str(SCRATCH), str(stage.temporary / SCRATCH.name)
+    moved = {name: value.replace(scratch, here) for name, value in request.workspace.environ.items()}
+    return replace(request, workspace=replace(request.workspace, environ=moved))
+
+
+def version() -> int:
+    """The Landlock version of the running Linux; 0 where there is none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return max(0, int(libc.syscall(CREATE, None, ctypes.c_size_t(0), ASK_VERSION)))
+
+
+def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Iterable[str]) -> None:
+    """Leave this process and its children nothing but these paths. Cannot be undone. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    abi = version()
+    everything = (1 << FILE_RIGHTS_OF_VERSION[min(abi, 5)]) - 1 if abi else 0
+    attributes = struct.pack("QQQ", everything, TCP_RIGHTS if abi >= 4 else 0, SCOPES if abi >= 6 else 0)
+    ruleset = _checked(libc.syscall(CREATE, attributes, ctypes.c_size_t(8 * (1 + (abi >= 4) + (abi >= 6))), 0))
+    rights = dict.fromkeys(readable, EXECUTE | READ_FILE | READ_DIR)
+    rights |= dict.fromkeys(devices, WRITE_FILE | READ_FILE | 1 << 15)
+    rights |= dict.fromkeys(writable, everything & ~(MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE))
+    for path, allowed in rights.items():
+        _allow(libc, ruleset, path, allowed & everything)
+    libc.prctl(namespaces.NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    _checked(libc.syscall(RESTRICT, ruleset, 0))
+    os.close(ruleset)
+
+
+def kill_descendants() -> None:
+    """Stop everything below this process first, so that nothing forks away, then kill it."""
+    stopped: set[int] = set()
+    while found := {child.pid for child in _living_descendants()} - stopped:
+        for process in found:
+            _signal(process, signal.SIGSTOP)
+        stopped |= found
+    for process in stopped:
+        _signal(process, signal.SIGKILL)
+
+
+def _living_descendants() -> list[psutil.Process]:
+    alive = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                alive.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return alive
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, allowed: int) -> None:
+    if not Path(path).exists():
+        return
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        allowed = allowed if Path(path).is_dir() else allowed & ON_FILES
+        rule = struct.pack("=Qi", allowed, handle)
+        _checked(libc.syscall(ADD, ruleset, BELOW_PATH, rule, 0))
+    finally:
+        os.close(handle)
+
+
+def _threads_of(uid: int) -> int:
+    total = 0
+    for process in psutil.process_iter(["uids", "num_threads"]):
+        if process.info["uids"] and process.info["uids"].real == uid:
+            total += process.info["num_threads"] or 0
+    return total
+
+
+def _signal(process: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"landlock: {os.strerror(ctypes.get_errno())}")
+    return result

@@ -1,0 +1,121 @@
+"""The grader's handle on a zygote (zygote.py): start it, wait for it, open lines to it, let go of it."""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from grader.errors import GraderError
+from grader.paths import ROOT
+from grader.sandbox.environment import of_the_loader
+from grader.sandbox.folders import socket_folder
+from grader.sandbox.link import SOCKET, Link
+from grader.sandbox.policy import Policy, Warmup
+
+STEP_S: Final = 0.01
+IMPORT_S: Final = 300.0  # at most, on a machine that does other things or reads from far away
+COMMAND: Final = (sys.executable, "-s", "-m", "grader.sandbox.zygote")
+
+
+class Zygote:
+    """A running zygote. It ends when this process does, however it does, and on `close`."""
+
+    def __init__(self, policy: Policy, warmup: Warmup) -> None:
+        """Start importing; does not wait."""
+        self._held = contextlib.ExitStack()
+        self.folder = self._held.enter_context(socket_folder("zygote"))
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; no pipe, since nobody reads while libraries warn
+        fixed = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **of_the_loader()}
+        self._process = subprocess.Popen(
+            COMMAND,
+            cwd=ROOT,
+            env={**fixed, **warmup.environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # it has its leash; ctrl-C would end it before it has cleared away
+        )
+        request = {"folder": str(self.folder), "policy": policy.to_json(), "modules": list(warmup.modules)}
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        self._ready = False
+        self._lock = threading.Lock()
+
+    @property
+    def address(self) -> Path:
+        return self.folder / SOCKET
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self, timeout_s: float = IMPORT_S) -> None:
+        """Until everything is imported. Raises GraderError when that fails."""
+        assert self._process.stdout is not None
+        with self._lock:
+            if self._ready:
+                return
+            readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+            self._ready = bool(readable) and self._process.stdout.readline() == b"ready\n"
+        if not self._ready:
+            why = self._last_words() if readable else self._too_late()
+            raise GraderError(f"The process that keeps kernels warm did not start: {why}.")
+
+    def close(self) -> None:
+        """End it and every kernel that came from it. While it imports it has none, and would not see the leash."""
+        assert self._process.stdin is not None
+        if not self._has_spoken():
+            self._process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdout, self._log):
+            if stream is not None:
+                stream.close()
+        self._held.close()
+
+    def _has_spoken(self) -> bool:
+        """Whether it is ready, or dead; asks nothing of it."""
+        assert self._process.stdout is not None
+        return self._ready or bool(select.select([self._process.stdout], [], [], 0)[0])
+
+    def _too_late(self) -> str:
+        self._process.kill()
+        self._process.wait()
+        return "it was still importing; free the processor or try again"
+
+    def _last_words(self) -> str:
+        """Of a process that has closed its output, and so is about to end."""
+        self._process.wait()
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
+
+
+def connect(address: Path) -> Link:
+    """A line to the zygote that listens, or soon will, at `address`. Raises GraderError."""
+    deadline = time.monotonic() + IMPORT_S
+    while True:
+        end = socket.socket(socket.AF_UNIX)
+        try:
+            end.connect(str(address))
+        except OSError as error:
+            end.close()
+            if time.monotonic() > deadline or not address.parent.exists():
+                raise GraderError(f"The process that keeps kernels warm is gone ({error}): start again.") from error
+            time.sleep(STEP_S)
+        else:
+            return Link(end)

@@ -1,0 +1,1 @@
+"""What they are built of: namespaces, control groups, seccomp, limits."""

@@ -1,0 +1,137 @@
+"""Overrides: read from TOML and CSV, and refused as a whole with everything that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from grader.errors import GraderError
+from grader.grades.overrides import Override, OverrideKind, Overrides, load_overrides
+from grader.grades.policy import ManualItem
+
+from .classes import RUBRIC, student
+
+CLASS = (student("ada", canvas_id=17, login="ada@x"), student("bo", sis_user_id="S2"), student("cy", sis_user_id="17"))
+MANUAL = (ManualItem(id="talk", title="Discussion", possible=10),)
+SIGNED = 'author = "M"\nreason = "seen"\n'
+
+
+def read(tmp_path: Path, text: str, name: str = "overrides.toml") -> Overrides:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8-sig" if name.endswith("csv") else "utf-8")
+    return load_overrides(path, CLASS, RUBRIC, MANUAL)
+
+
+def test_every_kind_in_toml(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\npoints = 30\ndate = 2026-12-04\n{SIGNED}"
+        f"[[check]]\nstudent = 'bo'\ncheck = 'step1.a'\nverdict = 'passed'\n{SIGNED}"
+        f"[[manual]]\nstudent = 'ada@x'\nitem = 'talk'\npoints = 8\n{SIGNED}"
+        f"[[total]]\nstudent = 'S2'\npoints = 110\n{SIGNED}"
+        f"[[excused]]\nstudent = 'cy'\n{SIGNED}",
+    )
+    assert [(e.kind, e.student, e.target, e.points) for e in found.entries] == [
+        (OverrideKind.CHECK, "ada", "step1.a", 30),
+        (OverrideKind.CHECK, "bo", "step1.a", None),
+        (OverrideKind.MANUAL, "ada", "talk", 8),
+        (OverrideKind.TOTAL, "bo", "", 110),
+        (OverrideKind.EXCUSED, "cy", "", None),
+    ]
+    assert found.possible == 110
+    assert found.entries[0].signed == "M, 2026-12-04"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            "kind,student,target,verdict,points,author,reason,date\ncheck,ada,step1.a,,2.5,M,seen,2026-12-04\n",
+            id="commas",
+        ),
+        pytest.param(
+            "kind;student;target;points;author;reason;date\r\n\r\ncheck;ada@x;step1.a;2,5;M;seen;2026-12-04\r\n",
+            id="semicolons, decimal comma, empty line",
+        ),
+    ],
+)
+def test_csv_says_the_same_as_toml(tmp_path: Path, text: str) -> None:
+    toml = f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\npoints = 2.5\ndate = 2026-12-04\n{SIGNED}"
+    assert read(tmp_path, text, "overrides.csv") == read(tmp_path, toml)
+
+
+def test_a_cell_of_several_lines_stays_one(tmp_path: Path) -> None:
+    text = 'kind,student,points,author,reason\ntotal,ada,70,M,"one\u2028still one\nanother"\n'
+    (entry,) = read(tmp_path, text, "overrides.csv").entries
+    assert entry.reason == "one\u2028still one\nanother"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(f"[[excused]]\nstudent = 'dan'\n{SIGNED}", "'dan' is no student of this class", id="nobody"),
+        pytest.param(f"[[excused]]\nstudent = '17'\n{SIGNED}", "'17' is more than one student", id="two"),
+        pytest.param(
+            f"[[check]]\nstudent = 'ada'\ncheck = 'step1.x'\npoints = 1\n{SIGNED}", "'step1.x' is no check", id="check"
+        ),
+        pytest.param(
+            f"[[manual]]\nstudent = 'ada'\nitem = 'x'\npoints = 1\n{SIGNED}", "'x' is no item", id="manual item"
+        ),
+        pytest.param(
+            f"[[check]]\nstudent = 'ada'\ncheck = 'step2.b'\npoints = 41\n{SIGNED}", "41 points are more", id="too many"
+        ),
+        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = 111\n{SIGNED}", "more than the 110", id="total too high"),
+        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = -1\n{SIGNED}", "key points: ", id="negative"),
+        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = nan\n{SIGNED}", "key points: ", id="not a number"),
+        pytest.param("[[total]]\nstudent = 'ada'\npoints = 1\nreason = 'x'", "key author: ", id="no author"),
+        pytest.param("[[total]]\nstudent = 'ada'\npoints = 1\nauthor = 'x'", "key reason: ", id="no reason"),
+        pytest.param(f"[[check]]\nstudent = 'ada'\npoints = 1\n{SIGNED}", "have to", id="which check"),
+        pytest.param(
+            f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\nverdict = 'error'\n{SIGNED}", "key verdict: ", id="verdict"
+        ),
+        pytest.param(f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\n{SIGNED}", "either points or", id="no change"),
+        pytest.param(f"[[excused]]\nstudent = 'ada'\npoints = 3\n{SIGNED}", "no points", id="excused with points"),
+        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = 1\ncheck = 'x'\n{SIGNED}", "key check: ", id="stray key"),
+        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = 1\n{SIGNED}" * 2, "two entries change", id="twice"),
+        pytest.param("[[bonus]]\nstudent = 'ada'", "'bonus' is not one of", id="unknown kind"),
+        pytest.param("[total]\nstudent = 'ada'", "'total' is not one of", id="no list"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(GraderError) as caught:
+        read(tmp_path, text)
+    assert says in str(caught.value)
+    assert "overrides.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_problems_of_a_file_are_said_at_once(tmp_path: Path) -> None:
+    text = "kind,student,target,points,author,reason\ncheck,dan,step1.x,1,M,r\ntotal,ada,,999,M,r\ntotal,bo,,1,,r\n"
+    with pytest.raises(GraderError) as caught:
+        read(tmp_path, text, "overrides.csv")
+    for part in ("line 2: 'dan'", "line 2: 'step1.x'", "line 3: 999", "line 4: key author"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("student,mark\nada,3\n", "'mark'", id="unknown column"),
+        pytest.param("kind,student\ntotal,ada,3,4\n", "line 2 has more cells", id="too many cells"),
+        pytest.param('kind,student\n"total,ada\n', "correct the file", id="open quote"),
+        pytest.param("", "columns", id="empty"),
+    ],
+)
+def test_a_csv_file_that_is_none(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(GraderError, match=says):
+        read(tmp_path, text, "overrides.csv")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="check the path"):
+        load_overrides(tmp_path / "none.toml", CLASS, RUBRIC)
+
+
+def test_an_override_belongs_to_its_student() -> None:
+    entry = Override(kind=OverrideKind.EXCUSED, student="ada", author="M", reason="r")
+    assert Overrides(entries=(entry,)).of(student("ada")) == (entry,)
+    assert Overrides(entries=(entry,)).of(student("bo")) == ()

@@ -1,0 +1,152 @@
+"""The rules as staff write them, and what being late costs."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from grader.errors import GraderError
+from grader.grades.policy import Policy, delay, described, duration, load_policy, taken
+
+from .classes import upload
+
+ROOT = Path(__file__).resolve().parents[3]
+DEADLINE = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\ngrace_min = 15\n"
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+
+
+def policy_of(tmp_path: Path, text: str) -> Policy:
+    path = tmp_path / "policy.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_policy(path)
+
+
+def test_the_policy_that_comes_with_the_project_takes_nothing_off() -> None:
+    policy = load_policy(ROOT / "data" / "policy.toml")
+    assert delay(upload(after=10 * DAY, late=True), policy).penalty == 0
+
+
+def test_what_is_commented_out_in_it_is_valid(tmp_path: Path) -> None:
+    text = (ROOT / "data" / "policy.toml").read_text(encoding="utf-8")
+    lines = [line.removeprefix("# ") for line in text.splitlines() if line.startswith(("# [", "#"))]
+    keys = "\n".join(line for line in lines if line.startswith("[") or (" = " in line and not line[0].isupper()))
+    policy = policy_of(tmp_path, keys.replace("cap = 50", ""))
+    assert policy.deadline is not None
+    assert policy.extension[0].days == 7
+    assert policy.manual[0].possible == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("[late]\nper_day = -1", "table [late], key per_day: ", id="negative"),
+        pytest.param("[late]\nper_day = nan", "table [late], key per_day: ", id="not a number"),
+        pytest.param("[late]\nper_day = 101", "above 100 percent", id="more than everything"),
+        pytest.param("[late]\nunit = 'stars'", "table [late], key unit: ", id="unknown unit"),
+        pytest.param("[late]\nperday = 1", "table [late], key perday: ", id="slip of the pen"),
+        pytest.param("[deadline]\ndue = 2026-12-01T23:59:00", "table [deadline], key due: ", id="no time zone"),
+        pytest.param("[attempts]\ncounts = 'first'", "table [attempts], key counts: ", id="unknown attempt"),
+        pytest.param(
+            DEADLINE + "[[extension]]\nstudent = 'a'\ndays = 1\nauthor = 'x'",
+            "table [[extension]] 1, key reason: ",
+            id="extension without a reason",
+        ),
+        pytest.param(
+            "[[extension]]\nstudent = 'a'\ndays = 1\nauthor = 'x'\nreason = 'y'", "need a deadline", id="days of what"
+        ),
+        pytest.param("late = 3", "table [late]: ", id="no table"),
+        pytest.param("[late", "it is not TOML", id="not TOML"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(GraderError) as caught:
+        policy_of(tmp_path, text)
+    message = str(caught.value)
+    assert "policy.toml" in message
+    assert says in message
+    assert "\n" not in message
+    assert message.endswith("; correct it.")
+
+
+def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="check the path"):
+        load_policy(tmp_path / "none.toml")
+
+
+LATE = DEADLINE + "[late]\nper_day = 10\nflat = 25\n"
+EXTENDED = "[[extension]]\nstudent = 'ada'\ndays = 2\nauthor = 'x'\nreason = 'y'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "late", "penalty"),
+    [
+        pytest.param(LATE, -HOUR, False, 0, id="in time"),
+        pytest.param(LATE, timedelta(0), False, 0, id="to the second"),
+        pytest.param(LATE, 15 * MINUTE, True, 0, id="within the grace, whatever Canvas marks"),
+        pytest.param(LATE, 16 * MINUTE, False, 10, id="beyond the grace"),
+        pytest.param(LATE, DAY, False, 10, id="one day"),
+        pytest.param(LATE, DAY + MINUTE, False, 20, id="a second day has started"),
+        pytest.param(LATE + "cap = 15", 3 * DAY, False, 15, id="capped"),
+        pytest.param(LATE + "count = 'days'", 6 * HOUR, False, 2.5, id="a quarter of a day"),
+        pytest.param(LATE, None, True, 25, id="only marked"),
+        pytest.param(LATE + "cap = 15", None, True, 15, id="only marked, capped"),
+        pytest.param(LATE, None, False, 0, id="not marked"),
+        pytest.param(LATE + EXTENDED, 2 * DAY, True, 0, id="within the extension"),
+        pytest.param(LATE + EXTENDED, 3 * DAY, True, 10, id="beyond the extension"),
+        pytest.param(LATE + EXTENDED, None, True, 0, id="marked against another deadline"),
+        pytest.param("[late]\nper_day = 10\nflat = 25\n", DAY, True, 25, id="no deadline: only the mark says it"),
+    ],
+)
+def test_penalty(tmp_path: Path, text: str, after: timedelta | None, late: bool, penalty: float) -> None:
+    assert delay(upload(after=after, late=late), policy_of(tmp_path, text)).penalty == pytest.approx(penalty)
+
+
+def test_a_mark_without_a_time_is_left_to_staff_where_there_is_an_extension(tmp_path: Path) -> None:
+    assert "please check" in delay(upload(late=True), policy_of(tmp_path, LATE + EXTENDED)).note
+
+
+def test_the_words_give_delay_deadline_and_rate(tmp_path: Path) -> None:
+    words = delay(upload(after=DAY + 2 * HOUR), policy_of(tmp_path, LATE + "cap = 15")).words
+    assert words == (
+        "handed in 1 d 2 h after the deadline (2026-12-01 23:59 UTC+01:00): 2 started days, "
+        "10% of the points possible per day, at most 15% of the points possible"
+    )
+
+
+@pytest.mark.parametrize(
+    ("late", "points", "off"),
+    [
+        pytest.param("per_day = 10", 80, 5, id="percent of the points possible, not of those gained"),
+        pytest.param("per_day = 10\nunit = 'points'", 80, 10, id="points"),
+        pytest.param("per_day = 10", 3, 3, id="not below zero"),
+        pytest.param("per_day = 100\nfloor = 60", 50, 20, id="not below the floor"),
+        pytest.param("per_day = 100\nfloor = 60", 20, 0, id="below the floor already"),
+    ],
+)
+def test_what_is_taken_off(tmp_path: Path, late: str, points: float, off: float) -> None:
+    policy = policy_of(tmp_path, f"{DEADLINE}[late]\n{late}")
+    assert taken(points, 50, delay(upload(after=DAY), policy), policy.late) == pytest.approx(off)
+
+
+def test_a_time_without_a_zone_is_ours(tmp_path: Path) -> None:
+    naive = upload(after=DAY).model_copy(update={"submitted_at": upload(after=DAY).submitted_at.replace(tzinfo=None)})  # type: ignore[union-attr]
+    with pytest.raises(GraderError, match="time zone"):
+        delay(naive, policy_of(tmp_path, LATE))
+
+
+def test_the_rules_in_sentences(tmp_path: Path) -> None:
+    assert described(policy_of(tmp_path, LATE)) == (
+        "Deadline 2026-12-01 23:59 UTC+01:00, 15 min grace.",
+        "Late: 10% of the points possible per started day.",
+        "Marked LATE without a time: 25% of the points possible.",
+        "The last attempt counts.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [(timedelta(seconds=45), "45 s"), (HOUR, "1 h"), (DAY + HOUR + MINUTE, "1 d 1 h"), (timedelta(0), "0 s")],
+    ids=["seconds", "one unit", "two units", "nothing"],
+)
+def test_duration(span: timedelta, words: str) -> None:
+    assert duration(span) == words

@@ -1,0 +1,291 @@
+"""Results and rules become grades; what may never happen is checked on arbitrary classes."""
+
+import random
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grader.grades import Override, OverrideKind, Overrides, Policy, settle, unmatched_extensions
+from grader.grades.grade import AdjustmentKind, Grade, Standing
+from grader.grades.policy import Attempts, Counting, DayCount, Deadline, Extension, Late, ManualItem, Unit
+from grader.intake.uploads import Intake, Refusal, Upload
+from grader.judging.tampering import HELD
+from grader.model import Result, RunStatus, Verdict
+
+from .classes import DUE, RUBRIC, intake, result, student, upload
+
+PASSED, FAILED, BLOCKED, ERROR, NOT_JUDGED = Verdict
+DAY = timedelta(days=1)
+LATE = Policy(deadline=Deadline(due=DUE), late=Late(per_day=10, flat=20))
+BEST = LATE.model_copy(update={"attempts": Attempts(counts=Counting.BEST)})
+TALK = Policy(manual=(ManualItem(id="talk", title="Discussion", possible=10),))
+
+
+def change(kind: OverrideKind, **fields: object) -> Override:
+    return Override.model_validate({"kind": kind, "student": "ada", "author": "M", "reason": "seen", **fields})
+
+
+def only(*entries: Override) -> Overrides:
+    return Overrides(entries=entries, possible=100)
+
+
+def settled(
+    results: list[Result | None], policy: Policy, *changes: Override, after: list[timedelta] | None = None
+) -> Grade:
+    """The grade of one student with an attempt per result."""
+    uploads = [upload(attempt=n, after=after[n - 1] if after else None) for n in range(1, len(results) + 1)]
+    found = {u.id: r for u, r in zip(uploads, results, strict=True) if r is not None}
+    (grade,) = settle(intake(*uploads), found, policy, only(*changes))
+    return grade
+
+
+def test_without_rules_points_are_those_of_the_checks() -> None:
+    grade = settled([result(PASSED, FAILED)], Policy())
+    assert (grade.standing, grade.points, grade.possible, grade.adjustments) == (Standing.GRADED, 60, 100, ())
+
+
+def test_being_late_is_explained() -> None:
+    grade = settled([result(PASSED, PASSED)], LATE, after=[DAY])
+    (late,) = grade.adjustments
+    assert grade.points == 90
+    assert (late.kind, late.points, late.author) == (AdjustmentKind.LATE, -10, "late policy")
+    assert late.reason.startswith("Handed in 1 d after the deadline")
+
+
+ATTEMPTS = [result(PASSED, PASSED), result(PASSED, FAILED)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "results", "after", "points", "counted"),
+    [
+        pytest.param(LATE, ATTEMPTS, [-DAY, -DAY], 60, 2, id="last, though worse"),
+        pytest.param(BEST, ATTEMPTS, [-DAY, -DAY], 100, 1, id="best"),
+        pytest.param(BEST, ATTEMPTS, [4 * DAY, -DAY], 60, 2, id="best after the late policy: equal, the later one"),
+        pytest.param(BEST, ATTEMPTS, [5 * DAY, -DAY], 60, 2, id="best after the late policy"),
+        pytest.param(LATE, [None, ATTEMPTS[1]], [-DAY, -DAY], 60, 2, id="last, an earlier one was not run"),
+        pytest.param(BEST, [ATTEMPTS[0], None], [-DAY, -DAY], None, 2, id="the best is not known yet"),
+        pytest.param(LATE, [ATTEMPTS[0], None], [-DAY, -DAY], None, 2, id="the last was not run"),
+    ],
+)
+def test_which_attempt_counts(
+    policy: Policy, results: list[Result | None], after: list[timedelta], points: float | None, counted: int
+) -> None:
+    grade = settled(results, policy, after=after)
+    assert grade.upload is not None
+    assert (grade.points, grade.upload.attempt) == (points, counted)
+    assert grade.standing is (Standing.UNGRADED if points is None else Standing.GRADED)
+
+
+@pytest.mark.parametrize(
+    ("results", "points", "says"),
+    [
+        pytest.param([result(PASSED, PASSED), result(FAILED, FAILED)], 100, "the best one counts: 'a", id="best"),
+        pytest.param([result(PASSED, PASSED), None], None, "'a.ipynb' is ungraded", id="one is not known yet"),
+    ],
+)
+def test_of_notebooks_that_were_handed_in_together_the_best_counts(
+    results: list[Result | None], points: float | None, says: str
+) -> None:
+    uploads = [upload(attempt=n).model_copy(update={"attempt": 1}) for n in (1, 2)]
+    found = {u.id: r for u, r in zip(uploads, results, strict=True) if r}
+    (grade,) = settle(intake(*uploads), found, LATE)
+    assert grade.points == points
+    assert says in grade.note
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        pytest.param(result(PASSED, ERROR), "failed at step2.b", id="a check"),
+        pytest.param(result(PASSED, PASSED, status=RunStatus.INFRA_ERROR), "run it again", id="the run"),
+        pytest.param(result(NOT_JUDGED, NOT_JUDGED), "Nothing could be judged", id="nothing judged"),
+        pytest.param(result(), "Nothing could be judged", id="no check"),
+        pytest.param(None, "no result", id="no result"),
+    ],
+)
+def test_a_fault_of_ours_is_no_zero(found: Result | None, says: str) -> None:
+    grade = settled([found], LATE, after=[DAY])
+    assert (grade.standing, grade.points) == (Standing.UNGRADED, None)
+    assert says in grade.note
+    by_hand = settled([found], LATE, change(OverrideKind.TOTAL, points=70), after=[DAY])
+    assert (by_hand.standing, by_hand.points, by_hand.note) == (Standing.GRADED, 70, "")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "changed", "points", "possible", "worth"),
+    [
+        pytest.param((PASSED, FAILED), {"points": 15}, 75, 100, 15, id="some points"),
+        pytest.param((PASSED, FAILED), {"verdict": "passed"}, 100, 100, 40, id="passed"),
+        pytest.param((PASSED, PASSED), {"verdict": "failed"}, 60, 100, -40, id="failed"),
+        pytest.param((PASSED, NOT_JUDGED), {"points": 10}, 70, 100, 10, id="not judged before: counts from now on"),
+        pytest.param((PASSED, ERROR), {"points": 10}, 70, 100, 10, id="a person judged what failed us"),
+    ],
+)
+def test_a_changed_check(
+    verdicts: tuple[Verdict, ...], changed: dict[str, object], points: float, possible: float, worth: float
+) -> None:
+    grade = settled([result(*verdicts)], Policy(), change(OverrideKind.CHECK, target="step2.b", **changed))
+    assert (grade.points, grade.possible) == (points, possible)
+    (made,) = grade.adjustments
+    assert (made.kind, made.points, made.author) == (AdjustmentKind.OVERRIDE, worth, "M")
+    assert made.reason.startswith("Check step2.b: ")
+
+
+def test_a_changed_check_does_not_repair_a_failed_run() -> None:
+    broken = result(PASSED, ERROR, status=RunStatus.INFRA_ERROR)
+    assert settled([broken], Policy(), change(OverrideKind.CHECK, target="step2.b", points=1)).points is None
+
+
+def test_a_changed_check_that_the_result_has_not_is_said() -> None:
+    grade = settled([result(PASSED)], Policy(), change(OverrideKind.CHECK, target="step2.b", points=1))
+    assert grade.points == 60
+    assert "step2.b waits" in grade.note
+
+
+def test_manual_items_count_and_are_waited_for() -> None:
+    waiting = settled([result(PASSED, PASSED)], TALK)
+    assert (waiting.points, waiting.possible) == (None, 110)
+    assert "Discussion" in waiting.note
+    marked = settled([result(PASSED, PASSED)], TALK, change(OverrideKind.MANUAL, target="talk", points=7))
+    assert (marked.points, marked.possible) == (107, 110)
+
+
+def test_a_total_is_final_and_of_the_whole_rubric() -> None:
+    half = result(PASSED, NOT_JUDGED)
+    within = settled([half], LATE, change(OverrideKind.TOTAL, points=50), after=[DAY])
+    beyond = settled([half], LATE, change(OverrideKind.TOTAL, points=80), after=[DAY])
+    assert (within.points, within.possible) == (50, 100)  # not of 60: a higher total would then be a lower grade
+    assert (beyond.points, beyond.possible) == (80, 100)
+
+
+def test_those_without_an_upload() -> None:
+    refused = Refusal(entry="bo_2_3_a.pdf", reason="'a.pdf' is a PDF.", student=student("bo"))
+    nobody = Refusal(entry="x.exe", reason="no name")
+    grades = settle(intake(refusals=(refused, nobody), missing=(student("cy"),)), {}, LATE, only())
+    assert [(g.student.key, g.standing, g.points, g.possible) for g in grades] == [
+        ("bo", Standing.REFUSED, None, 100),
+        ("cy", Standing.MISSING, None, 100),
+    ]
+    assert grades[0].note == "'a.pdf' is a PDF."
+
+
+def test_a_refused_file_beside_a_good_one_is_only_a_note() -> None:
+    refused = Refusal(entry="a.pdf", reason="'a.pdf' is a PDF.", student=student())
+    (grade,) = settle(intake(upload(), refusals=(refused,)), {"ada_1": result(PASSED, PASSED)}, LATE)
+    assert grade.points == 100
+    assert "a PDF" in grade.note
+
+
+def test_excused_is_above_everything() -> None:
+    changes = change(OverrideKind.TOTAL, points=5), change(OverrideKind.EXCUSED)
+    grade = settled([result(PASSED, PASSED)], LATE, *changes)
+    assert (grade.standing, grade.points, grade.note) == (Standing.EXCUSED, None, "seen")
+
+
+def test_extensions_that_fit_nobody_are_said() -> None:
+    extensions = tuple(Extension(student=name, days=1, author="M", reason="r") for name in ("ada", "adda"))
+    policy = LATE.model_copy(update={"extension": extensions})
+    (sentence,) = unmatched_extensions(policy, intake(upload()))
+    assert "'adda'" in sentence
+
+
+amounts = st.floats(0, 100)
+policies = st.builds(
+    Policy,
+    deadline=st.none() | st.builds(Deadline, due=st.just(DUE), grace_min=st.floats(0, 100)),
+    late=st.builds(
+        Late,
+        unit=st.sampled_from(Unit),
+        per_day=amounts,
+        count=st.sampled_from(DayCount),
+        cap=st.none() | amounts,
+        floor=amounts,
+        flat=amounts,
+    ),
+    attempts=st.builds(Attempts, counts=st.sampled_from(Counting)),
+    manual=st.sampled_from([(), TALK.manual]),
+)
+results_ = st.builds(
+    lambda verdicts, status, partial: result(*verdicts, status=status, partial=partial),
+    st.tuples(*[st.sampled_from(Verdict)] * 2),
+    st.sampled_from(RunStatus),
+    st.floats(0, 1),
+)
+attempts = st.lists(
+    st.tuples(st.integers(-30, 3000).map(lambda hours: timedelta(hours=hours)) | st.none(), st.booleans(), results_),
+    min_size=1,
+    max_size=4,
+)
+changes = st.lists(
+    st.builds(change, st.just(OverrideKind.CHECK), target=st.sampled_from(list(RUBRIC)), points=st.floats(0, 40))
+    | st.builds(change, st.just(OverrideKind.MANUAL), target=st.just("talk"), points=st.floats(0, 10))
+    | st.builds(change, st.just(OverrideKind.TOTAL), points=st.floats(0, 110)),
+    max_size=3,
+    unique_by=lambda entry: (entry.kind, entry.target),
+).map(lambda entries: Overrides(entries=tuple(entries), possible=110))
+Attempts_ = list[tuple[timedelta | None, bool, Result]]
+
+
+def made(tries: Attempts_) -> tuple[Intake, dict[str, Result]]:
+    uploads = [upload(attempt=n, after=after, late=late) for n, (after, late, _) in enumerate(tries, 1)]
+    return intake(*uploads), {u.id: found for u, (_, _, found) in zip(uploads, tries, strict=True)}
+
+
+@given(attempts, policies, changes)
+@settings(deadline=None)
+def test_points_lie_in_their_range_and_add_up(tries: Attempts_, policy: Policy, overrides: Overrides) -> None:
+    (grade,) = settle(*made(tries), policy, overrides)
+    assert (grade.points is None) == (grade.standing is not Standing.GRADED)
+    if grade.points is None:
+        return
+    assert 0 <= grade.points <= grade.possible
+    total = (grade.base_points or 0) + sum(change.points for change in grade.adjustments)
+    assert total == pytest.approx(grade.points, abs=0.03)  # each term is rounded to a hundredth
+
+
+@given(attempts, policies)
+@settings(deadline=None)
+def test_no_late_policy_raises_points(tries: Attempts_, policy: Policy) -> None:
+    lenient = policy.model_copy(update={"late": Late()})
+    (with_penalty,), (without,) = settle(*made(tries), policy), settle(*made(tries), lenient)
+    assert (with_penalty.points is None) == (without.points is None)
+    if with_penalty.points is not None and without.points is not None:
+        assert with_penalty.points <= without.points + 1e-9
+
+
+@given(attempts, policies, changes, st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_the_order_of_uploads_does_not_matter(
+    tries: Attempts_, policy: Policy, overrides: Overrides, chance: random.Random
+) -> None:
+    found, results = made(tries)
+    shuffled: list[Upload] = chance.sample(found.uploads, len(found.uploads))
+    assert settle(intake(*shuffled), results, policy, overrides) == settle(found, results, policy, overrides)
+
+
+@given(st.lists(results_, min_size=1, max_size=3), policies)
+@settings(deadline=None)
+def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], policy: Policy) -> None:
+    grade = settled(list(found), policy, after=[DAY] * len(found))
+    if all(one.score.points is None for one in found) or found[-1].score.points is None:
+        assert grade.points is None
+        assert grade.standing is Standing.UNGRADED
+
+
+@pytest.mark.parametrize(
+    ("rationale", "words"),
+    [
+        pytest.param("This check could not be run.", "The grader failed at step1.a; judge it again.", id="our fault"),
+        pytest.param(HELD, "A person has to read the notebook first", id="held back"),
+    ],
+)
+def test_staff_are_told_why_a_result_is_ungraded(rationale: str, words: str) -> None:
+    found = result(Verdict.ERROR, PASSED)
+    held = found.model_copy(
+        update={"checks": tuple(c.model_copy(update={"rationale": rationale}) for c in found.checks[:1])}
+    )
+    grade = settled([held], Policy())
+    assert grade.standing is Standing.UNGRADED
+    assert words in grade.note

@@ -1,0 +1,62 @@
+"""Limits that a shell, a batch system or a container passes on: raised where possible, otherwise refused by figure."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from grader.machine.limits import NEEDS, Limit, inherited, require_limits
+from grader.paths import ROOT
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no such limits", allow_module_level=True)
+
+TRY = """
+import json, resource, sys
+from grader.errors import GraderError
+from grader.machine.limits import require_limits
+kind, soft, hard = getattr(resource, sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(kind, (soft, hard))
+try:
+    require_limits()
+except GraderError as error:
+    print(json.dumps(str(error)))
+else:
+    print(json.dumps(resource.getrlimit(kind)))
+"""
+NAMES = [need.name for need in NEEDS]
+
+
+def under(name: str, soft: int, hard: int) -> object:
+    """What becomes of a process with this limit: its sentence, or the limits that it then has."""
+    command = [sys.executable, "-c", TRY, name, str(soft), str(hard)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("need", [pytest.param(need, id=need.name) for need in NEEDS])
+def test_a_hard_limit_that_is_too_low_is_named_with_its_figures(need: object) -> None:
+    least = need.least - need.unit  # type: ignore[attr-defined]
+    told = under(need.name, least, least)  # type: ignore[attr-defined]
+    assert isinstance(told, str)
+    assert need.what in told  # type: ignore[attr-defined]
+    assert f"{least // need.unit:,}" in told  # type: ignore[attr-defined]
+    assert need.command in told  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("need", [pytest.param(need, id=need.name) for need in NEEDS])
+def test_a_soft_limit_is_raised(need: object) -> None:
+    least = need.least  # type: ignore[attr-defined]
+    assert under(need.name, least // 2, least) == [least, least]  # type: ignore[attr-defined]
+
+
+def test_this_machine_suffices() -> None:
+    require_limits()
+    assert all(limit.suffices for limit in inherited())
+
+
+def test_no_limit_suffices() -> None:
+    assert Limit(NEEDS[0], None).suffices
+    assert "unlimited" in str(Limit(NEEDS[0], None))

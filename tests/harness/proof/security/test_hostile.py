@@ -1,0 +1,181 @@
+"""Every hostile notebook in every sandbox of this machine, and the tools that watch them.
+
+A round runs in a process of its own, as `python -m grader hostile` has it, so that what it leaves can be told.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from grader.judging import result, tampering
+from grader.judging.runner import Judgement
+from grader.model import RunStatus, Verdict, Visibility
+from grader.sandbox import Backend
+from tests.harness import needs
+from tests.proof.security.canaries import laid_out
+from tests.proof.security.cases import HONEST_ID, load_cases, load_uploads, placed
+from tests.proof.security.rounds import CORPUS, in_order, in_parts
+from tests.proof.security.table import totals
+from tests.proof.security.traces import Traces, left_over, look
+from tests.proof.security.trial import Trial, run_upload
+
+CASES = load_cases(CORPUS)
+ELSEWHERE = (Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
+
+
+def unexpected(trials: tuple[Trial, ...]) -> dict[str, tuple[str, ...]]:
+    return {trial.id: trial.unexpected for trial in trials if trial.unexpected}
+
+
+def test_every_notebook_in_warm_kernels() -> None:
+    """Honest ones in between: those are graded as if nothing had happened."""
+    needs.require_backend(Backend.WARM)
+    trials = in_parts(Backend.WARM)
+    assert unexpected(trials) == {}
+    assert {trial.id for trial in trials} == {case.id for case in CASES}
+    assert sum(trial.id == HONEST_ID for trial in trials) > 2
+
+
+@pytest.mark.training  # as long as a training: a cold kernel takes seconds to import what notebooks use
+@pytest.mark.parametrize("backend", [pytest.param(backend, id=backend.value) for backend in ELSEWHERE])
+def test_every_notebook_elsewhere(backend: Backend) -> None:
+    needs.require_backend(backend)
+    trials = in_parts(backend)
+    assert unexpected(trials) == {}
+    assert {trial.id for trial in trials} == {case.id for case in CASES}
+
+
+@pytest.mark.parametrize("upload", [pytest.param(upload, id=upload.id) for upload in load_uploads(CORPUS)])
+def test_files_that_are_no_notebooks(upload: object) -> None:
+    assert run_upload(upload).unexpected == ()  # type: ignore[arg-type]
+
+
+# The table.
+
+
+def test_every_row_of_the_list_has_cases() -> None:
+    rows = {case.row for case in CASES} | {upload.row for upload in load_uploads(CORPUS)}
+    assert rows >= set(range(1, 26))
+    assert len(CASES) >= 45
+
+
+def test_names_are_unique_and_places_are_known() -> None:
+    assert len({case.id for case in CASES}) == len(CASES)
+    places = dict.fromkeys(("WORLD", "SECRET", "SOCKET", "ABSTRACT", "MARK", "PID", "PORT"), "1")
+    assert not [case.id for case in CASES for cell in case.cells if "@" in placed(cell, places)]
+
+
+def test_an_honest_one_in_between_and_last() -> None:
+    ordered = list(in_order(CASES))
+    honest = [position for position, case in enumerate(ordered) if case.honest]
+    assert len(honest) > 2
+    assert honest[-1] == len(ordered) - 1
+    assert {case.id for case in ordered} == {case.id for case in CASES}
+
+
+# What watches the notebooks has to see something when there is something.
+
+
+@pytest.fixture
+def short() -> Path:
+    """Paths of sockets are bounded."""
+    with tempfile.TemporaryDirectory(prefix="h") as name:
+        yield Path(name)  # type: ignore[misc]
+
+
+def test_a_secret_in_a_result_is_found(short: Path) -> None:
+    with laid_out(short / "canaries") as canaries:
+        results = short / "results"
+        results.mkdir()
+        assert canaries.found_in(results) == []
+        (results / "out.json").write_text("x" + (short / "canaries" / "secret").read_text(), encoding="utf-8")
+        (results / "env").write_text(os.environ["A4_SECRET"], encoding="utf-8")
+        assert canaries.found_in(results) == ["secret", "A4_SECRET"]
+
+
+def test_a_knock_is_heard(short: Path) -> None:
+    with laid_out(short / "canaries") as canaries:
+        with socket.create_connection(("127.0.0.1", int(canaries.places["PORT"]))) as line:
+            line.recv(1)  # it is closed from the other side
+        for address in (canaries.places["SOCKET"], "\0" + canaries.places["ABSTRACT"]):
+            with socket.socket(socket.AF_UNIX) as line:
+                line.connect(address)
+                line.recv(1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+            line.sendto(b"x", ("127.0.0.1", int(canaries.places["PORT"])))
+        knocks = set()
+        while len(knocks) < 4:  # a test that hangs here says that a knock is not heard
+            knocks |= set(canaries.found_in(short / "canaries" / "nothing"))
+        assert knocks == {"tcp connection", "unix socket", "abstract socket", "datagram"}
+
+
+def test_what_is_left_is_seen(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.proof.security.traces.SETTLED_S", 0.1)
+    before = look(short, "a-mark-of-this-test")
+    (short / "left").touch()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "a-mark-of-this-test"]) as process:
+        found = left_over(before, lambda: look(short, "a-mark-of-this-test"))
+        process.kill()
+    assert [what.split()[0] for what in found] == ["process", "file"]
+
+
+def test_nothing_left_is_nothing() -> None:
+    traces = Traces(frozenset({"1 x"}), frozenset(), frozenset(), frozenset())
+    assert left_over(traces, lambda: traces) == []
+
+
+def test_what_other_graders_leave_is_not_counted() -> None:
+    """A group that was there before, of somebody who lived then and is dead now."""
+    before = Traces(frozenset(), frozenset(), frozenset({"a"}), frozenset(), others=frozenset({"b"}))
+    after = Traces(frozenset(), frozenset(), frozenset({"a", "b", "c"}), frozenset())
+    assert after.beyond(before) == ["group c"]
+
+
+def test_totals_count_everything() -> None:
+    good = Trial(id="a", row=1, backend="warm", outcome="ok", growth_mib=3)
+    bad = Trial(id="b", row=1, backend="landlock", outcome="ok", leaks=2, points=1.5, leftovers=3, unexpected=("x",))
+    assert totals([good, bad]).plain == (
+        "1 of 2 as expected on landlock, warm: 2 leaks, 1.5 undeserved points, 3 leftovers; "
+        "the grader's own processes grew by at most 3 MiB."
+    )
+
+
+# Places where the grader itself is touched.
+
+
+def test_what_passed_waits_for_a_person() -> None:
+    passed = Judgement("a.b", "B", Visibility.PUBLIC, Verdict.PASSED)
+    failed = replace(passed, verdict=Verdict.FAILED, rationale="why", hint="how")
+    run = SimpleNamespace(summary=SimpleNamespace(status=RunStatus.OK))
+    honest = SimpleNamespace(run=run, sources={0: "x = 1"})
+    hostile = SimpleNamespace(run=run, sources={0: "import grader.kernel.session"})
+    assert result.fair((passed, failed), honest) == (passed, failed)
+    waiting, kept = result.fair((passed, failed), hostile)
+    assert (waiting.verdict, waiting.result(1.0).points) == (Verdict.ERROR, None)
+    assert kept == failed
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        pytest.param("from grader.student import check\ncheck('step1')", False, id="the kit"),
+        pytest.param("from grader import student", False, id="the kit in other words"),
+        pytest.param("# my grader is nice. It passed", False, id="prose"),
+        pytest.param("# feedback from grader: none", False, id="prose that looks like an import"),
+        pytest.param("grader = Evaluator(model)\ngrader.run(x.grading)", False, id="a name of the student's own"),
+        pytest.param("x = 1; from grader import kernel", True, id="an import within a line"),
+        pytest.param("import grader.kernel.session as s", True, id="the witness"),
+        pytest.param("os.environ['SANDBOX_EVIDENCE']", True, id="the folder"),
+        pytest.param("open(f + '/trainings.json')", True, id="a file"),
+        pytest.param("os.listdir('.grading')", True, id="the plan"),
+    ],
+)
+def test_touching_the_grader_is_noted(source: str, named: bool) -> None:
+    assert bool(tampering.touched({0: "x = 1", 2: source})) is named

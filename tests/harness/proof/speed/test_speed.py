@@ -1,0 +1,70 @@
+"""What was removed because it cost time stays removed, and changes nothing that is written down."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from grader.execution import variables
+from grader.kernel import writing
+from grader.kernel.training import recorder as recording
+from grader.paths import ROOT
+from grader.protocol.plan import Plan
+
+
+class Arrow:
+    """Looks like a data set of the datasets library."""
+
+    column_names = ("input_ids",)
+
+
+class Listed(Arrow):
+    column_names = ["input_ids"]  # noqa: RUF012 - as the library has it
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> recording.Recorder:
+    save_file({"distilbert.x": torch.zeros(1)}, tmp_path / "base.safetensors")
+    return recording.Recorder(Plan(seed=0, inputs={}, base_weights=str(tmp_path / "base.safetensors"), names={}))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [pytest.param(Listed(), 1, id="Arrow data is read once"), pytest.param([1, 2], 3, id="a list may change")],
+)
+def test_shared_data_sets(
+    dataset: Any, expected: int, recorder: recording.Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(recording.reviews_seen, "keys", lambda given: seen.append(given) or {"rows": len(seen)})
+    answers = [recorder.keys(dataset) for _ in range(3)]
+    assert len(seen) == expected
+    assert [answer["rows"] for answer in answers if answer] == ([1, 1, 1] if expected == 1 else [1, 2, 3])
+
+
+def test_weights_are_not_copied_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[int] = []
+    clone = torch.Tensor.clone
+    monkeypatch.setattr(torch.Tensor, "clone", lambda self: copied.append(self.numel()) or clone(self))
+    whole = torch.arange(12.0).reshape(3, 4)
+    tensors = {"a": torch.ones(5), "whole": whole, "row": whole[1], "again": whole, "turned": whole.T}
+    writing.write_tensors(str(tmp_path), "x.safetensors", tensors)
+    written = load_file(tmp_path / "x.safetensors")
+    assert all(torch.equal(written[name], tensors[name]) for name in tensors)
+    assert sorted(copied) == [4, 12], "only what shares its storage"
+
+
+def test_judging_does_not_load_what_kernels_need() -> None:
+    """It takes seconds of every worker's start, and memory that a broker, forked from the same server, may not have."""
+    heavy = ("datasets", "evaluate", "pandas", "pyarrow", "matplotlib")
+    program = f"import sys, grader.batch.bench; print(*sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_threads_of_kernels_sleep_while_they_wait() -> None:
+    assert variables.QUIET["OMP_WAIT_POLICY"] == "passive"

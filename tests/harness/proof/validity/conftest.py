@@ -1,0 +1,37 @@
+"""Specimens are run together, since they branch off one process, and each is a test of its own."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pytest
+import torch
+
+from grader import pipeline
+from grader.model import Profile
+from grader.sandbox import Backend
+from tests.proof.validity.corpus import Base, Specimen
+from tests.proof.validity.verdicts import Finding, examine
+
+Examined = Callable[[Base, Sequence[Specimen]], Mapping[str, Finding]]
+
+
+@pytest.fixture(scope="module")
+def examined(request: pytest.FixtureRequest) -> Examined:
+    """Findings by id about those of the given specimens that a selected test names, or about all if none does."""
+    parameters = (item.callspec.params for item in request.session.items if hasattr(item, "callspec"))
+    selected = {values["name"] for values in parameters if "name" in values}
+
+    def run(base: Base, specimens: Sequence[Specimen]) -> Mapping[str, Finding]:
+        chosen = [specimen for specimen in specimens if specimen.id in selected] or specimens
+        with pipeline.setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE) as used:
+            return {finding.specimen.id: finding for finding in examine(base, chosen, used)}
+
+    return run
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For layers of 16 to 48 units, which are not worth a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,89 @@
+"""The tables of the corpus: large enough, well-formed, and about checks that exist."""
+
+import pytest
+
+from grader import paths
+from grader.errors import GraderError
+from grader.judging import scoring
+from tests.proof.validity.corpus import Base, Kind, patched, read_corpus, without_assertions
+from tests.proof.validity.figures import ACCURACY
+from tests.proof.validity.validating import load
+
+RUBRIC = paths.RUBRIC
+BASE = Base({"first": "a = 1\nb = 2", "second": "def f(x):\n    return x\n\n\nf(a)"})
+
+
+def test_corpus_is_large_enough() -> None:
+    _, corpus = load()
+    kinds = [specimen.kind for specimen in corpus if not specimen.training]
+    assert kinds.count(Kind.MUTANT) >= 60
+    assert kinds.count(Kind.VARIANT) >= 45
+
+
+def test_expectations_name_checks_of_the_rubric() -> None:
+    _, corpus = load()
+    known = set(scoring.load_rubric(RUBRIC))
+    assert {check for s in corpus for check in s.failed | s.blocked} <= known
+
+
+def test_every_check_has_a_mutant_for_it_alone() -> None:
+    _, corpus = load()
+    alone = {check for s in corpus if len(s.failed) == 1 for check in s.failed}
+    assert set(scoring.load_rubric(RUBRIC)) <= alone | set(ACCURACY)
+    assert set(ACCURACY) <= {check for s in corpus if s.training for check in s.failed}
+
+
+def test_mutants_are_expected_to_fail_and_variants_to_pass() -> None:
+    _, corpus = load()
+    assert [s.id for s in corpus if s.accepted is (s.kind is Kind.MUTANT)] == []
+
+
+def test_specimens_are_valid_python() -> None:
+    _, corpus = load()
+    for specimen in corpus:
+        for cell in specimen.cells:
+            compile(cell, specimen.id, "exec")
+
+
+FUNCTION = "def f(x):\n    return x\n\n\nf(a)"
+
+
+@pytest.mark.parametrize(
+    ("edits", "define", "again", "expected"),
+    [
+        pytest.param([["first", "a = 1", "a = 5"]], "", "", ("a = 5\nb = 2", FUNCTION), id="edit"),
+        pytest.param([["*", "a", "c"]], "", "", ("c = 1\nb = 2", FUNCTION.replace("(a)", "(c)")), id="edit everywhere"),
+        pytest.param(
+            [], "k = 2\ndef f(x):\n    return k", "", ("a = 1\nb = 2", "k = 2\n" + FUNCTION.replace("n x", "n k")),
+            id="definition",
+        ),
+        pytest.param([], "", "f(2)", ("a = 1\nb = 2", FUNCTION, "f(2)"), id="again"),
+    ],
+)  # fmt: skip
+def test_patch(edits: list[list[str]], define: str, again: str, expected: tuple[str, ...]) -> None:
+    assert patched(BASE, edits, define, again) == expected
+
+
+@pytest.mark.parametrize(
+    ("edits", "define"),
+    [
+        pytest.param([["first", "z = 1", "z = 5"]], "", id="text that is not there"),
+        pytest.param([["third", "a = 1", "a = 5"]], "", id="cell that is not there"),
+        pytest.param([], "def g(x):\n    return x", id="definition that is not there"),
+    ],
+)
+def test_patch_that_takes_no_hold(edits: list[list[str]], define: str) -> None:
+    with pytest.raises(LookupError):
+        patched(BASE, edits, define, "")
+
+
+def test_two_specimens_of_one_name(tmp_path) -> None:
+    (tmp_path / "mutants").mkdir()
+    entry = '[[mutant]]\nid = "x"\nwords = "y"\nagain = "1"\n'
+    (tmp_path / "mutants" / "some.toml").write_text(entry * 2, encoding="utf-8")
+    with pytest.raises(GraderError, match="more than one specimen called x"):
+        read_corpus(tmp_path, BASE)
+
+
+def test_assertions_of_a_cell_are_left_out() -> None:
+    assert without_assertions("x = 1\nassert x == 1, (\n    'no'\n)\ny = 2") == "x = 1\n\n\n\ny = 2"

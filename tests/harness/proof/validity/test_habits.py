@@ -1,0 +1,87 @@
+"""Whole notebooks in different hands get exactly the verdicts that their table expects."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from grader.errors import GraderError
+from grader.judging.claims import match_claims, read_claims, repeated
+from grader.model import Method, MethodSummary, Verdict
+from grader.paths import ROOT
+from tests.proof.validity import habits
+from tests.proof.validity.verdicts import Finding
+
+FOLDER = ROOT / "tests" / "corpus" / "habits"
+HABITS = habits.read_habits(FOLDER)
+
+
+def test_every_text_is_in_the_table() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.txt")) == sorted(habit.id for habit in HABITS)
+
+
+@pytest.fixture(scope="module")
+def findings(examined: Callable[..., Mapping[str, Finding]]) -> Mapping[str, Finding]:
+    """Takes a minute or two."""
+    return examined(habits.NOTHING_SHARED, HABITS)
+
+
+@pytest.mark.parametrize("name", [habit.id for habit in HABITS])
+def test_verdicts(findings: Mapping[str, Finding], name: str) -> None:
+    assert findings[name].surprises == ()
+
+
+@pytest.mark.parametrize("name", ["out_of_order", "bottom_up"])
+def test_cells_that_came_too_early_are_advised_on(findings: Mapping[str, Finding], name: str) -> None:
+    (said,) = (j for j in findings[name].judgements if j.id == "run.completes")
+    assert said.verdict is Verdict.PASSED
+    assert "names that are used there are defined further down" in said.rationale
+
+
+def test_copied_figures_are_flagged() -> None:
+    """Beside what its run would have measured: step 2 froze nothing, step 3 was never trained."""
+    notebook = habits.read_text(FOLDER / "copied_figures.txt")
+    training_cells = [index for index, cell in enumerate(notebook.cells) if "trainer.train()" in cell.source]
+    places = list(zip((Method.FULL, Method.HEAD), training_cells, strict=True))
+    measured = {
+        Method.FULL: MethodSummary(trainable_parameters=66_955_010, accuracy=0.87),
+        Method.HEAD: MethodSummary(trainable_parameters=66_955_010, accuracy=0.90),
+        Method.LORA: MethodSummary(),
+    }
+    claims = match_claims(read_claims(notebook), places, measured, accuracy_comparable=True)
+    assert [(c.method, c.quantity, c.claimed, c.agrees) for c in claims] == [
+        (Method.FULL, "accuracy", 0.904, True),
+        (Method.FULL, "trainable_parameters", 66_955_010, True),
+        (Method.HEAD, "accuracy", 0.814, False),
+        (Method.HEAD, "trainable_parameters", 592_130, False),
+        (Method.LORA, "accuracy", 0.874, None),
+        (Method.LORA, "trainable_parameters", 813_314, None),
+    ]
+
+
+def test_figures_typed_in_are_told_from_measured_ones() -> None:
+    submitted = habits.read_text(FOLDER / "copied_figures.txt")
+    executed = habits.read_text(FOLDER / "copied_figures.txt")
+    for cell in executed.cells:
+        for output in cell.get("outputs", ()):
+            if output.output_type == "display_data":  # the tables of trainings: other figures after less training
+                output.data["text/html"] = output.data["text/html"].replace(".904", ".500").replace(".814", ".625")
+                output.data["text/html"] = output.data["text/html"].replace(".886", ".375").replace(".872", ".500")
+                output.data["text/html"] = output.data["text/html"].replace(".806", ".500").replace(".782", ".375")
+    assert [claim.value for claim in repeated(submitted, executed)] == [0.874]
+
+
+def test_a_text_becomes_the_notebook_that_it_stands_for(tmp_path: Path) -> None:
+    text = "# %% [markdown]\nTitle\n# %%\nprint(1)\n\n# %% [output]\n1\n# %% [output html]\n<table></table>\n"
+    (tmp_path / "x.txt").write_text(text, encoding="utf-8")
+    notebook = habits.read_text(tmp_path / "x.txt")
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [("markdown", "Title"), ("code", "print(1)")]
+    stream, table = notebook.cells[1].outputs
+    assert stream.text == "1\n"
+    assert table.data["text/html"] == "<table></table>"
+
+
+def test_an_unknown_kind_of_cell_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("# %%\nx = 1\n# %% [raw]\ny", encoding="utf-8")
+    with pytest.raises(GraderError, match="raw"):
+        habits.read_text(tmp_path / "x.txt")

@@ -1,0 +1,172 @@
+"""The training part: what is planned, stored, resumed and counted. Nothing is trained here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from grader import pipeline
+from grader.errors import GraderError
+from grader.judging.calibration import Calibration, threshold
+from grader.model import Method, Profile, RunStatus, RunSummary
+from grader.sandbox import Backend
+from tests.proof.validity import repetition, training
+from tests.proof.validity.training import Measured
+from tests.proof.validity.validating import load
+
+
+def measured(name: str, seed: int, accuracy: float, circumstances: str = "here") -> Measured:
+    """A run in which every method reaches `accuracy`."""
+    return Measured(specimen=name, seed=seed, circumstances=circumstances, accuracies=dict.fromkeys(Method, accuracy))
+
+
+def calibrated(accuracies: Sequence[float]) -> Calibration:
+    """The calibration that the same accuracies of every method give."""
+    return Calibration(
+        name="", profile=Profile.QUICK, budget="", checkpoint="", checkpoint_sha256="", reviews="", reviews_sha256="",
+        precision="", seeds=tuple(range(len(accuracies))), false_fail=0.001,
+        methods=dict.fromkeys(Method, threshold(accuracies)),
+    )  # fmt: skip
+
+
+FEW = calibrated([0.78, 0.80, 0.82, 0.80, 0.80])  # 0.7 and a little
+MANY = calibrated([0.80, 0.81] * 10)  # twenty seeds
+
+
+@pytest.mark.parametrize(
+    ("known", "runs_of_the_reference"),
+    [
+        pytest.param(None, training.REFERENCE_SEEDS, id="no calibration"),
+        pytest.param(FEW, training.REFERENCE_SEEDS, id="few seeds"),
+        pytest.param(MANY, 0, id="seeds enough"),
+    ],
+)
+def test_plan(known: Calibration | None, runs_of_the_reference: int) -> None:
+    _, corpus = load()
+    planned = [specimen.id for specimen, _ in training.plan(corpus, known)]
+    assert planned.count("reference") == runs_of_the_reference
+    assert set(planned) - {"reference"} == {*training.HONEST, *(s.id for s in corpus if s.training)}
+    assert all(planned.count(name) == seeds for name, seeds in training.HONEST.items())
+
+
+FULL, HEAD, LORA = Method
+REFERENCE = "other runs of the reference that miss the threshold of"
+VARIANTS = "honest variants that miss the threshold of"
+
+
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("reference", [FULL, HEAD, LORA]),
+        ("more_epochs", [FULL, HEAD, LORA]),
+        ("rank_6", [LORA]),
+        ("lora_parameters", [LORA]),
+        ("labels_shuffled", [FULL, HEAD, LORA]),
+        ("labels_swapped_lora", [LORA]),
+        ("lora_untrained", [LORA]),
+        ("head_untrained", [HEAD]),
+        ("full_reset_after_training", [FULL]),
+    ],
+)
+def test_only_trainings_that_a_patch_bears_on_are_run(name: str, methods: list[Method]) -> None:
+    base, corpus = load()
+    specimen = next(s for s in corpus if s.id == name)
+    source = "\n".join(training.reduced(specimen, base))
+    assert list(training.bears_on(specimen, base)) == methods
+    assert [method for method in Method if f'train_and_record("{method.value}"' in source] == methods
+
+
+def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, corpus = load()
+    reference = next(s for s in corpus if s.id == "reference")
+    store, ran = tmp_path / "deep" / "training.jsonl", []
+
+    def run(specimen: object, cells: Sequence[str], methods: object, used: object) -> Measured:
+        ran.append(used)
+        return measured("reference", 1_000 + len(ran), 0.8, training.circumstances(setup, cells))
+
+    monkeypatch.setattr(training, "ledger", lambda name: store)
+    monkeypatch.setattr(training, "_measured", run)
+    with pipeline.setup(Profile.QUICK, 0, Backend.NONE) as setup:
+        first = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
+        store.write_text(store.read_text(encoding="utf-8") + '{"cut off', encoding="utf-8")
+        again = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
+        assert training.known([(reference, 1_001), (reference, 1_002)], base, setup) == first
+    assert len(ran) == 1
+    assert first == again
+
+
+def test_rates_count_false_fails_and_false_passes() -> None:
+    _, corpus = load()
+    found = [
+        measured("reference", 1, 0.8),
+        measured("reference", 2, 0.6),
+        measured("labels_shuffled", 1, 0.5),
+        measured("labels_shuffled", 2, 0.75),
+    ]
+    rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
+    assert next(rates[what] for what in rates if what.startswith(f"{REFERENCE} full,")) == (1, 2)
+    assert rates["labels_shuffled"] == (3, 6)
+
+
+def test_a_run_counts_for_the_methods_it_trained() -> None:
+    _, corpus = load()
+    found = [measured("rank_6", 1, 0.8).model_copy(update={"accuracies": {LORA: None}})]
+    counted = {rate.what: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
+    assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} lora,")) == (1, 1)
+    assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} full,")) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("known", "seeds"), [(None, [3, 4, 17]), (FEW, [17])], ids=["no thresholds yet", "seeds 0 to 4 made them"]
+)
+def test_stored_runs_of_the_reference_count_unless_thresholds_follow_from_them(
+    known: Calibration | None, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = {seed: dict.fromkeys(Method, 0.8) for seed in (3, 4, 17)}
+    monkeypatch.setattr(training, "stored_runs", lambda used: stored)
+    later = training.later_runs(None, known)  # type: ignore[arg-type]
+    assert [run.seed for run in later] == seeds
+    assert {run.specimen for run in later} == {"reference"}
+
+
+def test_the_reference_is_not_trained_again_where_enough_runs_are_stored() -> None:
+    _, corpus = load()
+    few, enough = ([measured("reference", seed, 0.8) for seed in range(count)] for count in (14, 15))
+    assert "reference" in {specimen.id for specimen, _ in training.plan(corpus, FEW, few)}
+    assert "reference" not in {specimen.id for specimen, _ in training.plan(corpus, FEW, enough)}
+
+
+def test_a_missing_accuracy_reaches_nothing() -> None:
+    nothing = measured("reference", 1, 0.8).model_copy(update={"accuracies": {Method.FULL: None}})
+    assert not any(nothing.reaches(method, 0.5) for method in Method)
+
+
+def test_nothing_is_counted_without_thresholds() -> None:
+    _, corpus = load()
+    assert training.rates([measured("reference", 1, 0.8)], corpus, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "missed"),
+    [
+        pytest.param([0.80, 0.81] * 10, 0, id="alike"),
+        pytest.param([0.80, 0.81] * 10 + [0.70], 1, id="one far below"),
+        pytest.param([0.80, 0.81] * 10 + [0.90], 0, id="one far above"),
+    ],
+)
+def test_each_run_of_the_reference_is_held_against_the_others(accuracies: list[float], missed: int) -> None:
+    _, corpus = load()
+    rates = {rate.what: rate for rate in training.rates([], corpus, calibrated(accuracies))}
+    rate = rates["runs of the reference that miss the threshold of head that its other runs give"]
+    assert (rate.happened, rate.runs) == (missed, len(accuracies))
+
+
+@pytest.mark.parametrize("status", [status for status in RunStatus if status not in training.ENDED])
+def test_a_run_that_did_not_end_is_no_false_fail(status: RunStatus) -> None:
+    _, corpus = load()
+    summary = RunSummary(status=status, wall_s=0, peak_memory_mib=0)
+    ended = repetition.record(0).model_copy(update={"summary": summary, "reason": "the machine was busy"})
+    with pytest.raises(GraderError, match="the machine was busy"):
+        training.require_ended(corpus[0], ended)

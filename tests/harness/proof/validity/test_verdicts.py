@@ -1,0 +1,26 @@
+"""The whole corpus: every mutant fails exactly its checks, every variant passes all of them. Takes minutes."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.proof.validity.validating import load
+from tests.proof.validity.verdicts import Finding
+
+BASE, CORPUS = load()
+SHOWN = [specimen for specimen in CORPUS if not specimen.training]
+
+
+@pytest.fixture(scope="module")
+def findings(examined: Callable[..., Mapping[str, Finding]]) -> Mapping[str, Finding]:
+    return examined(BASE, SHOWN)
+
+
+@pytest.mark.parametrize("name", [specimen.id for specimen in SHOWN])
+def test_verdicts_and_feedback(findings: Mapping[str, Finding], name: str) -> None:
+    assert findings[name].surprises == ()
+
+
+def test_feedback_has_a_rationale_and_a_hint(findings: Mapping[str, Finding]) -> None:
+    silent = [f"{f.specimen.id}: {j.id}" for f in findings.values() for j in f.words if not (j.rationale and j.hint)]
+    assert silent == []

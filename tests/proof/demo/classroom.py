@@ -1,0 +1,185 @@
+"""A made-up class: the corpus, handed in by people with names under the names that Canvas gives to files.
+
+Of whom is known what the grader has to say, this makes a zip archive as Canvas makes it, and the teacher's gradebook
+export. Everything follows from the size of the class: two calls make the same bytes.
+"""
+
+import csv
+import io
+import json
+import re
+import tomllib
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
+
+from grader.model import Frozen
+from grader.paths import CORPUS
+from tests.proof.security.cases import DEFINITIONS, HostileCase, load_cases
+from tests.proof.validity.corpus import Kind, Specimen
+
+EPOCH: Final = (2026, 1, 2, 3, 4, 6)
+LATE_EVERY: Final = 7
+ZIPPED_EVERY: Final = 23  # hands the notebook in inside of a zip archive
+COMPANION_EVERY: Final = 11  # hands a second file in
+FIRST_USER: Final = 50_001
+FIRST_ATTACHMENT: Final = 900_001
+REFUSED: Final = (  # what is handed in instead of a notebook: suffix of its name and content
+    (".py", b"print('this was exported')\n"),
+    (".html", b"<!DOCTYPE html><title>my notebook</title>"),
+    (".ipynb", b'{"cells": ['),
+    (".pdf", b"%PDF-1.7\n"),
+    (".ipynb", b""),
+    (".zip", b"PK\x05\x06" + bytes(18)),
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one student hands in. `what` names the specimen."""
+
+    given: str
+    family: str
+    user: int
+    what: str
+    entries: tuple[tuple[str, bytes], ...]  # name in the archive, content
+
+    @property
+    def sortable(self) -> str:
+        """As Canvas sorts people."""
+        return f"{self.family}, {self.given}"
+
+
+class Table(Frozen):
+    """class.toml."""
+
+    title: str
+    assignment_id: int
+    pattern: tuple[str, ...]
+    hostile: tuple[str, ...]
+    files: tuple[str, ...]
+    given: tuple[str, ...]
+    family: tuple[str, ...]
+
+
+def load_table() -> Table:
+    """What classes are made of."""
+    return Table.model_validate(tomllib.loads((CORPUS / "classroom" / "class.toml").read_text(encoding="utf-8")))
+
+
+def notebooks(table: Table) -> Iterator[tuple[str, bytes]]:
+    """What is handed in, one student after the other, without end: the specimen's name and the file's content."""
+    from tests.proof.validity.validating import load
+
+    _, corpus = load()
+    untrained = [s for s in corpus if not s.training]
+    mutants = cycle([s for s in untrained if s.kind is Kind.MUTANT])
+    variants = cycle([s for s in untrained if s.kind is Kind.VARIANT])
+    by_id = {case.id: case for case in load_cases(CORPUS / "hostile")}
+    hostile = cycle([by_id[name] for name in table.hostile])
+    refused = cycle(REFUSED)
+    last = ("", b"")
+    for kind in cycle(table.pattern):
+        match kind:
+            case "mutant":
+                last = _specimen(next(mutants))
+            case "variant":
+                last = _specimen(next(variants))
+            case "hostile":
+                last = _hostile(next(hostile))
+            case "refused":
+                suffix, content = next(refused)
+                yield f"refused {suffix}", content
+                continue
+        yield last
+
+
+def _specimen(specimen: Specimen) -> tuple[str, bytes]:
+    return specimen.id, notebook(specimen.cells)
+
+
+def _hostile(case: HostileCase) -> tuple[str, bytes]:
+    return case.id, notebook((*([DEFINITIONS] if case.work else []), *case.cells))
+
+
+def notebook(sources: Sequence[str]) -> bytes:
+    """A notebook file with these cells, as Jupyter saves it."""
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "code", "execution_count": None, "id": f"c{i}", "metadata": {}, "outputs": [], "source": source}
+        for i, source in enumerate(sources)
+    ]
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}).encode()
+
+
+def people(table: Table, size: int) -> list[tuple[str, str]]:
+    """Given and family names, all different."""
+    given, family = len(table.given), len(table.family)
+    return [
+        (table.given[i % given] + " II" * (i // (given * family)), table.family[(i // given + i % given) % family])
+        for i in range(size)
+    ]
+
+
+def make(size: int, table: Table | None = None) -> tuple[Made, ...]:
+    """A class."""
+    table = table or load_table()
+    handed = zip(people(table, size), notebooks(table), strict=False)
+    return tuple(_made(table, i, names, what, content) for i, (names, (what, content)) in enumerate(handed))
+
+
+def _made(table: Table, index: int, names: tuple[str, str], what: str, content: bytes) -> Made:
+    given, family = names
+    user, attachment = FIRST_USER + index, FIRST_ATTACHMENT + 10 * index
+    late = "_LATE" if index % LATE_EVERY == LATE_EVERY - 1 else ""
+    owner = re.sub(r"\W", "", f"{family}{given}").lower()
+    file = table.files[index % len(table.files)]
+    if what.startswith("refused"):
+        file = f"{file.removesuffix('.ipynb')}{what.removeprefix('refused ')}"
+    elif index % ZIPPED_EVERY == ZIPPED_EVERY - 1:
+        file, content = "handin.zip", _zipped([(f"hand in/{file}", content), ("__MACOSX/._x.ipynb", b"\0")])
+    entries = [(f"{owner}{late}_{user}_{attachment}_{file}", content)]
+    if index % COMPANION_EVERY == COMPANION_EVERY - 1:
+        entries.append((f"{owner}{late}_{user}_{attachment + 1}_helpers.py", b"# nothing to see here\n"))
+    return Made(given, family, user, what, tuple(entries))
+
+
+def archive(made: Sequence[Made]) -> bytes:
+    """What Canvas's "Download Submissions" gives."""
+    return _zipped([entry for student in made for entry in student.entries])
+
+
+def _zipped(entries: Sequence[tuple[str, bytes]]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in entries:
+            file.writestr(zipfile.ZipInfo(name, EPOCH), content)
+    return packed.getvalue()
+
+
+def export(made: Sequence[Made], table: Table | None = None) -> bytes:
+    """The teacher's gradebook export, with somebody who handed nothing in."""
+    table = table or load_table()
+    column = f"{table.title} ({table.assignment_id})"
+    rows: list[list[Any]] = [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", column, "Current Score"],
+        ["    Points Possible", "", "", "", "", "100", "(read only)"],
+        *([m.sortable, m.user, f"S{m.user}", f"user{m.user}", "DAT450", "", ""] for m in made),
+        ["Absent, Abel", FIRST_USER - 1, f"S{FIRST_USER - 1}", f"user{FIRST_USER - 1}", "DAT450", "12", ""],
+        ["Student, Test", FIRST_USER - 2, "", "test", "DAT450", "", ""],
+    ]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode("utf-8-sig")
+
+
+def write(size: int, folder: Path) -> tuple[Path, Path]:
+    """Make a class's archive and export in a folder. Returns their paths. Raises OSError."""
+    made = make(size)
+    folder.mkdir(parents=True, exist_ok=True)
+    submissions, gradebook = folder / "submissions.zip", folder / "gradebook-export.csv"
+    submissions.write_bytes(archive(made))
+    gradebook.write_bytes(export(made))
+    return submissions, gradebook

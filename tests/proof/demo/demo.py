@@ -1,0 +1,84 @@
+"""A class from beginning to end: made up, graded, killed in the middle, gone on with, handed out."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from grader.batch import history
+from grader.errors import GraderError
+from tests.proof.demo import classroom
+
+NAME: Final = "demo-class"
+KILL_AFTER: Final = 4  # graded submissions
+POLL_S: Final = 0.2
+CELL_S: Final = 120
+POLICY: Final = """\
+# Written by `make demo-class`.
+[late]
+unit = "percent"
+flat = 10
+"""
+
+
+def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int:
+    """Do it all, in `out`/demo-class. Returns the exit code. Raises GraderError."""
+    folder = out / NAME
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier demonstration
+    submissions, gradebook = classroom.write(size, folder / "handed-in")
+    (folder / "handed-in" / "policy.toml").write_text(POLICY, encoding="utf-8")
+    command = [
+        *(sys.executable, "-m", "grader", "batch", str(submissions), "--profile", "structure", "--name", NAME),
+        *("--out", str(out), "--gradebook", str(gradebook), "--cell-limit", str(CELL_S)),
+        *("--policy", str(folder / "handed-in" / "policy.toml")),
+        *(("--jobs", str(jobs)) if jobs else ()),
+    ]
+    console.print(f"A class of {size} was made up: {submissions}", soft_wrap=True)
+    if killed_midway(command, folder):
+        console.print("The grading was killed (SIGKILL). Once more, with the same command:")
+    code = subprocess.run(command, check=False).returncode
+    _show(folder, console)
+    return code
+
+
+def killed_midway(command: list[str], folder: Path) -> bool:
+    """Start, wait until some are graded, kill. False when it had ended before."""
+    before = graded(folder)
+    environ = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}  # it is killed
+    process = subprocess.Popen(command, start_new_session=True, env=environ)
+    try:
+        while process.poll() is None and graded(folder) < before + KILL_AFTER:
+            time.sleep(POLL_S)
+    finally:
+        ended = process.poll() is not None
+        if not ended:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode == 2 and not graded(folder):
+        raise GraderError("The class could not be graded; see above.")
+    return not ended
+
+
+def graded(folder: Path) -> int:
+    """How many uploads have a result."""
+    return sum(1 for _ in (folder / "submissions").glob(f"*/{history.NAME}"))
+
+
+def _show(folder: Path, console: Console) -> None:
+    places = {
+        "dashboard": "index.html",
+        "gradebook to import": "gradebook.csv",
+        "feedback for Canvas": "feedback.zip",
+        "results for Gradescope": "gradescope",
+        "all checks": "checks.csv",
+        "a report for each upload": "submissions",
+    }
+    for what, name in places.items():
+        if (folder / name).exists():
+            console.print(f"  {what}: {folder / name}", soft_wrap=True)

@@ -1,0 +1,121 @@
+"""All cases in one backend, and all backends of this machine.
+
+A round runs in a process of its own: what it leaves behind and how much it grows is then its own.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from grader import paths, pipeline
+from grader.assets.cache import cache_folder
+from grader.assets.hub import resolve_checkpoint
+from grader.assets.metrics import prepare_metrics
+from grader.errors import GraderError
+from grader.execution import isolation
+from grader.execution.job import Setup
+from grader.model import Profile
+from grader.sandbox import Backend, Policy, select, self_tests
+from tests.proof.security.canaries import laid_out
+from tests.proof.security.cases import HostileCase, load_cases, load_uploads
+from tests.proof.security.traces import look
+from tests.proof.security.trial import LIMITS, Trial, run_case, run_upload
+
+CORPUS: Final = paths.CORPUS / "hostile"
+HONEST_EVERY: Final = 20  # hostile notebooks between two runs of the honest one
+PARTS: Final = 2  # of the cases, in processes that work side by side
+SMALL: Final[dict[str, Any]] = {
+    "memory_mib": 1_400,
+    "cpu_s": 60,
+    "processes": 96,
+    "file_mib": 64,
+    "scratch_mib": 200,
+    "inodes": 5_000,
+    "evidence_mib": 64,
+    "evidence_files": 64,
+}
+TRIALS: Final = TypeAdapter(tuple[Trial, ...])
+
+
+def backends() -> tuple[Backend, ...]:
+    """Those that work here."""
+    return tuple(test.backend for test in self_tests() if test.passed)
+
+
+def in_order(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:
+    """All hostile ones, an honest one in between and last."""
+    honest = [case for case in cases if case.honest]
+    hostile = [case for case in cases if not case.honest]
+    for begin in range(0, max(1, len(hostile)), HONEST_EVERY):
+        yield from hostile[begin : begin + HONEST_EVERY]
+        yield from honest
+
+
+def run_round(backend: Backend, cases: Sequence[HostileCase], tell: Callable[[Trial], None]) -> tuple[Trial, ...]:
+    """All cases one after the other in one sandbox. Its process and its folder of temporary files must be its own."""
+    temporary = Path(tempfile.gettempdir())
+    with laid_out(temporary / "canaries") as canaries, _setup(backend) as used:
+        glance = partial(look, temporary, canaries.places["MARK"])
+        honest = next(case for case in load_cases(CORPUS) if case.honest)
+        run_case(honest, used, canaries, glance)  # what is imported and kept at first use is no growth
+        trials = []
+        for case in cases:
+            trials.append(run_case(case, used, canaries, glance))
+            tell(trials[-1])
+        return tuple(trials)
+
+
+@contextmanager
+def _setup(backend: Backend) -> Iterator[Setup]:
+    cache_dir = cache_folder(paths.ROOT, os.environ)
+    checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
+    policy: Policy = replace(isolation.policy(checkpoint, metrics, LIMITS), **SMALL)
+    sandbox = select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend)
+    with pipeline.setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, opened=sandbox, trial=False) as used:
+        sandbox.wait()
+        yield used
+
+
+def run_uploads() -> tuple[Trial, ...]:
+    """All files that are refused unexecuted."""
+    return tuple(run_upload(upload) for upload in load_uploads(CORPUS))
+
+
+def run_everything(chosen: Sequence[Backend]) -> tuple[Trial, ...]:
+    """Uploads, then one backend after the other. Raises GraderError."""
+    return (*run_uploads(), *(trial for backend in chosen for trial in in_parts(backend)))
+
+
+def in_parts(backend: Backend) -> tuple[Trial, ...]:
+    """All cases, dealt out to processes that work side by side: most of the time goes by waiting for a limit.
+
+    Each of them also runs the honest one, in between and last. Raises GraderError.
+    """
+    cases = load_cases(CORPUS)
+    honest, ids = next(case.id for case in cases if case.honest), [case.id for case in cases if not case.honest]
+    with ThreadPoolExecutor(PARTS) as pool:
+        rounds = list(pool.map(lambda part: in_a_process(backend, (*ids[part::PARTS], honest)), range(PARTS)))
+    return tuple(trial for trials in rounds for trial in trials)
+
+
+def in_a_process(backend: Backend, ids: Sequence[str]) -> tuple[Trial, ...]:
+    """A round of some cases. Tells about each on stderr. Raises GraderError."""
+    with tempfile.TemporaryDirectory(prefix="h") as name:  # short: paths of sockets are bounded
+        folder = Path(name)
+        folder.chmod(0o755)
+        told = folder / "trials.json"
+        command = [sys.executable, "-m", "tests.proof.security.one_round", backend.value, str(told), *ids]
+        ended = subprocess.run(command, cwd=paths.ROOT, env={**os.environ, "TMPDIR": name})
+        if ended.returncode or not told.is_file():
+            raise GraderError(f"The hostile notebooks ended the grader in backend {backend}: see the lines above.")
+        return TRIALS.validate_json(told.read_bytes())

@@ -1,0 +1,47 @@
+"""What the hostile notebooks did, for people."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tests.proof.security.trial import Trial
+
+COLUMNS: Final = ("row", "case", "backend", "outcome", "leaks", "points", "left", "MiB", "s")
+
+
+def line(trial: Trial) -> str:
+    """One case in one line, and what is not as expected below it."""
+    wrong = "".join(f"\n    UNEXPECTED {what}" for what in trial.unexpected)
+    return (
+        "  ".join((f"{trial.backend:10}", f"{trial.id:45}", f"{trial.outcome:18}", f"{trial.seconds:5.1f} s")) + wrong
+    )
+
+
+def table(trials: Sequence[Trial]) -> RenderableType:
+    """Case × backend, then what is not as expected, then totals."""
+    rows = Table(*COLUMNS, box=None, pad_edge=False)
+    for trial in sorted(trials, key=lambda trial: (trial.row, trial.id)):
+        figures = (trial.leaks, f"{trial.points:g}", trial.leftovers, f"{trial.growth_mib:.0f}", f"{trial.seconds:.1f}")
+        style = "bold red" if trial.unexpected else ""
+        rows.add_row(str(trial.row), trial.id, trial.backend, trial.outcome, *map(str, figures), style=style)
+    return Group(rows, *(_unexpected(trial) for trial in trials if trial.unexpected), totals(trials))
+
+
+def _unexpected(trial: Trial) -> Text:
+    what = "; ".join(trial.unexpected)
+    return Text(f"UNEXPECTED {trial.id} ({trial.backend}): {what}", style="bold red")
+
+
+def totals(trials: Sequence[Trial]) -> Text:
+    """One paragraph."""
+    good = sum(not trial.unexpected for trial in trials)
+    backends = sorted({trial.backend for trial in trials})
+    return Text(
+        f"{good} of {len(trials)} as expected on {', '.join(backends)}: "
+        f"{sum(trial.leaks for trial in trials)} leaks, {sum(trial.points for trial in trials):g} undeserved points, "
+        f"{sum(trial.leftovers for trial in trials)} leftovers; the grader's own processes grew by at most "
+        f"{max((trial.growth_mib for trial in trials), default=0):.0f} MiB."
+    )

@@ -1,0 +1,108 @@
+"""Throughput of a class: the batch command itself, with one worker and with two, and the memory of all of it."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import nbformat
+import psutil
+
+from grader.execution.memory import MemoryWatch
+from grader.intake.notebook import read_submission
+from grader.paths import REFERENCE, ROOT
+
+ENDING_S: Final = 60
+
+
+@dataclass(frozen=True)
+class Staff:
+    """So many workers, each with so many cores to compute on."""
+
+    workers: int
+    cores: int
+
+    def __str__(self) -> str:
+        """As a row's name."""
+        return f"{self.workers} with {self.cores}"
+
+
+ONE, BOTH, TWO = Staff(1, 1), Staff(1, 2), Staff(2, 1)
+
+
+def measured(size: int, rounds: int) -> dict[str, Any]:
+    """Seconds and memory by the number of workers and cores of each. What is compared is run in turns."""
+    with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
+        handed_in = write_class(Path(name) / "handed-in", size)
+        pairs = [[run(handed_in, Path(name), staff, f"{staff}, {i}") for staff in (ONE, TWO)] for i in range(rounds)]
+        both = run(handed_in, Path(name), BOTH, str(BOTH))
+    ones, twos = zip(*pairs, strict=True)
+    return {
+        "size": size,
+        "gains": [round(one["wall_s"] / two["wall_s"], 3) for one, two in pairs],
+        "staff": {str(staff): summary(seen, size) for staff, seen in ((ONE, ones), (TWO, twos), (BOTH, [both]))},
+    }
+
+
+def summary(seen: Sequence[dict[str, float]], size: int) -> dict[str, float]:
+    """Of several batches alike: median seconds, and the most memory that any of them took."""
+    wall_s = statistics.median(one["wall_s"] for one in seen)
+    return {
+        "runs": len(seen),
+        "wall_s": round(wall_s, 2),
+        "per_submission_s": round(wall_s / size, 2),
+        "peak_memory_mib": round(max(one["peak_memory_mib"] for one in seen)),
+    }
+
+
+def write_class(folder: Path, size: int) -> Path:
+    """The reference so many times, each with a comment of its own: equal notebooks would be executed once."""
+    folder.mkdir(parents=True)
+    for i in range(size):
+        notebook = read_submission(REFERENCE).notebook
+        notebook.cells[-1].source += f"\n# copy {i}"
+        nbformat.write(notebook, folder / f"student{i:03d}_{i}_{i}_solution.ipynb")
+    return folder
+
+
+def run(handed_in: Path, out: Path, staff: Staff, name: str) -> dict[str, float]:
+    """One batch from an empty store to its dashboard. Raises RuntimeError when it fails."""
+    options = ["--profile", "structure", "--jobs", str(staff.workers), "--threads", str(staff.cores), "--name", name]
+    began = time.perf_counter()
+    peak_mib = carry_out([str(handed_in), *options, "--out", str(out)])
+    return {"wall_s": time.perf_counter() - began, "peak_memory_mib": peak_mib}
+
+
+def carry_out(arguments: Sequence[str]) -> float:
+    """Run the batch command; the most memory, in MiB, that it and its children took. Raises RuntimeError.
+
+    It ends when we do, whatever ends us.
+    """
+    command = [sys.executable, "-m", "grader", "batch", *arguments, "--quiet"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        with SparseWatch(psutil.Process(process.pid)) as memory:
+            code = process.wait()
+    finally:
+        end(process)
+    if code:
+        raise RuntimeError(f"The batch ended with exit code {code}: {' '.join(arguments)}.")
+    return memory.peak_mib
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Have a batch end itself, and what it started."""
+    if process.poll() is None:
+        process.terminate()
+        process.wait(ENDING_S)
+
+
+class SparseWatch(MemoryWatch):
+    """Counts shared pages of a dozen processes, which takes the time of a core that the batch needs: seldom."""
+
+    every_s = 5.0

@@ -1,0 +1,133 @@
+"""What a class costs that is graded already: taking it in again, finding that nothing is left, handing out.
+
+The class is made of the corpus, as `make demo-class` has it; verdicts are made up.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from grader.batch import history, outputs
+from grader.batch.order import Judged, Order, Task
+from grader.batch.request import Request
+from grader.batch.running import Circumstances, plan
+from grader.batch.store import Store
+from grader.grades import Policy, settle
+from grader.intake.archive import read_class
+from grader.intake.uploads import Intake
+from grader.judging import scoring
+from grader.model import (
+    CheckResult,
+    Method,
+    MethodSummary,
+    Profile,
+    Result,
+    RunStatus,
+    RunSummary,
+    Score,
+    ScoreStatus,
+    StaffDetails,
+    SubmissionRef,
+    Verdict,
+    Visibility,
+)
+from grader.paths import RUBRIC
+from grader.reporting.files import write_reports
+from tests.proof.demo import classroom
+from tests.proof.speed.outcome import median_of
+
+T = TypeVar("T")
+FAIL_EVERY: Final = 7  # checks of a submission, shifted by one from each to the next
+HERE: Final = Circumstances("checkpoint", "reviews")
+
+
+def measured(size: int, rounds: int) -> dict[str, Any]:
+    """Medians of the seconds of each stage, and the size of the page. A round before them is not counted."""
+    with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
+        folder = Path(name) / "class"
+        archive, gradebook = classroom.write(size, Path(name))
+        request = Request(source=archive, folder=folder, gradebook=gradebook)
+        fill(request, read_class(archive, Store(folder / "store").uploads))
+        seen = [once(request) for _ in range(rounds + 1)][1:]
+        page = folder / "index.html"
+        return {**median_of(seen), "rounds": rounds, "dashboard_mb": round(page.stat().st_size / 1e6, 3)}
+
+
+def fill(request: Request, intake: Intake) -> None:
+    """Leave what a batch leaves of every upload: a judgement in the store, result and reports, a history."""
+    order, store = make_order(request.folder), Store(request.folder / "store")
+    for index, task in enumerate(plan(intake.uploads, order, HERE)):
+        judged = Judged(result=make_result(index, task), details=StaffDetails())
+        store.keep(task.result, judged)
+        for recipient in task.recipients:
+            folder = order.submissions / recipient.id
+            folder.mkdir(parents=True)
+            write_reports(judged.result, judged.details, folder)
+            history.note(folder, order, task, ScoreStatus.GRADED, judged.result)
+
+
+def once(request: Request) -> dict[str, float]:
+    """Seconds of each stage of a batch in which nothing is left to grade."""
+    store, order = Store(request.folder / "store"), make_order(request.folder)
+    intake_s, found = timed(lambda: read_class(request.source, store.uploads))
+    plan_s, left = timed(lambda: plan(found.uploads, order, HERE))
+    if left:
+        raise RuntimeError(f"{len(left)} of {len(found.uploads)} made-up submissions count as not graded.")
+    grades = settle(found, outputs.read_results(request, found), Policy())
+    dashboard_s, _ = timed(lambda: outputs.pages(request, found, grades, (), ()))
+    hand_out_s, _ = timed(lambda: outputs.hand_out(request, found))
+    return {"intake_s": intake_s, "plan_s": plan_s, "dashboard_s": dashboard_s, "hand_out_s": hand_out_s}
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds, and what came of it."""
+    began = time.perf_counter()
+    found = work()
+    return time.perf_counter() - began, found
+
+
+def make_order(folder: Path) -> Order:
+    """As a batch has it; nobody executes anything."""
+    return Order(
+        folder=folder, profile=Profile.QUICK, seed=0, cell_s=1, run_s=1, threads=1, code="code", parts={"suite": "1"}
+    )
+
+
+def make_result(index: int, task: Task) -> Result:
+    """A made-up result of a notebook with every check of the rubric."""
+    points = scoring.load_rubric(RUBRIC)
+    checks = tuple(check(name, worth, (index + i) % FAIL_EVERY > 0) for i, (name, worth) in enumerate(points.items()))
+    total = sum(c.points or 0.0 for c in checks)
+    methods = {
+        method: MethodSummary(accuracy=0.6 + index % 30 / 100, threshold=0.7, train_s=50, steps=64) for method in Method
+    }
+    return Result(
+        schema=1,
+        submission=SubmissionRef(name=task.name, sha256=task.notebook.stem),
+        profile=Profile.QUICK,
+        seed=0,
+        calibration="made up",
+        sandbox="warm",
+        run=RunSummary(status=RunStatus.OK, wall_s=200 + index % 50, peak_memory_mib=3000),
+        score=Score(points=total, possible=sum(points.values()), status=ScoreStatus.GRADED),
+        checks=checks,
+        methods=methods,
+        environment={"reviews": "made up"},
+        timings={"cells": 200.0, "judging": 1.0},
+    )
+
+
+def check(name: str, possible: float, passed: bool) -> CheckResult:
+    """One verdict, with words where it failed."""
+    return CheckResult(
+        id=name,
+        title=name,
+        verdict=Verdict.PASSED if passed else Verdict.FAILED,
+        points=possible if passed else 0.0,
+        possible=possible,
+        visibility=Visibility.PUBLIC,
+        rationale="" if passed else "Expected something else than what was observed in this check.",
+        hint="" if passed else "Read the handout again.",
+    )

@@ -1,0 +1,67 @@
+"""Which machine figures belong to, with which code, and how busy it was."""
+
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from grader.batch.digests import files_digest
+from grader.execution.isolation import has_gpu
+from grader.machine.cores import usable_cores
+from grader.paths import ROOT
+
+GRADING: Final = ("grader", "tests/public", "tests/hidden", "reference")
+WRITING: Final = ("__main__", "classes", "machine", "outcome", "plot", "report")  # modules here that measure nothing
+ANSWER_S: Final = 30
+
+
+def facts() -> dict[str, Any]:
+    """Plain data."""
+    import torch
+
+    return {
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gpu": gpu_name() or "none",
+    }
+
+
+@cache
+def code() -> str:
+    """Digest of everything that a figure may depend on: grader, suite, reference, and what measures them."""
+    here = (path for path in Path(__file__).parent.glob("*.py") if path.stem not in WRITING)
+    return files_digest(ROOT, (*GRADING, *sorted(path.relative_to(ROOT).as_posix() for path in here)))
+
+
+def load_average() -> float:
+    """Processes that wanted to run in the last minute; 0 where the system does not tell."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
+
+
+def gpu_name() -> str:
+    """Of the first GPU, or nothing. The driver's program is asked, since CUDA is initialised in kernels only."""
+    program = shutil.which("nvidia-smi") if has_gpu() else None
+    if program is None:
+        return ""
+    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    return asked.stdout.partition("\n")[0].strip()
+
+
+def _processor() -> str:
+    """Its name, with family and model: clouds call generations that differ by a factor of two by the same name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    known = [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return " ".join([said.get("model name", platform.machine()), *known])

@@ -1,0 +1,132 @@
+"""otter-grader and nbgrader on the same notebook, each in an environment of its own. An extra: it needs a registry.
+
+Both are asked for as little as they can do: one test each, which asks whether the notebook ran to its end. nbclient
+alone runs it in turns with them.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import SubprocessError
+from typing import Any, Final
+
+import nbformat
+
+from tests.proof.speed.fixed_cost import bare, notebook
+from tests.proof.speed.outcome import Part, median_of
+
+INSTALL_S: Final = 600
+RUN_S: Final = 300
+RAN: Final = "len(list(model.parameters())) > 100"  # of the last cells: a tool that finds no torch would be fast
+TEST: Final = f"""OK_FORMAT = True
+
+test = {{"name": "q1", "points": 1, "suites": [{{"cases": [{{"code": ">>> {RAN}\\nTrue"}}], "type": "doctest"}}]}}
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How a tool is called for one notebook, and the score that it then gave."""
+
+    command: list[str]
+    score: Callable[[], float]
+
+
+def measured(rounds: int) -> Part:
+    """Seconds of each tool for one notebook, as its command is called."""
+    with tempfile.TemporaryDirectory(prefix="a4-peers-") as name:
+        try:
+            found = {tool: _measured(prepare, Path(name) / tool, tool, rounds) for tool, prepare in TOOLS.items()}
+        except (SubprocessError, OSError, RuntimeError) as error:
+            return Part("peers", skipped=f"They could not be run: {type(error).__name__}: {error!s:.300}")
+    return Part("peers", found)
+
+
+def _measured(prepare: Callable[[Path, Path], Peer], folder: Path, tool: str, rounds: int) -> dict[str, Any]:
+    peer = prepare(folder, _environment(folder / "venv", tool))
+    seen = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        _call(peer.command, folder)
+        seen.append({"seconds": time.perf_counter() - began, "bare_s": bare()})
+    if peer.score() != 1:
+        raise RuntimeError(f"{tool} gave {peer.score()} of 1 point: the notebook did not run to its end in it.")
+    return {**median_of(seen), "rounds": rounds}
+
+
+def _environment(folder: Path, tool: str) -> Path:
+    """This environment's packages are visible, so that the notebook finds torch; the tool's own come before them."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    places = [path for path in sys.path if path.endswith("site-packages")]
+    own = next(folder.rglob("site-packages"))
+    (own / "beside.pth").write_text("\n".join(places) + "\n", encoding="utf-8")
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", tool]
+    subprocess.run(install, check=True, timeout=INSTALL_S)
+    return python
+
+
+def _call(command: list[str], folder: Path) -> None:
+    """Run it as in an activated environment: nbgrader looks for a program of its own."""
+    environ = {**os.environ, "PATH": f"{Path(command[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    subprocess.run(command, cwd=folder, env=environ, check=True, timeout=RUN_S, capture_output=True)
+
+
+def _otter(folder: Path, python: Path) -> Peer:
+    (folder / "tests").mkdir()
+    (folder / "tests" / "q1.py").write_text(TEST, encoding="utf-8")
+    made = notebook()
+    cell = nbformat.v4.new_code_cell
+    made.cells.insert(0, cell("import otter\ngrader = otter.Notebook()"))
+    made.cells.append(cell('grader.check("q1")'))
+    nbformat.write(made, folder / "notebook.ipynb")
+    _call([str(python), "-m", "otter", "generate", "--tests-dir", "tests", "--no-requirements"], folder)
+    command = [str(python), "-m", "otter", "run", "notebook.ipynb", "-a", "autograder.zip", "--no-logo"]
+    return Peer(command, lambda: sum(test.get("score", 0) for test in _read_json(folder / "results.json")["tests"]))
+
+
+def _nbgrader(folder: Path, python: Path) -> Peer:
+    _write_assignment(folder / "source" / "a4" / "a4.ipynb")
+    _call([str(python), "-m", "nbgrader", "generate_assignment", "a4", "--create", "--force"], folder)
+    submitted = folder / "submitted" / "student" / "a4"
+    submitted.mkdir(parents=True)
+    released = nbformat.read(folder / "release" / "a4" / "a4.ipynb", as_version=4)
+    nbformat.write(released, submitted / "a4.ipynb")
+
+    def score() -> float:
+        _call([str(python), "-m", "nbgrader", "export"], folder)
+        with (folder / "grades.csv").open(encoding="utf-8", newline="") as file:
+            return sum(float(row["raw_score"]) for row in csv.DictReader(file))
+
+    return Peer([str(python), "-m", "nbgrader", "autograde", "a4", "--create", "--force"], score)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_assignment(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    made = notebook()
+    test = nbformat.v4.new_code_cell(f"assert {RAN}")
+    test.metadata["nbgrader"] = {
+        "grade": True,
+        "grade_id": "q1",
+        "locked": True,
+        "points": 1,
+        "schema_version": 3,
+        "solution": False,
+        "task": False,
+    }
+    made.cells.append(test)
+    nbformat.write(made, path)
+
+
+TOOLS: Final = {"otter-grader": _otter, "nbgrader": _nbgrader}

@@ -1,0 +1,117 @@
+"""Where the time of a graded run goes. The notebook gets a first cell with stopwatches and a last one that reads them.
+
+The stopwatches sit on what libraries offer (`from_pretrained`, `map`, `training_step`, `AdamW.step`, `evaluate`), so
+the grader itself is measured as it is. A training's rest (`record and export`) is the time between the notebook's call
+of `train` and what the recorder says that the training took.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+from grader import pipeline
+from grader.execution.job import Setup
+from grader.intake.notebook import Submission, read_submission
+from grader.model import Result
+from grader.paths import REFERENCE
+from grader.reporting.files import write_reports
+
+MARK: Final = "BENCH:"
+TRAINING: Final = ("forward and backward", "optimiser")
+ARITHMETIC: Final = (*TRAINING, "evaluation")
+STOPWATCHES: Final = """\
+import functools as _functools, time as _time
+_spent = {}
+
+def _timed(owner, name, what):
+    original = getattr(owner, name)
+    plain = getattr(original, "__func__", original)
+
+    @_functools.wraps(plain)
+    def call(*args, **kwargs):
+        began = _time.perf_counter()
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            _spent[what] = _spent.get(what, 0.0) + _time.perf_counter() - began
+
+    setattr(owner, name, classmethod(call) if plain is not original else call)
+
+_began = _time.perf_counter()
+import torch as _torch, transformers as _transformers, datasets as _datasets, evaluate, sklearn.metrics
+import pandas, matplotlib.pyplot
+_spent["imports"] = _time.perf_counter() - _began
+_timed(_transformers.AutoModelForSequenceClassification, "from_pretrained", "model loads")
+_timed(_transformers.AutoTokenizer, "from_pretrained", "tokeniser loads")
+_timed(_datasets.DatasetDict, "map", "tokenisation")
+_timed(_transformers.Trainer, "training_step", "forward and backward")
+_timed(_torch.optim.AdamW, "step", "optimiser")
+_timed(_transformers.Trainer, "evaluate", "evaluation")
+_timed(_transformers.Trainer, "train", "train calls")
+"""
+READ: Final = f'import json as _json\nprint("{MARK}" + _json.dumps(_spent))'
+
+
+def watched(mark: str) -> Submission:
+    """The reference with stopwatches; `mark` makes its content differ from others."""
+    submission = read_submission(REFERENCE)
+    submission.notebook.cells.insert(0, new_code_cell(f"{STOPWATCHES}# {mark}"))
+    submission.notebook.cells.append(new_code_cell(READ))
+    return submission
+
+
+def read(executed: NotebookNode) -> dict[str, float]:
+    """Seconds by what was done. Raises ValueError where the notebook did not get to its end."""
+    texts = [output.get("text", "") for cell in executed.cells for output in cell.get("outputs", ())]
+    found = next((text.split(MARK, 1)[1] for text in texts if MARK in text), None)
+    if found is None:
+        errors = [
+            o["ename"] + ": " + o["evalue"][:200] for c in executed.cells for o in c.get("outputs", ()) if "ename" in o
+        ]
+        raise ValueError(
+            f"The notebook that is measured did not come to its last cell: {errors or 'no error in a cell'}."
+        )
+    spent: dict[str, float] = json.loads(found.splitlines()[0])
+    return spent
+
+
+def graded(used: Setup, folder: Path, mark: str) -> tuple[dict[str, float], Result]:
+    """Grade the reference once, from the file to the reports; seconds by stage, which add up to `total`."""
+    began = time.perf_counter()
+    submission = watched(mark)
+    found = pipeline.grade(submission, used, folder)
+    judged = time.perf_counter()
+    write_reports(found.result, found.details, folder)
+    ended = time.perf_counter()
+    stages = split(found.result.timings, folder / "evidence")
+    stages["reporting"] = ended - judged
+    stages["rest"] = ended - began - sum(stages.values())
+    return {**stages, "total": ended - began}, found.result
+
+
+def split(timings: dict[str, float], evidence: Path) -> dict[str, float]:
+    """Seconds by stage: disjoint parts of the run."""
+    import nbformat
+
+    spent = read(nbformat.read(evidence / "executed.ipynb", as_version=4))
+    records: list[dict[str, Any]] = json.loads((evidence / "trainings.json").read_text(encoding="utf-8"))
+    training = sum(record.get("seconds", 0.0) for record in records)
+    known = {
+        "kernel start": timings["kernel start"],
+        "bootstrap": timings["bootstrap"],
+        **{name: spent.get(name, 0.0) for name in ("imports", "model loads", "tokeniser loads", "tokenisation")},
+        **{name: spent.get(name, 0.0) for name in ARITHMETIC},
+        "record and export": spent.get("train calls", 0.0) - training,
+    }
+    cells = timings["cells"] - sum(known.values()) + known["kernel start"] + known["bootstrap"]
+    return {**known, "rest of cells": cells, "probes": timings["probes"], "judging": timings["judging"]}
+
+
+def seconds(stages: Mapping[str, float], names: Iterable[str]) -> float:
+    """Of several stages together."""
+    return sum(stages[name] for name in names)

@@ -1,0 +1,137 @@
+"""What the reference takes as submitted, on this machine: some steps of each method are measured, the rest computed.
+
+As submitted means float32, reviews of up to 512 tokens, and the reference's own batches and epochs. A step on the real
+data is padded to the longest review in its batch, which is what is measured here: batches drawn as Trainer draws them.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from grader.assets.cache import cache_folder
+from grader.assets.hub import standin_checkpoint
+from grader.assets.reviews import ReviewData, read_reviews, resolve_reviews
+from grader.assets.synthetic import Review
+from grader.assignment import EVAL_ROWS, TRAIN_ROWS
+from grader.model import Method
+from grader.paths import ROOT
+
+BATCH: Final = 16  # of the reference, as the following
+EVAL_BATCH: Final = 32
+EPOCHS: Final = 2
+EVALUATIONS: Final = EPOCHS + 1  # one after each epoch, one at the end
+RANK: Final = 12
+SHOWN_STEPS: Final = 2  # of an evaluation, to extrapolate from
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds of one kind of step, and how many a submission makes."""
+
+    mean_s: float
+    measured: int
+    needed: int
+
+
+class Adapter(nn.Module):
+    """A LoRA layer as the assignment has it."""
+
+    def __init__(self, inner: nn.Linear) -> None:
+        """Rank 12 and alpha 24."""
+        super().__init__()
+        self.inner = inner
+        self.down = nn.Linear(inner.in_features, RANK, bias=False)
+        self.up = nn.Linear(RANK, inner.out_features, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """y = W x + 2 B A x."""
+        return self.inner(x) + 2 * self.up(self.down(x))
+
+
+def extrapolated(steps: int) -> dict[str, Any]:
+    """Seconds of the whole notebook, from `steps` steps spread over the methods, and two evaluation batches."""
+    reviews = resolve_reviews(ROOT, os.environ)
+    folder, batches = prepared(reviews)
+    shares = {Method.FULL: steps - 2 * (steps // 3), Method.HEAD: steps // 3, Method.LORA: steps // 3}
+    samples = {method.value: _trained(_model(folder, method), batches, share) for method, share in shares.items()}
+    shown = _shown(_model(folder, Method.FULL), batches)
+    total_s = sum(s.mean_s * s.needed for s in samples.values()) + len(Method) * shown.mean_s * shown.needed
+    return {
+        "reviews": reviews.name,
+        "steps_measured": sum(s.measured for s in samples.values()),
+        "step_s": {name: round(s.mean_s, 3) for name, s in samples.items()},
+        "evaluation_step_s": round(shown.mean_s, 3),
+        "total_s": round(total_s, 1),
+    }
+
+
+def prepared(reviews: ReviewData) -> tuple[str, Iterator[dict[str, torch.Tensor]]]:
+    """Folder of the checkpoint, and batches without end."""
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # that heads are new is no news
+    logging.disable_progress_bar()
+    folder = str(standin_checkpoint(cache_folder(ROOT, os.environ)).weights.parent)
+    return folder, _batches(read_reviews(reviews.train), AutoTokenizer.from_pretrained(folder))
+
+
+def _batches(texts: Sequence[Review], tokeniser: Any) -> Iterator[dict[str, torch.Tensor]]:
+    rows = random.Random(0)
+    while True:
+        drawn = rows.sample(list(texts), BATCH)
+        batch = tokeniser([r.text for r in drawn], truncation=True, padding=True, return_tensors="pt")
+        yield {
+            "input_ids": batch["input_ids"],
+            "attention_mask": batch["attention_mask"],
+            "labels": torch.tensor([r.label for r in drawn]),
+        }
+
+
+def _model(folder: str, method: Method) -> nn.Module:
+    from transformers import AutoModelForSequenceClassification
+
+    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+    if method is Method.FULL:
+        return model
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.startswith(("pre_classifier.", "classifier."))
+    if method is Method.LORA:
+        for name, layer in list(model.named_modules()):
+            if name.endswith((".q_lin", ".v_lin")) and isinstance(layer, nn.Linear):
+                parent, _, child = name.rpartition(".")
+                setattr(model.get_submodule(parent), child, Adapter(layer))
+    return model
+
+
+def _trained(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]], steps: int) -> Sample:
+    model.train()
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-5)
+    spent = []
+    for _ in range(steps):
+        batch = next(batches)
+        began = time.perf_counter()
+        model(**batch).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        spent.append(time.perf_counter() - began)
+    return Sample(sum(spent) / len(spent), steps, EPOCHS * -(-TRAIN_ROWS // BATCH))
+
+
+def _shown(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]]) -> Sample:
+    """Evaluation batches are twice as large as those of the training."""
+    model.eval()
+    spent = 0.0
+    with torch.no_grad():
+        for _ in range(SHOWN_STEPS):
+            batch = next(batches)
+            began = time.perf_counter()
+            model(**batch)
+            spent += 2 * (time.perf_counter() - began)
+    return Sample(spent / SHOWN_STEPS, SHOWN_STEPS, EVALUATIONS * -(-EVAL_ROWS // EVAL_BATCH))

@@ -1,0 +1,171 @@
+"""Runs a notebook once, and branches off a process wherever a specimen departs from it.
+
+A specimen shares with the reference everything before its first change. So the reference is executed cell by cell in
+one warm process, and before each cell a copy of the process (`fork`) goes on with the cells of each specimen that
+departs there. That is exact, because a branch has run just what the patched notebook would have run, and quick, because
+imports, data, and the trainings before the change are there already.
+
+Run as a script with the path of a task file, in an environment that the host has prepared; it says one line
+(`grown ID`) for each finished branch. Needs POSIX. Imports the witness from the job's bundle, nothing else of ours.
+"""
+
+import gc
+import json
+import os
+import runpy
+import signal
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+MAX_MESSAGE = 500
+BELATED = str(
+    Path(__file__).parents[3] / "grader" / "execution" / "belated.py"
+)  # not importable here: the bundle lacks it
+
+
+class Shoot:
+    """Branches that are growing, at most so many at a time."""
+
+    def __init__(self, task: dict[str, Any], out: TextIO) -> None:
+        """`out`: where finished branches are announced."""
+        self.task, self.out = task, out
+        self.growing: dict[int, str] = {}
+
+    def branch(self, shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
+        """Start one branch; returns at once unless too many are growing."""
+        while len(self.growing) >= self.task["jobs"]:
+            self.gather()
+        sys.stdout.flush()
+        gc.freeze()  # a branch that collects garbage would walk, and copy, all that it has inherited
+        pid = os.fork()
+        if pid == 0:
+            _grow(self.task, shell, specimen, outcomes)
+        self.growing[pid] = specimen["id"]
+
+    def gather(self) -> None:
+        """Wait for one branch to end."""
+        pid, _ = os.wait()
+        self.out.write(f"grown {self.growing.pop(pid)}\n")
+        self.out.flush()
+
+    def gather_all(self) -> None:
+        """Wait for all branches to end."""
+        while self.growing:
+            self.gather()
+
+
+def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
+    """In the branch: the rest of the cells, the probes, and the end of the process."""
+    signal.alarm(task["limit_s"])
+    code = 1
+    try:
+        folder = Path(specimen["folder"])
+        move(Path(task["evidence"]), folder / "evidence")
+        (folder / "work").mkdir()
+        os.chdir(folder / "work")
+        from grader.kernel.compat import devices
+
+        if specimen["gpu_named"]:
+            devices.gpu_as_cpu()
+        finish(task, shell, specimen["cells"], outcomes, folder)
+        code = 0
+    except BaseException:
+        traceback.print_exc()  # to the file that the host reads when the nursery fails
+        raise
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def move(source: Path, target: Path) -> None:
+    """Let evidence from here on go to another folder, which begins with what there is so far."""
+    from grader.kernel import session
+
+    target.mkdir(parents=True)
+    for path in source.glob("*"):
+        os.link(path, target / path.name)  # never written to again: evidence is replaced whole
+    current = session.current()
+    plan = replace(current.plan, evidence=str(target))
+    current.recorder.plan = plan
+    session.open_session(replace(current, plan=plan))
+
+
+def finish(task: dict[str, Any], shell: Any, sources: list[str], outcomes: list[Any], folder: Path) -> None:
+    """Run the rest of the cells and all probes, and write down how the cells ended."""
+    cells = sources[len(outcomes) :]
+    for source in cells:
+        outcomes.append(run(shell, source))
+    again(shell, sources, outcomes)
+    answered = {family: run(shell, code)["error"] is None for family, code in task["probes"]}
+    folder.joinpath("ended.json").write_text(json.dumps({"cells": outcomes, "answered": answered}), encoding="utf-8")
+
+
+def again(shell: Any, sources: list[str], outcomes: list[Any]) -> None:
+    """Run once more the cells that came too early, under the same conditions as `driver` does."""
+    from grader.kernel import session
+    from grader.kernel.training import observation
+
+    ended = [record for record in session.current().recorder.records if record["finished"]]
+    if len({observation.method_guess(record["entry"]) for record in ended}) == 3:
+        return
+    errors = [f"{outcome['error']}: {outcome['message']}" for outcome in outcomes]
+    done = {position for position, outcome in enumerate(outcomes) if outcome["trained"]}
+    for position in runpy.run_path(BELATED)["belated"](sources, errors, done):
+        outcomes[position] = run(shell, sources[position]) | {"first_error": errors[position]}
+
+
+def run(shell: Any, source: str) -> dict[str, Any]:
+    """Run one cell as a kernel does; an error is an observation."""
+    before = trainings()
+    result = shell.run_cell(source, store_history=False)
+    error = result.error_before_exec or result.error_in_exec
+    if error is None:
+        return {"error": None, "message": "", "trained": trainings() > before}
+    return {"error": type(error).__name__, "message": str(error)[:MAX_MESSAGE], "trained": trainings() > before}
+
+
+def trainings() -> int:
+    """How many have ended; none before the witness is there."""
+    session = sys.modules.get("grader.kernel.session")
+    return sum(record["finished"] for record in session.current().recorder.records) if session else 0
+
+
+def make_shell() -> Any:
+    """What a kernel runs cells with, without a kernel around it."""
+    from IPython.core.history import HistoryManager
+    from IPython.core.interactiveshell import InteractiveShell
+
+    HistoryManager.enabled = False  # type: ignore[assignment]
+    sys.path.insert(0, "")  # as in a kernel: modules that a notebook writes lie in its folder
+    shell = InteractiveShell.instance()
+    vars(shell)["showtraceback"] = lambda *args, **kwargs: None
+    vars(shell)["enable_gui"] = lambda gui=None: None  # `%matplotlib inline`
+    return shell
+
+
+def main(path: str) -> None:
+    """Run a task: `{"cells", "bootstrap", "probes", "evidence", "folder", "jobs", "limit_s", "specimens"}`."""
+    task = json.loads(Path(path).read_text(encoding="utf-8"))
+    out = os.fdopen(os.dup(1), "w")
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    shell = make_shell()
+    started = run(shell, task["bootstrap"])
+    if started["error"]:
+        sys.exit(f"bootstrap: {started['error']}: {started['message']}")
+    shoot = Shoot(task, out)
+    outcomes: list[Any] = []
+    for index, source in enumerate([*task["cells"], None]):
+        for specimen in task["specimens"]:
+            if specimen["departs"] == index:
+                shoot.branch(shell, specimen, outcomes)
+        if source is not None:
+            outcomes.append(run(shell, source))
+    shoot.gather_all()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

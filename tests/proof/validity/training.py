@@ -1,0 +1,238 @@
+"""The stochastic part: how often an honest solution misses a threshold, and a dishonest one reaches it.
+
+Every run trains in profile `quick`, takes minutes, and is stored at once as one JSON line, so that validation can be
+stopped and resumed, and repeated for nothing. A line belongs to a specimen, a seed, and the circumstances that a
+calibration belongs to as well. It holds accuracies alone: what they are held against is the calibration of today.
+
+A specimen makes only those trainings that its patch bears on: the others would be the reference's once more.
+
+The reference may have been trained over many seeds already, by `make calibrate`. Runs that the thresholds do not follow
+from are held against these; those that they follow from each against the threshold that the others give
+(leave-one-out), so that no run judges itself.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+from typing import Final
+
+from nbformat.v4 import new_code_cell, new_notebook
+from rich.console import Console
+
+from grader import pipeline
+from grader.authoring.calibrate import PATIENT, stored_runs
+from grader.errors import GraderError
+from grader.execution import profiles
+from grader.execution.job import Setup
+from grader.execution.record import RunRecord
+from grader.execution.run import execute
+from grader.intake.notebook import Submission
+from grader.judging import calibration
+from grader.judging.calibration import Calibration
+from grader.model import Frozen, Method, RunStatus
+from grader.paths import CALIBRATIONS
+from grader.sandbox.folders import temporary_folder
+from tests.proof.validity.corpus import Base, Kind, Specimen
+from tests.proof.validity.ledger import append, ledger, read
+
+NAME: Final = "training"
+REFERENCE_SEEDS: Final = 20
+MUTANT_SEEDS: Final = 5
+FIRST_SEED: Final = 1_000  # none that the calibration used
+HONEST: Final = {"rank_6": 20, "lora_parameters": 20, "more_epochs": 5}  # and their seeds
+CONFIDENCE: Final = 0.95
+ENDED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR)  # all others say nothing about the specimen
+STEPS: Final = dict(zip(("step1.accuracy", "step2.accuracy", "step3.accuracy"), Method, strict=True))
+CELLS: Final = dict(zip(("train-full", "train-head", "train-lora"), Method, strict=True))  # of the reference
+CALL: Final = "train_and_record("  # the line of such a cell that trains
+
+
+class Measured(Frozen):
+    """One run of one specimen."""
+
+    specimen: str
+    seed: int
+    circumstances: str
+    accuracies: dict[Method, float | None]
+
+    def reaches(self, method: Method, threshold: float) -> bool:
+        """Whether the accuracy check of a method would pass."""
+        accuracy = self.accuracies.get(method)
+        return accuracy is not None and accuracy >= threshold
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What makes two runs the same."""
+        return self.specimen, self.seed, self.circumstances
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something happened that should not."""
+
+    what: str
+    happened: int
+    runs: int
+
+    @property
+    def bound(self) -> float:
+        """Upper end of the one-sided 95 % confidence interval (Clopper and Pearson 1934)."""
+        low, high = self.happened / max(self.runs, 1), 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _at_most(self.happened, self.runs, middle) > 1 - CONFIDENCE else (low, middle)
+        return high
+
+
+def _at_most(k: int, n: int, p: float) -> float:
+    return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+
+
+def plan(
+    corpus: Sequence[Specimen], calibrated: Calibration | None, later: Sequence[Measured] = ()
+) -> Iterator[tuple[Specimen, int]]:
+    """What is to be run: honest solutions, and the mutants that show in accuracy alone.
+
+    The reference is left out where its calibration has enough seeds, or enough with the `later` runs.
+    """
+    for specimen in corpus:
+        if specimen.id == "reference" and has_enough_seeds(calibrated, later):
+            continue
+        seeds = HONEST | {"reference": REFERENCE_SEEDS} | ({specimen.id: MUTANT_SEEDS} if specimen.training else {})
+        yield from ((specimen, FIRST_SEED + number) for number in range(seeds.get(specimen.id, 0)))
+
+
+def has_enough_seeds(calibrated: Calibration | None, later: Sequence[Measured] = ()) -> bool:
+    """Whether the runs of a calibration, with `later` ones, show how often the reference misses a threshold."""
+    return calibrated is not None and len(calibrated.seeds) + len(later) >= REFERENCE_SEEDS
+
+
+def current_calibration(used: Setup) -> Calibration | None:
+    """The thresholds for these circumstances, as they are now."""
+    conditions = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
+    return calibration.find(calibration.load(CALIBRATIONS), *conditions)
+
+
+def later_runs(used: Setup, calibrated: Calibration | None) -> tuple[Measured, ...]:
+    """Runs of the reference that `make calibrate` stored here, and that today's thresholds do not follow from."""
+    seen = calibrated.seeds if calibrated else ()
+    runs = {seed: found for seed, found in stored_runs(used).items() if seed not in seen}
+    return tuple(
+        Measured(specimen="reference", seed=seed, circumstances="calibration", accuracies=dict(found))
+        for seed, found in runs.items()
+    )
+
+
+def bears_on(specimen: Specimen, base: Base) -> tuple[Method, ...]:
+    """The methods whose accuracy the patch may change: those a mutant has to fail, those a variant's edit precedes."""
+    if specimen.kind is Kind.MUTANT:
+        return tuple(method for check, method in STEPS.items() if check in specimen.failed)
+    order = list(base.cells)
+    after = tuple(method for cell, method in CELLS.items() if order.index(cell) >= specimen.departs)
+    return after or tuple(Method)  # the reference departs nowhere
+
+
+def reduced(specimen: Specimen, base: Base) -> tuple[str, ...]:
+    """The specimen's cells without the trainings that its patch does not bear on."""
+    needed = bears_on(specimen, base)
+    idle = [base.cells[cell] for cell, method in CELLS.items() if method not in needed]
+    lines = {line for source in idle for line in source.splitlines() if line.startswith(CALL)}
+    return tuple("\n".join(line for line in cell.splitlines() if line not in lines) for cell in specimen.cells)
+
+
+def known(planned: Iterable[tuple[Specimen, int]], base: Base, used: Setup) -> tuple[Measured, ...]:
+    """The planned runs that are stored already."""
+    stored = _stored()
+    keys = [(specimen.id, seed, circumstances(used, reduced(specimen, base))) for specimen, seed in planned]
+    return tuple(stored[key] for key in keys if key in stored)
+
+
+def measure(planned: Iterable[tuple[Specimen, int]], base: Base, used: Setup, console: Console) -> tuple[Measured, ...]:
+    """Run what is planned and not stored yet, in order; every run is stored when it ends."""
+    stored, found = _stored(), []
+    for specimen, seed in planned:
+        cells = reduced(specimen, base)
+        key = (specimen.id, seed, circumstances(used, cells))
+        if key not in stored:
+            stored[key] = _measured(specimen, cells, bears_on(specimen, base), pipeline.at_seed(used, seed))
+            append(ledger(NAME), stored[key])
+        found.append(stored[key])
+        console.print(_line(found[-1]), markup=False)
+    return tuple(found)
+
+
+def _stored() -> dict[tuple[str, int, str], Measured]:
+    return {m.key: m for m in read(ledger(NAME), Measured)}
+
+
+def circumstances(used: Setup, cells: Sequence[str]) -> str:
+    """What a stored run depends on besides its seed."""
+    source = hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
+    return f"{source} {profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
+
+
+def _measured(specimen: Specimen, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> Measured:
+    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
+    submission = Submission(specimen.id, Path(f"{specimen.id}.ipynb"), "0" * 64, notebook, notebook)
+    with temporary_folder("a4-validate-") as folder:
+        record = execute(submission, used, folder / "evidence", limits=PATIENT)
+        require_ended(specimen, record)
+        case = pipeline.make_case(folder / "evidence", used)
+        accuracies = {method: case.accuracy(method) for method in methods}
+    where = circumstances(used, cells)
+    return Measured(specimen=specimen.id, seed=used.seed, circumstances=where, accuracies=accuracies)
+
+
+def require_ended(specimen: Specimen, record: RunRecord) -> None:
+    """Raise GraderError for a run that ended before its notebook did: its accuracies are not missing, but unknown."""
+    if record.summary.status not in ENDED:
+        raise GraderError(f"{specimen.id} did not run to its end ({record.reason}); run the training part again.")
+
+
+def _line(measured: Measured) -> str:
+    figures = ", ".join(
+        f"{m.value} {a:.3f}" if a is not None else f"{m.value} -" for m, a in measured.accuracies.items()
+    )
+    return f"{measured.specimen}, seed {measured.seed}: {figures}"
+
+
+def rates(found: Sequence[Measured], corpus: Sequence[Specimen], calibrated: Calibration | None) -> tuple[Rate, ...]:
+    """False fails of honest solutions by method, and false passes of each mutant on the checks it has to fail.
+
+    Nothing is counted without a calibration: thresholds are never guessed.
+    """
+    if calibrated is None:
+        return ()
+    thresholds = {method: one.threshold for method, one in calibrated.methods.items()}
+    reference = [m for m in found if m.specimen == "reference"]
+    honest = {specimen.id for specimen in corpus if specimen.kind is Kind.VARIANT} - {"reference"}
+    variants = [m for m in found if m.specimen in honest]
+    return (
+        *(_left_out(calibrated, method) for method in Method if has_enough_seeds(calibrated)),
+        *(_false_fails("other runs of the reference", reference, m, thresholds[m]) for m in Method),
+        *(_false_fails("honest variants", variants, m, thresholds[m]) for m in Method),
+        *(_false_passes([m for m in found if m.specimen == s.id], s, thresholds) for s in corpus if s.training),
+    )
+
+
+def _left_out(calibrated: Calibration, method: Method) -> Rate:
+    accuracies = calibrated.methods[method].accuracies
+    missed = [
+        accuracy < calibration.threshold([*accuracies[:i], *accuracies[i + 1 :]], calibrated.false_fail).threshold
+        for i, accuracy in enumerate(accuracies)
+    ]
+    what = f"runs of the reference that miss the threshold of {method.value} that its other runs give"
+    return Rate(what, missed.count(True), len(missed))
+
+
+def _false_fails(who: str, honest: Sequence[Measured], method: Method, threshold: float) -> Rate:
+    missed = [not measured.reaches(method, threshold) for measured in honest if method in measured.accuracies]
+    return Rate(f"{who} that miss the threshold of {method.value}, {threshold:.3f}", missed.count(True), len(missed))
+
+
+def _false_passes(found: Sequence[Measured], specimen: Specimen, thresholds: Mapping[Method, float]) -> Rate:
+    methods = [method for check, method in STEPS.items() if check in specimen.failed]
+    reached = [measured.reaches(method, thresholds[method]) for measured in found for method in methods]
+    return Rate(f"{specimen.id}: accuracy passes although {specimen.words}", reached.count(True), len(reached))

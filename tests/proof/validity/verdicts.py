@@ -1,0 +1,89 @@
+"""Judges specimens and compares what the grader says with what the corpus expects."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from grader import pipeline
+from grader.evidence.reader import Evidence
+from grader.execution.job import Setup
+from grader.judging.case import Case, Oracle
+from grader.judging.runner import Judgement, run_suite
+from grader.model import Method, Verdict
+from grader.oracle.certificates import Certificate
+from tests.proof.validity.corpus import Base, Specimen
+from tests.proof.validity.nursery import grow
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the grader said of one specimen."""
+
+    specimen: Specimen
+    judgements: tuple[Judgement, ...]
+
+    def ids(self, verdict: Verdict) -> frozenset[str]:
+        """Checks with this verdict."""
+        return frozenset(j.id for j in self.judgements if j.verdict is verdict)
+
+    @cached_property
+    def words(self) -> tuple[Judgement, ...]:
+        """The failed checks: what the student reads first."""
+        return tuple(j for j in self.judgements if j.verdict is Verdict.FAILED)
+
+    @property
+    def surprises(self) -> tuple[str, ...]:
+        """How the verdicts differ from the expected ones; empty when they are exactly those."""
+        return tuple(self._surprises())
+
+    def _surprises(self) -> Iterator[str]:
+        for verdict, expected in ((Verdict.FAILED, self.specimen.failed), (Verdict.BLOCKED, self.specimen.blocked)):
+            observed = self.ids(verdict)
+            yield from (f"{check} is not {verdict}" for check in sorted(expected - observed))
+            yield from (f"{check} is {verdict}" for check in sorted(observed - expected))
+        yield from (f"{j.id} is an error: {j.fault}" for j in self.judgements if j.verdict is Verdict.ERROR)
+        said = " ".join(f"{j.rationale} {j.hint}" for j in self.judgements)
+        yield from (f"the feedback does not say {phrase!r}" for phrase in self.specimen.says if phrase not in said)
+
+
+class SharedCase(Case):
+    """A case whose certificates are kept for other cases that hold the very same evidence file."""
+
+    def __init__(self, evidence: Evidence, oracle: Oracle, known: dict[int, Certificate | None]) -> None:
+        """`known`: certificates by inode; branches share the files of the trainings before they departed."""
+        super().__init__(evidence, oracle)
+        self.known = known
+
+    def certificate(self, method: Method) -> Certificate | None:
+        """As in any case."""
+        training = self.training(method)
+        if training is None or training.exit.file is None:
+            return super().certificate(method)
+        file = (self.evidence.folder / training.exit.file).stat()
+        if file.st_nlink == 1:  # of this branch alone
+            return super().certificate(method)
+        if file.st_ino not in self.known:
+            self.known[file.st_ino] = super().certificate(method)
+        return self.known[file.st_ino]
+
+
+def examine(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Finding]:
+    """Execute and judge all specimens. Raises GraderError."""
+    oracle, folders = pipeline.oracle(setup), pipeline.suite_folders()
+    known: dict[int, Certificate | None] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the other core runs the next specimen
+    try:
+        for grown in grow(base, specimens, setup):
+            yield Finding(grown.specimen, _judged(grown.folder, oracle, folders, known))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _judged(
+    folder: Path, oracle: Oracle, folders: list[Path], known: dict[int, Certificate | None]
+) -> tuple[Judgement, ...]:
+    return run_suite(SharedCase(Evidence(folder), oracle, known), folders)
