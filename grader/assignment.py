@@ -36,12 +36,12 @@ LORA_NAMES: Final = ("LoRALayer", "LoRA", "LoraLayer", "LORALayer", "LoRALinear"
 LOOKED_FOR: Final = {"count": COUNT_NAMES, "extract": EXTRACT_NAMES, "replace": REPLACE_NAMES, "lora": LORA_NAMES}
 
 
-def lora_parameters(rank: int) -> int:
+def count_lora_parameters(rank: int) -> int:
     """Trainable parameters of the whole model in step 3: the head plus twelve adapters of this rank."""
     return HEAD_PARAMETERS + LORA_PARAMETERS_PER_RANK * rank
 
 
-def surplus_labels(observed: int, wanted: int) -> int:
+def count_surplus_labels(observed: int, wanted: int) -> int:
     """How many labels too many (below zero: too few) explain the number of parameters; 0 if they do not.
 
     Each label has a row of weights and a bias in the last layer.

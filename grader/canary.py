@@ -27,7 +27,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader.assets.cache import cache_folder
+from grader.assets.cache import locate_cache
 from grader.errors import GraderError
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
@@ -35,10 +35,10 @@ from grader.execution.run import execute
 from grader.intake.notebook import Submission
 from grader.judging.case import Case
 from grader.judging.runner import Judgement, run_suite
-from grader.machine.limits import inherited
+from grader.machine.limits import read_limits
 from grader.model import FailedCell, Profile, RunStatus, Verdict
 from grader.paths import PUBLIC_TESTS, ROOT
-from grader.sandbox.folders import temporary_folder
+from grader.sandbox.folders import open_temporary_folder
 
 FIT_S: Final = 24 * 3600.0  # how long a machine is believed to be as it was
 WAIT_S: Final = 600.0  # for another process that tries the same
@@ -115,9 +115,9 @@ def require_fit(used: Setup, make_case: MakeCase, listener: Listener | None = No
     make_case: evidence in a folder beside the oracle for it.
     """
     name = f"{fingerprint(used)}.json"
-    if any(_is_fresh(folder / name) for folder in _folders()):
+    if any(_is_fresh(folder / name) for folder in _list_folders()):
         return
-    place = next(filter(_may_write, _folders()), None)
+    place = next(filter(_may_write, _list_folders()), None)
     if place is None:  # an installation that is only read, for a user without a home: tried each time
         return _require_points(used, make_case, listener)
     try:
@@ -138,9 +138,9 @@ def _remember(note: Path) -> None:
         note.write_text(json.dumps({"at": time.time()}), encoding="utf-8")
 
 
-def _folders() -> tuple[Path, ...]:
+def _list_folders() -> tuple[Path, ...]:
     """Where it may be remembered: beside the other prepared things, or with this user's caches."""
-    return cache_folder(ROOT, os.environ) / "fit", platformdirs.user_cache_path("finetuning-grader") / "fit"
+    return locate_cache(ROOT, os.environ) / "fit", platformdirs.user_cache_path("finetuning-grader") / "fit"
 
 
 def _may_write(folder: Path) -> bool:
@@ -161,20 +161,20 @@ def _require_points(used: Setup, make_case: MakeCase, listener: Listener | None)
 
 def attempt(used: Setup, make_case: MakeCase) -> tuple[Difference, ...]:
     """Have the notebook graded now; what it did not get. Raises GraderError where it cannot even be run."""
-    with temporary_folder("a4-fit-") as folder:
-        plain = replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, seats=None)
-        execute(notebook(), plain, folder / "evidence")
-        return tuple(differences(make_case(folder / "evidence", plain)))
+    with open_temporary_folder("a4-fit-") as folder:
+        plain = replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, gpu_pool=None)
+        execute(load_notebook(), plain, folder / "evidence")
+        return tuple(find_differences(make_case(folder / "evidence", plain)))
 
 
-def notebook() -> Submission:
+def load_notebook() -> Submission:
     """The notebook, as if it had been handed in."""
     made = new_notebook(cells=[new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(CELLS)])
     digest = hashlib.sha256(nbformat.writes(made).encode()).hexdigest()
     return Submission("canary", Path("canary.ipynb"), digest, made, made)
 
 
-def differences(case: Case) -> Iterator[Difference]:
+def find_differences(case: Case) -> Iterator[Difference]:
     """Where the notebook did not get what it has to get; first what explains the rest."""
     summary = case.evidence.run.summary
     if summary.status not in (RunStatus.OK, RunStatus.STUDENT_ERROR):
@@ -184,14 +184,14 @@ def differences(case: Case) -> Iterator[Difference]:
     judged = {judgement.id: judgement for judgement in run_suite(case, [PUBLIC_TESTS])}
     for judgement in (judged[name] for name in REQUIRED if name in judged):  # a course may leave a check out
         if judgement.verdict is not Verdict.PASSED:
-            yield Difference(f"“{judgement.title}”", Verdict.PASSED, _why(judgement))
+            yield Difference(f"“{judgement.title}”", Verdict.PASSED, _explain(judgement))
 
 
 def _words(cell: FailedCell) -> str:
     return f"{cell.error}: {cell.message}"[:LONGEST]
 
 
-def _why(judgement: Judgement) -> str:
+def _explain(judgement: Judgement) -> str:
     return f"{judgement.verdict} ({judgement.fault or judgement.rationale})"[:LONGEST]
 
 
@@ -210,7 +210,7 @@ def fingerprint(used: Setup) -> str:
         "python": [sys.executable, sys.version, _packages()],
         "user": getattr(os, "geteuid", lambda: 0)(),
         "environment": {name: os.environ.get(name) for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "LANG")},
-        "limits": [str(limit) for limit in inherited()],
+        "limits": [str(limit) for limit in read_limits()],
         "sandbox": [used.sandbox.backend, used.sandbox.policy.gpus],
         "checkpoint": used.checkpoint.sha256,
         "reviews": used.reviews.sha256,

@@ -53,7 +53,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Toy:
+class ToyModel:
     """A toy model for the counting function, in words and as a description for the kernel."""
 
     words: str
@@ -94,10 +94,10 @@ class Challenges:
 
     lora: tuple[LoraChallenge, ...]
     lora_tensors: dict[str, Tensor]
-    toys: tuple[Toy, ...]
+    toys: tuple[ToyModel, ...]
     models: tuple[dict[str, int], ...]  # small DistilBERTs: width and seed
 
-    def requests(self, tensors_file: str) -> dict[str, dict[str, Any]]:
+    def build_requests(self, tensors_file: str) -> dict[str, dict[str, Any]]:
         """The request to each family of probes."""
         lora = [{k: getattr(c, k) for k in ("key", "rank", "alpha", "bias", "dtype")} for c in self.lora]
         replace = [{**model, "names": list(assignment.QV_LAYER_NAMES)} for model in self.models]
@@ -136,11 +136,13 @@ def _rank_and_alpha(dice: np.random.Generator) -> tuple[int, int]:
     while True:
         rank, alpha = int(dice.integers(2, 13)), int(dice.integers(3, 41))
         right = alpha / rank
-        if alpha >= rank and all(abs(wrong - right) > DISTINCT * right for wrong in wrong_scales(rank, alpha).values()):
+        if alpha >= rank and all(
+            abs(wrong - right) > DISTINCT * right for wrong in list_wrong_scales(rank, alpha).values()
+        ):
             return rank, alpha
 
 
-def wrong_scales(rank: int, alpha: float) -> dict[str, float]:
+def list_wrong_scales(rank: int, alpha: float) -> dict[str, float]:
     """Scales that students use by mistake: how they would write them -> value."""
     return {
         "alpha": alpha,
@@ -172,18 +174,18 @@ def _tensors(dice: np.random.Generator, c: LoraChallenge) -> dict[str, Tensor]:
     }
 
 
-def _toys(dice: np.random.Generator) -> list[Toy]:
+def _toys(dice: np.random.Generator) -> list[ToyModel]:
     def sizes(layers: int) -> list[int]:
         return [int(n) for n in dice.integers(3, 12, layers + 1)]
 
     square = int(dice.integers(3, 12))
     return [
-        Toy("a model with all parameters trainable", {"sizes": sizes(3)}),
-        Toy("a model with one frozen layer", {"sizes": sizes(3), "frozen": [1]}),
-        Toy("a model with everything frozen", {"sizes": sizes(2), "frozen": [0, 1]}),
-        Toy("a model with a frozen bias", {"sizes": sizes(2), "frozen_bias": [0]}),
-        Toy("a model without parameters", {"sizes": sizes(0)}),
-        Toy("a model that uses one layer twice", {"sizes": [square, square, square], "shared": True}),
-        Toy("a model with buffers", {"sizes": sizes(2), "buffers": 7}),
-        Toy("a model without biases in half precision", {"sizes": sizes(2), "bias": False, "half": True}),
+        ToyModel("a model with all parameters trainable", {"sizes": sizes(3)}),
+        ToyModel("a model with one frozen layer", {"sizes": sizes(3), "frozen": [1]}),
+        ToyModel("a model with everything frozen", {"sizes": sizes(2), "frozen": [0, 1]}),
+        ToyModel("a model with a frozen bias", {"sizes": sizes(2), "frozen_bias": [0]}),
+        ToyModel("a model without parameters", {"sizes": sizes(0)}),
+        ToyModel("a model that uses one layer twice", {"sizes": [square, square, square], "shared": True}),
+        ToyModel("a model with buffers", {"sizes": sizes(2), "buffers": 7}),
+        ToyModel("a model without biases in half precision", {"sizes": sizes(2), "bias": False, "half": True}),
     ]

@@ -28,11 +28,11 @@ class GraderError(Exception):
     """Ours: the grader or its set-up is at fault. The message says what to do about it. Exit code 2."""
 
 
-class NoRoom(GraderError):
+class DiskFullError(GraderError):
     """A disk has too little room to begin, or to trust what was done."""
 
 
-def refused(action: str, error: OSError, otherwise: str) -> GraderError:
+def explain_refusal(action: str, error: OSError, otherwise: str) -> GraderError:
     """One sentence on what the file system refused.
 
     Args:
@@ -42,11 +42,11 @@ def refused(action: str, error: OSError, otherwise: str) -> GraderError:
     """
     known = ADVICE.get(error.errno or 0, "")
     advice = ", or ".join(part for part in (known, otherwise) if part)
-    return (NoRoom if known == RETRY else GraderError)(f"Cannot {action} ({error.strerror or error}); {advice}.")
+    return (DiskFullError if known == RETRY else GraderError)(f"Cannot {action} ({error.strerror or error}); {advice}.")
 
 
 @contextmanager
-def saying_when_stopped(sentence: str) -> Iterator[None]:
+def report_on_stop(sentence: str) -> Iterator[None]:
     """Tell whoever stops a command what became of the work."""
     try:
         yield

@@ -72,20 +72,20 @@ class ScoreStatus(StrEnum):
     UNGRADED = "ungraded"
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """Base of all result types: immutable, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SubmissionRef(Frozen):
+class SubmissionRef(FrozenModel):
     """Which upload a result belongs to."""
 
     name: str
     sha256: str
 
 
-class FailedCell(Frozen):
+class FailedCell(FrozenModel):
     """A cell that raised or was stopped. `index` counts all cells of the notebook from 0."""
 
     index: int
@@ -93,7 +93,7 @@ class FailedCell(Frozen):
     message: str
 
 
-class RunSummary(Frozen):
+class RunSummary(FrozenModel):
     """How the execution went."""
 
     status: RunStatus
@@ -102,7 +102,7 @@ class RunSummary(Frozen):
     failed_cells: tuple[FailedCell, ...] = ()
 
 
-class Score(Frozen):
+class Score(FrozenModel):
     """Points over the checks that were judged. `points` is None exactly when the submission is ungraded."""
 
     points: float | None
@@ -110,7 +110,7 @@ class Score(Frozen):
     status: ScoreStatus
 
 
-class CheckResult(Frozen):
+class CheckResult(FrozenModel):
     """The verdict of one check. `points` is None for `error` and `not_judged`.
 
     A passed check may carry a rationale too: advice that costs nothing.
@@ -126,7 +126,7 @@ class CheckResult(Frozen):
     hint: str = ""
 
 
-class MethodSummary(Frozen):
+class MethodSummary(FrozenModel):
     """One row of the comparison of the three methods, as measured by the grader (None: not measured)."""
 
     trainable_parameters: int | None = None
@@ -136,7 +136,7 @@ class MethodSummary(Frozen):
     steps: int | None = None
 
 
-class Claim(Frozen):
+class Claim(FrozenModel):
     """A figure that the notebook itself printed, beside the grader's. A mismatch is a flag for staff, no deduction."""
 
     method: Method
@@ -147,7 +147,7 @@ class Claim(Frozen):
     agrees: bool | None  # None: nothing measured, or after other training than the notebook's own
 
 
-class Result(Frozen):
+class Result(FrozenModel):
     """`result.json`, schema 1."""
 
     schema_: Literal[1] = Field(1, alias="schema")
@@ -167,7 +167,7 @@ class Result(Frozen):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
-class CellRecord(Frozen):
+class CellRecord(FrozenModel):
     """What one code cell did, for the staff report. `output` is text only, cut to a bounded size."""
 
     index: int
@@ -180,7 +180,7 @@ class CellRecord(Frozen):
     first_error: str = ""  # in its place, where it came too early; it was run again after the last cell
 
 
-class CurvePoint(Frozen):
+class CurvePoint(FrozenModel):
     """One entry of a training log."""
 
     step: int
@@ -188,7 +188,7 @@ class CurvePoint(Frozen):
     eval_accuracy: float | None = None
 
 
-class StaffDetails(Frozen):
+class StaffDetails(FrozenModel):
     """What the staff report shows beyond the result."""
 
     cells: tuple[CellRecord, ...] = ()

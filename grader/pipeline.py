@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from grader import canary
-from grader.assets.cache import cache_folder
+from grader.assets.cache import locate_cache
 from grader.assets.hub import Checkpoint, resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
@@ -26,19 +26,19 @@ from grader.execution.seats import VISIBLE
 from grader.intake.notebook import Submission, read_submission
 from grader.judging import calibration
 from grader.judging.case import Case, Oracle
-from grader.judging.result import Graded, judge_case
+from grader.judging.result import GradingResult, judge_case
 from grader.machine.inventory import Finding, Status
 from grader.machine.limits import require_limits
-from grader.machine.precision import fast_bfloat16
+from grader.machine.precision import has_fast_bfloat16
 from grader.model import (
     Precision,
     Profile,
 )
-from grader.oracle.accuracy import Meter
+from grader.oracle.accuracy import AccuracyMeter
 from grader.oracle.exposure import Library
 from grader.paths import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, ROOT
-from grader.sandbox import Backend, Sandbox, self_tests
-from grader.sandbox.folders import temporary_folder
+from grader.sandbox import Backend, Sandbox, run_self_tests
+from grader.sandbox.folders import open_temporary_folder
 
 Told = TypeVar("Told")
 
@@ -47,7 +47,7 @@ UNFIT = "The notebook is right, so this machine does something else than it shou
 
 
 @contextmanager
-def setup(
+def open_setup(
     profile: Profile,
     seed: int,
     backend: Backend | None = None,
@@ -66,7 +66,7 @@ def setup(
     """
     profiles.require_fit(profile, precision)
     require_limits()
-    cache_dir = cache_folder(ROOT, os.environ)
+    cache_dir = locate_cache(ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
     gpus = profiles.uses_gpu(profile)
@@ -77,22 +77,22 @@ def setup(
             checkpoint=checkpoint,
             reviews=resolve_reviews(ROOT, os.environ),
             metrics=metrics,
-            bfloat16=profile is Profile.QUICK and _bfloat16(precision),
+            bfloat16=profile is Profile.QUICK and _use_bfloat16(precision),
             tf32=precision is Precision.TF32,
             sandbox=sandbox,
-            environ=one_gpu(os.environ) if gpus else {},
+            environ=select_one_gpu(os.environ) if gpus else {},
         )
         if trial:
             canary.require_fit(used, make_case, listener)
         yield used
 
 
-def fitness() -> Finding:
+def check_fitness() -> Finding:
     """Whether the notebook that is known to be right gets its points on this machine, today; a row for `doctor`."""
     what = "trial notebook"
-    backend = next((test.backend for test in self_tests() if test.passed), Backend.NONE)
+    backend = next((test.backend for test in run_self_tests() if test.passed), Backend.NONE)
     try:
-        with setup(Profile.STRUCTURE, DEFAULT_SEED, backend, trial=False) as used:
+        with open_setup(Profile.STRUCTURE, DEFAULT_SEED, backend, trial=False) as used:
             found = canary.attempt(used, make_case)
     except GraderError as error:
         return Finding(what, Status.MISSING, f"cannot be run in sandbox {backend}", str(error))
@@ -101,16 +101,16 @@ def fitness() -> Finding:
     return Finding(what, Status.MISSING, f"loses points in sandbox {backend}: {'; '.join(map(str, found))}", UNFIT)
 
 
-def one_gpu(environ: Mapping[str, str]) -> dict[str, str]:
+def select_one_gpu(environ: Mapping[str, str]) -> dict[str, str]:
     """The first GPU of those that one may use: a Trainer that sees several trains with larger batches."""
     return {VISIBLE: environ.get(VISIBLE, "0").partition(",")[0]}
 
 
-def _bfloat16(precision: Precision) -> bool:
-    return fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16
+def _use_bfloat16(precision: Precision) -> bool:
+    return has_fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16
 
 
-def suite_folders(public_only: bool = False) -> list[Path]:
+def list_suite_folders(public_only: bool = False) -> list[Path]:
     """The suite: what students have, and what staff have in addition."""
     found = [PUBLIC_TESTS] if public_only else [PUBLIC_TESTS, HIDDEN_TESTS]
     return [folder for folder in found if folder.is_dir()]
@@ -118,29 +118,29 @@ def suite_folders(public_only: bool = False) -> list[Path]:
 
 def grade(
     submission: Submission, used: Setup, folder: Path, listener: Listener | None = None, limits: Limits | None = None
-) -> Graded:
+) -> GradingResult:
     """Execute and judge; the evidence stays in `folder`/evidence. Raises GraderError."""
     execute(submission, used, folder / "evidence", listener, limits)
     if listener:
         listener.stage("judging")
-    return judge(folder / "evidence", used, suite_folders())
+    return judge(folder / "evidence", used, list_suite_folders())
 
 
-def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | None = None) -> Graded:
+def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | None = None) -> GradingResult:
     """Judge stored evidence without executing anything."""
     return judge_case(make_case(evidence_folder, used), folders, only)
 
 
 def make_case(evidence_folder: Path, used: Setup) -> Case:
     """Evidence beside the oracle for it."""
-    return Case(Evidence(evidence_folder), oracle(used))
+    return Case(Evidence(evidence_folder), build_oracle(used))
 
 
-def oracle(used: Setup) -> Oracle:
+def build_oracle(used: Setup) -> Oracle:
     """The trusted side: made lazily, since most of it is needed by few checks."""
     calibrations = cache(lambda: calibration.load(CALIBRATIONS))
 
-    def meter(evidence: Evidence) -> Meter:
+    def meter(evidence: Evidence) -> AccuracyMeter:
         return make_meter(used, evidence.profile)
 
     def find(evidence: Evidence) -> calibration.Calibration | None:
@@ -155,16 +155,16 @@ def oracle(used: Setup) -> Oracle:
     )
 
 
-def make_meter(used: Setup, profile: Profile) -> Meter:
+def make_meter(used: Setup, profile: Profile) -> AccuracyMeter:
     """How accuracy is measured under a profile."""
-    return Meter(
+    return AccuracyMeter(
         heldout=used.reviews.heldout,
         snapshot=used.checkpoint.weights.parent,
         base_sha256=used.checkpoint.sha256,
         reviews_sha256=used.reviews.sha256,
-        max_tokens=profiles.measured_tokens(profile),
+        max_tokens=profiles.count_measured_tokens(profile),
         bfloat16=used.bfloat16,
-        cache=cache_folder(ROOT, os.environ) / "accuracy",
+        cache=locate_cache(ROOT, os.environ) / "accuracy",
     )
 
 
@@ -174,17 +174,17 @@ def _tokenizer(checkpoint: Checkpoint) -> object:
     return AutoTokenizer.from_pretrained(checkpoint.weights.parent)
 
 
-def structure_case(notebook: Path) -> Case:
+def make_structure_case(notebook: Path) -> Case:
     """Execute a notebook in profile `structure` and make a case of it, for plain pytest."""
     submission = read_submission(notebook)
     held = ExitStack()
     atexit.register(held.close)  # evidence is read when a check asks for it
-    folder = held.enter_context(temporary_folder("a4-case-"))
-    with setup(Profile.STRUCTURE, DEFAULT_SEED, Backend.NONE) as used:
+    folder = held.enter_context(open_temporary_folder("a4-case-"))
+    with open_setup(Profile.STRUCTURE, DEFAULT_SEED, Backend.NONE) as used:
         execute(submission, used, folder / "evidence")
         return make_case(folder / "evidence", used)
 
 
-def at_seed(used: Setup, seed: int) -> Setup:
+def replace_seed(used: Setup, seed: int) -> Setup:
     """The same setup with another seed."""
     return replace(used, seed=seed)

@@ -22,56 +22,56 @@ from IPython import get_ipython
 from nbformat.v4 import new_code_cell, new_notebook
 
 from grader import assignment, challenges, pipeline
-from grader.assets.cache import cache_folder
-from grader.assets.hub import standin_checkpoint
+from grader.assets.cache import locate_cache
+from grader.assets.hub import prepare_standin_checkpoint
 from grader.errors import GraderError, SubmissionError
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
-from grader.execution.run import conditions, execute
+from grader.execution.run import build_conditions, execute
 from grader.intake.notebook import read_submission
 from grader.judging import runner
-from grader.judging.result import Graded
+from grader.judging.result import GradingResult
 from grader.kernel import probes
 from grader.kernel.namespace import Bindings
 from grader.kernel.training import observation
 from grader.kernel.writing import write_json, write_tensors
 from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
 from grader.paths import ROOT
-from grader.protocol.checkpoint import base_tensors
+from grader.protocol.checkpoint import load_base_tensors
 from grader.sandbox import Backend
-from grader.sandbox.folders import temporary_folder
-from grader.text import inert
+from grader.sandbox.folders import open_temporary_folder
+from grader.text import sanitise
 
 OWN_MACHINE = "own machine"
 NOTEBOOK_STEPS = ("step1", "step2", "step3")
 
 
-def structure_result(notebook: Path, step: str | None = None, listener: Listener | None = None) -> Graded:
+def run_public_suite(notebook: Path, step: str | None = None, listener: Listener | None = None) -> GradingResult:
     """Run the public suite on a notebook file in profile `structure`. Raises SubmissionError and GraderError."""
     submission = read_submission(notebook.expanduser())
     require_known(step)
     with (
-        temporary_folder("a4-check-") as folder,
-        pipeline.setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE, listener=listener) as used,
+        open_temporary_folder("a4-check-") as folder,
+        pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE, listener=listener) as used,
     ):
         evidence = folder / "evidence"
         execute(submission, used, evidence, listener)
-        graded = pipeline.judge(evidence, used, pipeline.suite_folders(public_only=True), step)
-    return Graded(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
+        graded = pipeline.judge(evidence, used, pipeline.list_suite_folders(public_only=True), step)
+    return GradingResult(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
 
 
 def require_known(step: str | None) -> None:
     """Look at what is asked for before minutes are spent. Raises SubmissionError."""
-    known = runner.known(pipeline.suite_folders(public_only=True))
+    known = runner.list_checks(pipeline.list_suite_folders(public_only=True))
     steps = tuple(dict.fromkeys(name.split(".")[0] for name in known))
     if step is not None and step not in (*known, *steps):
-        raise SubmissionError(f"There is no public check or step {inert(step)!r}; the steps are {', '.join(steps)}.")
+        raise SubmissionError(f"There is no public check or step {sanitise(step)!r}; the steps are {', '.join(steps)}.")
 
 
 def check(step: str | None = None) -> None:
     """Show what the public checks say of the notebook that this is called in. `step`: step1, step2 or step3."""
-    from grader.reporting.terminal import check_table, make_console
+    from grader.reporting.terminal import make_console, render_checks
 
     shell = get_ipython()
     if shell is None:
@@ -81,21 +81,21 @@ def check(step: str | None = None) -> None:
     else:
         try:
             require_known(step)
-            make_console().print(check_table(live_result(dict(shell.user_ns), step)))
+            make_console().print(render_checks(judge_live(dict(shell.user_ns), step)))
         except (SubmissionError, GraderError) as error:
             print(error)
 
 
-def live_result(namespace: dict[str, Any], step: str | None = None) -> Result:
+def judge_live(namespace: dict[str, Any], step: str | None = None) -> Result:
     """The public checks on live definitions."""
     bindings = Bindings(assignment.LOOKED_FOR)
     bindings.note(namespace)
     with (
-        temporary_folder("a4-live-") as folder,
-        pipeline.setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, trial=False) as used,
+        open_temporary_folder("a4-live-") as folder,
+        pipeline.open_setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, trial=False) as used,
     ):
         _ask(bindings, namespace, used, folder)
-        graded = pipeline.judge(folder, used, pipeline.suite_folders(public_only=True), step)
+        graded = pipeline.judge(folder, used, pipeline.list_suite_folders(public_only=True), step)
     kept = tuple(c for c in graded.result.checks if c.id.split(".")[0] in NOTEBOOK_STEPS)
     return graded.result.model_copy(update={"sandbox": OWN_MACHINE, "checks": kept})
 
@@ -105,7 +105,7 @@ def _ask(bindings: Bindings, namespace: dict[str, Any], used: Setup, folder: Pat
     drawn = challenges.draw(used.seed)
     tensors_file = folder / "challenges.safetensors"
     write_tensors(str(folder), tensors_file.name, drawn.lora_tensors)
-    requests = drawn.requests(str(tensors_file))
+    requests = drawn.build_requests(str(tensors_file))
     for family, request in requests.items():
         payload, tensors = probes.observe(family, request, bindings, namespace)
         write_json(str(folder), f"probe-{family}.json", payload)
@@ -119,7 +119,7 @@ def _ask(bindings: Bindings, namespace: dict[str, Any], used: Setup, folder: Pat
 def _write_record(folder: Path, used: Setup, outcomes: dict[str, ProbeOutcome]) -> None:
     record = RunRecord(
         submission=SubmissionRef(name="this notebook", sha256=""),
-        conditions=conditions(used),
+        conditions=build_conditions(used),
         summary=RunSummary(status=RunStatus.OK, wall_s=0, peak_memory_mib=0),
         reason="",
         cells=(),
@@ -161,8 +161,8 @@ def watch_trainings() -> None:
 
 
 def _begin(model: Any) -> dict[str, Any]:
-    checkpoint = standin_checkpoint(cache_folder(ROOT, os.environ))
-    seen = observation.entry(observation.unwrapped(model), base_tensors(str(checkpoint.weights)))
+    checkpoint = prepare_standin_checkpoint(locate_cache(ROOT, os.environ))
+    seen = observation.describe_entry(observation.unwrap(model), load_base_tensors(str(checkpoint.weights)))
     WATCHED.append({"index": len(WATCHED), "via": "Trainer", "finished": False, "entry": seen})
     return WATCHED[-1]
 

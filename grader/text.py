@@ -1,7 +1,7 @@
 """Texts of others, cut to size and made fit for one line."""
 
 
-def inert(text: str, limit: int = 100) -> str:
+def sanitise(text: str, limit: int = 100) -> str:
     """`text` on one line that no terminal interprets: other characters become `?`, a long one is cut."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

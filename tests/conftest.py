@@ -22,13 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def executed_case(request: pytest.FixtureRequest) -> Case:
     """A case made by running the notebook in profile `structure`; a refusal ends the session with its sentence."""
-    from grader.pipeline import structure_case
+    from grader.pipeline import make_structure_case
 
     submission = request.config.getoption("--submission")
     if not submission:
         pytest.exit("Say which notebook to check: pytest tests/public --submission my.ipynb", returncode=2)
     try:
-        return structure_case(Path(submission))
+        return make_structure_case(Path(submission))
     except SubmissionError as error:
         pytest.exit(str(error), returncode=1)
     except GraderError as error:

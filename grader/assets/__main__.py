@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from grader.assets.cache import cache_folder
-from grader.assets.hub import standin_checkpoint
+from grader.assets.cache import locate_cache
+from grader.assets.hub import prepare_standin_checkpoint
 from grader.assets.metrics import METRICS, prepare_metrics
 from grader.assets.reviews import Source, download_reviews, locate, resolve_reviews
 from grader.errors import GraderError
@@ -16,8 +16,8 @@ from grader.paths import ROOT
 
 def prepare(root: Path, environ: Mapping[str, str], download: bool) -> Iterator[str]:
     """Make model, metrics and reviews, and say of each what it is. Raises GraderError."""
-    cache_dir = cache_folder(root, environ)
-    checkpoint = standin_checkpoint(cache_dir)
+    cache_dir = locate_cache(root, environ)
+    checkpoint = prepare_standin_checkpoint(cache_dir)
     yield f"model    {checkpoint.name} ({checkpoint.sha256[:12]})"
     prepare_metrics(cache_dir)
     yield f"metrics  {', '.join(METRICS)}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from grader.errors import GraderError, refused
+from grader.errors import GraderError, explain_refusal
 
 MANIFEST = "manifest.json"
 LOCK_TIMEOUT_S = 600  # another process preparing the same folder needs seconds; minutes mean that it hangs
@@ -39,7 +39,7 @@ class Stamp:
     mtime_ns: int
 
 
-def cache_folder(root: Path, environ: Mapping[str, str]) -> Path:
+def locate_cache(root: Path, environ: Mapping[str, str]) -> Path:
     """Where prepared assets live: A4_CACHE, otherwise `data/cache` of the project at `root`."""
     return Path(environ.get("A4_CACHE") or root / "data" / "cache").expanduser().absolute()
 
@@ -50,23 +50,23 @@ def prepare(folder: Path, recipes: Mapping[str, Recipe]) -> None:
     Safe when several processes do it at once. Raises GraderError when a file cannot be written or comes out wrong.
     """
     expected = {name: recipe.sha256 for name, recipe in recipes.items()}
-    if not damaged(folder, expected):
+    if not find_damaged(folder, expected):
         return
     try:
-        with _readable_by_all():
+        with _relax_umask():
             folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S), _readable_by_all():
-            for name in damaged(folder, expected):
+        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S), _relax_umask():
+            for name in find_damaged(folder, expected):
                 _make(folder / name, recipes[name])
             _write_manifest(folder, expected)
     except Timeout as error:
         raise GraderError(f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it.") from error
     except OSError as error:
-        raise refused(f"prepare {folder}", error, "set A4_CACHE to another folder") from error
+        raise explain_refusal(f"prepare {folder}", error, "set A4_CACHE to another folder") from error
 
 
 @contextmanager
-def _readable_by_all() -> Iterator[None]:
+def _relax_umask() -> Iterator[None]:
     """Files made meanwhile can be read by kernels, which may belong to another user; nothing in them is secret."""
     before = os.umask(0o022)
     try:
@@ -75,11 +75,11 @@ def _readable_by_all() -> Iterator[None]:
         os.umask(before)
 
 
-def damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:
+def find_damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:
     """The names in `expected` (relative path -> SHA-256) whose files are missing or hold other bytes."""
     stamps = read_manifest(folder)
     return tuple(
-        name for name, sha256 in expected.items() if _current_sha256(folder / name, stamps.get(name)) != sha256
+        name for name, sha256 in expected.items() if _find_current_sha256(folder / name, stamps.get(name)) != sha256
     )
 
 
@@ -92,13 +92,13 @@ def read_manifest(folder: Path) -> dict[str, Stamp]:
         return {}
 
 
-def file_sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def bytes_recipe(content: bytes) -> Recipe:
+def build_bytes_recipe(content: bytes) -> Recipe:
     """The recipe of a file whose content is at hand."""
 
     def write(path: Path) -> None:
@@ -107,7 +107,7 @@ def bytes_recipe(content: bytes) -> Recipe:
     return Recipe(hashlib.sha256(content).hexdigest(), write)
 
 
-def link_recipe(source: Path, sha256: str) -> Recipe:
+def build_link_recipe(source: Path, sha256: str) -> Recipe:
     """The recipe of a second name for `source`: a hard link where the file system has them, otherwise a copy."""
 
     def write(path: Path) -> None:
@@ -119,13 +119,13 @@ def link_recipe(source: Path, sha256: str) -> Recipe:
     return Recipe(sha256, write)
 
 
-def _current_sha256(path: Path, stamp: Stamp | None) -> str | None:
+def _find_current_sha256(path: Path, stamp: Stamp | None) -> str | None:
     if not path.is_file():
         return None
     status = path.stat()
     if stamp and (stamp.size_bytes, stamp.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return stamp.sha256
-    return file_sha256(path)
+    return hash_file(path)
 
 
 def _make(path: Path, recipe: Recipe) -> None:
@@ -134,7 +134,7 @@ def _make(path: Path, recipe: Recipe) -> None:
     partial.unlink(missing_ok=True)
     try:
         recipe.write(partial)
-        if (found := file_sha256(partial)) != recipe.sha256:
+        if (found := hash_file(partial)) != recipe.sha256:
             raise GraderError(
                 f"{path.name} came out with SHA-256 {found[:12]} in place of {recipe.sha256[:12]}; "
                 "run `make setup` to install the pinned packages."
@@ -146,7 +146,7 @@ def _make(path: Path, recipe: Recipe) -> None:
 
 def _write_manifest(folder: Path, expected: Mapping[str, str]) -> None:
     stamps = {name: asdict(_stamp(folder / name, sha256)) for name, sha256 in expected.items()}
-    _make(folder / MANIFEST, bytes_recipe(json.dumps(stamps, indent=1).encode("utf-8")))
+    _make(folder / MANIFEST, build_bytes_recipe(json.dumps(stamps, indent=1).encode("utf-8")))
 
 
 def _stamp(path: Path, sha256: str) -> Stamp:

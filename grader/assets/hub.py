@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from grader.assets import standin
-from grader.assets.cache import Recipe, bytes_recipe, damaged, file_sha256, link_recipe, prepare, read_manifest
+from grader.assets.cache import (
+    Recipe,
+    build_bytes_recipe,
+    build_link_recipe,
+    find_damaged,
+    hash_file,
+    prepare,
+    read_manifest,
+)
 from grader.assignment import MODEL_NAMES
 from grader.model import Profile
 
@@ -40,43 +48,43 @@ def resolve_checkpoint(profile: Profile, cache_dir: Path) -> Checkpoint:
     `full` takes the real one from a hub cache of this user or from the network; where there is none, and in the other
     profiles, it is the stand-in. Raises GraderError when it cannot be prepared.
     """
-    real = real_checkpoint(cache_dir) if profile is Profile.FULL else None
-    return real or standin_checkpoint(cache_dir)
+    real = prepare_real_checkpoint(cache_dir) if profile is Profile.FULL else None
+    return real or prepare_standin_checkpoint(cache_dir)
 
 
-def standin_checkpoint(cache_dir: Path) -> Checkpoint:
+def prepare_standin_checkpoint(cache_dir: Path) -> Checkpoint:
     """The stand-in, prepared in `cache_dir`/hub-stand-in. Raises GraderError."""
-    return _prepare_hub(standin.NAME, cache_dir / "hub-stand-in", standin.recipes())
+    return _prepare_hub(standin.NAME, cache_dir / "hub-stand-in", standin.build_recipes())
 
 
-def real_checkpoint(cache_dir: Path) -> Checkpoint | None:
+def prepare_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
     """The real distilbert-base-uncased, prepared in `cache_dir`/hub-distilbert, or None when there is none."""
     folder = cache_dir / "hub-distilbert"
-    if prepared := prepared_real_checkpoint(cache_dir):
+    if prepared := find_real_checkpoint(cache_dir):
         return prepared
     source = find_snapshot() or download_snapshot()
     if source is None:
         return None
     return _prepare_hub(
-        REAL_NAME, folder, {name: link_recipe(source / name, file_sha256(source / name)) for name in FILES}
+        REAL_NAME, folder, {name: build_link_recipe(source / name, hash_file(source / name)) for name in FILES}
     )
 
 
-def prepared_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
+def find_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
     """The real checkpoint if an earlier call prepared it and its files are still whole."""
     folder = cache_dir / "hub-distilbert"
     recorded = {name: stamp.sha256 for name, stamp in read_manifest(folder).items()}
     weights = next((name for name in recorded if name.endswith(FILES[0])), None)
-    if weights is None or damaged(folder, recorded):
+    if weights is None or find_damaged(folder, recorded):
         return None
     return Checkpoint(REAL_NAME, folder / weights, folder, recorded[weights])
 
 
-def prepared_standin_checkpoint(cache_dir: Path) -> bool:
+def has_standin_checkpoint(cache_dir: Path) -> bool:
     """Whether the stand-in is there and whole; makes nothing."""
     folder = cache_dir / "hub-stand-in"
-    return not damaged(
-        folder, {name: recipe.sha256 for name, recipe in _hub_recipes(folder, standin.recipes()).items()}
+    return not find_damaged(
+        folder, {name: recipe.sha256 for name, recipe in _hub_recipes(folder, standin.build_recipes()).items()}
     )
 
 
@@ -137,8 +145,8 @@ def _hub_recipes(folder: Path, recipes: Mapping[str, Recipe]) -> dict[str, Recip
         snapshot = _snapshot(folder, model, revision_source)
         for name, recipe in recipes.items():
             path = (snapshot / name).relative_to(folder).as_posix()
-            result[path] = recipe if snapshot == first else link_recipe(first / name, recipe.sha256)
-        result[f"{_model_folder(model)}/refs/main"] = bytes_recipe(snapshot.name.encode("ascii"))
+            result[path] = recipe if snapshot == first else build_link_recipe(first / name, recipe.sha256)
+        result[f"{_model_folder(model)}/refs/main"] = build_bytes_recipe(snapshot.name.encode("ascii"))
     return result
 
 

@@ -10,7 +10,7 @@ import importlib.metadata
 from pathlib import Path
 from typing import Final
 
-from grader.assets.cache import Recipe, bytes_recipe, damaged, prepare
+from grader.assets.cache import Recipe, build_bytes_recipe, find_damaged, prepare
 
 METRICS: Final = ("accuracy", "precision", "recall", "f1", "glue", "matthews_correlation", "roc_auc")
 MODULES: Final = Path(__file__).with_name("metric_modules")
@@ -19,17 +19,17 @@ ADDRESS: Final = "https://huggingface.co/spaces/evaluate-metric/{name}/resolve/{
 
 def prepare_metrics(cache_dir: Path) -> Path:
     """Prepare `cache_dir`/evaluate and return it: what HF_EVALUATE_CACHE has to be. Raises GraderError."""
-    folder = metrics_folder(cache_dir)
+    folder = locate_metrics(cache_dir)
     prepare(folder, _recipes())
     return folder
 
 
-def metrics_prepared(cache_dir: Path) -> bool:
+def has_metrics(cache_dir: Path) -> bool:
     """Whether the metrics are there and whole; makes nothing."""
-    return not damaged(metrics_folder(cache_dir), {name: recipe.sha256 for name, recipe in _recipes().items()})
+    return not find_damaged(locate_metrics(cache_dir), {name: recipe.sha256 for name, recipe in _recipes().items()})
 
 
-def metrics_folder(cache_dir: Path) -> Path:
+def locate_metrics(cache_dir: Path) -> Path:
     """Where the metrics are, or would be."""
     return cache_dir / "evaluate"
 
@@ -38,7 +38,7 @@ def _recipes() -> dict[str, Recipe]:
     revisions = (f"v{importlib.metadata.version('evaluate')}", "main")  # asked for in this order
     modules = {name: (MODULES / f"{name}.py").read_bytes() for name in METRICS}
     return {
-        f"downloads/{_address_hash(name, revision)}.py": bytes_recipe(module)
+        f"downloads/{_address_hash(name, revision)}.py": build_bytes_recipe(module)
         for name, module in modules.items()
         for revision in revisions
     }

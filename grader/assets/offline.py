@@ -3,7 +3,7 @@
 from pathlib import PurePath
 
 
-def offline_variables(hub_cache: PurePath, evaluate_cache: PurePath, scratch: PurePath) -> dict[str, str]:
+def build_offline_variables(hub_cache: PurePath, evaluate_cache: PurePath, scratch: PurePath) -> dict[str, str]:
     """Environment variables for a process without a network, to be set before it imports any of the libraries.
 
     `hub_cache` (of a Checkpoint) and `evaluate_cache` (of `prepare_metrics`) are only read and may be mounted so;

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from grader.assets import synthetic
-from grader.assets.cache import Recipe, bytes_recipe, cache_folder, file_sha256, prepare
-from grader.assets.synthetic import Dice, Review, csv_bytes
+from grader.assets.cache import Recipe, build_bytes_recipe, hash_file, locate_cache, prepare
+from grader.assets.synthetic import Review, SeededRandom, format_csv
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 from grader.errors import GraderError
 
@@ -66,7 +66,7 @@ def locate(root: Path, environ: Mapping[str, str]) -> tuple[Source, Path]:
     imdb = root / "data" / "imdb"
     if any((imdb / name).exists() for name in FILES):
         return Source.IMDB, imdb
-    return Source.SYNTHETIC, cache_folder(root, environ) / "reviews-synthetic"
+    return Source.SYNTHETIC, locate_cache(root, environ) / "reviews-synthetic"
 
 
 def resolve_reviews(root: Path, environ: Mapping[str, str]) -> ReviewData:
@@ -76,10 +76,10 @@ def resolve_reviews(root: Path, environ: Mapping[str, str]) -> ReviewData:
     """
     source, folder = locate(root, environ)
     if source is Source.SYNTHETIC:
-        return _synthetic(folder)
+        return _prepare_synthetic(folder)
     if (folder / "heldout.csv").is_file():
-        return _checked(source, folder)
-    return _split(source, folder, cache_folder(root, environ))
+        return _check_files(source, folder)
+    return _split(source, folder, locate_cache(root, environ))
 
 
 def read_reviews(path: Path) -> list[Review]:
@@ -106,14 +106,14 @@ def download_reviews(folder: Path, fetch: Callable[[str], Sequence[Review]] | No
     within seconds when offline, and then leaves nothing behind.
     """
     fetch = fetch or fetch_split
-    dice = Dice(SEED)
-    train = _unique(fetch("train"))
-    test = _unique(fetch("test"), unless=train)
+    dice = SeededRandom(SEED)
+    train = _drop_duplicates(fetch("train"))
+    test = _drop_duplicates(fetch("test"), unless=train)
     if len(train) < TRAIN_ROWS or len(test) < EVAL_ROWS + HELDOUT_ROWS:
         raise GraderError(f"{HUB_DATASET} has fewer reviews than expected; put CSV files into {folder} by hand.")
-    hidden = dice.shuffled(test)[: EVAL_ROWS + HELDOUT_ROWS]
-    samples = (dice.shuffled(train)[:TRAIN_ROWS], hidden[:EVAL_ROWS], hidden[EVAL_ROWS:])
-    prepare(folder, {name: bytes_recipe(csv_bytes(rows)) for name, rows in zip(FILES, samples, strict=True)})
+    hidden = dice.shuffle(test)[: EVAL_ROWS + HELDOUT_ROWS]
+    samples = (dice.shuffle(train)[:TRAIN_ROWS], hidden[:EVAL_ROWS], hidden[EVAL_ROWS:])
+    prepare(folder, {name: build_bytes_recipe(format_csv(rows)) for name, rows in zip(FILES, samples, strict=True)})
 
 
 def fetch_split(split: str) -> list[Review]:
@@ -134,10 +134,10 @@ def fetch_split(split: str) -> list[Review]:
         ) from error
 
 
-def _synthetic(folder: Path) -> ReviewData:
+def _prepare_synthetic(folder: Path) -> ReviewData:
     def recipe(name: str) -> Recipe:
         def write(path: Path) -> None:
-            path.write_bytes(synthetic_files()[name])
+            path.write_bytes(build_synthetic_files()[name])
 
         return Recipe(SYNTHETIC_SHA256[name], write)
 
@@ -146,14 +146,14 @@ def _synthetic(folder: Path) -> ReviewData:
 
 
 @functools.cache
-def synthetic_files() -> Mapping[str, bytes]:
+def build_synthetic_files() -> Mapping[str, bytes]:
     """The synthetic reviews: file name -> content. Always the same bytes."""
-    rows = synthetic.reviews(TRAIN_ROWS + EVAL_ROWS + HELDOUT_ROWS, Dice(SEED))
+    rows = synthetic.generate_reviews(TRAIN_ROWS + EVAL_ROWS + HELDOUT_ROWS, SeededRandom(SEED))
     parts = (rows[:TRAIN_ROWS], rows[TRAIN_ROWS : TRAIN_ROWS + EVAL_ROWS], rows[TRAIN_ROWS + EVAL_ROWS :])
-    return {name: csv_bytes(part) for name, part in zip(FILES, parts, strict=True)}
+    return {name: format_csv(part) for name, part in zip(FILES, parts, strict=True)}
 
 
-def _checked(source: Source, folder: Path) -> ReviewData:
+def _check_files(source: Source, folder: Path) -> ReviewData:
     """The three files of `folder`, after looking for faults that would make a measured accuracy meaningless."""
     train, evaluation, heldout = (read_reviews(folder / name) for name in FILES)
     known = {review.text for review in (*train, *evaluation)}
@@ -170,13 +170,13 @@ def _split(source: Source, folder: Path, cache_dir: Path) -> ReviewData:
     """Hold out a part of the training reviews of a folder that has no held-out ones; the rest is to train on."""
     train, evaluation = read_reviews(folder / FILES[0]), read_reviews(folder / FILES[1])
     count = min(HELDOUT_ROWS, int(HELDOUT_SHARE * len(train)))
-    heldout = Dice(SEED).shuffled(_unique(train, unless=evaluation))[:count]
+    heldout = SeededRandom(SEED).shuffle(_drop_duplicates(train, unless=evaluation))[:count]
     if len({review.label for review in heldout}) < 2:
         raise GraderError(f"{folder} has too few training reviews to hold some out; add a heldout.csv.")
     hidden = {review.text for review in heldout}
     kept = [review for review in train if review.text not in hidden]
-    own = cache_dir / f"reviews-split-{file_sha256(folder / FILES[0])[:16]}"
-    prepare(own, {FILES[0]: bytes_recipe(csv_bytes(kept)), FILES[2]: bytes_recipe(csv_bytes(heldout))})
+    own = cache_dir / f"reviews-split-{hash_file(folder / FILES[0])[:16]}"
+    prepare(own, {FILES[0]: build_bytes_recipe(format_csv(kept)), FILES[2]: build_bytes_recipe(format_csv(heldout))})
     notes = (
         f"{folder.name} has no heldout.csv: {len(heldout)} of its training reviews are held out, "
         f"and notebooks train on the other {len(kept)}."
@@ -186,12 +186,12 @@ def _split(source: Source, folder: Path, cache_dir: Path) -> ReviewData:
 
 def _data(source: Source, paths: tuple[Path, ...], notes: str = "") -> ReviewData:
     train, evaluation, heldout = paths
-    digests = "".join(file_sha256(path) for path in paths)
+    digests = "".join(hash_file(path) for path in paths)
     sha256 = hashlib.sha256(digests.encode("ascii")).hexdigest()
     return ReviewData(source.value, train, evaluation, heldout, source is Source.SYNTHETIC, sha256, notes)
 
 
-def _unique(reviews: Sequence[Review], unless: Sequence[Review] = ()) -> list[Review]:
+def _drop_duplicates(reviews: Sequence[Review], unless: Sequence[Review] = ()) -> list[Review]:
     """The reviews in order, each text once, without the texts in `unless`."""
     seen = {review.text for review in unless}
     return [review for review in {review.text: review for review in reviews}.values() if review.text not in seen]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from grader.assets import tensors
-from grader.assets.cache import Recipe, bytes_recipe, file_sha256
+from grader.assets.cache import Recipe, build_bytes_recipe, hash_file
 from grader.assignment import LAYERS, WIDTH
 from grader.errors import GraderError
 
@@ -77,7 +77,7 @@ LINEARS: Final = {
 NORMS: Final = {"sa_layer_norm": "attention.output.LayerNorm", "output_layer_norm": "output.LayerNorm"}
 
 
-def recipes(source: Path | None = None) -> dict[str, Recipe]:
+def build_recipes(source: Path | None = None) -> dict[str, Recipe]:
     """File name -> recipe of a folder with the files of distilbert-base-uncased.
 
     `source` is a folder with MiniLM's files, by default the package's; it is read only when a file has to be made.
@@ -88,12 +88,12 @@ def recipes(source: Path | None = None) -> dict[str, Recipe]:
             TOKENIZER_SHA256, lambda path: _write_tokenizer(_source_file(source, "tokenizer.json"), path)
         ),
         "vocab.txt": Recipe(SOURCE_SHA256["vocab.txt"], lambda path: _copy(_source_file(source, "vocab.txt"), path)),
-        "config.json": bytes_recipe(json.dumps(CONFIG, indent=2).encode("utf-8")),
-        "tokenizer_config.json": bytes_recipe(json.dumps(TOKENIZER_CONFIG).encode("utf-8")),
+        "config.json": build_bytes_recipe(json.dumps(CONFIG, indent=2).encode("utf-8")),
+        "tokenizer_config.json": build_bytes_recipe(json.dumps(TOKENIZER_CONFIG).encode("utf-8")),
     }
 
 
-def source_folder() -> Path:
+def find_source_folder() -> Path:
     """The folder of MiniLM's files. Raises GraderError when the package is not installed."""
     try:
         files = importlib.metadata.files(PACKAGE) or []
@@ -105,7 +105,7 @@ def source_folder() -> Path:
     return weights.parent
 
 
-def widened(narrow: Mapping[str, Array]) -> dict[str, Array]:
+def widen(narrow: Mapping[str, Array]) -> dict[str, Array]:
     """MiniLM's weights (names of BertModel) -> DistilBERT's (names of the hub checkpoint, prefix `distilbert.`)."""
     wide = _embeddings(narrow)
     for i in range(LAYERS):
@@ -134,8 +134,8 @@ def _embeddings(narrow: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _source_file(source: Path | None, name: str) -> Path:
-    path = (source or source_folder()) / name
-    if not path.is_file() or file_sha256(path) != SOURCE_SHA256[name]:
+    path = (source or find_source_folder()) / name
+    if not path.is_file() or hash_file(path) != SOURCE_SHA256[name]:
         raise GraderError(f"{name} of {PACKAGE} is not the file that this project knows; reinstall that package.")
     return path
 
@@ -145,7 +145,7 @@ def _copy(source: Path, path: Path) -> None:
 
 
 def _write_weights(source: Path, path: Path) -> None:
-    tensors.write(lambda: save_file(widened(load_file(source)), path, metadata={"format": "pt"}))
+    tensors.write(lambda: save_file(widen(load_file(source)), path, metadata={"format": "pt"}))
     path.chmod(0o644)  # safetensors leaves it to its owner alone; the sandboxed kernel is another user
 
 

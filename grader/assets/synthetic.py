@@ -48,40 +48,40 @@ class Review:
     label: int
 
 
-class Dice:
+class SeededRandom:
     """Random choices that come out the same for the same seed in every version of Python."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
-    def below(self, stop: int) -> int:
+    def draw_below(self, stop: int) -> int:
         """An integer from 0 to `stop` - 1."""
         return int(self._random.random() * stop)
 
     def pick(self, options: Sequence[str]) -> str:
         """One of `options`."""
-        return options[self.below(len(options))]
+        return options[self.draw_below(len(options))]
 
-    def chance(self, probability: float) -> bool:
+    def draw_bool(self, probability: float) -> bool:
         """True with this probability."""
         return self._random.random() < probability
 
-    def shuffled(self, items: Sequence[T]) -> list[T]:
+    def shuffle(self, items: Sequence[T]) -> list[T]:
         """The items in random order."""
         return sorted(items, key=lambda _: self._random.random())
 
 
-def reviews(count: int, dice: Dice) -> list[Review]:
+def generate_reviews(count: int, dice: SeededRandom) -> list[Review]:
     """`count` reviews, all different, as many positive as negative (one more negative if `count` is odd)."""
     found: dict[str, Review] = {}
     while len(found) < count:
         review = _review(len(found) % 2, dice)
         if MIN_WORDS <= len(review.text.split()) <= MAX_WORDS:
             found.setdefault(review.text, review)
-    return dice.shuffled(list(found.values()))
+    return dice.shuffle(list(found.values()))
 
 
-def csv_bytes(rows: Sequence[Review]) -> bytes:
+def format_csv(rows: Sequence[Review]) -> bytes:
     """The reviews as a CSV file in UTF-8 with the columns `review` and `label`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -90,34 +90,36 @@ def csv_bytes(rows: Sequence[Review]) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def _review(label: int, dice: Dice) -> Review:
-    opening = [_fill(dice.pick(OPENINGS), dice)] if dice.chance(0.7) else []
+def _review(label: int, dice: SeededRandom) -> Review:
+    opening = [_fill(dice.pick(OPENINGS), dice)] if dice.draw_bool(0.7) else []
     opinions = _opinions(label, dice)
-    before = dice.below(len(opinions) + 1)  # opinions before and after the plot, so that cutting a review loses few
+    before = dice.draw_below(
+        len(opinions) + 1
+    )  # opinions before and after the plot, so that cutting a review loses few
     plot = [_fill(dice.pick(PLOTS), dice) for _ in range(_plot_length(dice))]
-    verdict = [_verdict(label, dice)] if dice.chance(VERDICT_SHARE) else []
+    verdict = [_verdict(label, dice)] if dice.draw_bool(VERDICT_SHARE) else []
     parts = [*opening, *opinions[:before], *plot, *opinions[before:], *verdict]
     return Review(" ".join(_sentence(part) for part in parts), label)
 
 
-def _plot_length(dice: Dice) -> int:
+def _plot_length(dice: SeededRandom) -> int:
     """Sentences of plot: one or two, or none."""
-    return dice.below(3)
+    return dice.draw_below(3)
 
 
-def _opinions(label: int, dice: Dice) -> list[str]:
+def _opinions(label: int, dice: SeededRandom) -> list[str]:
     """Judgements of different aspects, the review's own label in the majority."""
-    count = 2 + dice.below(MAX_ASPECTS - 1)
-    dissenting = dice.below(count // 3 + 1)
-    labels = dice.shuffled([1 - label] * dissenting + [label] * (count - dissenting))
-    aspects = dice.shuffled(ASPECTS)[:count]
+    count = 2 + dice.draw_below(MAX_ASPECTS - 1)
+    dissenting = dice.draw_below(count // 3 + 1)
+    labels = dice.shuffle([1 - label] * dissenting + [label] * (count - dissenting))
+    aspects = dice.shuffle(ASPECTS)[:count]
     sentences = [_judgement(aspect, each, dice) for aspect, each in zip(aspects, labels, strict=True)]
-    return [_linked(sentence, dice) for sentence in sentences]
+    return [_link(sentence, dice) for sentence in sentences]
 
 
-def _judgement(aspect: str, label: int, dice: Dice) -> str:
+def _judgement(aspect: str, label: int, dice: SeededRandom) -> str:
     """One sentence. In a contrast the words of the opposite label stand in for what is denied."""
-    template = dice.pick(CONTRASTS if dice.chance(CONTRAST_SHARE) else JUDGEMENTS)
+    template = dice.pick(CONTRASTS if dice.draw_bool(CONTRAST_SHARE) else JUDGEMENTS)
     same, opposite = PRAISE_OR_BLAME[label], PRAISE_OR_BLAME[1 - label]
     return template.format(
         aspect=aspect,
@@ -128,15 +130,15 @@ def _judgement(aspect: str, label: int, dice: Dice) -> str:
     )
 
 
-def _verdict(label: int, dice: Dice) -> str:
+def _verdict(label: int, dice: SeededRandom) -> str:
     return dice.pick(VERDICTS[label]).format(word=dice.pick(VERDICT_WORDS[label]), genre=dice.pick(GENRES))
 
 
-def _linked(sentence: str, dice: Dice) -> str:
-    return f"{dice.pick(LINKS)} {sentence}" if dice.chance(0.25) else sentence
+def _link(sentence: str, dice: SeededRandom) -> str:
+    return f"{dice.pick(LINKS)} {sentence}" if dice.draw_bool(0.25) else sentence
 
 
-def _fill(template: str, dice: Dice) -> str:
+def _fill(template: str, dice: SeededRandom) -> str:
     return template.format(
         name=dice.pick(NAMES),
         friend=dice.pick(NAMES),
@@ -144,7 +146,7 @@ def _fill(template: str, dice: Dice) -> str:
         place=dice.pick(PLACES),
         event=dice.pick(EVENTS),
         genre=dice.pick(GENRES),
-        year=1931 + dice.below(80),
+        year=1931 + dice.draw_below(80),
     )
 
 

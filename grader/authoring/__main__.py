@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from grader.authoring.kit import build_kit
-from grader.authoring.template import derive_template, notebook_text, read_notebook
+from grader.authoring.template import derive_template, format_notebook, read_notebook
 from grader.errors import GraderError
 from grader.paths import REFERENCE, ROOT, TEMPLATE
 
@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 @app.command()
 def template(out: Annotated[Path, typer.Argument(help="The notebook to write.")] = TEMPLATE) -> None:
     """Write the notebook that students start from."""
-    text = notebook_text(derive_template(read_notebook(REFERENCE)))
+    text = format_notebook(derive_template(read_notebook(REFERENCE)))
     try:
         out.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:

@@ -23,7 +23,7 @@ from grader.judging.calibration import FALSE_FAIL, Calibration
 from grader.judging.case import Case
 from grader.model import Method, Profile, RunStatus
 from grader.paths import CALIBRATIONS, MEASURED, REFERENCE
-from grader.sandbox.folders import temporary_folder
+from grader.sandbox.folders import open_temporary_folder
 
 PATIENT = Limits(cell_s=36_000, notebook_s=72_000)  # nobody waits for it, and other work may come first
 
@@ -37,43 +37,43 @@ def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calib
             "Profile structure trains two steps, which says nothing about accuracy; calibrate quick or full."
         )
     numbers = tuple(seeds)
-    with pipeline.setup(profile, numbers[0], limits=PATIENT) as used:
-        runs = [_measured(pipeline.at_seed(used, seed), console) for seed in numbers]
+    with pipeline.open_setup(profile, numbers[0], limits=PATIENT) as used:
+        runs = [_measure(pipeline.replace_seed(used, seed), console) for seed in numbers]
         found = _calibration(used, numbers, runs)
-    calibration.save(CALIBRATIONS, calibration.merged(calibration.load(CALIBRATIONS), found))
+    calibration.save(CALIBRATIONS, calibration.merge(calibration.load(CALIBRATIONS), found))
     for method, threshold in found.methods.items():
         console.print(
             f"{method.value:>5}: mean {threshold.mean:.4f}, deviation {threshold.deviation:.4f}, "
             f"threshold {threshold.threshold:.4f}"
         )
-    for warning in calibration.warnings(found.methods):
+    for warning in calibration.list_warnings(found.methods):
         console.print(f"warning: {warning}")
     return found
 
 
-def _measured(used: Setup, console: Console) -> Accuracies:
+def _measure(used: Setup, console: Console) -> Accuracies:
     """The reference's accuracies with one seed: stored ones, or new ones."""
-    stored = _stored(used)
+    stored = _locate_runs(used)
     known = _read(stored)
     if str(used.seed) not in known:
         known[str(used.seed)] = _run(used)
         stored.parent.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    found = stored_runs(used)[used.seed]
+    found = load_runs(used)[used.seed]
     console.print(f"seed {used.seed}: " + ", ".join(f"{method.value} {a:.3f}" for method, a in found.items()))
     return found
 
 
 def _run(used: Setup) -> dict[str, float]:
-    with temporary_folder("a4-calibrate-") as folder:
+    with open_temporary_folder("a4-calibrate-") as folder:
         evidence = folder / "evidence"
         record = execute(read_submission(REFERENCE), used, evidence, limits=PATIENT)
         if record.summary.status is not RunStatus.OK:
             raise GraderError(f"The reference does not run ({record.reason}); mend it before calibrating.")
-        return accuracies(pipeline.make_case(evidence, used))
+        return collect_accuracies(pipeline.make_case(evidence, used))
 
 
-def accuracies(case: Case) -> dict[str, float]:
+def collect_accuracies(case: Case) -> dict[str, float]:
     """Held-out accuracy by method. Raises GraderError when one is missing."""
     found = {method.value: case.accuracy(method) for method in Method}
     if any(accuracy is None for accuracy in found.values()):
@@ -81,13 +81,13 @@ def accuracies(case: Case) -> dict[str, float]:
     return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
 
 
-def stored_runs(used: Setup) -> dict[int, Accuracies]:
+def load_runs(used: Setup) -> dict[int, Accuracies]:
     """All runs of the reference under these circumstances that are stored, by seed."""
-    known = _read(_stored(used))
+    known = _read(_locate_runs(used))
     return {int(seed): {Method(name): a for name, a in found.items()} for seed, found in known.items()}
 
 
-def _stored(used: Setup) -> Path:
+def _locate_runs(used: Setup) -> Path:
     """File of the accuracies measured under these circumstances, by seed."""
     about = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
     digest = hashlib.sha256(json.dumps([*about, read_submission(REFERENCE).sha256]).encode()).hexdigest()[:16]
@@ -111,5 +111,5 @@ def _calibration(used: Setup, seeds: tuple[int, ...], runs: list[Accuracies]) ->
         precision=precision,
         seeds=seeds,
         false_fail=FALSE_FAIL,
-        methods={method: calibration.threshold([run[method] for run in runs]) for method in Method},
+        methods={method: calibration.compute_threshold([run[method] for run in runs]) for method in Method},
     )

@@ -72,7 +72,7 @@ def build_kit(root: Path, out: Path) -> tuple[str, ...]:
 
     The same files give the same bytes. Raises GraderError when a part is missing or must not get into the kit.
     """
-    contents = {name: path.read_bytes() for name, path in kit_files(root).items()}
+    contents = {name: path.read_bytes() for name, path in list_kit_files(root).items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _write_zip(out, contents)
@@ -81,7 +81,7 @@ def build_kit(root: Path, out: Path) -> tuple[str, ...]:
     return tuple(contents)
 
 
-def kit_files(root: Path) -> dict[str, Path]:
+def list_kit_files(root: Path) -> dict[str, Path]:
     """Names in the kit, sorted, with the files behind them. Raises GraderError as `build_kit` does."""
     files = {name: root / path for name, path in RENAMED.items()}
     for part in PARTS:
@@ -94,14 +94,14 @@ def kit_files(root: Path) -> dict[str, Path]:
 def _part_files(root: Path, part: str) -> tuple[Path, ...]:
     paths = (root / part).rglob("*") if (root / part).is_dir() else root.glob(part)
     files = tuple(
-        path for path in paths if path.is_file() and not _stays(PurePosixPath(path.relative_to(root).as_posix()))
+        path for path in paths if path.is_file() and not _is_left_out(PurePosixPath(path.relative_to(root).as_posix()))
     )
     if not files:
         raise GraderError(f"The kit needs {part}, which is missing; restore it from version control.")
     return files
 
 
-def _stays(path: PurePosixPath) -> bool:
+def _is_left_out(path: PurePosixPath) -> bool:
     """What is for whole classes, and what tools leave behind: caches and hidden files."""
     litter = any(name.startswith(".") or name == "__pycache__" for name in path.parts)
     return litter or any(path.match(pattern) for pattern in LEFT_OUT)

@@ -71,7 +71,7 @@ def read_notebook(path: Path) -> NotebookNode:
     return notebook
 
 
-def notebook_text(notebook: NotebookNode) -> str:
+def format_notebook(notebook: NotebookNode) -> str:
     """The canonical file content: one line of JSON for each line of source, so that differences can be read."""
     return nbformat.writes(notebook) + "\n"
 

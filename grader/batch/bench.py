@@ -12,24 +12,24 @@ from torch import Tensor
 
 from grader import pipeline
 from grader.batch import ledger
-from grader.batch.order import Judged, Order, Task
+from grader.batch.order import BatchConfig, StoredJudgement, Task
 from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
-from grader.execution.seats import Seats
+from grader.execution.seats import GpuPool
 from grader.intake.notebook import read_submission
 from grader.judging import result
 from grader.judging.case import Oracle
 from grader.model import RunStatus
-from grader.protocol.checkpoint import base_tensors
+from grader.protocol.checkpoint import load_base_tensors
 from grader.sandbox import Backend, attach
 
 
-class Bench(AbstractContextManager["Bench"]):
+class WorkerTools(AbstractContextManager["WorkerTools"]):
     """The real equipment. Opening it raises GraderError where this machine cannot grade."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: BatchConfig) -> None:
         """Starts to import; a kernel that comes too early waits."""
         self.order, self._stack = order, ExitStack()
         self.limits = Limits(cell_s=order.cell_s, notebook_s=order.run_s)
@@ -37,7 +37,7 @@ class Bench(AbstractContextManager["Bench"]):
         backend = None if order.isolates else Backend.NONE
         shared = attach(order.sandbox) if order.sandbox else None
         found = self._stack.enter_context(
-            pipeline.setup(
+            pipeline.open_setup(
                 order.profile,
                 order.seed,
                 backend,
@@ -48,16 +48,16 @@ class Bench(AbstractContextManager["Bench"]):
                 trial=order.execute,
             )
         )
-        seats = Seats(order.gpus, order.kernels_per_gpu) if order.gpus else None
-        self.setup: Setup = replace(found, threads=order.threads, seats=seats)
-        self.oracle: Oracle = pipeline.oracle(self.setup)
+        seats = GpuPool(order.gpus, order.kernels_per_gpu) if order.gpus else None
+        self.setup: Setup = replace(found, threads=order.threads, gpu_pool=seats)
+        self.oracle: Oracle = pipeline.build_oracle(self.setup)
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again
 
     @cached_property
     def base(self) -> dict[str, Tensor]:
         """The checkpoint's tensors, mapped once."""
-        return base_tensors(str(self.setup.checkpoint.weights))
+        return load_base_tensors(str(self.setup.checkpoint.weights))
 
     def execute(self, task: Task, folder: Path, listener: Listener) -> RunStatus:
         """Leave evidence and ledger of the notebook in `folder`. Raises SubmissionError, GraderError, OSError."""
@@ -67,12 +67,12 @@ class Bench(AbstractContextManager["Bench"]):
         ledger.note(folder, self.base, self.order.keep_weights)
         return record.summary.status
 
-    def judge(self, folder: Path) -> Judged:
+    def judge(self, folder: Path) -> StoredJudgement:
         """Judge what `execute` left. Raises GraderError."""
-        evidence = ledger.NotedEvidence(folder / "evidence", ledger.load(folder))
-        case = ledger.NotedCase(evidence, self.oracle, self.base)
-        graded = result.judge_case(case, pipeline.suite_folders())
-        return Judged(result=graded.result, details=graded.details)
+        evidence = ledger.LedgerEvidence(folder / "evidence", ledger.load(folder))
+        case = ledger.LedgerCase(evidence, self.oracle, self.base)
+        graded = result.judge_case(case, pipeline.list_suite_folders())
+        return StoredJudgement(result=graded.result, details=graded.details)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -10,17 +10,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from grader.batch.order import Fate, Outcome, Task
-from grader.reporting.inert import inert_line
-from grader.reporting.progress import LiveView, about
-from grader.reporting.words import points
+from grader.batch.order import Task, TaskOutcome, TaskStatus
+from grader.reporting.inert import sanitise_line
+from grader.reporting.progress import LiveView, format_rough_duration
+from grader.reporting.words import format_points
 
 NAME_CHARS: Final = 44
 PROBLEMS_SHOWN: Final = 6
-STYLES: Final = {Fate.GRADED: "green", Fate.REFUSED: "yellow"}
+STYLES: Final = {TaskStatus.GRADED: "green", TaskStatus.REFUSED: "yellow"}
 
 
-class Board(LiveView):
+class BatchDisplay(LiveView):
     """Listens to a batch; a context manager. Texts that come from notebooks are made inert here."""
 
     def __init__(
@@ -39,31 +39,31 @@ class Board(LiveView):
         """A worker has come somewhere."""
         with self._lock:
             if task in self._running:
-                self._running[task] = (self._running[task][0], inert_line(line, 100))
+                self._running[task] = (self._running[task][0], sanitise_line(line, 100))
 
     def given(self, task: Task) -> None:
         """A task was handed out."""
         with self._lock:
             self._running[task.name] = (self._clock(), "waiting for a worker")
 
-    def ended(self, outcome: Outcome, again: bool) -> None:
+    def ended(self, outcome: TaskOutcome, again: bool) -> None:
         """A task came back."""
         with self._lock:
             self._running.pop(outcome.task.name, None)
             self.done += not again
-            self.failed += not again and outcome.fate not in (Fate.GRADED, Fate.REFUSED)
-        line = described(outcome, again)
-        if outcome.fate not in (Fate.GRADED, Fate.REFUSED):
+            self.failed += not again and outcome.status not in (TaskStatus.GRADED, TaskStatus.REFUSED)
+        line = describe(outcome, again)
+        if outcome.status not in (TaskStatus.GRADED, TaskStatus.REFUSED):
             self.problems.append(line)
             self._say(line)
         elif self._live is None and not self.quiet:
             self._say(f"{self.done}/{self.total} {line}")
 
-    def lonely(self) -> None:
+    def on_no_workers(self) -> None:
         """Nobody is there to work."""
         self._say("No worker has come yet; waiting for one.")
 
-    def left_s(self) -> float | None:
+    def estimate_left_s(self) -> float | None:
         """Seconds that are left if it goes on as it went; None before anything is done."""
         if not self.done:
             return None
@@ -80,8 +80,8 @@ class Board(LiveView):
         rows.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         rows.add_column(justify="right", no_wrap=True)
         for name, (since, line) in running.items():
-            rows.add_row(Text(inert_line(name)), Text(line, style="dim"), Text(f"{self._clock() - since:.0f} s"))
-        left = about(self.left_s())
+            rows.add_row(Text(sanitise_line(name)), Text(line, style="dim"), Text(f"{self._clock() - since:.0f} s"))
+        left = format_rough_duration(self.estimate_left_s())
         counts = f"{self.done} of {self.total} done, {len(running)} running, {self.failed} failed"
         head = f"{counts}, {left} left" if left else counts
         bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=60)
@@ -89,15 +89,16 @@ class Board(LiveView):
         return Group(Text(head, style="bold"), bar, rows, *shown)
 
 
-def described(outcome: Outcome, again: bool = False) -> str:
+def describe(outcome: TaskOutcome, again: bool = False) -> str:
     """One line: which submission, what became of it, at which stage if it went wrong."""
-    name = inert_line(outcome.task.name)
-    if outcome.fate is Fate.GRADED:
+    name = sanitise_line(outcome.task.name)
+    if outcome.status is TaskStatus.GRADED:
         how = "" if outcome.executed else ", from stored evidence"
-        return f"{name}: {points(outcome.points)} of {points(outcome.possible)} points in {outcome.seconds:.0f} s{how}"
-    if outcome.fate is Fate.REFUSED:
+        points = f"{format_points(outcome.points)} of {format_points(outcome.possible)} points"
+        return f"{name}: {points} in {outcome.seconds:.0f} s{how}"
+    if outcome.status is TaskStatus.REFUSED:
         return f"{name}: refused: {outcome.message}"
-    if outcome.fate is Fate.UNGRADED:
+    if outcome.status is TaskStatus.UNGRADED:
         return f"{name}: ungraded at stage {outcome.stage}: {outcome.message}"
     what = "will be tried again" if again else "ungraded"
     return f"{name}: {what}: failed at stage {outcome.stage}: {outcome.message}"

@@ -24,9 +24,9 @@ from typing import Any, Final
 import dask
 from distributed import Client, Future, LocalCluster, Security, WorkerPlugin, get_worker
 
-from grader.batch.digests import code_digest
-from grader.batch.order import TRIES, Fate, Order, Outcome, Stage, Task
-from grader.batch.work import Equipment, Work
+from grader.batch.digests import digest_code
+from grader.batch.order import TRIES, BatchConfig, Stage, Task, TaskOutcome, TaskStatus
+from grader.batch.work import GradingTools, TaskRunner
 from grader.errors import GraderError
 from grader.paths import ROOT
 from grader.sandbox.folders import shelter_multiprocessing
@@ -46,23 +46,23 @@ CONFIG: Final = {
     "distributed.worker.profile.enabled": False,  # nobody looks at Dask's dashboard; samples cost every worker time
     "distributed.admin.system-monitor.interval": "10s",
 }
-Opener = Callable[[Order], AbstractContextManager[Equipment]]
+Opener = Callable[[BatchConfig], AbstractContextManager[GradingTools]]
 Tell = Callable[[str, str, str], None]  # task, host, line
 
 
-def open_bench(order: Order) -> AbstractContextManager[Equipment]:
+def open_tools(order: BatchConfig) -> AbstractContextManager[GradingTools]:
     """The real equipment; importing it takes seconds, so it is imported in workers only."""
-    from grader.batch.bench import Bench
+    from grader.batch.bench import WorkerTools
 
-    return Bench(order)
+    return WorkerTools(order)
 
 
-class Equipped(WorkerPlugin):
+class ToolsPlugin(WorkerPlugin):
     """Opens a worker's equipment when the worker joins, in the background, and closes it when the worker leaves."""
 
     name = PLUGIN
 
-    def __init__(self, order: Order, opener: Opener) -> None:
+    def __init__(self, order: BatchConfig, opener: Opener) -> None:
         """`opener` is called in the worker."""
         self.order, self.opener = order, opener
 
@@ -73,9 +73,9 @@ class Equipped(WorkerPlugin):
             signal.signal(signal.SIGINT, _leave_it_to_the_nanny)
         self.stack, self.lock = ExitStack(), threading.Lock()
         self.hand = ThreadPoolExecutor(1, thread_name_prefix="equipment")
-        self.equipment: Promise[Equipment] = self.hand.submit(self._opened)
+        self.equipment: Promise[GradingTools] = self.hand.submit(self._open)
 
-    def _opened(self) -> Equipment:
+    def _open(self) -> GradingTools:
         self._require_ours()
         return self.stack.enter_context(self.opener(self.order))
 
@@ -83,7 +83,7 @@ class Equipped(WorkerPlugin):
         host = socket.gethostname()
         if not (self.order.folder / "store").is_dir():
             raise GraderError(f"The worker on {host} does not see {self.order.folder}; all machines need to share it.")
-        if code_digest(ROOT) != self.order.code:
+        if digest_code(ROOT) != self.order.code:
             raise GraderError(f"The worker on {host} runs another version of the grader; update it and start it again.")
 
     def teardown(self, worker: Any) -> None:
@@ -105,9 +105,11 @@ def work(data: str) -> str:
     try:
         equipment = plugin.equipment.result()
     except (GraderError, OSError) as error:
-        return Outcome(task=task, fate=Fate.HALT, stage=Stage.SETUP, message=str(error), host=host).model_dump_json()
+        return TaskOutcome(
+            task=task, status=TaskStatus.HALT, stage=Stage.SETUP, message=str(error), host=host
+        ).model_dump_json()
     with plugin.lock:  # pytest and standard output belong to one at a time, however many threads a worker was given
-        return Work(plugin.order, equipment, task, tell).run().model_dump_json()
+        return TaskRunner(plugin.order, equipment, task, tell).run().model_dump_json()
 
 
 def _leave_it_to_the_nanny(number: int, frame: object) -> None:
@@ -118,7 +120,7 @@ def _leave_it_to_the_nanny(number: int, frame: object) -> None:
     logging.disable(logging.CRITICAL)
 
 
-class DaskCrew:
+class DaskExecutor:
     """Workers of one Dask cluster."""
 
     def __init__(self, client: Client, gpus: bool) -> None:
@@ -127,11 +129,11 @@ class DaskCrew:
         self._done: Queue[tuple[Task, Future[str]]] = Queue()
         self._held: dict[str, Future[str]] = {}
 
-    def hands(self) -> int:
+    def slots(self) -> int:
         """Workers that are there now."""
         return len(self.client.nthreads())
 
-    def give(self, task: Task) -> None:
+    def submit(self, task: Task) -> None:
         """Hand out a task; a try that follows another is a new Dask task."""
         key = f"{task.result}-{task.tries_left}"
         future = self.client.submit(
@@ -140,7 +142,7 @@ class DaskCrew:
         self._held[key] = future
         future.add_done_callback(lambda done: self._done.put((task, done)))
 
-    def taken(self, timeout_s: float) -> Outcome | None:
+    def taken(self, timeout_s: float) -> TaskOutcome | None:
         """The next outcome."""
         try:
             task, future = self._done.get(timeout=timeout_s)
@@ -148,12 +150,12 @@ class DaskCrew:
             return None
         self._held.pop(str(future.key), None)
         try:
-            return Outcome.model_validate_json(future.result())
+            return TaskOutcome.model_validate_json(future.result())
         except Exception as error:  # whatever Dask raises means that the worker was lost
-            return Outcome(task=task, fate=Fate.LOST, stage=Stage.EXECUTE, message=lost(error))
+            return TaskOutcome(task=task, status=TaskStatus.LOST, stage=Stage.EXECUTE, message=describe_loss(error))
 
 
-def lost(error: Exception) -> str:
+def describe_loss(error: Exception) -> str:
     """What an exception of Dask means, on one line."""
     if type(error).__name__ == "KilledWorker":
         return f"its worker died {TRIES} times"
@@ -161,19 +163,19 @@ def lost(error: Exception) -> str:
 
 
 @contextmanager
-def connected(cluster: Any, order: Order, tell: Tell, opener: Opener, gpus: bool) -> Iterator[DaskCrew]:
+def connect(cluster: Any, order: BatchConfig, tell: Tell, opener: Opener, gpus: bool) -> Iterator[DaskExecutor]:
     """A crew on a cluster, or at an address; its workers begin to warm up. Raises GraderError."""
-    with client_of(cluster) as client:
+    with open_client(cluster) as client:
         client.subscribe_topic(TOPIC, lambda event: tell(event[1]["task"], event[1]["host"], event[1]["line"]))
-        client.register_plugin(Equipped(order, opener))
+        client.register_plugin(ToolsPlugin(order, opener))
         try:
-            yield DaskCrew(client, gpus)
+            yield DaskExecutor(client, gpus)
         finally:
             client.unregister_worker_plugin(PLUGIN)
 
 
 @contextmanager
-def client_of(cluster: Any) -> Iterator[Client]:
+def open_client(cluster: Any) -> Iterator[Client]:
     """A client. Raises GraderError when nobody answers at the address."""
     try:
         client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
@@ -184,7 +186,7 @@ def client_of(cluster: Any) -> Iterator[Client]:
 
 
 @contextmanager
-def local(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
+def open_local_cluster(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
     """Workers on this machine, forked from one process that imports for all of them.
 
     They speak TLS, by certificates that live as long as the cluster: a scheduler does what anybody tells it, and other

@@ -55,17 +55,17 @@ JUDGING: Final = {
 KINDS: Final = (".py", ".toml", ".json", ".html", ".css", ".js")
 
 
-def code_digest(root: Path) -> str:
+def digest_code(root: Path) -> str:
     """Of the code that executes."""
-    return files_digest(root, EXECUTION)
+    return digest_files(root, EXECUTION)
 
 
-def judging_digests(root: Path) -> dict[str, str]:
+def digest_judging(root: Path) -> dict[str, str]:
     """Of suite, rubric, calibration, judging code and reports, by name."""
-    return {name: files_digest(root, paths) for name, paths in JUDGING.items()}
+    return {name: digest_files(root, paths) for name, paths in JUDGING.items()}
 
 
-def files_digest(root: Path, names: Iterable[str]) -> str:
+def digest_files(root: Path, names: Iterable[str]) -> str:
     """Of the contents of files and folders below `root`; what is not there counts as empty."""
     hasher = hashlib.sha256()
     for name in names:
@@ -81,6 +81,6 @@ def _files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.suffix in KINDS and p.is_file() and "__pycache__" not in p.parts)
 
 
-def key(*parts: object) -> str:
+def hash_values(*parts: object) -> str:
     """One hash of plain values, as the name of what depends on them."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:CHARS]

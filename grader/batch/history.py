@@ -10,9 +10,9 @@ from typing import Final
 
 from pydantic import Field, ValidationError
 
-from grader.batch.order import Order, Task
+from grader.batch.order import BatchConfig, Task
 from grader.batch.store import write
-from grader.model import Frozen, Result, ScoreStatus
+from grader.model import FrozenModel, Result, ScoreStatus
 
 NAME: Final = "history.jsonl"
 FIRST: Final = "first result"
@@ -20,7 +20,7 @@ REFUSED: Final = "refused"
 AGAIN: Final = "graded again after a fault of ours"
 
 
-class Entry(Frozen):
+class HistoryEntry(FrozenModel):
     """One result of one upload. `depends` are digests of what it was judged by, apart from the evidence."""
 
     at: datetime
@@ -38,14 +38,14 @@ class Entry(Frozen):
     message: str = ""
     sha256: str = ""  # of the notebook; entries of older versions do not say
 
-    def settled(self, evidence: str, result: str) -> bool:
+    def is_settled(self, evidence: str, result: str) -> bool:
         """Whether nothing is left to do. A refusal depends on no suite: nothing was there to be judged."""
         if self.status == REFUSED:
             return self.evidence == evidence
         return self.status == ScoreStatus.GRADED and self.result == result
 
 
-def read(folder: Path) -> tuple[Entry, ...]:
+def read(folder: Path) -> tuple[HistoryEntry, ...]:
     """All entries of an upload's folder, oldest first. Lines that cannot be read are passed over."""
     try:
         lines = (folder / NAME).read_bytes().splitlines()
@@ -54,36 +54,38 @@ def read(folder: Path) -> tuple[Entry, ...]:
     return tuple(entry for line in lines if (entry := _entry(line)))
 
 
-def last(folder: Path) -> Entry | None:
+def read_last(folder: Path) -> HistoryEntry | None:
     """The entry that counts."""
     entries = read(folder)
     return entries[-1] if entries else None
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes) -> HistoryEntry | None:
     try:
-        return Entry.model_validate_json(line)
+        return HistoryEntry.model_validate_json(line)
     except ValidationError:
         return None
 
 
-def note(folder: Path, order: Order, task: Task, status: str, result: Result | None, message: str = "") -> None:
+def note(folder: Path, order: BatchConfig, task: Task, status: str, result: Result | None, message: str = "") -> None:
     """Add what was found, unless it is what was found before. Raises OSError."""
     path = folder / NAME
-    before = last(folder)
-    entry = _new(before, order, task, status, result, message)
-    if before and _same(before, entry):
+    before = read_last(folder)
+    entry = _build_entry(before, order, task, status, result, message)
+    if before and _is_same(before, entry):
         return
     written = path.read_bytes() if path.is_file() else b""  # as it is: other versions write lines that we cannot read
     gap = b"\n" if written and not written.endswith(b"\n") else b""
     write(path, written + gap + f"{entry.model_dump_json()}\n".encode())
 
 
-def _new(before: Entry | None, order: Order, task: Task, status: str, result: Result | None, message: str) -> Entry:
+def _build_entry(
+    before: HistoryEntry | None, order: BatchConfig, task: Task, status: str, result: Result | None, message: str
+) -> HistoryEntry:
     verdicts = {check.id: check.verdict.value for check in result.checks} if result else {}
-    return Entry(
+    return HistoryEntry(
         at=datetime.now(UTC),
-        why=why(before, order, task),
+        why=explain(before, order, task),
         evidence=task.evidence,
         result=task.result,
         status=status,
@@ -92,14 +94,14 @@ def _new(before: Entry | None, order: Order, task: Task, status: str, result: Re
         profile=order.profile,
         seed=order.seed,
         depends=order.parts,
-        changed=changes(before.verdicts if before else {}, verdicts),
+        changed=list_changes(before.verdicts if before else {}, verdicts),
         verdicts=verdicts,
         message=message,
         sha256=task.notebook.stem,
     )
 
 
-def why(before: Entry | None, order: Order, task: Task) -> str:
+def explain(before: HistoryEntry | None, order: BatchConfig, task: Task) -> str:
     """Why there is a new result."""
     if before is None:
         return FIRST
@@ -113,7 +115,7 @@ def why(before: Entry | None, order: Order, task: Task) -> str:
     return ", ".join(reasons) or AGAIN
 
 
-def changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+def list_changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
     """Checks whose verdict differs; none when there was nothing to compare with."""
     if not before:
         return ()
@@ -121,5 +123,5 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...
     return tuple(f"{i}: {before.get(i, 'absent')} → {now.get(i, 'absent')}" for i in ids if before.get(i) != now.get(i))
 
 
-def _same(before: Entry, now: Entry) -> bool:
+def _is_same(before: HistoryEntry, now: HistoryEntry) -> bool:
     return (before.result, before.status, before.message) == (now.result, now.status, now.message)

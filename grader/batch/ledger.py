@@ -16,13 +16,13 @@ from grader.batch.store import write
 from grader.errors import GraderError
 from grader.evidence.reader import Evidence, ProtocolViolation, Training
 from grader.judging.case import Case, Oracle
-from grader.model import Frozen, Method
+from grader.model import FrozenModel, Method
 from grader.oracle.certificates import Certificate, certify
 
 NAME: Final = "ledger.json"
 
 
-class Facts(Frozen):
+class Facts(FrozenModel):
     """What is known about one file of weights."""
 
     sha256: str
@@ -38,13 +38,13 @@ class Facts(Frozen):
         return found
 
 
-class Ledger(Frozen):
+class Ledger(FrozenModel):
     """Facts by the name of the file in the evidence folder."""
 
     facts: dict[str, Facts] = Field(default_factory=dict)
 
 
-class NotedEvidence(Evidence):
+class LedgerEvidence(Evidence):
     """Evidence whose weights may be gone."""
 
     def __init__(self, folder: Path, ledger: Ledger) -> None:
@@ -64,10 +64,10 @@ class NotedEvidence(Evidence):
         return super().weights(name)
 
 
-class NotedCase(Case):
+class LedgerCase(Case):
     """A case that looks into the ledger first."""
 
-    def __init__(self, evidence: NotedEvidence, oracle: Oracle, base: dict[str, Tensor]) -> None:
+    def __init__(self, evidence: LedgerEvidence, oracle: Oracle, base: dict[str, Tensor]) -> None:
         """`base`: the checkpoint's tensors, which many cases share."""
         super().__init__(evidence, oracle)
         self.ledger = evidence.ledger
@@ -103,12 +103,12 @@ def note(folder: Path, base: Mapping[str, Tensor], keep_weights: bool) -> Ledger
 def _facts(evidence: Evidence, base: Mapping[str, Tensor]) -> list[tuple[str, Facts]]:
     try:
         trainings = [t for t in evidence.trainings if t.finished and t.exit.file]
-        return [(t.exit.file or "", _of(evidence, t, base)) for t in trainings]
+        return [(t.exit.file or "", _compute_facts(evidence, t, base)) for t in trainings]
     except (ProtocolViolation, RuntimeError):  # what is malformed stays as it is: judging says what is wrong with it
         return []
 
 
-def _of(evidence: Evidence, training: Training, base: Mapping[str, Tensor]) -> Facts:
+def _compute_facts(evidence: Evidence, training: Training, base: Mapping[str, Tensor]) -> Facts:
     name = training.exit.file or ""
     found = certify(evidence.weights(name), base, training.exit.reduced)
     return Facts(

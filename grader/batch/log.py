@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, TextIO
 
 from grader.model import Method
-from grader.reporting.inert import inert_line, inert_text
+from grader.reporting.inert import sanitise_line, sanitise_text
 from grader.reporting.words import METHODS
 
 NAME: Final = "log.txt"
@@ -45,7 +45,7 @@ class Log(AbstractContextManager["Log"]):
 
     def text(self, text: str) -> None:
         """Write lines with the time before the first. Raises OSError."""
-        line = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {inert_text(text)}\n"
+        line = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sanitise_text(text)}\n"
         if self._file:
             self._file.write(line)
             self._file.flush()
@@ -55,13 +55,13 @@ class Log(AbstractContextManager["Log"]):
 
     def stage(self, name: str) -> None:
         """A stage began."""
-        self._note(inert_line(name))
+        self._note(sanitise_line(name))
 
-    def cell_started(self, index: int, total: int, first_line: str) -> None:
+    def on_cell_start(self, index: int, total: int, first_line: str) -> None:
         """A cell began."""
-        self._note(f"cell {index + 1} of {total}: {inert_line(first_line)[:80]}")
+        self._note(f"cell {index + 1} of {total}: {sanitise_line(first_line)[:80]}")
 
-    def training_step(self, method: Method, step: int, steps: int) -> None:
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
         """A training made a step."""
         line = f"{METHODS[method]}: step {step} of {steps}"
         if step == 1 or step == steps or step % max(1, steps // STEPS_TOLD) == 0:

@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from grader.model import Frozen, Precision, Profile, Result, StaffDetails
+from grader.model import FrozenModel, Precision, Profile, Result, StaffDetails
 
 TRIES: Final = 3  # a fault of ours is tried so often
 
@@ -18,7 +18,7 @@ class Stage(StrEnum):
     REPORT = "report"
 
 
-class Fate(StrEnum):
+class TaskStatus(StrEnum):
     """What became of a task."""
 
     GRADED = "graded"
@@ -30,7 +30,7 @@ class Fate(StrEnum):
     HALT = "halt"  # this worker cannot grade anything
 
 
-class Order(Frozen):
+class BatchConfig(FrozenModel):
     """What all submissions of a batch have in common. Folders are those of a file system that all workers share."""
 
     folder: Path  # results of the class
@@ -60,7 +60,7 @@ class Order(Frozen):
         return self.folder / "submissions"
 
 
-class Recipient(Frozen):
+class Recipient(FrozenModel):
     """An upload that gets the reports of a task: several when contents are equal."""
 
     id: str
@@ -68,7 +68,7 @@ class Recipient(Frozen):
     file: str  # as its author knows it
 
 
-class Task(Frozen):
+class Task(FrozenModel):
     """One content to be graded. `evidence` and `result` are keys in the store."""
 
     notebook: Path
@@ -84,18 +84,18 @@ class Task(Frozen):
         return f"{first.id} and {len(others)} equal to it" if others else first.id
 
 
-class Judged(Frozen):
+class StoredJudgement(FrozenModel):
     """What is stored of a judgement."""
 
     result: Result
     details: StaffDetails
 
 
-class Outcome(Frozen):
+class TaskOutcome(FrozenModel):
     """What became of one task: small, since the controller keeps all of them."""
 
     task: Task
-    fate: Fate
+    status: TaskStatus
     stage: Stage = Stage.REPORT  # where it ended
     message: str = ""  # one line, unless it was graded
     run: str = ""  # how the execution ended

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from grader.batch.store import write
 from grader.errors import GraderError
 from grader.intake.uploads import Intake
-from grader.model import Frozen, Precision, Profile
+from grader.model import FrozenModel, Precision, Profile
 
 NAME: Final = "batch.json"
 
 
-class Request(Frozen):
+class BatchRequest(FrozenModel):
     """One batch as asked for. Paths are absolute."""
 
     source: Path  # the archive or folder with submissions
@@ -32,21 +32,21 @@ class Request(Frozen):
     times: Path | None = None  # when everybody handed in
 
 
-class Remembered(Frozen):
+class SavedBatch(FrozenModel):
     """A request and what it found in its source."""
 
-    request: Request
+    request: BatchRequest
     intake: Intake
 
 
-def remember(request: Request, intake: Intake) -> None:
+def save_batch(request: BatchRequest, intake: Intake) -> None:
     """Write both down. Raises OSError."""
-    write(request.folder / NAME, Remembered(request=request, intake=intake).model_dump_json(indent=1).encode())
+    write(request.folder / NAME, SavedBatch(request=request, intake=intake).model_dump_json(indent=1).encode())
 
 
-def recall(folder: Path) -> Remembered:
+def load_batch(folder: Path) -> SavedBatch:
     """What the last batch in a folder was about. Raises GraderError."""
     try:
-        return Remembered.model_validate_json((folder / NAME).read_bytes())
+        return SavedBatch.model_validate_json((folder / NAME).read_bytes())
     except (OSError, ValidationError) as error:
         raise GraderError(f"{folder} holds no class that was graded; grade one with `make batch`.") from error

@@ -11,28 +11,28 @@ from typing import Any, Final
 from distributed.system import MEMORY_LIMIT
 from rich.console import Console
 
-from grader.assets.cache import cache_folder
+from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
 from grader.batch import crew, history, running
-from grader.batch.board import Board
-from grader.batch.digests import code_digest, judging_digests
-from grader.batch.order import Fate, Order, Task
-from grader.batch.outputs import Handed, asked, hand_out, look_over, read_gradebook, said
-from grader.batch.request import Remembered, Request, recall, remember
-from grader.batch.running import Circumstances, Tally
+from grader.batch.board import BatchDisplay
+from grader.batch.digests import digest_code, digest_judging
+from grader.batch.order import BatchConfig, Task, TaskStatus
+from grader.batch.outputs import BatchOutputs, check_inputs, find_last_entry, get_settings, hand_out, read_gradebook
+from grader.batch.request import BatchRequest, SavedBatch, load_batch, save_batch
+from grader.batch.running import BatchSummary, Conditions
 from grader.batch.store import Store
-from grader.errors import ANOTHER_FOLDER, GraderError, refused
+from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution import profiles
 from grader.execution.driver import Limits
 from grader.execution.isolation import open_sandbox
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
 from grader.intake.uploads import Intake, Student
-from grader.machine.cores import usable_cores
+from grader.machine.cores import count_cores
 from grader.paths import ROOT
-from grader.reporting.inert import inert_line
+from grader.reporting.inert import sanitise_line
 
 KERNEL_GIB: Final = 4  # memory that one job needs at its peak, with what its worker needs
 JOBS_MAX: Final = 16
@@ -40,72 +40,72 @@ Workers = Callable[[], AbstractContextManager[Any]]  # a Dask cluster, or the ad
 
 
 @dataclass(frozen=True)
-class Staffing:
+class WorkerSettings:
     """Who does the work: `workers` opens a cluster, in which each worker computes with so many `threads`."""
 
     workers: Workers
     threads: int
-    here: bool = False  # all of them on this machine
+    local: bool = False  # all of them on this machine
     gpus: int = 0  # of each machine that works
     kernels_per_gpu: int = 1  # submissions that share a GPU
-    opener: crew.Opener = crew.open_bench
+    opener: crew.Opener = crew.open_tools
 
 
 @dataclass(frozen=True)
-class Ended:
+class BatchResult:
     """How a batch ended."""
 
-    tally: Tally
-    handed: Handed
+    summary: BatchSummary
+    outputs: BatchOutputs
 
     @property
     def exit_code(self) -> int:
         """0: everything graded or refused. 2: something is ungraded through a fault of ours."""
-        return 2 if self.tally.problems or self.tally.left or self.tally.stopped else 0
+        return 2 if self.summary.problems or self.summary.left or self.summary.stopped else 0
 
 
-def share(jobs: int) -> int:
+def compute_threads(jobs: int) -> int:
     """Threads of each job, when `jobs` of them share this machine's cores."""
-    return max(1, usable_cores() // jobs)
+    return max(1, count_cores() // jobs)
 
 
-def default_jobs() -> int:
+def compute_default_jobs() -> int:
     """As many as cores and memory allow."""
     memory_gib = MEMORY_LIMIT / 2**30  # that of the machine, or of the container or job that this runs in
-    return max(1, min(usable_cores(), int(memory_gib // KERNEL_GIB), JOBS_MAX))
+    return max(1, min(count_cores(), int(memory_gib // KERNEL_GIB), JOBS_MAX))
 
 
-def batch(request: Request, staffing: Staffing, console: Console, quiet: bool = False) -> Ended:
+def run_batch(request: BatchRequest, staffing: WorkerSettings, console: Console, quiet: bool = False) -> BatchResult:
     """Take a class in, grade what is missing, hand out. Raises GraderError."""
     profiles.require_fit(request.profile, request.precision)
     store = Store(request.folder / "store")
-    with writable(request.folder), store.sole():
-        intake = read_class(request.source, store.uploads, roster(request), apart_from=request.folder)
+    with translate_write_errors(request.folder), store.lock():
+        intake = read_class(request.source, store.uploads, load_roster(request), apart_from=request.folder)
         require_something(request, intake)
-        look_over(request, intake)
-        remember(request, intake)
-        return _graded(request, intake, staffing, console, quiet, execute=True)
+        check_inputs(request, intake)
+        save_batch(request, intake)
+        return _grade(request, intake, staffing, console, quiet, execute=True)
 
 
-def require_something(request: Request, intake: Intake) -> None:
+def require_something(request: BatchRequest, intake: Intake) -> None:
     """Refuse a source with nothing in it: somebody named another one. Raises GraderError."""
     if not (intake.uploads or intake.refusals):
         raise GraderError(f"{request.source} holds nothing that was handed in; name the zip from Canvas or a folder.")
 
 
-def rejudge(folder: Path, staffing: Staffing, console: Console, quiet: bool = False) -> Ended:
+def rejudge(folder: Path, staffing: WorkerSettings, console: Console, quiet: bool = False) -> BatchResult:
     """Judge what is stored by the suite, rubric and thresholds of today; execute nothing. Raises GraderError."""
-    remembered = recall(folder)
+    remembered = load_batch(folder)
     request = remembered.request.model_copy(update={"folder": folder})
-    with writable(folder), Store(folder / "store").sole():
+    with translate_write_errors(folder), Store(folder / "store").lock():
         require_as_asked(request, remembered.intake)
-        return _graded(request, remembered.intake, staffing, console, quiet, execute=False)
+        return _grade(request, remembered.intake, staffing, console, quiet, execute=False)
 
 
-def require_as_asked(request: Request, intake: Intake) -> None:
+def require_as_asked(request: BatchRequest, intake: Intake) -> None:
     """Refuse to judge again what was graded in another way than the class was last asked for. Raises GraderError."""
-    found = [said(request, upload) for upload in intake.uploads]
-    others = [e for e in found if e and e.status != history.REFUSED and (e.profile, e.seed) != asked(request)]
+    found = [find_last_entry(request, upload) for upload in intake.uploads]
+    others = [e for e in found if e and e.status != history.REFUSED and (e.profile, e.seed) != get_settings(request)]
     if others:
         raise GraderError(
             f"{len(others)} of {len(found)} uploads were graded with profile {others[0].profile} and seed "
@@ -114,59 +114,61 @@ def require_as_asked(request: Request, intake: Intake) -> None:
         )
 
 
-def reported(folder: Path, changes: dict[str, object]) -> tuple[Remembered, Handed]:
+def renew_outputs(folder: Path, changes: dict[str, object]) -> tuple[SavedBatch, BatchOutputs]:
     """Hand out again without judging, by changed files, which later commands then know of. Raises GraderError."""
-    remembered = recall(folder)
+    remembered = load_batch(folder)
     request = remembered.request.model_copy(update={"folder": folder, **changes})
-    with writable(folder), Store(folder / "store").sole():
+    with translate_write_errors(folder), Store(folder / "store").lock():
         handed = hand_out(request, remembered.intake)
-        remember(request, remembered.intake)
-    return Remembered(request=request, intake=remembered.intake), handed
+        save_batch(request, remembered.intake)
+    return SavedBatch(request=request, intake=remembered.intake), handed
 
 
-def _graded(
-    request: Request, intake: Intake, staffing: Staffing, console: Console, quiet: bool, execute: bool
-) -> Ended:
-    order = make_order(request, staffing, execute)
-    tasks = running.plan(intake.uploads, order, circumstances(request))
-    tally = carry_out(intake, tasks, order, staffing, Board(console, len(tasks), quiet))
+def _grade(
+    request: BatchRequest, intake: Intake, staffing: WorkerSettings, console: Console, quiet: bool, execute: bool
+) -> BatchResult:
+    order = make_config(request, staffing, execute)
+    tasks = running.plan(intake.uploads, order, find_conditions(request))
+    tally = carry_out(intake, tasks, order, staffing, BatchDisplay(console, len(tasks), quiet))
     if tally.left and tally.stopped:
         raise GraderError(f"{tally.stopped} {tally.left} of {tally.total} uploads wait; run the same command again.")
-    return Ended(tally, hand_out(request, intake))
+    return BatchResult(tally, hand_out(request, intake))
 
 
-def carry_out(intake: Intake, tasks: list[Task], order: Order, staffing: Staffing, board: Board) -> Tally:
+def carry_out(
+    intake: Intake, tasks: list[Task], order: BatchConfig, staffing: WorkerSettings, board: BatchDisplay
+) -> BatchSummary:
     """Have the tasks done; no worker is started when there are none."""
     if not tasks:
-        return Tally(len(intake.uploads), len(intake.uploads))
+        return BatchSummary(len(intake.uploads), len(intake.uploads))
     with (
-        sharing(order, staffing) as shared,
+        share_sandbox(order, staffing) as shared,
         staffing.workers() as cluster,
         board,
-        crew.connected(cluster, shared, board.tell, staffing.opener, staffing.gpus > 0) as workers,
+        crew.connect(cluster, shared, board.tell, staffing.opener, staffing.gpus > 0) as workers,
     ):
         return running.grade(intake.uploads, tasks, shared, workers, board)
 
 
 @contextmanager
-def sharing(order: Order, staffing: Staffing) -> Iterator[Order]:
+def share_sandbox(order: BatchConfig, staffing: WorkerSettings) -> Iterator[BatchConfig]:
     """The order, with a sandbox that workers of this machine share. Raises GraderError.
 
     What warm kernels need is then imported once and not by every worker, and meanwhile the workers start.
     """
-    if not (staffing.here and order.isolates):
+    if not (staffing.local and order.isolates):
         yield order
         return
-    cache_dir, limits = cache_folder(ROOT, os.environ), Limits(cell_s=order.cell_s, notebook_s=order.run_s)
+    cache_dir, limits = locate_cache(ROOT, os.environ), Limits(cell_s=order.cell_s, notebook_s=order.run_s)
     checkpoint, metrics = resolve_checkpoint(order.profile, cache_dir), prepare_metrics(cache_dir)
     gpus = profiles.uses_gpu(order.profile)
     with open_sandbox(checkpoint, metrics, limits, threads=order.threads, gpus=gpus) as sandbox:
         yield order.model_copy(update={"sandbox": sandbox.ticket()})
 
 
-def make_order(request: Request, staffing: Staffing, execute: bool) -> Order:
+def make_config(request: BatchRequest, staffing: WorkerSettings, execute: bool) -> BatchConfig:
     """What workers are told."""
-    return Order(
+    return BatchConfig(
         folder=request.folder,
         profile=request.profile,
         seed=request.seed,
@@ -176,60 +178,60 @@ def make_order(request: Request, staffing: Staffing, execute: bool) -> Order:
         gpus=staffing.gpus,
         kernels_per_gpu=staffing.kernels_per_gpu,
         precision=request.precision,
-        code=code_digest(ROOT),
-        parts=judging_digests(ROOT),
+        code=digest_code(ROOT),
+        parts=digest_judging(ROOT),
         sandboxed=request.sandboxed,
         keep_weights=request.keep_weights,
         execute=execute,
     )
 
 
-def circumstances(request: Request) -> Circumstances:
+def find_conditions(request: BatchRequest) -> Conditions:
     """What evidence depends on besides. Raises GraderError."""
-    checkpoint = resolve_checkpoint(request.profile, cache_folder(ROOT, os.environ))
-    return Circumstances(checkpoint.sha256, resolve_reviews(ROOT, os.environ).sha256)
+    checkpoint = resolve_checkpoint(request.profile, locate_cache(ROOT, os.environ))
+    return Conditions(checkpoint.sha256, resolve_reviews(ROOT, os.environ).sha256)
 
 
-def roster(request: Request) -> tuple[Student, ...]:
+def load_roster(request: BatchRequest) -> tuple[Student, ...]:
     """Who is in the class, so far as the export says. Raises GraderError."""
     export = read_gradebook(request)
     return () if export is None else read_roster(export)
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def translate_write_errors(folder: Path) -> Iterator[None]:
     """Makes one sentence of what the file system refuses the controller."""
     try:
         yield
     except OSError as error:
-        raise refused(f"write to {folder}", error, ANOTHER_FOLDER) from error
+        raise explain_refusal(f"write to {folder}", error, ANOTHER_FOLDER) from error
 
 
-def notes(handed: Handed) -> tuple[str, ...]:
+def format_notes(handed: BatchOutputs) -> tuple[str, ...]:
     """What staff should know, a line each."""
-    return tuple(f"note: {inert_line(note)}" for note in handed.notes)
+    return tuple(f"note: {sanitise_line(note)}" for note in handed.notes)
 
 
-def summary(ended: Ended) -> str:
+def format_summary(ended: BatchResult) -> str:
     """One line: what happened."""
-    tally, handed = ended.tally, ended.handed
-    graded = tally.uploads(Fate.GRADED)
+    tally, handed = ended.summary, ended.outputs
+    graded = tally.uploads(TaskStatus.GRADED)
     counts = [
         f"{tally.total} uploads: {graded} graded now ({tally.executed} executed), {tally.done_before} before",
-        f"{tally.uploads(Fate.REFUSED)} refused" if tally.uploads(Fate.REFUSED) else "",
+        f"{tally.uploads(TaskStatus.REFUSED)} refused" if tally.uploads(TaskStatus.REFUSED) else "",
         f"{len(tally.problems)} ungraded, named above" if tally.problems else "",
         f"{len({grade.student.key for grade in handed.grades})} students",
-        without_grade(handed),
+        format_without_grade(handed),
     ]
     return ", ".join(part for part in counts if part)
 
 
-def without_grade(handed: Handed) -> str:
+def format_without_grade(handed: BatchOutputs) -> str:
     """How many students handed in and have no grade; nothing where all have one."""
     return f"{handed.ungraded} of them without a grade, see index.html" if handed.ungraded else ""
 
 
-def where(request_folder: Path, handed: Handed) -> str:
+def describe_location(request_folder: Path, handed: BatchOutputs) -> str:
     """One line that says where things are."""
     names = ", ".join(path.name for path in handed.files)
     return f"In {request_folder} on {socket.gethostname()}: {names}, submissions/"

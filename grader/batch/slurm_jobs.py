@@ -8,7 +8,7 @@ from typing import Any, Final
 import dask
 
 from grader.batch.crew import CONFIG, GPU
-from grader.model import Frozen
+from grader.model import FrozenModel
 from grader.paths import ROOT
 
 CORES: Final = 2  # of one kernel on the processor
@@ -17,7 +17,7 @@ DEATH_S: Final = 300  # a job whose batch is gone ends itself
 ENVIRONMENT: Final = ("export DASK_DISTRIBUTED__WORKER__DAEMON=False", f"export PYTHONPATH={shlex.quote(str(ROOT))}")
 
 
-class Wish(Frozen):
+class SlurmOptions(FrozenModel):
     """What to ask Slurm for: `jobs` jobs, each with one worker, or one for each kernel of its GPUs."""
 
     jobs: int
@@ -33,7 +33,7 @@ class Wish(Frozen):
         return max(1, self.gpus * self.kernels_per_gpu)
 
 
-def options(wish: Wish) -> dict[str, Any]:
+def build_cluster_options(wish: SlurmOptions) -> dict[str, Any]:
     """Arguments of `dask_jobqueue.SLURMCluster`: one thread for each worker, cores for its kernel."""
     workers = wish.workers_per_job
     extra = [f"--gres=gpu:{wish.gpus}"] if wish.gpus else []
@@ -53,18 +53,18 @@ def options(wish: Wish) -> dict[str, Any]:
     }
 
 
-def script(wish: Wish) -> str:
+def render_script(wish: SlurmOptions) -> str:
     """The job script that would be submitted; starts nothing that lasts."""
-    with opened(wish) as cluster:
+    with open_cluster(wish) as cluster:
         return str(cluster.job_script())
 
 
-def cluster(wish: Wish) -> Callable[[], AbstractContextManager[Any]]:
+def make_cluster_opener(wish: SlurmOptions) -> Callable[[], AbstractContextManager[Any]]:
     """Opens a cluster and asks for its jobs."""
 
     @contextmanager
     def asked() -> Iterator[Any]:
-        with opened(wish) as found:
+        with open_cluster(wish) as found:
             found.scale(jobs=wish.jobs)
             yield found
 
@@ -72,9 +72,9 @@ def cluster(wish: Wish) -> Callable[[], AbstractContextManager[Any]]:
 
 
 @contextmanager
-def opened(wish: Wish) -> Iterator[Any]:
+def open_cluster(wish: SlurmOptions) -> Iterator[Any]:
     """A cluster without jobs."""
     from dask_jobqueue.slurm import SLURMCluster
 
-    with dask.config.set(CONFIG), SLURMCluster(**options(wish)) as found:
+    with dask.config.set(CONFIG), SLURMCluster(**build_cluster_options(wish)) as found:
         yield found

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from grader.batch.order import Judged
+from grader.batch.order import StoredJudgement
 from grader.errors import GraderError
 
 PRESENT = (errno.ENOTEMPTY, errno.EEXIST)
@@ -41,7 +41,7 @@ class Store:
         return self.folder / "uploads"
 
     @contextmanager
-    def sole(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep others out, and clear what a crash left. Raises GraderError when another batch is at work here."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -58,7 +58,7 @@ class Store:
         return self.folder / "evidence" / key
 
     @contextmanager
-    def incoming(self, key: str) -> Iterator[Path]:
+    def open_incoming(self, key: str) -> Iterator[Path]:
         """A folder to fill and `publish`; what is not published is removed."""
         parent = self.folder / "incoming"
         parent.mkdir(parents=True, exist_ok=True)
@@ -82,14 +82,14 @@ class Store:
         sync(target.parent)
         return target
 
-    def judgement(self, key: str) -> Judged | None:
+    def read_judgement(self, key: str) -> StoredJudgement | None:
         """A stored judgement; None where there is none that can be read."""
         try:
-            return Judged.model_validate_json(self._result(key).read_bytes())
+            return StoredJudgement.model_validate_json(self._result(key).read_bytes())
         except (OSError, ValidationError):  # absent, or from a version with other fields: it is judged again
             return None
 
-    def keep(self, key: str, judged: Judged) -> None:
+    def keep(self, key: str, judged: StoredJudgement) -> None:
         """Store a judgement. Raises OSError."""
         write(self._result(key), judged.model_dump_json().encode())
 

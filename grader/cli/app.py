@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grader.cli.options import Arithmetic, CellLimit, NoSandbox, RunLimit, Seed, Training
-from grader.errors import ADVICE, GraderError, SubmissionError, refused, saying_when_stopped
+from grader.errors import ADVICE, GraderError, SubmissionError, explain_refusal, report_on_stop
 from grader.judging import result
 from grader.model import Precision, Profile, RunStatus
 from grader.sandbox.policy import Backend
 
 if TYPE_CHECKING:
-    from grader.judging.result import Graded
+    from grader.judging.result import GradingResult
     from grader.machine.inventory import Finding
 
 app = typer.Typer(
@@ -56,24 +56,24 @@ def grade(
     from grader import pipeline
     from grader.execution import isolation
     from grader.intake.notebook import read_submission
-    from grader.reporting.files import results_folder, write_reports
+    from grader.reporting.files import make_results_folder, write_reports
     from grader.reporting.progress import ProgressDisplay
-    from grader.reporting.terminal import make_console, result_table
+    from grader.reporting.terminal import make_console, render_result
 
     found = read_submission(submission.expanduser())
-    folder = results_folder(out.expanduser() / found.name)
-    console, limits = make_console(), isolation.limits(profile, isolation.has_gpu(), cell_limit, run_limit)
+    folder = make_results_folder(out.expanduser() / found.name)
+    console, limits = make_console(), isolation.choose_limits(profile, isolation.has_gpu(), cell_limit, run_limit)
     backend = Backend.NONE if unsafe_no_sandbox else None
-    with saying_when_stopped("Stopped. Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
+    with report_on_stop("Stopped. Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
-        with pipeline.setup(profile, seed, backend, limits, precision=precision, listener=display) as used:
+        with pipeline.open_setup(profile, seed, backend, limits, precision=precision, listener=display) as used:
             graded = pipeline.grade(found, used, folder, display, limits)
     reports = write_reports(graded.result, graded.details, folder)
-    console.print(result_table(graded.result, reports))
-    raise typer.Exit(exit_code(graded))
+    console.print(render_result(graded.result, reports))
+    raise typer.Exit(choose_exit_code(graded))
 
 
-def exit_code(graded: "Graded") -> int:
+def choose_exit_code(graded: "GradingResult") -> int:
     """What the process says of a graded submission."""
     status = graded.result.run.status
     if graded.ungraded:
@@ -90,14 +90,14 @@ def check(
     The exit code is 0 if all is well, 1 if a check fails, and 2 if the grader is at fault.
     """
     from grader.reporting.progress import ProgressDisplay
-    from grader.reporting.terminal import make_console, result_table
-    from grader.student import structure_result
+    from grader.reporting.terminal import make_console, render_result
+    from grader.student import run_public_suite
 
     console = make_console()
     with ProgressDisplay(console) as display:
-        graded = structure_result(notebook, step, display)
-    console.print(result_table(graded.result))
-    raise typer.Exit(2 if graded.ungraded else int(result.failed(graded.result)))
+        graded = run_public_suite(notebook, step, display)
+    console.print(render_result(graded.result))
+    raise typer.Exit(2 if graded.ungraded else int(result.has_failures(graded.result)))
 
 
 @app.command()
@@ -105,26 +105,26 @@ def doctor() -> None:
     """Say what was found on this machine and what would be used."""
     import os
 
-    from grader.machine.inventory import Status, inventory, not_loaded
+    from grader.machine.inventory import Status, find_unloadable_packages, take_inventory
     from grader.paths import ROOT
-    from grader.reporting.terminal import findings_table, make_console
+    from grader.reporting.terminal import make_console, render_findings
 
-    findings = not_loaded() or (*inventory(ROOT, os.environ), *_fitness())
-    make_console().print(findings_table(findings))
+    findings = find_unloadable_packages() or (*take_inventory(ROOT, os.environ), *_check_fitness())
+    make_console().print(render_findings(findings))
     raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
 
 
-def _fitness() -> "tuple[Finding, ...]":
+def _check_fitness() -> "tuple[Finding, ...]":
     """Rows of what grading does here; imports what grading needs."""
     from grader import pipeline
     from grader.execution import isolation
-    from grader.machine.limits import finding as limits
+    from grader.machine.limits import build_finding as limits
 
-    return (limits(), *isolation.findings(), pipeline.fitness())
+    return (limits(), *isolation.list_findings(), pipeline.check_fitness())
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """The one place where exceptions become sentences and exit codes."""
     try:
         yield
@@ -142,7 +142,7 @@ def translated() -> Iterator[None]:
         sys.exit(2)
     except OSError as error:
         if error.errno in ADVICE:
-            print(refused(f"use {error.filename}" if error.filename else "go on", error, ""), file=sys.stderr)
+            print(explain_refusal(f"use {error.filename}" if error.filename else "go on", error, ""), file=sys.stderr)
         else:
             _report_ours()
         sys.exit(2)
@@ -186,7 +186,7 @@ def main(command: Callable[[], object] = app) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to stop
-    with translated():
+    with translate_errors():
         try:
             command()
         except SystemExit as ended:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grader.cli.options import Arithmetic, CellLimit, NoSandbox, RunLimit, Seed, Training
-from grader.errors import saying_when_stopped
+from grader.errors import report_on_stop
 from grader.model import Precision, Profile
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from grader.batch.session import Ended, Staffing, Workers
+    from grader.batch.session import BatchResult, Workers, WorkerSettings
 
 Folder = Annotated[Path, typer.Argument(help="folder of a class's results", show_default=False)]
 Jobs = Annotated[int | None, typer.Option(help="submissions at a time; by default what cores and memory allow", min=1)]
@@ -74,22 +74,22 @@ def batch(
 ) -> None:
     """Grade a class: a zip from Canvas, or a folder. Run it again to go on where it stopped."""
     from grader.batch import session, slurm_jobs
-    from grader.batch.request import Request
+    from grader.batch.request import BatchRequest
     from grader.execution import isolation
     from grader.reporting.terminal import make_console
 
     _require_possible(slurm, scheduler, dry_run)
-    wish = slurm_jobs.Wish(
+    wish = slurm_jobs.SlurmOptions(
         jobs=jobs or 1, gpus=gpus, kernels_per_gpu=kernels_per_gpu, queue=queue, account=account, walltime=walltime
     )
     if slurm and dry_run:
-        print(slurm_jobs.script(wish))
+        print(slurm_jobs.render_script(wish))
         return
     source = submissions.expanduser().absolute()
-    limits = isolation.limits(profile, gpus > 0, cell_limit, run_limit)
-    request = Request(
+    limits = isolation.choose_limits(profile, gpus > 0, cell_limit, run_limit)
+    request = BatchRequest(
         source=source,
-        folder=out.expanduser().absolute() / (name or class_name(source)),
+        folder=out.expanduser().absolute() / (name or derive_class_name(source)),
         profile=profile,
         seed=seed,
         precision=precision,
@@ -97,17 +97,19 @@ def batch(
         run_s=limits.notebook_s,
         sandboxed=not unsafe_no_sandbox,
         keep_weights=profile is not Profile.STRUCTURE if keep_weights is None else keep_weights,
-        gradebook=_absolute(gradebook),
+        gradebook=_make_absolute(gradebook),
         assignment=assignment,
-        policy=_absolute(policy),
-        overrides=_absolute(overrides),
-        times=_absolute(times),
+        policy=_make_absolute(policy),
+        overrides=_make_absolute(overrides),
+        times=_make_absolute(times),
     )
-    staffing = _staffing(jobs, gpus, kernels_per_gpu, scheduler, slurm_jobs.cluster(wish) if slurm else None)
+    staffing = _choose_workers(
+        jobs, gpus, kernels_per_gpu, scheduler, slurm_jobs.make_cluster_opener(wish) if slurm else None
+    )
     staffing = replace(staffing, threads=threads or staffing.threads)
     console = make_console()
-    with _resumable():
-        ended = session.batch(request, staffing, console, quiet)
+    with _explain_interruption():
+        ended = session.run_batch(request, staffing, console, quiet)
     _say(ended, request.folder, console, quiet)
 
 
@@ -117,8 +119,8 @@ def rejudge(folder: Folder, jobs: Jobs = None, scheduler: Scheduler = None, quie
     from grader.reporting.terminal import make_console
 
     console, place = make_console(), folder.expanduser().absolute()
-    with _resumable():
-        ended = session.rejudge(place, _staffing(jobs, 0, 1, scheduler, None), console, quiet)
+    with _explain_interruption():
+        ended = session.rejudge(place, _choose_workers(jobs, 0, 1, scheduler, None), console, quiet)
     _say(ended, place, console, quiet)
 
 
@@ -136,15 +138,19 @@ def hand_out(
 
     place = folder.expanduser().absolute()
     given = {
-        "gradebook": _absolute(gradebook),
+        "gradebook": _make_absolute(gradebook),
         "assignment": assignment,
-        "policy": _absolute(policy),
-        "overrides": _absolute(overrides),
-        "times": _absolute(times),
+        "policy": _make_absolute(policy),
+        "overrides": _make_absolute(overrides),
+        "times": _make_absolute(times),
     }
-    _, handed = session.reported(place, {key: value for key, value in given.items() if value is not None})
+    _, handed = session.renew_outputs(place, {key: value for key, value in given.items() if value is not None})
     console = make_console()
-    lines = (*session.notes(handed), session.without_grade(handed), session.where(place, handed))
+    lines = (
+        *session.format_notes(handed),
+        session.format_without_grade(handed),
+        session.describe_location(place, handed),
+    )
     for line in filter(None, lines):
         console.print(line, soft_wrap=True)
 
@@ -171,9 +177,9 @@ def upload(
     from grader.batch import delivery, session
     from grader.gradebook.canvas_upload import upload as deliver
 
-    remembered, handed = session.reported(folder.expanduser().absolute(), {})
-    parcels = delivery.deliveries(remembered.request, handed.grades)
-    if ungraded := session.without_grade(handed):
+    remembered, handed = session.renew_outputs(folder.expanduser().absolute(), {})
+    parcels = delivery.build_deliveries(remembered.request, handed.grades)
+    if ungraded := session.format_without_grade(handed):
         print(f"{len(handed.grades)} students, {ungraded}")
     delivered = deliver(course, assignment, parcels, really=send)
     if send:
@@ -190,9 +196,9 @@ def gradescope(
     ] = None,
 ) -> None:
     """Write the archive that Gradescope takes as an autograder. Without --reviews it grades on synthetic ones."""
-    from grader.gradebook.gradescope import autograder_zip
+    from grader.gradebook.gradescope import build_autograder
 
-    print(f"Upload {autograder_zip(out, profile, seed, reviews=_absolute(reviews))} under Configure Autograder.")
+    print(f"Upload {build_autograder(out, profile, seed, reviews=_make_absolute(reviews))} under Configure Autograder.")
 
 
 def worker(
@@ -206,12 +212,12 @@ def worker(
     serve(scheduler, jobs, gpus)
 
 
-def class_name(source: Path) -> str:
+def derive_class_name(source: Path) -> str:
     """The folder of a class's results. A second download of the same class, `a4 (1).zip`, goes on with the first."""
     return re.sub(r" \(\d+\)$", "", source.name if source.is_dir() else source.stem)
 
 
-def _absolute(path: Path | None) -> Path | None:
+def _make_absolute(path: Path | None) -> Path | None:
     return path.expanduser().absolute() if path else None
 
 
@@ -223,43 +229,43 @@ def _require_possible(slurm: bool, scheduler: str | None, dry_run: bool) -> None
         raise typer.BadParameter("starts a scheduler of its own; leave --scheduler out", param_hint="--slurm")
 
 
-def _staffing(
+def _choose_workers(
     jobs: int | None, gpus: int, kernels_per_gpu: int, scheduler: str | None, slurm: "Workers | None"
-) -> "Staffing":
+) -> "WorkerSettings":
     from grader.batch import crew, session, slurm_jobs
 
-    count = jobs or (gpus * kernels_per_gpu) or session.default_jobs()
+    count = jobs or (gpus * kernels_per_gpu) or session.compute_default_jobs()
 
     def local() -> AbstractContextManager[Any]:
-        return nullcontext(scheduler) if scheduler else crew.local(count, gpus)
+        return nullcontext(scheduler) if scheduler else crew.open_local_cluster(count, gpus)
 
-    threads = slurm_jobs.CORES if slurm else session.share(count)
+    threads = slurm_jobs.CORES if slurm else session.compute_threads(count)
     here = slurm is None and scheduler is None
-    return session.Staffing(slurm or local, threads, here=here, gpus=gpus, kernels_per_gpu=kernels_per_gpu)
+    return session.WorkerSettings(slurm or local, threads, local=here, gpus=gpus, kernels_per_gpu=kernels_per_gpu)
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def _explain_interruption() -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupted)
+        signal.signal(signal.SIGINT, _mute_logs)
     try:
-        with saying_when_stopped("Stopped. What was graded is kept; run the same command again to go on."):
+        with report_on_stop("Stopped. What was graded is kept; run the same command again to go on."):
             yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _interrupted(number: int, frame: object) -> None:
+def _mute_logs(number: int, frame: object) -> None:
     """From here on, what libraries log is about workers that go away, as they should."""
     logging.disable(logging.CRITICAL)
     raise KeyboardInterrupt
 
 
-def _say(ended: "Ended", folder: Path, console: "Console", quiet: bool) -> None:
+def _say(ended: "BatchResult", folder: Path, console: "Console", quiet: bool) -> None:
     from grader.batch import session
 
-    notes = () if quiet else session.notes(ended.handed)
-    for line in (*notes, session.summary(ended), session.where(folder, ended.handed)):
+    notes = () if quiet else session.format_notes(ended.outputs)
+    for line in (*notes, session.format_summary(ended), session.describe_location(folder, ended.outputs)):
         console.print(line, soft_wrap=True)
     raise typer.Exit(ended.exit_code)

@@ -49,13 +49,13 @@ class ProtocolViolation(Exception):
     """Evidence that no honest kernel writes."""
 
 
-class Claimed(BaseModel):
+class UntrustedModel(BaseModel):
     """Base of what a kernel says: types and sizes checked, unknown fields ignored, non-finite numbers refused."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
 
-class Raised(Claimed):
+class ErrorRecord(UntrustedModel):
     """An exception in the student's code."""
 
     type: Name
@@ -71,7 +71,7 @@ class Raised(Claimed):
         return f"{self.type}: {cut}" if cut else self.type
 
 
-class Entry(Claimed):
+class TrainingEntry(UntrustedModel):
     """A model at the start of a training."""
 
     model_class: Name
@@ -84,14 +84,14 @@ class Entry(Claimed):
     head_sha256: Name = ""
 
 
-class Reduction(Claimed):
+class Reduction(UntrustedModel):
     """How a wrapped layer was reduced to a matrix."""
 
     dtype: Name
     residual: float | None
 
 
-class Exit(Claimed):
+class TrainingExit(UntrustedModel):
     """A model at the end of a training."""
 
     file: Annotated[str, Field(pattern=r"^training-[0-9]{1,3}\.safetensors$")] | None = None
@@ -101,7 +101,7 @@ class Exit(Claimed):
     extra: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
 
 
-class RowKeys(Claimed):
+class RowKeys(UntrustedModel):
     """Keys of the reviews in a data set."""
 
     rows: Count
@@ -109,14 +109,14 @@ class RowKeys(Claimed):
     keys: Annotated[list[Annotated[str, Field(max_length=16)]], Field(max_length=4_000)]
 
 
-class DataSeen(Claimed):
+class TrainingData(UntrustedModel):
     """The data sets of one training."""
 
     train: RowKeys | None = None
     eval: RowKeys | None = None
 
 
-class LogEntry(Claimed):
+class LogEntry(UntrustedModel):
     """One line of a training log."""
 
     step: Annotated[float, Field(ge=0, le=10**12)] | None = None
@@ -124,23 +124,23 @@ class LogEntry(Claimed):
     eval_accuracy: float | None = None
 
 
-class Training(Claimed):
+class Training(UntrustedModel):
     """One call of `Trainer.train()`, or one loop of the student's own."""
 
     index: Count
     via: Name
     finished: bool
-    error: Raised | None = None
-    entry: Entry
-    exit: Exit = Exit()
-    data: DataSeen = DataSeen()
+    error: ErrorRecord | None = None
+    entry: TrainingEntry
+    exit: TrainingExit = TrainingExit()
+    data: TrainingData = TrainingData()
     evaluations: Annotated[tuple[RowKeys | None, ...], Field(max_length=8)] = ()  # by the notebook, afterwards
     arguments: Annotated[dict[Name, float | None], Field(max_length=50)] = {}
     log: Annotated[tuple[LogEntry, ...], Field(max_length=2_000)] = ()
     seconds: Seconds = 0
     steps: Count = 0
     precision: Name = "float32"
-    unrecorded: Raised | None = None  # what kept the recorder from writing all of this down
+    unrecorded: ErrorRecord | None = None  # what kept the recorder from writing all of this down
 
     @property
     def wrapped(self) -> bool:
@@ -174,22 +174,22 @@ class Training(Claimed):
         that nothing has tuned."""
         if self.wrapped:
             right_layers = set(self.entry.wrapped) == set(assignment.QV_LAYER_NAMES)
-            return right_layers and self.entry.trainable == assignment.lora_parameters(self.rank)
+            return right_layers and self.entry.trainable == assignment.count_lora_parameters(self.rank)
         if self.encoder_frozen:
             return self.entry.trainable == assignment.HEAD_PARAMETERS and not self.entry.changed
         return self.entry.trainable == assignment.FULL_PARAMETERS
 
 
-class CountItem(Claimed):
+class CountItem(UntrustedModel):
     """Answer of the counting function to one toy model."""
 
     value: Whole | None = None
     type: Name = ""
     printed: Text = ""
-    error: Raised | None = None
+    error: ErrorRecord | None = None
 
 
-class LayerEntry(Claimed):
+class LayerEntry(UntrustedModel):
     """One entry of the extracted dictionary."""
 
     name: Text
@@ -198,25 +198,25 @@ class LayerEntry(Claimed):
     place: Name | None
 
 
-class ExtractItem(Claimed):
+class ExtractItem(UntrustedModel):
     """Answer of the extraction to one model."""
 
     type: Name = ""
     mapping: bool = False
     entries: Annotated[tuple[LayerEntry, ...], Field(max_length=200)] = ()
-    error: Raised | None = None
+    error: ErrorRecord | None = None
 
 
-class ReplaceItem(Claimed):
+class ReplaceItem(UntrustedModel):
     """What replacing did to one model."""
 
     placed: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
     others_changed: Count = 0
     finite: bool = False
-    error: Raised | None = None
+    error: ErrorRecord | None = None
 
 
-class LoraItem(Claimed):
+class LoraItem(UntrustedModel):
     """How a LoRA layer took one challenge; its numbers are in the tensors."""
 
     key: Name
@@ -225,31 +225,31 @@ class LoraItem(Claimed):
     shapes: Annotated[tuple[Shape, ...], Field(max_length=200)] = ()
     registered: Count = 0
     linear_trainable: bool = False
-    error: Raised | None = None
+    error: ErrorRecord | None = None
 
 
-class CountAnswers(Claimed):
+class CountAnswers(UntrustedModel):
     """Answers about the counting function."""
 
     found: Name | None = None
     items: Annotated[tuple[CountItem, ...], Field(max_length=100)] = ()
 
 
-class ExtractAnswers(Claimed):
+class ExtractAnswers(UntrustedModel):
     """Answers about the extraction."""
 
     found: Name | None = None
     items: Annotated[tuple[ExtractItem, ...], Field(max_length=100)] = ()
 
 
-class ReplaceAnswers(Claimed):
+class ReplaceAnswers(UntrustedModel):
     """Answers about the replacement."""
 
     found: Name | None = None
     items: Annotated[tuple[ReplaceItem, ...], Field(max_length=100)] = ()
 
 
-class LoraAnswers(Claimed):
+class LoraAnswers(UntrustedModel):
     """Answers about the LoRA layer."""
 
     found: Name | None = None
@@ -322,7 +322,7 @@ class Evidence:
         """Sources of the code cells, in order, by their index among all cells."""
         return {index: cell.source for index, cell in enumerate(self.submitted.cells) if cell.cell_type == "code"}
 
-    def failed_definition(self, names: Iterable[str]) -> FailedCell | None:
+    def find_failed_definition(self, names: Iterable[str]) -> FailedCell | None:
         """The first cell that raised although it holds a function or class of one of these names."""
         wanted = re.compile(rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(?:{'|'.join(names)})\b", re.MULTILINE)
         cells = self.submitted.cells

@@ -12,7 +12,7 @@ MISSING = re.compile(r"NameError: name '(\w+)' is not defined")
 COMMAND = re.compile(r"^(\s*)[!%].*$", re.MULTILINE)  # of IPython, no Python
 
 
-def belated(sources: Sequence[str], errors: Sequence[str], done: Collection[int]) -> list[int]:
+def find_out_of_order(sources: Sequence[str], errors: Sequence[str], done: Collection[int]) -> list[int]:
     """Positions of the cells to run once more, in their order.
 
     `errors`: how each cell ended, such as "NameError: name 'x' is not defined", or nothing. `done`: positions of cells
@@ -21,7 +21,7 @@ def belated(sources: Sequence[str], errors: Sequence[str], done: Collection[int]
     """
     found: list[int] = []
     missing = {position: match[1] for position, error in enumerate(errors) if (match := MISSING.match(error))}
-    names = [defined(source) for source in sources] if missing else []
+    names = [list_definitions(source) for source in sources] if missing else []
     for position, name in missing.items():
         providers = {*found, *range(position + 1, len(sources))}
         if position not in done and any(name in names[provider] for provider in providers):
@@ -29,7 +29,7 @@ def belated(sources: Sequence[str], errors: Sequence[str], done: Collection[int]
     return found
 
 
-def defined(source: str) -> frozenset[str]:
+def list_definitions(source: str) -> frozenset[str]:
     """Names that a cell gives a value at its top level; none if it is not Python."""
     try:
         table = symtable.symtable(COMMAND.sub(r"\1pass", source), "cell", "exec")

@@ -36,7 +36,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from grader.execution.driver import Driver, KernelLost, Limits
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
-from grader.model import CellRecord, Frozen, Method, RunStatus
+from grader.model import CellRecord, FrozenModel, Method, RunStatus
 from grader.sandbox import Ending, Stop, Workspace, attach
 from grader.sandbox.folders import shelter_multiprocessing
 
@@ -65,7 +65,7 @@ ENDED: Final = {
 
 
 @dataclass(frozen=True)
-class Order:
+class BrokerRequest:
     """What a broker is to do. Sent as JSON."""
 
     notebook: dict[str, Any]
@@ -79,7 +79,7 @@ class Order:
     output: str  # folder of the broker's own, for the executed notebook
 
 
-class Report(Frozen):
+class Report(FrozenModel):
     """What a broker says in the end."""
 
     kind: Literal["report"] = "report"
@@ -94,14 +94,14 @@ class Report(Frozen):
     refused: tuple[str, ...] = ()
 
 
-class StageEvent(Frozen):
+class StageEvent(FrozenModel):
     """A stage began."""
 
     kind: Literal["stage"] = "stage"
     name: Annotated[str, Field(max_length=100)]
 
 
-class CellEvent(Frozen):
+class CellEvent(FrozenModel):
     """A cell began."""
 
     kind: Literal["cell"] = "cell"
@@ -110,7 +110,7 @@ class CellEvent(Frozen):
     first_line: Annotated[str, Field(max_length=500)]
 
 
-class StepEvent(Frozen):
+class StepEvent(FrozenModel):
     """A training made a step."""
 
     kind: Literal["step"] = "step"
@@ -126,14 +126,14 @@ class BrokerLost(Exception):
     """The broker is gone, or said something that it should not."""
 
 
-def run(order: Order, listener: Listener, deadline_s: float) -> Report:
+def run(order: BrokerRequest, listener: Listener, deadline_s: float) -> Report:
     """Have a broker carry out the order. Raises BrokerLost."""
     ours, theirs = multiprocessing.Pipe()
     process = _context().Process(target=_main, args=(theirs, json.dumps(order.__dict__)), daemon=False)
-    with _hidden_program():
+    with _hide_program():
         process.start()
     theirs.close()
-    end = _end_of(process.pid)
+    end = _make_waiter(process.pid)
     try:
         return _listen(ours, listener, time.monotonic() + deadline_s + GRACE_S)
     finally:
@@ -142,7 +142,7 @@ def run(order: Order, listener: Listener, deadline_s: float) -> Report:
         process.join()
 
 
-def _end_of(number: int) -> Callable[[float], None]:
+def _make_waiter(number: int) -> Callable[[float], None]:
     """What waits so many seconds for a process to end, and ends it then.
 
     It asks the system: `join` asks the server that brokers are forked from, and where that is gone (a terminal that
@@ -173,7 +173,7 @@ def warm_up() -> None:
 
 
 @contextlib.contextmanager
-def _hidden_program() -> Iterator[None]:
+def _hide_program() -> Iterator[None]:
     """Have the new process import nothing for us: by itself it would import the program that was started, with torch.
 
     multiprocessing reads the program's name or path from `__main__` while it starts a process.
@@ -216,9 +216,9 @@ def _tell(listener: Listener, message: StageEvent | CellEvent | StepEvent) -> No
         case StageEvent():
             listener.stage(message.name)
         case CellEvent():
-            listener.cell_started(message.index, message.total, message.first_line)
+            listener.on_cell_start(message.index, message.total, message.first_line)
         case StepEvent():
-            listener.training_step(message.method, message.step, message.steps)
+            listener.on_training_step(message.method, message.step, message.steps)
 
 
 class _Sender:
@@ -227,12 +227,12 @@ class _Sender:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    def send(self, message: Frozen) -> None:
+    def send(self, message: FrozenModel) -> None:
         """Lone surrogates, which JSON of a kernel's and names of files can hold and pydantic refuses, become `?`."""
         text = json.dumps(message.model_dump(mode="json"), ensure_ascii=False)
         self._pipe.send_bytes(text.encode("utf-8", "replace"))
 
-    def until_alone(self) -> None:
+    def wait_until_alone(self) -> None:
         """Wait until the controller has let go of its end, which it also does by dying, however it dies."""
         self.is_alone(wait_s=None)
 
@@ -246,10 +246,10 @@ class _Sender:
     def stage(self, name: str) -> None:
         self.send(StageEvent(name=name[:100]))
 
-    def cell_started(self, index: int, total: int, first_line: str) -> None:
+    def on_cell_start(self, index: int, total: int, first_line: str) -> None:
         self.send(CellEvent(index=index, total=total, first_line=first_line[:500]))
 
-    def training_step(self, method: Method, step: int, steps: int) -> None:
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
         self.send(StepEvent(method=method, step=step, steps=steps))
 
 
@@ -258,7 +258,7 @@ def _main(pipe: Connection, text: str) -> None:
     _leave_signals_to_the_controller()
     sender = _Sender(pipe)
     try:
-        sender.send(_carried_out(Order(**json.loads(text)), sender))
+        sender.send(_carry_out(BrokerRequest(**json.loads(text)), sender))
     except OSError:  # the controller may be gone, and its folders with it
         if not sender.is_alone():
             raise
@@ -288,7 +288,7 @@ def _end_with_the_controller(sender: _Sender, manager: "SandboxManager | PlainMa
     """
 
     def watch() -> None:
-        sender.until_alone()
+        sender.wait_until_alone()
         deadline = time.monotonic() + ENDING_S
         while manager.provisioner.has_process and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -307,11 +307,11 @@ def _kill_children() -> None:
             child.kill()
 
 
-def _carried_out(order: Order, listener: _Sender) -> Report:
+def _carry_out(order: BrokerRequest, listener: _Sender) -> Report:
     notebook = nbformat.from_dict(order.notebook)
     driver = Driver(notebook, Limits(**order.limits), listener, when_started=_limit)
     workspace = Workspace(job=Path(order.job), evidence=Path(order.evidence), environ=order.environ)
-    manager = attach(order.ticket).kernel_manager(workspace)
+    manager = attach(order.ticket).make_kernel_manager(workspace)
     _end_with_the_controller(listener, manager)
     lost = _drive(driver, manager, order)
     ending = manager.close_now()
@@ -330,7 +330,7 @@ def _carried_out(order: Order, listener: _Sender) -> Report:
     )
 
 
-def _drive(driver: Driver, manager: AsyncKernelManager, order: Order) -> KernelLost | None:
+def _drive(driver: Driver, manager: AsyncKernelManager, order: BrokerRequest) -> KernelLost | None:
     try:
         driver.run(manager, order.bootstrap, order.probes)
     except KernelLost as lost:

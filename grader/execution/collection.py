@@ -10,10 +10,10 @@ from pathlib import Path
 
 import nbformat
 
-from grader.errors import ANOTHER_FOLDER, GraderError, refused
+from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution.broker import Report
-from grader.execution.record import Conditions, RunRecord
-from grader.execution.seats import ran_out
+from grader.execution.record import RunConditions, RunRecord
+from grader.execution.seats import is_out_of_memory
 from grader.intake.notebook import Submission
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 
@@ -57,12 +57,14 @@ def save(record: RunRecord, folder: Path) -> None:
     (folder / RUN).write_text(record.model_dump_json(indent=1), encoding="utf-8")
 
 
-def not_stored(target: Path, error: OSError) -> GraderError:
+def explain_not_stored(target: Path, error: OSError) -> GraderError:
     """What to say when evidence cannot be stored."""
-    return refused(f"store the evidence in {target}", error, ANOTHER_FOLDER)
+    return explain_refusal(f"store the evidence in {target}", error, ANOTHER_FOLDER)
 
 
-def record(submission: Submission, conditions: Conditions, report: Report, wall_s: float, peak_mib: float) -> RunRecord:
+def build_record(
+    submission: Submission, conditions: RunConditions, report: Report, wall_s: float, peak_mib: float
+) -> RunRecord:
     """The host's account of a run that has ended. `peak_mib`: of the grader and the kernel together."""
     summary = RunSummary(
         status=report.status,
@@ -74,8 +76,8 @@ def record(submission: Submission, conditions: Conditions, report: Report, wall_
         submission=SubmissionRef(name=submission.name, sha256=submission.sha256),
         conditions=conditions,
         summary=summary,
-        reason=report.reason or (NO_GPU_MEMORY if ran_out(summary.failed_cells) else ""),
-        cells=(*report.cells, *_not_run(submission, report)),
+        reason=report.reason or (NO_GPU_MEMORY if is_out_of_memory(summary.failed_cells) else ""),
+        cells=(*report.cells, *_list_unrun_cells(submission, report)),
         training_cells=report.training_cells,
         probes=report.probes,
         timings={name: round(seconds, 3) for name, seconds in report.timings.items()},
@@ -90,7 +92,7 @@ def _failed_cell(cell: CellRecord) -> FailedCell:
     return FailedCell(index=cell.index, error=name[:100] or "Error", message=message[:MAX_MESSAGE])
 
 
-def _not_run(submission: Submission, report: Report) -> list[CellRecord]:
+def _list_unrun_cells(submission: Submission, report: Report) -> list[CellRecord]:
     ran = {cell.index for cell in report.cells}
     cells = enumerate(submission.notebook.cells)
     left = [(i, c) for i, c in cells if c.cell_type == "code" and c.source.strip() and i not in ran]

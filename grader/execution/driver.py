@@ -21,7 +21,7 @@ from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKer
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader.execution.belated import belated
+from grader.execution.belated import find_out_of_order
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, Method, RunStatus
@@ -141,7 +141,7 @@ class Client(NotebookClient):
     def on_event(self, event: dict[str, Any], cell_index: int) -> None:
         """Tell the listener, or note a file. Events come from the notebook's process: a file counts only
         where its digest was announced here, and nothing else is believed."""
-        index, step, steps = (_whole(event.get(name)) for name in ("index", "step", "steps"))
+        index, step, steps = (_parse_whole(event.get(name)) for name in ("index", "step", "steps"))
         if event.get("kind") == "training_begin" and index is not None and index < MAX_TRAININGS:
             self.training_cells.setdefault(index, cell_index)
             self.method = next((m for m in Method if m.value == event.get("method")), Method.FULL)
@@ -149,14 +149,14 @@ class Client(NotebookClient):
         elif event.get("kind") == "training_end" and index in self.methods:
             self.ended.add(index)
         elif event.get("kind") == "training_step" and step is not None and steps is not None:
-            self.listener.training_step(self.method, step, steps)
+            self.listener.on_training_step(self.method, step, steps)
         elif event.get("kind") == "written" and len(self.written) < MAX_FILES:
             name, digest = event.get("name"), event.get("sha256")
             if isinstance(name, str) and isinstance(digest, str) and len(name) + len(digest) < MAX_ERROR:
                 self.written.add((name, digest))
 
 
-def _whole(value: Any) -> int | None:
+def _parse_whole(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= MAX_STEPS else None
 
 
@@ -191,17 +191,17 @@ class Driver:
     def run(self, manager: AsyncKernelManager, bootstrap: str, probes: Sequence[tuple[str, str]]) -> None:
         """Run bootstrap, cells and probes (family, code). Raises KernelLost when the kernel cannot go on."""
         self.probes = {family: ProbeOutcome.NOT_RUN for family, _ in probes}
-        with self.started(manager) as client:
-            with self.timed("bootstrap"):
-                self.housekeeping(client, bootstrap)
-            with self.timed("cells"):
+        with self.start_client(manager) as client:
+            with self.measure_time("bootstrap"):
+                self.run_own_code(client, bootstrap)
+            with self.measure_time("cells"):
                 self.run_cells(client)
-            with self.timed("probes"):
+            with self.measure_time("probes"):
                 for family, code in probes:
                     self.probes[family] = self.probe(client, family, code)
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
+    def measure_time(self, name: str) -> Iterator[None]:
         """Add the seconds of a block to `timings`."""
         began = time.perf_counter()
         try:
@@ -210,7 +210,7 @@ class Driver:
             self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - began
 
     @contextmanager
-    def started(self, manager: AsyncKernelManager) -> Iterator[Client]:
+    def start_client(self, manager: AsyncKernelManager) -> Iterator[Client]:
         """A client connected to a running kernel. The kernel is left to whoever owns the manager."""
         client = Client(
             self.notebook,
@@ -231,16 +231,16 @@ class Driver:
             if client.kc is not None:
                 client.kc.stop_channels()
 
-    def housekeeping(self, client: Client, code: str) -> None:
+    def run_own_code(self, client: Client, code: str) -> None:
         """Run code of ours; an error in it is not the student's fault."""
         try:
-            error = self.scratch(client, code, self.limits.ready_s, "while it was prepared")
+            error = self.run_scratch(client, code, self.limits.ready_s, "while it was prepared")
         except KernelLost as lost:
             raise KernelLost(RunStatus.INFRA_ERROR, f"the kernel could not be prepared: {lost}") from None
         if error is not None:
             raise KernelLost(RunStatus.INFRA_ERROR, f"the kernel could not be prepared: {error or 'it took too long'}")
 
-    def scratch(self, client: Client, code: str, allowed_s: float, where: str) -> str | None:
+    def run_scratch(self, client: Client, code: str, allowed_s: float, where: str) -> str | None:
         """Run a cell that is not part of the student's notebook: nbclient wants a place to put it."""
         client.nb = new_notebook(cells=[*self.notebook.cells, new_code_cell(code)])
         return self.execute(client, client.nb.cells[-1], len(client.nb.cells) - 1, allowed_s, where)
@@ -252,16 +252,18 @@ class Driver:
         code = [(i, cell) for i, cell in enumerate(self.notebook.cells) if is_code(cell)]
         deadline = time.monotonic() + self.limits.notebook_s
         for index, cell in code:
-            self.listener.cell_started(index, total, cell.source.strip().splitlines()[0][:200])
+            self.listener.on_cell_start(index, total, cell.source.strip().splitlines()[0][:200])
             self.run_cell(client, index, deadline, self.cells.append)
         if {client.methods[training] for training in client.ended} != set(Method):
-            self.run_belated(client, deadline)
+            self.run_out_of_order(client, deadline)
 
-    def run_belated(self, client: Client, deadline: float) -> None:
+    def run_out_of_order(self, client: Client, deadline: float) -> None:
         """Once more the cells that came too early. Their new record tells how they ended in their place."""
         done = {self.training_cells[training] for training in client.ended}
         sources, errors = [cell.source for cell in self.cells], [cell.error for cell in self.cells]
-        for position in belated(sources, errors, {p for p, cell in enumerate(self.cells) if cell.index in done}):
+        for position in find_out_of_order(
+            sources, errors, {p for p, cell in enumerate(self.cells) if cell.index in done}
+        ):
             self.listener.stage("running again what came too early")
             first = self.cells[position]
 
@@ -296,12 +298,12 @@ class Driver:
             self.bring_back(client, allowed_s, where)
             return ""
         except DeadKernelError:
-            raise lost(client.failure, where) from None
+            raise build_loss(client.failure, where) from None
         except (OutputLimit, MalformedMessage, *UNREADABLE) as error:
-            raise lost(error, where) from error
+            raise build_loss(error, where) from error
         if client.failure is not None:
-            raise lost(client.failure, where)
-        return error_line(cell.outputs) or None
+            raise build_loss(client.failure, where)
+        return find_error_line(cell.outputs) or None
 
     def bring_back(self, client: Client, allowed_s: float, where: str) -> None:
         """Interrupt a cell that went on for too long; give the kernel up if it does not answer."""
@@ -319,7 +321,7 @@ class Driver:
     def probe(self, client: Client, family: str, code: str) -> ProbeOutcome:
         """One family of probes; its failure is an observation."""
         self.listener.stage(f"asking: {family}")
-        error = self.scratch(client, code, self.limits.probe_s, f"when asked about {family}")
+        error = self.run_scratch(client, code, self.limits.probe_s, f"when asked about {family}")
         return ProbeOutcome.ANSWERED if error is None else ProbeOutcome.TIMEOUT if error == "" else ProbeOutcome.FAILED
 
 
@@ -328,7 +330,7 @@ def is_code(cell: NotebookNode) -> bool:
     return bool(cell.cell_type == "code" and cell.source.strip())
 
 
-def lost(failure: Exception | None, where: str) -> KernelLost:
+def build_loss(failure: Exception | None, where: str) -> KernelLost:
     """What the end of a kernel means. `failure`: why we stopped listening, None when the process is gone.
 
     Where the transport stopped the kernel, the sandbox has recorded a reason, and that is what counts.
@@ -345,19 +347,19 @@ def _record(cell: NotebookNode, index: int, seconds: float, status: CellStatus) 
         source=cell.source,
         duration_s=round(seconds, 3),
         status=status,
-        output=output_text(cell.outputs),
-        error=error_line(cell.outputs),
+        output=join_output_text(cell.outputs),
+        error=find_error_line(cell.outputs),
         traceback="\n".join(lines)[:MAX_CELL_TEXT],
     )
 
 
-def error_line(outputs: Sequence[NotebookNode]) -> str:
+def find_error_line(outputs: Sequence[NotebookNode]) -> str:
     """The last error of a cell on one line, or nothing."""
     errors = [output for output in outputs if output.output_type == "error"]
     return f"{errors[-1].ename}: {errors[-1].evalue}"[:MAX_ERROR] if errors else ""
 
 
-def output_text(outputs: Sequence[NotebookNode]) -> str:
+def join_output_text(outputs: Sequence[NotebookNode]) -> str:
     """Text of a cell's outputs, cut to a bounded length."""
     parts = []
     for output in outputs:

@@ -9,11 +9,11 @@ from typing import Final
 from grader.assets.hub import Checkpoint
 from grader.errors import GraderError
 from grader.execution.driver import Limits
-from grader.execution.variables import variables
-from grader.machine.cores import usable_cores
+from grader.execution.variables import build_variables
+from grader.machine.cores import count_cores
 from grader.machine.inventory import Finding, Status
 from grader.model import Profile
-from grader.sandbox import SCRATCH, Backend, Policy, Sandbox, SelfTest, Warmup, select, self_tests
+from grader.sandbox import SCRATCH, Backend, Sandbox, SandboxPolicy, SelfTest, Warmup, run_self_tests, select
 from grader.sandbox.selection import WAYS
 from grader.sandbox.walls import cgroups
 
@@ -60,18 +60,18 @@ def has_gpu() -> bool:
     return any(DEVICES.glob("nvidia[0-9]*"))
 
 
-def limits(profile: Profile, gpu: bool, cell_s: float | None = None, run_s: float | None = None) -> Limits:
+def choose_limits(profile: Profile, gpu: bool, cell_s: float | None = None, run_s: float | None = None) -> Limits:
     """How long a notebook may take: as long as was asked for, or what is ample in this profile."""
     usual = PATIENT if profile is Profile.FULL and not gpu else Limits()
     return replace(usual, cell_s=cell_s or usual.cell_s, notebook_s=run_s or usual.notebook_s)
 
 
-def policy(
+def build_policy(
     checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int | None = None, gpus: bool = False
-) -> Policy:
+) -> SandboxPolicy:
     """What a kernel may use. `gpus`: those of NVIDIA, where there are any."""
-    cores = threads or usable_cores()
-    return Policy(
+    cores = threads or count_cores()
+    return SandboxPolicy(
         memory_mib=MEMORY_MIB,
         cpu_s=int(limits.total_s * cores),
         wall_s=limits.total_s,
@@ -97,8 +97,8 @@ def open_sandbox(
     """The best sandbox of this machine, or the one asked for. Raises GraderError."""
     if only is not Backend.NONE and hasattr(os, "geteuid") and os.geteuid() == 0:
         require_readable((checkpoint.hub_cache, metrics))
-    wanted = policy(checkpoint, metrics, limits, threads, gpus)
-    return select(wanted, warmup=warmup(checkpoint, metrics), only=only)
+    wanted = build_policy(checkpoint, metrics, limits, threads, gpus)
+    return select(wanted, warmup=build_warmup(checkpoint, metrics), only=only)
 
 
 def require_readable(folders: Iterable[Path]) -> None:
@@ -107,12 +107,12 @@ def require_readable(folders: Iterable[Path]) -> None:
     Asked beforehand, because what a kernel says of a closed file misleads: safetensors calls it missing.
     """
     for folder in folders:
-        closed = next((path for path in (folder, *folder.rglob("*")) if _is_closed(path)), None)
+        closed = next((path for path in (folder, *folder.rglob("*")) if _is_unreadable(path)), None)
         if closed:
             raise GraderError(f"Sandboxed notebooks cannot read {closed}: chmod -R a+rX {folder}, and try again.")
 
 
-def _is_closed(path: Path) -> bool:
+def _is_unreadable(path: Path) -> bool:
     """Whether others cannot read it. What is just being written does not count."""
     wanted = 0o005 if path.is_dir() else 0o004
     try:
@@ -121,9 +121,9 @@ def _is_closed(path: Path) -> bool:
         return False
 
 
-def findings() -> tuple[Finding, ...]:
+def list_findings() -> tuple[Finding, ...]:
     """What each backend claimed in its self-test, and which one would be used; rows for `doctor`."""
-    tests = self_tests()
+    tests = run_self_tests()
     used = next((test.backend for test in tests if test.passed), None)
     chosen = (
         Finding("sandbox", Status.OK, f"{used} is used")
@@ -135,7 +135,7 @@ def findings() -> tuple[Finding, ...]:
 
 def _memory() -> Finding:
     """How a notebook's memory is bounded: with groups soundly, without them by looking."""
-    if cgroups.can_be_made():
+    if cgroups.can_make_groups():
         return Finding("sandbox memory", Status.OK, "bounded by control groups")
     return Finding("sandbox memory", Status.WARNING, "bounded by a watchdog, which a burst can outrun", DELEGATE)
 
@@ -150,6 +150,6 @@ def _finding(test: SelfTest, used: Backend | None) -> Finding:
     return Finding(name, Status.WARNING, tried, hint)
 
 
-def warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:
+def build_warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:
     """What warm kernels have imported."""
-    return Warmup(modules=MODULES, environ=variables(checkpoint, metrics, SCRATCH))
+    return Warmup(modules=MODULES, environ=build_variables(checkpoint, metrics, SCRATCH))

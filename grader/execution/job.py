@@ -21,8 +21,8 @@ from grader.assets.reviews import ReviewData
 from grader.challenges import Challenges
 from grader.execution import profiles
 from grader.execution.gpu_names import names_gpu
-from grader.execution.seats import Seats
-from grader.execution.variables import variables
+from grader.execution.seats import GpuPool
+from grader.execution.variables import build_variables
 from grader.intake.notebook import Submission
 from grader.model import Profile
 from grader.protocol.plan import Plan
@@ -61,7 +61,7 @@ class Setup:
     sandbox: Sandbox
     threads: int | None = None
     tf32: bool = False
-    seats: Seats | None = None  # None: whatever GPUs there are, shared with nobody
+    gpu_pool: GpuPool | None = None  # None: whatever GPUs there are, shared with nobody
     environ: Mapping[str, str] = field(default_factory=dict)  # variables of the kernel besides: which GPU it has
     witness: bool = True  # False: no code of ours in the kernel, to try a sandbox; nothing is proved by such a run
 
@@ -80,14 +80,14 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     """Fill `folder`; `scratch` is where libraries keep their caches, as the kernel sees it. Raises OSError."""
     grading = folder / GRADING
     grading.mkdir(parents=True)
-    inputs = {name: _copied(path, folder / name) for name, path in _inputs(setup.reviews).items()}
+    inputs = {name: _copy_input(path, folder / name) for name, path in _inputs(setup.reviews).items()}
     _bundle(grading / "bundle")
     _plan(submission, setup, inputs).save(grading / "plan.json")
     tensors.write(lambda: save_file(challenges.lora_tensors, grading / "challenges.safetensors"))
-    requests = challenges.requests(f"{GRADING}/challenges.safetensors")
+    requests = challenges.build_requests(f"{GRADING}/challenges.safetensors")
     return Job(
         folder=folder,
-        environ={**variables(setup.checkpoint, setup.metrics, scratch), **setup.environ},
+        environ={**build_variables(setup.checkpoint, setup.metrics, scratch), **setup.environ},
         bootstrap=BOOTSTRAP if setup.witness else "pass",
         probes=tuple((family, _probe(family, request)) for family, request in requests.items())
         if setup.witness
@@ -99,7 +99,7 @@ def _inputs(reviews: ReviewData) -> dict[str, Path]:
     return {"train.csv": reviews.train, "eval.csv": reviews.eval}
 
 
-def _copied(source: Path, target: Path) -> str:
+def _copy_input(source: Path, target: Path) -> str:
     shutil.copyfile(source, target)
     return target.name
 
@@ -121,7 +121,7 @@ def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
         inputs=inputs,
         base_weights=str(setup.checkpoint.weights),
         names=dict(assignment.LOOKED_FOR),
-        budget=profiles.budget(setup.profile, setup.bfloat16),
+        budget=profiles.get_budget(setup.profile, setup.bfloat16),
         threads=setup.threads,
         tf32=setup.tf32,
         gpu_named=names_gpu(cell.source for cell in submission.notebook.cells if cell.cell_type == "code"),

@@ -12,7 +12,7 @@ MIB = 2**20
 CHANGED = 0.02  # of what was resident
 
 
-class Watch(ABC):
+class PeriodicSampler(ABC):
     """Looks at something every so often while the block runs, and at its end: a short run may have had no look yet."""
 
     every_s: float
@@ -23,7 +23,7 @@ class Watch(ABC):
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     @abstractmethod
-    def look(self) -> None:
+    def sample(self) -> None:
         """Look once."""
 
     def __enter__(self) -> Self:
@@ -37,14 +37,14 @@ class Watch(ABC):
         """Stop looking."""
         self._stop.set()
         self._thread.join()
-        self.look()
+        self.sample()
 
     def _watch(self) -> None:
         while not self._stop.wait(self.every_s):
-            self.look()
+            self.sample()
 
 
-class MemoryWatch(Watch):
+class MemorySampler(PeriodicSampler):
     """The largest memory of a tree of processes, pages that they share counted once.
 
     To count those, the system walks through a process's page tables, tens of milliseconds for some gigabytes in which
@@ -57,9 +57,9 @@ class MemoryWatch(Watch):
         """`root`: of the tree; by default this process."""
         super().__init__()
         self.root, self.peak_mib = root or psutil.Process(), 0.0
-        self._counted: dict[psutil.Process, Counted] = {}
+        self._counted: dict[psutil.Process, ProcessMemory] = {}
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Add up what is in use now; nothing of a tree that is gone."""
         self.peak_mib = max(self.peak_mib, sum(map(self._share_bytes, self._tree())) / MIB)
 
@@ -74,14 +74,14 @@ class MemoryWatch(Watch):
             resident = process.memory_info().rss
             known = self._counted.get(process)
             if known is None or abs(resident - known.resident_bytes) > CHANGED * known.resident_bytes:
-                known = self._counted[process] = Counted(resident, _share_bytes(process))
+                known = self._counted[process] = ProcessMemory(resident, _share_bytes(process))
         except psutil.NoSuchProcess:
             return 0
         return known.share_bytes
 
 
 @dataclass(frozen=True)
-class Counted:
+class ProcessMemory:
     """A process when its pages were counted."""
 
     resident_bytes: int

@@ -43,7 +43,7 @@ def uses_gpu(profile: Profile) -> bool:
     return profile is Profile.FULL
 
 
-def budget(profile: Profile, bfloat16: bool) -> Budget | None:
+def get_budget(profile: Profile, bfloat16: bool) -> Budget | None:
     """The budget of a profile, in the precision that suits the machine."""
     found = BUDGETS.get(profile)
     return replace(found, bfloat16=bfloat16 and profile is Profile.QUICK) if found else None
@@ -58,13 +58,13 @@ def fingerprint(profile: Profile) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def evaluated_rows(profile: Profile) -> int:
+def count_evaluated_rows(profile: Profile) -> int:
     """How many reviews a notebook evaluates on at least."""
     found = BUDGETS.get(profile)
     return found.eval_rows if found else assignment.EVAL_ROWS
 
 
-def measured_tokens(profile: Profile) -> int:
+def count_measured_tokens(profile: Profile) -> int:
     """How many tokens of a held-out review the accuracy is measured on."""
     found = BUDGETS.get(profile)
     return found.max_tokens if found else 512

@@ -11,21 +11,21 @@ class Listener(Protocol):
     def stage(self, name: str) -> None:
         """A stage began, such as "starting the kernel"."""
 
-    def cell_started(self, index: int, total: int, first_line: str) -> None:
+    def on_cell_start(self, index: int, total: int, first_line: str) -> None:
         """Code cell `index` (from 0) of `total` began."""
 
-    def training_step(self, method: Method, step: int, steps: int) -> None:
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
         """A training of `method` made its `step`-th of `steps` steps."""
 
 
-class Silent:
+class SilentListener:
     """Nobody watches."""
 
     def stage(self, name: str) -> None:
         """Ignore."""
 
-    def cell_started(self, index: int, total: int, first_line: str) -> None:
+    def on_cell_start(self, index: int, total: int, first_line: str) -> None:
         """Ignore."""
 
-    def training_step(self, method: Method, step: int, steps: int) -> None:
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
         """Ignore."""

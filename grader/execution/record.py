@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from grader.model import CellRecord, Frozen, Profile, RunSummary, SubmissionRef
+from grader.model import CellRecord, FrozenModel, Profile, RunSummary, SubmissionRef
 
 
 class ProbeOutcome(StrEnum):
@@ -14,7 +14,7 @@ class ProbeOutcome(StrEnum):
     NOT_RUN = "not_run"
 
 
-class Conditions(Frozen):
+class RunConditions(FrozenModel):
     """Under what circumstances the notebook ran: everything that a verdict may depend on besides the notebook."""
 
     profile: Profile
@@ -30,11 +30,11 @@ class Conditions(Frozen):
     grader: str  # version
 
 
-class RunRecord(Frozen):
+class RunRecord(FrozenModel):
     """One execution, as `run.json`."""
 
     submission: SubmissionRef
-    conditions: Conditions
+    conditions: RunConditions
     summary: RunSummary
     reason: str  # why it ended as it did, one sentence; empty when all went well
     cells: tuple[CellRecord, ...]
@@ -44,6 +44,6 @@ class RunRecord(Frozen):
     refused: tuple[str, ...] = ()  # files that were not taken as evidence, with the reason
 
     @property
-    def belated(self) -> list[int]:
+    def out_of_order(self) -> list[int]:
         """Indices of the cells that came too early and were run again after the last one."""
         return [cell.index for cell in self.cells if cell.first_error]

@@ -9,19 +9,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from grader import __version__, challenges
-from grader.errors import NoRoom
+from grader.errors import DiskFullError
 from grader.execution import broker, collection, profiles
-from grader.execution.broker import BrokerLost, Order, Report
+from grader.execution.broker import BrokerLost, BrokerRequest, Report
 from grader.execution.driver import Limits
 from grader.execution.job import Job, Setup, prepare
-from grader.execution.memory import MemoryWatch
-from grader.execution.progress import Listener, Silent
-from grader.execution.record import Conditions, RunRecord
-from grader.execution.seats import ran_out
+from grader.execution.memory import MemorySampler
+from grader.execution.progress import Listener, SilentListener
+from grader.execution.record import RunConditions, RunRecord
+from grader.execution.seats import is_out_of_memory
 from grader.intake.notebook import Submission
 from grader.model import RunStatus
 from grader.sandbox import SCRATCH, Backend
-from grader.sandbox.folders import let_go, temporary_folder
+from grader.sandbox.folders import open_temporary_folder, release
 
 NEEDED_DISK_GIB = 2
 LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
@@ -36,23 +36,23 @@ def execute(
     run for which a shared GPU had too little memory: alone. Raises GraderError when the grader or the machine is at
     fault before the notebook runs.
     """
-    listener, limits = listener or Silent(), limits or Limits()
-    first = _seated(submission, setup, evidence, listener, limits)
+    listener, limits = listener or SilentListener(), limits or Limits()
+    first = _execute_in_slot(submission, setup, evidence, listener, limits)
     if first.summary.status is RunStatus.INFRA_ERROR:
-        return _seated(submission, setup, evidence, listener, limits)
-    if setup.seats and ran_out(first.summary.failed_cells):
-        return _seated(submission, setup, evidence, listener, limits, alone=True)
+        return _execute_in_slot(submission, setup, evidence, listener, limits)
+    if setup.gpu_pool and is_out_of_memory(first.summary.failed_cells):
+        return _execute_in_slot(submission, setup, evidence, listener, limits, alone=True)
     return first
 
 
-def _seated(
+def _execute_in_slot(
     submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits, alone: bool = False
 ) -> RunRecord:
     """One execution, with a seat at a GPU if there are seats."""
-    if setup.seats is None:
+    if setup.gpu_pool is None:
         return _execute_once(submission, setup, evidence, listener, limits)
     listener.stage("waiting for a GPU alone" if alone else "waiting for a GPU")
-    with setup.seats.taken(alone) as environ:
+    with setup.gpu_pool.taken(alone) as environ:
         return _execute_once(submission, replace(setup, environ=environ), evidence, listener, limits)
 
 
@@ -62,24 +62,24 @@ def _execute_once(
     listener.stage("starting the kernel")
     began = time.perf_counter()
     try:
-        with _folders(evidence) as (job_folder, scratch, partial), MemoryWatch() as memory:
+        with _folders(evidence) as (job_folder, scratch, partial), MemorySampler() as memory:
             inside = SCRATCH if setup.sandbox.backend is not Backend.NONE else scratch
             job = prepare(job_folder, inside, submission, setup, challenges.draw(setup.seed))
-            report = _carried_out(submission, setup, job, partial, listener, limits)
+            report = _carry_out(submission, setup, job, partial, listener, limits)
             require_disk(partial, LEFT_DISK_MIB / 1024)  # what a full disk did to the run is not the student's fault
             report = collection.complete(report, submission, partial)
             wall_s = time.perf_counter() - began
-            record = collection.record(submission, conditions(setup), report, wall_s, memory.peak_mib)
+            record = collection.build_record(submission, build_conditions(setup), report, wall_s, memory.peak_mib)
             collection.save(record, partial)
             _replace(partial, evidence)
     except OSError as error:
-        raise collection.not_stored(evidence, error) from error
+        raise collection.explain_not_stored(evidence, error) from error
     return record
 
 
-def conditions(setup: Setup) -> Conditions:
+def build_conditions(setup: Setup) -> RunConditions:
     """The circumstances of a run, for its record."""
-    return Conditions(
+    return RunConditions(
         profile=setup.profile,
         seed=setup.seed,
         checkpoint=setup.checkpoint.name,
@@ -99,7 +99,7 @@ def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
     """Folders of one run: the job, a scratch folder, and the evidence as it grows, beside where it will be."""
     require_disk(Path(tempfile.gettempdir()), NEEDED_DISK_GIB)
     evidence.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder("a4-") as name, temporary_folder(".evidence-", evidence.parent) as partial:
+    with open_temporary_folder("a4-") as name, open_temporary_folder(".evidence-", evidence.parent) as partial:
         folder = name.resolve()
         (folder / "scratch").mkdir()
         yield folder / "job", folder / "scratch", partial
@@ -109,15 +109,15 @@ def require_disk(folder: Path, gib: float) -> None:
     """Raise NoRoom when less is free."""
     if shutil.disk_usage(folder).free < gib * 2**30:
         size = f"{gib:.2g} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
-        raise NoRoom(f"Less than {size} are free in {folder}; free disk space and retry.")
+        raise DiskFullError(f"Less than {size} are free in {folder}; free disk space and retry.")
 
 
-def _carried_out(
+def _carry_out(
     submission: Submission, setup: Setup, job: Job, partial: Path, listener: Listener, limits: Limits
 ) -> Report:
     """The broker's report; one of our own making when the broker was lost."""
     (partial / collection.RAW).mkdir()
-    order = Order(
+    order = BrokerRequest(
         notebook=submission.notebook,
         ticket=setup.sandbox.ticket(),
         job=str(job.folder),
@@ -145,5 +145,5 @@ def _carried_out(
 def _replace(partial: Path, evidence: Path) -> None:
     """Put the complete evidence where older evidence may be."""
     shutil.rmtree(evidence, ignore_errors=True)
-    let_go(partial)
+    release(partial)
     partial.rename(evidence)

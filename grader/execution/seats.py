@@ -22,7 +22,7 @@ WORDS: Final = "CUDA out of memory"
 
 
 @dataclass(frozen=True)
-class Seats:
+class GpuPool:
     """GPUs, and how many submissions share each."""
 
     gpus: int
@@ -39,30 +39,30 @@ class Seats:
     def taken(self, alone: bool = False) -> Iterator[dict[str, str]]:
         """A seat, or a whole GPU, once there is one; yields the environment that shows a kernel that GPU only."""
         with ExitStack() as held:
-            device = self._alone(held) if alone else self._shared(held)
+            device = self._acquire_exclusive(held) if alone else self._acquire_shared(held)
             yield {VISIBLE: device}
 
-    def _shared(self, held: ExitStack) -> str:
+    def _acquire_shared(self, held: ExitStack) -> str:
         """The GPU with the fewest in front of us."""
         while True:
             for number in range(self.kernels_per_gpu):
                 for device in self.devices:
-                    if _locked(self._seat(device, number), held, wait=False):
+                    if _lock(self._locate_slot(device, number), held, wait=False):
                         return device
             time.sleep(LOOK_AGAIN_S)
 
-    def _alone(self, held: ExitStack) -> str:
+    def _acquire_exclusive(self, held: ExitStack) -> str:
         """The GPU for those who need one alone: the last, where new ones come last."""
         device = self.devices[-1]
         for number in range(self.kernels_per_gpu):
-            _locked(self._seat(device, number), held, wait=True)
+            _lock(self._locate_slot(device, number), held, wait=True)
         return device
 
-    def _seat(self, device: str, number: int) -> Path:
+    def _locate_slot(self, device: str, number: int) -> Path:
         return self.folder / f"a4-gpu-{os.getuid()}-{device.replace('/', '_')}-seat-{number}"
 
 
-def _locked(path: Path, held: ExitStack, wait: bool) -> bool:
+def _lock(path: Path, held: ExitStack, wait: bool) -> bool:
     """Whether the lock of a seat is ours now; `held` lets go of it."""
     import fcntl  # not on Windows, where nobody grades classes
 
@@ -76,6 +76,6 @@ def _locked(path: Path, held: ExitStack, wait: bool) -> bool:
     return True
 
 
-def ran_out(failed: Iterable[FailedCell]) -> bool:
+def is_out_of_memory(failed: Iterable[FailedCell]) -> bool:
     """Whether a GPU's memory was used up: a cell ended with the error that torch raises then."""
     return any(cell.error in OUT_OF_MEMORY and WORDS in cell.message for cell in failed)

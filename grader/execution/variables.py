@@ -4,7 +4,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from grader.assets.hub import Checkpoint
-from grader.assets.offline import offline_variables
+from grader.assets.offline import build_offline_variables
 
 QUIET: Final = {
     # Threads that wait for others sleep. By default they spin, and where a machine does anything else (a second worker,
@@ -17,6 +17,6 @@ QUIET: Final = {
 }
 
 
-def variables(checkpoint: Checkpoint, metrics: Path, scratch: PurePath) -> dict[str, str]:
+def build_variables(checkpoint: Checkpoint, metrics: Path, scratch: PurePath) -> dict[str, str]:
     """All of them; `scratch` is where libraries keep their caches, as the kernel sees it."""
-    return {**offline_variables(checkpoint.hub_cache, metrics, scratch), **QUIET}
+    return {**build_offline_variables(checkpoint.hub_cache, metrics, scratch), **QUIET}

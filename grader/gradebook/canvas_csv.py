@@ -21,16 +21,16 @@ from typing import Final
 from grader.errors import GraderError
 from grader.gradebook.formulas import starts_formula
 from grader.grades.grade import Grade, Standing
-from grader.intake.gradebook_export import Cell, Column, Export, Person, number, read_export
-from grader.intake.roster import likeness
+from grader.intake.gradebook_export import Cell, Column, Export, Person, parse_number, read_export
+from grader.intake.roster import normalise_name
 from grader.intake.uploads import Student
-from grader.model import Frozen
-from grader.text import inert
+from grader.model import FrozenModel
+from grader.text import sanitise
 
 HUNDREDTH: Final = Decimal("0.01")  # what Canvas shows, exports and compares
 
 
-class Change(Frozen):
+class Change(FrozenModel):
     """One score that the import will change. `old` is the text in the export, blank if there was no score."""
 
     name: str
@@ -38,7 +38,7 @@ class Change(Frozen):
     new: str
 
 
-class FilledGradebook(Frozen):
+class FilledGradebook(FrozenModel):
     """The file to import, and what a person should know before importing it."""
 
     content: bytes
@@ -47,7 +47,7 @@ class FilledGradebook(Frozen):
     warnings: tuple[str, ...]
 
 
-def filled(export: bytes, grades: Sequence[Grade], assignment: str | int | None = None) -> FilledGradebook:
+def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | None = None) -> FilledGradebook:
     """Fill one column of a teacher's export. `assignment` is its id or title, None where only one fits.
 
     Points are scaled from what was possible here to the column's points possible. Raises GraderError.
@@ -58,14 +58,16 @@ def filled(export: bytes, grades: Sequence[Grade], assignment: str | int | None 
     marks = {person: _mark(grade, person, column) for person, grade in found.items()}
     cells = {person.row[column.index]: text for person, (text, _) in marks.items() if text is not None}
     return FilledGradebook(
-        content=gradebook.with_cells({**_quoted_names(gradebook), **cells}),
+        content=gradebook.replace_cells({**_quote_names(gradebook), **cells}),
         column=column.heading,
-        changes=tuple(Change(name=p.name, old=_old(p, column), new=t) for p, (t, _) in marks.items() if t is not None),
+        changes=tuple(
+            Change(name=p.name, old=_read_old(p, column), new=t) for p, (t, _) in marks.items() if t is not None
+        ),
         warnings=(
-            *_about_column(column),
+            *_warn_about_column(column),
             *(warning for _, warning in marks.values() if warning),
-            *(f"{inert(grade.student.name)} has no row of their own in the gradebook." for grade in lost),
-            *_without_grade(gradebook.people, found),
+            *(f"{sanitise(grade.student.name)} has no row of their own in the gradebook." for grade in lost),
+            *_find_without_grade(gradebook.people, found),
         ),
     )
 
@@ -78,10 +80,12 @@ def choose(columns: Sequence[Column], assignment: str | int | None) -> Column:
     if len(found) == 1:
         return found[0]
     if wanted and not found and (barred := next(filter(None, _candidates(columns, wanted)), [])):
-        raise GraderError(f"Canvas does not import the column '{inert(barred[0].heading)}'; enter its scores by hand.")
-    what = f"No column is called '{inert(wanted)}'" if wanted else "The gradebook does not tell which column to fill"
+        raise GraderError(
+            f"Canvas does not import the column '{sanitise(barred[0].heading)}'; enter its scores by hand."
+        )
+    what = f"No column is called '{sanitise(wanted)}'" if wanted else "The gradebook does not tell which column to fill"
     raise GraderError(
-        f"{what if not (wanted and found) else f'Several columns fit {inert(wanted)!r}'}; {_choice(usable)}."
+        f"{what if not (wanted and found) else f'Several columns fit {sanitise(wanted)!r}'}; {_choice(usable)}."
     )
 
 
@@ -89,13 +93,17 @@ def _candidates(columns: Sequence[Column], wanted: str) -> Iterator[list[Column]
     """Columns that fit, the surest way of fitting first."""
     yield [column for column in columns if str(column.assignment_id) == wanted]
     yield [column for column in columns if wanted in (column.heading, column.title)]
-    yield [column for column in columns if likeness(wanted) in (likeness(column.heading), likeness(column.title))]
+    yield [
+        column
+        for column in columns
+        if normalise_name(wanted) in (normalise_name(column.heading), normalise_name(column.title))
+    ]
 
 
 def _choice(columns: Sequence[Column]) -> str:
     if not columns:
         return "export it again once the assignment is published in Canvas"
-    return "choose one of: " + ", ".join(f"'{inert(column.heading)}'" for column in columns)
+    return "choose one of: " + ", ".join(f"'{sanitise(column.heading)}'" for column in columns)
 
 
 def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Person, Grade], list[Grade]]:
@@ -108,7 +116,7 @@ def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Perso
         if person is None:
             lost.append(grade)
         elif person in found:
-            raise GraderError(f"{inert(person.name)} has two grades; keep one of them.")
+            raise GraderError(f"{sanitise(person.name)} has two grades; keep one of them.")
         else:
             found[person] = grade
     return found, lost
@@ -134,29 +142,29 @@ class _Rows:
 
 
 def _keys(sis_user_id: str | None, login: str | None, name: str) -> list[tuple[str, str]]:
-    words = {"sis": sis_user_id or "", "login": (login or "").casefold(), "name": likeness(name)}
+    words = {"sis": sis_user_id or "", "login": (login or "").casefold(), "name": normalise_name(name)}
     return [(kind, word) for kind, word in words.items() if word]
 
 
 def _mark(grade: Grade, person: Person, column: Column) -> tuple[str | None, str]:
     """The new text of a student's cell, None where it stays, and a warning or nothing."""
-    old, name = _old(person, column), inert(person.name)
+    old, name = _read_old(person, column), sanitise(person.name)
     if grade.standing is Standing.EXCUSED and old.upper() != "EX":
         return None, f"{name} is excused here and not in Canvas; excuse them in Canvas too."
     if grade.standing is not Standing.GRADED or grade.points is None:
-        return None, f"{name} is {grade.standing} and keeps '{inert(old)}'." if old else ""
+        return None, f"{name} is {grade.standing} and keeps '{sanitise(old)}'." if old else ""
     if old.upper() in ("EX", "N/A"):
         return None, f"{name} has a grade here and is {_WORDS[old.upper()]} in Canvas; the cell stays '{old}'."
     if column.index >= len(person.row):
         return None, f"The row of {name} is too short for a score; export the gradebook again."
-    text = points_text(grade.points, grade.possible, column.points_possible)
-    return (None if _same(old, text) else text), ""
+    text = format_points(grade.points, grade.possible, column.points_possible)
+    return (None if _is_same(old, text) else text), ""
 
 
 _WORDS: Final = {"EX": "excused", "N/A": "not assigned"}
 
 
-def points_text(points: float, possible: float, column_possible: float | None) -> str:
+def format_points(points: float, possible: float, column_possible: float | None) -> str:
     """Points on the column's scale, rounded half up to hundredths. Raises GraderError where that is no number."""
     given, here = Decimal(repr(points)), Decimal(repr(possible))
     if not (given.is_finite() and here.is_finite()) or (here <= 0 and column_possible):
@@ -167,24 +175,24 @@ def points_text(points: float, possible: float, column_possible: float | None) -
     return format(scaled.quantize(HUNDREDTH, ROUND_HALF_UP), "f")
 
 
-def _same(old: str, new: str) -> bool:
+def _is_same(old: str, new: str) -> bool:
     """Whether Canvas would see no change: it compares to hundredths."""
-    value = number(old)
+    value = parse_number(old)
     return value is not None and Decimal(repr(value)).quantize(HUNDREDTH, ROUND_HALF_UP) == Decimal(new)
 
 
-def _old(person: Person, column: Column) -> str:
+def _read_old(person: Person, column: Column) -> str:
     return person.row[column.index].value.strip() if column.index < len(person.row) else ""
 
 
-def _quoted_names(gradebook: Export) -> Mapping[Cell, str]:
+def _quote_names(gradebook: Export) -> Mapping[Cell, str]:
     """New text for the names that would start a formula and are not needed to find the student."""
     names = [i for i, heading in enumerate(gradebook.header) if heading in ("Student", "LastName", "FirstName")]
     cells = (person.row[i] for person in gradebook.people if person.canvas_id is not None for i in names)
-    return {cell: text for cell in cells if (text := quoted_name(cell.value)) != cell.value}
+    return {cell: text for cell in cells if (text := quote_name(cell.value)) != cell.value}
 
 
-def quoted_name(cell: str) -> str:
+def quote_name(cell: str) -> str:
     """A name that no spreadsheet calculates, as `plain_name` reads it back; other names as they are."""
     inner = re.fullmatch(r'="(.*)"', cell, re.DOTALL)
     if inner and '"' not in inner[1].replace('""', ""):
@@ -193,13 +201,13 @@ def quoted_name(cell: str) -> str:
     return '="{}"'.format(name.replace('"', '""')) if starts_formula(cell) else cell
 
 
-def _about_column(column: Column) -> Iterator[str]:
+def _warn_about_column(column: Column) -> Iterator[str]:
     if not column.points_possible:
-        yield f"'{inert(column.heading)}' has no points possible in Canvas; points are written as they are."
+        yield f"'{sanitise(column.heading)}' has no points possible in Canvas; points are written as they are."
 
 
-def _without_grade(people: Iterable[Person], found: Mapping[Person, Grade]) -> Iterator[str]:
+def _find_without_grade(people: Iterable[Person], found: Mapping[Person, Grade]) -> Iterator[str]:
     """Who is in the gradebook and not in the class. The student view is nobody."""
     for person in people:
         if person not in found and not person.is_test_student:
-            yield f"{inert(person.name)} is in the gradebook and has no grade here."
+            yield f"{sanitise(person.name)} is in the gradebook and has no grade here."

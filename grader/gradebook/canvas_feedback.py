@@ -17,7 +17,7 @@ PLAIN_FILE: Final = 0o100644 << 16
 UNIX: Final = 3  # whose rights a file has
 
 
-def feedback_zip(feedback: Mapping[str, bytes]) -> bytes:
+def build_zip(feedback: Mapping[str, bytes]) -> bytes:
     """The archive, with one page for each entry of the download. Raises GraderError.
 
     Folders around an entry are left out; Canvas would not find it otherwise.
@@ -28,11 +28,11 @@ def feedback_zip(feedback: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, page in sorted(zip(names, feedback.values(), strict=True)):
-            put_in(archive, name, page)
+            add_file(archive, name, page)
     return packed.getvalue()
 
 
-def put_in(archive: zipfile.ZipFile, name: str, content: bytes, mode: int = PLAIN_FILE) -> None:
+def add_file(archive: zipfile.ZipFile, name: str, content: bytes, mode: int = PLAIN_FILE) -> None:
     """Write one file into an archive, so that equal contents make equal archives, whatever the time and the rights."""
     info = zipfile.ZipInfo(name, EPOCH)
     info.external_attr, info.create_system = mode, UNIX

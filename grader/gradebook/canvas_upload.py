@@ -19,10 +19,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from grader.errors import GraderError
-from grader.gradebook.canvas_csv import points_text
+from grader.gradebook.canvas_csv import format_points
 from grader.grades.grade import Grade, Standing
-from grader.model import Frozen
-from grader.reporting.inert import inert_line
+from grader.model import FrozenModel
+from grader.reporting.inert import sanitise_line
 
 TOKEN: Final = "CANVAS_API_TOKEN"
 URL: Final = "CANVAS_API_URL"
@@ -34,7 +34,7 @@ REFERENCE: Final = "Reference: "
 _REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(score ([0-9.]+)\))?")
 
 
-class Delivery(Frozen):
+class Delivery(FrozenModel):
     """What one student is to be given: a grade, a comment, a page of feedback."""
 
     grade: Grade
@@ -42,7 +42,7 @@ class Delivery(Frozen):
     feedback: Path | None = None  # an HTML file, shown to the student under its own name
 
 
-class Step(Frozen):
+class UploadStep(FrozenModel):
     """What will be sent for one student, and why if nothing. Scores are on the scale of the assignment in Canvas."""
 
     name: str
@@ -59,17 +59,17 @@ class Step(Frozen):
         return self.new_score is not None or self.comment is not None
 
 
-class Failure(Frozen):
+class Failure(FrozenModel):
     """What could not be sent, in one line."""
 
     name: str
     reason: str
 
 
-class Delivered(Frozen):
+class UploadReport(FrozenModel):
     """How an upload went. In a dry run `sent` is 0."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[UploadStep, ...]
     sent: int
     failures: tuple[Failure, ...] = ()
 
@@ -81,20 +81,20 @@ def upload(
     really: bool = False,
     say: Callable[[str], object] = print,
     environ: Mapping[str, str] = os.environ,
-) -> Delivered:
+) -> UploadReport:
     """Show what would change in Canvas, and change it if `really`. Raises GraderError."""
-    with translated():
+    with translate_errors():
         assignment = find_assignment(connect(environ), course_id, assignment_id)
         steps = plan(assignment, deliveries)
         for step in steps:
-            say(line(step))
+            say(format_step(step))
         if not really:
             say("Nothing was sent: this was a dry run.")
-            return Delivered(steps=steps, sent=0)
+            return UploadReport(steps=steps, sent=0)
         failures = send(assignment, steps)
     for failure in failures:
-        say(f"{inert_line(failure.name)}: not sent ({failure.reason})")
-    return Delivered(steps=steps, sent=sum(step.sends for step in steps) - len(failures), failures=failures)
+        say(f"{sanitise_line(failure.name)}: not sent ({failure.reason})")
+    return UploadReport(steps=steps, sent=sum(step.sends for step in steps) - len(failures), failures=failures)
 
 
 def connect(environ: Mapping[str, str]) -> Any:
@@ -111,7 +111,7 @@ def connect(environ: Mapping[str, str]) -> Any:
     if not parts.netloc or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
         raise GraderError(f"{URL} does not begin with https://, and the token would travel readable; correct it.")
     requester = Requester(f"{parts.scheme}://{parts.netloc}", token)
-    requester._session.mount(f"{parts.scheme}://", _patient_adapter())  # there is no public way to the session
+    requester._session.mount(f"{parts.scheme}://", _build_adapter())  # there is no public way to the session
     return requester
 
 
@@ -122,7 +122,7 @@ def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
     return Course(requester, {"id": course_id}).get_assignment(assignment_id)
 
 
-def _patient_adapter() -> Any:
+def _build_adapter() -> Any:
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
@@ -137,15 +137,15 @@ def _patient_adapter() -> Any:
     return Patient(max_retries=Retry(RETRIES, read=0, status_forcelist=busy, allowed_methods=None, backoff_factor=1))
 
 
-def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[Step, ...]:
+def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, ...]:
     """Compare what is to be given with what Canvas has; sends nothing."""
     present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
     return tuple(_step(delivery, present, assignment.points_possible) for delivery in deliveries)
 
 
-def _step(delivery: Delivery, present: Mapping[int, Any], column_possible: float | None) -> Step:
+def _step(delivery: Delivery, present: Mapping[int, Any], column_possible: float | None) -> UploadStep:
     student = delivery.grade.student
-    nothing = Step(name=student.name, canvas_id=student.canvas_id)
+    nothing = UploadStep(name=student.name, canvas_id=student.canvas_id)
     if student.canvas_id is None:
         return nothing.model_copy(update={"reason": "no Canvas id is known"})
     if (submission := present.get(student.canvas_id)) is None:
@@ -158,10 +158,10 @@ def _step(delivery: Delivery, present: Mapping[int, Any], column_possible: float
     return _changes(nothing, delivery, submission, column_possible)
 
 
-def _changes(nothing: Step, delivery: Delivery, submission: Any, column_possible: float | None) -> Step:
+def _changes(nothing: UploadStep, delivery: Delivery, submission: Any, column_possible: float | None) -> UploadStep:
     grade = delivery.grade
     graded = grade.standing is Standing.GRADED and grade.points is not None
-    score = points_text(grade.points or 0.0, grade.possible, column_possible) if graded else None
+    score = format_points(grade.points or 0.0, grade.possible, column_possible) if graded else None
     reference = digest(score, delivery)
     last, last_score = _last_reference(submission)
     same = score is None or _shows(submission, score)
@@ -198,17 +198,17 @@ def _last_reference(submission: Any) -> tuple[str, str]:
     return found[-1] if found else ("", "")
 
 
-def line(step: Step) -> str:
+def format_step(step: UploadStep) -> str:
     """One step for people: `Lovelace, Ada: 80 → 95.00, comment, feedback.html`."""
     if not step.sends:
-        return f"{inert_line(step.name)}: nothing to send, {step.reason}"
+        return f"{sanitise_line(step.name)}: nothing to send, {step.reason}"
     old = "no score" if step.old_score is None else f"{step.old_score:g}"
     parts = [f"{old} → {step.new_score}" if step.new_score is not None else f"{old} stays"]
     parts += ["comment"] * (step.comment is not None) + ([step.feedback.name] if step.feedback else [])
-    return f"{inert_line(step.name)}: {', '.join(parts)}"
+    return f"{sanitise_line(step.name)}: {', '.join(parts)}"
 
 
-def send(assignment: Any, steps: Iterable[Step]) -> tuple[Failure, ...]:
+def send(assignment: Any, steps: Iterable[UploadStep]) -> tuple[Failure, ...]:
     """Carry out a plan. One student's failure does not stop the others; a refused token stops all. May be repeated."""
     from canvasapi.exceptions import CanvasException, InvalidAccessToken
     from requests import RequestException
@@ -224,7 +224,7 @@ def send(assignment: Any, steps: Iterable[Step]) -> tuple[Failure, ...]:
     return tuple(failures)
 
 
-def _send(assignment: Any, step: Step) -> None:
+def _send(assignment: Any, step: UploadStep) -> None:
     from canvasapi.submission import Submission
 
     ids = {"course_id": assignment.course_id, "assignment_id": assignment.id, "user_id": step.canvas_id}
@@ -253,7 +253,7 @@ def _attach(submission: Any, page: Path) -> int:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns what the library and the network raise into a sentence."""
     from canvasapi.exceptions import CanvasException
     from requests import RequestException
@@ -273,4 +273,4 @@ def _sentence(error: Exception) -> str:
         exceptions.ResourceDoesNotExist: "course, assignment or student not found; check the ids",
         exceptions.Forbidden: "the token's owner may not do this; use a teacher's token",
     }
-    return hints.get(type(error)) or inert_line(f"{type(error).__name__}: {error}", 200)
+    return hints.get(type(error)) or sanitise_line(f"{type(error).__name__}: {error}", 200)

@@ -13,6 +13,6 @@ def starts_formula(text: str) -> bool:
     return bool(_FORMULA.match(text))
 
 
-def inert_cell(text: str) -> str:
+def sanitise_cell(text: str) -> str:
     """`text` for a cell: as it is, or after an apostrophe where it would be calculated. Negative numbers stay."""
     return f"'{text}" if starts_formula(text) and not _NUMBER.match(text) else text

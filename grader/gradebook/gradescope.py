@@ -22,13 +22,13 @@ from typing import Any, Final
 
 from grader.assets.reviews import FILES
 from grader.errors import GraderError, SubmissionError
-from grader.gradebook.canvas_feedback import put_in
+from grader.gradebook.canvas_feedback import add_file
 from grader.grades.grade import Grade, Standing
 from grader.intake.archive import NOTEBOOK
 from grader.judging.tampering import waits_for_a_person
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.paths import ROOT
-from grader.reporting.inert import inert_text
+from grader.reporting.inert import sanitise_text
 
 PROGRAM: Final = 0o100755 << 16
 LEFT_OUT: Final = (
@@ -78,7 +78,7 @@ class HiddenChecks(StrEnum):
     VISIBLE = "visible"
 
 
-def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED) -> dict[str, Any]:
+def format_result(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED) -> dict[str, Any]:
     """A result in the schema of `results.json`. An ungraded one has neither a score nor tests, and says why.
 
     Points are as the rubric has them: make what the profile judges (in `structure`, all but the accuracies) the
@@ -97,19 +97,23 @@ def results(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED)
     }
 
 
-def settled(grade: Grade) -> dict[str, Any] | None:
+def format_grade(grade: Grade) -> dict[str, Any] | None:
     """A grade in the same schema, with what policy and people changed. None where there is nothing to record."""
     if grade.standing is Standing.REFUSED:
-        return refused(grade.note)
+        return format_refusal(grade.note)
     if grade.standing in (Standing.MISSING, Standing.EXCUSED):
         return None
-    found = results(grade.result) if grade.result else refused(UNGRADED)
+    found = format_result(grade.result) if grade.result else format_refusal(UNGRADED)
     if grade.standing is Standing.UNGRADED:
         known = "score" not in found  # the result itself says why
         return {**SHOWN, "output": found["output"] if known else NOT_YET}
     changes = [f"{change.points:+g} points: {change.reason}" for change in grade.adjustments]
     told = "\n".join([f"{grade.points:g} of {grade.possible:g} points.", *changes])
-    return {**found, "score": grade.points, "output": inert_text(told, TEXT_CHARS_MAX) if changes else found["output"]}
+    return {
+        **found,
+        "score": grade.points,
+        "output": sanitise_text(told, TEXT_CHARS_MAX) if changes else found["output"],
+    }
 
 
 NOT_YET: Final = "Your grade is not complete yet: the course's staff will add to it."
@@ -123,11 +127,11 @@ WAITS: Final = (
 )
 
 
-def refused(reason: str) -> dict[str, Any]:
+def format_refusal(reason: str) -> dict[str, Any]:
     """What is recorded for a submission that cannot be graded as handed in. `reason` is a sentence for its author."""
     return {
         "score": 0.0,
-        "output": inert_text(reason, TEXT_CHARS_MAX),
+        "output": sanitise_text(reason, TEXT_CHARS_MAX),
         **SHOWN,
     }
 
@@ -139,7 +143,7 @@ def _test(check: CheckResult, hidden: HiddenChecks) -> dict[str, Any]:
         "score": check.points or 0.0,
         "max_score": check.possible,
         "status": "passed" if check.verdict is Verdict.PASSED else "failed",
-        "output": inert_text(text, TEXT_CHARS_MAX),
+        "output": sanitise_text(text, TEXT_CHARS_MAX),
         "output_format": "text",
         "tags": [check.id],
         "visibility": str(hidden) if check.visibility is Visibility.HIDDEN else "visible",
@@ -147,7 +151,9 @@ def _test(check: CheckResult, hidden: HiddenChecks) -> dict[str, Any]:
 
 
 def _summary(result: Result) -> str:
-    failed = [inert_text(f"Cell {c.index + 1} ended with {c.error}: {c.message}", 300) for c in result.run.failed_cells]
+    failed = [
+        sanitise_text(f"Cell {c.index + 1} ended with {c.error}: {c.message}", 300) for c in result.run.failed_cells
+    ]
     points = f"{result.score.points:g} of {result.score.possible:g} points, in profile {result.profile}."
     return "\n".join([points, *failed[:20]])
 
@@ -162,7 +168,7 @@ def _extra(result: Result) -> dict[str, Any]:
     }
 
 
-def only_notebook(folder: Path) -> Path:
+def find_notebook(folder: Path) -> Path:
     """The one notebook that was handed in. Raises SubmissionError."""
     found = sorted(path for path in folder.rglob("*") if NOTEBOOK.search(path.name) and not path.is_symlink())
     found = [path for path in found if ".ipynb_checkpoints" not in path.parts and not path.name.startswith("._")]
@@ -177,15 +183,15 @@ def run(
 ) -> int:
     """Grade what was handed in and write `results.json`. Returns the exit code: 0, or 2 where it is ungraded."""
     try:
-        answer, code = _graded(only_notebook(submission), profile, seed, hidden)
+        answer, code = _grade(find_notebook(submission), profile, seed, hidden)
     except SubmissionError as error:
-        answer, code = refused(str(error)), 0
+        answer, code = format_refusal(str(error)), 0
     results_file.parent.mkdir(parents=True, exist_ok=True)
     results_file.write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
     return code
 
 
-def _graded(notebook: Path, profile: str, seed: str, hidden: HiddenChecks) -> tuple[dict[str, Any], int]:
+def _grade(notebook: Path, profile: str, seed: str, hidden: HiddenChecks) -> tuple[dict[str, Any], int]:
     """Grade in a process of its own, by the command that everybody uses."""
     with tempfile.TemporaryDirectory(prefix="a4-gradescope-") as out:
         options = ["--profile", profile, "--seed", seed, "--out", out]
@@ -194,14 +200,14 @@ def _graded(notebook: Path, profile: str, seed: str, hidden: HiddenChecks) -> tu
         found = list(Path(out).glob("*/result.json"))
         sys.stderr.write(done.stderr)
         if found and done.returncode in (0, 1):
-            answer = results(Result.model_validate_json(found[0].read_bytes()), hidden)
+            answer = format_result(Result.model_validate_json(found[0].read_bytes()), hidden)
             return answer, 0 if "score" in answer else 2
         if done.returncode == 1:
-            return refused(done.stderr.strip() or "Your notebook cannot be graded as handed in."), 0
+            return format_refusal(done.stderr.strip() or "Your notebook cannot be graded as handed in."), 0
     return {"output": UNGRADED, **SHOWN}, 2
 
 
-def autograder_zip(
+def build_autograder(
     target: Path,
     profile: Profile = Profile.QUICK,
     seed: int = 0,
@@ -216,17 +222,17 @@ def autograder_zip(
     the grader and documentation. `reviews`: a folder with train.csv, eval.csv and perhaps heldout.csv to grade with;
     without it, grading there uses the synthetic ones. Raises GraderError.
     """
-    names = sorted(set(files)) if files is not None else _tracked(root)
+    names = sorted(set(files)) if files is not None else _list_tracked(root)
     real = {f"data/imdb/{name}": _read(reviews, name) for name in _review_files(reviews)} if reviews else {}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         run_text = RUN.format(profile=profile, seed=seed, hidden=hidden)
         for name, text in (("run_autograder", run_text), ("setup.sh", SETUP)):
-            put_in(archive, name, text.encode(), PROGRAM)
+            add_file(archive, name, text.encode(), PROGRAM)
         for name in names:
-            put_in(archive, name, _read(root, name))
+            add_file(archive, name, _read(root, name))
         for name, content in real.items():
-            put_in(archive, name, content)
+            add_file(archive, name, content)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(packed.getvalue())
@@ -240,7 +246,7 @@ def _review_files(folder: Path) -> list[str]:
     return [name for name in FILES if name != FILES[-1] or (folder / name).is_file()]
 
 
-def _tracked(root: Path) -> list[str]:
+def _list_tracked(root: Path) -> list[str]:
     if shutil.which("git") is None:
         raise GraderError("git knows the project's files and is not installed; install it, or name the files.")
     try:

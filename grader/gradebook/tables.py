@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, get_args, get_type_hints
 
-from grader.gradebook.formulas import inert_cell
+from grader.gradebook.formulas import sanitise_cell
 from grader.grades.grade import Grade
-from grader.model import CheckResult, Frozen
+from grader.model import CheckResult, FrozenModel
 
 
-class CheckRow(Frozen):
+class CheckRow(FrozenModel):
     """One student and one check. What is not known is None."""
 
     student: str  # key
@@ -41,7 +41,7 @@ class CheckRow(Frozen):
 COLUMNS: Final = tuple(CheckRow.model_fields)
 
 
-def rows(grades: Iterable[Grade]) -> Iterator[CheckRow]:
+def build_rows(grades: Iterable[Grade]) -> Iterator[CheckRow]:
     """The table, in the order of students and checks."""
     for grade in grades:
         checks: Iterable[CheckResult | None] = grade.result.checks if grade.result else (None,)
@@ -73,33 +73,37 @@ def _row(grade: Grade, check: CheckResult | None) -> CheckRow:
     )
 
 
-def as_csv(grades: Iterable[Grade]) -> bytes:
+def encode_csv(grades: Iterable[Grade]) -> bytes:
     """UTF-8 with a byte order mark, without which spreadsheets garble names."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in row.model_dump().values()] for row in rows(grades))
+    writer.writerows([_cell(value) for value in row.model_dump().values()] for row in build_rows(grades))
     return text.getvalue().encode("utf-8-sig", "replace")
 
 
 def _cell(value: object) -> object:
-    return inert_cell(value) if isinstance(value, str) else value
+    return sanitise_cell(value) if isinstance(value, str) else value
 
 
-def as_json(grades: Iterable[Grade]) -> bytes:
+def encode_json(grades: Iterable[Grade]) -> bytes:
     """A list of objects."""
-    return json.dumps([row.model_dump(mode="json") for row in rows(grades)], ensure_ascii=False, indent=1).encode()
+    return json.dumps(
+        [row.model_dump(mode="json") for row in build_rows(grades)], ensure_ascii=False, indent=1
+    ).encode()
 
 
-def as_parquet(grades: Iterable[Grade]) -> bytes:
+def encode_parquet(grades: Iterable[Grade]) -> bytes:
     """One row group, with the column types of `CheckRow` even where a column is empty."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-    schema = pa.schema([(name, kinds[_plain(hint)]) for name, hint in _hints().items()])
+    schema = pa.schema([(name, kinds[_unwrap_hint(hint)]) for name, hint in _hints().items()])
     target = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([row.model_dump(mode="json") for row in rows(grades)], schema=schema), target)
+    pq.write_table(
+        pa.Table.from_pylist([row.model_dump(mode="json") for row in build_rows(grades)], schema=schema), target
+    )
     return target.getvalue().to_pybytes()
 
 
@@ -108,5 +112,5 @@ def _hints() -> dict[str, Any]:
     return {name: hints[name] for name in COLUMNS}
 
 
-def _plain(hint: Any) -> type:
+def _unwrap_hint(hint: Any) -> type:
     return next((kind for kind in get_args(hint) if kind is not type(None)), hint)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from grader.intake.uploads import Student, Upload
-from grader.model import Frozen, Result, ScoreStatus
+from grader.model import FrozenModel, Result, ScoreStatus
 
 
 class Standing(StrEnum):
@@ -25,7 +25,7 @@ class AdjustmentKind(StrEnum):
     EXCUSED = "excused"
 
 
-class Adjustment(Frozen):
+class Adjustment(FrozenModel):
     """One change to the points, with its reason; `author` is a person, or the policy."""
 
     kind: AdjustmentKind
@@ -34,7 +34,7 @@ class Adjustment(Frozen):
     author: str
 
 
-class Grade(Frozen):
+class Grade(FrozenModel):
     """Where one student stands after policy. `points` is None unless GRADED."""
 
     student: Student

@@ -28,10 +28,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from pydantic import Field, ValidationError, model_validator
 
 from grader.errors import GraderError
-from grader.grades.policy import ManualItem, Text, called
+from grader.grades.policy import ManualItem, Text, index_by_name
 from grader.grades.sheets import SEMICOLON, read_sheet
 from grader.intake.uploads import Student
-from grader.model import Frozen, Verdict
+from grader.model import FrozenModel, Verdict
 
 COLUMNS: Final = ("kind", "student", "target", "verdict", "points", "author", "reason", "date")
 
@@ -45,7 +45,7 @@ class OverrideKind(StrEnum):
     EXCUSED = "excused"
 
 
-class Override(Frozen):
+class Override(FrozenModel):
     """One change. `student` is the key of a student; `target` the id of a check or of a manual item."""
 
     kind: OverrideKind
@@ -58,7 +58,7 @@ class Override(Frozen):
     date: datetime.date | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _require_complete(self) -> Self:
         if (self.kind in (OverrideKind.CHECK, OverrideKind.MANUAL)) != bool(self.target):
             raise ValueError("only changes of a check or a manual item name one, and they have to")
         if self.kind is OverrideKind.CHECK and (self.points is None) == (self.verdict is None):
@@ -75,7 +75,7 @@ class Override(Frozen):
         return f"{self.author}, {self.date}" if self.date else self.author
 
 
-class Overrides(Frozen):
+class Overrides(FrozenModel):
     """All changes of a file, checked. `possible`: the points of the whole rubric, manual items included."""
 
     entries: tuple[Override, ...] = ()
@@ -98,17 +98,17 @@ def load_overrides(
 
     Raises GraderError with one sentence that lists every problem of the file.
     """
-    known, items, problems, found = called(students), {item.id: item.possible for item in manual}, [], []
+    known, items, problems, found = index_by_name(students), {item.id: item.possible for item in manual}, [], []
     possible = round(sum(rubric.values()) + sum(items.values()), 2)
     for entry in _read(path):
         try:
             override = Override.model_validate(entry.fields)
         except ValidationError as error:
-            problems += [f"{entry.place}: {_said(detail)}" for detail in error.errors()]
+            problems += [f"{entry.place}: {_format_detail(detail)}" for detail in error.errors()]
             continue
         problems += [f"{entry.place}: {what}" for what in _misfits(override, known, rubric, items, possible)]
         found.append(override.model_copy(update={"student": next(iter(known.get(override.student, [""])))}))
-    problems += [f"two entries change {what}" for what in _twice(found)]
+    problems += [f"two entries change {what}" for what in _find_duplicates(found)]
     if problems:
         raise GraderError(f"Cannot use the overrides {path}: {'; '.join(problems)}; correct the file.")
     return Overrides(entries=tuple(found), possible=possible)
@@ -134,7 +134,7 @@ def _misfits(
         yield f"{override.points:g} points are more than the {highest:g} there are"
 
 
-def _twice(found: Iterable[Override]) -> list[str]:
+def _find_duplicates(found: Iterable[Override]) -> list[str]:
     seen, twice = set(), []
     for entry in found:
         what = (entry.kind, entry.student, entry.target)
@@ -144,7 +144,7 @@ def _twice(found: Iterable[Override]) -> list[str]:
     return twice
 
 
-def _said(detail: Any) -> str:
+def _format_detail(detail: Any) -> str:
     key, text = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
     return f"key {key}: {text[:1].lower()}{text[1:]}" if key else text
 

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from grader.errors import GraderError
 from grader.intake.uploads import Student, Upload
-from grader.model import Frozen
+from grader.model import FrozenModel
 
 DAY: Final = timedelta(days=1)
 DAYS_MAX: Final = 3650  # of an extension; more is a date in the wrong key
@@ -47,14 +47,14 @@ class Counting(StrEnum):
     BEST = "best"
 
 
-class Deadline(Frozen):
+class Deadline(FrozenModel):
     """Until when an upload is in time. `grace_min`: minutes that are forgiven; beyond them the whole delay counts."""
 
     due: AwareDatetime
     grace_min: Amount = 0
 
 
-class Late(Frozen):
+class LatePenalty(FrozenModel):
     """What being late costs. `flat` is for uploads of which only the archive's mark LATE is known."""
 
     unit: Unit = Unit.PERCENT
@@ -65,20 +65,20 @@ class Late(Frozen):
     flat: Amount = 0
 
     @model_validator(mode="after")
-    def _at_most_everything(self) -> Self:
+    def _require_bounds(self) -> Self:
         amounts = (self.per_day, self.cap or 0, self.floor, self.flat)
         if self.unit is Unit.PERCENT and max(amounts) > 100:
             raise ValueError("no value may be above 100 percent")
         return self
 
 
-class Attempts(Frozen):
+class Attempts(FrozenModel):
     """Which of several attempts counts."""
 
     counts: Counting = Counting.LAST
 
 
-class Extension(Frozen):
+class Extension(FrozenModel):
     """A later deadline for one student, who is named by key, Canvas id, SIS id or login."""
 
     student: Text
@@ -88,13 +88,13 @@ class Extension(Frozen):
     reason: Text
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _require_one(self) -> Self:
         if (self.due is None) == (self.days is None):
             raise ValueError("give either due or days")
         return self
 
 
-class ManualItem(Frozen):
+class ManualItem(FrozenModel):
     """A rubric item that a person judges."""
 
     id: Text
@@ -102,17 +102,17 @@ class ManualItem(Frozen):
     possible: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Policy(Frozen):
+class GradingPolicy(FrozenModel):
     """All rules of a course. The default takes nothing off."""
 
     deadline: Deadline | None = None
-    late: Late = Late()
+    late: LatePenalty = LatePenalty()
     attempts: Attempts = Attempts()
     extension: tuple[Extension, ...] = ()
     manual: tuple[ManualItem, ...] = ()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _require_consistent(self) -> Self:
         if self.deadline is None and any(extension.days is not None for extension in self.extension):
             raise ValueError("extensions in days need a deadline")
         if len({item.id for item in self.manual}) < len(self.manual):
@@ -120,20 +120,20 @@ class Policy(Frozen):
         return self
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path) -> GradingPolicy:
     """Read a policy. Raises GraderError, with one sentence that names file, table and key."""
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return GradingPolicy.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise GraderError(f"Cannot read the policy {path} ({error.strerror}); check the path.") from error
     except ValidationError as error:
-        problems = "; ".join(problem(found["loc"], found["msg"]) for found in error.errors())
+        problems = "; ".join(format_problem(found["loc"], found["msg"]) for found in error.errors())
         raise GraderError(f"Cannot use the policy {path}: {problems}; correct it.") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise GraderError(f"Cannot use the policy {path}: it is not TOML ({error}); correct it.") from error
 
 
-def problem(place: tuple[int | str, ...], message: str) -> str:
+def format_problem(place: tuple[int | str, ...], message: str) -> str:
     """One finding of pydantic as `table [late], key per_day: what is wrong`; tables in a list are counted from 1."""
     table, *rest = place or ("",)
     name = f"[{table}]"
@@ -146,22 +146,22 @@ def problem(place: tuple[int | str, ...], message: str) -> str:
     return f"{', '.join(where)}: {text[:1].lower()}{text[1:]}" if where else f"{text[:1].lower()}{text[1:]}"
 
 
-def names_of(student: Student) -> frozenset[str]:
+def list_names(student: Student) -> frozenset[str]:
     """Everything that a person may call a student by in a policy or an override."""
     ids = (student.key, student.canvas_id, student.sis_user_id, student.login)
     return frozenset(str(name) for name in ids if name not in (None, ""))
 
 
-def called(students: Iterable[Student]) -> dict[str, list[str]]:
+def index_by_name(students: Iterable[Student]) -> dict[str, list[str]]:
     """What a student may be called -> the keys of those who are called so."""
     known: dict[str, list[str]] = {}
     for student in {student.key: student for student in students}.values():
-        for name in names_of(student):
+        for name in list_names(student):
             known.setdefault(name, []).append(student.key)
     return known
 
 
-class Delay(Frozen):
+class Delay(FrozenModel):
     """How late an upload was. `penalty` is in the policy's unit, before its floor; `words` say why it is what it is."""
 
     penalty: float = 0.0
@@ -169,11 +169,11 @@ class Delay(Frozen):
     note: str = ""  # for staff
 
 
-def delay(upload: Upload, policy: Policy) -> Delay:
+def compute_delay(upload: Upload, policy: GradingPolicy) -> Delay:
     """What the rules take off this upload. Raises GraderError for a time without a zone."""
-    due = _due(upload.student, policy)
+    due = _find_due(upload.student, policy)
     if upload.submitted_at is None or due is None:
-        return _by_mark(upload, policy)
+        return _compute_by_mark(upload, policy)
     if upload.submitted_at.tzinfo is None:
         raise GraderError(f"The upload {upload.id} has a time without a time zone; give it one.")
     over = upload.submitted_at - due
@@ -181,62 +181,64 @@ def delay(upload: Upload, policy: Policy) -> Delay:
         return Delay()
     if over <= timedelta(0):
         return Delay()
-    return _by_time(over, due, policy.late)
+    return _compute_by_time(over, due, policy.late)
 
 
-def taken(points: float, possible: float, delay: Delay, late: Late) -> float:
+def compute_deduction(points: float, possible: float, delay: Delay, late: LatePenalty) -> float:
     """The points that a delay takes from `points`: never below the floor, never below zero, never less than nothing."""
     unit = possible / 100 if late.unit is Unit.PERCENT else 1.0
     kept = max(points - delay.penalty * unit, min(points, late.floor * unit), 0.0)
     return max(0.0, points - kept)
 
 
-def _due(student: Student, policy: Policy) -> datetime | None:
+def _find_due(student: Student, policy: GradingPolicy) -> datetime | None:
     general = policy.deadline.due if policy.deadline else None
-    return max((*(d for d in (general,) if d), *_extended(student, policy)), default=None)
+    return max((*(d for d in (general,) if d), *_list_extended(student, policy)), default=None)
 
 
-def _extended(student: Student, policy: Policy) -> list[datetime]:
-    mine = [extension for extension in policy.extension if extension.student in names_of(student)]
+def _list_extended(student: Student, policy: GradingPolicy) -> list[datetime]:
+    mine = [extension for extension in policy.extension if extension.student in list_names(student)]
     after = policy.deadline.due if policy.deadline else None
     return [e.due for e in mine if e.due] + [after + e.days * DAY for e in mine if after and e.days is not None]
 
 
-def _by_mark(upload: Upload, policy: Policy) -> Delay:
+def _compute_by_mark(upload: Upload, policy: GradingPolicy) -> Delay:
     if not upload.late:
         return Delay()
-    if _extended(upload.student, policy):
+    if _list_extended(upload.student, policy):
         note = "Marked LATE by the archive without a time, and has an extension: nothing was taken off; please check."
         return Delay(note=note)
-    words = f"marked LATE by Canvas, time unknown: {amount(policy.late.flat, policy.late.unit)} flat"
-    return Delay(penalty=_capped(policy.late.flat, policy.late), words=words)
+    words = f"marked LATE by Canvas, time unknown: {format_amount(policy.late.flat, policy.late.unit)} flat"
+    return Delay(penalty=_cap(policy.late.flat, policy.late), words=words)
 
 
-def _by_time(over: timedelta, due: datetime, late: Late) -> Delay:
+def _compute_by_time(over: timedelta, due: datetime, late: LatePenalty) -> Delay:
     days = over / DAY
     counted = math.ceil(days) if late.count is DayCount.STARTED else days
     whole = counted * late.per_day
-    penalty = _capped(whole, late)
+    penalty = _cap(whole, late)
     name = "started day" if late.count is DayCount.STARTED else "day"
     shown = f"{counted:.2f}".rstrip("0").rstrip(".")
     words = (
-        f"handed in {duration(over)} after the deadline ({due:%Y-%m-%d %H:%M %Z}): {shown} "
-        f"{name}{'' if counted == 1 else 's'}, {amount(late.per_day, late.unit)} per day"
+        f"handed in {format_duration(over)} after the deadline ({due:%Y-%m-%d %H:%M %Z}): {shown} "
+        f"{name}{'' if counted == 1 else 's'}, {format_amount(late.per_day, late.unit)} per day"
     )
-    return Delay(penalty=penalty, words=f"{words}, at most {amount(penalty, late.unit)}" if penalty < whole else words)
+    return Delay(
+        penalty=penalty, words=f"{words}, at most {format_amount(penalty, late.unit)}" if penalty < whole else words
+    )
 
 
-def _capped(value: float, late: Late) -> float:
+def _cap(value: float, late: LatePenalty) -> float:
     return value if late.cap is None else min(value, late.cap)
 
 
-def amount(value: float, unit: Unit) -> str:
+def format_amount(value: float, unit: Unit) -> str:
     """Write a penalty: `10% of the points possible`, `5 points`."""
     number = f"{value:.2f}".rstrip("0").rstrip(".")
     return f"{number}% of the points possible" if unit is Unit.PERCENT else f"{number} points"
 
 
-def duration(span: timedelta) -> str:
+def format_duration(span: timedelta) -> str:
     """Write a span of time in its two largest units: `2 d 3 h`, `3 h 12 min`, `45 s`."""
     seconds = int(span.total_seconds())
     parts = (seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")
@@ -244,7 +246,7 @@ def duration(span: timedelta) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
 
 
-def described(policy: Policy) -> tuple[str, ...]:
+def describe(policy: GradingPolicy) -> tuple[str, ...]:
     """The rules in sentences, for reports."""
     late, lines = policy.late, []
     if policy.deadline:
@@ -252,10 +254,10 @@ def described(policy: Policy) -> tuple[str, ...]:
         lines.append(f"Deadline {policy.deadline.due:%Y-%m-%d %H:%M %Z}{grace}.")
     if late.per_day and policy.deadline:
         what = "started day" if late.count is DayCount.STARTED else "day"
-        cap = "" if late.cap is None else f", at most {amount(late.cap, late.unit)}"
-        lines.append(f"Late: {amount(late.per_day, late.unit)} per {what}{cap}.")
+        cap = "" if late.cap is None else f", at most {format_amount(late.cap, late.unit)}"
+        lines.append(f"Late: {format_amount(late.per_day, late.unit)} per {what}{cap}.")
     if late.flat:
-        lines.append(f"Marked LATE without a time: {amount(late.flat, late.unit)}.")
+        lines.append(f"Marked LATE without a time: {format_amount(late.flat, late.unit)}.")
     lines.append("The last attempt counts." if policy.attempts.counts is Counting.LAST else "The best attempt counts.")
     if policy.extension:
         lines.append(f"Extensions: {len(policy.extension)}.")

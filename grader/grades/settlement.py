@@ -13,19 +13,27 @@ from typing import Final
 from grader.errors import GraderError
 from grader.grades.grade import Adjustment, AdjustmentKind, Grade, Standing
 from grader.grades.overrides import Override, OverrideKind, Overrides
-from grader.grades.policy import Counting, Policy, amount, called, delay, names_of, taken
+from grader.grades.policy import (
+    Counting,
+    GradingPolicy,
+    compute_deduction,
+    compute_delay,
+    format_amount,
+    index_by_name,
+    list_names,
+)
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.judging import scoring
 from grader.judging.tampering import waits_for_a_person
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
-from grader.text import inert
+from grader.text import sanitise
 
 POLICY: Final = "late policy"
 NO_OVERRIDES: Final = Overrides()
 
 
 @dataclass
-class _Hand:
+class _HandIn:
     """What one student handed in."""
 
     student: Student
@@ -46,14 +54,14 @@ class _Attempt:
 
 
 def settle(
-    intake: Intake, results: Mapping[str, Result], policy: Policy, overrides: Overrides = NO_OVERRIDES
+    intake: Intake, results: Mapping[str, Result], policy: GradingPolicy, overrides: Overrides = NO_OVERRIDES
 ) -> tuple[Grade, ...]:
     """One grade per student, in the order of their keys. `results`: upload id -> result. Raises GraderError."""
-    usual = _usual(results, policy, overrides)
-    return tuple(_grade(hand, results, policy, overrides, usual) for hand in _hands(intake))
+    usual = _compute_usual(results, policy, overrides)
+    return tuple(_grade(hand, results, policy, overrides, usual) for hand in _collect_hand_ins(intake))
 
 
-def _usual(results: Mapping[str, Result], policy: Policy, overrides: Overrides) -> float:
+def _compute_usual(results: Mapping[str, Result], policy: GradingPolicy, overrides: Overrides) -> float:
     """The points possible for somebody without a result: as many as anybody here could get."""
     if not results:
         return overrides.possible
@@ -61,25 +69,25 @@ def _usual(results: Mapping[str, Result], policy: Policy, overrides: Overrides) 
     return round(judged + sum(item.possible for item in policy.manual), 2)
 
 
-def students(intake: Intake) -> tuple[Student, ...]:
+def list_students(intake: Intake) -> tuple[Student, ...]:
     """Everybody that an intake knows, in the order of their keys: whom overrides may name."""
-    return tuple(hand.student for hand in _hands(intake))
+    return tuple(hand.student for hand in _collect_hand_ins(intake))
 
 
-def require_one_each(policy: Policy, intake: Intake) -> None:
+def require_one_each(policy: GradingPolicy, intake: Intake) -> None:
     """Refuse extensions that several students would get. Raises GraderError."""
-    known = called(students(intake))
+    known = index_by_name(list_students(intake))
     for extension in policy.extension:
         if len(known.get(extension.student, ())) > 1:
             raise GraderError(
-                f"Cannot use the policy: the extension for {inert(extension.student)!r} fits more than one student, "
+                f"Cannot use the policy: the extension for {sanitise(extension.student)!r} fits more than one student, "
                 f"{' and '.join(known[extension.student])}; name one of them by the key."
             )
 
 
-def unmatched_extensions(policy: Policy, intake: Intake) -> tuple[str, ...]:
+def list_unmatched_extensions(policy: GradingPolicy, intake: Intake) -> tuple[str, ...]:
     """Extensions that fit nobody in this intake, in a sentence each: a slip of the pen, or nothing handed in."""
-    known = frozenset().union(*(names_of(hand.student) for hand in _hands(intake)))
+    known = frozenset().union(*(list_names(hand.student) for hand in _collect_hand_ins(intake)))
     return tuple(
         f"The extension for {extension.student!r} fits nobody here."
         for extension in policy.extension
@@ -87,7 +95,7 @@ def unmatched_extensions(policy: Policy, intake: Intake) -> tuple[str, ...]:
     )
 
 
-def unknown_times(policy: Policy, intake: Intake) -> tuple[str, ...]:
+def find_unknown_times(policy: GradingPolicy, intake: Intake) -> tuple[str, ...]:
     """A sentence where days late are to cost something and nobody knows how many they were."""
     if not policy.late.per_day:
         return ()
@@ -98,52 +106,54 @@ def unknown_times(policy: Policy, intake: Intake) -> tuple[str, ...]:
         return ()
     return (
         f"{count} uploads are marked LATE and their times are not known, so that they cost "
-        f"{amount(policy.late.flat, policy.late.unit)} each and nothing per day; give the times with --times.",
+        f"{format_amount(policy.late.flat, policy.late.unit)} each and nothing per day; give the times with --times.",
     )
 
 
-def _hands(intake: Intake) -> list[_Hand]:
-    hands: dict[str, _Hand] = {}
+def _collect_hand_ins(intake: Intake) -> list[_HandIn]:
+    hands: dict[str, _HandIn] = {}
     for upload in intake.uploads:
-        hands.setdefault(upload.student.key, _Hand(upload.student)).uploads.append(upload)
+        hands.setdefault(upload.student.key, _HandIn(upload.student)).uploads.append(upload)
     for refusal in intake.refusals:
         if refusal.student:
-            hands.setdefault(refusal.student.key, _Hand(refusal.student)).refusals.append(refusal)
+            hands.setdefault(refusal.student.key, _HandIn(refusal.student)).refusals.append(refusal)
     for student in intake.missing:
-        hands.setdefault(student.key, _Hand(student))
+        hands.setdefault(student.key, _HandIn(student))
     for hand in hands.values():
         hand.uploads.sort(key=lambda upload: (upload.attempt, upload.id))
         hand.refusals.sort(key=lambda refusal: refusal.entry)
     return [hands[key] for key in sorted(hands)]
 
 
-def _grade(hand: _Hand, results: Mapping[str, Result], policy: Policy, overrides: Overrides, usual: float) -> Grade:
+def _grade(
+    hand: _HandIn, results: Mapping[str, Result], policy: GradingPolicy, overrides: Overrides, usual: float
+) -> Grade:
     mine = overrides.of(hand.student)
     attempts = [_attempt(upload, results.get(upload.id), policy, mine, usual) for upload in hand.uploads]
-    grade = _of_attempts(hand, attempts, policy) if attempts else _without_attempt(hand, usual)
+    grade = _grade_attempts(hand, attempts, policy) if attempts else _grade_without_attempt(hand, usual)
     for override in mine:
         if override.kind is OverrideKind.TOTAL:
-            grade = _with_total(grade, override, overrides.possible)
+            grade = _apply_total(grade, override, overrides.possible)
     for override in mine:
         if override.kind is OverrideKind.EXCUSED:
-            grade = _excused(grade, override)
+            grade = _excuse(grade, override)
     return grade
 
 
-def _without_attempt(hand: _Hand, usual: float) -> Grade:
+def _grade_without_attempt(hand: _HandIn, usual: float) -> Grade:
     standing = Standing.REFUSED if hand.refusals else Standing.MISSING
     note = " ".join(refusal.reason for refusal in hand.refusals) or "Nothing was handed in."
     return Grade(student=hand.student, standing=standing, points=None, possible=usual, note=note)
 
 
-def _of_attempts(hand: _Hand, attempts: Sequence[_Attempt], policy: Policy) -> Grade:
+def _grade_attempts(hand: _HandIn, attempts: Sequence[_Attempt], policy: GradingPolicy) -> Grade:
     candidates = _candidates(attempts, policy)
     counting, notes = max(candidates, key=_worth), []
     waiting = [attempt for attempt in candidates if attempt.points is None]
     if waiting and counting.points is not None:
-        notes.append(f"{_called(waiting[0], candidates)} is ungraded, so the best one is not known yet.")
+        notes.append(f"{_name_attempt(waiting[0], candidates)} is ungraded, so the best one is not known yet.")
         counting = waiting[0]
-    elif together := _together(counting, attempts):
+    elif together := _count_together(counting, attempts):
         notes.append(f"{together} notebooks were handed in together; the best one counts: {_file(counting)}.")
     notes += [counting.note] if counting.note else []
     notes += [f"Also handed in, and refused: {refusal.reason}" for refusal in hand.refusals]
@@ -160,7 +170,7 @@ def _of_attempts(hand: _Hand, attempts: Sequence[_Attempt], policy: Policy) -> G
     )
 
 
-def _candidates(attempts: Sequence[_Attempt], policy: Policy) -> list[_Attempt]:
+def _candidates(attempts: Sequence[_Attempt], policy: GradingPolicy) -> list[_Attempt]:
     """The uploads of which the best counts: of all attempts, or of the last one, which may be several files."""
     if policy.attempts.counts is Counting.BEST:
         return list(attempts)
@@ -171,24 +181,26 @@ def _worth(attempt: _Attempt) -> tuple[float, int, str]:
     return (-1.0 if attempt.points is None else attempt.points, attempt.upload.attempt, attempt.upload.id)
 
 
-def _together(attempt: _Attempt, attempts: Sequence[_Attempt]) -> int:
+def _count_together(attempt: _Attempt, attempts: Sequence[_Attempt]) -> int:
     """How many files an attempt consists of; 0 if it is the only one of it."""
     count = sum(other.upload.attempt == attempt.upload.attempt for other in attempts)
     return count if count > 1 else 0
 
 
-def _called(attempt: _Attempt, attempts: Sequence[_Attempt]) -> str:
-    return _file(attempt) if _together(attempt, attempts) else f"Attempt {attempt.upload.attempt}"
+def _name_attempt(attempt: _Attempt, attempts: Sequence[_Attempt]) -> str:
+    return _file(attempt) if _count_together(attempt, attempts) else f"Attempt {attempt.upload.attempt}"
 
 
 def _file(attempt: _Attempt) -> str:
-    return f"'{inert(attempt.upload.display_name)}'"
+    return f"'{sanitise(attempt.upload.display_name)}'"
 
 
-def _attempt(upload: Upload, result: Result | None, policy: Policy, mine: Iterable[Override], usual: float) -> _Attempt:
+def _attempt(
+    upload: Upload, result: Result | None, policy: GradingPolicy, mine: Iterable[Override], usual: float
+) -> _Attempt:
     if result is None:
         return _Attempt(upload, None, None, usual, note="There is no result for this upload yet.")
-    score, changes, notes = _with_checks(result, [o for o in mine if o.kind is OverrideKind.CHECK])
+    score, changes, notes = _apply_checks(result, [o for o in mine if o.kind is OverrideKind.CHECK])
     marks = {override.target: override for override in mine if override.kind is OverrideKind.MANUAL}
     possible = round(score.possible + sum(item.possible for item in policy.manual), 2)
     changes += [
@@ -202,18 +214,20 @@ def _attempt(upload: Upload, result: Result | None, policy: Policy, mine: Iterab
         if item.id in marks
     ]
     if score.points is None:
-        return _Attempt(upload, result, None, possible, tuple(changes), " ".join([_why(result), *notes]))
+        return _Attempt(upload, result, None, possible, tuple(changes), " ".join([_explain(result), *notes]))
     if unmarked := [item.title for item in policy.manual if item.id not in marks]:
         notes = [f"Not marked by a person yet: {', '.join(unmarked)}.", *notes]
         return _Attempt(upload, result, None, possible, tuple(changes), " ".join(notes))
     manual = sum(change.points for change in changes if change.kind is AdjustmentKind.MANUAL)
-    return _delayed(_Attempt(upload, result, score.points + manual, possible, tuple(changes), " ".join(notes)), policy)
+    return _apply_delay(
+        _Attempt(upload, result, score.points + manual, possible, tuple(changes), " ".join(notes)), policy
+    )
 
 
-def _delayed(attempt: _Attempt, policy: Policy) -> _Attempt:
+def _apply_delay(attempt: _Attempt, policy: GradingPolicy) -> _Attempt:
     points = round(attempt.points or 0.0, 2)
-    late = delay(attempt.upload, policy)
-    off = round(taken(points, attempt.possible, late, policy.late), 2)
+    late = compute_delay(attempt.upload, policy)
+    off = round(compute_deduction(points, attempt.possible, late, policy.late), 2)
     changes = attempt.adjustments
     if late.words and late.penalty:
         words = f"{late.words[:1].upper()}{late.words[1:]}."
@@ -222,20 +236,20 @@ def _delayed(attempt: _Attempt, policy: Policy) -> _Attempt:
     return _Attempt(attempt.upload, attempt.result, round(points - off, 2), attempt.possible, changes, note)
 
 
-def _with_checks(result: Result, changes: Sequence[Override]) -> tuple[Score, list[Adjustment], list[str]]:
+def _apply_checks(result: Result, changes: Sequence[Override]) -> tuple[Score, list[Adjustment], list[str]]:
     """The score with changed checks, what changed, and notes on changes that find no check."""
     by_id = {check.id: check for check in result.checks}
     found = {change.target: change for change in changes if change.target in by_id}
     notes = [f"The change of {c.target} waits: the result has no such check." for c in changes if c.target not in by_id]
     if not found:
         return result.score, [], notes
-    checks = [_changed(check, found[check.id]) if check.id in found else check for check in result.checks]
+    checks = [_change_check(check, found[check.id]) if check.id in found else check for check in result.checks]
     score = scoring.score(checks, result.run.status)
     made = [_change(by_id[check.id], check, found[check.id]) for check in checks if check.id in found]
     return score, made, notes
 
 
-def _changed(check: CheckResult, change: Override) -> CheckResult:
+def _change_check(check: CheckResult, change: Override) -> CheckResult:
     points = change.points
     if points is None:
         points = check.possible if change.verdict is Verdict.PASSED else 0.0
@@ -255,7 +269,7 @@ def _change(before: CheckResult, after: CheckResult, change: Override) -> Adjust
     return Adjustment(kind=AdjustmentKind.OVERRIDE, points=points, reason=reason, author=change.signed)
 
 
-def _why(result: Result) -> str:
+def _explain(result: Result) -> str:
     """Why a result is ungraded, for staff."""
     faults = [check.id for check in result.checks if check.verdict is Verdict.ERROR]
     if waits_for_a_person(result.checks):
@@ -267,10 +281,10 @@ def _why(result: Result) -> str:
     return "Nothing could be judged."
 
 
-def _with_total(grade: Grade, override: Override, rubric_points: float) -> Grade:
+def _apply_total(grade: Grade, override: Override, rubric_points: float) -> Grade:
     """A person's total, which is final: out of the whole rubric, whatever the profile judges, so that more is more."""
     total = round(override.points or 0.0, 2)
-    before = grade.points if grade.points is not None else sum(_gained(grade))
+    before = grade.points if grade.points is not None else sum(_list_gained(grade))
     change = Adjustment(
         kind=AdjustmentKind.OVERRIDE,
         points=round(total - before, 2),
@@ -287,13 +301,13 @@ def _with_total(grade: Grade, override: Override, rubric_points: float) -> Grade
     return grade.model_copy(update=update)
 
 
-def _gained(grade: Grade) -> list[float]:
+def _list_gained(grade: Grade) -> list[float]:
     """What an ungraded result has in points all the same: its judged checks, and what was added by hand."""
     checks = grade.result.checks if grade.result else ()
     return [*(check.points or 0.0 for check in checks), *(change.points for change in grade.adjustments)]
 
 
-def _excused(grade: Grade, override: Override) -> Grade:
+def _excuse(grade: Grade, override: Override) -> Grade:
     change = Adjustment(kind=AdjustmentKind.EXCUSED, points=0.0, reason=override.reason, author=override.signed)
     return grade.model_copy(
         update={"standing": Standing.EXCUSED, "points": None, "adjustments": (change,), "note": override.reason}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 SEMICOLON = ";"  # what spreadsheets write in countries with a decimal comma
 
 
-class Row(NamedTuple):
+class SheetRow(NamedTuple):
     """One row under the header. `place` is where it ends in the file; `cells` are those that are not empty."""
 
     place: str
@@ -20,7 +20,7 @@ class Sheet(NamedTuple):
 
     columns: tuple[str, ...]
     delimiter: str
-    rows: Iterator[Row]
+    rows: Iterator[SheetRow]
 
 
 def read_sheet(text: str) -> Sheet:
@@ -30,11 +30,11 @@ def read_sheet(text: str) -> Sheet:
     return Sheet(tuple(reader.fieldnames or ()), delimiter, _rows(reader))
 
 
-def _rows(reader: "csv.DictReader[Any]") -> Iterator[Row]:
+def _rows(reader: "csv.DictReader[Any]") -> Iterator[SheetRow]:
     for row in reader:
         place = f"line {reader.line_num}"
         if None in row:
             raise ValueError(f"{place} has more cells than the header")
         cells = {name: value.strip() for name, value in row.items() if value and value.strip()}
         if cells:
-            yield Row(place, cells)
+            yield SheetRow(place, cells)

@@ -11,33 +11,35 @@ from pathlib import Path
 from typing import Final
 
 from grader.errors import GraderError
-from grader.grades.policy import called, names_of
-from grader.grades.settlement import students
+from grader.grades.policy import index_by_name, list_names
+from grader.grades.settlement import list_students
 from grader.grades.sheets import Sheet, read_sheet
 from grader.intake.uploads import Intake, Student
-from grader.text import inert
+from grader.text import sanitise
 
 COLUMNS: Final = ("student", "submitted_at")
 
 
-def with_times(intake: Intake, path: Path) -> Intake:
+def add_times(intake: Intake, path: Path) -> Intake:
     """The intake with the times of a file; a note names those that fit nobody. Raises GraderError."""
     times = _read(path)
-    everybody = students(intake)
-    known = called(everybody)
+    everybody = list_students(intake)
+    known = index_by_name(everybody)
     if shared := [name for name in times if len(known.get(name, ())) > 1]:
-        raise GraderError(f"Cannot use the times {path}: '{inert(shared[0])}' is more than one student; use the keys.")
-    by_key = {student.key: _of(student, times, path) for student in everybody}
+        raise GraderError(
+            f"Cannot use the times {path}: '{sanitise(shared[0])}' is more than one student; use the keys."
+        )
+    by_key = {student.key: _find_time(student, times, path) for student in everybody}
     uploads = tuple(u.model_copy(update={"submitted_at": by_key[u.student.key]}) for u in intake.uploads)
-    notes = tuple(f"The time of '{inert(name)}' fits nobody here." for name in times if name not in known)
+    notes = tuple(f"The time of '{sanitise(name)}' fits nobody here." for name in times if name not in known)
     return intake.model_copy(update={"uploads": uploads, "notes": (*intake.notes, *notes)})
 
 
-def _of(student: Student, times: Mapping[str, datetime], path: Path) -> datetime | None:
+def _find_time(student: Student, times: Mapping[str, datetime], path: Path) -> datetime | None:
     """The one time under any of a student's names."""
-    mine = {times[name] for name in names_of(student) if name in times}
+    mine = {times[name] for name in list_names(student) if name in times}
     if len(mine) > 1:
-        raise GraderError(f"Cannot use the times {path}: {inert(student.key)} has two, under two names; leave one.")
+        raise GraderError(f"Cannot use the times {path}: {sanitise(student.key)} has two, under two names; leave one.")
     return next(iter(mine), None)
 
 
@@ -58,7 +60,7 @@ def _times(sheet: Sheet) -> dict[str, datetime]:
     for place, cells in sheet.rows:
         name, time = cells.get("student", ""), _time(cells.get("submitted_at", ""), place)
         if times.setdefault(name, time) != time:
-            raise ValueError(f"{place}: {inert(name)!r} has another time already")
+            raise ValueError(f"{place}: {sanitise(name)!r} has another time already")
     return times
 
 
@@ -66,7 +68,7 @@ def _time(text: str, place: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{place}: {inert(text)!r} is no time such as 2026-12-01T23:59:00+01:00") from None
+        raise ValueError(f"{place}: {sanitise(text)!r} is no time such as 2026-12-01T23:59:00+01:00") from None
     if time.tzinfo is None:
-        raise ValueError(f"{place}: {inert(text)!r} has no time zone, such as +01:00 or Z at its end")
+        raise ValueError(f"{place}: {sanitise(text)!r} has no time zone, such as +01:00 or Z at its end")
     return time

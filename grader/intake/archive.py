@@ -24,26 +24,34 @@ from pathlib import Path
 from typing import Final
 
 from grader.errors import GraderError
-from grader.intake.canvas_names import CanvasName, Kind, owner_form, readings
+from grader.intake.canvas_names import CanvasName, EntryKind, format_owner, list_readings
 from grader.intake.notebook import HAND_IN
-from grader.intake.roster import Names, Roster, alike, canvas_key, likeness, named_key, slug
+from grader.intake.roster import (
+    NameRegistry,
+    Roster,
+    find_alike,
+    make_canvas_key,
+    make_name_key,
+    normalise_name,
+    slugify,
+)
 from grader.intake.unpacking import (
-    Barred,
     Bounds,
-    Found,
-    Purse,
-    Rejected,
+    FoundEntry,
+    Quota,
+    RejectedEntry,
+    RejectionError,
     copy,
-    in_archive,
-    in_folder,
     is_junk,
     keep,
-    opened,
+    list_archive,
+    list_folder,
+    open_archive,
+    open_temporary_file,
     require_few_entries,
-    temporary,
 )
 from grader.intake.uploads import Intake, Refusal, Student, Upload
-from grader.text import inert
+from grader.text import sanitise
 
 NOTEBOOK: Final = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add the second suffix
 OTHER_FILES: Final = {
@@ -57,11 +65,11 @@ OTHER_FILES: Final = {
     ".gz": "is a gz archive",
     ".tar": "is a tar archive",
 }
-TYPED: Final = {Kind.TEXT: "is text typed into Canvas", Kind.LINK: "is a link"}
+TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
 
 @dataclass(frozen=True)
-class Owned:
+class Ownership:
     """A file and whose it is. `inside` is its path in a student's own archive, or empty."""
 
     entry: str
@@ -69,40 +77,40 @@ class Owned:
     display_name: str
     late: bool = False
     attachment_id: int | None = None
-    kind: Kind = Kind.FILE
+    kind: EntryKind = EntryKind.FILE
     anonymous: bool = False
     inside: str = ""
 
 
 @dataclass(frozen=True)
-class Piece:
+class Entry:
     """One entry of the source with its owner: to be taken, or refused for a reason known before reading."""
 
-    owned: Owned
-    looked: Found | Barred
+    ownership: Ownership
+    file: FoundEntry | RejectedEntry
 
 
 @dataclass
-class Desk:
+class ArchiveReader:
     """What one reading of a source gathers."""
 
     files: Path
-    purse: Purse
-    taken: list[tuple[Owned, str]] = field(default_factory=list)  # with the SHA-256
+    quota: Quota
+    taken: list[tuple[Ownership, str]] = field(default_factory=list)  # with the SHA-256
     refusals: list[Refusal] = field(default_factory=list)
     notebooks: Counter[str] = field(default_factory=Counter)  # by student
 
-    def take(self, owned: Owned, looked: Found) -> None:
+    def take(self, owned: Ownership, looked: FoundEntry) -> None:
         """Store a notebook. Raises Rejected, GraderError."""
         self.notebooks[owned.student.key] += 1
-        most = self.purse.bounds.student_notebooks
+        most = self.quota.bounds.student_notebooks
         if self.notebooks[owned.student.key] > most:
-            raise Rejected(f"is one of more than {most} notebooks; hand in one")
-        self.taken.append((owned, keep(looked, self.files, self.purse, owned.student.key)))
+            raise RejectionError(f"is one of more than {most} notebooks; hand in one")
+        self.taken.append((owned, keep(looked, self.files, self.quota, owned.student.key)))
 
-    def refuse(self, owned: Owned, reason: str) -> None:
+    def refuse(self, owned: Ownership, reason: str) -> None:
         """Note one file that cannot be graded; `reason` is a sentence without its subject."""
-        name = inert(owned.inside or owned.display_name)
+        name = sanitise(owned.inside or owned.display_name)
         sentence = f"'{name}' {reason}."
         self.refusals.append(
             Refusal(entry=owned.entry, reason=sentence, student=owned.student, attachment_id=owned.attachment_id)
@@ -120,11 +128,11 @@ def read_class(
 
     apart_from: a folder of our own, which holds `files` and may lie in the source.
     """
-    desk = Desk(files, Purse(bounds or Bounds()))
+    desk = ArchiveReader(files, Quota(bounds or Bounds()))
     known = Roster(roster)
-    with _looked(source, apart_from or files, desk.purse.bounds) as looked:
-        owners = Owners(known)
-        pieces = owners.pieces(_without_wrapper(looked, lambda name: known.find(name) is not None))
+    with _open_source(source, apart_from or files, desk.quota.bounds) as looked:
+        owners = OwnerResolver(known)
+        pieces = owners.resolve(_strip_wrapper(looked, lambda name: known.find(name) is not None))
         for piece in pieces:
             _take(piece, desk, unpack=True)
     uploads = _uploads(desk.taken)
@@ -132,26 +140,26 @@ def read_class(
         source=str(source),
         uploads=uploads,
         refusals=tuple(sorted(desk.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
-        missing=_missing(known, uploads, pieces),
+        missing=_find_missing(known, uploads, pieces),
         notes=(*owners.notes, *_notes(known, uploads, pieces)),
     )
 
 
-def stored(files: Path, upload: Upload) -> Path:
+def locate_upload(files: Path, upload: Upload) -> Path:
     """Where the bytes of an upload are."""
     return files / f"{upload.sha256}.ipynb"
 
 
 @contextmanager
-def _looked(source: Path, ours: Path, bounds: Bounds) -> Iterator[list[Found | Barred]]:
+def _open_source(source: Path, ours: Path, bounds: Bounds) -> Iterator[list[FoundEntry | RejectedEntry]]:
     """Every entry of the source; they can be read as long as the block lives."""
     if source.is_dir():
-        yield list(in_folder(source.resolve(), bounds, apart_from=ours.resolve()))
+        yield list(list_folder(source.resolve(), bounds, apart_from=ours.resolve()))
         return
     try:
-        with opened(source, bounds.entries) as archive:
-            yield sorted(in_archive(archive), key=lambda item: item.entry)
-    except Rejected as rejected:
+        with open_archive(source, bounds.entries) as archive:
+            yield sorted(list_archive(archive), key=lambda item: item.entry)
+    except RejectionError as rejected:
         raise GraderError(f"{source} {rejected}; download the submissions from Canvas again.") from rejected
     except FileNotFoundError as error:
         raise GraderError(f"{source} does not exist; name the zip archive from Canvas or a folder.") from error
@@ -159,7 +167,9 @@ def _looked(source: Path, ours: Path, bounds: Bounds) -> Iterator[list[Found | B
         raise GraderError(f"{source} may not be read; check its permissions.") from error
 
 
-def _without_wrapper(looked: list[Found | Barred], is_student: Callable[[str], bool]) -> list[Found | Barred]:
+def _strip_wrapper(
+    looked: list[FoundEntry | RejectedEntry], is_student: Callable[[str], bool]
+) -> list[FoundEntry | RejectedEntry]:
     """The entries without the one folder that holds all hand-ins, which packing makes. It is called after nobody."""
     places = [item.parts for item in looked if _may_be_handed_in(item.parts[-1])]
     tops = {parts[0] for parts in places}
@@ -170,36 +180,36 @@ def _without_wrapper(looked: list[Found | Barred], is_student: Callable[[str], b
 
 
 def _may_be_handed_in(name: str) -> bool:
-    return NOTEBOOK.search(name) is not None or name.lower().endswith(".zip") or bool(readings(name))
+    return NOTEBOOK.search(name) is not None or name.lower().endswith(".zip") or bool(list_readings(name))
 
 
-class Owners:
+class OwnerResolver:
     """Tells whose each file is."""
 
     def __init__(self, roster: Roster) -> None:
         self.notes: list[str] = []
         self._roster = roster
         self._strangers: dict[tuple[str, str], Student] = {}  # by how they were named -> the same student each time
-        self._keys = Names()
+        self._keys = NameRegistry()
         self._plain: set[int | None] = set()  # users whom some entry names in its first reading
         self._alike: frozenset[str] = frozenset()  # names of strangers that would get the same key
         for student in roster.students:
             self._keys.take(student.key)
 
-    def pieces(self, looked: Sequence[Found | Barred]) -> list[Piece]:
+    def resolve(self, looked: Sequence[FoundEntry | RejectedEntry]) -> list[Entry]:
         """Every entry with its owner. A folder with files of several Canvas users is no student's folder."""
         flat = _canvas_folders(looked)
-        self._alike = alike({_called(item, item.parts[:-1] in flat) for item in looked})
-        self._plain = {found[0].user_id for item in looked if (found := readings(item.parts[-1]))}
-        return [Piece(self._owned(item, item.parts[:-1] in flat), item) for item in looked]
+        self._alike = find_alike({_derive_owner_name(item, item.parts[:-1] in flat) for item in looked})
+        self._plain = {found[0].user_id for item in looked if (found := list_readings(item.parts[-1]))}
+        return [Entry(self._find_owner(item, item.parts[:-1] in flat), item) for item in looked]
 
-    def _owned(self, item: Found | Barred, flat: bool) -> Owned:
+    def _find_owner(self, item: FoundEntry | RejectedEntry, flat: bool) -> Ownership:
         name = item.parts[-1]
-        if (flat or len(item.parts) == 1) and (found := readings(name)):
-            return self._of_canvas(item, self._likeliest(found))
-        return Owned(item.entry, self._named(_called(item, flat)), name)
+        if (flat or len(item.parts) == 1) and (found := list_readings(name)):
+            return self._find_canvas_owner(item, self._choose_likeliest(found))
+        return Ownership(item.entry, self._find_by_name(_derive_owner_name(item, flat)), name)
 
-    def _likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
+    def _choose_likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
         """The first reading whose user is in the class. Later ones only where nobody else is that user for sure.
 
         An author chooses the end of a file's name, which may look like somebody else's.
@@ -208,8 +218,8 @@ class Owners:
         possible = (r for r in later if self._roster.has(r.user_id) and r.user_id not in self._plain)
         return first if self._roster.has(first.user_id) else next(possible, first)
 
-    def _of_canvas(self, item: Found | Barred, named: CanvasName) -> Owned:
-        return Owned(
+    def _find_canvas_owner(self, item: FoundEntry | RejectedEntry, named: CanvasName) -> Ownership:
+        return Ownership(
             entry=item.entry,
             student=self._user(named),
             display_name=named.display_name,
@@ -221,109 +231,113 @@ class Owners:
 
     def _user(self, named: CanvasName) -> Student:
         if named.anonymous_id is not None:
-            key = f"anon_{slug(named.anonymous_id)}"
-            return self._stranger("anonymous", named.anonymous_id, key, f"anonymous {named.anonymous_id}", None)
+            key = f"anon_{slugify(named.anonymous_id)}"
+            return self._add_unknown("anonymous", named.anonymous_id, key, f"anonymous {named.anonymous_id}", None)
         if student := self._roster.find(named.owner, named.user_id):
             self._compare(named, student)
             return student
-        key = canvas_key(named.owner, named.user_id)
-        return self._stranger("user", str(named.user_id), key, named.owner, named.user_id)
+        key = make_canvas_key(named.owner, named.user_id)
+        return self._add_unknown("user", str(named.user_id), key, named.owner, named.user_id)
 
     def _compare(self, named: CanvasName, student: Student) -> None:
-        if likeness(owner_form(student.name)) != likeness(named.owner):
+        if normalise_name(format_owner(student.name)) != normalise_name(named.owner):
             note = (
-                f"The files of '{inert(named.owner)}' carry the user id of {inert(student.name)} and count for that "
-                "student: the entry of a group, or a name that changed."
+                f"The files of '{sanitise(named.owner)}' carry the user id of {sanitise(student.name)} and "
+                "count for that student: the entry of a group, or a name that changed."
             )
             if note not in self.notes:
                 self.notes.append(note)
 
-    def _named(self, name: str) -> Student:
+    def _find_by_name(self, name: str) -> Student:
         """The student that a folder or a file is called after."""
         if student := self._roster.find(name):
             return student
-        return self._stranger("name", name, named_key(name, unique=name not in self._alike), name, None)
+        return self._add_unknown("name", name, make_name_key(name, unique=name not in self._alike), name, None)
 
-    def _stranger(self, how: str, identity: str, key: str, name: str, canvas_id: int | None) -> Student:
+    def _add_unknown(self, how: str, identity: str, key: str, name: str, canvas_id: int | None) -> Student:
         if (how, identity) not in self._strangers:
             student = Student(key=self._keys.take(key), name=name, canvas_id=canvas_id)
             self._strangers[how, identity] = student
         return self._strangers[how, identity]
 
 
-def _called(item: Found | Barred, flat: bool) -> str:
+def _derive_owner_name(item: FoundEntry | RejectedEntry, flat: bool) -> str:
     """The name that tells whose a file is: that of the student's folder, or its own."""
     return item.parts[0] if len(item.parts) > 1 and not flat else NOTEBOOK.sub("", item.parts[-1])
 
 
-def _canvas_folders(looked: Iterable[Found | Barred]) -> set[tuple[str, ...]]:
+def _canvas_folders(looked: Iterable[FoundEntry | RejectedEntry]) -> set[tuple[str, ...]]:
     users: defaultdict[tuple[str, ...], set[object]] = defaultdict(set)
     for item in looked:
-        for reading in readings(item.parts[-1])[:1]:
+        for reading in list_readings(item.parts[-1])[:1]:
             users[item.parts[:-1]].add(reading.user_id or reading.anonymous_id)
     return {folder for folder, found in users.items() if len(found) > 1}
 
 
-def _take(piece: Piece, desk: Desk, unpack: bool) -> None:
+def _take(piece: Entry, desk: ArchiveReader, unpack: bool) -> None:
     """Store one entry, or note why it cannot be graded."""
-    owned, looked = piece.owned, piece.looked
+    owned, looked = piece.ownership, piece.file
     try:
-        if isinstance(looked, Barred):
-            raise Rejected(f"{looked.reason}; {HAND_IN}")
-        if owned.kind is Kind.FILE and unpack and owned.display_name.lower().endswith(".zip"):
+        if isinstance(looked, RejectedEntry):
+            raise RejectionError(f"{looked.reason}; {HAND_IN}")
+        if owned.kind is EntryKind.FILE and unpack and owned.display_name.lower().endswith(".zip"):
             _take_nested(owned, looked, desk)
         else:
             _require_notebook(owned)
             desk.take(owned, looked)
-    except Rejected as rejected:
+    except RejectionError as rejected:
         desk.refuse(owned, str(rejected))
 
 
-def _require_notebook(owned: Owned) -> None:
+def _require_notebook(owned: Ownership) -> None:
     """Judge a file by its name; what is in it is judged when it is parsed. Raises Rejected."""
     name = owned.inside or owned.display_name
-    if owned.kind is not Kind.FILE:
-        raise Rejected(f"{TYPED[owned.kind]}; {HAND_IN}")
+    if owned.kind is not EntryKind.FILE:
+        raise RejectionError(f"{TYPED[owned.kind]}; {HAND_IN}")
     if is_junk((name.rpartition("/")[2],)):
-        raise Rejected(f"is a hidden file that a computer keeps for itself; {HAND_IN}")
+        raise RejectionError(f"is a hidden file that a computer keeps for itself; {HAND_IN}")
     if not NOTEBOOK.search(name):
-        raise Rejected(f"{OTHER_FILES.get(Path(name).suffix.lower(), 'is no notebook')}; {HAND_IN}")
+        raise RejectionError(f"{OTHER_FILES.get(Path(name).suffix.lower(), 'is no notebook')}; {HAND_IN}")
 
 
-def _take_nested(owned: Owned, found: Found, desk: Desk) -> None:
+def _take_nested(owned: Ownership, found: FoundEntry, desk: ArchiveReader) -> None:
     """Store the notebooks in an archive that a student handed in. An archive inside it is not opened."""
-    bounds = desk.purse.bounds
-    with temporary(desk.files) as packed:
-        copy(found, packed, desk.purse, owned.student.key, bounds.nested_bytes)
+    bounds = desk.quota.bounds
+    with open_temporary_file(desk.files) as packed:
+        copy(found, packed, desk.quota, owned.student.key, bounds.nested_bytes)
         packed.flush()
         require_few_entries(packed, bounds.nested_entries)
-        with opened(packed, bounds.nested_entries) as archive:
+        with open_archive(packed, bounds.nested_entries) as archive:
             _take_inside(owned, archive, desk)
 
 
-def _take_inside(owned: Owned, archive: zipfile.ZipFile, desk: Desk) -> None:
+def _take_inside(owned: Ownership, archive: zipfile.ZipFile, desk: ArchiveReader) -> None:
     before = len(desk.taken), len(desk.refusals)
-    for looked in in_archive(archive):
+    for looked in list_archive(archive):
         inside = replace(owned, inside="/".join(looked.parts))
-        if isinstance(looked, Barred) or NOTEBOOK.search(inside.inside) or inside.inside.lower().endswith(".zip"):
-            _take(Piece(inside, looked), desk, unpack=False)
+        if (
+            isinstance(looked, RejectedEntry)
+            or NOTEBOOK.search(inside.inside)
+            or inside.inside.lower().endswith(".zip")
+        ):
+            _take(Entry(inside, looked), desk, unpack=False)
     if (len(desk.taken), len(desk.refusals)) == before:
-        raise Rejected(f"is a zip archive without a notebook; {HAND_IN}")
+        raise RejectionError(f"is a zip archive without a notebook; {HAND_IN}")
 
 
-def _uploads(taken: Iterable[tuple[Owned, str]]) -> tuple[Upload, ...]:
+def _uploads(taken: Iterable[tuple[Ownership, str]]) -> tuple[Upload, ...]:
     """What was taken, ordered by student and attachment, with ids that stay the same when it is read again."""
     order = sorted(taken, key=lambda pair: _place(pair[0]))
-    ids = Names()
+    ids = NameRegistry()
     attempts: defaultdict[str, list[str]] = defaultdict(list)  # by student
     return tuple(_upload(owned, sha256, ids, attempts[owned.student.key]) for owned, sha256 in order)
 
 
-def _place(owned: Owned) -> tuple[str, int, str, str]:
+def _place(owned: Ownership) -> tuple[str, int, str, str]:
     return owned.student.key, owned.attachment_id or 0, owned.entry, owned.inside
 
 
-def _upload(owned: Owned, sha256: str, ids: Names, attempts: list[str]) -> Upload:
+def _upload(owned: Ownership, sha256: str, ids: NameRegistry, attempts: list[str]) -> Upload:
     """`attempts`: what else the student handed in before, one entry for each attempt."""
     attempt = "" if owned.attachment_id is not None else owned.entry
     if attempt not in attempts:
@@ -341,24 +355,24 @@ def _upload(owned: Owned, sha256: str, ids: Names, attempts: list[str]) -> Uploa
     )
 
 
-def _missing(roster: Roster, uploads: Iterable[Upload], pieces: Sequence[Piece]) -> tuple[Student, ...]:
-    if pieces and all(piece.owned.anonymous for piece in pieces):
+def _find_missing(roster: Roster, uploads: Iterable[Upload], pieces: Sequence[Entry]) -> tuple[Student, ...]:
+    if pieces and all(piece.ownership.anonymous for piece in pieces):
         return ()
     present = {upload.student.key for upload in uploads}
     return tuple(student for student in roster.students if student.key not in present)
 
 
-def _notes(roster: Roster, uploads: Sequence[Upload], pieces: Sequence[Piece]) -> Iterator[str]:
+def _notes(roster: Roster, uploads: Sequence[Upload], pieces: Sequence[Entry]) -> Iterator[str]:
     """What staff should know: several notebooks of one student, people who are not on the roster."""
     several = Counter(upload.student for upload in uploads)
     for student, count in several.items():
         if count > 1:
-            yield f"{inert(student.name)} handed in {count} notebooks."
+            yield f"{sanitise(student.name)} handed in {count} notebooks."
     if not roster.students:
         return
     known = {student.key for student in roster.students}
-    for student in dict.fromkeys(piece.owned.student for piece in pieces if not piece.owned.anonymous):
+    for student in dict.fromkeys(piece.ownership.student for piece in pieces if not piece.ownership.anonymous):
         if student.key not in known:
-            yield f"{inert(student.name)} handed in work and is not on the roster."
-    if any(piece.owned.anonymous for piece in pieces):
+            yield f"{sanitise(student.name)} handed in work and is not on the roster."
+    if any(piece.ownership.anonymous for piece in pieces):
         yield "Some entries are anonymous: nobody can tell whose they are, nor who is missing."

@@ -25,7 +25,7 @@ _TYPED = re.compile(r"^(.+)_([0-9]+)_(text|link)\.html$", re.DOTALL)
 _ANONYMOUS = re.compile(r"^(LATE_)?anon_([^_]*[^_0-9][^_]*)_(?:([0-9]+)_(.+)|(text|link)\.html)$", re.DOTALL)
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """What was handed in."""
 
     FILE = "file"
@@ -41,42 +41,42 @@ class CanvasName:
     user_id: int | None
     anonymous_id: str | None
     late: bool
-    kind: Kind
+    kind: EntryKind
     attachment_id: int | None
     display_name: str  # NFC
 
 
-def readings(name: str) -> tuple[CanvasName, ...]:
+def list_readings(name: str) -> tuple[CanvasName, ...]:
     """Every way to read the last part of a path as a name that Canvas made, likeliest first; none if it is not."""
     plain = unicodedata.normalize("NFC", name)
     if anonymous := _ANONYMOUS.match(plain):
-        return (_anonymous(anonymous),)
+        return (_parse_anonymous(anonymous),)
     return tuple(islice(_readings(plain), MAX_READINGS))
 
 
 def _readings(name: str) -> Iterator[CanvasName]:
     for found in _IDS.finditer(name):
         if found.start():
-            owner, late = _without_late(name[: found.start()])
+            owner, late = _strip_late(name[: found.start()])
             user_id, attachment_id = int(found[1][:18]), int(found[2][:18])
-            yield CanvasName(owner, user_id, None, late, Kind.FILE, attachment_id, name[found.start(3) :])
+            yield CanvasName(owner, user_id, None, late, EntryKind.FILE, attachment_id, name[found.start(3) :])
     if typed := _TYPED.match(name):
-        owner, late = _without_late(typed[1])
-        yield CanvasName(owner, int(typed[2][:18]), None, late, Kind(typed[3]), None, f"{typed[3]}.html")
+        owner, late = _strip_late(typed[1])
+        yield CanvasName(owner, int(typed[2][:18]), None, late, EntryKind(typed[3]), None, f"{typed[3]}.html")
 
 
-def _anonymous(found: re.Match[str]) -> CanvasName:
+def _parse_anonymous(found: re.Match[str]) -> CanvasName:
     late, anonymous_id = found[1] is not None, found[2]
     if found[5]:
-        return CanvasName("anon", None, anonymous_id, late, Kind(found[5]), None, f"{found[5]}.html")
-    return CanvasName("anon", None, anonymous_id, late, Kind.FILE, int(found[3][:18]), found[4])
+        return CanvasName("anon", None, anonymous_id, late, EntryKind(found[5]), None, f"{found[5]}.html")
+    return CanvasName("anon", None, anonymous_id, late, EntryKind.FILE, int(found[3][:18]), found[4])
 
 
-def _without_late(owner: str) -> tuple[str, bool]:
+def _strip_late(owner: str) -> tuple[str, bool]:
     stripped = owner.removesuffix("_LATE")
     return (stripped, True) if stripped and stripped != owner else (owner, False)
 
 
-def owner_form(sortable_name: str) -> str:
+def format_owner(sortable_name: str) -> str:
     """A name as Canvas writes it into the names of files: "Ångström, Åsa" becomes "ångströmåsa"."""
     return re.sub(r"\W", "", unicodedata.normalize("NFC", sortable_name)).lower()

@@ -103,22 +103,22 @@ class Export:
         canvas_id = cell.get("ID") or ""
         return Person(
             row=row,
-            name=plain_name(name or ""),
+            name=unquote_name(name or ""),
             canvas_id=int(canvas_id) if re.fullmatch("[0-9]{1,18}", canvas_id) else None,
             sis_user_id=cell.get("SIS User ID"),
             login=cell.get("SIS Login ID"),
             section=cell.get("Section"),
         )
 
-    def with_cells(self, replaced: Mapping[Cell, str]) -> bytes:
+    def replace_cells(self, replaced: Mapping[Cell, str]) -> bytes:
         """The file with the text of some cells replaced, everything else byte for byte as it was."""
         parts, end = [], 0
         for cell in sorted(replaced, key=lambda cell: cell.start):
-            parts += [self.text[end : cell.start], self._quoted(replaced[cell])]
+            parts += [self.text[end : cell.start], self._quote(replaced[cell])]
             end = cell.end
         return codecs.BOM_UTF8 * self.bom + "".join([*parts, self.text[end:]]).encode("utf-8")
 
-    def _quoted(self, value: str) -> str:
+    def _quote(self, value: str) -> str:
         risky = any(character in value for character in f'"{self.delimiter}\r\n')
         return '"{}"'.format(value.replace('"', '""')) if risky else value
 
@@ -136,7 +136,7 @@ def read_export(content: bytes) -> Export:
     return Export(text, bom, delimiter, rows)
 
 
-def plain_name(cell: str) -> str:
+def unquote_name(cell: str) -> str:
     """A name without the quotes that keep a spreadsheet from taking it for a formula: `="=1+1"` is the name `=1+1`."""
     quoted = _QUOTED_NAME.match(cell)
     return quoted[1].replace('""', '"') if quoted else cell
@@ -189,10 +189,10 @@ def _is_special(row: Row) -> bool:
 def _column(index: int, heading: str, possible: str) -> Column:
     found = _HEADING_WITH_ID.match(heading)
     title, assignment_id = (found[1], int(found[2])) if found else (heading, None)
-    return Column(index, heading, title, assignment_id, number(possible), bool(_READ_ONLY.search(possible)))
+    return Column(index, heading, title, assignment_id, parse_number(possible), bool(_READ_ONLY.search(possible)))
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """A number as Canvas reads it: the last comma or point is the decimal one, so that `1,234` is 1.234."""
     if not re.fullmatch(r"-?[0-9.,]*[0-9][0-9.,]*", text.strip()):
         return None

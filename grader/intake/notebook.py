@@ -23,7 +23,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from grader.errors import SubmissionError
-from grader.text import cut_middle, inert
+from grader.text import cut_middle, sanitise
 
 MAX_FILE_BYTES: Final = 300 * 2**20
 MAX_TOKENS: Final = 8_000_000  # strings, brackets and commas: bounds the number of objects that parsing creates
@@ -39,7 +39,7 @@ TEXT_TYPES: Final = {"text/plain": "text", "text/html": "html"}  # with the keys
 KERNELS_OF_OTHER_LANGUAGES: Final = {"ir": "R", "julia": "Julia"}  # where only a kernel's name is given
 
 
-class _RefusedError(Exception):
+class _RefusalError(Exception):
     """Why this file is no submission: the sentence without its subject, the file."""
 
 
@@ -68,8 +68,8 @@ def read_submission(path: Path) -> Submission:
         cells = tuple(_cells(data))
         _require_python_code(cells, data.get("metadata"))
         notebook, original = _rebuild(cells)
-    except _RefusedError as refusal:
-        raise SubmissionError(f"'{inert(path.name or str(path))}' {refusal}.") from None
+    except _RefusalError as refusal:
+        raise SubmissionError(f"'{sanitise(path.name or str(path))}' {refusal}.") from None
     return Submission(_folder_name(stem or ending), path, hashlib.sha256(raw).hexdigest(), notebook, original)
 
 
@@ -81,55 +81,55 @@ def _folder_name(stem: str) -> str:
 def _read(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise _RefusedError(f"is a folder; {HAND_IN}")
+            raise _RefusalError(f"is a folder; {HAND_IN}")
         size = path.stat().st_size
         if not path.is_file():
-            raise _RefusedError(f"is not a file; {HAND_IN}")
+            raise _RefusalError(f"is not a file; {HAND_IN}")
         if size > MAX_FILE_BYTES:
             limit_mib = MAX_FILE_BYTES // 2**20
-            raise _RefusedError(
+            raise _RefusalError(
                 f"has {size / 2**20:,.0f} MiB and the limit is {limit_mib} MiB; clear its outputs and save it again"
             )
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES)
     except FileNotFoundError:
-        raise _RefusedError("does not exist; check the path") from None
+        raise _RefusalError("does not exist; check the path") from None
     except PermissionError:
-        raise _RefusedError("may not be read; check its permissions and whether a program has it open") from None
+        raise _RefusalError("may not be read; check its permissions and whether a program has it open") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _RefusedError(f"cannot be read ({inert(reason)}); check the path") from None
+        raise _RefusalError(f"cannot be read ({sanitise(reason)}); check the path") from None
 
 
 def _parse(raw: bytes, suffix: str) -> dict[str, Any]:
     """The file as a JSON object. UTF-8 with or without a byte order mark, UTF-16 and UTF-32 are accepted."""
     if not raw or raw.isspace():
-        raise _RefusedError(f"is an empty file; {SAVE_AGAIN}")
+        raise _RefusalError(f"is an empty file; {SAVE_AGAIN}")
     try:
         text = raw.decode(json.detect_encoding(raw))
         _require_few_tokens(text)
         data = json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
-        raise _RefusedError(_other_format(raw, suffix) or f"is not UTF-8 text; {SAVE_AGAIN}") from None
+        raise _RefusalError(_other_format(raw, suffix) or f"is not UTF-8 text; {SAVE_AGAIN}") from None
     except json.JSONDecodeError as error:
         problem = f"is damaged or no notebook, as line {error.lineno:,} is not JSON; {SAVE_AGAIN}"
-        raise _RefusedError(_other_format(raw, suffix) or problem) from None
+        raise _RefusalError(_other_format(raw, suffix) or problem) from None
     except RecursionError:
-        raise _RefusedError(f"is nested too deeply to be a notebook; {SAVE_AGAIN}") from None
+        raise _RefusalError(f"is nested too deeply to be a notebook; {SAVE_AGAIN}") from None
     except ValueError:  # what is left: Python refuses to convert more than 4,300 digits
-        raise _RefusedError(f"holds a number with thousands of digits; {SAVE_AGAIN}") from None
+        raise _RefusalError(f"holds a number with thousands of digits; {SAVE_AGAIN}") from None
     if not isinstance(data, dict):
-        raise _RefusedError(f"is JSON but not a notebook; {HAND_IN}")
+        raise _RefusalError(f"is JSON but not a notebook; {HAND_IN}")
     return data
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise _RefusedError(f"holds the value {constant}, which JSON does not allow; clear its outputs and save it again")
+    raise _RefusalError(f"holds the value {constant}, which JSON does not allow; clear its outputs and save it again")
 
 
 def _require_few_tokens(text: str) -> None:
     if len(text) > MAX_TOKENS and any(True for _ in islice(JSON_TOKEN.finditer(text), MAX_TOKENS, None)):
-        raise _RefusedError("holds too many values for a notebook; clear its outputs and save it again")
+        raise _RefusalError("holds too many values for a notebook; clear its outputs and save it again")
 
 
 def _other_format(raw: bytes, suffix: str) -> str | None:
@@ -149,26 +149,26 @@ def _cells(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The cells as they stand in the file, of format 4 or, in worksheets, of formats 2 and 3."""
     version = data.get("nbformat", 4)
     if isinstance(version, int) and version > nbformat.current_nbformat:
-        raise _RefusedError(f"has notebook format {version}, newer than format 4; save it as format 4")
+        raise _RefusalError(f"has notebook format {version}, newer than format 4; save it as format 4")
     worksheets = data.get("worksheets")
     for sheet in worksheets if isinstance(worksheets, list) else [data]:
         cells = sheet.get("cells") if isinstance(sheet, dict) else None
         if not isinstance(cells, list):
-            raise _RefusedError(f"is JSON but not a notebook, as it has no list of cells; {HAND_IN}")
+            raise _RefusalError(f"is JSON but not a notebook, as it has no list of cells; {HAND_IN}")
         for cell in cells:
             if not isinstance(cell, dict):
-                raise _RefusedError(f"is damaged, as not every cell is an object; {SAVE_AGAIN}")
+                raise _RefusalError(f"is damaged, as not every cell is an object; {SAVE_AGAIN}")
             yield cell
 
 
 def _require_python_code(cells: tuple[dict[str, Any], ...], metadata: object) -> None:
     if not cells:
-        raise _RefusedError("is an empty notebook; check that you saved your work and hand it in again")
+        raise _RefusalError("is an empty notebook; check that you saved your work and hand it in again")
     if not any(cell.get("cell_type") == "code" and _source(cell).strip() for cell in cells):
-        raise _RefusedError("has no code cell; check that you saved your work and hand it in again")
+        raise _RefusalError("has no code cell; check that you saved your work and hand it in again")
     if language := _other_language(metadata):
-        raise _RefusedError(
-            f"is written for {inert(language, 30)}; the assignment needs a notebook with a Python kernel"
+        raise _RefusalError(
+            f"is written for {sanitise(language, 30)}; the assignment needs a notebook with a Python kernel"
         )
 
 
@@ -190,7 +190,7 @@ def _object(parent: object, key: str) -> dict[str, Any]:
 
 def _rebuild(cells: tuple[dict[str, Any], ...]) -> tuple[NotebookNode, NotebookNode]:
     notebook = _notebook([_cell(cell, index, []) for index, cell in enumerate(cells)])
-    original = _notebook([_cell(cell, index, _saved_outputs(cell)) for index, cell in enumerate(cells)])
+    original = _notebook([_cell(cell, index, _read_saved_outputs(cell)) for index, cell in enumerate(cells)])
     return notebook, original
 
 
@@ -223,14 +223,14 @@ def _text(value: object, limit: int | None = None) -> str:
     return (text if limit is None else cut_middle(text, limit)).encode("utf-8", "replace").decode("utf-8")
 
 
-def _saved_outputs(cell: dict[str, Any]) -> list[dict[str, Any]]:
+def _read_saved_outputs(cell: dict[str, Any]) -> list[dict[str, Any]]:
     """The outputs that hold text, as format 4 has them and cut to `MAX_SAVED_CHARS` each."""
     outputs = cell.get("outputs")
     objects = [output for output in outputs if isinstance(output, dict)] if isinstance(outputs, list) else []
-    return [saved for output in objects if (saved := _saved_output(output))]
+    return [saved for output in objects if (saved := _read_saved_output(output))]
 
 
-def _saved_output(output: dict[str, Any]) -> dict[str, Any] | None:
+def _read_saved_output(output: dict[str, Any]) -> dict[str, Any] | None:
     match output.get("output_type"):
         case "stream":
             return {"output_type": "stream", "name": "stdout", "text": _text(output.get("text"), MAX_SAVED_CHARS)}

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from grader.intake.canvas_names import owner_form
+from grader.intake.canvas_names import format_owner
 from grader.intake.gradebook_export import Person, read_export
 from grader.intake.uploads import Student
 
@@ -18,13 +18,13 @@ RESERVED: Final = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$", re.IGNORE
 
 def read_roster(export: bytes) -> tuple[Student, ...]:
     """The students of a teacher's gradebook export from Canvas, without the Test Student. Raises GraderError."""
-    taken = Names()
+    taken = NameRegistry()
     return tuple(_student(person, taken) for person in read_export(export).people if not person.is_test_student)
 
 
-def _student(person: Person, taken: "Names") -> Student:
+def _student(person: Person, taken: "NameRegistry") -> Student:
     return Student(
-        key=taken.take(canvas_key(person.name, person.canvas_id)),
+        key=taken.take(make_canvas_key(person.name, person.canvas_id)),
         name=person.name,
         canvas_id=person.canvas_id,
         sis_user_id=person.sis_user_id,
@@ -33,33 +33,33 @@ def _student(person: Person, taken: "Names") -> Student:
     )
 
 
-def canvas_key(name: str, canvas_id: int | None) -> str:
+def make_canvas_key(name: str, canvas_id: int | None) -> str:
     """The same key from a roster's "Lovelace, Ada" and from a file's `lovelaceada`."""
-    return slug(owner_form(name)) + (f"_{canvas_id}" if canvas_id is not None else "")
+    return slugify(format_owner(name)) + (f"_{canvas_id}" if canvas_id is not None else "")
 
 
-def slug(text: str) -> str:
+def slugify(text: str) -> str:
     """`text` as a folder may be called on any system; letters of any script stay."""
     plain = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", text))[:MAX_SLUG_CHARS].strip("._-")
     return f"{plain}_" if RESERVED.match(plain.split(".")[0]) else plain or "submission"
 
 
-def named_key(name: str, unique: bool) -> str:
+def make_name_key(name: str, unique: bool) -> str:
     """Key of somebody of whom only the name of a file is known. It depends on no other file, since grades hang on it.
 
     unique: nobody else's name makes the same slug.
     """
-    key = slug(name)
+    key = slugify(name)
     if unique and len(name) <= MAX_SLUG_CHARS:
         return key
     return f"{key}-{hashlib.sha256(name.encode()).hexdigest()[:HASH_CHARS]}"
 
 
-def alike(names: Iterable[str]) -> frozenset[str]:
+def find_alike(names: Iterable[str]) -> frozenset[str]:
     """The names whose slugs a file system may not tell apart."""
     same: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
-        same[_form(slug(name))].add(name)
+        same[_form(slugify(name))].add(name)
     return frozenset(name for group in same.values() if len(group) > 1 for name in group)
 
 
@@ -68,7 +68,7 @@ def _form(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
-class Names:
+class NameRegistry:
     """Gives every name once, also where a file system tells neither case nor forms of a letter apart."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Roster:
             canvas_id = int(name) if int(name) in self._by_id else None
         if canvas_id in self._by_id:
             return self._by_id[canvas_id]
-        found = [s for s in self._by_word.get(likeness(name), ()) if canvas_id is None or s.canvas_id is None]
+        found = [s for s in self._by_word.get(normalise_name(name), ()) if canvas_id is None or s.canvas_id is None]
         return found[0] if len(found) == 1 else None
 
 
@@ -114,9 +114,9 @@ def _words(student: Student) -> Iterable[str]:
     login = student.login or ""
     last, _, first = student.name.partition(",")
     words = (login, login.partition("@")[0], student.sis_user_id or "", student.name, f"{first}{last}", student.key)
-    return {likeness(word) for word in words} - {""}
+    return {normalise_name(word) for word in words} - {""}
 
 
-def likeness(name: str) -> str:
+def normalise_name(name: str) -> str:
     """What stays of a name when case, spaces, punctuation and forms of letters are put aside."""
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", name)).casefold()

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from grader.errors import ANOTHER_FOLDER, GraderError, refused
+from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.intake.notebook import MAX_FILE_BYTES
 
 CHUNK_BYTES: Final = 2**20
@@ -42,7 +42,7 @@ DAMAGE: Final = (
 )
 
 
-class Rejected(Exception):
+class RejectionError(Exception):
     """Why one entry is not taken: the sentence without its subject, the entry."""
 
 
@@ -62,7 +62,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundEntry:
     """One file, not read yet. `entry` is its path as the source has it, `parts` the same in NFC and split."""
 
     entry: str
@@ -72,7 +72,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Barred:
+class RejectedEntry:
     """An entry that is refused before it is read."""
 
     entry: str
@@ -80,7 +80,7 @@ class Barred:
     reason: str
 
 
-class Purse:
+class Quota:
     """The bytes that may still be unpacked: a class's, of which each student gets a share."""
 
     def __init__(self, bounds: Bounds) -> None:
@@ -93,10 +93,14 @@ class Purse:
         left = self._students.get(student, self.bounds.student_bytes) - count
         self._students[student] = left
         if left < 0:
-            raise Rejected(f"was not unpacked, as its author handed in more than {_mib(self.bounds.student_bytes)}")
+            raise RejectionError(
+                f"was not unpacked, as its author handed in more than {_mib(self.bounds.student_bytes)}"
+            )
         self._left -= count
         if self._left < 0:
-            raise Rejected(f"was not unpacked, as the archive holds more than {_mib(self.bounds.total_bytes)} in all")
+            raise RejectionError(
+                f"was not unpacked, as the archive holds more than {_mib(self.bounds.total_bytes)} in all"
+            )
 
 
 def is_junk(parts: tuple[str, ...]) -> bool:
@@ -104,7 +108,7 @@ def is_junk(parts: tuple[str, ...]) -> bool:
     return any(part in JUNK_PARTS for part in parts) or parts[-1].startswith("._")
 
 
-def in_folder(folder: Path, bounds: Bounds, apart_from: Path) -> Iterator[Found | Barred]:
+def list_folder(folder: Path, bounds: Bounds, apart_from: Path) -> Iterator[FoundEntry | RejectedEntry]:
     """The files below a folder, sorted. Links are not followed. Raises GraderError."""
     for count, path in enumerate(_walk(folder, apart_from), 1):
         if count > bounds.entries:
@@ -129,14 +133,14 @@ def _walk(folder: Path, apart_from: Path) -> Iterator[Path]:
             yield path
 
 
-def _file(folder: Path, path: Path) -> Found | Barred:
+def _file(folder: Path, path: Path) -> FoundEntry | RejectedEntry:
     relative = path.relative_to(folder)
     entry = os.fsencode(relative.as_posix()).decode("utf-8", "replace")
     parts = _parts(entry)
     mode = path.lstat().st_mode
     if stat.S_ISREG(mode):
-        return Found(entry, parts, lambda: _open_file(path), packed_bytes=None)
-    return Barred(entry, parts, f"is {_kind(stat.S_IFMT(mode))}, not a file")
+        return FoundEntry(entry, parts, lambda: _open_file(path), packed_bytes=None)
+    return RejectedEntry(entry, parts, f"is {_kind(stat.S_IFMT(mode))}, not a file")
 
 
 def _open_file(path: Path) -> IO[bytes]:
@@ -145,18 +149,18 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def opened(archive: Path | IO[bytes], entries_max: int) -> Iterator[zipfile.ZipFile]:
+def open_archive(archive: Path | IO[bytes], entries_max: int) -> Iterator[zipfile.ZipFile]:
     """A zip archive of few enough entries. Raises Rejected."""
     with _stream(archive) as stream:
         if os.fstat(stream.fileno()).st_size == 0:
-            raise Rejected("is empty")
+            raise RejectionError("is empty")
         try:
             unpacked = zipfile.ZipFile(stream)
         except DAMAGE as error:
-            raise Rejected("is damaged or no zip archive") from error
+            raise RejectionError("is damaged or no zip archive") from error
         with unpacked:
             if len(unpacked.infolist()) > entries_max:
-                raise Rejected(f"holds more than {entries_max:,} files")
+                raise RejectionError(f"holds more than {entries_max:,} files")
             yield unpacked
 
 
@@ -183,20 +187,20 @@ def require_few_entries(archive: IO[bytes], entries_max: int) -> None:
             at = content.find(CENTRAL_RECORD, at + 1)
             if at < 0:
                 return
-    raise Rejected(f"holds more than {entries_max:,} files")
+    raise RejectionError(f"holds more than {entries_max:,} files")
 
 
-def in_archive(archive: zipfile.ZipFile) -> Iterator[Found | Barred]:
+def list_archive(archive: zipfile.ZipFile) -> Iterator[FoundEntry | RejectedEntry]:
     """The files in a zip archive, in its order, junk and folders left out."""
     for info in archive.infolist():
         entry = _entry_name(info)
         parts = _parts(entry)
         if entry.endswith("/") or (parts and is_junk(parts)):
             continue
-        if reason := _barred(info, entry):
-            yield Barred(entry, (re.split(r"[/\\]", entry)[-1] or "?",), reason)
+        if reason := _explain_rejection(info, entry):
+            yield RejectedEntry(entry, (re.split(r"[/\\]", entry)[-1] or "?",), reason)
         else:
-            yield Found(entry, parts, lambda info=info: archive.open(info), info.compress_size)  # type: ignore[misc]
+            yield FoundEntry(entry, parts, lambda info=info: archive.open(info), info.compress_size)  # type: ignore[misc]
 
 
 def _entry_name(info: zipfile.ZipInfo) -> str:
@@ -208,7 +212,7 @@ def _entry_name(info: zipfile.ZipInfo) -> str:
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
-def _barred(info: zipfile.ZipInfo, entry: str) -> str | None:
+def _explain_rejection(info: zipfile.ZipInfo, entry: str) -> str | None:
     """Why an entry may not be read, judged by what the archive says of it."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if "\0" in entry or "\\" in entry or ".." in entry.split("/") or re.match(r"/|[A-Za-z]:", entry):
@@ -229,12 +233,12 @@ def _parts(entry: str) -> tuple[str, ...]:
     return tuple(part for part in unicodedata.normalize("NFC", entry).split("/") if part not in ("", "."))
 
 
-def keep(found: Found, files: Path, purse: Purse, student: str) -> str:
+def keep(found: FoundEntry, files: Path, purse: Quota, student: str) -> str:
     """Copy one file to `files`/<sha256>.ipynb, whole or not at all, and return the hash. Raises Rejected, GraderError.
 
     The same content is the same file, however often it was handed in.
     """
-    with temporary(files) as target:
+    with open_temporary_file(files) as target:
         digest = copy(found, target, purse, student, purse.bounds.entry_bytes)
         target.close()
         Path(target.name).replace(files / f"{digest}.ipynb")
@@ -242,7 +246,7 @@ def keep(found: Found, files: Path, purse: Purse, student: str) -> str:
 
 
 @contextmanager
-def temporary(files: Path) -> Iterator[IO[bytes]]:
+def open_temporary_file(files: Path) -> Iterator[IO[bytes]]:
     """A file in `files` that is gone afterwards, unless it was moved. Raises GraderError where the disk refuses."""
     try:
         files.mkdir(parents=True, exist_ok=True)
@@ -252,18 +256,18 @@ def temporary(files: Path) -> Iterator[IO[bytes]]:
             finally:
                 Path(target.name).unlink(missing_ok=True)
     except OSError as error:
-        raise refused(f"write to {files}", error, ANOTHER_FOLDER) from error
+        raise explain_refusal(f"write to {files}", error, ANOTHER_FOLDER) from error
 
 
-def copy(found: Found, target: IO[bytes], purse: Purse, student: str, bytes_max: int) -> str:
+def copy(found: FoundEntry, target: IO[bytes], purse: Quota, student: str, bytes_max: int) -> str:
     """Copy the content, counting it for a student. Returns its SHA-256. Raises Rejected."""
     digest, count = hashlib.sha256(), 0
     for chunk in _chunks(found):
         count += len(chunk)
         if count > bytes_max:
-            raise Rejected(f"has more than {_mib(bytes_max)}; clear the outputs and save it again")
-        if found.packed_bytes is not None and count > _honest(found.packed_bytes, purse.bounds):
-            raise Rejected(
+            raise RejectionError(f"has more than {_mib(bytes_max)}; clear the outputs and save it again")
+        if found.packed_bytes is not None and count > _bound_size(found.packed_bytes, purse.bounds):
+            raise RejectionError(
                 f"unpacks to more than {purse.bounds.ratio} times its size; clear the outputs and save it again"
             )
         purse.spend(student, len(chunk))
@@ -272,18 +276,18 @@ def copy(found: Found, target: IO[bytes], purse: Purse, student: str, bytes_max:
     return digest.hexdigest()
 
 
-def _honest(packed_bytes: int, bounds: Bounds) -> int:
+def _bound_size(packed_bytes: int, bounds: Bounds) -> int:
     return max(bounds.ratio_from_bytes, packed_bytes * bounds.ratio)
 
 
-def _chunks(found: Found) -> Iterator[bytes]:
+def _chunks(found: FoundEntry) -> Iterator[bytes]:
     """The content, piece by piece. What the reading raises is the source's fault; what the writing raises is not."""
     try:
         with found.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
     except (*DAMAGE, OSError) as error:
-        raise Rejected(f"cannot be read ({_one_line(error)})") from error
+        raise RejectionError(f"cannot be read ({_one_line(error)})") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from grader.model import Frozen
+from grader.model import FrozenModel
 
 
-class Student(Frozen):
+class Student(FrozenModel):
     """One student, or one group that hands in together. `key` is unique in a class and safe as a file's name."""
 
     key: str
@@ -16,7 +16,7 @@ class Student(Frozen):
     section: str | None = None
 
 
-class Upload(Frozen):
+class Upload(FrozenModel):
     """One file of one student: what is graded. `id` is unique in a class and safe as a folder's name."""
 
     id: str
@@ -30,7 +30,7 @@ class Upload(Frozen):
     attempt: int = 1  # order among what one student handed in, from 1; files handed in together have the same
 
 
-class Refusal(Frozen):
+class Refusal(FrozenModel):
     """What was handed in and cannot be graded: a sentence that its author understands."""
 
     entry: str
@@ -39,7 +39,7 @@ class Refusal(Frozen):
     attachment_id: int | None = None
 
 
-class Intake(Frozen):
+class Intake(FrozenModel):
     """Everything found in one archive or folder. `missing`: on the roster, and nothing that can be graded.
 
     A student whose files were all refused is in `refusals` and in `missing`. `notes` are for staff, one sentence each.

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter, ValidationError
 
 from grader.errors import GraderError
-from grader.model import Frozen, Method, Profile
+from grader.model import FrozenModel, Method, Profile
 
 FALSE_FAIL: Final = 0.001
 MIN_SEEDS: Final = 5
@@ -25,7 +25,7 @@ MIN_DEVIATION: Final = 0.005
 CHANCE: Final = 0.5
 
 
-class Threshold(Frozen):
+class Threshold(FrozenModel):
     """What one method has to reach."""
 
     accuracies: tuple[float, ...]
@@ -34,7 +34,7 @@ class Threshold(Frozen):
     threshold: float
 
 
-class Calibration(Frozen):
+class Calibration(FrozenModel):
     """Thresholds for one combination of profile, budget, checkpoint and reviews."""
 
     name: str
@@ -50,7 +50,7 @@ class Calibration(Frozen):
     methods: Annotated[dict[Method, Threshold], Field(min_length=len(Method))]
 
 
-def threshold(accuracies: Sequence[float], false_fail: float = FALSE_FAIL) -> Threshold:
+def compute_threshold(accuracies: Sequence[float], false_fail: float = FALSE_FAIL) -> Threshold:
     """The bound below which the next honest run falls with probability `false_fail`."""
     from scipy.stats import t
 
@@ -91,14 +91,14 @@ def find(
     )
 
 
-def merged(old: Sequence[Calibration], new: Calibration) -> tuple[Calibration, ...]:
+def merge(old: Sequence[Calibration], new: Calibration) -> tuple[Calibration, ...]:
     """`old` with `new` in place of the one for the same circumstances."""
     key = (new.profile, new.budget, new.checkpoint_sha256, new.reviews_sha256)
     kept = [c for c in old if (c.profile, c.budget, c.checkpoint_sha256, c.reviews_sha256) != key]
     return (*kept, new)
 
 
-def warnings(methods: Mapping[Method, Threshold]) -> list[str]:
+def list_warnings(methods: Mapping[Method, Threshold]) -> list[str]:
     """What a person should know before committing a calibration."""
     return [
         f"{m.value}: the threshold {t.threshold:.3f} is no better than chance"

@@ -13,10 +13,10 @@ from grader.evidence.reader import Evidence, Training
 from grader.judging.calibration import Calibration
 from grader.model import Method, Profile
 from grader.oracle import methods
-from grader.oracle.accuracy import IncompleteWeights, Meter
+from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
 from grader.oracle.certificates import Certificate, certify
 from grader.oracle.exposure import Library
-from grader.protocol.checkpoint import base_tensors
+from grader.protocol.checkpoint import load_base_tensors
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Oracle:
     """What judging needs besides the evidence. `meter` and `library` are made only when a check asks."""
 
     base_weights: Path
-    meter: Callable[[Evidence], Meter]
+    meter: Callable[[Evidence], AccuracyMeter]
     library: Callable[[], Library]
     calibration: Callable[[Evidence], Calibration | None]
 
@@ -57,7 +57,7 @@ class Case:
     @cached_property
     def base(self) -> dict[str, Tensor]:
         """The checkpoint's tensors."""
-        return base_tensors(str(self.oracle.base_weights))
+        return load_base_tensors(str(self.oracle.base_weights))
 
     @cached_property
     def calibration(self) -> Calibration | None:

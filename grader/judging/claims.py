@@ -91,7 +91,7 @@ def match_claims(
     return tuple(claims)
 
 
-def contradicted(
+def find_contradictions(
     executed: NotebookNode,
     trainings: Sequence[tuple[Method, int]],
     measured: Mapping[Method, MethodSummary],
@@ -105,7 +105,7 @@ def contradicted(
     return tuple(claim for claim in claims if claim.agrees is False)
 
 
-def repeated(submitted: NotebookNode, executed: NotebookNode) -> tuple[RawClaim, ...]:
+def find_repetitions(submitted: NotebookNode, executed: NotebookNode) -> tuple[RawClaim, ...]:
     """Accuracies that a cell prints after another amount of training just as it did before: typed in, or chance.
 
     Compares the notebook as handed in with the same notebook executed under a budget of training. Figures that few
@@ -123,7 +123,7 @@ def _accuracy_method(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -
     if claim.quantity != "accuracy":
         return None
     nearest = max((cell for _, cell in trainings if cell <= claim.cell), default=None)
-    return claim.method or _only({method for method, cell in trainings if cell == nearest})
+    return claim.method or _get_only({method for method, cell in trainings if cell == nearest})
 
 
 def _counts_by_method(
@@ -135,26 +135,26 @@ def _counts_by_method(
         if claim.quantity != "trainable_parameters":
             continue
         place = claim.method or _count_method(claim, trainings)
-        if fits := _fitting(claim, place, measured):
+        if fits := _find_fitting(claim, place, measured):
             fitting[fits] = claim
         elif place:
             other[place] = claim
     return other | fitting
 
 
-def _fitting(claim: RawClaim, place: Method | None, measured: Mapping[Method, MethodSummary]) -> Method | None:
+def _find_fitting(claim: RawClaim, place: Method | None, measured: Mapping[Method, MethodSummary]) -> Method | None:
     """The method that has this count: the one where it stands if several have it, as when nothing was ever frozen."""
     fits = {method for method, summary in measured.items() if summary.trainable_parameters == claim.value}
     if claim.method:
         return claim.method if claim.method in fits else None
-    return place if place in fits else _only(fits)
+    return place if place in fits else _get_only(fits)
 
 
 def _count_method(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -> Method | None:
     """The training that follows, as counts are printed after freezing and before training; otherwise the last."""
     following = min((cell for _, cell in trainings if cell >= claim.cell), default=None)
     nearest = max((cell for _, cell in trainings), default=None) if following is None else following
-    return _only({method for method, cell in trainings if cell == nearest})
+    return _get_only({method for method, cell in trainings if cell == nearest})
 
 
 def _claim(method: Method, claim: RawClaim, measured: MethodSummary, comparable_rows: int | None) -> Claim:
@@ -176,7 +176,7 @@ def _tolerance(claimed: float, measured: float, rows: int) -> float:
     return STANDARD_ERRORS * math.sqrt(share * (1 - share) * (1 / rows + 1 / EVAL_ROWS))
 
 
-def _only(methods: set[Method]) -> Method | None:
+def _get_only(methods: set[Method]) -> Method | None:
     return next(iter(methods)) if len(methods) == 1 else None
 
 
@@ -198,15 +198,15 @@ def _texts(notebook: NotebookNode) -> Iterator[tuple[int, Where, str]]:
 def _output_text(output: NotebookNode) -> tuple[Where, str]:
     """The text of an output, or of a table that comes both as HTML and as plain text, the HTML."""
     if output.get("output_type") == "stream":
-        return "stream", _joined(output.get("text"))
+        return "stream", _join(output.get("text"))
     data = output.get("data")
-    texts = {mime: _joined(data.get(mime)) for mime in ("text/html", "text/plain")} if isinstance(data, dict) else {}
+    texts = {mime: _join(data.get(mime)) for mime in ("text/html", "text/plain")} if isinstance(data, dict) else {}
     if page := texts.get("text/html"):
         return "html", page
     return "result", texts.get("text/plain", "")
 
 
-def _joined(text: object) -> str:
+def _join(text: object) -> str:
     parts = text if isinstance(text, list) else [text]
     return cut_middle("".join(part for part in parts if isinstance(part, str)), MAX_OUTPUT_CHARS)
 
@@ -320,14 +320,14 @@ def _line_figures(line: str) -> Iterator[_Figure]:
         if count >= MIN_BARE_COUNT:
             yield _Figure("trainable_parameters", count, None)
         return
-    by_start = {named[0]: named for named in _named_numbers(line)}  # "trainable parameters" names its number twice
+    by_start = {named[0]: named for named in _find_named_numbers(line)}  # "trainable parameters" names its number twice
     line_method, done = _method(line), 0
     for _, end, quantity, value in sorted(by_start.values()):
         yield _Figure(quantity, value, _method(line[done:end]) or line_method)
         done = end
 
 
-def _named_numbers(line: str) -> Iterator[tuple[int, int, Quantity, float]]:
+def _find_named_numbers(line: str) -> Iterator[tuple[int, int, Quantity, float]]:
     """(start, end, quantity, value) of the number after each name of a quantity, or else before it."""
     for quantity, pattern in NAMES.items():
         for name in pattern.finditer(line):
@@ -383,4 +383,4 @@ def _value(number: re.Match[str], quantity: Quantity) -> float | None:
 def _method(text: str) -> Method | None:
     """The method that a text names: LoRA where it does, as the others are often mentioned beside it."""
     named = {method for method, pattern in METHODS.items() if pattern.search(text)}
-    return Method.LORA if Method.LORA in named else _only(named)
+    return Method.LORA if Method.LORA in named else _get_only(named)

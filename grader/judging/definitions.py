@@ -11,7 +11,7 @@ def expect_defined(case: Case, found: str | None, names: tuple[str, ...], missin
     """
     if found is not None:
         return
-    cell = case.evidence.failed_definition(names)
+    cell = case.evidence.find_failed_definition(names)
     if cell is None:
         fail(missing, hint)
     raised = f"{cell.error}: {cell.message}" if cell.message else cell.error

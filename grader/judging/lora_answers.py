@@ -20,18 +20,18 @@ OWN_PRECISION: Final = "float32"  # of the assignment's model
 MIXED_PRECISIONS: Final = re.compile("d(ata)?type|scalar type|output type|type .* should be the same")
 
 
-def castable_answers_of(case: Case) -> Iterator[Answer]:
+def list_castable_answers(case: Case) -> Iterator[Answer]:
     """Those that say something of a layer's arithmetic.
 
     A layer that does not register its tensors cannot be moved to another precision: `step3.lora_registered` says so,
     and its other answers are judged in the precision that layers are made in.
     """
     return (
-        (challenge, item) for challenge, item in answers_of(case) if item.shapes or challenge.dtype == OWN_PRECISION
+        (challenge, item) for challenge, item in list_answers(case) if item.shapes or challenge.dtype == OWN_PRECISION
     )
 
 
-def answers_of(case: Case) -> Iterator[Answer]:
+def list_answers(case: Case) -> Iterator[Answer]:
     """Graded challenges with the layer's answers.
 
     A layer may name float32 in its code. It is right in the assignment's model and cannot be asked in another
@@ -53,12 +53,12 @@ def _mixes_precisions(item: LoraItem) -> bool:
     return item.error is not None and MIXED_PRECISIONS.search(item.error.message) is not None
 
 
-def given(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
+def get_input(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
     """What the probe was given."""
     return case.challenges.lora_tensors[f"{challenge.key}.{name}"]
 
 
-def answered(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int, ...]) -> Tensor:
+def get_answer(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int, ...]) -> Tensor:
     """What the layer answered; fails the check when it is missing, not finite or of another shape."""
     tensor = case.evidence.lora_tensors.get(f"{challenge.key}.{name}")
     if tensor is None:
@@ -84,12 +84,12 @@ def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: st
     raise Blocked(f"For {challenge}, the layer failed earlier: {item.error}.")
 
 
-def rounded(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
+def round_input(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
     """A given tensor as the layer saw it, in the challenge's precision."""
-    return given(case, challenge, name).to(getattr(torch, challenge.dtype)).double()
+    return get_input(case, challenge, name).to(getattr(torch, challenge.dtype)).double()
 
 
-def expected_base(case: Case, challenge: LoraChallenge, name: str = "x") -> Tensor:
+def compute_expected_base(case: Case, challenge: LoraChallenge, name: str = "x") -> Tensor:
     """W(x) in float64."""
-    bias = rounded(case, challenge, "bias") if challenge.bias else None
-    return lora.base_output(rounded(case, challenge, name), rounded(case, challenge, "weight"), bias)
+    bias = round_input(case, challenge, "bias") if challenge.bias else None
+    return lora.compute_base_output(round_input(case, challenge, name), round_input(case, challenge, "weight"), bias)

@@ -10,7 +10,7 @@ from grader.model import Method, MethodSummary
 Told = TypeVar("Told")
 
 
-def believed(ask: Callable[[], Told]) -> Told | None:
+def read_or_none(ask: Callable[[], Told]) -> Told | None:
     """What evidence says, or None where it is malformed; the checks that need it say so."""
     try:
         return ask()
@@ -18,7 +18,7 @@ def believed(ask: Callable[[], Told]) -> Told | None:
         return None
 
 
-def summary(case: Case, method: Method) -> MethodSummary:
+def summarise_method(case: Case, method: Method) -> MethodSummary:
     """One row of the comparison."""
     training = case.training(method)
     if training is None:
@@ -32,7 +32,7 @@ def summary(case: Case, method: Method) -> MethodSummary:
     )
 
 
-def places(case: Case) -> list[tuple[Method, int]]:
+def locate_trainings(case: Case) -> list[tuple[Method, int]]:
     """In which cell each method was trained, as far as that is known."""
     cells = case.evidence.run.training_cells
     return [(m, cells[t.index]) for m, t in case.placed.items() if t.index in cells]

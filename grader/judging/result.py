@@ -9,9 +9,9 @@ from grader.evidence.reader import Evidence, LogEntry
 from grader.judging import scoring, tampering
 from grader.judging.case import Case
 from grader.judging.claims import match_claims, read_claims
-from grader.judging.measured import believed, places, summary
-from grader.judging.runner import Judgement, excused, held, results, run_suite
-from grader.judging.staff_notes import notes
+from grader.judging.measured import locate_trainings, read_or_none, summarise_method
+from grader.judging.runner import Judgement, excuse, hold, run_suite, score_judgements
+from grader.judging.staff_notes import list_notes
 from grader.model import (
     Claim,
     CurvePoint,
@@ -29,7 +29,7 @@ from grader.paths import RUBRIC
 
 
 @dataclass(frozen=True)
-class Graded:
+class GradingResult:
     """A result, and what the staff report shows beyond it."""
 
     result: Result
@@ -41,14 +41,14 @@ class Graded:
         return self.result.score.status is ScoreStatus.UNGRADED
 
 
-def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Graded:
+def judge_case(case: Case, folders: list[Path], only: str | None = None) -> GradingResult:
     """Judge a case: evidence with an oracle, which may be shared with other cases."""
     began = time.perf_counter()
-    judgements = fair(run_suite(case, folders, only), case.evidence)
-    checks = results(judgements, scoring.load_rubric(RUBRIC))
-    methods = believed(lambda: {method: summary(case, method) for method in Method}) or {}
-    environment = believed(lambda: case.evidence.environment) or {}
-    claimed = believed(lambda: claims(case, methods)) or ()
+    judgements = adjust_judgements(run_suite(case, folders, only), case.evidence)
+    checks = score_judgements(judgements, scoring.load_rubric(RUBRIC))
+    methods = read_or_none(lambda: {method: summarise_method(case, method) for method in Method}) or {}
+    environment = read_or_none(lambda: case.evidence.environment) or {}
+    claimed = read_or_none(lambda: compare_claims(case, methods)) or ()
     run = case.evidence.run
     result = Result(
         schema=1,
@@ -57,7 +57,7 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
         seed=run.conditions.seed,
         calibration=case.calibration.name if case.calibration else None,
         sandbox=run.conditions.sandbox,
-        run=summary_of_run(case.evidence),
+        run=summarise_run(case.evidence),
         score=scoring.score(checks, run.summary.status),
         checks=checks,
         methods=methods,
@@ -65,39 +65,41 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
         environment={**environment, **_conditions(case)},
         timings={**run.timings, "judging": round(time.perf_counter() - began, 3)},
     )
-    return Graded(result, details(case, judgements))
+    return GradingResult(result, build_details(case, judgements))
 
 
-def fair(judgements: tuple[Judgement, ...], evidence: Evidence) -> tuple[Judgement, ...]:
+def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> tuple[Judgement, ...]:
     """What the judgements are worth: a run that we broke costs nothing, one that reaches into the grader gains nothing.
 
     The witness shares a process with the notebook, and its word is worth no more than that process is.
     """
     if evidence.run.summary.status is RunStatus.INFRA_ERROR:
-        return tuple(map(excused, judgements))
-    return tuple(map(held, judgements)) if tampering.touched(evidence.sources) else judgements
+        return tuple(map(excuse, judgements))
+    return tuple(map(hold, judgements)) if tampering.find_tampering(evidence.sources) else judgements
 
 
-def summary_of_run(evidence: Evidence) -> RunSummary:
+def summarise_run(evidence: Evidence) -> RunSummary:
     """How the run went, in the light of what it left."""
     status = RunStatus.PROTOCOL_VIOLATION if evidence.violations else evidence.run.summary.status
     return evidence.run.summary.model_copy(update={"status": status})
 
 
-def claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
+def compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
     """What the submitted file's own outputs say, beside what was measured."""
     comparable = case.profile is Profile.FULL
-    return match_claims(read_claims(case.evidence.submitted), places(case), methods, accuracy_comparable=comparable)
+    return match_claims(
+        read_claims(case.evidence.submitted), locate_trainings(case), methods, accuracy_comparable=comparable
+    )
 
 
-def details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
+def build_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
     """What the staff report shows beyond the result."""
-    placed = believed(lambda: case.placed) or {}
-    curves = {m: tuple(curve(t.log)) for m, t in placed.items()}
-    return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(notes(case, judgements)))
+    placed = read_or_none(lambda: case.placed) or {}
+    curves = {m: tuple(build_curve(t.log)) for m, t in placed.items()}
+    return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(list_notes(case, judgements)))
 
 
-def curve(log: Iterable[LogEntry]) -> list[CurvePoint]:
+def build_curve(log: Iterable[LogEntry]) -> list[CurvePoint]:
     """The training log as points to plot."""
     return [
         CurvePoint(step=int(entry.step), loss=entry.loss, eval_accuracy=entry.eval_accuracy)
@@ -111,6 +113,6 @@ def _conditions(case: Case) -> dict[str, str]:
     return {"checkpoint": c.checkpoint, "reviews": c.reviews, "precision": c.precision, "grader": c.grader}
 
 
-def failed(result: Result) -> bool:
+def has_failures(result: Result) -> bool:
     """Whether any check failed or was blocked."""
     return any(check.verdict in (Verdict.FAILED, Verdict.BLOCKED) for check in result.checks)

@@ -75,7 +75,7 @@ class Judge:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep checks only; of one step if asked for, with what they wait for."""
         checks = [item for item in items if item.get_closest_marker("check")]
-        wanted = _with_prerequisites(checks, self.only)
+        wanted = _add_prerequisites(checks, self.only)
         items[:] = [item for item in checks if _id(item) in wanted]
         self.collected = [_id(item) for item in items]
 
@@ -104,15 +104,15 @@ def _mark(item: pytest.Item) -> pytest.Mark:
     return mark
 
 
-def _selected(check_id: str, step: str | None) -> bool:
+def _is_selected(check_id: str, step: str | None) -> bool:
     return step is None or check_id == step or check_id.split(".")[0] == step
 
 
-def _with_prerequisites(checks: Iterable[pytest.Item], only: str | None) -> set[str]:
+def _add_prerequisites(checks: Iterable[pytest.Item], only: str | None) -> set[str]:
     """Ids of the selected checks, and of all that they require, directly or not."""
     requires = {_id(item): _mark(item).kwargs["requires"] for item in checks}
     wanted: set[str] = set()
-    waiting = [name for name in requires if _selected(name, only)]
+    waiting = [name for name in requires if _is_selected(name, only)]
     while waiting:
         if (name := waiting.pop()) not in wanted:
             wanted.add(name)
@@ -144,14 +144,14 @@ def _words(raised: BaseException | None) -> dict[str, str]:
     return {"rationale": OURS, "fault": f"{type(raised).__name__}: {raised}"}
 
 
-def excused(judgement: Judgement) -> Judgement:
+def excuse(judgement: Judgement) -> Judgement:
     """The same check after a run that we broke: whatever it says is our fault."""
     if judgement.verdict in (Verdict.PASSED, Verdict.NOT_JUDGED):
         return judgement
     return replace(judgement, verdict=Verdict.ERROR, rationale=OURS, hint="")
 
 
-def held(judgement: Judgement) -> Judgement:
+def hold(judgement: Judgement) -> Judgement:
     """The same check in a notebook that names the grader's own code: what passed waits for a person."""
     if judgement.verdict is not Verdict.PASSED:
         return judgement
@@ -178,18 +178,18 @@ def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> t
     """
     plugin = Judge(case, only)
     transcript = io.StringIO()
-    with _own_options(), contextlib.redirect_stdout(transcript), contextlib.redirect_stderr(transcript):
-        code = pytest.main([*map(str, folders), *OPTIONS, *_rooted(folders)], plugins=[plugin])
+    with _ignore_user_options(), contextlib.redirect_stdout(transcript), contextlib.redirect_stderr(transcript):
+        code = pytest.main([*map(str, folders), *OPTIONS, *_build_root_options(folders)], plugins=[plugin])
     if code == pytest.ExitCode.INTERRUPTED and not plugin.collection_errors:
         raise KeyboardInterrupt  # pytest swallows it, and half a suite is not a verdict
     if plugin.collection_errors or code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         why = (plugin.collection_errors or [_last_line(transcript.getvalue())])[0]
         raise GraderError(f"The suite cannot be run ({why}); restore {' and '.join(map(str, folders))}.")
     _require_complete(plugin, only)
-    return tuple(j for j in plugin.judgements.values() if _selected(j.id, only))
+    return tuple(j for j in plugin.judgements.values() if _is_selected(j.id, only))
 
 
-def _rooted(folders: Sequence[Path]) -> list[str]:
+def _build_root_options(folders: Sequence[Path]) -> list[str]:
     """The suite's own conftest.py lies beside its folders; what lies further up is somebody else's."""
     return [f"--{option}={folders[0].parent}" for option in ("rootdir", "confcutdir")] if folders else []
 
@@ -205,16 +205,16 @@ class _Listing:
         self.ids += [_id(item) for item in items if item.get_closest_marker("check")]
 
 
-def known(folders: Sequence[Path]) -> tuple[str, ...]:
+def list_checks(folders: Sequence[Path]) -> tuple[str, ...]:
     """Ids of the checks in these folders. Runs none."""
     listing = _Listing()
-    with _own_options(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        pytest.main([*map(str, folders), *OPTIONS, *_rooted(folders), "--collect-only"], plugins=[listing])
+    with _ignore_user_options(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        pytest.main([*map(str, folders), *OPTIONS, *_build_root_options(folders), "--collect-only"], plugins=[listing])
     return tuple(listing.ids)
 
 
 @contextlib.contextmanager
-def _own_options() -> Iterator[None]:
+def _ignore_user_options() -> Iterator[None]:
     """Without what this user has set for pytest: `-x` or `-k` would change verdicts."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
@@ -240,7 +240,7 @@ def _last_line(text: str) -> str:
     return lines[-1][:300] if lines else "pytest gave no reason"
 
 
-def results(judgements: Iterable[Judgement], points: Mapping[str, float]) -> tuple[CheckResult, ...]:
+def score_judgements(judgements: Iterable[Judgement], points: Mapping[str, float]) -> tuple[CheckResult, ...]:
     """Judgements with the rubric's points. Raises GraderError for a check that the rubric does not know."""
     found = tuple(judgements)
     unknown = [j.id for j in found if j.id not in points]

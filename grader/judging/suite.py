@@ -45,20 +45,20 @@ def check(id: str, title: str, requires: tuple[str, ...] = ()) -> Callable[[Test
     return mark
 
 
-def listed(things: Sequence[str]) -> str:
+def join_words(things: Sequence[str]) -> str:
     """In a sentence: "a", "a and b", "a, b and c"."""
     *most, last = things
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def named(type_name: str) -> str:
+def name_type(type_name: str) -> str:
     """A type as students know it: "a list", "None"."""
     if type_name == "NoneType":
         return "None"
     return f"{'an' if type_name[:1] in 'aeiou' else 'a'} {type_name}"
 
 
-def hint_on(error: str, otherwise: str) -> str:
+def suggest_hint(error: str, otherwise: str) -> str:
     """What to try when a function of the student's raised `error`: writing it, where it is still the template's."""
     return "Write it; until then the template raises this error." if "NotImplementedError" in error else otherwise
 

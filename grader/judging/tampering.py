@@ -26,7 +26,7 @@ def waits_for_a_person(checks: Iterable[CheckResult]) -> bool:
     return any(check.rationale == HELD for check in checks)
 
 
-def touched(sources: Mapping[int, str]) -> list[str]:
+def find_tampering(sources: Mapping[int, str]) -> list[str]:
     """One line for each code cell, by its place among all cells, that names what only the grader has a use for."""
     found = ((index, WORDS.search(source)) for index, source in sources.items())
     return [

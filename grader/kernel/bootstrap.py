@@ -38,7 +38,7 @@ def start(plan_path: str) -> None:
     session = open_session(Session(plan, recorder, Bindings(plan.names)))
     watch_cells(get_ipython(), session, watcher)
     recorder.write()
-    write_json(plan.evidence, "environment.json", environment())
+    write_json(plan.evidence, "environment.json", describe_environment())
 
 
 def seed_everything(seed: int) -> None:
@@ -93,12 +93,12 @@ def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
         try:
             session.bindings.note(shell.user_ns, result.info.transformed_cell or "")
         finally:
-            watcher.end_of_cell()
+            watcher.end_cell()
 
     shell.events.register("post_run_cell", after_cell)
 
 
-def environment() -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """Versions of what matters, as strings."""
     import platform
 

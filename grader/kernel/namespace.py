@@ -55,19 +55,19 @@ class Bindings:
         wanted = {name for names in self.names.values() for name in names}
         for node in _definitions(source):
             if node.name in wanted and not is_definition(namespace.get(node.name, len)) and node.name in namespace:
-                found = _executed(node, namespace)
+                found = _execute_definition(node, namespace)
                 if found is not MISSING:
                     self._remember(node.name, found)
 
     def lookup(self, what: str) -> tuple[str, Callable[..., Any]] | None:
         """The name and object for `what`: an exact name, else one that differs in case or underscores only."""
         exact = [name for name in self.names[what] if name in self.callables]
-        loose = {_loose(name) for name in self.names[what]}
-        similar = [name for name, value in self.callables.items() if _loose(name) in loose and _serves(what, value)]
+        loose = {_loosen(name) for name in self.names[what]}
+        similar = [name for name, value in self.callables.items() if _loosen(name) in loose and _serves(what, value)]
         found = exact or sorted(similar, key=self.order.__getitem__, reverse=True)
-        return (found[0], self.callables[found[0]]) if found else self._in_a_class(what)
+        return (found[0], self.callables[found[0]]) if found else self._find_in_class(what)
 
-    def _in_a_class(self, what: str) -> tuple[str, Callable[..., Any]] | None:
+    def _find_in_class(self, what: str) -> tuple[str, Callable[..., Any]] | None:
         """A function kept in a class, callable without an instance."""
         for cls in reversed([value for value in self.callables.values() if inspect.isclass(value)]):
             for name in self.names[what]:
@@ -76,12 +76,12 @@ class Bindings:
         return None
 
     @contextmanager
-    def restored(self, namespace: dict[str, Any], definitions: bool = False) -> Iterator[None]:
+    def restore(self, namespace: dict[str, Any], definitions: bool = False) -> Iterator[None]:
         """Undo shadowing for a while: `nn = 5` at the end of a notebook must not break its functions.
 
         Restores what was imported and built in; with `definitions`, also what the notebook itself had defined.
         """
-        wanted = dict(self._imports_hidden_in(namespace)) | dict(_builtins_hidden_in(namespace))
+        wanted = dict(self._find_hidden_imports(namespace)) | dict(_find_hidden_builtins(namespace))
         if definitions:
             wanted |= {name: value for name, value in self.callables.items() if namespace.get(name) is not value}
         hidden = {name: namespace.get(name, MISSING) for name in wanted}
@@ -92,14 +92,14 @@ class Bindings:
             for name, value in hidden.items():
                 _put_back(namespace, name, value)
 
-    def _imports_hidden_in(self, namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def _find_hidden_imports(self, namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for name, value in self.imported.items():
             current = namespace.get(name)
             if current is not value and (isinstance(value, ModuleType) or not callable(current)):
                 yield name, value
 
 
-def _builtins_hidden_in(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _find_hidden_builtins(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in namespace.items():
         if hasattr(builtins, name) and not name.startswith("_") and name not in KEPT_BUILTINS and not callable(value):
             yield name, getattr(builtins, name)
@@ -121,7 +121,7 @@ def _definitions(source: str) -> list[Any]:
     return [node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
 
 
-def _executed(node: Any, namespace: dict[str, Any]) -> Any:
+def _execute_definition(node: Any, namespace: dict[str, Any]) -> Any:
     """What a definition makes, leaving the namespace as it is."""
     before = namespace.get(node.name, MISSING)
     try:
@@ -138,7 +138,7 @@ def _serves(what: str, value: Any) -> bool:
     return what != "lora" or not isinstance(value, FunctionType)
 
 
-def _loose(name: str) -> str:
+def _loosen(name: str) -> str:
     return name.replace("_", "").lower()
 
 

@@ -25,7 +25,7 @@ def open_session(session: Session) -> Session:
     return session
 
 
-def current() -> Session:
+def get_session() -> Session:
     """The session of this process; LookupError when the bootstrap has not run."""
     if not _open:
         raise LookupError("the grading session has not been started in this process")

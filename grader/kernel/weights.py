@@ -24,16 +24,16 @@ def find(model: nn.Module, path: str) -> nn.Module | None:
         return None
 
 
-def linear_paths(base: dict[str, Tensor]) -> list[str]:
+def list_linear_paths(base: dict[str, Tensor]) -> list[str]:
     """Paths of the linear layers of the network: those with a bias and a matrix, so no embedding and no norm."""
     encoder = [n.removesuffix(".weight") for n, t in base.items() if n.endswith(".weight") and t.ndim == 2]
     return [path for path in encoder if f"{path}.bias" in base] + list(HEAD_LINEARS)
 
 
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+def collect_tensors(model: nn.Module) -> dict[str, Tensor]:
     """A model's tensors by the names that they have in the pretrained one."""
     naming = Naming.of(model)
-    return {naming.plain(name): tensor for name, tensor in model.state_dict().items()}
+    return {naming.to_plain(name): tensor for name, tensor in model.state_dict().items()}
 
 
 def is_plain(module: nn.Module | None) -> bool:
@@ -59,22 +59,22 @@ def _is_only_watched(linear: nn.Linear) -> bool:
     return False
 
 
-def wrapped(model: nn.Module, base: dict[str, Tensor]) -> dict[str, nn.Module]:
+def find_wrapped(model: nn.Module, base: dict[str, Tensor]) -> dict[str, nn.Module]:
     """Linear positions that hold something other than a plain linear layer."""
     naming = Naming.of(model)
-    found = ((path, find(model, naming.own(path))) for path in linear_paths(base))
+    found = ((path, find(model, naming.own(path))) for path in list_linear_paths(base))
     return {path: module for path, module in found if module is not None and not is_plain(module)}
 
 
-def changed(model: nn.Module, base: dict[str, Tensor]) -> list[str]:
+def find_changed(model: nn.Module, base: dict[str, Tensor]) -> list[str]:
     """Names of pretrained tensors that the model holds with other values (or does not hold at all)."""
-    inside = wrapped(model, base)
-    state = tensors_of(model)
+    inside = find_wrapped(model, base)
+    state = collect_tensors(model)
     names = (name for name in base if name.rsplit(".", 1)[0] not in inside)
-    return [name for name in names if not _same(state.get(name), base[name])]
+    return [name for name in names if not _is_same(state.get(name), base[name])]
 
 
-def _same(mine: Tensor | None, theirs: Tensor) -> bool:
+def _is_same(mine: Tensor | None, theirs: Tensor) -> bool:
     """Bit for bit the pretrained values, in whatever precision the model holds them."""
     if mine is None or mine.shape != theirs.shape:
         return False
@@ -94,12 +94,12 @@ def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, dict[s
             continue
     training = module.training
     try:
-        return _reduce(module.eval(), width, own_dtype(module))
+        return _reduce(module.eval(), width, get_dtype(module))
     finally:
         module.train(training)
 
 
-def own_dtype(module: nn.Module) -> torch.dtype:
+def get_dtype(module: nn.Module) -> torch.dtype:
     """The precision of a module's first parameter."""
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
@@ -114,10 +114,10 @@ def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, 
         answer = module(sample)
     expected = sample @ matrix.T + bias
     residual = float((answer - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-    return matrix.cpu().double(), bias.cpu().double(), {"dtype": str(_computed_in(answer)), "residual": residual}
+    return matrix.cpu().double(), bias.cpu().double(), {"dtype": str(_infer_dtype(answer)), "residual": residual}
 
 
-def _computed_in(answer: Tensor) -> torch.dtype:
+def _infer_dtype(answer: Tensor) -> torch.dtype:
     """The precision that an answer was rounded to: a layer may compute in float32 when it is given float64."""
     rounded = answer.dtype == torch.float64 and torch.equal(answer, answer.float().double())
     return torch.float32 if rounded else answer.dtype
@@ -130,9 +130,9 @@ def export(model: nn.Module, base: dict[str, Tensor]) -> tuple[dict[str, Tensor]
     size). Notes: `{"reduced": {path: {...}}, "unsupported": {path: error}, "extra": [names]}`. A pretrained tensor
     that the model does not hold is among the reduced, with no residual: what is in its place cannot be read.
     """
-    state = tensors_of(model)
-    inside = wrapped(model, base)
-    differing = changed(model, base)
+    state = collect_tensors(model)
+    inside = find_wrapped(model, base)
+    differing = find_changed(model, base)
     tensors = {f"w:{name}": state[name] for name in differing if name in state}
     tensors |= {f"w:{name}": state[name] for name in _head_names(state, inside)}
     absent = {name: {"dtype": "absent", "residual": None} for name in differing if name not in state}
@@ -166,7 +166,7 @@ def _export_wrapped(
         if before is None or before.shape != value.shape:
             tensors[f"w:{path}.{kind}"] = value.float()
             continue
-        delta = value - _as_held(before, module).double()
+        delta = value - _round_as_held(before, module).double()
         if bool(delta.any()):
             tensors[f"d:{path}.{kind}"] = delta.float()
 
@@ -177,7 +177,7 @@ def _width(path: str, base: dict[str, Tensor]) -> int:
     return (base[EMBEDDINGS] if weight is None else weight).shape[1]
 
 
-def _as_held(before: Tensor, module: nn.Module) -> Tensor:
+def _round_as_held(before: Tensor, module: nn.Module) -> Tensor:
     """The pretrained tensor as rounded when the wrapped layer holds it in another precision."""
     held = (p.dtype for p in module.parameters() if p.shape == before.shape and p.is_floating_point())
     return before.to(next(held, before.dtype))

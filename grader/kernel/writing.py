@@ -28,17 +28,17 @@ def cut(text: object) -> str:
     return plain if len(plain) <= MAX_TEXT else plain[:MAX_TEXT] + " [cut]"
 
 
-def error_record(error: BaseException) -> dict[str, str]:
+def record_error(error: BaseException) -> dict[str, str]:
     """An exception as data."""
     return {"type": type(error).__name__, "message": cut(error)}
 
 
-def finite(payload: Any) -> Any:
+def replace_nonfinite(payload: Any) -> Any:
     """The same with None for what JSON cannot say: NaN and infinities, as in the log of a training that diverged."""
     if isinstance(payload, dict):
-        return {key: finite(value) for key, value in payload.items()}
+        return {key: replace_nonfinite(value) for key, value in payload.items()}
     if isinstance(payload, (list, tuple)):
-        return [finite(value) for value in payload]
+        return [replace_nonfinite(value) for value in payload]
     return None if isinstance(payload, float) and not math.isfinite(payload) else payload
 
 
@@ -46,7 +46,7 @@ def write_json(folder: str, name: str, payload: Any) -> None:
     """Write `payload` so that a reader never sees half a file."""
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(finite(payload), allow_nan=False), encoding="utf-8")
+    partial.write_text(json.dumps(replace_nonfinite(payload), allow_nan=False), encoding="utf-8")
     _publish(partial, target)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from grader.assets import hub, metrics, reviews, standin
-from grader.assets.cache import cache_folder
+from grader.assets.cache import locate_cache
 from grader.errors import GraderError
-from grader.machine.cores import usable_cores
-from grader.machine.precision import fast_bfloat16
+from grader.machine.cores import count_cores
+from grader.machine.precision import has_fast_bfloat16
 
 PYTHON: Final = (3, 11)
 PACKAGES: Final = ("torch", "transformers", "datasets", "evaluate", "nbclient", "nbformat", "safetensors")
@@ -45,15 +45,15 @@ class Finding:
     hint: str = ""
 
 
-def inventory(root: Path, environ: Mapping[str, str]) -> tuple[Finding, ...]:
+def take_inventory(root: Path, environ: Mapping[str, str]) -> tuple[Finding, ...]:
     """Look at everything that grading needs. `root` is the project's folder. Imports torch, so it takes seconds."""
-    cache_dir = cache_folder(root, environ)
+    cache_dir = locate_cache(root, environ)
     found = [_python(), _packages()]
     found += [_checkpoint(cache_dir), _real_checkpoint(cache_dir), _metrics(cache_dir), _reviews(root, environ)]
     return (*found, _disk(cache_dir), _memory(), _processor(), _gpu())
 
 
-def not_loaded() -> tuple[Finding, ...]:
+def find_unloadable_packages() -> tuple[Finding, ...]:
     """The packages that are there and cannot be imported, a library of the system being missing; seldom any."""
     found = []
     for name in PACKAGES:
@@ -87,10 +87,10 @@ def _version(package: str) -> str | None:
 
 def _checkpoint(cache_dir: Path) -> Finding:
     what = "model (structure, quick)"
-    if hub.prepared_standin_checkpoint(cache_dir):
+    if hub.has_standin_checkpoint(cache_dir):
         return Finding(what, Status.OK, standin.NAME)
     try:
-        standin.source_folder()
+        standin.find_source_folder()
     except GraderError as error:
         return Finding(what, Status.MISSING, "nothing to make the stand-in from", str(error))
     return Finding(what, Status.WARNING, f"{standin.NAME}, not made yet", "Run `make setup`, or wait at first use.")
@@ -98,7 +98,7 @@ def _checkpoint(cache_dir: Path) -> Finding:
 
 def _real_checkpoint(cache_dir: Path) -> Finding:
     what = "model (full)"
-    if hub.prepared_real_checkpoint(cache_dir) or hub.find_snapshot():
+    if hub.find_real_checkpoint(cache_dir) or hub.find_snapshot():
         return Finding(what, Status.OK, hub.REAL_NAME)
     hint = (
         f"Where the network allows it, {hub.REAL_NAME} is downloaded at first use; else profile full uses the stand-in."
@@ -107,7 +107,7 @@ def _real_checkpoint(cache_dir: Path) -> Finding:
 
 
 def _metrics(cache_dir: Path) -> Finding:
-    if metrics.metrics_prepared(cache_dir):
+    if metrics.has_metrics(cache_dir):
         return Finding("metrics", Status.OK, ", ".join(metrics.METRICS))
     return Finding("metrics", Status.WARNING, "not made yet", "Run `make setup`, or wait at first use.")
 
@@ -144,8 +144,8 @@ def _memory() -> Finding:
 
 
 def _processor() -> Finding:
-    speed = "fast bfloat16" if fast_bfloat16() else "no fast bfloat16, training runs in float32"
-    return Finding("processor", Status.OK, f"{usable_cores()} cores, {speed}")
+    speed = "fast bfloat16" if has_fast_bfloat16() else "no fast bfloat16, training runs in float32"
+    return Finding("processor", Status.OK, f"{count_cores()} cores, {speed}")
 
 
 def _gpu() -> Finding:

@@ -63,7 +63,7 @@ NEEDS: Final = (
 )
 
 
-def inherited() -> tuple[Limit, ...]:
+def read_limits() -> tuple[Limit, ...]:
     """The limits of this process; none on systems that have no such thing."""
     if sys.platform == "win32":
         return ()
@@ -81,13 +81,13 @@ def _limit(most: int, need: Need) -> Limit:
 def require_limits() -> None:
     """Raise what may be raised. Raises GraderError where a hard limit is too low to grade."""
     _raise_soft_limits()
-    if low := tuple(_too_low()):
+    if low := tuple(_find_too_low()):
         raise GraderError(f"{'. '.join(map(str, low))}. {_advice(low)}")
 
 
-def finding() -> Finding:
+def build_finding() -> Finding:
     """The limits as a row for `doctor`."""
-    low = tuple(_too_low())
+    low = tuple(_find_too_low())
     if not low:
         return Finding("limits", Status.OK, "what this process was given suffices")
     return Finding("limits", Status.MISSING, ". ".join(map(str, low)), _advice(low))
@@ -100,8 +100,8 @@ def _advice(low: tuple[Limit, ...]) -> str:
     return f"Run `{commands}` and try again; where that is refused, whoever started this shell set the limit{asked}."
 
 
-def _too_low() -> Iterator[Limit]:
-    return (limit for limit in inherited() if not limit.suffices)
+def _find_too_low() -> Iterator[Limit]:
+    return (limit for limit in read_limits() if not limit.suffices)
 
 
 def _raise_soft_limits() -> None:

@@ -13,7 +13,7 @@ WORTHWHILE: Final = 2.0  # autocast casts weights at every step, which eats up a
 
 
 @functools.cache
-def fast_bfloat16() -> bool:
+def has_fast_bfloat16() -> bool:
     """True if a bfloat16 product on the CPU takes at most half the time of a float32 one. Measured once per process.
 
     On one core: with more, one that other work takes part in holds up all of them, in every repetition.
@@ -23,12 +23,12 @@ def fast_bfloat16() -> bool:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return fastest_product_s(torch.float32) >= WORTHWHILE * fastest_product_s(torch.bfloat16)
+        return measure_product_s(torch.float32) >= WORTHWHILE * measure_product_s(torch.bfloat16)
     finally:
         torch.set_num_threads(threads)
 
 
-def fastest_product_s(dtype: "torch.dtype") -> float:
+def measure_product_s(dtype: "torch.dtype") -> float:
     """Seconds of a product of matrices of this type, on the CPU and with torch's current threads.
 
     The fastest of several: whatever else the machine is doing only ever adds.

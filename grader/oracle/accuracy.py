@@ -14,14 +14,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from grader.assets.reviews import read_reviews
-from grader.protocol.precision import precision
+from grader.protocol.precision import use_precision
 
 BATCH = 32
 CACHE_VERSION = 1  # raise it when the measurement itself changes
 
 
 @dataclass(frozen=True)
-class Meter:
+class AccuracyMeter:
     """How accuracy is measured: on which reviews, how much of each, in which precision."""
 
     heldout: Path
@@ -38,40 +38,40 @@ class Meter:
         if known is not None:
             return known
         accuracy = self._measured(tensors, base)
-        _place(self._kept(digest), json.dumps({"accuracy": accuracy}).encode())
+        _place(self._locate_cached(digest), json.dumps({"accuracy": accuracy}).encode())
         return accuracy
 
     def known(self, digest: str) -> float | None:
         """What was measured before for the same content under the same conditions; None when nothing was."""
         try:
-            return float(json.loads(self._kept(digest).read_text(encoding="utf-8"))["accuracy"])
+            return float(json.loads(self._locate_cached(digest).read_text(encoding="utf-8"))["accuracy"])
         except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: it is measured again
             return None
 
-    def _kept(self, digest: str, kind: str = "json") -> Path:
+    def _locate_cached(self, digest: str, kind: str = "json") -> Path:
         key = _digest(CACHE_VERSION, digest, self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
         return self.cache / f"{key}.{kind}"
 
     def _measured(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
-        model = rebuilt(tensors, base, self.snapshot)
+        model = rebuild(tensors, base, self.snapshot)
         reviews = sorted(read_reviews(self.heldout), key=lambda review: len(review.text))  # little padding in a batch
         labels = torch.tensor([review.label for review in reviews])
-        with torch.inference_mode(), precision(self.bfloat16):
-            features = self._features(model, [review.text for review in reviews], of_checkpoint=_head_only(tensors))
+        with torch.inference_mode(), use_precision(self.bfloat16):
+            features = self._features(model, [review.text for review in reviews], of_checkpoint=_is_head_only(tensors))
             return int((_logits(model, features).argmax(-1) == labels).sum()) / len(reviews)
 
     def _features(self, model: Any, texts: list[str], of_checkpoint: bool) -> Tensor:
         """What the head sees, (reviews, width). That of the checkpoint's own encoder is the same for everyone: kept."""
-        kept = self._kept("features", "safetensors")
+        kept = self._locate_cached("features", "safetensors")
         if of_checkpoint and (known := _read_features(kept)) is not None:
             return known
         batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-        features = torch.cat([model.distilbert(**self._encoded(batch)).last_hidden_state[:, 0] for batch in batches])
+        features = torch.cat([model.distilbert(**self._encode(batch)).last_hidden_state[:, 0] for batch in batches])
         if of_checkpoint:
             _place(kept, save({"features": features.contiguous()}))
         return features
 
-    def _encoded(self, texts: list[str]) -> Mapping[str, Tensor]:
+    def _encode(self, texts: list[str]) -> Mapping[str, Tensor]:
         tokenizer = _tokenizer(self.snapshot)
         return tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt")
 
@@ -87,7 +87,7 @@ def _tokenizer(snapshot: Path) -> Any:
     return _tokenizers[snapshot]
 
 
-def rebuilt(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot: Path) -> torch.nn.Module:
+def rebuild(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot: Path) -> torch.nn.Module:
     """A plain DistilBERT classifier with the checkpoint's weights and the exported differences."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -99,10 +99,10 @@ def rebuilt(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot:
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)
     model.load_state_dict(state, strict=False, assign=True)
-    return _materialised(model)
+    return _materialise(model)
 
 
-def _materialised(model: torch.nn.Module) -> torch.nn.Module:
+def _materialise(model: torch.nn.Module) -> torch.nn.Module:
     """Buffers such as position ids are computed, not loaded."""
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
@@ -118,7 +118,7 @@ class IncompleteWeights(Exception):
     """The exported weights are not those of a DistilBERT classifier."""
 
 
-def _head_only(tensors: Mapping[str, Tensor]) -> bool:
+def _is_head_only(tensors: Mapping[str, Tensor]) -> bool:
     """Whether the encoder is the checkpoint's own."""
     return not any(key[2:].startswith("distilbert.") for key in tensors)
 

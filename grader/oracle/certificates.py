@@ -42,7 +42,7 @@ class Certificate:
     @cached_property
     def qv_ranks(self) -> dict[str, int]:
         """Numerical rank of each q or v layer's difference; absent when unchanged."""
-        ranks = {path: numerical_rank(delta.matrix, delta.noise) for path, delta in self.qv_deltas.items()}
+        ranks = {path: compute_rank(delta.matrix, delta.noise) for path, delta in self.qv_deltas.items()}
         return {path: rank for path, rank in ranks.items() if rank}
 
     @property
@@ -50,12 +50,12 @@ class Certificate:
         """Whether anything below the head moved."""
         return bool(self.encoder_changed or self.qv_ranks)
 
-    def absent(self, base: Iterable[str]) -> list[str]:
+    def find_absent(self, base: Iterable[str]) -> list[str]:
         """Pretrained tensors, of these names, that the model does not hold: whatever it computes with is unknown."""
         return sorted(set(self.unreadable).intersection(base))
 
 
-class Reduced(Protocol):
+class ReductionLike(Protocol):
     """How a wrapped layer was reduced to a matrix; or a pretrained tensor, that it is not there."""
 
     @property
@@ -67,9 +67,11 @@ class Reduced(Protocol):
         """Largest relative deviation from a linear map; None when it was not finite."""
 
 
-def certify(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: Mapping[str, Reduced]) -> Certificate:
+def certify(
+    tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: Mapping[str, ReductionLike]
+) -> Certificate:
     """Facts from exported tensors (`w:` whole, `d:` differences), the checkpoint, and notes on reduced layers."""
-    moved = {key[2:]: key for key, tensor in tensors.items() if key[2:] in base and _moved(key, tensor, base)}
+    moved = {key[2:]: key for key, tensor in tensors.items() if key[2:] in base and _has_moved(key, tensor, base)}
     qv = {f"{path}.weight": path for path in assignment.QV_LAYER_NAMES}
     qv = {name: path for name, path in qv.items() if name in moved and tensors[moved[name]].shape == base[name].shape}
     deltas = {path: _delta(moved[name], tensors[moved[name]], base) for name, path in qv.items()}
@@ -77,11 +79,11 @@ def certify(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: 
         encoder_changed=tuple(sorted(name for name in moved if name not in qv)),
         qv_deltas={path: Delta(matrix, _noise(reduced.get(path))) for path, matrix in deltas.items()},
         head_changed=any(name[2:].startswith(assignment.HEAD_MODULES) for name in tensors),
-        unreadable=tuple(sorted(path for path, how in reduced.items() if not _linear(how))),
+        unreadable=tuple(sorted(path for path, how in reduced.items() if not _is_linear(how))),
     )
 
 
-def _moved(key: str, tensor: Tensor, base: Mapping[str, Tensor]) -> bool:
+def _has_moved(key: str, tensor: Tensor, base: Mapping[str, Tensor]) -> bool:
     return bool(tensor.any()) if key.startswith("d:") else not torch.equal(tensor.float(), base[key[2:]].float())
 
 
@@ -89,7 +91,7 @@ def _delta(key: str, tensor: Tensor, base: Mapping[str, Tensor]) -> Tensor:
     return tensor.double() if key.startswith("d:") else tensor.double() - base[key[2:]].double()
 
 
-def numerical_rank(delta: Tensor, noise: float) -> int:
+def compute_rank(delta: Tensor, noise: float) -> int:
     """Rank of a matrix up to rounding; full where numbers are not finite. delta (out, in).
 
     A Gaussian sketch of SKETCH columns has the same rank with certainty where that is below SKETCH, and singular
@@ -109,9 +111,9 @@ def _count_above(values: Tensor, noise: float) -> int:
     return int((values > max(RANK_TOLERANCE * float(values[0]), noise)).sum())
 
 
-def _noise(how: Reduced | None) -> float:
+def _noise(how: ReductionLike | None) -> float:
     return FLOAT32_NOISE if how is not None and how.dtype == "torch.float32" else 0.0
 
 
-def _linear(how: Reduced) -> bool:
+def _is_linear(how: ReductionLike) -> bool:
     return how.residual is not None and how.residual <= RESIDUAL_TOLERANCE

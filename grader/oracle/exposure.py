@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from grader.assets.reviews import ReviewData, read_reviews
 from grader.evidence.reader import RowKeys
-from grader.protocol.row_keys import text_key, token_key
+from grader.protocol.row_keys import make_text_key, make_token_key
 
 # Reviews that begin alike are rare; a mixed-up file shares nearly all its keys, the right one nearly none.
 FOREIGN_SHARE = 0.05
@@ -20,14 +20,14 @@ class Exposure:
     eval: float
 
 
-def held_back(learned: RowKeys | None, judged: RowKeys | None) -> bool:
+def is_held_back(learned: RowKeys | None, judged: RowKeys | None) -> bool:
     """Whether a model was judged on reviews that it has not learned from, so far as the keys are complete."""
     if learned is None or judged is None or learned.kind != judged.kind or learned.rows > len(learned.keys):
         return False
-    return overlap(learned.keys, judged.keys) <= FOREIGN_SHARE
+    return compute_overlap(learned.keys, judged.keys) <= FOREIGN_SHARE
 
 
-def overlap(learned: Collection[str], judged: Sequence[str]) -> float:
+def compute_overlap(learned: Collection[str], judged: Sequence[str]) -> float:
     """Share of the reviews that a model is judged on which it has also learned from. Keys of the same kind."""
     known = frozenset(learned)
     return sum(key in known for key in judged) / max(1, len(judged))
@@ -42,14 +42,14 @@ class Library:
         self.tokenizer = tokenizer
         self._keys: dict[tuple[str, str], frozenset[str]] = {}
 
-    def recognised(self, seen: RowKeys | None) -> Exposure | None:
+    def recognise(self, seen: RowKeys | None) -> Exposure | None:
         """How much of a data set is in one file and not in the other; None where most of it is in neither."""
         if seen is None or not seen.keys:
             return None
-        found = self.exposure(seen.kind, seen.keys)
+        found = self.measure_exposure(seen.kind, seen.keys)
         return found if found.train + found.eval >= KNOWN_SHARE else None
 
-    def exposure(self, kind: str, keys: list[str]) -> Exposure:
+    def measure_exposure(self, kind: str, keys: list[str]) -> Exposure:
         """How much of what was seen is in one file and not in the other. `kind` is "text" or "tokens"."""
         rows = max(1, len(keys))
         train, evaluation = self.keys(kind, "train"), self.keys(kind, "eval")
@@ -62,7 +62,11 @@ class Library:
         """All keys of one file."""
         if (kind, name) not in self._keys:
             texts = self.texts[name]
-            made = [text_key(t) for t in texts] if kind == "text" else [token_key(ids) for ids in self._ids(texts)]
+            made = (
+                [make_text_key(t) for t in texts]
+                if kind == "text"
+                else [make_token_key(ids) for ids in self._ids(texts)]
+            )
             self._keys[kind, name] = frozenset(made)
         return self._keys[kind, name]
 

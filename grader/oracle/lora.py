@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from grader.challenges import LoraChallenge, wrong_scales
+from grader.challenges import LoraChallenge, list_wrong_scales
 
 # Unit roundoff: the largest relative error of one rounded operation. A layer may compute in float32 when it is given
 # float64: the assignment's model is float32, and no mistake of a student's is smaller than that.
@@ -40,20 +40,20 @@ class Fit:
     error: float  # largest deviation from the best reading, relative to the tolerance
 
 
-def tolerance(challenge: LoraChallenge, magnitude: float) -> float:
+def compute_tolerance(challenge: LoraChallenge, magnitude: float) -> float:
     """Largest deviation that rounding in the challenge's dtype can cause in outputs of this magnitude."""
     terms = challenge.in_features + challenge.rank
     relative = SAFETY * ROUNDOFF[challenge.dtype] * terms**0.5 + ROUNDED_SCALE
     return relative * max(magnitude, 1e-30)
 
 
-def base_output(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def compute_base_output(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """W(x) in float64. x (..., in), weight (out, in), bias (out)."""
     output = x.double() @ weight.double().T
     return output if bias is None else output + bias.double()
 
 
-def numbers(shape: Sequence[int]) -> int:
+def count_numbers(shape: Sequence[int]) -> int:
     """How many numbers a tensor of this shape holds."""
     return prod(shape)
 
@@ -71,16 +71,16 @@ def split(fill: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [fill[o : o + prod(s)].view(*s).double() for o, s in zip(offsets, shapes, strict=True)]
 
 
-def readings(tensors: Sequence[Tensor], challenge: LoraChallenge) -> Iterator[tuple[Tensor, Tensor]]:
+def list_readings(tensors: Sequence[Tensor], challenge: LoraChallenge) -> Iterator[tuple[Tensor, Tensor]]:
     """All (A (rank, in), B (out, rank)) that two tensors can be read as."""
     for first, second in permutations(tensors, 2) if len(tensors) == 2 else ():
-        a = _oriented(first, challenge.rank, challenge.in_features)
-        b = _oriented(second, challenge.out_features, challenge.rank)
+        a = _orient(first, challenge.rank, challenge.in_features)
+        b = _orient(second, challenge.out_features, challenge.rank)
         if a is not None and b is not None:
             yield a, b
 
 
-def _oriented(tensor: Tensor, rows: int, columns: int) -> Tensor | None:
+def _orient(tensor: Tensor, rows: int, columns: int) -> Tensor | None:
     if tuple(tensor.shape) == (rows, columns):
         return tensor
     return tensor.T if tuple(tensor.shape) == (columns, rows) else None
@@ -92,18 +92,22 @@ def fit(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraCha
     The best is the right one, else one of which the update is a multiple, else the nearest. Where W is square, either
     tensor can be read as A; both are right, since B A with its factors exchanged is a low-rank update as well.
     """
-    allowed = tolerance(challenge, magnitude)
-    found = [_fit(update.double(), x.double() @ a.T @ b.T, challenge, allowed) for a, b in readings(tensors, challenge)]
+    allowed = compute_tolerance(challenge, magnitude)
+    found = [
+        _fit(update.double(), x.double() @ a.T @ b.T, challenge, allowed) for a, b in list_readings(tensors, challenge)
+    ]
     nothing = Fit(matches=False, unreadable=True, observed_scale=None, error=float("inf"))
     return min(found, key=lambda f: (not f.matches, f.observed_scale is None, f.error), default=nothing)
 
 
 def _fit(update: Tensor, product: Tensor, challenge: LoraChallenge, allowed: float) -> Fit:
     error = float((update - challenge.scale * product).abs().max()) / allowed
-    return Fit(matches=error <= 1, unreadable=False, observed_scale=_multiple(update, product, allowed), error=error)
+    return Fit(
+        matches=error <= 1, unreadable=False, observed_scale=_find_multiple(update, product, allowed), error=error
+    )
 
 
-def _multiple(update: Tensor, product: Tensor, allowed: float) -> float | None:
+def _find_multiple(update: Tensor, product: Tensor, allowed: float) -> float | None:
     """The factor c with update = c · product, if there is one."""
     c = float((update * product).sum() / product.square().sum().clamp_min(1e-300))
     return c if float((update - c * product).abs().max()) <= 4 * allowed else None
@@ -116,12 +120,12 @@ def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChalleng
         return False
     expected = challenge.alpha * x.double().sum(-1, keepdim=True)
     magnitude = float(torch.maximum(ones.abs().max(), emptied.abs().max()))
-    return float(((ones - emptied).double() - expected).abs().max()) <= tolerance(challenge, magnitude)
+    return float(((ones - emptied).double() - expected).abs().max()) <= compute_tolerance(challenge, magnitude)
 
 
-def names_of_scale(observed: float, challenge: LoraChallenge) -> list[str]:
+def name_scale(observed: float, challenge: LoraChallenge) -> list[str]:
     """How a student may have written this scale, if it is one of the usual mistakes; likely ones first."""
-    wrong = wrong_scales(challenge.rank, challenge.alpha)
+    wrong = list_wrong_scales(challenge.rank, challenge.alpha)
     return [
         name for name, value in wrong.items() if abs(observed - value) <= SCALE_MATCH * abs(value or challenge.scale)
     ]
@@ -136,10 +140,10 @@ ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-def diagnosis(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraChallenge, magnitude: float) -> str:
+def diagnose(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraChallenge, magnitude: float) -> str:
     """What an update (n, out) on x (n, in) is instead of a multiple of B A x, in words; empty when nothing is known."""
-    allowed = 4 * tolerance(challenge, magnitude)
-    for a, b in readings(tensors, challenge):
+    allowed = 4 * compute_tolerance(challenge, magnitude)
+    for a, b in list_readings(tensors, challenge):
         inner = x.double() @ a.T
         for name, activate in ACTIVATIONS.items():
             if float((update.double() - challenge.scale * activate(inner) @ b.T).abs().max()) <= allowed:
@@ -147,7 +151,7 @@ def diagnosis(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: L
     return ""
 
 
-def parameter_moved(sources: Sequence[str], class_name: str) -> str | None:
+def find_moved_parameter(sources: Sequence[str], class_name: str) -> str | None:
     """Code in the last definition of a class that moves an `nn.Parameter` after making it, or None.
 
     `nn.Parameter(t).to(device)` is the same object on the CPU, and a plain tensor on a GPU: only the source shows it.

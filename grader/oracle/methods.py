@@ -11,7 +11,7 @@ from typing import Protocol
 from grader.model import Method
 
 
-class Seen(Protocol):
+class TrainingLike(Protocol):
     """What placing a training needs to know of it."""
 
     @property
@@ -35,7 +35,7 @@ class Seen(Protocol):
         """Whether it trains what the step that it looks like asks for."""
 
 
-def attribute(trainings: Sequence[Seen]) -> dict[Method, int]:
+def attribute(trainings: Sequence[TrainingLike]) -> dict[Method, int]:
     """Method -> index of the training that is judged for it.
 
     Of several versions the last counts, but one that ended, left weights and fits counts before others: after its three
@@ -45,8 +45,8 @@ def attribute(trainings: Sequence[Seen]) -> dict[Method, int]:
     plain = [i for i, training in enumerate(trainings) if not training.wrapped]
     if not lora and _ends_with_another_step([trainings[i].encoder_frozen for i in plain]):
         lora = [plain.pop()]
-    placed = _full_and_head(trainings, plain)
-    return placed | ({Method.LORA: _best(trainings, lora)} if lora else {})
+    placed = _attribute_full_and_head(trainings, plain)
+    return placed | ({Method.LORA: _choose_best(trainings, lora)} if lora else {})
 
 
 def _ends_with_another_step(frozen: list[bool]) -> bool:
@@ -58,18 +58,18 @@ def _ends_with_another_step(frozen: list[bool]) -> bool:
     return len(earlier) >= 2 and (not any(frozen) or (not earlier[0] and earlier[-1]))
 
 
-def _full_and_head(trainings: Sequence[Seen], plain: list[int]) -> dict[Method, int]:
+def _attribute_full_and_head(trainings: Sequence[TrainingLike], plain: list[int]) -> dict[Method, int]:
     heads = [i for i in plain if trainings[i].encoder_frozen]
     fulls = [i for i in plain if not trainings[i].encoder_frozen]
     if heads and fulls:
         before = [i for i in fulls if i < heads[-1]]
-        return {Method.FULL: _best(trainings, before or fulls), Method.HEAD: _best(trainings, heads)}
+        return {Method.FULL: _choose_best(trainings, before or fulls), Method.HEAD: _choose_best(trainings, heads)}
     if len(plain) > 1:  # both steps trained the same parameters: one of them is wrong
         return {Method.FULL: plain[0], Method.HEAD: plain[-1]}
     return {Method.FULL: fulls[0]} if fulls else {Method.HEAD: heads[0]} if heads else {}
 
 
-def _best(trainings: Sequence[Seen], indices: list[int]) -> int:
+def _choose_best(trainings: Sequence[TrainingLike], indices: list[int]) -> int:
     def merits(index: int) -> tuple[bool, bool, bool, int]:
         training = trainings[index]
         return training.finished, training.exported, training.fits, index

@@ -6,7 +6,7 @@ from torch import Tensor
 from grader.protocol.tensor_names import ENCODER
 
 
-def base_tensors(path: str) -> dict[str, Tensor]:
+def load_base_tensors(path: str) -> dict[str, Tensor]:
     """The pretrained encoder's tensors by name, mapped from disk. A language-model head, if any, is not used here."""
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(ENCODER)]  # noqa: SIM118 - not a mapping

@@ -8,18 +8,18 @@ import torch
 
 
 @contextmanager
-def precision(bfloat16: bool) -> Iterator[None]:
+def use_precision(bfloat16: bool) -> Iterator[None]:
     """Autocast where it pays, without its cache: the context outlives many steps, and what is cached never changes."""
     if bfloat16:
         with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
             yield
     else:
-        with onednn_products():
+        with use_onednn():
             yield
 
 
 @contextmanager
-def onednn_products() -> Iterator[None]:
+def use_onednn() -> Iterator[None]:
     """Have oneDNN multiply float32 matrices: on some processors it is twice as fast as the default.
 
     The setting permits bfloat16 products, which oneDNN takes where there are tiles for them. Without, it stays with
@@ -28,17 +28,17 @@ def onednn_products() -> Iterator[None]:
     if torch.cpu._is_amx_tile_supported():
         yield
     else:
-        with replaced(torch.backends.mkldnn.matmul, {"fp32_precision": "bf16"}):  # type: ignore[attr-defined]
+        with replace_attributes(torch.backends.mkldnn.matmul, {"fp32_precision": "bf16"}):  # type: ignore[attr-defined]
             yield
 
 
-def full_precision() -> Any:
+def disable_autocast() -> Any:
     """No autocast, also inside of one."""
     return torch.autocast("cpu", enabled=False)
 
 
 @contextmanager
-def replaced(target: Any, values: dict[str, Any]) -> Iterator[None]:
+def replace_attributes(target: Any, values: dict[str, Any]) -> Iterator[None]:
     """Set attributes for a while."""
     before = {name: getattr(target, name) for name in values if hasattr(target, name)}
     for name in before:

@@ -31,7 +31,7 @@ class Naming:
             return cls()
         return next((naming for naming in found if naming.own(SCORES) in state), found[0])
 
-    def plain(self, name: str) -> str:
+    def to_plain(self, name: str) -> str:
         """The pretrained name. What the pretrained network does not have keeps its own."""
         if name.startswith(self.encoder):
             return ENCODER + name.removeprefix(self.encoder)

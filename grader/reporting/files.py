@@ -3,23 +3,23 @@
 import tempfile
 from pathlib import Path
 
-from grader.errors import ANOTHER_FOLDER, refused
+from grader.errors import ANOTHER_FOLDER, explain_refusal
 from grader.model import Result, StaffDetails
-from grader.reporting.feedback import feedback_html
-from grader.reporting.staff import staff_html
+from grader.reporting.feedback import render_feedback
+from grader.reporting.staff import render_staff
 
 
 def write_reports(result: Result, details: StaffDetails, folder: Path) -> tuple[Path, ...]:
     """Write result.json, feedback.html and staff.html to `folder`, each whole or not at all. Raises GraderError."""
     contents = {
         "result.json": result.model_dump_json(indent=1),
-        "feedback.html": feedback_html(result),
-        "staff.html": staff_html(result, details),
+        "feedback.html": render_feedback(result),
+        "staff.html": render_staff(result, details),
     }
     try:
         return tuple(_write(folder / name, text) for name, text in contents.items())
     except OSError as error:
-        raise refused(f"write the reports to {folder}", error, ANOTHER_FOLDER) from error
+        raise explain_refusal(f"write the reports to {folder}", error, ANOTHER_FOLDER) from error
 
 
 def _write(path: Path, text: str) -> Path:
@@ -28,11 +28,11 @@ def _write(path: Path, text: str) -> Path:
     return partial.replace(path)
 
 
-def results_folder(folder: Path) -> Path:
+def make_results_folder(folder: Path) -> Path:
     """The folder, made and known to be writable before minutes are spent. Raises GraderError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise refused(f"write to {folder}", error, ANOTHER_FOLDER) from error
+        raise explain_refusal(f"write to {folder}", error, ANOTHER_FOLDER) from error

@@ -18,7 +18,7 @@ _LINE_END = re.compile(r"\r\n?")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, direction and format marks, surrogates, separators
 
 
-class _Visible:
+class _VisibleTable:
     """Translation table that stores nothing: a hostile text must not grow the grader's memory."""
 
     def __getitem__(self, code: int) -> str:
@@ -30,10 +30,10 @@ class _Visible:
         return f"⟨U+{code:04X}⟩"
 
 
-_VISIBLE = _Visible()
+_VISIBLE = _VisibleTable()
 
 
-def inert_text(text: str, limit: int = TEXT_LIMIT) -> str:
+def sanitise_text(text: str, limit: int = TEXT_LIMIT) -> str:
     """Return `text` without colour codes, with every other control or direction character made visible.
 
     Lines stay lines. At most `limit` characters of the original are kept, from both ends, and a cut is marked.
@@ -41,15 +41,15 @@ def inert_text(text: str, limit: int = TEXT_LIMIT) -> str:
     plain = _LINE_END.sub("\n", _COLOUR_SEQUENCE.sub("", _cut(text, limit)))
     if plain.isascii() and plain.isprintable():
         return plain
-    return _without_piled_marks(plain.translate(_VISIBLE))
+    return _strip_piled_marks(plain.translate(_VISIBLE))
 
 
-def inert_line(text: str, limit: int = LINE_LIMIT) -> str:
+def sanitise_line(text: str, limit: int = LINE_LIMIT) -> str:
     """Return `text` as `inert_text` does, on one line with single spaces."""
-    return " ".join(inert_text(text, limit).split())
+    return " ".join(sanitise_text(text, limit).split())
 
 
-def _without_piled_marks(text: str) -> str:
+def _strip_piled_marks(text: str) -> str:
     runs = ((is_mark, "".join(run)) for is_mark, run in groupby(text, _is_mark))
     return "".join(
         f"{run[:MARKS_MAX]}⟨{len(run) - MARKS_MAX} more marks⟩" if is_mark and len(run) > MARKS_MAX else run

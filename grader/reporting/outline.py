@@ -9,7 +9,7 @@ from typing import Final
 from grader.grades.grade import Grade
 from grader.model import CheckResult, Method, MethodSummary, Verdict
 from grader.reporting import words
-from grader.reporting.words import step_title
+from grader.reporting.words import get_step_title
 
 PROBLEM_ORDER: Final = (Verdict.FAILED, Verdict.ERROR, Verdict.BLOCKED, Verdict.NOT_JUDGED)
 
@@ -24,7 +24,7 @@ class Step:
     @property
     def title(self) -> str:
         """What people call this step."""
-        return step_title(self.key)
+        return get_step_title(self.key)
 
     @property
     def points(self) -> float:
@@ -48,7 +48,7 @@ class Step:
         return tuple((kind, checks) for kind, checks in found if checks)
 
 
-def by_step(checks: Iterable[CheckResult]) -> tuple[Step, ...]:
+def group_by_step(checks: Iterable[CheckResult]) -> tuple[Step, ...]:
     """Group checks by the part of the id before the dot; steps come in the order in which they first appear."""
     ordered = list(checks)
     first_seen = {key: place for place, key in reversed(list(enumerate(map(_step_key, ordered))))}
@@ -56,7 +56,7 @@ def by_step(checks: Iterable[CheckResult]) -> tuple[Step, ...]:
     return tuple(Step(key, tuple(group)) for key, group in groupby(ordered, _step_key))
 
 
-def measured(methods: Mapping[Method, MethodSummary]) -> dict[Method, MethodSummary]:
+def select_measured(methods: Mapping[Method, MethodSummary]) -> dict[Method, MethodSummary]:
     """Leave out the methods of which nothing was measured; a threshold alone is no measurement."""
     return {
         method: methods[method]
@@ -65,7 +65,7 @@ def measured(methods: Mapping[Method, MethodSummary]) -> dict[Method, MethodSumm
     }
 
 
-def verdict_counts(checks: Iterable[CheckResult]) -> dict[Verdict, int]:
+def count_verdicts(checks: Iterable[CheckResult]) -> dict[Verdict, int]:
     """Count checks per verdict, in the order of the enum, without zeros."""
     found = Counter(check.verdict for check in checks)
     return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
@@ -82,7 +82,7 @@ class AdjustmentLine:
 
 
 @dataclass(frozen=True)
-class Adjusted:
+class AdjustmentSummary:
     """How the points came about: what the checks gave, each change, and where that leads."""
 
     grade: Grade
@@ -90,17 +90,17 @@ class Adjusted:
     lines: tuple[AdjustmentLine, ...]
 
 
-def adjusted(grade: Grade | None) -> Adjusted | None:
+def summarise_adjustments(grade: Grade | None) -> AdjustmentSummary | None:
     """What to show of the changes to a result; None where nothing was changed."""
     if grade is None or not grade.adjustments:
         return None
-    return Adjusted(grade, grade.base_points, adjustment_lines(grade))
+    return AdjustmentSummary(grade, grade.base_points, list_adjustment_lines(grade))
 
 
-def adjustment_lines(grade: Grade) -> tuple[AdjustmentLine, ...]:
+def list_adjustment_lines(grade: Grade) -> tuple[AdjustmentLine, ...]:
     """A line for each change, in the order in which they were made."""
     return tuple(
-        AdjustmentLine(words.ADJUSTMENTS[change.kind], words.signed(change.points), change.reason, change.author)
+        AdjustmentLine(words.ADJUSTMENTS[change.kind], words.format_signed(change.points), change.reason, change.author)
         for change in grade.adjustments
     )
 

@@ -15,7 +15,7 @@ from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.reporting import words
-from grader.reporting.inert import inert_line, inert_text
+from grader.reporting.inert import sanitise_line, sanitise_text
 
 
 def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: str = "", **values: object) -> str:
@@ -29,13 +29,13 @@ def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: s
     return environment.get_template(template).render(
         css=Markup(css),  # our own file, without a value in it
         javascript=Markup(javascript),  # the same
-        csp=policy(css, javascript),
+        csp=build_csp(css, javascript),
         words=words,
         **values,
     )
 
 
-def policy(css: str, javascript: str = "") -> str:
+def build_csp(css: str, javascript: str = "") -> str:
     """The Content-Security-Policy of a page with this style sheet and, if any, this script: nothing else."""
     scripts = f" script-src '{_digest(javascript)}';" if javascript else ""
     # data: images are allowed for the empty icon, which keeps browsers from asking a server for /favicon.ico.
@@ -51,10 +51,10 @@ def _digest(text: str) -> str:
 def _finalize(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
-    return "" if value is None else inert_text(str(value))
+    return "" if value is None else sanitise_text(str(value))
 
 
-def engine(loader: BaseLoader) -> Environment:
+def build_engine(loader: BaseLoader) -> Environment:
     """A template engine in whose pages values are only ever text."""
     return Environment(
         loader=loader,
@@ -69,14 +69,14 @@ def engine(loader: BaseLoader) -> Environment:
 
 @cache
 def _environment() -> Environment:
-    environment = engine(PackageLoader("grader.reporting"))
+    environment = build_engine(PackageLoader("grader.reporting"))
     environment.filters.update(
-        points=words.points,
-        signed=words.signed,
-        count=words.count,
-        percent=words.percent,
-        seconds=words.seconds,
-        line=inert_line,
+        points=words.format_points,
+        signed=words.format_signed,
+        count=words.format_count,
+        percent=words.format_percent,
+        seconds=words.format_seconds,
+        line=sanitise_line,
     )
     return environment
 

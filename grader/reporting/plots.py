@@ -99,7 +99,7 @@ class LineChart:
 
 
 @dataclass(frozen=True)
-class Column:
+class HistogramColumn:
     """One bar of a histogram in view-box coordinates. `label_y` is where its number stands."""
 
     x: float
@@ -120,7 +120,7 @@ class Histogram:
 
     key: str
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[HistogramColumn, ...]
     x_ticks: tuple[Tick, ...]
     description: str
 
@@ -152,19 +152,19 @@ class ScatterChart:
         return "; ".join(f"{cloud.label}: {cloud.text}" for cloud in self.clouds)
 
 
-def score_histogram(shares: Iterable[float]) -> Histogram:
+def build_score_histogram(shares: Iterable[float]) -> Histogram:
     """How many of the class have which share (0 to 1) of the points possible, in tenths; 1 belongs to the last."""
     counts = [0] * _TENTHS
     for share in shares:
         counts[min(int(min(max(share, 0.0), 1.0) * _TENTHS + 1e-9), _TENTHS - 1)] += 1
     highest, width = max(*counts, 1), (_RIGHT - _HISTOGRAM_LEFT) / _TENTHS
     columns = tuple(
-        Column(
+        HistogramColumn(
             _HISTOGRAM_LEFT + place * width + 1.5,
             _BOTTOM - (height := (_BOTTOM - 26) * number / highest),
             width - 3,
             height,
-            words.count(number) if number else "",
+            words.format_count(number) if number else "",
         )
         for place, number in enumerate(counts)
     )
@@ -173,20 +173,20 @@ def score_histogram(shares: Iterable[float]) -> Histogram:
     return Histogram("scores", "Students by points, in percent of those possible", columns, ticks_, "; ".join(named))
 
 
-def accuracy_over_time(class_methods: Iterable[Mapping[Method, MethodSummary]]) -> ScatterChart | None:
+def build_accuracy_scatter(class_methods: Iterable[Mapping[Method, MethodSummary]]) -> ScatterChart | None:
     """Accuracy against training time (logarithmic) of every training in a class; None where nothing was measured."""
     found: dict[Method, list[tuple[float, float]]] = {method: [] for method in Method}
     for methods in class_methods:
         for method, row in methods.items():
-            if _sane(row.train_s) and row.train_s > 0 and _sane(row.accuracy):
+            if _is_sane(row.train_s) and row.train_s > 0 and _is_sane(row.accuracy):
                 found[method].append(
                     (min(max(row.train_s, _TIMES_S[0]), _TIMES_S[-1]), min(max(row.accuracy, 0.0), 1.0))
                 )
     known = [point for points in found.values() for point in points]
     if not known:
         return None
-    times = time_ticks(min(x for x, _ in known), max(x for x, _ in known))
-    y_values = ticks(min(y for _, y in known), max(y for _, y in known))
+    times = compute_time_ticks(min(x for x, _ in known), max(x for x, _ in known))
+    y_values = compute_ticks(min(y for _, y in known), max(y for _, y in known))
     place = _scale([math.log10(times[0]), math.log10(times[-1])], _LEFT, _SCATTER_RIGHT)
     y_place = _scale(y_values, _SCATTER_BOTTOM, _TOP)
     clouds = (
@@ -196,17 +196,17 @@ def accuracy_over_time(class_methods: Iterable[Mapping[Method, MethodSummary]]) 
         "accuracy-time",
         "Accuracy over training time",
         tuple(clouds),
-        tuple(Tick(place(math.log10(x)), _short_time(x)) for x in times),
-        tuple(Tick(y_place(y), _short_percent(y)) for y in y_values),
+        tuple(Tick(place(math.log10(x)), _format_short_time(x)) for x in times),
+        tuple(Tick(y_place(y), _format_short_percent(y)) for y in y_values),
     )
 
 
-def marker(method: Method) -> str:
+def draw_marker(method: Method) -> str:
     """The shape of a method's points, as a path around the current point."""
     return _SHAPES[method]
 
 
-def time_ticks(low_s: float, high_s: float) -> tuple[float, ...]:
+def compute_time_ticks(low_s: float, high_s: float) -> tuple[float, ...]:
     """Two to seven durations that people count in, for a logarithmic axis from `low_s` to `high_s`, both above 0."""
     start = max((i for i, time in enumerate(_TIMES_S) if time <= low_s), default=0)
     end = min((i for i, time in enumerate(_TIMES_S) if time >= high_s), default=len(_TIMES_S) - 1)
@@ -215,7 +215,7 @@ def time_ticks(low_s: float, high_s: float) -> tuple[float, ...]:
     return (*_TIMES_S[start:end:every], _TIMES_S[end])
 
 
-def _short_time(seconds: float) -> str:
+def _format_short_time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:g} s"
     return f"{seconds / 60:g} min" if seconds < 3600 else f"{seconds / 3600:g} h"
@@ -229,37 +229,41 @@ def _cloud(
 ) -> Cloud:
     times, accuracies = median(x for x, _ in points), median(y for _, y in points)
     path = "".join(f"M{x_place(x):.1f} {y_place(y):.1f}{_SHAPES[method]}" for x, y in points)
-    text = f"median {words.percent(accuracies)} after {words.seconds(times)}"
+    text = f"median {words.format_percent(accuracies)} after {words.format_seconds(times)}"
     return Cloud(words.METHODS[method], method.value, path, (x_place(times), y_place(accuracies)), text)
 
 
-def method_charts(methods: Mapping[Method, MethodSummary], *, with_thresholds: bool) -> tuple[BarChart, ...]:
+def build_method_charts(methods: Mapping[Method, MethodSummary], *, with_thresholds: bool) -> tuple[BarChart, ...]:
     """Accuracy, seconds and trainable parameters of the methods that were measured; no chart without a value."""
     charts = (
         _accuracy_chart(methods, with_thresholds),
-        _scaled_chart("train-s", "Training time", methods, lambda m: m.train_s, words.seconds),
-        _scaled_chart("parameters", "Trainable parameters", methods, lambda m: m.trainable_parameters, words.count),
+        _scaled_chart("train-s", "Training time", methods, lambda m: m.train_s, words.format_seconds),
+        _scaled_chart(
+            "parameters", "Trainable parameters", methods, lambda m: m.trainable_parameters, words.format_count
+        ),
     )
     return tuple(chart for chart in charts if chart.bars)
 
 
-def duration_bars(durations: Iterable[tuple[str, float]]) -> tuple[Bar, ...]:
+def build_duration_bars(durations: Iterable[tuple[str, float]]) -> tuple[Bar, ...]:
     """One bar per named duration in seconds, scaled to the longest."""
-    named = [(label, value if _sane(value) else 0.0) for label, value in durations]
+    named = [(label, value if _is_sane(value) else 0.0) for label, value in durations]
     longest = max((value for _, value in named), default=0.0)
-    return tuple(Bar(label, words.seconds(value), _share(value, longest), "plain") for label, value in named)
+    return tuple(Bar(label, words.format_seconds(value), _share(value, longest), "plain") for label, value in named)
 
 
-def curve_charts(curves: Mapping[Method, Sequence[CurvePoint]]) -> tuple[LineChart, ...]:
+def build_curve_charts(curves: Mapping[Method, Sequence[CurvePoint]]) -> tuple[LineChart, ...]:
     """Training loss and evaluation accuracy over steps; no chart without a value."""
     charts = (
-        _line_chart("loss", "Training loss", curves, lambda point: point.loss, _short),
-        _line_chart("eval-accuracy", "Evaluation accuracy", curves, lambda point: point.eval_accuracy, _short_percent),
+        _line_chart("loss", "Training loss", curves, lambda point: point.loss, _format_short),
+        _line_chart(
+            "eval-accuracy", "Evaluation accuracy", curves, lambda point: point.eval_accuracy, _format_short_percent
+        ),
     )
     return tuple(chart for chart in charts if chart)
 
 
-def ticks(low: float, high: float) -> tuple[float, ...]:
+def compute_ticks(low: float, high: float) -> tuple[float, ...]:
     """Three to seven round values from at or below `low` to at or above `high`."""
     span = (high - low) or abs(high) or 1.0
     size = 10.0 ** math.floor(math.log10(span))
@@ -270,18 +274,18 @@ def ticks(low: float, high: float) -> tuple[float, ...]:
 
 def _accuracy_chart(methods: Mapping[Method, MethodSummary], with_thresholds: bool) -> BarChart:
     bars = []
-    for method, row in _in_order(methods):
-        if row.accuracy is None or not _sane(row.accuracy):
+    for method, row in _sort_methods(methods):
+        if row.accuracy is None or not _is_sane(row.accuracy):
             continue
         mark = row.threshold if with_thresholds else None
         bars.append(
             Bar(
                 words.METHODS[method],
-                words.percent(row.accuracy),
+                words.format_percent(row.accuracy),
                 _share(row.accuracy, 1.0),
                 method.value,
                 None if mark is None else _share(mark, 1.0),
-                "" if mark is None else f"(at least {words.percent(mark)} asked for)",
+                "" if mark is None else f"(at least {words.format_percent(mark)} asked for)",
             )
         )
     return BarChart("accuracy", "Accuracy on held-out reviews", tuple(bars))
@@ -294,7 +298,7 @@ def _scaled_chart(
     value_of: Callable[[MethodSummary], float | None],
     write: Callable[[float | None], str],
 ) -> BarChart:
-    known = [(method, value) for method, row in _in_order(methods) if _sane(value := value_of(row))]
+    known = [(method, value) for method, row in _sort_methods(methods) if _is_sane(value := value_of(row))]
     largest = max((value for _, value in known), default=0.0)
     bars = (Bar(words.METHODS[m], write(value), _share(value, largest), m.value) for m, value in known)
     return BarChart(key, title, tuple(bars))
@@ -311,8 +315,8 @@ def _line_chart(
     values = [value for points in series.values() for _, value in points]
     if not values:
         return None
-    y_values = ticks(min(values), max(values))
-    x_values = ticks(0, max(step for points in series.values() for step, _ in points))
+    y_values = compute_ticks(min(values), max(values))
+    x_values = compute_ticks(0, max(step for points in series.values() for step, _ in points))
     x_place, y_place = _scale(x_values, _LEFT, _RIGHT), _scale(y_values, _BOTTOM, _TOP)
     lines = (
         Line(
@@ -328,24 +332,24 @@ def _line_chart(
         key,
         title,
         tuple(lines),
-        tuple(Tick(x_place(x), words.count(x)) for x in x_values if x == int(x)),
+        tuple(Tick(x_place(x), words.format_count(x)) for x in x_values if x == int(x)),
         tuple(Tick(y_place(y), write(y)) for y in y_values),
     )
 
 
-def _short(value: float) -> str:
+def _format_short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _short_percent(value: float) -> str:
+def _format_short_percent(value: float) -> str:
     return f"{100 * value:.3g}%"
 
 
-def _in_order(methods: Mapping[Method, MethodSummary]) -> Iterable[tuple[Method, MethodSummary]]:
+def _sort_methods(methods: Mapping[Method, MethodSummary]) -> Iterable[tuple[Method, MethodSummary]]:
     return ((method, methods[method]) for method in Method if method in methods)
 
 
-def _sane(value: float | None) -> TypeGuard[float]:
+def _is_sane(value: float | None) -> TypeGuard[float]:
     return value is not None and -_SANE < value < _SANE
 
 
@@ -358,13 +362,13 @@ def _scale(values: Sequence[float], start: float, end: float) -> Callable[[float
     return lambda value: start + (value - low) / span * (end - start)
 
 
-def share_bar(label: str, share: float) -> Bar:
+def build_share_bar(label: str, share: float) -> Bar:
     """A bar for a share in 0 to 1."""
-    return Bar(label, words.percent(share), _share(share, 1.0), "plain")
+    return Bar(label, words.format_percent(share), _share(share, 1.0), "plain")
 
 
 def _series(points: Iterable[CurvePoint], value_of: Callable[[CurvePoint], float | None]) -> list[tuple[int, float]]:
     """Pair steps and values, without what cannot be drawn; a bounded number of points, always with the last one."""
-    known = [(p.step, v) for p in points if _sane(v := value_of(p)) and 0 <= p.step < _SANE]
+    known = [(p.step, v) for p in points if _is_sane(v := value_of(p)) and 0 <= p.step < _SANE]
     stride = max(1, math.ceil(len(known) / CURVE_POINTS_MAX))
     return known[::-1][::stride][::-1]

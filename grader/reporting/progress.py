@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grader.model import Method
-from grader.reporting.inert import inert_line
+from grader.reporting.inert import sanitise_line
 from grader.reporting.words import METHODS
 
 # Seconds of one training step relative to full fine-tuning: 2.4 s, 0.9 s and 1.7 s on two CPU cores. Only an estimate
@@ -34,7 +34,7 @@ class TimeLeft:
         self._first_step = self._step = self._steps = 0
         self._first_s = self._last_s = 0.0
 
-    def training_step(self, method: Method, step: int, steps: int) -> None:
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
         """Take note that `step` of `steps` is done; a smaller number than before is a new training."""
         self._last_s = self._clock()
         if method is not self._method or step < self._step:
@@ -99,18 +99,18 @@ class ProgressDisplay(LiveView):
 
     def stage(self, name: str) -> None:
         """Begin a stage of the grader, such as "judging"."""
-        self._stage, self._cell, self._training = inert_line(name), "", None
+        self._stage, self._cell, self._training = sanitise_line(name), "", None
         self._print_line(self._stage)
 
-    def cell_started(self, index: int, total: int, first_line: str) -> None:
+    def on_cell_start(self, index: int, total: int, first_line: str) -> None:
         """Begin cell `index` (from 0, as in `FailedCell`) of `total`."""
-        self._cell = f"cell {index + 1} of {total}: {inert_line(first_line, _FIRST_LINE_LIMIT)}"
+        self._cell = f"cell {index + 1} of {total}: {sanitise_line(first_line, _FIRST_LINE_LIMIT)}"
         self._training = None
         self._print_line(self._cell)
 
-    def training_step(self, method: Method, step: int, steps: int) -> None:
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
         """Take note that optimiser step `step` (from 1) of `steps` is done."""
-        self._time_left.training_step(method, step, steps)
+        self._time_left.on_training_step(method, step, steps)
         self._training = (METHODS[method], step, max(steps, step, 1))
         stride = max(1, steps // _LINE_EVERY)
         if step == 1 or step == steps or step % stride == 0:
@@ -120,7 +120,7 @@ class ProgressDisplay(LiveView):
         if self._training is None:
             return ""
         name, step, steps = self._training
-        left = about(self._time_left.seconds())
+        left = format_rough_duration(self._time_left.seconds())
         return f"training, {name}: step {step} of {steps}{left and f', {left} left'}"
 
     def _print_line(self, line: str) -> None:
@@ -141,7 +141,7 @@ class ProgressDisplay(LiveView):
         return lines
 
 
-def about(seconds: float | None) -> str:
+def format_rough_duration(seconds: float | None) -> str:
     """Write a rough duration: "about 40 s", "about 3 min"; nothing when unknown."""
     if seconds is None:
         return ""

@@ -7,10 +7,10 @@ from typing import Final
 from grader.grades.grade import Grade
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
-from grader.reporting.inert import inert_line
-from grader.reporting.outline import adjusted, by_step, measured, verdict_counts
+from grader.reporting.inert import sanitise_line
+from grader.reporting.outline import count_verdicts, group_by_step, select_measured, summarise_adjustments
 from grader.reporting.page import render
-from grader.reporting.plots import Bar, curve_charts, duration_bars, method_charts
+from grader.reporting.plots import Bar, build_curve_charts, build_duration_bars, build_method_charts
 
 CELLS_MAX: Final = 300  # with the limit per text this bounds the page to some megabytes
 
@@ -22,34 +22,34 @@ class _Cell:
 
     @property
     def first_line(self) -> str:
-        return next((inert_line(line) for line in self.record.source.splitlines() if line.strip()), "")
+        return next((sanitise_line(line) for line in self.record.source.splitlines() if line.strip()), "")
 
 
-def staff_html(result: Result, details: StaffDetails, grade: Grade | None = None) -> str:
+def render_staff(result: Result, details: StaffDetails, grade: Grade | None = None) -> str:
     """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks. With a
     grade, its points are shown, and who changed them and why."""
-    methods = measured(result.methods)
+    methods = select_measured(result.methods)
     return render(
         "staff.html",
         result=result,
         grade=grade,
-        adjusted=adjusted(grade),
+        adjusted=summarise_adjustments(grade),
         details=details,
-        notices=words.notices(result, grade),
-        steps=by_step(result.checks),
-        counts=verdict_counts(result.checks),
+        notices=words.list_notices(result, grade),
+        steps=group_by_step(result.checks),
+        counts=count_verdicts(result.checks),
         methods=methods,
         accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
-        charts=method_charts(methods, with_thresholds=True),
-        curves=curve_charts(details.curves),
+        charts=build_method_charts(methods, with_thresholds=True),
+        curves=build_curve_charts(details.curves),
         mismatches=sum(claim.agrees is False for claim in result.claims),
         cells=_cells(details.cells[:CELLS_MAX]),
         cells_left_out=max(0, len(details.cells) - CELLS_MAX),
-        timings=duration_bars(result.timings.items()),
+        timings=build_duration_bars(result.timings.items()),
     )
 
 
 def _cells(records: Iterable[CellRecord]) -> tuple[_Cell, ...]:
     kept = tuple(records)
-    bars = duration_bars((f"cell {record.index + 1}", record.duration_s) for record in kept)
+    bars = build_duration_bars((f"cell {record.index + 1}", record.duration_s) for record in kept)
     return tuple(_Cell(record, bar) for record, bar in zip(kept, bars, strict=True))

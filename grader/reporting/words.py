@@ -82,66 +82,66 @@ _STEPS: Final[Mapping[str, str]] = MappingProxyType(
 NO_SANDBOX: Final = "none"
 
 
-def step_title(key: str) -> str:
+def get_step_title(key: str) -> str:
     """Title of a group of checks: the part of their ids before the dot."""
     return _STEPS.get(key) or re.sub(r"(?<=\D)(?=\d)", " ", key).replace("_", " ").capitalize()
 
 
-def agreement(agrees: bool | None) -> str:
+def format_agreement(agrees: bool | None) -> str:
     """Say whether a claimed figure agrees with the measured one."""
     if agrees is None:
         return "not compared"
     return "agrees" if agrees else "differs"
 
 
-def notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
+def list_notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
     """What a reader must know before the verdicts: most serious first. A person may have graded what we could not."""
     found = []
     if result.sandbox == NO_SANDBOX:
         found.append("This notebook was run without a sandbox: it could have changed the grader and this result.")
     if result.score.status is ScoreStatus.UNGRADED and (grade is None or grade.points is None):
         found.append("This submission is ungraded: the grader could not judge it fairly. No points are recorded.")
-    if measured_on_synthetic(result):
+    if is_measured_on_synthetic(result):
         found.append("Accuracy was measured on synthetic reviews, not on the real data of the assignment.")
     if result.run.status is not RunStatus.OK:
         found.append(RUNS[result.run.status])
     return tuple(found)
 
 
-def measured_on_synthetic(result: Result) -> bool:
+def is_measured_on_synthetic(result: Result) -> bool:
     """Whether an accuracy was measured, and on reviews that the project made up."""
     about = (result.environment.get("reviews"), result.calibration)
     measured = any(method.accuracy is not None for method in result.methods.values())
     return measured and any("synthetic" in (text or "").lower() for text in about)
 
 
-def points(value: float | None) -> str:
+def format_points(value: float | None) -> str:
     """Write points with at most two decimals: 95, 2.5, 0.33."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
     """Write a change of points with its sign: +5, −2.5, 0."""
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{points(abs(value))}"
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{format_points(abs(value))}"
 
 
-def count(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """Write a whole number with thousands separators."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """Write a fraction as a percentage with one decimal."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{100 * value:.1f}%" if abs(value) < 1e6 else f"{value:.3g}"
 
 
-def seconds(value: float | None) -> str:
+def format_seconds(value: float | None) -> str:
     """Write a duration: 0.42 s, 12.3 s, 3 min 12 s, 2 h 05 min."""
     if value is None or not math.isfinite(value) or value < 0:
         return MISSING
@@ -151,6 +151,6 @@ def seconds(value: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def quantity(kind: str, value: float | None) -> str:
+def format_quantity(kind: str, value: float | None) -> str:
     """Write a claimed or measured figure of this kind (see `Claim.quantity`)."""
-    return percent(value) if kind == "accuracy" else count(value)
+    return format_percent(value) if kind == "accuracy" else format_count(value)

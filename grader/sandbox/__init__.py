@@ -15,22 +15,22 @@ without); namespaces.py, seccomp.py, cgroups.py and watchdog.py are its tools; i
 inside.
 """
 
-from grader.sandbox.policy import SCRATCH, Backend, Claim, Ending, Policy, Stop, Warmup, Workspace
-from grader.sandbox.selection import Sandbox, SelfTest, attach, select, self_test, self_tests
+from grader.sandbox.policy import SCRATCH, Backend, Ending, SandboxClaim, SandboxPolicy, Stop, Warmup, Workspace
+from grader.sandbox.selection import Sandbox, SelfTest, attach, run_self_test, run_self_tests, select
 
 __all__ = [
     "SCRATCH",
     "Backend",
-    "Claim",
     "Ending",
-    "Policy",
     "Sandbox",
+    "SandboxClaim",
+    "SandboxPolicy",
     "SelfTest",
     "Stop",
     "Warmup",
     "Workspace",
     "attach",
+    "run_self_test",
+    "run_self_tests",
     "select",
-    "self_test",
-    "self_tests",
 ]

@@ -12,7 +12,7 @@ USER: Final = "student"
 LIBRARIES: Final = "LD_LIBRARY_PATH"
 
 
-def environment(home: str, temporary: str) -> dict[str, str]:
+def build_environment(home: str, temporary: str) -> dict[str, str]:
     """Variables of a kernel whose home and temporary folders are these. The policy's asker may add to them."""
     return {
         "HOME": home,
@@ -23,17 +23,17 @@ def environment(home: str, temporary: str) -> dict[str, str]:
         "TMPDIR": temporary,
         "IPYTHONDIR": f"{temporary}/ipython",
         "MPLCONFIGDIR": f"{temporary}/matplotlib",
-        **of_the_loader(),
+        **read_loader_variables(),
     }
 
 
-def of_the_loader() -> dict[str, str]:
+def read_loader_variables() -> dict[str, str]:
     """What an interpreter needs to be loaded at all, where it was built to find its libraries by this variable."""
-    folders = library_folders(os.environ)
+    folders = list_library_folders(os.environ)
     return {LIBRARIES: os.pathsep.join(folders)} if folders else {}
 
 
-def library_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
+def list_library_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The folders of LD_LIBRARY_PATH that hold libraries. Kernels see them: not the home folder, nor what holds us."""
     named = dict.fromkeys(environ.get(LIBRARIES, "").split(os.pathsep))
     places = (ROOT, Path(environ.get("HOME") or "/"))

@@ -34,7 +34,7 @@ HELD: Final = ".held"  # locked, and says on which machine: where folders are sh
 
 
 @contextmanager
-def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+def open_temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A folder that goes in the end, if it is still there. Whoever renames it to keep it takes `let_go` of it first."""
     place = Path(tempfile.gettempdir()) if parent is None else parent
     _sweep(prefix, place)
@@ -47,13 +47,13 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def socket_folder(kind: str) -> Iterator[Path]:
+def open_socket_folder(kind: str) -> Iterator[Path]:
     """A temporary folder in which sockets may lie. Raises GraderError where no path is short enough."""
-    with temporary_folder(f"{PREFIX}{kind}-", short_place()) as folder:
+    with open_temporary_folder(f"{PREFIX}{kind}-", find_short_place()) as folder:
         yield folder
 
 
-def short_place() -> Path:
+def find_short_place() -> Path:
     """Where such folders are made: the temporary folder, or another if paths there are too long. Raises GraderError."""
     usual = tempfile.gettempdir()
     for place in (usual, *SHORT_PLACES):
@@ -72,10 +72,10 @@ def shelter_multiprocessing() -> None:
     """
     settings: dict[str, object] = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # as it does
     if sys.platform != "win32" and not settings.get("tempdir"):
-        settings["tempdir"] = str(_OF_THIS_PROCESS.enter_context(socket_folder("sockets")))
+        settings["tempdir"] = str(_OF_THIS_PROCESS.enter_context(open_socket_folder("sockets")))
 
 
-def let_go(folder: Path) -> None:
+def release(folder: Path) -> None:
     """Make it a folder like any other."""
     (folder / HELD).unlink(missing_ok=True)
 

@@ -28,16 +28,16 @@ FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOF
 
 
 @dataclass
-class Collected:
+class CollectedFiles:
     """Paths relative to the evidence folder: copied, and refused with the reason."""
 
     copied: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
-def collect(source: Path, target: Path, *, total_mib: int, files: int) -> Collected:
+def collect(source: Path, target: Path, *, total_mib: int, files: int) -> CollectedFiles:
     """Copy regular files below `source` into `target`, a folder of the caller's. Holes count as zeros."""
-    collected = Collected()
+    collected = CollectedFiles()
     left = total_mib * MIB
     for number, relative in enumerate(_entries(source)):
         if number >= files:
@@ -88,13 +88,13 @@ def _clear(folder: int, depth: int, move_up: Callable[[str, int], None]) -> bool
             move_up(entry.name, folder)
             moved = True
         else:
-            moved |= _without(entry.name, folder, depth, move_up)
+            moved |= _remove_entry(entry.name, folder, depth, move_up)
     return moved
 
 
-def _without(name: str, parent: int, depth: int, move_up: Callable[[str, int], None]) -> bool:
+def _remove_entry(name: str, parent: int, depth: int, move_up: Callable[[str, int], None]) -> bool:
     """Remove one folder, named in an open one."""
-    inner = _opened(name, parent)
+    inner = _open(name, parent)
     try:
         moved = _clear(inner, depth + 1, move_up)
     finally:
@@ -107,7 +107,7 @@ def _move(name: str, parent: int, new_name: str, new_parent: int) -> None:
     os.rename(name, new_name, src_dir_fd=parent, dst_dir_fd=new_parent)
 
 
-def _opened(name: str, parent: int) -> int:
+def _open(name: str, parent: int) -> int:
     try:
         return os.open(name, FOLDER, dir_fd=parent)
     except PermissionError:
@@ -115,7 +115,7 @@ def _opened(name: str, parent: int) -> int:
         return os.open(name, FOLDER, dir_fd=parent)
 
 
-def usage(folder: Path) -> tuple[float, int]:
+def measure_usage(folder: Path) -> tuple[float, int]:
     """Disk in use below `folder` in MiB, and the number of entries. Races with its writer are harmless.
 
     Folders nested too deeply are not looked into but count as infinitely large, so that every limit is passed.

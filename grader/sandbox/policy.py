@@ -37,7 +37,7 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
+class SandboxPolicy:
     """What one kernel may use. There is no network in any case.
 
     `read_only` folders appear at their own path; every file in them must be readable by others, since a grader that
@@ -122,7 +122,7 @@ class Ending:
         )
 
 
-def words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What an exception says, without the number that Python puts before what the system said."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "")
@@ -133,7 +133,7 @@ STARTED: Final = "a sandbox starts"  # the first claim, without which there is n
 
 
 @dataclass(frozen=True)
-class Claim:
+class SandboxClaim:
     """One sentence of a backend's self-test, and whether it held."""
 
     name: str

@@ -20,11 +20,11 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from grader.errors import GraderError
-from grader.sandbox.folders import socket_folder
+from grader.sandbox.folders import open_socket_folder
 from grader.sandbox.handover import remove
 from grader.sandbox.link import Link
-from grader.sandbox.policy import Ending, Policy, Stop, Workspace
-from grader.sandbox.transport import BoundedManager, bounded_socket
+from grader.sandbox.policy import Ending, SandboxPolicy, Stop, Workspace
+from grader.sandbox.transport import BoundedManager, open_bounded_socket
 
 PORTS: Final = (1, 2, 3, 4, 5)  # names of unix sockets, as jupyter_client numbers them
 PORT_NAMES: Final = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
@@ -58,9 +58,9 @@ class SandboxProvisioner(KernelProvisionerBase):
         self._line = self._open_line()
         with Listeners(self.parent.ip, PORTS) as listeners:
             info = {**self.parent.get_connection_info(), "key": self.parent.session.key.decode()}
-            message = request_message(self._workspace, self.parent.folder, info=info, ports=PORTS)
+            message = build_request(self._workspace, self.parent.folder, info=info, ports=PORTS)
             self._line.send(message, listeners.descriptors)
-        await self._until_ready()
+        await self._wait_until_ready()
         return self.parent.get_connection_info()
 
     async def poll(self) -> int | None:
@@ -110,13 +110,13 @@ class SandboxProvisioner(KernelProvisionerBase):
         except EOFError:
             self.ending = Ending(fault="the supervisor of the sandbox vanished")
 
-    async def _until_ready(self) -> None:
+    async def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_S
         while not self.ready and self.ending is None and time.monotonic() < deadline:
             self._listen()
             await asyncio.sleep(STEP_S)
         if not self.ready:
-            reason = "it did not answer in time" if self.ending is None else _why(self.ending)
+            reason = "it did not answer in time" if self.ending is None else _explain(self.ending)
             self._close_line()
             raise GraderError(f"No kernel could be started in the sandbox: {reason}. See `python -m grader doctor`.")
 
@@ -129,10 +129,10 @@ class SandboxProvisioner(KernelProvisionerBase):
 class SandboxManager(BoundedManager):
     """A kernel manager for one kernel in one sandbox."""
 
-    def __init__(self, policy: Policy, workspace: Workspace, open_line: Callable[[], Link]) -> None:
+    def __init__(self, policy: SandboxPolicy, workspace: Workspace, open_line: Callable[[], Link]) -> None:
         super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self._held = contextlib.ExitStack()
-        self.folder = self._held.enter_context(socket_folder("kernel"))
+        self.folder = self._held.enter_context(open_socket_folder("kernel"))
         self.transport, self.ip, self.cache_ports = "ipc", str(self.folder / "z"), False
         for name, port in zip(PORT_NAMES, PORTS, strict=True):
             setattr(self, name, port)
@@ -162,7 +162,7 @@ class SandboxManager(BoundedManager):
     def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
         import zmq
 
-        connected = bounded_socket(self.context, zmq.DEALER)  # jupyter_client's manager opens none but control
+        connected = open_bounded_socket(self.context, zmq.DEALER)  # jupyter_client's manager opens none but control
         connected.connect(self._make_url(channel))
         return connected
 
@@ -197,7 +197,7 @@ class Listeners:
             listener.close()
 
 
-def request_message(
+def build_request(
     workspace: Workspace,
     folder: Path,
     *,
@@ -219,11 +219,11 @@ def request_message(
 
 def run_script(open_line: Callable[[], Link], workspace: Workspace, script: str, timeout_s: float) -> Ending:
     """Run trusted Python source in a sandbox instead of a kernel; for self-tests."""
-    with socket_folder("kernel") as folder:
+    with open_socket_folder("kernel") as folder:
         line = open_line()
         try:
-            line.send(request_message(workspace, folder, script=script))
-            return _ending_within(line, timeout_s)
+            line.send(build_request(workspace, folder, script=script))
+            return _wait_for_ending(line, timeout_s)
         except (OSError, EOFError) as error:
             return Ending(fault=f"the supervisor vanished ({error})")
         finally:
@@ -231,7 +231,7 @@ def run_script(open_line: Callable[[], Link], workspace: Workspace, script: str,
             _remove_if_left(folder)
 
 
-def _ending_within(line: Link, timeout_s: float) -> Ending:
+def _wait_for_ending(line: Link, timeout_s: float) -> Ending:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         for message in line.receive():
@@ -246,5 +246,5 @@ def _remove_if_left(folder: Path) -> None:
         remove(folder)
 
 
-def _why(ending: Ending) -> str:
+def _explain(ending: Ending) -> str:
     return ending.fault or f"it ended with code {ending.exit_code}, stopped by {ending.stopped_by or 'nobody'}"

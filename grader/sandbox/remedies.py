@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from grader.sandbox.policy import Backend
-from grader.sandbox.walls.namespaces import closed_folder
+from grader.sandbox.walls.namespaces import find_closed_folder
 
 CHOWN, SETGID, SETUID, SYS_ADMIN = 0, 6, 7, 21  # numbers of capabilities; the last one is what mounting needs
 AS_ORDINARY_USER: Final = 6  # the version of Landlock that keeps a kernel from the processes of its own user
@@ -46,7 +46,7 @@ NEW_LINUX: Final = (
 )
 
 
-def remedy(backend: Backend, installed: bool) -> str:
+def suggest_remedy(backend: Backend, installed: bool) -> str:
     """One or two sentences for whoever looks after the machine."""
     match backend:
         case Backend.WARM:
@@ -60,20 +60,20 @@ def remedy(backend: Backend, installed: bool) -> str:
 
 
 def _landlock() -> str:
-    from grader.sandbox.backends.landlock import version
+    from grader.sandbox.backends.landlock import get_version
 
     is_root = os.geteuid() == 0
-    if version() < (1 if is_root else AS_ORDINARY_USER):
+    if get_version() < (1 if is_root else AS_ORDINARY_USER):
         return NEW_LINUX
-    if is_root and not _may(CHOWN, SETGID, SETUID):
+    if is_root and not _has_capabilities(CHOWN, SETGID, SETUID):
         return NO_OTHER_USER
-    closed = next(filter(None, map(closed_folder, (sys.prefix, sys.base_prefix))), None) if is_root else None
-    return CLOSED_FOLDER.format(folder=closed) if closed and not _may(SYS_ADMIN) else ""
+    closed = next(filter(None, map(find_closed_folder, (sys.prefix, sys.base_prefix))), None) if is_root else None
+    return CLOSED_FOLDER.format(folder=closed) if closed and not _has_capabilities(SYS_ADMIN) else ""
 
 
 def _namespaces() -> str:
     if os.geteuid() == 0:
-        return NAMESPACES_CLOSED if _may(SYS_ADMIN) else MORE_RIGHTS
+        return NAMESPACES_CLOSED if _has_capabilities(SYS_ADMIN) else MORE_RIGHTS
     closed = [name for name, value in SWITCHES.items() if _setting(name) == value]
     if not closed:
         return NAMESPACES_CLOSED
@@ -81,7 +81,7 @@ def _namespaces() -> str:
     return f"Allow user namespaces, as root: {'; '.join(commands)}."
 
 
-def _may(*capabilities: int) -> bool:
+def _has_capabilities(*capabilities: int) -> bool:
     """Whether this process has all of them."""
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from grader.errors import GraderError
-from grader.sandbox.policy import STARTED, Backend, Claim, Policy, Warmup, Workspace, words
+from grader.sandbox.policy import STARTED, Backend, SandboxClaim, SandboxPolicy, Warmup, Workspace, describe_error
 
 if TYPE_CHECKING:
     from grader.sandbox.backends.plain import PlainManager
@@ -41,7 +41,7 @@ class SelfTest:
     """What a backend showed. `remedy`: what would make it work here, where it does not."""
 
     backend: Backend
-    claims: tuple[Claim, ...]
+    claims: tuple[SandboxClaim, ...]
     remedy: str = ""
 
     @property
@@ -65,11 +65,11 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     """Makes kernels in one backend under one policy. Use it in a `with` statement, or call `close`."""
 
     backend: Backend
-    policy: Policy
+    policy: SandboxPolicy
     address: Path | None = None  # of the zygote
     _zygote: "Zygote | None" = field(default=None, repr=False, compare=False)  # where this process started it
 
-    def kernel_manager(self, workspace: Workspace) -> "SandboxManager | PlainManager":
+    def make_kernel_manager(self, workspace: Workspace) -> "SandboxManager | PlainManager":
         """A manager for one kernel, for `nbclient.NotebookClient(notebook, km=…)`. Close it afterwards."""
         if self.backend is Backend.NONE:
             from grader.sandbox.backends.plain import PlainManager
@@ -77,23 +77,23 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             return PlainManager(self.policy, workspace)
         from grader.sandbox.provisioner import SandboxManager
 
-        return SandboxManager(self.policy, workspace, self.open_line)
+        return SandboxManager(self.policy, workspace, self.open_link)
 
     def wait(self) -> None:
         """Until everything is imported; at once where nothing is. Raises GraderError when that fails."""
         if self._zygote is not None:
             self._zygote.wait()
 
-    def open_line(self) -> "Link":
+    def open_link(self) -> "Link":
         """A line to a new supervisor."""
         self.wait()
         if self.address is not None:
             from grader.sandbox.backends.warm import connect
 
             return connect(self.address)
-        from grader.sandbox.backends.cold import open_line
+        from grader.sandbox.backends.cold import open_link
 
-        return open_line(self.backend, self.policy)
+        return open_link(self.backend, self.policy)
 
     def ticket(self) -> dict[str, Any]:
         """What another process of the same user needs to make kernels here too; JSON."""
@@ -111,14 +111,14 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         self.close()
 
 
-def select(policy: Policy, *, warmup: Warmup | None = None, only: Backend | None = None) -> Sandbox:
+def select(policy: SandboxPolicy, *, warmup: Warmup | None = None, only: Backend | None = None) -> Sandbox:
     """The best sandbox that works here. Raises GraderError where none does.
 
     warmup: what warm kernels import beforehand; its import goes on in the background.
     only: this backend or none.
     """
     for backend in (only,) if only is not None else ORDER:
-        if backend is Backend.NONE or self_test(backend).passed:
+        if backend is Backend.NONE or run_self_test(backend).passed:
             return _open(backend, policy, warmup or Warmup())
     raise GraderError(_refusal(only))
 
@@ -126,41 +126,41 @@ def select(policy: Policy, *, warmup: Warmup | None = None, only: Backend | None
 def attach(ticket: Mapping[str, Any]) -> Sandbox:
     """The sandbox that another process opened. Closing it leaves that process's zygote alone."""
     address = Path(ticket["address"]) if ticket["address"] else None
-    return Sandbox(Backend(ticket["backend"]), Policy.from_json(ticket["policy"]), address)
+    return Sandbox(Backend(ticket["backend"]), SandboxPolicy.from_json(ticket["policy"]), address)
 
 
 @functools.cache
-def self_test(backend: Backend) -> SelfTest:
+def run_self_test(backend: Backend) -> SelfTest:
     """Try the backend's promises once in the life of this process. Whatever fails is an answer, never an exception."""
-    missing = _missing(backend)
+    missing = _explain_missing(backend)
     if missing:
-        return _failed(backend, Claim(INSTALLED, False, missing), installed=False)
+        return _fail_test(backend, SandboxClaim(INSTALLED, False, missing), installed=False)
     from grader.sandbox import selftest
 
     try:
         with ExitStack() as stack:
-            claims = selftest.examine(_line_opener(backend, stack))
+            claims = selftest.examine(_make_link_opener(backend, stack))
     except (GraderError, OSError) as error:
-        return _failed(backend, Claim(STARTED, False, words(error)))
+        return _fail_test(backend, SandboxClaim(STARTED, False, describe_error(error)))
     tried = SelfTest(backend, claims)
-    return tried if tried.passed else _failed(backend, *claims)
+    return tried if tried.passed else _fail_test(backend, *claims)
 
 
-def _failed(backend: Backend, *claims: Claim, installed: bool = True) -> SelfTest:
+def _fail_test(backend: Backend, *claims: SandboxClaim, installed: bool = True) -> SelfTest:
     if sys.platform != "linux":
         return SelfTest(backend, claims, NOT_LINUX)
-    from grader.sandbox.remedies import remedy
+    from grader.sandbox.remedies import suggest_remedy
 
-    return SelfTest(backend, claims, remedy(backend, installed))
+    return SelfTest(backend, claims, suggest_remedy(backend, installed))
 
 
-def self_tests() -> tuple[SelfTest, ...]:
+def run_self_tests() -> tuple[SelfTest, ...]:
     """All backends, best first; for `doctor`."""
-    return tuple(map(self_test, ORDER))
+    return tuple(map(run_self_test, ORDER))
 
 
-def _line_opener(backend: Backend, stack: ExitStack) -> "Callable[[Policy], Link]":
-    def opener(policy: Policy) -> "Link":
+def _make_link_opener(backend: Backend, stack: ExitStack) -> "Callable[[SandboxPolicy], Link]":
+    def opener(policy: SandboxPolicy) -> "Link":
         if backend is Backend.WARM:
             from grader.sandbox.backends.warm import Zygote, connect
 
@@ -168,14 +168,14 @@ def _line_opener(backend: Backend, stack: ExitStack) -> "Callable[[Policy], Link
             stack.callback(zygote.close)
             zygote.wait()
             return connect(zygote.address)
-        from grader.sandbox.backends.cold import open_line
+        from grader.sandbox.backends.cold import open_link
 
-        return open_line(backend, policy)
+        return open_link(backend, policy)
 
     return opener
 
 
-def _open(backend: Backend, policy: Policy, warmup: Warmup) -> Sandbox:
+def _open(backend: Backend, policy: SandboxPolicy, warmup: Warmup) -> Sandbox:
     if backend is not Backend.WARM:
         return Sandbox(backend, policy)
     from grader.sandbox.backends.warm import Zygote
@@ -184,22 +184,22 @@ def _open(backend: Backend, policy: Policy, warmup: Warmup) -> Sandbox:
     return Sandbox(backend, policy, zygote.address, zygote)
 
 
-def _missing(backend: Backend) -> str:
+def _explain_missing(backend: Backend) -> str:
     """Why the backend cannot even be tried; empty when it can."""
     if sys.platform != "linux":
         return "this is not Linux"
     if backend is Backend.BUBBLEWRAP:
-        from grader.sandbox.backends.bubblewrap import program as bwrap
+        from grader.sandbox.backends.bubblewrap import find_program as bwrap
 
         return "" if bwrap() else "bwrap is not installed"
     if backend is Backend.CONTAINER:
-        from grader.sandbox.backends.container import program as runtime
+        from grader.sandbox.backends.container import find_program as runtime
 
         return "" if runtime() else "neither podman nor docker is installed"
     if backend is Backend.LANDLOCK:
-        from grader.sandbox.backends.landlock import version
+        from grader.sandbox.backends.landlock import get_version
 
-        return "" if version() else "this Linux has no Landlock"
+        return "" if get_version() else "this Linux has no Landlock"
     return "" if hasattr(os, "fork") else "no fork"
 
 
@@ -207,9 +207,9 @@ def _refusal(only: Backend | None) -> str:
     if sys.platform != "linux":
         return NOT_LINUX
     if only is None:
-        tests = self_tests()
+        tests = run_self_tests()
         remedies = dict.fromkeys(test.remedy for test in tests)
         tried = (f"- {test.backend} ({WAYS[test.backend]}): {test.answer}." for test in tests)
         return "\n".join((REFUSAL, *(f"- {remedy}" for remedy in remedies if remedy), TRIED, *tried))
-    test = self_test(only)
+    test = run_self_test(only)
     return f"The sandbox that was asked for does not work here: {test}"

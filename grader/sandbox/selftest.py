@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from grader.sandbox.folders import socket_folder
+from grader.sandbox.folders import open_socket_folder
 from grader.sandbox.link import Link
-from grader.sandbox.policy import STARTED, Claim, Policy, Workspace
+from grader.sandbox.policy import STARTED, SandboxClaim, SandboxPolicy, Workspace
 
 RESULT: Final = "selftest.json"
 CANARY_VARIABLE: Final = "GRADER_SANDBOX_CANARY"
 TIMEOUT_S: Final = 30.0
-TEST_POLICY: Final = Policy(memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000)
+TEST_POLICY: Final = SandboxPolicy(memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000)
 
 SCRIPT: Final = """
 import json, os, resource, socket, threading
@@ -128,7 +128,7 @@ DESCRIPTORS: Final = 64  # a limit that a process outside must not be given; it 
 
 
 @dataclass(frozen=True)
-class _Outside:
+class _HostState:
     """What must stay as it is."""
 
     folder: Path
@@ -147,38 +147,38 @@ class _Outside:
         return limits, os.getpriority(os.PRIO_PROCESS, self.process), os.sched_getscheduler(self.process)
 
 
-def examine(open_line: Callable[[Policy], Link]) -> tuple[Claim, ...]:
+def examine(open_line: Callable[[SandboxPolicy], Link]) -> tuple[SandboxClaim, ...]:
     """Try every promise; the claims, or a single false one that says why the sandbox did not start."""
     from grader.sandbox.provisioner import run_script
 
-    with _outside() as (workspace, outside):
+    with _prepare_host_state() as (workspace, outside):
         before = outside.file(), outside.standing()
         ending = run_script(lambda: open_line(TEST_POLICY), workspace, SCRIPT, TIMEOUT_S)
         if RESULT not in ending.evidence:
             reason = ending.fault or f"the self-test ended with code {ending.exit_code} ({ending.stopped_by})"
-            return (Claim(STARTED, False, reason),)
+            return (SandboxClaim(STARTED, False, reason),)
         seen: dict[str, Any] = json.loads((workspace.evidence / RESULT).read_text(encoding="utf-8"))
-        untouched = _untouched(before, (outside.file(), outside.standing()))
-    started = Claim(STARTED, True)
-    unprivileged = Claim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}")
-    promised = (Claim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items())
+        untouched = _check_untouched(before, (outside.file(), outside.standing()))
+    started = SandboxClaim(STARTED, True)
+    unprivileged = SandboxClaim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}")
+    promised = (SandboxClaim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items())
     return (started, unprivileged, *promised, *untouched)
 
 
-def _untouched(before: tuple[object, object], after: tuple[object, object]) -> Iterator[Claim]:
+def _check_untouched(before: tuple[object, object], after: tuple[object, object]) -> Iterator[SandboxClaim]:
     for text, was, became in zip(UNTOUCHED, before, after, strict=True):
-        yield Claim(text, was == became, "" if was == became else f"{was} became {became}")
+        yield SandboxClaim(text, was == became, "" if was == became else f"{was} became {became}")
 
 
 @contextmanager
-def _outside() -> Iterator[tuple[Workspace, _Outside]]:
+def _prepare_host_state() -> Iterator[tuple[Workspace, _HostState]]:
     """What must stay out of reach, and the script's workspace."""
     with (
-        socket_folder("selftest") as folder,
+        open_socket_folder("selftest") as folder,
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as listener,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
-        _waiting_process() as process,
+        _start_waiting_process() as process,
     ):
         folder.chmod(0o755)
         secret = secrets.token_hex(16)
@@ -204,13 +204,13 @@ def _outside() -> Iterator[tuple[Workspace, _Outside]]:
         (folder / "job" / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         os.environ[CANARY_VARIABLE] = secret
         try:
-            yield Workspace(job=folder / "job", evidence=folder / "evidence"), _Outside(folder, process)
+            yield Workspace(job=folder / "job", evidence=folder / "evidence"), _HostState(folder, process)
         finally:
             del os.environ[CANARY_VARIABLE]
 
 
 @contextmanager
-def _waiting_process() -> Iterator[int]:
+def _start_waiting_process() -> Iterator[int]:
     """A process that does nothing, and ends with this one at the latest, when its input closes."""
     command = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:

@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from grader.sandbox.handover import Collected, collect, remove, usage
+from grader.sandbox.handover import CollectedFiles, collect, measure_usage, remove
 from grader.sandbox.link import Link
-from grader.sandbox.policy import MIB, Ending, Policy, Stop, Workspace, words
+from grader.sandbox.policy import MIB, Ending, SandboxPolicy, Stop, Workspace, describe_error
 from grader.sandbox.walls import cgroups, seccomp
-from grader.sandbox.walls.cgroups import Group, Meter
+from grader.sandbox.walls.cgroups import Group, MemoryMeter
 from grader.sandbox.walls.namespaces import Identity
 from grader.sandbox.walls.watchdog import Watchdog
 
@@ -44,7 +44,7 @@ LITTLE_TIME: Final = (
 )
 
 
-def inherited_cpu_s() -> float:
+def read_cpu_limit_s() -> float:
     """The processor time that whoever started us leaves to a process."""
     import resource  # not on Windows, where no supervisor runs
 
@@ -53,7 +53,7 @@ def inherited_cpu_s() -> float:
 
 
 @dataclass(frozen=True)
-class Request:
+class KernelRequest:
     """What the asker wants: a kernel on these listeners, or a script."""
 
     workspace: Workspace
@@ -63,7 +63,7 @@ class Request:
     script: str
 
     @classmethod
-    def from_message(cls, message: Mapping[str, Any], descriptors: list[int]) -> "Request":
+    def from_message(cls, message: Mapping[str, Any], descriptors: list[int]) -> "KernelRequest":
         workspace = Workspace(
             job=Path(message["job"]), evidence=Path(message["evidence"]), environ=dict(message["environ"])
         )
@@ -72,7 +72,7 @@ class Request:
 
 
 @dataclass
-class Running:
+class RunningKernel:
     """A started sandbox."""
 
     process: int  # the supervisor's child: its exit code is the kernel's
@@ -82,7 +82,7 @@ class Running:
     last: int | None = None  # pidfd of the process whose end means that no other is left, where `process` is not it
     writable: Path | None = None  # a folder on disk whose size has to be watched
     release: Callable[[], object] = lambda: None  # called when evidence has been copied
-    meter: Meter | None = None  # where the backend counts memory itself
+    meter: MemoryMeter | None = None  # where the backend counts memory itself
 
 
 class Launcher(Protocol):
@@ -90,14 +90,16 @@ class Launcher(Protocol):
 
     inet: bool  # an empty network namespace makes internet sockets harmless
 
-    def start(self, request: Request, policy: Policy, identity: Identity, confine: "Confinement") -> Running: ...
+    def start(
+        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: "Confinement"
+    ) -> RunningKernel: ...
 
 
 @dataclass(frozen=True)
 class Confinement:
     """The part of the walls that is the same for every launcher."""
 
-    policy: Policy
+    policy: SandboxPolicy
     group: Group | None
     inet: bool
 
@@ -106,17 +108,17 @@ class Confinement:
         if self.group is not None:
             self.group.enter()
 
-    def filter(self) -> bytes:
+    def build_filter(self) -> bytes:
         """The seccomp program. Memory that is mapped nowhere escapes the watchdog; GPU drivers need it all the same."""
-        return seccomp.program(memfd=self.group is not None or self.policy.gpus, sockets=self.inet)
+        return seccomp.build_program(memfd=self.group is not None or self.policy.gpus, sockets=self.inet)
 
-    def inner_request(
-        self, request: Request, *, folder: str, environ: Mapping[str, str], announce: int, filtered: bool = False
+    def build_inner_request(
+        self, request: KernelRequest, *, folder: str, environ: Mapping[str, str], announce: int, filtered: bool = False
     ) -> dict[str, Any]:
         """The JSON object for inner.py. `filtered`: the launcher installs the filter itself."""
         return {
             "limits": self._limits(),
-            "filter": "" if filtered else base64.b64encode(self.filter()).decode(),
+            "filter": "" if filtered else base64.b64encode(self.build_filter()).decode(),
             "environ": {**environ, **request.workspace.environ},
             "folder": folder,
             "threads": self.policy.threads,
@@ -142,17 +144,17 @@ class Confinement:
         return limits
 
 
-def supervise(launcher: Launcher, policy: Policy, link: Link, leash: int | None) -> None:
+def supervise(launcher: Launcher, policy: SandboxPolicy, link: Link, leash: int | None) -> None:
     """Serve the one request that comes over `link`. Returns when nothing of it is left."""
     try:
-        request = Request.from_message(*link.receive_first(REQUEST_TIMEOUT_S))
+        request = KernelRequest.from_message(*link.receive_first(REQUEST_TIMEOUT_S))
     except (OSError, EOFError, ValueError, KeyError):
         return  # nobody there, or nobody who knows the protocol
-    group = Group.create(cgroups.own_name(), policy)
+    group = Group.create(cgroups.find_own_name(), policy)
     try:
         ending = _run(launcher, policy, request, group, link, leash)
     except Exception as error:  # whatever it is, it is ours and must not look like the student's
-        ending = Ending(fault=f"the sandbox failed: {words(error)}")
+        ending = Ending(fault=f"the sandbox failed: {describe_error(error)}")
     finally:
         if group is not None:
             group.remove()
@@ -163,21 +165,26 @@ def supervise(launcher: Launcher, policy: Policy, link: Link, leash: int | None)
 
 
 def _run(
-    launcher: Launcher, policy: Policy, request: Request, group: Group | None, link: Link, leash: int | None
+    launcher: Launcher,
+    policy: SandboxPolicy,
+    request: KernelRequest,
+    group: Group | None,
+    link: Link,
+    leash: int | None,
 ) -> Ending:
     identity = Identity.choose()
     running = launcher.start(request, policy, identity, Confinement(policy, group, launcher.inet))
     for descriptor in request.listeners.values():
         os.close(descriptor)  # so that they close with the kernel
-    watch = Watch(
+    watch = KernelMonitor(
         running, policy, running.meter or group or Watchdog(policy.memory_mib, below=os.getpid()), link, leash
     )
     try:
-        ending = watch.until_the_end()
+        ending = watch.run()
     except BaseException:
         running.kill()
         raise
-    found = Collected()
+    found = CollectedFiles()
     if watch.asked_for:
         found = collect(
             running.evidence, request.workspace.evidence, total_mib=policy.evidence_mib, files=policy.evidence_files
@@ -192,12 +199,12 @@ def _cut(names: list[str]) -> tuple[str, ...]:
 
 
 @dataclass
-class Watch:
+class KernelMonitor:
     """The supervisor's loop over one running sandbox."""
 
-    running: Running
-    policy: Policy
-    meter: Meter
+    running: RunningKernel
+    policy: SandboxPolicy
+    meter: MemoryMeter
     link: Link
     leash: int | None
     reason: Stop | None = None
@@ -208,7 +215,7 @@ class Watch:
     _started_s: float = field(default_factory=time.monotonic)
     _disk_at_s: float = 0.0
 
-    def until_the_end(self) -> Ending:
+    def run(self) -> Ending:
         """Look until the kernel is dead; then say how it ended. It stays a zombie until then: its pid is not reused."""
         handle = os.pidfd_open(self.running.process)
         poll = select.poll()
@@ -243,7 +250,7 @@ class Watch:
     def _look(self) -> None:
         if time.monotonic() - self._started_s > self.policy.wall_s:
             self._stop(Stop.WALL)
-        elif self.meter.exceeded():
+        elif self.meter.is_exceeded():
             self._stop(Stop.MEMORY)
         elif self._disk_is_full():
             self._stop(Stop.DISK)
@@ -253,7 +260,7 @@ class Watch:
         if self.running.writable is None or now - self._disk_at_s < DISK_EVERY_S:
             return False
         self._disk_at_s = now
-        used_mib, entries = usage(self.running.writable)
+        used_mib, entries = measure_usage(self.running.writable)
         return used_mib > self.policy.scratch_mib or entries > self.policy.inodes
 
     def _stop(self, reason: Stop | None) -> None:
@@ -288,12 +295,12 @@ class Watch:
         if self.reason is None and killed and self.meter.was_exceeded():
             self.reason = Stop.MEMORY
         unasked = killed and not self._doomed
-        if self.reason is None and unasked and self.meter.starved():
+        if self.reason is None and unasked and self.meter.was_starved():
             self.fault = self.fault or STARVED
-        spent = unasked and used.ru_utime + used.ru_stime >= min(self.policy.cpu_s, inherited_cpu_s())
+        spent = unasked and used.ru_utime + used.ru_stime >= min(self.policy.cpu_s, read_cpu_limit_s())
         if self.reason is None and (code == -signal.SIGXCPU or spent):
-            if inherited_cpu_s() < self.policy.cpu_s:  # not by our limit: nobody was told that there is less
-                self.fault = self.fault or LITTLE_TIME.format(seconds=inherited_cpu_s())
+            if read_cpu_limit_s() < self.policy.cpu_s:  # not by our limit: nobody was told that there is less
+                self.fault = self.fault or LITTLE_TIME.format(seconds=read_cpu_limit_s())
             else:
                 self.reason = Stop.CPU
         return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)

@@ -34,7 +34,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Type
 from zmq.utils.monitor import parse_monitor_message
 
-from grader.sandbox.policy import MIB, Ending, Policy, Stop
+from grader.sandbox.policy import MIB, Ending, SandboxPolicy, Stop
 
 LARGEST_FRAME_MIB: Final = 8
 MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
@@ -68,10 +68,10 @@ class MalformedMessage(Exception):
     """The kernel sent what no honest kernel sends. It has been stopped with the reason `protocol`."""
 
 
-class Intake:
+class MessageGuard:
     """Counts and checks what comes from one kernel, over all its sockets."""
 
-    def __init__(self, policy: Policy, on_violation: Violation) -> None:
+    def __init__(self, policy: SandboxPolicy, on_violation: Violation) -> None:
         self._bytes_left = policy.output_mib * MIB
         self.growth_mib = GROWTH * policy.output_mib + SLACK_MIB
         self._messages_left = policy.output_messages
@@ -115,10 +115,10 @@ def _check_form(message: dict[str, Any]) -> None:
         raise TypeError("a traceback is a list of texts")
 
 
-class CountedChannel(AsyncZMQSocketChannel):
+class GuardedChannel(AsyncZMQSocketChannel):
     """A channel whose messages pass an `Intake`. The client sets it right after the channel is made."""
 
-    intake: Intake | None = None
+    intake: MessageGuard | None = None
 
     async def _recv(self, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # as its own base does
         assert self.socket is not None
@@ -133,7 +133,7 @@ class CountedChannel(AsyncZMQSocketChannel):
         return message
 
 
-def bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:
+def open_bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:
     """A zmq socket that holds little, connects once (unless it may have to wait for a listener), and closes at once."""
     socket = context.socket(kind)
     socket.linger = 0
@@ -154,14 +154,14 @@ class BoundedClient(AsyncKernelClient):
         self._monitored: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    shell_channel_class = Type(CountedChannel)
-    iopub_channel_class = Type(CountedChannel)
-    control_channel_class = Type(CountedChannel)
-    stdin_channel_class = Type(CountedChannel)
+    shell_channel_class = Type(GuardedChannel)
+    iopub_channel_class = Type(GuardedChannel)
+    control_channel_class = Type(GuardedChannel)
+    stdin_channel_class = Type(GuardedChannel)
 
     def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
         kinds = {"iopub": zmq.SUB, "shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER}
-        socket = bounded_socket(self.context, kinds[channel], retry=self.transport == "tcp")
+        socket = open_bounded_socket(self.context, kinds[channel], retry=self.transport == "tcp")
         if identity:
             socket.identity = identity
         if channel in ("iopub", "shell"):
@@ -202,22 +202,22 @@ class BoundedClient(AsyncKernelClient):
             request = self.kernel_info()
             with contextlib.suppress(asyncio.TimeoutError):
                 async with asyncio.timeout(max(READY_STEP_S, 2.0)):
-                    await self._reply_to(request)
+                    await self._wait_for_reply(request)
                 async with asyncio.timeout(READY_STEP_S):
-                    await self._idle_after(request)
+                    await self._wait_until_idle(request)
                     return
             if not await self.is_alive():
                 raise RuntimeError("Kernel died before replying to kernel_info")
         raise RuntimeError("Kernel did not become ready in time")
 
-    async def _reply_to(self, request: str) -> None:
+    async def _wait_for_reply(self, request: str) -> None:
         while True:
             message = await self.shell_channel.get_msg(timeout=None)
             if message["parent_header"].get("msg_id") == request:
                 self._handle_kernel_info_reply(message)
                 return
 
-    async def _idle_after(self, request: str) -> None:
+    async def _wait_until_idle(self, request: str) -> None:
         while True:
             message = await self.iopub_channel.get_msg(timeout=None)
             ours = message["parent_header"].get("msg_id") == request
@@ -228,7 +228,7 @@ class BoundedClient(AsyncKernelClient):
         """Notice when the connection breaks though the kernel lives: a frame above the cap does that."""
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._monitored.append(socket)
-        self._tasks.append(asyncio.ensure_future(self._broken(monitor)))
+        self._tasks.append(asyncio.ensure_future(self._wait_for_break(monitor)))
 
     async def _weigh(self) -> None:
         """Stop the kernel when this process grows by more than the admitted output explains."""
@@ -238,7 +238,7 @@ class BoundedClient(AsyncKernelClient):
             await asyncio.sleep(LOOK_EVERY_S)
         self.intake.stop(Stop.OUTPUT)
 
-    async def _broken(self, monitor: Any) -> None:
+    async def _wait_for_break(self, monitor: Any) -> None:
         parse_monitor_message(await monitor.recv_multipart())
         await asyncio.sleep(GRACE_S)
         if await self.is_alive():
@@ -251,9 +251,9 @@ class BoundedManager(AsyncKernelManager):
     nbclient neither shuts down a manager that was handed to it nor closes the channels it opened: `close` does both.
     """
 
-    def __init__(self, policy: Policy, on_violation: Violation) -> None:
+    def __init__(self, policy: SandboxPolicy, on_violation: Violation) -> None:
         super().__init__()
-        self._intake = Intake(policy, on_violation)
+        self._intake = MessageGuard(policy, on_violation)
         self._clients: list[BoundedClient] = []
 
     @property

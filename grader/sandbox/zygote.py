@@ -30,10 +30,10 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
-from grader.sandbox.environment import environment
+from grader.sandbox.environment import build_environment
 from grader.sandbox.link import SOCKET, Link
-from grader.sandbox.policy import Policy
-from grader.sandbox.supervisor import Confinement, Request, Running, supervise
+from grader.sandbox.policy import SandboxPolicy
+from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel, supervise
 from grader.sandbox.walls import inner, namespaces
 from grader.sandbox.walls.namespaces import EVIDENCE, JOB, Identity
 
@@ -56,7 +56,9 @@ class Fork:
 
     inet = True
 
-    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
+    def start(
+        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
+    ) -> RunningKernel:
         scratch_folder = request.folder / "s"
         scratch_folder.mkdir()
         namespaces.enter_supervisor()
@@ -67,7 +69,7 @@ class Fork:
         if process == 0:
             _process_1(request, policy, identity, confine, scratch, mouth)
         os.close(mouth)
-        return Running(
+        return RunningKernel(
             process,
             ear,
             scratch.part("evidence"),
@@ -77,8 +79,8 @@ class Fork:
 
 
 def _process_1(
-    request: Request,
-    policy: Policy,
+    request: KernelRequest,
+    policy: SandboxPolicy,
     identity: Identity,
     confine: Confinement,
     scratch: namespaces.Scratch,
@@ -91,14 +93,14 @@ def _process_1(
         os.umask(0o022)  # folders on the way to what the kernel's user may see
         confine.enter()
         _keep_only([announce, *request.listeners.values()])
-        namespaces.private_root(scratch, policy, identity)
-        namespaces.loopback_up()
+        namespaces.enter_private_root(scratch, policy, identity)
+        namespaces.start_loopback()
         socket.sethostname("sandbox")
         os.setsid()
         namespaces.drop_privileges(identity)
         namespaces.die_with_parent()
-        namespaces.be_dumpable(False)  # the kernel has the same uid
-        inner.install_filter(confine.filter())
+        namespaces.set_dumpable(False)  # the kernel has the same uid
+        inner.install_filter(confine.build_filter())
         code = _kernel(request, confine, announce)
     except BaseException as error:  # nothing may escape into the zygote's own code
         os.write(announce, f"-{type(error).__name__}: {error}\n".encode()[:2000])
@@ -106,16 +108,16 @@ def _process_1(
         os._exit(code)
 
 
-def _kernel(request: Request, confine: Confinement, announce: int) -> int:
+def _kernel(request: KernelRequest, confine: Confinement, announce: int) -> int:
     kernel = os.fork()
     if kernel:
         os.close(announce)
         return _reap(kernel)
     try:
-        namespaces.be_dumpable(True)
-        environ = {**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
+        namespaces.set_dumpable(True)
+        environ = {**build_environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
         _forget_the_grader()
-        wish = confine.inner_request(request, folder=JOB, environ=environ, announce=announce, filtered=True)
+        wish = confine.build_inner_request(request, folder=JOB, environ=environ, announce=announce, filtered=True)
         os._exit(inner.main(wish))
     except BaseException:  # SystemExit among them: a forked kernel must never return into the zygote's stack
         os._exit(1)
@@ -154,14 +156,14 @@ def _forget_the_grader() -> None:
 def warm_up(modules: list[str]) -> None:
     """Import with one thread. Failures are the grader's: the exception ends the zygote."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    with inner.without_debugger():
+    with inner.hide_debugger():
         for name in [*KERNEL_MODULES, *modules]:
             importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
 
-def serve(folder: Path, policy: Policy, leash: int) -> None:
+def serve(folder: Path, policy: SandboxPolicy, leash: int) -> None:
     """Fork a supervisor for every connection until the leash goes slack."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(folder / SOCKET))
@@ -185,7 +187,7 @@ def serve(folder: Path, policy: Policy, leash: int) -> None:
         os.wait()
 
 
-def _supervisor(client: socket.socket, policy: Policy, leash: int) -> NoReturn:
+def _supervisor(client: socket.socket, policy: SandboxPolicy, leash: int) -> NoReturn:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         supervise(Fork(), policy, Link(client), leash)
@@ -199,7 +201,7 @@ def main() -> None:
     request = json.loads(_line(leash))
     folder = Path(request["folder"])
     try:
-        serve_from = Policy.from_json(request["policy"])
+        serve_from = SandboxPolicy.from_json(request["policy"])
         warm_up(request["modules"])
         print("ready", flush=True)
         serve(folder, serve_from, leash)

@@ -80,17 +80,17 @@ class _Prints:
 
 def compare(papers: Iterable[Paper], template: str, threshold: float = THRESHOLD) -> Similarity:
     """Compare all papers with each other; `template` is code that everybody was given."""
-    groups = _by_content(papers)
+    groups = _group_by_content(papers)
     prints = [_prints(group[0]) for group in groups]
     given = _hashes(Paper("", "", "", template))
-    prints = _without(prints, _common(prints) | frozenset(given.tolist()))
-    found = sorted(_above(prints, threshold), key=lambda found: (-found[0], found[1], found[2]))
+    prints = _drop_ignored(prints, _find_common(prints) | frozenset(given.tolist()))
+    found = sorted(_find_above(prints, threshold), key=lambda found: (-found[0], found[1], found[2]))
     pairs = tuple(_pair(prints[left], prints[right]) for _, left, right in found[:PAIRS_MAX])
     equal = tuple(tuple(group) for group in groups if len({paper.author for paper in group}) > 1)
     return Similarity(equal, pairs, sum(map(len, groups)), threshold, max(0, len(found) - PAIRS_MAX))
 
 
-def _by_content(papers: Iterable[Paper]) -> list[list[Paper]]:
+def _group_by_content(papers: Iterable[Paper]) -> list[list[Paper]]:
     groups: dict[str, list[Paper]] = {}
     for paper in sorted(papers, key=lambda paper: paper.id):
         groups.setdefault(paper.sha256, []).append(paper)
@@ -118,17 +118,17 @@ def _prints(paper: Paper) -> _Prints:
     return _Prints(paper, places)
 
 
-def _common(prints: Sequence[_Prints]) -> frozenset[int]:
+def _find_common(prints: Sequence[_Prints]) -> frozenset[int]:
     had_by = Counter(hash_ for one in prints for hash_ in one.places)
     limit = max(COMMON_MIN, len(prints) // 10)
     return frozenset(hash_ for hash_, number in had_by.items() if number > limit)
 
 
-def _without(prints: Sequence[_Prints], ignored: frozenset[int]) -> list[_Prints]:
+def _drop_ignored(prints: Sequence[_Prints], ignored: frozenset[int]) -> list[_Prints]:
     return [_Prints(p.paper, {h: places for h, places in p.places.items() if h not in ignored}) for p in prints]
 
 
-def _above(prints: Sequence[_Prints], threshold: float) -> list[tuple[float, int, int]]:
+def _find_above(prints: Sequence[_Prints], threshold: float) -> list[tuple[float, int, int]]:
     """Similarity and places of all pairs of different authors that are similar enough."""
     columns = {hash_: column for column, hash_ in enumerate(dict.fromkeys(h for one in prints for h in one.places))}
     rows = [row for row, one in enumerate(prints) for _ in one.places]
@@ -156,21 +156,21 @@ def _passages(left: _Prints, right: _Prints) -> tuple[Passage, ...]:
     runs: list[list[tuple[int, int]]] = []
     shared = left.places.keys() & right.places.keys()
     for here, hash_ in sorted((place, common) for common in shared for place in left.places[common]):
-        there = _continuing(runs[-1] if runs else [], here, right.places[hash_])
+        there = _find_continuation(runs[-1] if runs else [], here, right.places[hash_])
         if there is None:
             runs.append([(here, right.places[hash_][0])])
         else:
             runs[-1].append((here, there))
     found = {Passage(_lines(left.paper, [a for a, _ in run]), _lines(right.paper, [b for _, b in run])) for run in runs}
-    return tuple(sorted(_merged(sorted(found, key=_by_place)), key=lambda p: (p.left[0] - p.left[1], p.left)))
+    return tuple(sorted(_merge(sorted(found, key=_get_sort_key)), key=lambda p: (p.left[0] - p.left[1], p.left)))
 
 
-def _by_place(passage: Passage) -> tuple[int, int, int, int]:
+def _get_sort_key(passage: Passage) -> tuple[int, int, int, int]:
     """From the left paper's start on, of those that start together the longest first."""
     return passage.left[0], -passage.left[1], passage.right[0], -passage.right[1]
 
 
-def _continuing(run: Sequence[tuple[int, int]], here: int, places: Sequence[int]) -> int | None:
+def _find_continuation(run: Sequence[tuple[int, int]], here: int, places: Sequence[int]) -> int | None:
     """Where the other paper goes on as this one does, if it does."""
     if not run or here - run[-1][0] > GAP_MAX:
         return None
@@ -182,11 +182,13 @@ def _lines(paper: Paper, places: Sequence[int]) -> tuple[int, int]:
     return paper.tokens[places[0]][1], paper.tokens[places[-1] + K - 1][1]
 
 
-def _merged(passages: Sequence[Passage]) -> list[Passage]:
+def _merge(passages: Sequence[Passage]) -> list[Passage]:
     """Without those that lie within their neighbour on both sides."""
-    inside = {two for one, two in pairwise(passages) if _within(two.left, one.left) and _within(two.right, one.right)}
+    inside = {
+        two for one, two in pairwise(passages) if _is_within(two.left, one.left) and _is_within(two.right, one.right)
+    }
     return [passage for passage in passages if passage not in inside]
 
 
-def _within(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
+def _is_within(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
     return outer[0] <= inner[0] and inner[1] <= outer[1]

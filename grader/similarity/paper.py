@@ -52,7 +52,7 @@ class Paper:
     code: str
     cells: tuple[tuple[int, int], ...] = ()  # of each cell of code its first line, from 0, and its number, from 1
 
-    def cell_at(self, line: int) -> int:
+    def find_cell(self, line: int) -> int:
         """The number of the cell that a line lies in; 0 where cells are not known."""
         return next((number for first, number in reversed(self.cells) if first <= line), 0)
 
@@ -60,7 +60,7 @@ class Paper:
     def tokens(self) -> tuple[tuple[int, int], ...]:
         """Pairs of a number that stands for a token and of the line, from 0, that it begins in."""
         ends = list(accumulate(len(line) + 1 for line in self.lines))
-        found = islice(_normalised(self.code[:CHARS_MAX]), TOKENS_MAX)
+        found = islice(_normalise(self.code[:CHARS_MAX]), TOKENS_MAX)
         return tuple((zlib.crc32(text.encode("utf-8", "replace")), bisect_right(ends, place)) for text, place in found)
 
     @cached_property
@@ -69,7 +69,7 @@ class Paper:
         return tuple(self.code[:CHARS_MAX].split("\n"))
 
 
-def paper_of(id_: str, author: str, sha256: str, notebook: Any) -> Paper:
+def make_paper(id_: str, author: str, sha256: str, notebook: Any) -> Paper:
     """A paper from a notebook as intake rebuilt it; `notebook` has `cells` with `cell_type` and `source`."""
     cells = _code(notebook.cells)
     heights = accumulate((source.count("\n") + 1 for _, source in cells), initial=0)
@@ -77,7 +77,7 @@ def paper_of(id_: str, author: str, sha256: str, notebook: Any) -> Paper:
     return Paper(id_, author, sha256, "\n".join(source for _, source in cells), starts)
 
 
-def template_code(path: Path) -> str:
+def read_template_code(path: Path) -> str:
     """The code that all students were given. Raises GraderError."""
     try:
         return "\n".join(source for _, source in _code(nbformat.read(path, 4).cells))
@@ -90,7 +90,7 @@ def _code(cells: Iterable[Any]) -> list[tuple[int, str]]:
     return [(number, cell.source) for number, cell in enumerate(cells, 1) if cell.cell_type == "code"]
 
 
-def _normalised(code: str) -> Iterable[tuple[str, int]]:
+def _normalise(code: str) -> Iterable[tuple[str, int]]:
     before = ""
     for match in _TOKEN.finditer(code):
         token = {"text": "S", "number": "N", "name": "V", "nothing": ""}.get(match.lastgroup or "", match.group())

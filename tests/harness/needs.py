@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from grader.sandbox import Backend, self_test
+from grader.sandbox import Backend, run_self_test
 
 PACKAGES: Final = {  # program -> what to install on Debian and Ubuntu
     "chromedriver": "chromium-driver",
@@ -44,6 +44,6 @@ ordinary_user = pytest.mark.skipif(
 
 def require_backend(*backends: Backend) -> None:
     """Skip the running test unless one of these sandboxes works here."""
-    tried = [self_test(backend) for backend in backends]
+    tried = [run_self_test(backend) for backend in backends]
     if not any(test.passed for test in tried):
         pytest.skip("; ".join(f"needs sandbox {test}" for test in tried))

@@ -21,14 +21,14 @@ from grader.sandbox import Backend
 def used() -> Iterator[Setup]:
     """A setup that nothing has been tried in."""
     with ExitStack() as stack:
-        yield stack.enter_context(pipeline.setup(Profile.STRUCTURE, 0, Backend.NONE, trial=False))
+        yield stack.enter_context(pipeline.open_setup(Profile.STRUCTURE, 0, Backend.NONE, trial=False))
 
 
 @pytest.fixture
 def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where it is remembered in this test."""
     folder = tmp_path / "fit"
-    monkeypatch.setattr(canary, "_folders", lambda: (folder,))
+    monkeypatch.setattr(canary, "_list_folders", lambda: (folder,))
     return folder
 
 
@@ -113,7 +113,7 @@ def test_where_nothing_can_be_written_it_is_tried_each_time(
     used: Setup, tmp_path: Path, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(canary, "_folders", lambda: (tmp_path / "file" / "fit",))
+    monkeypatch.setattr(canary, "_list_folders", lambda: (tmp_path / "file" / "fit",))
     for _ in range(2):
         canary.require_fit(used, pipeline.make_case)
     assert len(tried) == 2

@@ -2,7 +2,7 @@
 
 from grader.challenges import ROWS
 from grader.judging.case import Case
-from grader.judging.lora_answers import answered, answers_of, castable_answers_of, expect_stage, rounded
+from grader.judging.lora_answers import expect_stage, get_answer, list_answers, list_castable_answers, round_input
 from grader.judging.suite import Blocked, check, expect
 from grader.oracle import lora
 
@@ -34,7 +34,7 @@ def test_extract_modules(case: Case) -> None:
 @check("step3.lora_frozen", "W is kept and not trained", requires=("step3.lora_construct",))
 def test_lora_frozen(case: Case) -> None:
     """A step of training changes A and B; W keeps its values and is not trainable."""
-    for challenge, item in castable_answers_of(case):
+    for challenge, item in list_castable_answers(case):
         whole = (challenge.out_features, challenge.in_features)
         expect(
             not item.linear_trainable,
@@ -42,15 +42,15 @@ def test_lora_frozen(case: Case) -> None:
             "W is frozen when it is passed in: leave it so, and let A and B be the only trainable parameters.",
         )
         expect_stage(challenge, item, "trained", "in a training step")
-        before = rounded(case, challenge, "weight")
+        before = round_input(case, challenge, "weight")
         expect(
-            bool((answered(case, challenge, "weight_after", whole) == before).all()),
+            bool((get_answer(case, challenge, "weight_after", whole) == before).all()),
             f"For {challenge}, W's weight was to keep its values through training; it changed.",
             "Do not write to W in forward.",
         )
-        path = answered(case, challenge, "trained", (ROWS, challenge.out_features))
-        emptied = answered(case, challenge, "emptied", (ROWS, challenge.out_features))
-        allowed = 2 * lora.tolerance(challenge, float(emptied.abs().max()))
+        path = get_answer(case, challenge, "trained", (ROWS, challenge.out_features))
+        emptied = get_answer(case, challenge, "emptied", (ROWS, challenge.out_features))
+        allowed = 2 * lora.compute_tolerance(challenge, float(emptied.abs().max()))
         expect(
             float((path - emptied).abs().max()) <= allowed,
             f"For {challenge}, the path through W was to stay the same through training; it changed.",
@@ -61,7 +61,7 @@ def test_lora_frozen(case: Case) -> None:
 @check("step3.lora_gradients", "Gradients reach the adapter", requires=("step3.lora_construct",))
 def test_lora_gradients(case: Case) -> None:
     """Backpropagation reaches A and B: in a fresh layer the one that is zero, later both."""
-    for challenge, item in answers_of(case):
+    for challenge, item in list_answers(case):
         if not item.shapes:
             raise Blocked("The layer has no trainable tensors.")
         expect_stage(challenge, item, "filled", "in its forward or backward pass")

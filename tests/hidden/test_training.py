@@ -35,7 +35,7 @@ def expect_weights(case: Case, method: Method) -> None:
 
 def expect_whole(case: Case, certificate: Certificate) -> None:
     """Fail the check where tensors of the pretrained network are nowhere to be found in the model."""
-    absent = certificate.absent(case.base)
+    absent = certificate.find_absent(case.base)
     expect(
         not absent,
         f"The model was to hold the {len(case.base)} tensors of the pretrained network below the head; "

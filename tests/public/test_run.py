@@ -2,7 +2,7 @@
 
 from grader import assignment
 from grader.judging.case import Case
-from grader.judging.suite import Advice, check, fail, listed
+from grader.judging.suite import Advice, check, fail, join_words
 from grader.model import Method, RunStatus
 
 ORDER = "Move definitions above the cells that use them, and see that 'Restart and run all' works."
@@ -27,10 +27,10 @@ def test_completes(case: Case) -> None:
     if not summary.failed_cells:
         if missing:
             fail(
-                f"Three trainings were to run; none that ends was seen for {listed(missing)}.",
+                f"Three trainings were to run; none that ends was seen for {join_words(missing)}.",
                 "Call trainer.train() once in every step.",
             )
-        if case.evidence.run.belated:
+        if case.evidence.run.out_of_order:
             raise Advice(f"Everything that is graded ran, but {order(case)}", ORDER)
         return
     first = summary.failed_cells[0]
@@ -41,10 +41,10 @@ def test_completes(case: Case) -> None:
     )
     if missing:
         fail(
-            f"All cells were to run without an error; {what}. No finished training was seen for {listed(missing)}.",
+            f"All cells were to run without an error; {what}. No finished training was seen for {join_words(missing)}.",
             FIRST,
         )
-    if case.evidence.run.belated:
+    if case.evidence.run.out_of_order:
         raise Advice(f"Everything that is graded ran, but {what}, and {order(case)}", ORDER)
     if not nothing_depends_on_it(case):
         raise Advice(f"All cells were to run without an error; {what}.", FIRST)
@@ -55,11 +55,11 @@ def nothing_depends_on_it(case: Case) -> bool:
     """Whether the cells that raised hold nothing that is asked for, and step 3 got its adapters."""
     lora = case.training(Method.LORA)
     asked_for = [name for names in assignment.LOOKED_FOR.values() for name in names]
-    return lora is not None and lora.wrapped and case.evidence.failed_definition(asked_for) is None
+    return lora is not None and lora.wrapped and case.evidence.find_failed_definition(asked_for) is None
 
 
 def order(case: Case) -> str:
     """Which cells only ran because they were run again."""
-    numbers = [str(index + 1) for index in case.evidence.run.belated]
-    cells = f"{'cell' if len(numbers) == 1 else 'cells'} {listed(numbers)}"
+    numbers = [str(index + 1) for index in case.evidence.run.out_of_order]
+    cells = f"{'cell' if len(numbers) == 1 else 'cells'} {join_words(numbers)}"
     return f"{cells} ran only once the rest had run: names that are used there are defined further down."

@@ -4,7 +4,7 @@ from grader import assignment
 from grader.evidence.reader import CountAnswers, Training
 from grader.judging.case import Case
 from grader.judging.definitions import expect_defined
-from grader.judging.suite import Blocked, check, expect, fail, hint_on, named
+from grader.judging.suite import Blocked, check, expect, fail, name_type, suggest_hint
 from grader.model import Method
 
 
@@ -33,11 +33,11 @@ def test_count_function(case: Case) -> None:
         expect(
             item.error is None,
             f"On {toy.words}, {answers.found} raised {item.error}.",
-            hint_on(str(item.error), "It gets any nn.Module and may use model.parameters() only."),
+            suggest_hint(str(item.error), "It gets any nn.Module and may use model.parameters() only."),
         )
         if item.value is None:
             printed = f" and printed {item.printed.strip()[:60]!r}" if item.printed.strip() else ""
-            returned = f"{named(item.type)}{printed}"
+            returned = f"{name_type(item.type)}{printed}"
             fail(
                 f"On {toy.words}, {answers.found} was to return {toy.trainable:,}; it returned {returned}.",
                 "Return the number as an int; printing it is not enough.",
@@ -82,7 +82,7 @@ def test_trainable_parameters(case: Case) -> None:
 
 def cause_of_trainable(case: Case, training: Training) -> str:
     """The likely reason, where the number or the names show one."""
-    if labels := assignment.surplus_labels(training.entry.trainable, assignment.FULL_PARAMETERS):
+    if labels := assignment.count_surplus_labels(training.entry.trainable, assignment.FULL_PARAMETERS):
         return f", as with num_labels={2 + labels}"
     frozen = [name for name in case.base if name not in training.entry.trainable_names]
     return f": {len(frozen)} tensors below the head are frozen, such as {frozen[0]}" if frozen else ""

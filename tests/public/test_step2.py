@@ -16,7 +16,7 @@ def test_trainable_parameters(case: Case) -> None:
             "Step 2 was to train the head of a frozen model; no such training was seen.",
             "Load the model again, freeze it, unfreeze pre_classifier and classifier, and call trainer.train().",
         )
-    labels = assignment.surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
+    labels = assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
     expect(
         training.entry.trainable == assignment.HEAD_PARAMETERS,
         f"{assignment.HEAD_PARAMETERS:,} parameters were to be trainable when training starts; "
@@ -32,7 +32,7 @@ LABELS = "Load 'distilbert-base-uncased' with num_labels=2 in every step."
 
 
 def _cause(training: Training) -> str:
-    if labels := assignment.surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS):
+    if labels := assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS):
         return f", as with num_labels={2 + labels}"
     names = training.entry.trainable_names
     heads = {name.split(".")[0] for name in names} & set(assignment.HEAD_MODULES)

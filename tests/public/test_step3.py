@@ -10,14 +10,14 @@ from grader.evidence.reader import LoraItem, Training
 from grader.judging.case import Case
 from grader.judging.definitions import expect_defined
 from grader.judging.lora_answers import (
-    answered,
-    answers_of,
-    castable_answers_of,
+    compute_expected_base,
     expect_stage,
-    expected_base,
-    rounded,
+    get_answer,
+    list_answers,
+    list_castable_answers,
+    round_input,
 )
-from grader.judging.suite import Advice, Blocked, check, expect, fail, hint_on, named
+from grader.judging.suite import Advice, Blocked, check, expect, fail, name_type, suggest_hint
 from grader.model import Method
 from grader.oracle import lora
 
@@ -48,11 +48,11 @@ def test_extract_names(case: Case) -> None:
         expect(
             item.error is None,
             f"{answers.found} raised {item.error} on a model other than the notebook's own.",
-            hint_on(str(item.error), "Use the argument, not a model defined elsewhere."),
+            suggest_hint(str(item.error), "Use the argument, not a model defined elsewhere."),
         )
         expect(
             item.mapping,
-            f"{answers.found} was to return a dict from names to layers; it returned {named(item.type)}.",
+            f"{answers.found} was to return a dict from names to layers; it returned {name_type(item.type)}.",
             "Return {name: layer, ...}.",
         )
         expect_names([entry.name for entry in item.entries])
@@ -137,7 +137,7 @@ def test_lora_construct(case: Case) -> None:
         "The notebook was to define the class LoRALayer; none was found.",
         "Define it under exactly this name.",
     )
-    for challenge, item in answers_of(case):
+    for challenge, item in list_answers(case):
         bias = "with" if challenge.bias else "without"
         expect(
             item.stage != "construct" or item.error is None,
@@ -145,7 +145,7 @@ def test_lora_construct(case: Case) -> None:
             f"raised {item.error}.",
             hint_on_construction(str(item.error), challenge.bias),
         )
-    expect(sum(1 for _ in answers_of(case)) > 0, "LoRALayer was to be constructed; it gave no answer.")
+    expect(sum(1 for _ in list_answers(case)) > 0, "LoRALayer was to be constructed; it gave no answer.")
 
 
 def hint_on_construction(error: str, bias: bool) -> str:
@@ -166,11 +166,11 @@ def hint_on_construction(error: str, bias: bool) -> str:
 @check("step3.lora_fresh", "A fresh LoRALayer computes what W computes", requires=("step3.lora_construct",))
 def test_lora_fresh(case: Case) -> None:
     """Before any training, the output equals W(x), bias included: one of A and B starts at zero."""
-    for challenge, item in castable_answers_of(case):
+    for challenge, item in list_castable_answers(case):
         expect_stage(challenge, item, "fresh", "in its first forward pass")
-        base = expected_base(case, challenge)
-        observed = answered(case, challenge, "fresh", tuple(base.shape))
-        allowed = lora.tolerance(challenge, float(base.abs().max()))
+        base = compute_expected_base(case, challenge)
+        observed = get_answer(case, challenge, "fresh", tuple(base.shape))
+        allowed = lora.compute_tolerance(challenge, float(base.abs().max()))
         difference = float((observed - base).abs().max())
         expect(
             difference <= allowed,
@@ -182,8 +182,8 @@ def test_lora_fresh(case: Case) -> None:
 
 def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> str:
     """The likely reason, where the numbers show one."""
-    x, weight = rounded(case, challenge, "x"), rounded(case, challenge, "weight")
-    base = expected_base(case, challenge)
+    x, weight = round_input(case, challenge, "x"), round_input(case, challenge, "weight")
+    base = compute_expected_base(case, challenge)
     candidates: list[tuple[str, Callable[[], Tensor]]] = [
         ("W's bias is missing", lambda: x @ weight.T),
         ("W's bias is added twice", lambda: base + (base - x @ weight.T)),
@@ -194,20 +194,22 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
         ("x is returned where W(x) should be", lambda: x if x.shape == base.shape else base * 0),
     ]
     for words, compute in candidates:
-        if float((observed - compute()).abs().max()) <= 4 * lora.tolerance(challenge, float(base.abs().max())):
+        if float((observed - compute()).abs().max()) <= 4 * lora.compute_tolerance(challenge, float(base.abs().max())):
             return f": {words}"
     emptied = case.evidence.lora_tensors.get(f"{challenge.key}.emptied")
     if emptied is None or emptied.shape != base.shape:
         return ""
-    only_adapter = float((emptied.double() - base).abs().max()) <= lora.tolerance(challenge, float(base.abs().max()))
+    only_adapter = float((emptied.double() - base).abs().max()) <= lora.compute_tolerance(
+        challenge, float(base.abs().max())
+    )
     return ": A and B both start at values other than zero" if only_adapter else ""
 
 
 @check("step3.lora_registered", "The adapter's tensors are registered", requires=("step3.lora_construct",))
 def test_lora_registered(case: Case) -> None:
     """An adapter of some rank has exactly rank · (in + out) trainable numbers, visible in `layer.parameters()`."""
-    for challenge, item in answers_of(case):
-        observed = sum(lora.numbers(shape) for shape in item.shapes)
+    for challenge, item in list_answers(case):
+        observed = sum(lora.count_numbers(shape) for shape in item.shapes)
         wanted = challenge.rank * (challenge.in_features + challenge.out_features)
         expect(
             observed == wanted,
@@ -254,7 +256,11 @@ def cause_of_registered(observed: int, item: LoraItem, challenge: LoraChallenge)
 def source_moves_parameter(case: Case) -> str | None:
     """`nn.Parameter(...).to(...)` in the source of the class: right on a CPU, wrong on a GPU; only reading shows it."""
     answers = case.evidence.lora
-    return lora.parameter_moved([*case.evidence.sources.values()], answers.found) if answers and answers.found else None
+    return (
+        lora.find_moved_parameter([*case.evidence.sources.values()], answers.found)
+        if answers and answers.found
+        else None
+    )
 
 
 def advise_on_shapes(case: Case) -> None:
@@ -275,7 +281,7 @@ def advise_on_shapes(case: Case) -> None:
 )
 def test_lora_forward(case: Case) -> None:
     """Filled with values, A and B add (alpha / rank) · B(A(x)) to W(x), for several ranks, alphas and shapes."""
-    for challenge, item in answers_of(case):
+    for challenge, item in list_answers(case):
         expect_stage(challenge, item, "filled", "in its forward pass")
         for inputs, suffix in (("x", ""), ("x3", "_batched")):
             expect_update(case, challenge, item, inputs, suffix)
@@ -283,11 +289,11 @@ def test_lora_forward(case: Case) -> None:
 
 def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: str, suffix: str) -> None:
     """Compare the difference that filling the adapter makes with what it should make."""
-    x = rounded(case, challenge, inputs)
+    x = round_input(case, challenge, inputs)
     shape = (*x.shape[:-1], challenge.out_features)
-    filled = answered(case, challenge, f"filled{suffix}", shape)
-    emptied = answered(case, challenge, f"emptied{suffix}", shape)
-    values = rounded(case, challenge, "fill")
+    filled = get_answer(case, challenge, f"filled{suffix}", shape)
+    emptied = get_answer(case, challenge, f"emptied{suffix}", shape)
+    values = round_input(case, challenge, "fill")
     magnitude = float(max(filled.abs().max(), emptied.abs().max()))
     question = (
         (filled - emptied).flatten(0, -2),
@@ -298,7 +304,7 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
     )
     found = lora.fit(*question)
     if found.matches or (
-        found.unreadable and lora.ones_agree(case.evidence.lora_tensors, rounded(case, challenge, "x"), challenge)
+        found.unreadable and lora.ones_agree(case.evidence.lora_tensors, round_input(case, challenge, "x"), challenge)
     ):
         return
     if found.observed_scale is not None:
@@ -308,7 +314,7 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
             f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
             "Take the factor from the rank and the alpha that the layer is made with.",
         )
-    cause = lora.diagnosis(*question)
+    cause = lora.diagnose(*question)
     fail(
         f"For {challenge}, the update was to be (alpha / rank) · B A x, and it is no multiple of B A x"
         f"{f': {cause}' if cause else ''}.",
@@ -320,10 +326,10 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
 def name_of_scale(case: Case) -> str | None:
     """How the student wrote the factor, if one of the usual mistakes explains it for every rank and alpha tried."""
     common: list[str] | None = None
-    for challenge, item in answers_of(case):
+    for challenge, item in list_answers(case):
         observed = observed_scale(case, challenge, item)
         if observed is not None:
-            names = lora.names_of_scale(observed, challenge)
+            names = lora.name_scale(observed, challenge)
             common = names if common is None else [name for name in common if name in names]
     return common[0] if common else None
 
@@ -332,10 +338,10 @@ def observed_scale(case: Case, challenge: LoraChallenge, item: LoraItem) -> floa
     """The factor of the update in one challenge."""
     tensors = case.evidence.lora_tensors
     filled, emptied = (tensors.get(f"{challenge.key}.{name}") for name in ("filled", "emptied"))
-    x = rounded(case, challenge, "x")
+    x = round_input(case, challenge, "x")
     if filled is None or emptied is None or not filled.shape == emptied.shape == (len(x), challenge.out_features):
         return None
-    split = lora.split(rounded(case, challenge, "fill"), item.shapes)
+    split = lora.split(round_input(case, challenge, "fill"), item.shapes)
     magnitude = float(max(filled.abs().max(), emptied.abs().max()))
     return lora.fit(filled.double() - emptied.double(), x, split, challenge, magnitude).observed_scale
 
@@ -350,7 +356,7 @@ def test_trainable_parameters(case: Case) -> None:
             "Extract, wrap, replace, and train the changed model with a new Trainer.",
         )
     rank = training.rank
-    wanted = assignment.lora_parameters(rank)
+    wanted = assignment.count_lora_parameters(rank)
     expect(
         bool(training.wrapped),
         f"The 12 query and value layers were to be wrapped when training starts, and {wanted:,} parameters trainable. "
@@ -403,7 +409,7 @@ def cause_of_count(training: Training, wanted: int) -> str:
     absent = [path for path in assignment.QV_LAYER_NAMES if path not in training.entry.wrapped]
     if absent:
         return f" {len(absent)} of the 12 layers are not wrapped, such as {absent[0]}."
-    if labels := assignment.surplus_labels(training.entry.trainable, wanted):
+    if labels := assignment.count_surplus_labels(training.entry.trainable, wanted):
         return f" The head is one with num_labels={2 + labels}."
     if training.entry.trainable > wanted:
         return " The wrapped layers hold more trainable numbers than A and B."

@@ -6,7 +6,7 @@ import datasets
 import evaluate
 
 
-class Precision(evaluate.Metric):
+class PrecisionMetric(evaluate.Metric):
     """The share of predicted positives that are positive."""
 
     def _info(self) -> evaluate.MetricInfo:

@@ -28,7 +28,7 @@ STARRED = {  # what `from pynvml import *` brings, as in the documentation of tr
 ALSO = ("google.colab", "torch.utils.tensorboard")
 
 
-class Nothing(str):
+class NullObject(str):
     """Accepts whatever is done to it and does nothing. As text it is empty, as a number zero, as a sequence empty."""
 
     __slots__ = ()
@@ -77,21 +77,21 @@ class Nothing(str):
         """Empty in any format."""
         return ""
 
-    def _nothing(self, *others: Any) -> Any:
+    def _return_self(self, *others: Any) -> Any:
         return self
 
-    def _or_text(self, other: Any) -> Any:
+    def _return_text(self, other: Any) -> Any:
         return other if isinstance(other, str) else self
 
-    __add__ = __radd__ = _or_text  # beside a text it stays empty text
-    __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _nothing
-    __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = __round__ = __neg__ = __abs__ = _nothing
+    __add__ = __radd__ = _return_text  # beside a text it stays empty text
+    __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _return_self
+    __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = __round__ = __neg__ = __abs__ = _return_self
 
 
-NOTHING = Nothing()
+NOTHING = NullObject()
 
 
-class Absent(ModuleType):
+class StubModule(ModuleType):
     """A module in which every public name is there and is nothing."""
 
     __path__: list[str] = []  # noqa: RUF012 - of every package
@@ -106,7 +106,7 @@ class Absent(ModuleType):
         return NOTHING
 
 
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class StubFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Comes last, so that whatever is installed is found before."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
@@ -118,7 +118,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: Any) -> ModuleType:
         """An empty-handed module."""
-        return Absent(spec.name)
+        return StubModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing to run."""
@@ -129,15 +129,15 @@ def install(inputs: dict[str, str]) -> None:
     import huggingface_hub
 
     if importlib.util.find_spec("tensorboard") is None:  # torch's part for it is there, and finds ours too old
-        sys.modules["torch.utils.tensorboard"] = Absent("torch.utils.tensorboard")
-    _plain_progress_bars()
+        sys.modules["torch.utils.tensorboard"] = StubModule("torch.utils.tensorboard")
+    _simplify_progress_bars()
     for name in ("login", "notebook_login", "interpreter_login", "logout"):
         setattr(huggingface_hub, name, NOTHING)
-    sys.meta_path.append(Finder())
-    _colab(inputs)
+    sys.meta_path.append(StubFinder())
+    _stub_colab(inputs)
 
 
-def _plain_progress_bars() -> None:
+def _simplify_progress_bars() -> None:
     """`tqdm.notebook` wants widgets; imported now, before they seem to be there."""
     plain, notebook = importlib.import_module("tqdm"), importlib.import_module("tqdm.notebook")
     for name in ("tqdm", "tqdm_notebook"):
@@ -147,7 +147,7 @@ def _plain_progress_bars() -> None:
     plain.tqdm.get_lock()  # `thread_map` takes away a lock that it made, also from other threads that hold it
 
 
-def _colab(inputs: dict[str, str]) -> None:
+def _stub_colab(inputs: dict[str, str]) -> None:
     """`google.colab.files.upload()` gives what a student would have chosen."""
     files = importlib.import_module("google.colab.files")
     files.upload = lambda *a, **k: {name: Path(path).read_bytes() for name, path in inputs.items()}  # type: ignore[attr-defined]

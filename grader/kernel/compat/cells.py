@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from grader.kernel.compat.files import wrap
-from grader.kernel.compat.missing import ImportsLater
+from grader.kernel.compat.missing import ImportGuard
 
 INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
 LINE_MAGICS = (
@@ -55,13 +55,13 @@ def tolerate(shell: Any) -> None:
     shell.getoutput = lambda *a, **k: []
     shell.ask_exit = lambda *a, **k: print("[grading] the notebook goes on")
     shell.input_transformers_cleanup.append(bare_shell_lines)
-    shell.ast_transformers.append(WithoutDemands())
-    shell.ast_transformers.append(ImportsLater())
-    _unknown_magics(shell)
-    _plots_inline(shell)
+    shell.ast_transformers.append(GpuDemandRemover())
+    shell.ast_transformers.append(ImportGuard())
+    _tolerate_unknown_magics(shell)
+    _force_inline_plots(shell)
     _answer_questions(shell)
-    _no_restart()
-    _no_programs()
+    _prevent_restart()
+    _stub_programs()
 
 
 def _line(label: str, result: Any = None) -> Callable[..., Any]:
@@ -76,7 +76,7 @@ def _cell(label: str) -> Callable[..., None]:
     return lambda line="", cell="", *a, **k: print(f"[not run while grading] {label} {line}")
 
 
-def _unknown_magics(shell: Any) -> None:
+def _tolerate_unknown_magics(shell: Any) -> None:
     """A magic of an extension that is not here: nothing for a line, and the cell below it is run."""
     find_line, find_cell = shell.find_line_magic, shell.find_cell_magic
 
@@ -95,7 +95,7 @@ def _unknown_magics(shell: Any) -> None:
     shell._find_with_lazy_load = find
 
 
-def _plots_inline(shell: Any) -> None:
+def _force_inline_plots(shell: Any) -> None:
     """`%matplotlib widget` or `qt`: neither widgets nor windows are here, and the lines below want to be run."""
     original = shell.enable_matplotlib
 
@@ -111,15 +111,15 @@ def _plots_inline(shell: Any) -> None:
 
 def bare_shell_lines(lines: list[str]) -> list[str]:
     """An input transformer: a bare `pip install x` in a cell is not Python."""
-    return [_commented(line) for line in lines]
+    return [_comment_out(line) for line in lines]
 
 
-def _commented(line: str) -> str:
+def _comment_out(line: str) -> str:
     found = BARE.match(line)
     return f"{found['indent']}pass  # [not run while grading] {line.strip()}\n" if found else line
 
 
-class WithoutDemands(ast.NodeTransformer):
+class GpuDemandRemover(ast.NodeTransformer):
     """`assert torch.cuda.is_available()`, or an `if` that raises: here the CPU does what the GPU is wanted for."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
@@ -166,7 +166,7 @@ def answer(prompt: str) -> str:
     return "y" if re.search(r"\b(?:y|yes)\b", prompt.lower()) else "1"
 
 
-def _no_programs() -> None:
+def _stub_programs() -> None:
     """Installers, downloads and programs that are not here, called by the notebook's code: shown, and all is well.
 
     Libraries call programs too, and know what to do where one is missing: matplotlib asks `fc-list` for fonts when it
@@ -176,10 +176,10 @@ def _no_programs() -> None:
 
     def tolerant(original: Any, stand_in: Callable[..., Any]) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
-            if not is_notebooks(sys._getframe(1), work):
+            if not is_notebook_code(sys._getframe(1), work):
                 return original(*args, **kwargs)
             command = args[0] if args else kwargs.get("args", "")
-            if not is_set_up(command):
+            if not is_setup_command(command):
                 with suppress(FileNotFoundError):
                     return original(*args, **kwargs)
             print(f"[not run while grading] {command}")
@@ -188,53 +188,53 @@ def _no_programs() -> None:
         return run
 
     stand_ins: dict[str, Callable[..., Any]] = {
-        "run": _completed,
+        "run": _build_completed,
         "call": lambda command, options: 0,
         "check_call": lambda command, options: 0,
-        "check_output": lambda command, options: _nothing(options),
+        "check_output": lambda command, options: _make_empty_output(options),
     }
     for name, stand_in in stand_ins.items():
         wrap(subprocess, name, functools.partial(tolerant, stand_in=stand_in))
-    wrap(os, "system", lambda original: _shown_system(original, work))
+    wrap(os, "system", lambda original: _wrap_system(original, work))
 
 
-def _completed(command: Any, options: dict[str, Any]) -> "subprocess.CompletedProcess[Any]":
+def _build_completed(command: Any, options: dict[str, Any]) -> "subprocess.CompletedProcess[Any]":
     """A program that has said nothing and ended well; like the real one, it has no output where none was asked for."""
     said = {
-        stream: _nothing(options)
+        stream: _make_empty_output(options)
         for stream in ("stdout", "stderr")
         if options.get("capture_output") or options.get(stream) == subprocess.PIPE
     }
     return subprocess.CompletedProcess(command, 0, **said)
 
 
-def _nothing(options: dict[str, Any]) -> str | bytes:
+def _make_empty_output(options: dict[str, Any]) -> str | bytes:
     """No output: text where text was asked for, otherwise bytes."""
     return "" if any(options.get(name) for name in TEXT_OPTIONS) else b""
 
 
-def _shown_system(original: Any, work: str) -> Any:
+def _wrap_system(original: Any, work: str) -> Any:
     show = _line("!", result=0)
 
     def system(command: Any) -> Any:
-        return show(command) if is_notebooks(sys._getframe(1), work) else original(command)
+        return show(command) if is_notebook_code(sys._getframe(1), work) else original(command)
 
     return system
 
 
-def is_notebooks(frame: FrameType, work: str) -> bool:
+def is_notebook_code(frame: FrameType, work: str) -> bool:
     """Whether code belongs to the notebook: to a cell, or to a module that lies in its folder `work`."""
     return frame.f_globals.get("__name__") == "__main__" or frame.f_code.co_filename.startswith(work + os.sep)
 
 
-def is_set_up(command: Any) -> bool:
+def is_setup_command(command: Any) -> bool:
     """Whether a command installs, downloads or looks for a GPU."""
     parts = command.split() if isinstance(command, str) else [str(part) for part in command]
     programs = {PurePath(part).name for part in parts[:3]}  # python -m pip, sudo apt-get
     return bool(programs & SET_UP)
 
 
-def _no_restart() -> None:
+def _prevent_restart() -> None:
     """`os.kill(os.getpid(), 9)` restarts a Colab runtime after an installation; here the notebook goes on."""
     kill = os.kill
 

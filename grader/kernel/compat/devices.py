@@ -41,7 +41,7 @@ QUIET: dict[str, dict[str, Any]] = {  # functions that fail without a GPU, and w
 }
 
 
-class OnCpu(TorchFunctionMode):
+class CpuMode(TorchFunctionMode):
     """Sends what is meant for a GPU to the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -50,10 +50,10 @@ class OnCpu(TorchFunctionMode):
             return args[0]
         if func is torch.Tensor.to and len(args) > 1 and type(args[1]) is int:
             args = (args[0], "cpu", *args[2:])
-        kwargs = {key: cpu(value) for key, value in (kwargs or {}).items()}
+        kwargs = {key: to_cpu(value) for key, value in (kwargs or {}).items()}
         if type(kwargs.get("device")) is int:
             kwargs["device"] = "cpu"
-        return func(*[cpu(value) for value in args], **kwargs)
+        return func(*[to_cpu(value) for value in args], **kwargs)
 
 
 class Event:
@@ -95,21 +95,21 @@ class Generator(torch.Generator, metaclass=GeneratorKind):
 
     def __new__(cls, device: Any = "cpu") -> Any:
         """The only thing that is different."""
-        return torch._C.Generator(cpu(device))
+        return torch._C.Generator(to_cpu(device))
 
 
-def cpu(value: Any) -> Any:
+def to_cpu(value: Any) -> Any:
     """The CPU in place of a GPU, however it is named; anything else unchanged."""
     if isinstance(value, torch.device) and value.type in ELSEWHERE:
         return torch.device("cpu")
     return "cpu" if isinstance(value, str) and value.split(":")[0] in ELSEWHERE else value
 
 
-def gpu_as_cpu() -> None:
+def redirect_gpu() -> None:
     """`.to('cuda')`, `.cuda()`, `device='mps'` and their like mean the CPU where there is no GPU."""
     if torch.cuda.is_available():
         return
-    OnCpu().__enter__()
+    CpuMode().__enter__()
     for name in ("cuda", "xpu"):
         wrap(torch.nn.Module, name, lambda original: lambda self, device=None: self)
     wrap(torch.nn.Module, "to", _module_to)
@@ -118,22 +118,22 @@ def gpu_as_cpu() -> None:
         for name, answer in answers.items():
             setattr(getattr(torch, kind), name, lambda *a, _answer=answer, **k: _answer)
     torch.cuda.Event, torch.Generator = Event, Generator  # type: ignore[assignment,misc]
-    _models_on_cpu()
+    _load_models_on_cpu()
 
 
 def _module_to(original: Any) -> Any:
     def to(self: Any, *args: Any, **kwargs: Any) -> Any:
-        args = tuple("cpu" if type(value) is int else cpu(value) for value in args)
-        return original(self, *args, **{key: cpu(value) for key, value in kwargs.items()})
+        args = tuple("cpu" if type(value) is int else to_cpu(value) for value in args)
+        return original(self, *args, **{key: to_cpu(value) for key, value in kwargs.items()})
 
     return to
 
 
 def _torch_load(original: Any) -> Any:
-    return lambda f, map_location=None, **k: original(f, map_location=cpu(map_location), **k)
+    return lambda f, map_location=None, **k: original(f, map_location=to_cpu(map_location), **k)
 
 
-def _models_on_cpu() -> None:
+def _load_models_on_cpu() -> None:
     """`from_pretrained(..., device_map=...)` has one place to put a model."""
     import transformers
 

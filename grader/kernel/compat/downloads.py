@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from grader.kernel.compat.files import InputFiles, base_name, wrap
+from grader.kernel.compat.files import InputFiles, get_base_name, wrap
 
 
 def redirect(files: InputFiles) -> None:
@@ -18,7 +18,7 @@ def redirect(files: InputFiles) -> None:
     import requests
 
     def asked(url: Any) -> str | None:
-        name = base_name(urlsplit(url).path) if isinstance(url, str) else None
+        name = get_base_name(urlsplit(url).path) if isinstance(url, str) else None
         return files.inputs.get(name.lower()) if name else None
 
     wrap(urllib.request, "urlretrieve", lambda original: _retrieve(original, asked))

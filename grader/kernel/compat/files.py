@@ -39,7 +39,7 @@ WRITTEN_WITH_PANDAS = {
 BUILDERS = ("csv", "json", "text", "pandas", "parquet", "arrow", "generator")
 
 
-def base_name(path: Any) -> str | None:
+def get_base_name(path: Any) -> str | None:
     """Last part of a path in the spelling of either system, or None for what is not a local path."""
     if not isinstance(path, (str, os.PathLike)):
         return None
@@ -73,7 +73,7 @@ class InputFiles:
 
     def locate(self, path: Any) -> Any:
         """The real path of what is to be read, and does not exist where the notebook looks; anything else unchanged."""
-        name = base_name(path)
+        name = get_base_name(path)
         if name is None or exists(path):
             return path
         placed = self.place(path)
@@ -89,9 +89,9 @@ class InputFiles:
             return type(value)(self.locate_all(item) for item in value)
         return self.locate(value)
 
-    def matching(self, pattern: Any) -> list[str]:
+    def find_matching(self, pattern: Any) -> list[str]:
         """Data files whose base name fits the last part of a pattern."""
-        last = base_name(pattern) or ""
+        last = get_base_name(pattern) or ""
         return [path for name, path in self.inputs.items() if fnmatch.fnmatch(name, last.lower())]
 
     def place(self, path: Any) -> Any:
@@ -149,7 +149,7 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
     setattr(owner, name, functools.wraps(original)(wrapper(original)))
 
 
-def lead(owner: Any, name: str, /, **ways: Callable[[Any], Any]) -> None:
+def redirect_arguments(owner: Any, name: str, /, **ways: Callable[[Any], Any]) -> None:
     """Have arguments of `owner.name`, given by position or by keyword, go through functions of paths."""
     names = tuple(inspect.signature(getattr(owner, name)).parameters)
 
@@ -197,7 +197,7 @@ def _redirect_folders(files: InputFiles) -> None:
 
     def pattern(original: Any) -> Any:
         def found(pathname: Any, *args: Any, **kwargs: Any) -> Any:
-            return original(pathname, *args, **kwargs) or files.matching(pathname)
+            return original(pathname, *args, **kwargs) or files.find_matching(pathname)
 
         return found
 
@@ -213,7 +213,7 @@ def _redirect_folders(files: InputFiles) -> None:
 
     def globbed(original: Any) -> Any:
         def found(self: Path, pattern: str, **options: Any) -> Iterator[Path]:
-            return original(self, pattern, **options) if exists(self) else map(Path, files.matching(pattern))
+            return original(self, pattern, **options) if exists(self) else map(Path, files.find_matching(pattern))
 
         return found
 
@@ -233,60 +233,60 @@ def _redirect_folders(files: InputFiles) -> None:
     wrap(Path, "iterdir", iterated)
     if hasattr(Path, "walk"):  # from Python 3.12 on
         wrap(Path, "walk", walked)
-    lead(os, "mkdir", path=files.make_place)
-    lead(os, "makedirs", name=files.place)
+    redirect_arguments(os, "mkdir", path=files.make_place)
+    redirect_arguments(os, "makedirs", name=files.place)
     wrap(os.path, "isdir", lambda original: lambda path: original(files.locate(path)))
 
 
 def _redirect_copies(files: InputFiles) -> None:
-    lead(os.path, "getsize", filename=files.locate)
-    lead(Path, "stat", self=files.locate)
+    redirect_arguments(os.path, "getsize", filename=files.locate)
+    redirect_arguments(Path, "stat", self=files.locate)
     for name in ("copyfile", "copymode", "copystat", "copytree"):  # of which `copy` and `copy2` consist
-        lead(shutil, name, src=files.locate, dst=files.place if name == "copytree" else files.make_place)
-    lead(shutil, "move", src=files.place, dst=files.make_place)
+        redirect_arguments(shutil, name, src=files.locate, dst=files.place if name == "copytree" else files.make_place)
+    redirect_arguments(shutil, "move", src=files.place, dst=files.make_place)
     for name in ("remove", "unlink", "rmdir"):  # of what the notebook made: no data file is anywhere that this leads
-        lead(os, name, path=files.place)
+        redirect_arguments(os, name, path=files.place)
     for name in ("rename", "replace"):
-        lead(os, name, src=files.place, dst=files.make_place)
-    lead(shutil, "rmtree", path=files.place)
-    lead(shutil, "make_archive", base_name=files.make_place, root_dir=files.place)
+        redirect_arguments(os, name, src=files.place, dst=files.make_place)
+    redirect_arguments(shutil, "rmtree", path=files.place)
+    redirect_arguments(shutil, "make_archive", base_name=files.make_place, root_dir=files.place)
 
 
 def _redirect_pandas(files: InputFiles) -> None:
     import pandas as pd
 
     for name, parameter in READ_WITH_PANDAS.items():
-        lead(pd, name, **{parameter: files.locate})
+        redirect_arguments(pd, name, **{parameter: files.locate})
     for owner in (pd.DataFrame, pd.Series):
         for name, parameter in WRITTEN_WITH_PANDAS.items():
             if hasattr(owner, name):
-                lead(owner, name, **{parameter: files.make_place})
+                redirect_arguments(owner, name, **{parameter: files.make_place})
 
 
 def _redirect_numpy(files: InputFiles) -> None:
     import numpy as np  # whose other functions open files as everybody does
 
-    lead(np, "savetxt", fname=files.make_place)
-    lead(np, "loadtxt", fname=files.locate)
-    lead(np, "genfromtxt", fname=files.locate)
+    redirect_arguments(np, "savetxt", fname=files.make_place)
+    redirect_arguments(np, "loadtxt", fname=files.locate)
+    redirect_arguments(np, "genfromtxt", fname=files.locate)
 
 
 def _redirect_torch(files: InputFiles) -> None:
     import safetensors.torch
     import torch
 
-    lead(torch, "save", f=files.make_place)
-    lead(torch, "load", f=files.locate)
-    lead(safetensors.torch, "save_file", filename=files.make_place)
-    lead(safetensors.torch, "load_file", filename=files.locate)
+    redirect_arguments(torch, "save", f=files.make_place)
+    redirect_arguments(torch, "load", f=files.locate)
+    redirect_arguments(safetensors.torch, "save_file", filename=files.make_place)
+    redirect_arguments(safetensors.torch, "load_file", filename=files.locate)
 
 
 def _redirect_transformers(files: InputFiles) -> None:
     import transformers
 
     for cls in (transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase):
-        lead(cls, "save_pretrained", save_directory=files.place)
-    lead(transformers.Trainer, "save_model", output_dir=files.place)
+        redirect_arguments(cls, "save_pretrained", save_directory=files.place)
+    redirect_arguments(transformers.Trainer, "save_model", output_dir=files.place)
     own = ("PreTrainedModel", "PreTrainedTokenizerBase", "PreTrainedConfig")
     for name in (*own, "AutoTokenizer", "AutoConfig", "AutoModel", "AutoModelForSequenceClassification"):
         cls = getattr(transformers, name)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 MADE = f"__import__({__name__!r}, fromlist=['Missing']).Missing"
 
 
-class Missing:
+class MissingPackage:
     """A package that is not here, or something in it. Importing it did no harm; using it raises ModuleNotFoundError."""
 
     def __init__(self, name: str, *derived: Any) -> None:
@@ -31,16 +31,16 @@ class Missing:
     __call__ = __getitem__ = __iter__ = __enter__ = __exit__ = __setattr__ = _miss
 
 
-class ImportsLater(ast.NodeTransformer):
+class ImportGuard(ast.NodeTransformer):
     """Has the lines below a failing import run, where it stands directly in a cell: `try: import x` asks for x."""
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
         """A cell."""
-        node.body = [tolerated(statement) if _fails(statement) else statement for statement in node.body]
+        node.body = [guard_import(statement) if _fails(statement) else statement for statement in node.body]
         return ast.fix_missing_locations(node)
 
 
-def tolerated(statement: Any) -> ast.stmt:
+def guard_import(statement: Any) -> ast.stmt:
     """The import in a `try` whose handler binds its names to what says that the package is missing."""
     package = _package(statement)
     bound = [alias.asname or alias.name.partition(".")[0] for alias in statement.names if alias.name != "*"]

@@ -39,8 +39,8 @@ def accept(files: InputFiles) -> None:
 
     wrap(transformers.TrainingArguments, "__init__", lambda original: _training_arguments(original, files))
     wrap(transformers.Trainer, "__init__", _trainer)
-    _publish_nothing(transformers)
-    _old_names(transformers)
+    _disable_publishing(transformers)
+    _restore_old_names(transformers)
     torch.compile = lambda model=None, **k: model if model is not None else (lambda function: function)  # type: ignore[assignment]
 
 
@@ -48,7 +48,7 @@ def _training_arguments(original: Callable[..., Any], files: InputFiles) -> Call
     known = list(inspect.signature(original).parameters)
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        kwargs = accepted(kwargs, frozenset(known))
+        kwargs = translate_arguments(kwargs, frozenset(known))
         if args:
             args = (files.place(args[0]), *args[1:])
         elif "output_dir" in kwargs:
@@ -58,7 +58,7 @@ def _training_arguments(original: Callable[..., Any], files: InputFiles) -> Call
     return init
 
 
-def accepted(kwargs: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+def translate_arguments(kwargs: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """Arguments that the installed version knows, in its words."""
     found = dict(kwargs)
     for old, new in RENAMED.items():
@@ -85,12 +85,12 @@ def _trainer(original: Callable[..., Any]) -> Callable[..., Any]:
             kwargs.setdefault("processing_class", kwargs.pop("tokenizer"))
         original(self, *args, **kwargs)
         for name, extra in LATER.items():
-            _without(self, name, extra)
+            _drop_extra(self, name, extra)
 
     return init
 
 
-def _without(trainer: Any, name: str, extra: str) -> None:
+def _drop_extra(trainer: Any, name: str, extra: str) -> None:
     """Give a method that a subclass wrote for an older version the arguments it knows."""
     method = getattr(trainer, name)
     parameters = inspect.signature(method).parameters.values()
@@ -105,14 +105,14 @@ def _without(trainer: Any, name: str, extra: str) -> None:
     setattr(trainer, name, call)
 
 
-def _publish_nothing(transformers: Any) -> None:
+def _disable_publishing(transformers: Any) -> None:
     for cls in (transformers.Trainer, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase):
         cls.push_to_hub = lambda self, *a, **k: print("[grading] nothing is published")
     transformers.Trainer.create_model_card = lambda self, *a, **k: None
 
 
-def _old_names(transformers: Any) -> None:
-    _old_names_elsewhere()
+def _restore_old_names(transformers: Any) -> None:
+    _restore_names_elsewhere()
     distilbert = importlib.import_module("transformers.models.distilbert.modeling_distilbert")
     for name in ATTENTION:
         if not hasattr(distilbert, name):
@@ -127,7 +127,7 @@ def _old_names(transformers: Any) -> None:
             setattr(base, name, _encode)
 
 
-def _old_names_elsewhere() -> None:
+def _restore_names_elsewhere() -> None:
     """Of numpy before 2, pandas before 2, matplotlib before 3.8 and IPython before 9."""
     import IPython.core.display
     import IPython.display
@@ -159,12 +159,12 @@ def _append(
 
     others = list(other) if isinstance(other, (list, tuple)) else [other]
     if isinstance(self, pd.DataFrame):
-        others = [_as_table(part) for part in others]
+        others = [_convert_to_table(part) for part in others]
     parts = [part for part in (self, *others) if len(part)]
     return pd.concat(parts or [self], ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort)
 
 
-def _as_table(part: Any) -> Any:
+def _convert_to_table(part: Any) -> Any:
     """A row, given as a dict or a Series, as a table of one row."""
     import pandas as pd
 

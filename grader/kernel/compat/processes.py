@@ -9,7 +9,7 @@ import multiprocessing
 import sys
 from typing import Any
 
-from grader.kernel.compat.files import lead
+from grader.kernel.compat.files import redirect_arguments
 
 OF_WORKERS = {
     "num_workers": 0,
@@ -43,13 +43,15 @@ def work_alone() -> None:
     import datasets
     from torch.utils.data import DataLoader
 
-    lead(DataLoader, "__init__", **{name: lambda _, value=value: value for name, value in OF_WORKERS.items()})
+    redirect_arguments(
+        DataLoader, "__init__", **{name: lambda _, value=value: value for name, value in OF_WORKERS.items()}
+    )
     for owner in (datasets.Dataset, datasets.DatasetDict):
         for name in ("map", "filter"):
-            lead(owner, name, num_proc=_none)
+            redirect_arguments(owner, name, num_proc=_ignore_request)
 
 
-def _none(asked: Any) -> None:
+def _ignore_request(asked: Any) -> None:
     return None
 
 

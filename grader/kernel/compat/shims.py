@@ -22,5 +22,5 @@ def tolerate(plan: Plan, shell: Any) -> None:
     processes.fork()
     processes.work_alone()
     if plan.gpu_named:
-        devices.gpu_as_cpu()
+        devices.redirect_gpu()
     cells.tolerate(shell)

@@ -9,7 +9,7 @@ from typing import Any
 
 from grader.kernel.namespace import Bindings
 from grader.kernel.probes import count, extract, lora, replace
-from grader.kernel.session import current
+from grader.kernel.session import get_session
 from grader.kernel.writing import write_json, write_tensors
 
 Family = Callable[[Any, dict[str, Any], str], tuple[dict[str, Any], dict[str, Any]]]
@@ -21,7 +21,7 @@ def run(family: str, request: dict[str, Any]) -> None:
     """Run one family in the kernel of the current session and write `probe-FAMILY.json` and `.safetensors`."""
     from IPython import get_ipython
 
-    session = current()
+    session = get_session()
     os.chdir(session.plan.folder)  # wherever the notebook went
     payload, tensors = observe(family, request, session.bindings, get_ipython().user_ns)
     if tensors:
@@ -39,14 +39,14 @@ def observe(
     name, definition = found
     payload, tensors = FAMILIES[family](definition, request, name)
     for definitions in (False, True):
-        if not _failed(payload):
+        if not _has_failed(payload):
             break
-        with bindings.restored(namespace, definitions):
+        with bindings.restore(namespace, definitions):
             again, again_tensors = FAMILIES[family](definition, request, name)
-        if not _failed(again):
+        if not _has_failed(again):
             payload, tensors = again, again_tensors
     return {"found": name, **payload}, tensors
 
 
-def _failed(payload: dict[str, Any]) -> bool:
+def _has_failed(payload: dict[str, Any]) -> bool:
     return any(item.get("error") for item in payload["items"])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from grader.kernel.probes import toys
-from grader.kernel.writing import cut, error_record
+from grader.kernel.writing import cut, record_error
 
 
 def run(function: Any, request: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -21,13 +21,13 @@ def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(printed):
             answer = function(toys.build(description))
-        seen: dict[str, Any] = {"value": whole_number(answer), "type": type(answer).__name__}
+        seen: dict[str, Any] = {"value": parse_whole_number(answer), "type": type(answer).__name__}
     except Exception as error:  # whatever it, or its answer, raises is the observation
-        seen = {"error": error_record(error)}
+        seen = {"error": record_error(error)}
     return {**seen, "printed": cut(printed.getvalue())}
 
 
-def whole_number(answer: Any) -> int | None:
+def parse_whole_number(answer: Any) -> int | None:
     """The answer as an int if it is one in any common form (int, numpy, one-element tensor, 12.0), else None."""
     if isinstance(answer, torch.Tensor) and answer.numel() == 1:
         answer = answer.item()

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from grader.kernel.probes import toys
-from grader.kernel.writing import cut, error_record
+from grader.kernel.writing import cut, record_error
 
 MAX_ENTRIES = 200
 
@@ -17,14 +17,14 @@ def run(function: Any, request: dict[str, Any], name: str) -> tuple[dict[str, An
 
 
 def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
-    model = toys.small_distilbert(**description)
+    model = toys.build_distilbert(**description)
     try:
-        return _described(function(model), model)
+        return _describe(function(model), model)
     except Exception as error:  # whatever it, or its answer, raises is the observation
-        return {"error": error_record(error)}
+        return {"error": record_error(error)}
 
 
-def _described(answer: Any, model: nn.Module) -> dict[str, Any]:
+def _describe(answer: Any, model: nn.Module) -> dict[str, Any]:
     if not isinstance(answer, Mapping):
         return {"type": type(answer).__name__, "mapping": False, "entries": []}
     places = {id(module): path for path, module in model.named_modules()}

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from grader.kernel.writing import error_record
+from grader.kernel.writing import record_error
 
 RANK_NAMES = ("rank", "r", "lora_rank", "lora_r")
 ALPHA_NAMES = ("alpha", "a", "lora_alpha", "scale_alpha")
@@ -24,11 +24,13 @@ def run(cls: Any, request: dict[str, Any], name: str) -> tuple[dict[str, Any], d
     """`request`: `{"file", "challenges": [{"key", "rank", "alpha", "bias", "dtype"}, ...]}`. One item per challenge."""
     given = load_file(request["file"])
     tensors: dict[str, Tensor] = {}
-    items = [_item(cls, challenge, _of(given, challenge["key"]), tensors) for challenge in request["challenges"]]
+    items = [
+        _item(cls, challenge, _select_tensors(given, challenge["key"]), tensors) for challenge in request["challenges"]
+    ]
     return {"items": items}, tensors
 
 
-def _of(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
+def _select_tensors(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{key}."): tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
 
 
@@ -47,7 +49,7 @@ def _item(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor], out: di
             found = answers(subject, {k: v.to(dtype) if k != "fill" else v for k, v in given.items()})
             out |= {f"{challenge['key']}.{name}": tensor for name, tensor in found.items()}
     except Exception as error:  # whatever it raises is the observation
-        item["error"] = error_record(error)
+        item["error"] = record_error(error)
         item["finished"] = item.get("finished", [])[:-1]
     return item
 
@@ -89,11 +91,11 @@ class Subject:
         `own`: W's tensors. A layer may have put its adapter into W, as a parametrization of its weight.
         """
         self.layer, self.linear, self.own = layer, linear, own
-        self.adapter = [p for p in layer.parameters() if p.requires_grad and not self.of_linear(p)]
+        self.adapter = [p for p in layer.parameters() if p.requires_grad and not self.is_of_linear(p)]
 
-    def of_linear(self, parameter: nn.Parameter) -> bool:
+    def is_of_linear(self, parameter: nn.Parameter) -> bool:
         """Whether this is a tensor of W, or has the same values (random ones, so not by chance)."""
-        return any(p is parameter or _same(p, parameter) for p in self.own)
+        return any(p is parameter or _is_same(p, parameter) for p in self.own)
 
     def describe(self) -> dict[str, Any]:
         """Shapes of the adapter's tensors, how many tensors are registered at all, and whether W is trainable."""
@@ -101,16 +103,16 @@ class Subject:
         return {
             "shapes": [list(p.shape) for p in self.adapter],
             "registered": sum(1 for _ in self.layer.parameters()),
-            "linear_trainable": any(p.requires_grad and self.of_linear(p) for p in parameters),
+            "linear_trainable": any(p.requires_grad and self.is_of_linear(p) for p in parameters),
         }
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def _is_same(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors hold the same numbers, whatever their precision and device."""
     return one.shape == other.shape and torch.equal(one.detach().double().cpu(), other.detach().double().cpu())
 
 
-def fresh(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+def probe_fresh(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Output and gradients of the layer as made."""
     subject.layer.eval()
     with torch.no_grad():
@@ -118,26 +120,26 @@ def fresh(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"fresh": output, **_gradients(subject, given, "fresh")}
 
 
-def emptied(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+def probe_emptied(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Output with the adapter zero: the path through W alone."""
     fill(subject, torch.zeros_like(given["fill"]))
     return _outputs(subject, given, "emptied")
 
 
-def filled(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+def probe_filled(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Output and gradients with the given values in the adapter."""
     fill(subject, given["fill"])
     return _outputs(subject, given, "filled") | _gradients(subject, given, "filled")
 
 
-def ones(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+def probe_ones(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Output with ones in the adapter, from which the scale can be read."""
     fill(subject, torch.ones_like(given["fill"]))
     with torch.no_grad():
         return {"ones": subject.layer(given["x"])}
 
 
-def trained(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
+def probe_trained(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """W and the path through it after a step of training in which all that is trainable moves."""
     layer = subject.layer
     fill(subject, given["fill"])
@@ -185,4 +187,10 @@ def fill(subject: Subject, values: Tensor) -> None:
             offset += size
 
 
-STAGES = {"fresh": fresh, "emptied": emptied, "filled": filled, "ones": ones, "trained": trained}
+STAGES = {
+    "fresh": probe_fresh,
+    "emptied": probe_emptied,
+    "filled": probe_filled,
+    "ones": probe_ones,
+    "trained": probe_trained,
+}

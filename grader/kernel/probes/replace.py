@@ -7,7 +7,7 @@ from torch import nn
 
 from grader.kernel import weights
 from grader.kernel.probes import toys
-from grader.kernel.writing import error_record
+from grader.kernel.writing import record_error
 
 
 def run(function: Any, request: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -17,7 +17,7 @@ def run(function: Any, request: dict[str, Any], name: str) -> tuple[dict[str, An
 
 def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
     names = description["names"]
-    model = toys.small_distilbert(description["dim"], description["seed"])
+    model = toys.build_distilbert(description["dim"], description["seed"])
     before = {path: module for path, module in model.named_modules() if path not in names}
     replacements = {path: nn.Linear(description["dim"], description["dim"]) for path in names}
     try:
@@ -25,7 +25,7 @@ def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
         changed = answer if isinstance(answer, nn.Module) else model
         output = changed(input_ids=torch.ones(1, 4, dtype=torch.long)).logits
     except Exception as error:  # whatever it raises is the observation
-        return {"error": error_record(error)}
+        return {"error": record_error(error)}
     placed = [path for path in names if weights.find(changed, path) is replacements[path]]
     others = sum(weights.find(changed, path) is not module for path, module in before.items())
     copied = changed is not model

@@ -15,7 +15,7 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from grader.protocol.plan import Budget
-from grader.protocol.precision import replaced
+from grader.protocol.precision import replace_attributes
 
 MAX_EVALUATIONS = 20
 SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
@@ -23,18 +23,18 @@ FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form
 
 
 @contextmanager
-def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None]:
+def apply(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None]:
     """Put `trainer.train()` under the budget."""
-    values = training_arguments(trainer.args, budget, method, seed)
+    values = build_arguments(trainer.args, budget, method, seed)
     epochs = Epochs(trainer.args, values["max_steps"])
-    with limited_inputs(trainer, budget), replaced(trainer.args, values):
+    with limit_inputs(trainer, budget), replace_attributes(trainer.args, values):
         stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
         trainer.add_callback(epochs)
         for stopper in stoppers:  # it insists on load_best_model_at_end
             trainer.remove_callback(stopper)
         set_learning_rate(trainer.optimizer, budget.learning_rates[method], trainer.lr_scheduler)
         try:
-            with replaced(trainer, {"_train_batch_size": budget.batch_size}):
+            with replace_attributes(trainer, {"_train_batch_size": budget.batch_size}):
                 yield
         finally:
             trainer.remove_callback(epochs)
@@ -42,9 +42,9 @@ def applied(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[No
                 trainer.add_callback(stopper)
 
 
-def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
+def build_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
     """Values of TrainingArguments under the budget."""
-    epochs = evaluations(arguments)
+    epochs = count_evaluations(arguments)
     steps = max(budget.max_steps, epochs)  # one at least in every epoch
     values = {
         "max_steps": steps,
@@ -62,7 +62,7 @@ def training_arguments(arguments: Any, budget: Budget, method: str, seed: int) -
         "dataloader_num_workers": 0,
         "dataloader_prefetch_factor": None,  # without workers, DataLoader refuses these two
         "dataloader_persistent_workers": False,
-        **without_checkpoints(arguments),
+        **disable_checkpoints(arguments),
     }
     strategy = type(arguments.eval_strategy)
     if arguments.eval_strategy == strategy("epoch"):
@@ -80,7 +80,7 @@ class Epochs(TrainerCallback):
 
     def __init__(self, arguments: Any, steps: int) -> None:
         """`arguments`: the student's."""
-        epochs = evaluations(arguments)
+        epochs = count_evaluations(arguments)
         length = arguments.num_train_epochs / epochs  # 1, if there are not too many of them
         self.ends = {math.ceil(steps * epoch / epochs): epoch * length for epoch in range(1, epochs + 1)}
         self.speed = arguments.num_train_epochs / steps
@@ -96,33 +96,33 @@ class Epochs(TrainerCallback):
         return control
 
 
-def evaluations(arguments: Any) -> int:
+def count_evaluations(arguments: Any) -> int:
     """How many epochs a log is to show."""
     return min(MAX_EVALUATIONS, max(1, math.ceil(arguments.num_train_epochs)))
 
 
-def without_checkpoints(arguments: Any) -> dict[str, Any]:
+def disable_checkpoints(arguments: Any) -> dict[str, Any]:
     """Checkpoints with optimiser state cost 800 MB each and are not graded."""
     return {"save_strategy": type(arguments.save_strategy)("no"), "load_best_model_at_end": False}
 
 
 @contextmanager
-def limited_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
+def limit_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
     """Let the trainer see few rows, cut to few tokens."""
     values = {
         "data_collator": ShorteningCollator(trainer.data_collator, budget.max_tokens),
-        "train_dataset": first_rows(trainer.train_dataset, budget.train_rows),
-        "eval_dataset": first_rows(trainer.eval_dataset, budget.eval_rows),
+        "train_dataset": take_rows(trainer.train_dataset, budget.train_rows),
+        "eval_dataset": take_rows(trainer.eval_dataset, budget.eval_rows),
     }
-    with replaced(trainer, values):
+    with replace_attributes(trainer, values):
         yield
 
 
 @contextmanager
-def whole_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
+def restore_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
     """Let the trainer evaluate on every row, for code that expects as many predictions as there are labels."""
     collate = ShorteningCollator(trainer.data_collator, budget.max_tokens, full_rows=budget.eval_rows)
-    with replaced(trainer, {"data_collator": collate, "eval_dataset": dataset}):
+    with replace_attributes(trainer, {"data_collator": collate, "eval_dataset": dataset}):
         yield
 
 
@@ -160,10 +160,10 @@ def cut_batch(batch: Any, tokens: int) -> Any:
     return batch
 
 
-def first_rows(dataset: Any, rows: int) -> Any:
+def take_rows(dataset: Any, rows: int) -> Any:
     """The first rows of a dataset of any kind; names and anything without a length are left alone."""
     if isinstance(dataset, dict):
-        return type(dataset)({key: first_rows(value, rows) for key, value in dataset.items()})
+        return type(dataset)({key: take_rows(value, rows) for key, value in dataset.items()})
     if hasattr(dataset, "take") and not hasattr(dataset, "__len__"):  # a stream
         return dataset.take(rows)
     if dataset is None or isinstance(dataset, str) or not hasattr(dataset, "__len__") or len(dataset) <= rows:

@@ -19,7 +19,7 @@ PER_WORD = 4  # draws of 16 bits in one of 64
 
 
 @contextmanager
-def fast_masks() -> Iterator[None]:
+def use_fast_masks() -> Iterator[None]:
     """Draw masks quickly for a while; nothing changes for tensors on a GPU or with a generator of their own."""
     with torch.library._scoped_library("aten", "IMPL") as library:
         with warnings.catch_warnings():
@@ -31,7 +31,7 @@ def fast_masks() -> Iterator[None]:
 def bernoulli_(tensor: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
     """Fill with ones and zeros in place: `torch.Tensor.bernoulli_`."""
     if generator is not None or not 0 < p < 1:
-        return one_by_one(tensor, p, generator)
+        return draw_one_by_one(tensor, p, generator)
     return tensor.copy_(draw(tensor.numel(), p).view(tensor.shape))
 
 
@@ -43,7 +43,7 @@ def draw(count: int, p: float) -> Tensor:
     return levels < min(round(p * LEVELS), LEVELS - 1) - LEVELS // 2
 
 
-def one_by_one(tensor: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+def draw_one_by_one(tensor: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """The same with uniform numbers of torch, for calls that are not dropout's. RuntimeError, as torch, for a bad p."""
     if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")

@@ -76,22 +76,22 @@ class LoopWatcher:
         watcher = self
 
         def iterate(loader: DataLoader[Any]) -> Any:
-            return original(loader) if watcher.recorder.depth else watcher.limited(loader, original(loader))
+            return original(loader) if watcher.recorder.depth else watcher.limit_batches(loader, original(loader))
 
         DataLoader.__iter__ = iterate  # type: ignore[method-assign]
-        DistilBertModel.forward = self.shortened(DistilBertModel.forward)  # type: ignore[method-assign]
+        DistilBertModel.forward = self.shorten_forward(DistilBertModel.forward)  # type: ignore[method-assign]
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Begin a record at the first step of a loop, and keep to the budget's learning rate."""
         if self.recorder.depth or optimizer in self.toys:
             return
-        loop = self.loop_of(optimizer) or self.begin(optimizer)
+        loop = self.find_loop(optimizer) or self.begin(optimizer)
         if loop and self.limits:
-            method = observation.method_guess(loop.record["entry"])
+            method = observation.guess_method(loop.record["entry"])
             remaining = max(0.0, 1 - loop.steps / loop.steps_allowed)
             budget.set_learning_rate(optimizer, self.limits.learning_rates[method] * remaining)
 
-    def loop_of(self, optimizer: Optimizer) -> Loop | None:
+    def find_loop(self, optimizer: Optimizer) -> Loop | None:
         """The open loop that the optimiser works in. One of the loop before that is back takes turns with its own."""
         for loop in self.loops:
             if optimizer in loop.former:
@@ -102,14 +102,17 @@ class LoopWatcher:
 
     def begin(self, optimizer: Optimizer) -> Loop | None:
         """Find the model that the optimiser works on, and end what was trained before."""
-        model = owner(optimizer)
+        model = find_owner(optimizer)
         if model is None:
             self.toys.add(optimizer)
             return None
         before = [loop for loop in self.loops if loop.model is model]
         self.close()
         record = self.recorder.begin(model, "loop")
-        record["data"] = {"train": reviews_seen.keys(getattr(self.last_train_loader, "dataset", None)), "eval": None}
+        record["data"] = {
+            "train": reviews_seen.compute_keys(getattr(self.last_train_loader, "dataset", None)),
+            "eval": None,
+        }
         record["arguments"], record["log"], record["precision"] = {}, [], "float32"
         loop = Loop(optimizer, model, record, self.steps_allowed())
         for earlier in before:
@@ -119,7 +122,7 @@ class LoopWatcher:
 
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Count."""
-        loop = None if self.recorder.depth else self.loop_of(optimizer)
+        loop = None if self.recorder.depth else self.find_loop(optimizer)
         if loop:
             self.total_steps += 1
             self.training_rows = self.other_rows = 0
@@ -127,7 +130,7 @@ class LoopWatcher:
             loop.last_step = time.perf_counter()
             emit("training_step", index=loop.record["index"], step=loop.steps, steps=loop.steps_allowed)
 
-    def end_of_cell(self) -> None:
+    def end_cell(self) -> None:
         """Close the loops that stepped in this cell."""
         self.close()
         self.iterating = 0  # an iterator that was kept does not make later cells part of a loop
@@ -147,7 +150,7 @@ class LoopWatcher:
         size = self.training_rows or getattr(self.last_train_loader, "batch_size", None) or limits.batch_size
         return max(1, math.ceil(limits.max_steps * limits.batch_size / size))
 
-    def limited(self, loader: DataLoader[Any], batches: Any) -> Iterator[Any]:
+    def limit_batches(self, loader: DataLoader[Any], batches: Any) -> Iterator[Any]:
         """All batches; but a loop that trains ends when its steps are spent."""
         started = self.total_steps
         self.iterating += 1
@@ -162,20 +165,20 @@ class LoopWatcher:
         finally:
             self.iterating = max(0, self.iterating - 1)
 
-    def shortened(self, original: Any) -> Any:
+    def shorten_forward(self, original: Any) -> Any:
         """The forward pass of the encoder, on the tokens that the budget allows."""
 
         @functools.wraps(original)
         def forward(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if self.limits and (self.loops or self.iterating):
-                tokens = self.tokens_allowed(self.limits, model, [*args, *kwargs.values()])
+                tokens = self.compute_allowed_tokens(self.limits, model, [*args, *kwargs.values()])
                 args = tuple(_cut(value, tokens) for value in args)
                 kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
             return original(model, *args, **kwargs)
 
         return forward
 
-    def tokens_allowed(self, limits: Budget, model: nn.Module, inputs: list[Any]) -> int:
+    def compute_allowed_tokens(self, limits: Budget, model: nn.Module, inputs: list[Any]) -> int:
         """How many tokens of each review this pass may read; counts the reviews on the way."""
         rows = next((len(value) for value in inputs if isinstance(value, torch.Tensor)), 0)
         if model.training and torch.is_grad_enabled():
@@ -191,7 +194,7 @@ def _cut(value: Any, tokens: int) -> Any:
     return value[:, :tokens] if isinstance(value, torch.Tensor) and value.ndim == 2 else value
 
 
-def owner(optimizer: Optimizer) -> nn.Module | None:
+def find_owner(optimizer: Optimizer) -> nn.Module | None:
     """The pretrained model whose parameters the optimiser holds, or None."""
     from transformers import PreTrainedModel
 

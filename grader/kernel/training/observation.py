@@ -12,43 +12,43 @@ from grader.protocol.tensor_names import HEAD_LINEARS, Naming
 MAX_NAMES = 400
 
 
-def entry(model: nn.Module, base: dict[str, Tensor]) -> dict[str, Any]:
+def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> dict[str, Any]:
     """The model as a training finds it: sizes, what is trainable, what is wrapped, what is no longer pretrained."""
-    inside = weights.wrapped(model, base)
+    inside = weights.find_wrapped(model, base)
     return {
         "model_class": type(model).__name__,
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "total": sum(p.numel() for p in model.parameters()),
-        "trainable_names": trainable_names(model)[:MAX_NAMES],
+        "trainable_names": list_trainable(model)[:MAX_NAMES],
         "wrapped": {path: type(module).__name__ for path, module in inside.items()},
-        "adapters": {path: adapter_shapes(module) for path, module in inside.items()},
-        "changed": weights.changed(model, base)[:MAX_NAMES],
-        "head_sha256": head_sha256(model),
+        "adapters": {path: list_adapter_shapes(module) for path, module in inside.items()},
+        "changed": weights.find_changed(model, base)[:MAX_NAMES],
+        "head_sha256": hash_head(model),
     }
 
 
-def trainable_names(model: nn.Module) -> list[str]:
+def list_trainable(model: nn.Module) -> list[str]:
     """Pretrained names of what is trainable: every one of a tensor that the model holds in several places."""
     naming = Naming.of(model)
     named = model.named_parameters(remove_duplicate=False)
-    return list(dict.fromkeys(naming.plain(name) for name, parameter in named if parameter.requires_grad))
+    return list(dict.fromkeys(naming.to_plain(name) for name, parameter in named if parameter.requires_grad))
 
 
-def adapter_shapes(module: nn.Module) -> list[list[int]]:
+def list_adapter_shapes(module: nn.Module) -> list[list[int]]:
     """Shapes of the tensors that training will change inside a wrapped layer."""
     return [list(p.shape) for p in module.parameters() if p.requires_grad]
 
 
-def head_sha256(model: nn.Module) -> str:
+def hash_head(model: nn.Module) -> str:
     """Digest of the classification head, to see a model going on from an earlier training."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(weights.tensors_of(model).items()):
+    for name, tensor in sorted(weights.collect_tensors(model).items()):
         if name.startswith(HEAD_LINEARS):
             digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def method_guess(seen: dict[str, Any]) -> str:
+def guess_method(seen: dict[str, Any]) -> str:
     """Which method's learning rate suits the model: a matter of budget, never of a verdict."""
     if seen["wrapped"]:
         return "lora"
@@ -56,7 +56,7 @@ def method_guess(seen: dict[str, Any]) -> str:
     return "head" if heads else "full"
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
     """The model itself, without the shells that parallel training or compilation put around it."""
     while hasattr(model, "module") and isinstance(model.module, nn.Module):
         model = model.module
@@ -64,6 +64,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return original if isinstance(original, nn.Module) else model
 
 
-def device_name() -> str:
+def get_device_name() -> str:
     """What the training ran on."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -17,10 +17,10 @@ from torch import nn
 
 from grader.kernel import weights
 from grader.kernel.training import budget, observation, reviews_seen
-from grader.kernel.training.dropout import fast_masks
-from grader.kernel.writing import error_record, write_json, write_tensors
+from grader.kernel.training.dropout import use_fast_masks
+from grader.kernel.writing import record_error, write_json, write_tensors
 from grader.protocol import precision
-from grader.protocol.checkpoint import base_tensors
+from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.events import emit
 from grader.protocol.plan import Budget, Plan
 
@@ -38,7 +38,7 @@ class Recorder:
     def __init__(self, plan: Plan) -> None:
         """Start with no training seen."""
         self.plan = plan
-        self.base = base_tensors(plan.base_weights)
+        self.base = load_base_tensors(plan.base_weights)
         self.records: list[dict[str, Any]] = []
         self._read: dict[int, tuple[Any, dict[str, Any] | None]] = {}
         self.depth = 0  # how many Trainer calls we are inside of
@@ -46,21 +46,21 @@ class Recorder:
     def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
         """Note a model at the start of its training."""
         record: dict[str, Any] = {"index": len(self.records), "via": via, "finished": False, "error": None}
-        record["entry"] = observation.entry(model, self.base)
-        record["device"] = observation.device_name()
+        record["entry"] = observation.describe_entry(model, self.base)
+        record["device"] = observation.get_device_name()
         self.records.append(record)
-        emit("training_begin", index=record["index"], method=observation.method_guess(record["entry"]))
+        emit("training_begin", index=record["index"], method=observation.guess_method(record["entry"]))
         self.write()
         return record
 
     def end(self, record: dict[str, Any], model: nn.Module, seconds: float, steps: int) -> None:
         """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
         record |= {"finished": True, "seconds": seconds, "steps": steps, "exit": {}}
-        with unraised(record):
-            record["exit"]["head_sha256"] = observation.head_sha256(model)
+        with suppress_errors(record):
+            record["exit"]["head_sha256"] = observation.hash_head(model)
             if record["index"] < MAX_TRAININGS:
                 self._export(record, model)
-        with unraised(record):
+        with suppress_errors(record):
             emit("training_end", index=record["index"])
             self.write()
 
@@ -76,11 +76,14 @@ class Recorder:
         Three trainings share their data; what is stored in Arrow does not change.
         """
         if isinstance(dataset, dict):
-            return reviews_seen.least_shared([self.keys(part) for part in dataset.values()], learned)
+            return reviews_seen.find_least_shared([self.keys(part) for part in dataset.values()], learned)
         if not isinstance(getattr(dataset, "column_names", None), list):
-            return reviews_seen.keys(dataset)
+            return reviews_seen.compute_keys(dataset)
         if id(dataset) not in self._read:
-            self._read[id(dataset)] = (dataset, reviews_seen.keys(dataset))  # kept, so that no other gets its id
+            self._read[id(dataset)] = (
+                dataset,
+                reviews_seen.compute_keys(dataset),
+            )  # kept, so that no other gets its id
         return self._read[id(dataset)][1]
 
     def write(self) -> None:
@@ -89,12 +92,12 @@ class Recorder:
 
 
 @contextmanager
-def unraised(record: dict[str, Any]) -> Iterator[None]:
+def suppress_errors(record: dict[str, Any]) -> Iterator[None]:
     """What goes wrong in our bookkeeping after a training is no error of the student's cell: print it and note it."""
     try:
         yield
     except Exception as error:  # a student's model may refuse to be asked, and a disk be full
-        record["unrecorded"] = error_record(error)
+        record["unrecorded"] = record_error(error)
         print(f"[grading] this training could not be recorded in full ({type(error).__name__})")
 
 
@@ -106,19 +109,19 @@ def install(recorder: Recorder) -> None:
 
     @functools.wraps(original_train)
     def train(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _recorded(recorder, self, functools.partial(original_train, self, *args, **kwargs))
+        return _record_training(recorder, self, functools.partial(original_train, self, *args, **kwargs))
 
     replacements = {
-        "__init__": _seeded(recorder, Trainer.__init__),
+        "__init__": _wrap_init(recorder, Trainer.__init__),
         "train": train,
-        "evaluate": _limited(recorder, original_evaluate),
-        "predict": _limited(recorder, original_predict, whole=True),
+        "evaluate": _limit_evaluation(recorder, original_evaluate),
+        "predict": _limit_evaluation(recorder, original_predict, whole=True),
     }
     for name, replacement in replacements.items():
         setattr(Trainer, name, replacement)
 
 
-def _seeded(recorder: Recorder, original: Any) -> Any:
+def _wrap_init(recorder: Recorder, original: Any) -> Any:
     """Under a budget, the run's seed in place of the notebook's: a Trainer seeds everything when it is made.
 
     Data order, dropout and the heads of models loaded later all follow from it, so that seeds of a calibration differ.
@@ -134,8 +137,8 @@ def _seeded(recorder: Recorder, original: Any) -> Any:
     return init
 
 
-def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
-    model = observation.unwrapped(trainer.model)
+def _record_training(recorder: Recorder, trainer: Any, train: Any) -> Any:
+    model = observation.unwrap(trainer.model)
     record = recorder.begin(model, "Trainer")
     if record["index"] < MAX_TRAININGS:
         learned = recorder.keys(trainer.train_dataset)
@@ -145,17 +148,17 @@ def _recorded(recorder: Recorder, trainer: Any, train: Any) -> Any:
     began = time.perf_counter()
     recorder.depth += 1
     try:
-        output = _under_budget(recorder, trainer, record, train)
+        output = _train_under_budget(recorder, trainer, record, train)
     except BaseException as error:
-        record["error"] = error_record(error)
+        record["error"] = record_error(error)
         recorder.write()
         raise
     finally:
         recorder.depth -= 1
     seconds = time.perf_counter() - began
-    with unraised(record):
+    with suppress_errors(record):
         record["log"] = [_figures(entry, LOG_KEYS) for entry in trainer.state.log_history[:MAX_LOG]]
-    recorder.end(record, observation.unwrapped(trainer.model), seconds, trainer.state.global_step)
+    recorder.end(record, observation.unwrap(trainer.model), seconds, trainer.state.global_step)
     return output
 
 
@@ -169,19 +172,19 @@ def is_figure(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
 
 
-def _under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Callable[[], Any]) -> Any:
+def _train_under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Callable[[], Any]) -> Any:
     plan = recorder.plan
     progress = _progress_callback(record["index"])
     trainer.add_callback(progress)
     try:
         if plan.budget is None:
-            return _as_submitted(trainer, record, train)
-        method = observation.method_guess(record["entry"])
+            return _train_as_submitted(trainer, record, train)
+        method = observation.guess_method(record["entry"])
         trainer._every_eval_row = trainer.eval_dataset
-        with budget.applied(trainer, plan.budget, method, plan.seed), fast_masks():
-            output = _in_precision(plan.budget.bfloat16, trainer, record, progress, train)
+        with budget.apply(trainer, plan.budget, method, plan.seed), use_fast_masks():
+            output = _train_in_precision(plan.budget.bfloat16, trainer, record, progress, train)
         if record["index"] < MAX_CHECKPOINTS:
-            with unraised(record):
+            with suppress_errors(record):
                 _leave_checkpoint(trainer)
         return output
     finally:
@@ -203,7 +206,9 @@ def _leave_checkpoint(trainer: Any) -> None:
     trainer.state.save_to_json(str(Path(folder) / "trainer_state.json"))
 
 
-def _in_precision(bfloat16: bool, trainer: Any, record: dict[str, Any], progress: Any, train: Callable[[], Any]) -> Any:
+def _train_in_precision(
+    bfloat16: bool, trainer: Any, record: dict[str, Any], progress: Any, train: Callable[[], Any]
+) -> Any:
     """Train in the budget's precision; in float32 if the model cannot take the first step otherwise.
 
     Lower precision is our choice, so what only fails because of it is no mistake of the student's.
@@ -211,27 +216,27 @@ def _in_precision(bfloat16: bool, trainer: Any, record: dict[str, Any], progress
     record["precision"] = "bfloat16 autocast" if bfloat16 else "float32"
     if bfloat16:
         try:
-            with precision.precision(bfloat16):
+            with precision.use_precision(bfloat16):
                 return train()
         except Exception:  # whatever a student's code raises; a real mistake is raised again below
             if progress.steps:
                 raise
             trainer.model.zero_grad(set_to_none=True)
             record["precision"] = "float32"
-    with precision.precision(False):
+    with precision.use_precision(False):
         return train()
 
 
-def _as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
+def _train_as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
     """Train as the student says. Checkpoints are dropped unless the best one is to be loaded at the end."""
     record["precision"] = "float16" if trainer.args.fp16 else "bfloat16" if trainer.args.bf16 else "float32"
     keep = trainer.args.load_best_model_at_end
-    values = {"save_only_model": True, "save_total_limit": 1} if keep else budget.without_checkpoints(trainer.args)
-    with precision.replaced(trainer.args, values):
+    values = {"save_only_model": True, "save_total_limit": 1} if keep else budget.disable_checkpoints(trainer.args)
+    with precision.replace_attributes(trainer.args, values):
         return train()
 
 
-def _limited(recorder: Recorder, original: Any, whole: bool = False) -> Any:
+def _limit_evaluation(recorder: Recorder, original: Any, whole: bool = False) -> Any:
     """Evaluation on few rows, or where `whole` or the student's metric asks for it on all, most of them cut short."""
 
     @functools.wraps(original)
@@ -239,14 +244,14 @@ def _limited(recorder: Recorder, original: Any, whole: bool = False) -> Any:
         limits = recorder.plan.budget
         for name in ("eval_dataset", "test_dataset"):
             dataset = kwargs.pop(name, dataset)
-        evaluate = functools.partial(_evaluated, limits, original, self, args, kwargs)
+        evaluate = functools.partial(_evaluate, limits, original, self, args, kwargs)
         if recorder.depth == 0:
             _note_evaluation(recorder, self, dataset)
         recorder.depth += 1
         try:
             if limits is None:
                 return evaluate(dataset)
-            return _on_few(self, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
+            return _evaluate_on_few(self, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
         finally:
             recorder.depth -= 1
 
@@ -266,30 +271,30 @@ def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
         recorder.write()
 
 
-def _on_few(
+def _evaluate_on_few(
     trainer: Any, limits: Budget, evaluate: Callable[[Any], Any], dataset: Any, whole: bool, outermost: bool
 ) -> Any:
     every = trainer.eval_dataset if outermost else getattr(trainer, "_every_eval_row", trainer.eval_dataset)
     if not whole:
         try:
-            with budget.limited_inputs(trainer, limits) if outermost else nullcontext():
-                return evaluate(budget.first_rows(dataset, limits.eval_rows))
+            with budget.limit_inputs(trainer, limits) if outermost else nullcontext():
+                return evaluate(budget.take_rows(dataset, limits.eval_rows))
         except Exception:  # a metric that compares with all labels; a real mistake is raised again below
             pass
-    with budget.whole_inputs(trainer, every, limits):
+    with budget.restore_inputs(trainer, every, limits):
         return evaluate(dataset)
 
 
-def _evaluated(limits: Budget | None, original: Any, trainer: Any, args: Any, kwargs: Any, dataset: Any) -> Any:
+def _evaluate(limits: Budget | None, original: Any, trainer: Any, args: Any, kwargs: Any, dataset: Any) -> Any:
     """Evaluate in the budget's precision, and in float32 if that fails: a metric may not know bfloat16."""
     evaluate = functools.partial(original, trainer, dataset, *args, **kwargs)
     if limits is None:
         return evaluate()
     try:
-        with precision.precision(limits.bfloat16):
+        with precision.use_precision(limits.bfloat16):
             return evaluate()
     except Exception:  # whatever a student's metric raises; a real mistake is raised again below
-        with precision.full_precision():
+        with precision.disable_autocast():
             return evaluate()
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from grader.protocol.row_keys import text_key, token_key
+from grader.protocol.row_keys import make_text_key, make_token_key
 
 MAX_ROWS = 3_000
 
 
-def keys(dataset: Any) -> dict[str, Any] | None:
+def compute_keys(dataset: Any) -> dict[str, Any] | None:
     """`{"rows", "kind": "text"|"tokens", "keys"}`, or None where nothing can be read."""
     try:
         rows = len(dataset)
@@ -17,7 +17,7 @@ def keys(dataset: Any) -> dict[str, Any] | None:
     return {"rows": rows, "kind": kind, "keys": values}
 
 
-def least_shared(found: list[dict[str, Any] | None], learned: dict[str, Any] | None) -> dict[str, Any] | None:
+def find_least_shared(found: list[dict[str, Any] | None], learned: dict[str, Any] | None) -> dict[str, Any] | None:
     """Of several data sets that a model is judged on, the one that it has learned least of; None if none can be read.
 
     The others are there to see how much it overfits. Of equals, the first.
@@ -34,13 +34,13 @@ def _columns(dataset: Any) -> tuple[str, list[str]] | None:
     plain = dataset.with_format(None)
     for name in ("review", "text", "sentence"):
         if name in names:
-            return "text", [text_key(text) for text in plain[:MAX_ROWS][name]]
-    return "tokens", [token_key(ids) for ids in plain[:MAX_ROWS]["input_ids"]]
+            return "text", [make_text_key(text) for text in plain[:MAX_ROWS][name]]
+    return "tokens", [make_token_key(ids) for ids in plain[:MAX_ROWS]["input_ids"]]
 
 
 def _items(dataset: Any) -> tuple[str, list[str]]:
     rows = (dataset[i] for i in range(min(len(dataset), MAX_ROWS)))
-    return "tokens", [token_key(_ids(row)) for row in rows]
+    return "tokens", [make_token_key(_ids(row)) for row in rows]
 
 
 def _ids(row: Any) -> Any:

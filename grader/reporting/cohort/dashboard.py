@@ -10,13 +10,13 @@ from grader.intake.uploads import Intake
 from grader.model import Method, Result, Verdict
 from grader.reporting import words
 from grader.reporting.cohort import STYLES
-from grader.reporting.cohort.attention import Settled, mismatches, problems, stopped
-from grader.reporting.cohort.figures import check_figures, method_figures, spread
-from grader.reporting.cohort.links import report_links
-from grader.reporting.inert import inert_line
-from grader.reporting.outline import adjustment_lines, measured
+from grader.reporting.cohort.attention import GradedClass, find_problems, format_mismatches, is_stopped
+from grader.reporting.cohort.figures import compute_check_figures, compute_method_figures, compute_spread
+from grader.reporting.cohort.links import list_report_links
+from grader.reporting.inert import sanitise_line
+from grader.reporting.outline import list_adjustment_lines, select_measured
 from grader.reporting.page import render
-from grader.reporting.plots import accuracy_over_time, marker, score_histogram
+from grader.reporting.plots import build_accuracy_scatter, build_score_histogram, draw_marker
 from grader.similarity import Similarity
 
 VALUES_SHOWN: Final = 4  # different values of one fact
@@ -24,7 +24,7 @@ SAME_FOR_ALL: Final = ("checkpoint", "reviews", "precision", "grader", "torch", 
 
 
 @dataclass(frozen=True)
-class Row:
+class StudentRow:
     """One student in the table."""
 
     grade: Grade
@@ -40,7 +40,7 @@ class Row:
     @property
     def changed(self) -> str:
         """What happened to the points: `late −10, changed by a person +4`."""
-        lines = adjustment_lines(self.grade) if self.grade.standing is not Standing.EXCUSED else ()
+        lines = list_adjustment_lines(self.grade) if self.grade.standing is not Standing.EXCUSED else ()
         return ", ".join(f"{line.what.lower()} {line.points}" for line in lines)
 
     @property
@@ -48,10 +48,10 @@ class Row:
         """What the filter looks through."""
         student, upload = self.grade.student, self.grade.upload
         parts = (student.name, student.key, student.section, student.login, upload and upload.display_name, *self.flags)
-        return inert_line(" ".join(part for part in parts if part)).casefold()
+        return sanitise_line(" ".join(part for part in parts if part)).casefold()
 
 
-def dashboard(
+def render_dashboard(
     grades: Sequence[Grade],
     intake: Intake,
     *,
@@ -68,10 +68,10 @@ def dashboard(
     """
     people = sorted(grades, key=lambda grade: (grade.student.name.casefold(), grade.student.key))
     results = [grade.result for grade in people if grade.result]
-    methods = [measured(result.methods) for result in results]
+    methods = [select_measured(result.methods) for result in results]
     shares = [grade.points / grade.possible for grade in people if grade.points is not None and grade.possible > 0]
     flags = _flags(people, similarity)
-    checks = check_figures(results)
+    checks = compute_check_figures(results)
     return render(
         "dashboard.html",
         styles=STYLES,
@@ -79,23 +79,25 @@ def dashboard(
         name=name,
         intake=intake,
         standings=Counter(grade.standing for grade in people),
-        spread=spread(people),
+        spread=compute_spread(people),
         possible=max((grade.possible for grade in people if grade.points is not None), default=0.0),
         notices=_notices(results),
-        problems=problems(Settled(people, intake, similarity, tuple(warnings), folders or {})),
-        histogram=score_histogram(shares),
+        problems=find_problems(GradedClass(people, intake, similarity, tuple(warnings), folders or {})),
+        histogram=build_score_histogram(shares),
         checks=checks,
         hardest=sorted((check for check in checks if check.passed is not None), key=lambda c: c.passed or 0.0)[:3],
-        methods=method_figures(methods),
-        scatter=accuracy_over_time(methods),
+        methods=compute_method_figures(methods),
+        scatter=build_accuracy_scatter(methods),
         rows=[
-            Row(grade, flags.get(grade.student.key, ()), report_links(grade.upload, folders or {}, grade.result))
+            StudentRow(
+                grade, flags.get(grade.student.key, ()), list_report_links(grade.upload, folders or {}, grade.result)
+            )
             for grade in people
         ],
         facts=_facts(results, intake),
         rules=tuple(rules),
         similarity=similarity,
-        marker=marker,
+        marker=draw_marker,
         Method=Method,
         Verdict=Verdict,
         AdjustmentKind=AdjustmentKind,
@@ -111,9 +113,9 @@ def _flags(grades: Iterable[Grade], similarity: Similarity | None) -> dict[str, 
             text
             for text, applies in (
                 ("late", any(change.kind is AdjustmentKind.LATE for change in grade.adjustments)),
-                ("claims differ", bool(mismatches(grade))),
+                ("claims differ", bool(format_mismatches(grade))),
                 ("similar code", grade.upload is not None and grade.upload.id in alike),
-                ("stopped", stopped(grade)),
+                ("stopped", is_stopped(grade)),
             )
             if applies
         )
@@ -124,7 +126,7 @@ def _flags(grades: Iterable[Grade], similarity: Similarity | None) -> dict[str, 
 def _notices(results: Sequence[Result]) -> tuple[str, ...]:
     """What a reader must know before the figures."""
     bare = sum(result.sandbox == words.NO_SANDBOX for result in results)
-    invented = sum(map(words.measured_on_synthetic, results))
+    invented = sum(map(words.is_measured_on_synthetic, results))
     found = []
     if bare:
         found.append(
@@ -153,14 +155,14 @@ def _facts(results: Sequence[Result], intake: Intake) -> tuple[tuple[str, str], 
         ("Submissions from", intake.source),
         ("Files", f"{len(intake.uploads)}, of which {len({upload.sha256 for upload in intake.uploads})} differ"),
         *((name, _values(counts)) for name, counts in values.items()),
-        ("All runs together", words.seconds(run_s)),
-        ("Largest memory", f"{words.count(memory)} MiB"),
+        ("All runs together", words.format_seconds(run_s)),
+        ("Largest memory", f"{words.format_count(memory)} MiB"),
     )
 
 
 def _values(counts: Counter[str]) -> str:
     if len(counts) == 1:
-        return inert_line(next(iter(counts)))
-    shown = [f"{inert_line(value, 80)} ({number})" for value, number in counts.most_common(VALUES_SHOWN)]
+        return sanitise_line(next(iter(counts)))
+    shown = [f"{sanitise_line(value, 80)} ({number})" for value, number in counts.most_common(VALUES_SHOWN)]
     left_out = len(counts) - len(shown)
     return ", ".join([*shown, *([f"{left_out} more values"] if left_out else [])]) or "nothing was run"

@@ -9,7 +9,7 @@ from typing import Final
 
 from grader.grades.grade import Grade
 from grader.model import CheckResult, Method, MethodSummary, Result, Verdict, Visibility
-from grader.reporting.plots import Bar, share_bar
+from grader.reporting.plots import Bar, build_share_bar
 
 FEW: Final = 10  # results below which a correlation says nothing
 _JUDGED: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.BLOCKED)
@@ -30,7 +30,7 @@ class CheckFigures:
     @property
     def bar(self) -> Bar:
         """The share that passed."""
-        return share_bar(self.title, self.passed or 0.0)
+        return build_share_bar(self.title, self.passed or 0.0)
 
     @property
     def odd(self) -> bool:
@@ -62,7 +62,7 @@ class MethodFigures:
     highest: float | None
 
 
-def check_figures(results: Iterable[Result]) -> tuple[CheckFigures, ...]:
+def compute_check_figures(results: Iterable[Result]) -> tuple[CheckFigures, ...]:
     """Figures of every check that occurs, in the order of the suite.
 
     Discrimination is the point-biserial correlation of passing with the share of the points of all *other* checks, so
@@ -79,7 +79,7 @@ def check_figures(results: Iterable[Result]) -> tuple[CheckFigures, ...]:
     return tuple(map(_figures, found.values()))
 
 
-def spread(grades: Iterable[Grade]) -> Spread | None:
+def compute_spread(grades: Iterable[Grade]) -> Spread | None:
     """How the points of those who are graded are spread; None if nobody is."""
     points = sorted(grade.points for grade in grades if grade.points is not None)
     if not points:
@@ -88,15 +88,15 @@ def spread(grades: Iterable[Grade]) -> Spread | None:
     return Spread(len(points), points[0], lower, median(points), mean(points), upper, points[-1])
 
 
-def method_figures(class_methods: Iterable[Mapping[Method, MethodSummary]]) -> dict[Method, MethodFigures]:
+def compute_method_figures(class_methods: Iterable[Mapping[Method, MethodSummary]]) -> dict[Method, MethodFigures]:
     """Figures of every method that was measured at least once."""
     everyone = list(class_methods)
     rows = {method: [methods[method] for methods in everyone if method in methods] for method in Method}
-    figures = {method: _of_rows(found) for method, found in rows.items()}
+    figures = {method: _summarise_rows(found) for method, found in rows.items()}
     return {method: one for method, one in figures.items() if one.trained}
 
 
-def _of_rows(rows: Sequence[MethodSummary]) -> MethodFigures:
+def _summarise_rows(rows: Sequence[MethodSummary]) -> MethodFigures:
     accuracies = [row.accuracy for row in rows if row.accuracy is not None and math.isfinite(row.accuracy)]
     times = [row.train_s for row in rows if row.train_s is not None and math.isfinite(row.train_s)]
     return MethodFigures(
@@ -120,11 +120,11 @@ def _figures(found: Sequence[tuple[CheckResult, float | None]]) -> CheckFigures:
         possible=max(check.possible for check, _ in found),
         counts=counts,
         passed=counts[Verdict.PASSED] / judged if judged else None,
-        discrimination=point_biserial(pairs),
+        discrimination=compute_point_biserial(pairs),
     )
 
 
-def point_biserial(pairs: Sequence[tuple[bool, float]]) -> float | None:
+def compute_point_biserial(pairs: Sequence[tuple[bool, float]]) -> float | None:
     """Correlation of a yes or no with a number, in −1 to 1; None for few pairs, or where one of both does not vary."""
     yes = [value for passed, value in pairs if passed]
     no = [value for passed, value in pairs if not passed]

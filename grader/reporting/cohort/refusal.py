@@ -4,6 +4,6 @@ from grader.grades.grade import Grade
 from grader.reporting.page import render
 
 
-def refusal_html(grade: Grade) -> str:
+def render_refusal(grade: Grade) -> str:
     """Return what the author of a refused upload reads: why, and that no points were recorded."""
     return render("refusal.html", grade=grade)

@@ -6,7 +6,7 @@ from typing import Final
 
 from grader.intake.uploads import Intake, Upload
 from grader.reporting.cohort import STYLES
-from grader.reporting.cohort.links import report_folder
+from grader.reporting.cohort.links import locate_report_folder
 from grader.reporting.page import render
 from grader.similarity import Pair, Paper, Passage, Similarity
 
@@ -16,20 +16,20 @@ PASSAGE_LINES: Final = 40
 PASSAGE_CHARS: Final = 3_000  # with the limits above and that on pairs this bounds the page to some megabytes
 
 
-def similar_html(similarity: Similarity, intake: Intake, folders: Mapping[str, str] | None = None) -> str:
+def render_similar(similarity: Similarity, intake: Intake, folders: Mapping[str, str] | None = None) -> str:
     """Return `similar.html`: the pairs that the dashboard links to, their passages side by side."""
     uploads = {upload.id: upload for upload in intake.uploads}
     return render(
         "dashboard_similar.html",
         styles=STYLES,
         similarity=similarity,
-        equal=[[who(paper, uploads) for paper in group] for group in similarity.equal],
+        equal=[[name_author(paper, uploads) for paper in group] for group in similarity.equal],
         pairs=[_Sides(pair, uploads, folders or {}) for pair in similarity.pairs],
         passages_max=PASSAGES_MAX,
     )
 
 
-def who(paper: Paper, uploads: Mapping[str, Upload]) -> str:
+def name_author(paper: Paper, uploads: Mapping[str, Upload]) -> str:
     """Whose paper it is; its id where nobody knows."""
     return uploads[paper.id].student.name if paper.id in uploads else paper.id
 
@@ -47,8 +47,10 @@ class _Sides:
 
     def __init__(self, pair: Pair, uploads: Mapping[str, Upload], folders: Mapping[str, str]) -> None:
         self.pair = pair
-        self.names = tuple(who(paper, uploads) for paper in (pair.left, pair.right))
-        self.addresses = tuple(f"{report_folder(paper.id, folders)}/staff.html" for paper in (pair.left, pair.right))
+        self.names = tuple(name_author(paper, uploads) for paper in (pair.left, pair.right))
+        self.addresses = tuple(
+            f"{locate_report_folder(paper.id, folders)}/staff.html" for paper in (pair.left, pair.right)
+        )
         self.passages = [self._passage(passage) for passage in pair.passages[:PASSAGES_MAX]]
         self.left_out = max(0, len(pair.passages) - PASSAGES_MAX)
 
@@ -61,7 +63,9 @@ def _side(paper: Paper, lines: tuple[int, int]) -> _Side:
     shown = "\n".join(paper.lines[first : min(last + 1, first + PASSAGE_LINES)])
     cut = last + 1 - first - PASSAGE_LINES
     code = shown if len(shown) <= PASSAGE_CHARS else f"{shown[:PASSAGE_CHARS]}\n[the rest is left out]"
-    return _Side(_place(paper.cell_at(first), paper.cell_at(last)), f"{code}\n[{cut} more lines]" if cut > 0 else code)
+    return _Side(
+        _place(paper.find_cell(first), paper.find_cell(last)), f"{code}\n[{cut} more lines]" if cut > 0 else code
+    )
 
 
 def _place(first: int, last: int) -> str:

@@ -18,10 +18,10 @@ import subprocess
 from functools import cache
 from typing import Any
 
-from grader.sandbox.backends.cold import ANNOUNCE, Stage, inner_command, open_the_way, spawn
-from grader.sandbox.environment import environment, of_the_loader
-from grader.sandbox.policy import MIB, TEMPORARY_MIB, Policy
-from grader.sandbox.supervisor import Confinement, Request, Running
+from grader.sandbox.backends.cold import ANNOUNCE, KernelFolders, build_inner_command, grant_access, spawn
+from grader.sandbox.environment import build_environment, read_loader_variables
+from grader.sandbox.policy import MIB, TEMPORARY_MIB, SandboxPolicy
+from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
 from grader.sandbox.walls import namespaces
 from grader.sandbox.walls.namespaces import EVIDENCE, JOB, Identity, become
 
@@ -31,24 +31,30 @@ class Bubblewrap:
 
     inet = True
 
-    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
-        stage = Stage.build(request, identity)
-        inside = confine.inner_request(
+    def start(
+        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
+    ) -> RunningKernel:
+        stage = KernelFolders.build(request, identity)
+        inside = confine.build_inner_request(
             request,
             folder=JOB,
-            environ={**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE},
+            environ={**build_environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE},
             announce=ANNOUNCE,
             filtered=True,
         )
         ear, mouth = os.pipe()
-        program_ear = _readable(confine.filter())
+        program_ear = _open_readable(confine.build_filter())
 
         def before_exec() -> None:
             confine.enter()
-            open_the_way(policy, stage, identity)
+            grant_access(policy, stage, identity)
             become(identity)
 
-        whole = [*command(policy, stage, identity, info=mouth, seccomp=program_ear), "--", *inner_command(inside)]
+        whole = [
+            *build_command(policy, stage, identity, info=mouth, seccomp=program_ear),
+            "--",
+            *build_inner_command(inside),
+        ]
         process, announce = spawn(whole, [mouth, program_ear, *request.listeners.values()], before_exec)
         os.close(mouth)
         os.close(program_ear)
@@ -59,10 +65,12 @@ class Bubblewrap:
                 _kill(last)
             os.kill(process, signal.SIGKILL)
 
-        return Running(process, announce, stage.evidence, kill, last=last, writable=stage.folder)
+        return RunningKernel(process, announce, stage.evidence, kill, last=last, writable=stage.folder)
 
 
-def command(policy: Policy, stage: Stage, identity: Identity, *, info: int, seccomp: int) -> list[str]:
+def build_command(
+    policy: SandboxPolicy, stage: KernelFolders, identity: Identity, *, info: int, seccomp: int
+) -> list[str]:
     """bwrap and its options, up to the command to run.
 
     info, seccomp: descriptors, on which it names its child, and from which it reads the filter for that and process 1.
@@ -89,40 +97,42 @@ def command(policy: Policy, stage: Stage, identity: Identity, *, info: int, secc
         "--dev",
         "/dev",
     ]
-    for name, value in of_the_loader().items():
+    for name, value in read_loader_variables().items():
         options += ["--setenv", name, value]
-    for path, target in namespaces.system_links(namespaces.shown_folders(policy)).items():
+    for path, target in namespaces.list_system_links(namespaces.list_shown_folders(policy)).items():
         options += ["--symlink", target, path]
-    for path in namespaces.gpu_devices(policy):
+    for path in namespaces.list_gpu_devices(policy):
         options += ["--dev-bind", path, path]
     for path in ("/dev/shm", "/tmp", "/home"):
         options += ["--size", str(min(TEMPORARY_MIB, policy.scratch_mib) * MIB), "--tmpfs", path]
-    for path in namespaces.shown_folders(policy):  # after /tmp, in which one may lie
+    for path in namespaces.list_shown_folders(policy):  # after /tmp, in which one may lie
         options += ["--ro-bind", path, path]
     options += ["--ro-bind", _passwd(stage, identity), "/etc/passwd"]
     options += ["--bind", str(stage.job), JOB, "--bind", str(stage.evidence), EVIDENCE]
-    return [program() or "bwrap", *options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", JOB]
+    return [find_program() or "bwrap", *options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", JOB]
 
 
-def program() -> str | None:
+def find_program() -> str | None:
     """Where bwrap is, if it is installed."""
     return shutil.which("bwrap")
 
 
 @cache
 def _version() -> tuple[int, ...]:
-    answer = subprocess.run([program() or "bwrap", "--version"], capture_output=True, text=True, check=False).stdout
+    answer = subprocess.run(
+        [find_program() or "bwrap", "--version"], capture_output=True, text=True, check=False
+    ).stdout
     return tuple(int(part) for part in answer.split()[-1].split(".") if part.isdigit()) if answer else ()
 
 
-def _passwd(stage: Stage, identity: Identity) -> str:
+def _passwd(stage: KernelFolders, identity: Identity) -> str:
     path = stage.folder / "passwd"
-    path.write_text(namespaces.passwd(identity), encoding="ascii")
+    path.write_text(namespaces.format_passwd(identity), encoding="ascii")
     path.chmod(0o644)
     return str(path)
 
 
-def _readable(data: bytes) -> int:
+def _open_readable(data: bytes) -> int:
     """A descriptor from which `data`, shorter than a pipe is, can be read."""
     ear, mouth = os.pipe()
     os.write(mouth, data)

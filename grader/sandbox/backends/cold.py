@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from grader.paths import ROOT
-from grader.sandbox.environment import of_the_loader
+from grader.sandbox.environment import read_loader_variables
 from grader.sandbox.handover import copy_in
 from grader.sandbox.link import Link
-from grader.sandbox.policy import Backend, Policy, words
-from grader.sandbox.supervisor import Request
+from grader.sandbox.policy import Backend, SandboxPolicy, describe_error
+from grader.sandbox.supervisor import KernelRequest
 from grader.sandbox.walls import inner, namespaces
 from grader.sandbox.walls.namespaces import Identity, hand_over
 
@@ -30,13 +30,13 @@ CLOSED: Final = (
 
 
 @dataclass(frozen=True)
-class Stage:
+class KernelFolders:
     """The folders on disk that one kernel can write to."""
 
     folder: Path
 
     @classmethod
-    def build(cls, request: Request, identity: Identity) -> "Stage":
+    def build(cls, request: KernelRequest, identity: Identity) -> "KernelFolders":
         """A copy of the job, and empty folders, owned by the kernel's user."""
         stage = cls(request.folder / "w")
         request.folder.chmod(0o711)  # the way to the folders below
@@ -67,9 +67,9 @@ class Stage:
         return self.folder / "home"
 
 
-def inner_command(request: Mapping[str, Any]) -> list[str]:
+def build_inner_command(request: Mapping[str, Any]) -> list[str]:
     """The interpreter that becomes the kernel; `-I`: nothing from its folder or environment is imported."""
-    return [sys.executable, "-I", "-c", inner.source(), json.dumps(request)]
+    return [sys.executable, "-I", "-c", inner.read_source(), json.dumps(request)]
 
 
 def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Callable[[], None]) -> tuple[int, int]:
@@ -84,7 +84,7 @@ def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Calla
         try:
             before_exec()
         except Exception as error:  # whatever it is, the grader has to hear of it
-            os.write(ANNOUNCE, f"-{words(error)}\n".encode()[:2000])
+            os.write(ANNOUNCE, f"-{describe_error(error)}\n".encode()[:2000])
             os._exit(1)
 
     child = subprocess.Popen(
@@ -94,7 +94,7 @@ def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Calla
         stderr=subprocess.STDOUT,
         pass_fds=descriptors,
         preexec_fn=enter,  # safe: this process has one thread
-        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), **of_the_loader()},
+        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), **read_loader_variables()},
         cwd="/",
     )
     child.returncode = 0  # as far as subprocess is concerned
@@ -102,30 +102,30 @@ def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Calla
     return child.pid, os.dup(child.stdout.fileno())
 
 
-def open_the_way(policy: Policy, stage: Stage, identity: Identity) -> None:
+def grant_access(policy: SandboxPolicy, stage: KernelFolders, identity: Identity) -> None:
     """As root, in a process that is about to exec: let the kernel's user reach what it will see.
 
     Containers do not let root mount anything; there it works if no folder on the way is closed. Raises OSError.
     """
     if not identity.dropped:
         return
-    wanted = [*namespaces.shown_folders(policy), str(stage.folder)]
-    if not any(map(namespaces.closed_folder, wanted)):
+    wanted = [*namespaces.list_shown_folders(policy), str(stage.folder)]
+    if not any(map(namespaces.find_closed_folder, wanted)):
         return
     try:
         namespaces.enter_supervisor()
     except OSError as error:
-        closed = sorted({folder for path in wanted if (folder := namespaces.closed_folder(path))})
-        raise OSError(error.errno, CLOSED.format(folders=" ".join(closed), why=words(error))) from error
+        closed = sorted({folder for path in wanted if (folder := namespaces.find_closed_folder(path))})
+        raise OSError(error.errno, CLOSED.format(folders=" ".join(closed), why=describe_error(error))) from error
     namespaces.reveal_only(wanted, identity)
 
 
-def open_line(backend: Backend, policy: Policy) -> Link:
+def open_link(backend: Backend, policy: SandboxPolicy) -> Link:
     """Start a supervisor of this backend; the line to it."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-s", "-m", "grader.sandbox.backends.launch", backend.value, policy.to_json()]
     passed = ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME")
-    environ = {**{name: os.environ[name] for name in passed if name in os.environ}, **of_the_loader()}
+    environ = {**{name: os.environ[name] for name in passed if name in os.environ}, **read_loader_variables()}
     with theirs:
         supervisor = subprocess.Popen(
             command,

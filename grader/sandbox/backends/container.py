@@ -20,10 +20,10 @@ from os import getpid
 from os import kill as send_signal
 from typing import Final
 
-from grader.sandbox.backends.cold import ANNOUNCE, Stage, inner_command, spawn
-from grader.sandbox.environment import environment, of_the_loader
-from grader.sandbox.policy import TEMPORARY_MIB, Policy
-from grader.sandbox.supervisor import Confinement, Request, Running
+from grader.sandbox.backends.cold import ANNOUNCE, KernelFolders, build_inner_command, spawn
+from grader.sandbox.environment import build_environment, read_loader_variables
+from grader.sandbox.policy import TEMPORARY_MIB, SandboxPolicy
+from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
 from grader.sandbox.walls import namespaces
 from grader.sandbox.walls.namespaces import EVIDENCE, JOB, Identity
 
@@ -36,27 +36,29 @@ class Container:
 
     inet = True
 
-    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
-        runtime = program() or "podman"
+    def start(
+        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
+    ) -> RunningKernel:
+        runtime = find_program() or "podman"
         ensure_image(runtime)
-        stage = Stage.build(request, identity)
+        stage = KernelFolders.build(request, identity)
         _link_sockets(request, stage, identity)
-        environ = {**environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
-        inside = confine.inner_request(request, folder=JOB, environ=environ, announce=ANNOUNCE)
+        environ = {**build_environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
+        inside = confine.build_inner_request(request, folder=JOB, environ=environ, announce=ANNOUNCE)
         name = f"grader-sandbox-{getpid()}"
         mounts = {
             str(stage.job): JOB,
             str(stage.evidence): EVIDENCE,
             str(stage.folder / "sockets"): str(request.folder),
         }
-        options = command(runtime, name, policy, identity, mounts)
-        process, announce = spawn([*options, *inner_command({**inside, "listeners": {}})], [], lambda: None)
+        options = build_command(runtime, name, policy, identity, mounts)
+        process, announce = spawn([*options, *build_inner_command({**inside, "listeners": {}})], [], lambda: None)
 
         def kill() -> None:
             _run(runtime, "kill", name)
             send_signal(process, signal.SIGKILL)
 
-        return Running(
+        return RunningKernel(
             process,
             announce,
             stage.evidence,
@@ -74,7 +76,7 @@ class RuntimeMeter:
         self._question = (runtime, "inspect", "--format", "{{.State.OOMKilled}}", name)
         self._asked_s = time.monotonic()
 
-    def exceeded(self) -> bool:
+    def is_exceeded(self) -> bool:
         if time.monotonic() - self._asked_s < ASK_EVERY_S:
             return False
         self._asked_s = time.monotonic()
@@ -83,14 +85,16 @@ class RuntimeMeter:
     def was_exceeded(self) -> bool:
         return _run(*self._question).strip() == "true"
 
-    def starved(self) -> bool:
+    def was_starved(self) -> bool:
         return False  # runtimes do not tell whose limit it was
 
     def peak_mib(self) -> float:
         return 0.0  # runtimes do not keep it
 
 
-def command(runtime: str, name: str, policy: Policy, identity: Identity, writable: Mapping[str, str]) -> list[str]:
+def build_command(
+    runtime: str, name: str, policy: SandboxPolicy, identity: Identity, writable: Mapping[str, str]
+) -> list[str]:
     """The runtime and its options, up to the command to run. `writable`: host folder -> folder inside."""
     limits = ["--memory", f"{policy.memory_mib}m", "--memory-swap", f"{policy.memory_mib}m"]
     limits += ["--pids-limit", str(policy.processes), "--shm-size", f"{TEMPORARY_MIB}m"]
@@ -98,20 +102,20 @@ def command(runtime: str, name: str, policy: Policy, identity: Identity, writabl
     walls += ["--user", f"{identity.uid}:{identity.gid}", "--hostname", "sandbox"]
     walls += ["--userns", "keep-id"] if runtime.endswith("podman") and not identity.dropped else []
     mounts = []
-    for path in namespaces.shown_folders(policy):
+    for path in namespaces.list_shown_folders(policy):
         mounts += ["--mount", f"type=bind,source={path},target={path},readonly"]
     for source, target in writable.items():
         mounts += ["--mount", f"type=bind,source={source},target={target}"]
     for path in ("/tmp", "/home"):
         mounts += ["--tmpfs", f"{path}:size={TEMPORARY_MIB}m,mode=1777"]
-    for path in namespaces.gpu_devices(policy):
+    for path in namespaces.list_gpu_devices(policy):
         mounts += ["--device", path]
-    for name, value in of_the_loader().items():
+    for name, value in read_loader_variables().items():
         mounts += ["--env", f"{name}={value}"]
     return [runtime, "run", "--name", name, "--pull", "never", *walls, *limits, *mounts, "--workdir", JOB, IMAGE]
 
 
-def program() -> str | None:
+def find_program() -> str | None:
     """The container runtime, if one is installed: podman before docker."""
     return shutil.which("podman") or shutil.which("docker")
 
@@ -130,14 +134,14 @@ def _image() -> bytes:
     """A tar file with nothing but links such as /lib -> usr/lib."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, target in namespaces.system_links().items():
+        for path, target in namespaces.list_system_links().items():
             entry = tarfile.TarInfo(path.lstrip("/"))
             entry.type, entry.linkname = tarfile.SYMTYPE, target
             archive.addfile(entry)
     return buffer.getvalue()
 
 
-def _link_sockets(request: Request, stage: Stage, identity: Identity) -> None:
+def _link_sockets(request: KernelRequest, stage: KernelFolders, identity: Identity) -> None:
     folder = stage.folder / "sockets"
     folder.mkdir(mode=0o700)
     namespaces.hand_over(stage.folder, identity)

@@ -21,10 +21,10 @@ from typing import Final
 
 import psutil
 
-from grader.sandbox.backends.cold import ANNOUNCE, Stage, inner_command, open_the_way, spawn
-from grader.sandbox.environment import environment
-from grader.sandbox.policy import SCRATCH, Policy
-from grader.sandbox.supervisor import Confinement, Request, Running
+from grader.sandbox.backends.cold import ANNOUNCE, KernelFolders, build_inner_command, grant_access, spawn
+from grader.sandbox.environment import build_environment
+from grader.sandbox.policy import SCRATCH, SandboxPolicy
+from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
 from grader.sandbox.walls import namespaces
 from grader.sandbox.walls.namespaces import DEVICES, Identity, become, die_with_parent
 
@@ -46,40 +46,42 @@ class Landlock:
 
     inet = False
 
-    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
-        stage = Stage.build(request, identity)
-        environ = {**environment(str(stage.home), str(stage.temporary)), "SANDBOX_EVIDENCE": str(stage.evidence)}
-        inside = confine.inner_request(
-            _moved(request, stage), folder=str(stage.job), environ=environ, announce=ANNOUNCE
+    def start(
+        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
+    ) -> RunningKernel:
+        stage = KernelFolders.build(request, identity)
+        environ = {**build_environment(str(stage.home), str(stage.temporary)), "SANDBOX_EVIDENCE": str(stage.evidence)}
+        inside = confine.build_inner_request(
+            _move_request(request, stage), folder=str(stage.job), environ=environ, announce=ANNOUNCE
         )
         if not identity.dropped:  # the limit counts all processes of the user
-            inside["limits"]["RLIMIT_NPROC"] += _threads_of(identity.uid)
+            inside["limits"]["RLIMIT_NPROC"] += _count_threads(identity.uid)
         ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
 
         def before_exec() -> None:
             confine.enter()
-            open_the_way(policy, stage, identity)
+            grant_access(policy, stage, identity)
             os.setsid()
             become(identity)
             die_with_parent()
             restrict(
-                readable=[*namespaces.shown_folders(policy), *HARMLESS_FILES],
+                readable=[*namespaces.list_shown_folders(policy), *HARMLESS_FILES],
                 writable=[str(part) for part in (stage.job, stage.evidence, stage.temporary, stage.home)],
-                devices=[*(f"/dev/{name}" for name in DEVICES), *namespaces.gpu_devices(policy)],
+                devices=[*(f"/dev/{name}" for name in DEVICES), *namespaces.list_gpu_devices(policy)],
             )
 
-        process, announce = spawn(inner_command(inside), list(request.listeners.values()), before_exec)
-        return Running(process, announce, stage.evidence, kill_descendants, writable=stage.folder)
+        process, announce = spawn(build_inner_command(inside), list(request.listeners.values()), before_exec)
+        return RunningKernel(process, announce, stage.evidence, kill_descendants, writable=stage.folder)
 
 
-def _moved(request: Request, stage: Stage) -> Request:
+def _move_request(request: KernelRequest, stage: KernelFolders) -> KernelRequest:
     """There is no /tmp of the kernel's own here: what the environment says of it is true of its temporary folder."""
     scratch, here = str(SCRATCH), str(stage.temporary / SCRATCH.name)
     moved = {name: value.replace(scratch, here) for name, value in request.workspace.environ.items()}
     return replace(request, workspace=replace(request.workspace, environ=moved))
 
 
-def version() -> int:
+def get_version() -> int:
     """The Landlock version of the running Linux; 0 where there is none."""
     libc = ctypes.CDLL(None, use_errno=True)
     return max(0, int(libc.syscall(CREATE, None, ctypes.c_size_t(0), ASK_VERSION)))
@@ -88,24 +90,24 @@ def version() -> int:
 def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Iterable[str]) -> None:
     """Leave this process and its children nothing but these paths. Cannot be undone. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
-    abi = version()
+    abi = get_version()
     everything = (1 << FILE_RIGHTS_OF_VERSION[min(abi, 5)]) - 1 if abi else 0
     attributes = struct.pack("QQQ", everything, TCP_RIGHTS if abi >= 4 else 0, SCOPES if abi >= 6 else 0)
-    ruleset = _checked(libc.syscall(CREATE, attributes, ctypes.c_size_t(8 * (1 + (abi >= 4) + (abi >= 6))), 0))
+    ruleset = _check(libc.syscall(CREATE, attributes, ctypes.c_size_t(8 * (1 + (abi >= 4) + (abi >= 6))), 0))
     rights = dict.fromkeys(readable, EXECUTE | READ_FILE | READ_DIR)
     rights |= dict.fromkeys(devices, WRITE_FILE | READ_FILE | 1 << 15)
     rights |= dict.fromkeys(writable, everything & ~(MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE))
     for path, allowed in rights.items():
         _allow(libc, ruleset, path, allowed & everything)
     libc.prctl(namespaces.NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    _checked(libc.syscall(RESTRICT, ruleset, 0))
+    _check(libc.syscall(RESTRICT, ruleset, 0))
     os.close(ruleset)
 
 
 def kill_descendants() -> None:
     """Stop everything below this process first, so that nothing forks away, then kill it."""
     stopped: set[int] = set()
-    while found := {child.pid for child in _living_descendants()} - stopped:
+    while found := {child.pid for child in _list_descendants()} - stopped:
         for process in found:
             _signal(process, signal.SIGSTOP)
         stopped |= found
@@ -113,7 +115,7 @@ def kill_descendants() -> None:
         _signal(process, signal.SIGKILL)
 
 
-def _living_descendants() -> list[psutil.Process]:
+def _list_descendants() -> list[psutil.Process]:
     alive = []
     for child in psutil.Process().children(recursive=True):
         try:
@@ -131,12 +133,12 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, allowed: int) -> None:
     try:
         allowed = allowed if Path(path).is_dir() else allowed & ON_FILES
         rule = struct.pack("=Qi", allowed, handle)
-        _checked(libc.syscall(ADD, ruleset, BELOW_PATH, rule, 0))
+        _check(libc.syscall(ADD, ruleset, BELOW_PATH, rule, 0))
     finally:
         os.close(handle)
 
 
-def _threads_of(uid: int) -> int:
+def _count_threads(uid: int) -> int:
     total = 0
     for process in psutil.process_iter(["uids", "num_threads"]):
         if process.info["uids"] and process.info["uids"].real == uid:
@@ -149,7 +151,7 @@ def _signal(process: int, number: int) -> None:
         os.kill(process, number)
 
 
-def _checked(result: int) -> int:
+def _check(result: int) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), f"landlock: {os.strerror(ctypes.get_errno())}")
     return result

@@ -13,7 +13,7 @@ from grader.sandbox.backends.bubblewrap import Bubblewrap
 from grader.sandbox.backends.container import Container
 from grader.sandbox.backends.landlock import Landlock
 from grader.sandbox.link import Link
-from grader.sandbox.policy import Backend, Policy
+from grader.sandbox.policy import Backend, SandboxPolicy
 from grader.sandbox.supervisor import Launcher, supervise
 
 LAUNCHERS: Final[Mapping[Backend, Callable[[], Launcher]]] = {
@@ -30,7 +30,7 @@ def make_launcher(backend: Backend) -> Launcher:
 
 def main() -> None:
     """Supervise one kernel."""
-    backend, policy = Backend(sys.argv[1]), Policy.from_json(sys.argv[2])
+    backend, policy = Backend(sys.argv[1]), SandboxPolicy.from_json(sys.argv[2])
     line = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

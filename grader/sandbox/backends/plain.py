@@ -21,9 +21,9 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
-from grader.sandbox.folders import short_place, socket_folder
-from grader.sandbox.handover import Collected, collect, copy_in
-from grader.sandbox.policy import Ending, Policy, Stop, Workspace
+from grader.sandbox.folders import find_short_place, open_socket_folder
+from grader.sandbox.handover import CollectedFiles, collect, copy_in
+from grader.sandbox.policy import Ending, SandboxPolicy, Stop, Workspace
 from grader.sandbox.transport import BoundedManager
 
 STEP_S: Final = 0.01
@@ -42,7 +42,7 @@ class PlainProvisioner(KernelProvisionerBase):
 
     parent: "PlainManager"
 
-    def __init__(self, *, policy: Policy, workspace: Workspace, **kwargs: Any) -> None:
+    def __init__(self, *, policy: SandboxPolicy, workspace: Workspace, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._policy, self._workspace = policy, workspace
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +62,7 @@ class PlainProvisioner(KernelProvisionerBase):
         copy_in(self._workspace.job, folder / "job")
         for name in ("evidence", "home"):
             (folder / name).mkdir()
-        environ = {**environment(folder, self._policy.threads), **self._workspace.environ}
+        environ = {**build_environment(folder, self._policy.threads), **self._workspace.environ}
         nowhere = subprocess.DEVNULL
         self._process = subprocess.Popen(
             cmd, cwd=folder / "job", env=environ, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
@@ -105,7 +105,7 @@ class PlainProvisioner(KernelProvisionerBase):
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def environment(folder: Path, threads: int) -> dict[str, str]:
+def build_environment(folder: Path, threads: int) -> dict[str, str]:
     """Variables of a kernel that works in `folder`: no secret of ours, and a home of its own."""
     passed = {name: value for name, value in os.environ.items() if name.upper() in PASSED_ON or name.startswith("LC_")}
     return {
@@ -113,7 +113,7 @@ def environment(folder: Path, threads: int) -> dict[str, str]:
         **dict.fromkeys(HOMES, str(folder / "home")),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
         "PYTHONUSERBASE": site.getuserbase(),  # packages installed for this user alone are found all the same
-        "TMPDIR": str(short_place()),  # data loaders talk through sockets there
+        "TMPDIR": str(find_short_place()),  # data loaders talk through sockets there
         "SANDBOX_EVIDENCE": str(folder / "evidence"),
         "JPY_PARENT_PID": str(os.getpid()),  # ipykernel looks after it, and ends when it is gone
     }
@@ -122,11 +122,11 @@ def environment(folder: Path, threads: int) -> dict[str, str]:
 class PlainManager(BoundedManager):
     """A kernel manager for one unsandboxed kernel."""
 
-    def __init__(self, policy: Policy, workspace: Workspace) -> None:
+    def __init__(self, policy: SandboxPolicy, workspace: Workspace) -> None:
         super().__init__(policy, lambda reason: self.provisioner.stop(reason))
         self._policy, self._workspace = policy, workspace
         self._held = contextlib.ExitStack()
-        self.folder = self._held.enter_context(socket_folder("kernel"))
+        self.folder = self._held.enter_context(open_socket_folder("kernel"))
         self.connection_file = str(self.folder / "connection.json")
         self.provisioner: PlainProvisioner = PlainProvisioner(policy=policy, workspace=workspace, parent=self)
         self._ending: Ending | None = None
@@ -155,9 +155,9 @@ class PlainManager(BoundedManager):
             self._held.close()
         return self._ending
 
-    def _collect(self) -> Collected:
+    def _collect(self) -> CollectedFiles:
         if not (self.folder / "evidence").is_dir():
-            return Collected()
+            return CollectedFiles()
         policy = self._policy
         return collect(
             self.folder / "evidence",

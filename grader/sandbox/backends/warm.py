@@ -15,10 +15,10 @@ from typing import Final
 
 from grader.errors import GraderError
 from grader.paths import ROOT
-from grader.sandbox.environment import of_the_loader
-from grader.sandbox.folders import socket_folder
+from grader.sandbox.environment import read_loader_variables
+from grader.sandbox.folders import open_socket_folder
 from grader.sandbox.link import SOCKET, Link
-from grader.sandbox.policy import Policy, Warmup
+from grader.sandbox.policy import SandboxPolicy, Warmup
 
 STEP_S: Final = 0.01
 IMPORT_S: Final = 300.0  # at most, on a machine that does other things or reads from far away
@@ -28,12 +28,12 @@ COMMAND: Final = (sys.executable, "-s", "-m", "grader.sandbox.zygote")
 class Zygote:
     """A running zygote. It ends when this process does, however it does, and on `close`."""
 
-    def __init__(self, policy: Policy, warmup: Warmup) -> None:
+    def __init__(self, policy: SandboxPolicy, warmup: Warmup) -> None:
         """Start importing; does not wait."""
         self._held = contextlib.ExitStack()
-        self.folder = self._held.enter_context(socket_folder("zygote"))
+        self.folder = self._held.enter_context(open_socket_folder("zygote"))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; no pipe, since nobody reads while libraries warn
-        fixed = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **of_the_loader()}
+        fixed = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **read_loader_variables()}
         self._process = subprocess.Popen(
             COMMAND,
             cwd=ROOT,
@@ -68,13 +68,13 @@ class Zygote:
             readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
             self._ready = bool(readable) and self._process.stdout.readline() == b"ready\n"
         if not self._ready:
-            why = self._last_words() if readable else self._too_late()
+            why = self._read_last_output() if readable else self._explain_timeout()
             raise GraderError(f"The process that keeps kernels warm did not start: {why}.")
 
     def close(self) -> None:
         """End it and every kernel that came from it. While it imports it has none, and would not see the leash."""
         assert self._process.stdin is not None
-        if not self._has_spoken():
+        if not self._has_answered():
             self._process.kill()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -88,17 +88,17 @@ class Zygote:
                 stream.close()
         self._held.close()
 
-    def _has_spoken(self) -> bool:
+    def _has_answered(self) -> bool:
         """Whether it is ready, or dead; asks nothing of it."""
         assert self._process.stdout is not None
         return self._ready or bool(select.select([self._process.stdout], [], [], 0)[0])
 
-    def _too_late(self) -> str:
+    def _explain_timeout(self) -> str:
         self._process.kill()
         self._process.wait()
         return "it was still importing; free the processor or try again"
 
-    def _last_words(self) -> str:
+    def _read_last_output(self) -> str:
         """Of a process that has closed its output, and so is about to end."""
         self._process.wait()
         self._log.seek(0)

@@ -19,7 +19,7 @@ from typing import Final, Protocol, Self
 
 import psutil
 
-from grader.sandbox.policy import MIB, Policy
+from grader.sandbox.policy import MIB, SandboxPolicy
 
 PREFIX: Final = "grader-sandbox-"  # and the supervisor's pid
 REMOVED_S: Final = 10.0
@@ -29,10 +29,10 @@ ROOT: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
 
 
-class Meter(Protocol):
+class MemoryMeter(Protocol):
     """What the supervisor asks about memory while a kernel runs."""
 
-    def exceeded(self) -> bool:
+    def is_exceeded(self) -> bool:
         """Whether the sandbox holds too much now. Asked twenty times a second."""
         ...
 
@@ -40,7 +40,7 @@ class Meter(Protocol):
         """Whether something was killed because the sandbox held too much. Asked once, afterwards."""
         ...
 
-    def starved(self) -> bool:
+    def was_starved(self) -> bool:
         """Whether something was killed because the machine, or a group around the sandbox, had no memory left."""
         ...
 
@@ -69,7 +69,7 @@ class Group:
     files: _Files
 
     @classmethod
-    def create(cls, name: str, policy: Policy, root: Path = ROOT, own: Path = OWN_GROUPS) -> Self | None:
+    def create(cls, name: str, policy: SandboxPolicy, root: Path = ROOT, own: Path = OWN_GROUPS) -> Self | None:
         """A new group with the policy's limits, or None when this user may not make one."""
         for parents, files in _candidates(root, own):
             group = cls(tuple(parent / name for parent in parents), files)
@@ -87,16 +87,16 @@ class Group:
         for folder in self.folders:
             (folder / "cgroup.procs").write_text("0", encoding="ascii")
 
-    def exceeded(self) -> bool:
+    def is_exceeded(self) -> bool:
         return self.was_exceeded()
 
     def was_exceeded(self) -> bool:
-        return self._killed() and self._was_full()
+        return self._was_killed() and self._was_full()
 
-    def starved(self) -> bool:
-        return self._killed() and not self._was_full()
+    def was_starved(self) -> bool:
+        return self._was_killed() and not self._was_full()
 
-    def _killed(self) -> bool:
+    def _was_killed(self) -> bool:
         """Whether a process of the group fell to the system's killer, whoever called it."""
         return self._count(self.files.events, "oom_kill") > 0
 
@@ -125,7 +125,7 @@ class Group:
                     break
                 time.sleep(0.01)
 
-    def _make(self, policy: Policy) -> None:
+    def _make(self, policy: SandboxPolicy) -> None:
         for folder in self.folders:
             folder.mkdir()
         memory = self.folders[0]
@@ -142,7 +142,7 @@ class Group:
             return ""  # memory.peak exists from Linux 5.19 on
 
 
-def own_name() -> str:
+def find_own_name() -> str:
     """Of the calling supervisor's group."""
     return f"{PREFIX}{os.getpid()}"
 
@@ -156,9 +156,9 @@ def _sweep(parents: Iterable[Path]) -> None:
                 folder.rmdir()
 
 
-def can_be_made() -> bool:
+def can_make_groups() -> bool:
     """Whether this user may make groups here: one is made and removed."""
-    group = Group.create(own_name(), Policy())
+    group = Group.create(find_own_name(), SandboxPolicy())
     if group is not None:
         group.remove()
     return group is not None
@@ -174,16 +174,16 @@ def _candidates(root: Path, own: Path) -> Iterator[tuple[tuple[Path, ...], _File
         controller: path for _, names, path in (line.split(":", 2) for line in lines) for controller in names.split(",")
     }
     if {"memory", "pids"} <= places.keys():
-        parents = tuple(_visible(root / name, places[name]) for name in ("memory", "pids"))
+        parents = tuple(_find_visible(root / name, places[name]) for name in ("memory", "pids"))
         yield parents, VERSION_1
     if "" in places and (root / "cgroup.controllers").exists():
-        start = _visible(root, places[""])
+        start = _find_visible(root, places[""])
         for parent in (start, *(p for p in start.parents if p == root or root in p.parents)):
             _enable_controllers(parent)
             yield (parent,), VERSION_2
 
 
-def _visible(hierarchy: Path, path: str) -> Path:
+def _find_visible(hierarchy: Path, path: str) -> Path:
     """The group's folder, or the top of the hierarchy where a container hides what lies above."""
     folder = hierarchy / path.lstrip("/")
     return folder if folder.is_dir() else hierarchy

@@ -39,7 +39,7 @@ def main(request: dict[str, Any]) -> int:
         if request["script"]:
             exec(compile(request["script"], "<script>", "exec"), {"__name__": "__main__"})
             return 0
-        application = kernel(request["info"], {int(port): fd for port, fd in request["listeners"].items()})
+        application = build_kernel(request["info"], {int(port): fd for port, fd in request["listeners"].items()})
     except Exception as error:  # whatever it is, the grader has to hear of it
         os.write(announce, f"-{type(error).__name__}: {error}\n".encode()[:2000])
         return 1
@@ -91,7 +91,7 @@ def settle(request: dict[str, Any]) -> None:
         sys.modules["torch"].set_num_threads(request["threads"])
 
 
-def kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
+def build_kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
     """An initialised ipykernel application that listens at `info`."""
     from ipykernel.kernelapp import IPKernelApp
 
@@ -122,13 +122,13 @@ def kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
             return super()._try_bind_socket(s, port)
 
     application = Application.instance()
-    with without_debugger():
+    with hide_debugger():
         application.initialize(["--HistoryManager.hist_file=:memory:", "--log-level=CRITICAL"])
     return application
 
 
 @contextlib.contextmanager
-def without_debugger() -> Iterator[None]:
+def hide_debugger() -> Iterator[None]:
     """ipykernel imports debugpy if it can, which takes longer than all the rest of its start."""
     hidden = sys.modules.get("debugpy")
     sys.modules["debugpy"] = None  # type: ignore[assignment]  # makes an import fail
@@ -159,7 +159,7 @@ def _become_cold(text: str) -> int:
     return main({**request, "announce": announce})
 
 
-def source() -> str:
+def read_source() -> str:
     """The text of this file, for `python -I -c`."""
     return Path(__file__).read_text(encoding="utf-8")
 

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from grader.sandbox.environment import USER, library_folders
+from grader.sandbox.environment import USER, list_library_folders
 from grader.sandbox.handover import copy_in
-from grader.sandbox.policy import Policy, Workspace
+from grader.sandbox.policy import SandboxPolicy, Workspace
 
 NEW_MOUNTS, NEW_CGROUPS, NEW_UTS, NEW_IPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 NEW_USER, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
@@ -87,7 +87,7 @@ def enter_supervisor() -> None:
     _mount(None, "/", None, RECURSIVE | PRIVATE)
 
 
-def make_scratch(folder: Path, workspace: Workspace, policy: Policy, identity: Identity) -> Scratch:
+def make_scratch(folder: Path, workspace: Workspace, policy: SandboxPolicy, identity: Identity) -> Scratch:
     """Mount the tmpfs on `folder` and put a copy of the job into it, owned by the kernel's user."""
     options = f"size={policy.scratch_mib}m,nr_inodes={policy.inodes},mode=755"
     _mount("tmpfs", str(folder), "tmpfs", NO_SUID | NO_DEV, options)
@@ -119,10 +119,10 @@ def unshare_rest() -> None:
     _call("unshare", _libc.unshare(NEW_PIDS | NEW_NETWORK | NEW_IPC | NEW_UTS | NEW_CGROUPS))
 
 
-def private_root(scratch: Scratch, policy: Policy, identity: Identity) -> None:
+def enter_private_root(scratch: Scratch, policy: SandboxPolicy, identity: Identity) -> None:
     """Make the world described above the root of the calling process, which must be process 1 of its namespaces."""
     _call("unshare", _libc.unshare(NEW_MOUNTS))
-    sources = {path: os.open(path, os.O_PATH) for path in shown_folders(policy)}
+    sources = {path: os.open(path, os.O_PATH) for path in list_shown_folders(policy)}
     parts = {inside: os.open(scratch.part(name), os.O_PATH) for name, inside in WRITABLE.items()}
     devices = {path: os.open(path, os.O_PATH) for path in _device_files(policy)}
     root = "/tmp"  # any folder that exists will do: the tmpfs hides it in this namespace only
@@ -156,17 +156,17 @@ def bind(handle: int, target: str) -> None:
     _mount(source, target, None, BIND | RECURSIVE)
 
 
-def shown_folders(policy: Policy) -> tuple[str, ...]:
+def list_shown_folders(policy: SandboxPolicy) -> tuple[str, ...]:
     """The read-only folders, outermost only: system libraries, the interpreter, the policy's own."""
     fixed = ["/usr", "/etc/ld.so.cache", "/sys/devices/system", *_unmerged_system_folders()]
     fixed += ["/sys/devices", "/sys/bus/pci"] if policy.gpus else []
-    wanted = [*fixed, sys.prefix, sys.base_prefix, *library_folders(os.environ), *map(str, policy.read_only)]
+    wanted = [*fixed, sys.prefix, sys.base_prefix, *list_library_folders(os.environ), *map(str, policy.read_only)]
     present = [os.path.abspath(path) for path in wanted if Path(path).exists()]  # noqa: PTH100  links stay as they are
     unique = sorted(dict.fromkeys(present))
     return tuple(path for path in unique if not any(_is_below(path, other) for other in unique))
 
 
-def system_links(shown: Iterable[str] = ()) -> dict[str, str]:
+def list_system_links(shown: Iterable[str] = ()) -> dict[str, str]:
     """Links that have to be there as well: path -> target.
 
     /bin and its like where they lead into /usr, and what leads from the interpreter's path to the `shown` folders.
@@ -192,12 +192,12 @@ def _links_on_the_way(path: str, shown: tuple[str, ...], known: Iterable[str]) -
     return found
 
 
-def gpu_devices(policy: Policy) -> list[str]:
+def list_gpu_devices(policy: SandboxPolicy) -> list[str]:
     """NVIDIA's device files, where the policy asks for them."""
     return sorted(str(path) for path in Path("/dev").glob("nvidia*")) if policy.gpus else []
 
 
-def passwd(identity: Identity) -> str:
+def format_passwd(identity: Identity) -> str:
     """/etc/passwd with the kernel's user alone."""
     return f"{USER}:x:{identity.uid}:{identity.gid}::/home:/bin/sh\n"
 
@@ -209,7 +209,7 @@ def reveal_only(paths: Iterable[str], identity: Identity) -> None:
     """
     closed: dict[str, list[str]] = {}
     for path in paths if identity.dropped else ():
-        first = closed_folder(path)
+        first = find_closed_folder(path)
         if first is not None:
             closed.setdefault(first, []).append(path)
     for folder, hidden in closed.items():
@@ -220,12 +220,12 @@ def reveal_only(paths: Iterable[str], identity: Identity) -> None:
             os.close(handle)
 
 
-def closed_folder(path: str) -> str | None:
+def find_closed_folder(path: str) -> str | None:
     """The first folder above `path` that keeps other users from it, if there is one."""
     return next((str(p) for p in reversed(Path(path).parents) if not p.stat().st_mode & 0o001), None)
 
 
-def loopback_up() -> None:
+def start_loopback() -> None:
     """Start the loopback device of an empty network namespace: programs may talk to themselves."""
     with socket.socket() as device:
         fcntl.ioctl(device, 0x8914, struct.pack("16sH14s", b"lo", 0x1 | 0x40, b""))  # SIOCSIFFLAGS, UP and RUNNING
@@ -254,7 +254,7 @@ def die_with_parent() -> None:
     _libc.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
-def be_dumpable(dumpable: bool) -> None:
+def set_dumpable(dumpable: bool) -> None:
     """Whether other processes of the same user may look into this one, and it into its own /proc/self."""
     _libc.prctl(SET_DUMPABLE, int(dumpable), 0, 0, 0)
 
@@ -267,16 +267,16 @@ def _unmerged_system_folders() -> list[str]:
     return [path for path in _SYSTEM_FOLDERS if Path(path).is_dir() and not Path(path).is_symlink()]
 
 
-def _device_files(policy: Policy) -> list[str]:
-    return [*(f"/dev/{name}" for name in DEVICES), *gpu_devices(policy)]
+def _device_files(policy: SandboxPolicy) -> list[str]:
+    return [*(f"/dev/{name}" for name in DEVICES), *list_gpu_devices(policy)]
 
 
-def _system_skeleton(root: str, policy: Policy, identity: Identity) -> None:
-    for path, target in system_links(shown_folders(policy)).items():
+def _system_skeleton(root: str, policy: SandboxPolicy, identity: Identity) -> None:
+    for path, target in list_system_links(list_shown_folders(policy)).items():
         Path(root + path).parent.mkdir(parents=True, exist_ok=True)
         Path(root + path).symlink_to(target)
     Path(root + "/etc").mkdir(exist_ok=True)
-    Path(root + "/etc/passwd").write_text(passwd(identity), encoding="ascii")
+    Path(root + "/etc/passwd").write_text(format_passwd(identity), encoding="ascii")
     Path(root + "/etc/group").write_text(f"{USER}:x:{identity.gid}:\n", encoding="ascii")
     Path(root + "/dev").mkdir()
     _mount("tmpfs", root + "/dev", "tmpfs", NO_SUID | NO_EXEC, "size=64k,mode=755")

@@ -170,7 +170,7 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = (
 _NUMBER, _ARCHITECTURE = 0, 4
 
 
-def program(
+def build_program(
     machine: str = platform.machine(), *, memfd: bool, sockets: bool = True, denial: int = errno.EPERM
 ) -> bytes:
     """The filter for `machine` as bytes.
@@ -181,27 +181,27 @@ def program(
     denial: errno of a denied call.
     """
     column, architecture = ARCHITECTURES[machine]
-    deny = _returning(denial)
+    deny = _return_error(denial)
     code = [_load(_ARCHITECTURE), _jump(_EQUAL, architecture, 1, 0), _stop(KILL), _load(_NUMBER)]
     if machine == "x86_64":
-        code += [_jump(_AT_LEAST, X32_CALLS, 0, 1), _stop(_returning(errno.ENOSYS))]
+        code += [_jump(_AT_LEAST, X32_CALLS, 0, 1), _stop(_return_error(errno.ENOSYS))]
     code += _answer([*ALWAYS_DENIED.values(), *([] if memfd else [MEMFD_CREATE])], column, deny)
-    code += _when(CLONE3[column], [_stop(_returning(errno.ENOSYS))])
+    code += _when(CLONE3[column], [_stop(_return_error(errno.ENOSYS))])
     code += _when(CLONE[column], [_argument(0), _jump(_ANY_BIT, NEW_NAMESPACES, 0, 1), _stop(deny), _stop(ALLOW)])
     code += _when(IOCTL[column], _ioctl_rules(sockets, deny))
     for number in (SOCKET[column], SOCKETPAIR[column]):
         code += _when(number, _socket_rules(sockets))
-    code += [] if sockets else _without_namespaces(column, deny)
+    code += [] if sockets else _deny_unprotected(column, deny)
     code += [_stop(ALLOW)]
     return b"".join(code)
 
 
-def _without_namespaces(column: int, deny: int) -> list[bytes]:
+def _deny_unprotected(column: int, deny: int) -> list[bytes]:
     """What reaches files, processes and sockets that only their owner could protect, and the owner is the kernel."""
-    code = _answer([CONNECT, INOTIFY_ADD_WATCH], column, deny) + _answer(PRETENDED.values(), column, _returning(0))
+    code = _answer([CONNECT, INOTIFY_ADD_WATCH], column, deny) + _answer(PRETENDED.values(), column, _return_error(0))
     code += _when(PRLIMIT64[column], [_argument(0), *_unless(0, deny), _stop(ALLOW)])
     for numbers in SCHEDULING.values():
-        code += _when(numbers[column], [_argument(0), *_unless(0, _returning(0)), _stop(ALLOW)])
+        code += _when(numbers[column], [_argument(0), *_unless(0, _return_error(0)), _stop(ALLOW)])
     for numbers, process in PRIORITIES.values():
         own = [_argument(0), *_unless(process, deny), _argument(1), *_unless(0, deny), _stop(ALLOW)]
         code += _when(numbers[column], own)
@@ -212,13 +212,13 @@ def _ioctl_rules(namespaces: bool, deny: int) -> list[bytes]:
     """On files Landlock leaves requests alone; they are answered as by a file system that does not know them."""
     code = [_argument(1), *_one_of((TIOCSTI, TIOCLINUX), deny)]
     if not namespaces:
-        code += [_mask(KIND_OF_IOCTL), *_one_of(OF_FILE_SYSTEMS, _returning(errno.ENOTTY))]
+        code += [_mask(KIND_OF_IOCTL), *_one_of(OF_FILE_SYSTEMS, _return_error(errno.ENOTTY))]
     return [*code, _stop(ALLOW)]
 
 
 def _socket_rules(internet: bool) -> list[bytes]:
     """Which socket families exist. zmq lists network interfaces through NETLINK_ROUTE and aborts without it."""
-    refuse = _returning(errno.EAFNOSUPPORT)
+    refuse = _return_error(errno.EAFNOSUPPORT)
     code = [_argument(0)]
     if internet:
         code += _one_of((AF_UNIX, AF_INET, AF_INET6), ALLOW)
@@ -247,7 +247,7 @@ def _when(number: int, body: list[bytes]) -> list[bytes]:
     return [_jump(_EQUAL, number, 0, len(body)), *body]
 
 
-def _returning(error: int) -> int:
+def _return_error(error: int) -> int:
     return 0x00050000 | error  # SECCOMP_RET_ERRNO
 
 

@@ -31,29 +31,29 @@ class Watchdog:
         self._below = below
         self._peak_mib = 0.0
         self._exact_at = 0.0
-        self._kills = kills_for_memory()
+        self._kills = count_memory_kills()
 
-    def exceeded(self) -> bool:
-        tree = descendants(self._below)
+    def is_exceeded(self) -> bool:
+        tree = list_descendants(self._below)
         now = time.monotonic()
         if sum(map(_resident_mib, tree)) <= self._limit_mib and now - self._exact_at < EXACT_EVERY_S:
             return False
         self._exact_at = now
-        used_mib = sum(map(proportional_mib, tree))
+        used_mib = sum(map(measure_proportional_mib, tree))
         self._peak_mib = max(self._peak_mib, used_mib)
         return used_mib > self._limit_mib
 
     def was_exceeded(self) -> bool:
         return False  # only the supervisor kills here, which knows of it
 
-    def starved(self) -> bool:
-        return kills_for_memory() > self._kills
+    def was_starved(self) -> bool:
+        return count_memory_kills() > self._kills
 
     def peak_mib(self) -> float:
         return self._peak_mib
 
 
-def kills_for_memory() -> int:
+def count_memory_kills() -> int:
     """How many processes the system has killed for want of memory since it started; 0 where it does not say."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
@@ -62,7 +62,7 @@ def kills_for_memory() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def proportional_mib(process: int) -> float:
+def measure_proportional_mib(process: int) -> float:
     """Proportional set size of one process; its resident size where the kernel keeps the former secret."""
     try:
         for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
@@ -73,7 +73,7 @@ def proportional_mib(process: int) -> float:
     return 0.0
 
 
-def descendants(process: int) -> list[int]:
+def list_descendants(process: int) -> list[int]:
     """Pids of everything below a process. Most Linux kernels keep lists of children; reading those costs little."""
     if not Path("/proc/thread-self/children").exists():
         return [child.pid for child in psutil.Process(process).children(recursive=True)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.assets.hub import Checkpoint, standin_checkpoint
+from grader.assets.hub import Checkpoint, prepare_standin_checkpoint
 from grader.assets.metrics import prepare_metrics
 
 
@@ -14,7 +14,7 @@ from grader.assets.metrics import prepare_metrics
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache folder with the stand-in and the metrics. Not to be changed."""
     folder = tmp_path_factory.mktemp("cache")
-    standin_checkpoint(folder)
+    prepare_standin_checkpoint(folder)
     prepare_metrics(folder)
     yield folder
     shutil.rmtree(folder)
@@ -23,4 +23,4 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def standin(prepared: Path) -> Checkpoint:
     """The stand-in checkpoint."""
-    return standin_checkpoint(prepared)
+    return prepare_standin_checkpoint(prepared)

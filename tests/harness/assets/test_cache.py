@@ -10,14 +10,22 @@ import pytest
 from safetensors import SafetensorError
 
 from grader.assets import tensors
-from grader.assets.cache import MANIFEST, Recipe, bytes_recipe, cache_folder, damaged, link_recipe, prepare
+from grader.assets.cache import (
+    MANIFEST,
+    Recipe,
+    build_bytes_recipe,
+    build_link_recipe,
+    find_damaged,
+    locate_cache,
+    prepare,
+)
 from grader.errors import GraderError
 
 CONTENT = {"one.txt": b"one", "deep/two.txt": b"two"}
 
 
 def recipes() -> dict[str, Recipe]:
-    return {name: bytes_recipe(content) for name, content in CONTENT.items()}
+    return {name: build_bytes_recipe(content) for name, content in CONTENT.items()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -65,9 +73,9 @@ def test_damage_is_found_and_repaired(tmp_path: Path, damage: Callable[[Path], N
     prepare(tmp_path, recipes())
     damage(tmp_path)
     expected = {name: recipe.sha256 for name, recipe in recipes().items()}
-    assert damaged(tmp_path, expected) == names
+    assert find_damaged(tmp_path, expected) == names
     prepare(tmp_path, recipes())
-    assert damaged(tmp_path, expected) == ()
+    assert find_damaged(tmp_path, expected) == ()
     assert contents(tmp_path) == CONTENT
 
 
@@ -102,7 +110,7 @@ def test_a_failed_write_is_our_fault_and_leaves_nothing(
     tmp_path: Path, write: Callable[[Path], None], message: str
 ) -> None:
     with pytest.raises(GraderError, match=message):
-        prepare(tmp_path, {"one.txt": Recipe(bytes_recipe(b"one").sha256, write)})
+        prepare(tmp_path, {"one.txt": Recipe(build_bytes_recipe(b"one").sha256, write)})
     assert not [path for path in tmp_path.iterdir() if path.name != ".lock"]
 
 
@@ -122,7 +130,7 @@ def test_two_at_once_make_each_file_once(tmp_path: Path) -> None:
 
     def run() -> None:
         together.wait()
-        prepare(tmp_path, {"one.txt": Recipe(bytes_recipe(b"one").sha256, write)})
+        prepare(tmp_path, {"one.txt": Recipe(build_bytes_recipe(b"one").sha256, write)})
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -141,8 +149,8 @@ def no_links(path: Path, target: Path) -> None:
 def test_a_second_name_has_the_same_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links_work: bool) -> None:
     if not links_work:
         monkeypatch.setattr(Path, "hardlink_to", no_links)
-    first = bytes_recipe(b"one")
-    prepare(tmp_path, {"first": first, "second": link_recipe(tmp_path / "first", first.sha256)})
+    first = build_bytes_recipe(b"one")
+    prepare(tmp_path, {"first": first, "second": build_link_recipe(tmp_path / "first", first.sha256)})
     assert (tmp_path / "second").read_bytes() == b"one"
     assert (tmp_path / "second").samefile(tmp_path / "first") == links_work
 
@@ -157,7 +165,7 @@ def test_a_second_name_has_the_same_content(tmp_path: Path, monkeypatch: pytest.
 )
 def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: str) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cache_folder(tmp_path / "project", environ) == tmp_path / expected
+    assert locate_cache(tmp_path / "project", environ) == tmp_path / expected
 
 
 def test_a_full_disk_is_an_os_error_for_tensors_too() -> None:
@@ -178,7 +186,7 @@ def test_what_is_prepared_can_be_read_by_kernels(tmp_path: Path) -> None:
     """Whatever the umask of whoever prepares it."""
     before = os.umask(0o077)
     try:
-        prepare(tmp_path / "new" / "cache", {"deep/file": bytes_recipe(b"content")})
+        prepare(tmp_path / "new" / "cache", {"deep/file": build_bytes_recipe(b"content")})
         (tmp_path / "private").touch()
     finally:
         os.umask(before)

@@ -9,7 +9,7 @@ import pytest
 
 from grader.assets import hub
 from grader.assets import standin as standin_module
-from grader.assets.cache import file_sha256
+from grader.assets.cache import hash_file
 from grader.assets.hub import Checkpoint, resolve_checkpoint
 from grader.assignment import MODEL_NAMES
 from grader.model import Profile
@@ -58,7 +58,7 @@ def test_only_full_takes_the_users_own_checkpoint(
     )
     checkpoint = resolve_checkpoint(profile, copy)
     assert checkpoint.name == name
-    assert file_sha256(checkpoint.weights) == checkpoint.sha256 == standin.sha256
+    assert hash_file(checkpoint.weights) == checkpoint.sha256 == standin.sha256
     shutil.rmtree(empty_user_cache)
     assert resolve_checkpoint(profile, copy) == checkpoint  # prepared: the user's cache is not needed any more
 
@@ -95,7 +95,7 @@ def test_damaged_weights_are_made_again(copy: Path, standin: Checkpoint) -> None
     weights.unlink()
     weights.write_bytes(b"half a file")
     checkpoint = resolve_checkpoint(Profile.QUICK, copy)
-    assert file_sha256(checkpoint.weights) == standin_module.WEIGHTS_SHA256
+    assert hash_file(checkpoint.weights) == standin_module.WEIGHTS_SHA256
 
 
 def test_the_second_name_costs_no_space(standin: Checkpoint) -> None:

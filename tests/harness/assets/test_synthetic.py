@@ -6,22 +6,22 @@ import io
 
 import pytest
 
-from grader.assets.reviews import FILES, SEED, SYNTHETIC_SHA256, synthetic_files
-from grader.assets.synthetic import MAX_WORDS, MIN_WORDS, Dice, Review, csv_bytes, reviews
+from grader.assets.reviews import FILES, SEED, SYNTHETIC_SHA256, build_synthetic_files
+from grader.assets.synthetic import MAX_WORDS, MIN_WORDS, Review, SeededRandom, format_csv, generate_reviews
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 
 ROWS = {"train.csv": TRAIN_ROWS, "eval.csv": EVAL_ROWS, "heldout.csv": 500}
 
 
 def parsed(name: str) -> list[Review]:
-    rows = csv.DictReader(io.StringIO(synthetic_files()[name].decode("utf-8"), newline=""))
+    rows = csv.DictReader(io.StringIO(build_synthetic_files()[name].decode("utf-8"), newline=""))
     return [Review(row["review"], int(row["label"])) for row in rows]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_bytes_are_those_that_calibrations_stand_for(name: str) -> None:
     """After a wanted change of grammar or vocabulary: new hashes in SYNTHETIC_SHA256, and a new calibration."""
-    assert hashlib.sha256(synthetic_files()[name]).hexdigest() == SYNTHETIC_SHA256[name]
+    assert hashlib.sha256(build_synthetic_files()[name]).hexdigest() == SYNTHETIC_SHA256[name]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -42,7 +42,9 @@ def test_all_reviews_are_different() -> None:
     ("seed", "same"), [pytest.param(SEED, True, id="same"), pytest.param(SEED + 1, False, id="other")]
 )
 def test_the_seed_decides(seed: int, same: bool) -> None:
-    assert (csv_bytes(reviews(20, Dice(seed))) == csv_bytes(reviews(20, Dice(SEED)))) == same
+    assert (
+        format_csv(generate_reviews(20, SeededRandom(seed))) == format_csv(generate_reviews(20, SeededRandom(SEED)))
+    ) == same
 
 
 def test_counting_words_does_not_separate_the_labels() -> None:

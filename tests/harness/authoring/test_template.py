@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from grader import assignment
-from grader.authoring.template import derive_template, notebook_text, read_notebook
+from grader.authoring.template import derive_template, format_notebook, read_notebook
 from grader.errors import GraderError
 
 ROOT = Path(__file__).parents[3]
@@ -102,11 +102,11 @@ def raised_by_template() -> dict[str, str]:
 
 class TestCommittedNotebooks:
     def test_template_is_what_the_reference_gives(self, reference: NotebookNode) -> None:
-        assert TEMPLATE.read_text(encoding="utf-8") == notebook_text(derive_template(reference)), "run make template"
+        assert TEMPLATE.read_text(encoding="utf-8") == format_notebook(derive_template(reference)), "run make template"
 
     @pytest.mark.parametrize("path", [REFERENCE, TEMPLATE], ids=["reference", "template"])
     def test_file_is_canonical_so_that_changes_can_be_reviewed(self, path: Path) -> None:
-        assert path.read_text(encoding="utf-8") == notebook_text(read_notebook(path))
+        assert path.read_text(encoding="utf-8") == format_notebook(read_notebook(path))
 
     def test_reference_is_stored_unexecuted_for_a_python_kernel(self, reference: NotebookNode) -> None:
         executed = [cell.id for cell in reference.cells if cell.get("outputs") or cell.get("execution_count")]

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from grader.batch.digests import code_digest
-from grader.batch.order import Judged, Order, Outcome, Task
-from grader.batch.running import Circumstances
-from grader.batch.work import Work
+from grader.batch.digests import digest_code
+from grader.batch.order import BatchConfig, StoredJudgement, Task, TaskOutcome
+from grader.batch.running import Conditions
+from grader.batch.work import TaskRunner
 from grader.errors import SubmissionError
 from grader.execution.progress import Listener
 from grader.intake.uploads import Student, Upload
@@ -34,14 +34,14 @@ from grader.model import (
 from tests.harness import results
 
 ROOT = Path(__file__).resolve().parents[3]
-HERE = Circumstances("checkpoint", "reviews")
+HERE = Conditions("checkpoint", "reviews")
 POSSIBLE = 10.0
 
 
 class FakeBench:
     """Executes by looking at the first line. `executions` is a file with a line for each execution that ended well."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: BatchConfig) -> None:
         self.order = order
         self.executions = order.folder / "executions"
 
@@ -78,16 +78,18 @@ class FakeBench:
             file.write(f"{line}\n")
         return len(path.read_text(encoding="utf-8").splitlines())
 
-    def judge(self, folder: Path) -> Judged:
+    def judge(self, folder: Path) -> StoredJudgement:
         found = json.loads((folder / "evidence" / "run.json").read_text(encoding="utf-8"))
         ours = found["status"] == RunStatus.INFRA_ERROR
         bonus = float(self.order.parts.get("bonus", "0"))
         points = None if ours or found["word"] == "unjudged" else found["points"] + bonus
-        return Judged(result=result(points, found["sha256"], RunStatus(found["status"])), details=StaffDetails())
+        return StoredJudgement(
+            result=result(points, found["sha256"], RunStatus(found["status"])), details=StaffDetails()
+        )
 
 
 @contextmanager
-def open_fake(order: Order) -> Iterator[FakeBench]:
+def open_fake(order: BatchConfig) -> Iterator[FakeBench]:
     """As a worker opens it."""
     yield FakeBench(order)
 
@@ -100,17 +102,17 @@ def result(points: float | None, sha256: str = "0" * 64, status: RunStatus = Run
     return results.result([works], "fake", sha256, run=results.run(status), score=score)
 
 
-def order(folder: Path, **changes: object) -> Order:
+def order(folder: Path, **changes: object) -> BatchConfig:
     """An order for `folder`, with its store."""
     (folder / "store" / "uploads").mkdir(parents=True, exist_ok=True)
-    plain = Order(
+    plain = BatchConfig(
         folder=folder,
         profile=Profile.STRUCTURE,
         seed=0,
         cell_s=10,
         run_s=10,
         threads=1,
-        code=code_digest(ROOT),
+        code=digest_code(ROOT),
         parts={"suite": "1"},
     )
     return plain.model_copy(update=changes)
@@ -134,19 +136,19 @@ def handed_in(folder: Path, *texts: str) -> tuple[Upload, ...]:
 class Inline:
     """A crew of one, in this process."""
 
-    def __init__(self, order: Order, bench: FakeBench | None = None) -> None:
+    def __init__(self, order: BatchConfig, bench: FakeBench | None = None) -> None:
         self.order, self.bench = order, bench or FakeBench(order)
         self.waiting: list[Task] = []
         self.told: list[str] = []
 
-    def hands(self) -> int:
+    def slots(self) -> int:
         return 1
 
-    def give(self, task: Task) -> None:
+    def submit(self, task: Task) -> None:
         self.waiting.append(task)
 
-    def taken(self, timeout_s: float) -> Outcome | None:
-        return Work(self.order, self.bench, self.waiting.pop(0), self.told.append).run()
+    def taken(self, timeout_s: float) -> TaskOutcome | None:
+        return TaskRunner(self.order, self.bench, self.waiting.pop(0), self.told.append).run()
 
 
 class Deaf:
@@ -159,8 +161,8 @@ class Deaf:
     def given(self, task: Task) -> None:
         pass
 
-    def ended(self, outcome: Outcome, again: bool) -> None:
+    def ended(self, outcome: TaskOutcome, again: bool) -> None:
         self.again.append(again)
 
-    def lonely(self) -> None:
+    def on_no_workers(self) -> None:
         self.alone += 1

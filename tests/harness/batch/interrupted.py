@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from grader.batch import crew, running
-from grader.cli.app import translated
-from grader.cli.batch import _resumable
+from grader.cli.app import translate_errors
+from grader.cli.batch import _explain_interruption
 from tests.harness.batch.fakes import HERE, Deaf, handed_in, open_fake, order
 
 
@@ -13,10 +13,10 @@ def main(folder: Path) -> None:
     wanted = order(folder)
     uploads = handed_in(folder, *(f"slow 0.3\n{number}" for number in range(100)))
     with (
-        translated(),
-        _resumable(),
-        crew.local(2) as cluster,
-        crew.connected(cluster, wanted, lambda *_: None, open_fake, False) as workers,
+        translate_errors(),
+        _explain_interruption(),
+        crew.open_local_cluster(2) as cluster,
+        crew.connect(cluster, wanted, lambda *_: None, open_fake, False) as workers,
     ):
         running.grade(uploads, running.plan(uploads, wanted, HERE), wanted, workers, Deaf())
 

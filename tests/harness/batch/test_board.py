@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from grader.batch.board import Board, described
-from grader.batch.order import Fate, Outcome, Recipient, Stage, Task
+from grader.batch.board import BatchDisplay, describe
+from grader.batch.order import Recipient, Stage, Task, TaskOutcome, TaskStatus
 
 
 def task(name: str, *others: str) -> Task:
@@ -15,10 +15,12 @@ def task(name: str, *others: str) -> Task:
     return Task(notebook=Path("x"), evidence="e", result=f"r{name}", recipients=recipients)
 
 
-def outcome(fate: Fate, name: str = "ada_1", *others: str, message: str = "", executed: bool = True) -> Outcome:
-    return Outcome(
+def outcome(
+    fate: TaskStatus, name: str = "ada_1", *others: str, message: str = "", executed: bool = True
+) -> TaskOutcome:
+    return TaskOutcome(
         task=task(name, *others),
-        fate=fate,
+        status=fate,
         stage=Stage.JUDGE,
         message=message,
         points=7.5,
@@ -29,27 +31,27 @@ def outcome(fate: Fate, name: str = "ada_1", *others: str, message: str = "", ex
 
 
 LINES = [
-    pytest.param(outcome(Fate.GRADED), False, "ada_1: 7.5 of 10 points in 12 s", id="graded"),
+    pytest.param(outcome(TaskStatus.GRADED), False, "ada_1: 7.5 of 10 points in 12 s", id="graded"),
     pytest.param(
-        outcome(Fate.GRADED, executed=False),
+        outcome(TaskStatus.GRADED, executed=False),
         False,
         "ada_1: 7.5 of 10 points in 12 s, from stored evidence",
         id="not executed",
     ),
     pytest.param(
-        outcome(Fate.REFUSED, "ada_1", "bob_2", message="'x' is empty."),
+        outcome(TaskStatus.REFUSED, "ada_1", "bob_2", message="'x' is empty."),
         False,
         "ada_1 and 1 equal to it: refused: 'x' is empty.",
         id="refused",
     ),
     pytest.param(
-        outcome(Fate.FAILED, message="no suite"),
+        outcome(TaskStatus.FAILED, message="no suite"),
         True,
         "ada_1: will be tried again: failed at stage judge: no suite",
         id="again",
     ),
     pytest.param(
-        outcome(Fate.UNGRADED, message="no suite"),
+        outcome(TaskStatus.UNGRADED, message="no suite"),
         False,
         "ada_1: ungraded at stage judge: no suite",
         id="given up",
@@ -58,18 +60,18 @@ LINES = [
 
 
 @pytest.mark.parametrize(("ended", "again", "line"), LINES)
-def test_one_line_names_submission_and_stage(ended: Outcome, again: bool, line: str) -> None:
-    assert described(ended, again) == line
+def test_one_line_names_submission_and_stage(ended: TaskOutcome, again: bool, line: str) -> None:
+    assert describe(ended, again) == line
 
 
 def test_a_terminal_shows_who_is_where_and_how_long_still() -> None:
     now = [0.0]
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    board = Board(console, 5, clock=lambda: now[0])
+    board = BatchDisplay(console, 5, clock=lambda: now[0])
     board.given(task("ada_1"))
     board.given(task("bob_2"))
     now[0] = 60.0
-    board.ended(outcome(Fate.GRADED), again=False)
+    board.ended(outcome(TaskStatus.GRADED), again=False)
     board.tell("bob_2", "node", "cell 3 of 18: \x1b[2Jtrainer.train()")
     with console.capture() as captured:
         console.print(board._render())
@@ -82,8 +84,8 @@ def test_a_terminal_shows_who_is_where_and_how_long_still() -> None:
 @pytest.mark.parametrize(("quiet", "lines"), [(False, 2), (True, 1)])
 def test_without_a_terminal(quiet: bool, lines: int) -> None:
     text = io.StringIO()
-    with Board(Console(file=text, width=100), 2, quiet) as board:
-        board.ended(outcome(Fate.GRADED), again=False)
-        board.ended(outcome(Fate.UNGRADED, message="no suite"), again=False)
+    with BatchDisplay(Console(file=text, width=100), 2, quiet) as board:
+        board.ended(outcome(TaskStatus.GRADED), again=False)
+        board.ended(outcome(TaskStatus.UNGRADED, message="no suite"), again=False)
     assert len(text.getvalue().splitlines()) == lines
     assert "no suite" in text.getvalue()

@@ -36,9 +36,9 @@ def test_a_bit_of_everything(intake: Intake) -> None:
 
 
 def test_two_calls_make_the_same_bytes(tmp_path: Path) -> None:
-    assert classroom.archive(classroom.make(10)) == classroom.archive(classroom.make(10))
+    assert classroom.build_archive(classroom.make(10)) == classroom.build_archive(classroom.make(10))
 
 
 def test_names_are_all_different() -> None:
-    names = classroom.people(classroom.load_table(), 500)
+    names = classroom.generate_people(classroom.load_table(), 500)
     assert len(set(names)) == 500

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from grader.batch import history, running
-from grader.batch.order import Fate, Order, Stage
-from grader.batch.running import Tally
+from grader.batch.order import BatchConfig, Stage, TaskStatus
+from grader.batch.running import BatchSummary
 from grader.batch.store import Store
-from grader.batch.work import full
-from grader.errors import GraderError, NoRoom
+from grader.batch.work import is_disk_full
+from grader.errors import DiskFullError, GraderError
 from grader.intake.uploads import Upload
 from tests.harness.batch.fakes import HERE, Deaf, FakeBench, Inline, handed_in, order
 
 
-def grade(uploads: tuple[Upload, ...], wanted: Order, audience: Deaf | None = None) -> Tally:
+def grade(uploads: tuple[Upload, ...], wanted: BatchConfig, audience: Deaf | None = None) -> BatchSummary:
     tasks = running.plan(uploads, wanted, HERE)
     return running.grade(uploads, tasks, wanted, Inline(wanted), audience or Deaf())
 
@@ -27,12 +27,12 @@ def caused(cause: OSError) -> GraderError:
     return error
 
 
-def executions(wanted: Order) -> list[str]:
+def executions(wanted: BatchConfig) -> list[str]:
     path = wanted.folder / "executions"
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def points(wanted: Order, upload: Upload) -> float | None:
+def points(wanted: BatchConfig, upload: Upload) -> float | None:
     path = wanted.submissions / upload.id / "result.json"
     return json.loads(path.read_text(encoding="utf-8"))["score"]["points"]
 
@@ -50,7 +50,7 @@ def test_everything_that_a_submission_leaves(tmp_path: Path) -> None:
         "result.json",
         "staff.html",
     ]
-    assert tally.outcomes[0].fate is Fate.GRADED
+    assert tally.outcomes[0].status is TaskStatus.GRADED
     assert "starting the kernel" in (folder / "log.txt").read_text(encoding="utf-8")
     assert not list((tmp_path / "store" / "incoming").iterdir())
 
@@ -94,7 +94,7 @@ def test_what_changed_decides_what_is_done_again(change: dict[str, object], exec
     uploads = handed_in(tmp_path, "points 7")
     grade(uploads, wanted)
     tally = grade(uploads, wanted.model_copy(update=change))
-    assert (tally.executed, tally.uploads(Fate.GRADED)) == (executed, 1)
+    assert (tally.executed, tally.uploads(TaskStatus.GRADED)) == (executed, 1)
 
 
 def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -> None:
@@ -126,14 +126,14 @@ def test_what_another_version_wrote_into_the_history_stays(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("error", "is_full"),
     [
-        pytest.param(NoRoom("Less than 1 GiB are free."), True, id="too little room"),
+        pytest.param(DiskFullError("Less than 1 GiB are free."), True, id="too little room"),
         pytest.param(OSError(errno.ENOSPC, "No space left on device"), True, id="none left"),
         pytest.param(caused(OSError(errno.EDQUOT, "Disk quota exceeded")), True, id="none left, translated"),
         pytest.param(caused(PermissionError(errno.EACCES, "Permission denied")), False, id="not allowed, translated"),
     ],
 )
 def test_only_a_full_disk_stops_a_batch(error: Exception, is_full: bool) -> None:
-    assert full(error) is is_full
+    assert is_disk_full(error) is is_full
 
 
 def test_what_was_refused_stays_refused_when_others_are_judged_again(tmp_path: Path) -> None:
@@ -154,19 +154,22 @@ def test_judging_again_without_evidence_is_a_failure_with_a_name(tmp_path: Path)
     assert "Nothing is stored" in problem.message
 
 
-TRIES = [pytest.param(2, Fate.GRADED, id="the third try helps"), pytest.param(3, Fate.UNGRADED, id="nothing helps")]
+TRIES = [
+    pytest.param(2, TaskStatus.GRADED, id="the third try helps"),
+    pytest.param(3, TaskStatus.UNGRADED, id="nothing helps"),
+]
 
 
 @pytest.mark.parametrize(("faults", "fate"), TRIES)
-def test_our_faults_are_tried_three_times(faults: int, fate: Fate, tmp_path: Path) -> None:
+def test_our_faults_are_tried_three_times(faults: int, fate: TaskStatus, tmp_path: Path) -> None:
     wanted, audience = order(tmp_path), Deaf()
     uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} {faults}")
     tally = grade(uploads, wanted, audience)
     assert audience.again == [True, True, False]
-    assert [outcome.fate for outcome in tally.outcomes] == [fate]
-    entry = history.last(wanted.submissions / "u0")
+    assert [outcome.status for outcome in tally.outcomes] == [fate]
+    entry = history.read_last(wanted.submissions / "u0")
     assert entry is not None
-    assert entry.status == ("graded" if fate is Fate.GRADED else "ungraded")
+    assert entry.status == ("graded" if fate is TaskStatus.GRADED else "ungraded")
 
 
 def test_what_is_ungraded_is_tried_in_the_next_run(tmp_path: Path) -> None:
@@ -174,7 +177,7 @@ def test_what_is_ungraded_is_tried_in_the_next_run(tmp_path: Path) -> None:
     uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} 3")
     grade(uploads, wanted)
     assert points(wanted, uploads[0]) is None
-    assert grade(uploads, wanted).uploads(Fate.GRADED) == 1
+    assert grade(uploads, wanted).uploads(TaskStatus.GRADED) == 1
     assert points(wanted, uploads[0]) == 5
 
 
@@ -185,7 +188,7 @@ def test_a_refused_notebook_is_no_failure_and_keeps_its_own_name(tmp_path: Path)
     tally = grade(renamed, wanted, audience)
     assert audience.again == [False]
     assert not tally.problems
-    entries = [history.last(wanted.submissions / upload.id) for upload in uploads]
+    entries = [history.read_last(wanted.submissions / upload.id) for upload in uploads]
     assert [(entry.status, entry.message) for entry in entries if entry] == [
         ("refused", "'x.ipynb' is no notebook."),
         ("refused", "'mine.ipynb' is no notebook."),
@@ -197,7 +200,7 @@ def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:
     uploads = handed_in(tmp_path, "points 1", "full", "points 3", "points 4")
     tally = grade(uploads, wanted)
     assert "No space left" in tally.stopped
-    assert (tally.uploads(Fate.GRADED), tally.left) == (1, 3)
+    assert (tally.uploads(TaskStatus.GRADED), tally.left) == (1, 3)
     assert len(running.plan(uploads, wanted, HERE)) == 3
 
 
@@ -212,7 +215,7 @@ def test_a_full_disk_while_evidence_is_written_leaves_none(tmp_path: Path, monke
         patched.setattr("grader.batch.store.sync", no_room)
         assert grade(uploads, wanted).stopped
     assert not (tmp_path / "store" / "evidence").exists() or not list((tmp_path / "store" / "evidence").iterdir())
-    assert grade(uploads, wanted).uploads(Fate.GRADED) == 1
+    assert grade(uploads, wanted).uploads(TaskStatus.GRADED) == 1
 
 
 def test_a_fault_nobody_foresaw_is_ours_and_stops_nobody_else(tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_a_fault_nobody_foresaw_is_ours_and_stops_nobody_else(tmp_path: Path) ->
 
 def test_two_batches_at_once(tmp_path: Path) -> None:
     first, second = Store(tmp_path / "store"), Store(tmp_path / "store")
-    with first.sole(), pytest.raises(GraderError, match="Another batch is at work"), second.sole():
+    with first.lock(), pytest.raises(GraderError, match="Another batch is at work"), second.lock():
         pass
 
 
@@ -239,7 +242,7 @@ def test_a_crew_without_workers_is_mentioned_once(tmp_path: Path, monkeypatch: p
     class Slow(Inline):
         asked = 0
 
-        def hands(self) -> int:
+        def slots(self) -> int:
             self.asked += 1
             return int(self.asked > 100)
 

@@ -13,17 +13,17 @@ import pytest
 from rich.console import Console
 
 from grader.batch import crew, session
-from grader.batch.order import Order
-from grader.batch.outputs import Handed
-from grader.batch.request import Request
-from grader.batch.running import Circumstances
-from grader.batch.session import Ended, Staffing
+from grader.batch.order import BatchConfig
+from grader.batch.outputs import BatchOutputs
+from grader.batch.request import BatchRequest
+from grader.batch.running import Conditions
+from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
-from grader.cli.batch import class_name
+from grader.cli.batch import derive_class_name
 from grader.errors import GraderError
 from grader.grades.grade import Standing
 from grader.model import Profile
-from grader.sandbox import Backend, Policy, Sandbox, attach
+from grader.sandbox import Backend, Sandbox, SandboxPolicy, attach
 from tests.harness.batch.fakes import HERE, Inline, order
 
 NOTEBOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
@@ -47,28 +47,28 @@ def handed_in(path: Path, **texts: str) -> Path:
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> Staffing:
+def inline(monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
     """Everything in this process, without Dask."""
 
     @contextmanager
-    def connected(cluster: object, order: Order, *_: Any) -> Iterator[Inline]:
+    def connected(cluster: object, order: BatchConfig, *_: Any) -> Iterator[Inline]:
         yield Inline(order)
 
     @contextmanager
     def nobody() -> Iterator[None]:
         yield None
 
-    def circumstances(request: Request) -> Circumstances:
+    def circumstances(request: BatchRequest) -> Conditions:
         return HERE
 
-    monkeypatch.setattr(crew, "connected", connected)
-    monkeypatch.setattr(session, "circumstances", circumstances)
-    return Staffing(workers=nobody, threads=1)
+    monkeypatch.setattr(crew, "connect", connected)
+    monkeypatch.setattr(session, "find_conditions", circumstances)
+    return WorkerSettings(workers=nobody, threads=1)
 
 
-def request(folder: Path, **changes: Any) -> Request:
+def request(folder: Path, **changes: Any) -> BatchRequest:
     (folder / "export.csv").write_text(EXPORT, encoding="utf-8")
-    plain = Request(
+    plain = BatchRequest(
         source=folder / "a4.zip",
         folder=folder / "results",
         profile=Profile.STRUCTURE,
@@ -77,13 +77,13 @@ def request(folder: Path, **changes: Any) -> Request:
     return plain.model_copy(update=changes)
 
 
-def graded(wanted: Request, staffing: Staffing) -> tuple[Ended, str]:
+def graded(wanted: BatchRequest, staffing: WorkerSettings) -> tuple[BatchResult, str]:
     text = io.StringIO()
-    ended = session.batch(wanted, staffing, Console(file=text, width=200))
+    ended = session.run_batch(wanted, staffing, Console(file=text, width=200))
     return ended, text.getvalue()
 
 
-def test_a_class(tmp_path: Path, inline: Staffing) -> None:
+def test_a_class(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(
         tmp_path / "a4.zip",
         lovelaceada_1_11="points 7",
@@ -111,111 +111,113 @@ def test_a_class(tmp_path: Path, inline: Staffing) -> None:
     assert "'x.ipynb' is no notebook." in shown
 
 
-def test_a_class_without_problems_ends_with_0_and_says_where_things_are(tmp_path: Path, inline: Staffing) -> None:
+def test_a_class_without_problems_ends_with_0_and_says_where_things_are(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", öbergåsa_2_12="no notebook")
     ended, _ = graded(request(tmp_path), inline)
     assert ended.exit_code == 0
-    assert str(tmp_path / "results") in session.where(tmp_path / "results", ended.handed)
-    assert "1 graded now (1 executed), 0 before, 1 refused" in session.summary(ended)
+    assert str(tmp_path / "results") in session.describe_location(tmp_path / "results", ended.outputs)
+    assert "1 graded now (1 executed), 0 before, 1 refused" in session.format_summary(ended)
 
 
-def test_quiet_says_only_what_is_wrong(tmp_path: Path, inline: Staffing) -> None:
+def test_quiet_says_only_what_is_wrong(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14=f"broken {tmp_path / 'tries'} 99")
     text = io.StringIO()
-    session.batch(request(tmp_path), inline, Console(file=text, width=200), quiet=True)
+    session.run_batch(request(tmp_path), inline, Console(file=text, width=200), quiet=True)
     lines = text.getvalue().splitlines()
     assert len(lines) == 3  # three tries
     assert all("turingalan_4_14" in line for line in lines)
 
 
-def test_judging_again_needs_the_folder_alone(tmp_path: Path, inline: Staffing) -> None:
+def test_judging_again_needs_the_folder_alone(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
     (tmp_path / "a4.zip").unlink()
     ended = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
-    assert (ended.exit_code, ended.tally.executed, ended.tally.done_before) == (0, 0, 1)
+    assert (ended.exit_code, ended.summary.executed, ended.summary.done_before) == (0, 0, 1)
 
 
-def test_another_policy_is_handed_out_without_judging(tmp_path: Path, inline: Staffing) -> None:
+def test_another_policy_is_handed_out_without_judging(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_LATE_1_11="points 7")
     graded(request(tmp_path), inline)
     policy = tmp_path / "policy.toml"
     policy.write_text('[late]\nunit = "points"\nflat = 2\n', encoding="utf-8")
-    _, handed = session.reported(tmp_path / "results", {"policy": policy})
+    _, handed = session.renew_outputs(tmp_path / "results", {"policy": policy})
     ada = next(grade for grade in handed.grades if grade.student.canvas_id == 1)
     assert ada.points == 5
     page = (tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "feedback.html").read_text(encoding="utf-8")
     assert "5 of 10" in page or "5 / 10" in page or "−2" in page
 
 
-def test_what_was_handed_out_last_is_what_later_commands_know(tmp_path: Path, inline: Staffing) -> None:
+def test_what_was_handed_out_last_is_what_later_commands_know(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_LATE_1_11="points 7")
     graded(request(tmp_path), inline)
     policy = tmp_path / "policy.toml"
     policy.write_text('[late]\nunit = "points"\nflat = 2\n', encoding="utf-8")
-    session.reported(tmp_path / "results", {"policy": policy})
-    _, handed = session.reported(tmp_path / "results", {})
-    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO())).handed
+    session.renew_outputs(tmp_path / "results", {"policy": policy})
+    _, handed = session.renew_outputs(tmp_path / "results", {})
+    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO())).outputs
     assert [points(given, 1) for given in (handed, again)] == [5, 5]
 
 
-def points(handed: Handed, canvas_id: int) -> float | None:
+def points(handed: BatchOutputs, canvas_id: int) -> float | None:
     return next(grade.points for grade in handed.grades if grade.student.canvas_id == canvas_id)
 
 
-def test_a_class_with_a_folder_for_each_student(tmp_path: Path, inline: Staffing) -> None:
+def test_a_class_with_a_folder_for_each_student(tmp_path: Path, inline: WorkerSettings) -> None:
     for number, name in enumerate(("ada", "alan"), 5):
         (tmp_path / "class" / name).mkdir(parents=True)
         (tmp_path / "class" / name / "assignment.ipynb").write_text(f"points {number}", encoding="utf-8")
     ended, _ = graded(request(tmp_path, source=tmp_path / "class"), inline)
-    assert (points(ended.handed, 1), points(ended.handed, 4)) == (5, 6)
-    assert "feedback.zip" not in {path.name for path in ended.handed.files}  # Canvas would take nothing of it
+    assert (points(ended.outputs, 1), points(ended.outputs, 4)) == (5, 6)
+    assert "feedback.zip" not in {path.name for path in ended.outputs.files}  # Canvas would take nothing of it
 
 
-def test_points_for_a_check_that_failed_through_our_fault_stand_in_the_report(tmp_path: Path, inline: Staffing) -> None:
+def test_points_for_a_check_that_failed_through_our_fault_stand_in_the_report(
+    tmp_path: Path, inline: WorkerSettings
+) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="unjudged")
     ended, _ = graded(request(tmp_path), inline)
     changes = tmp_path / "overrides.toml"
     changes.write_text('[[total]]\nstudent = "1"\npoints = 9\nauthor = "M"\nreason = "seen by hand"\n', "utf-8")
-    _, handed = session.reported(tmp_path / "results", {"overrides": changes})
+    _, handed = session.renew_outputs(tmp_path / "results", {"overrides": changes})
     page = (tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "feedback.html").read_text(encoding="utf-8")
     assert (ended.exit_code, points(handed, 1)) == (2, 9)
     assert "seen by hand" in page
     again, _ = graded(request(tmp_path), inline)
-    assert again.tally.done_before == 0  # our fault is looked into again, whatever is stored
+    assert again.summary.done_before == 0  # our fault is looked into again, whatever is stored
 
 
-def test_another_notebook_has_no_grade_before_it_was_graded(tmp_path: Path, inline: Staffing) -> None:
+def test_another_notebook_has_no_grade_before_it_was_graded(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14="no notebook")
     graded(request(tmp_path), inline)
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="full", turingalan_4_14="full")
     with pytest.raises(GraderError, match="No space left"):
         graded(request(tmp_path), inline)
-    _, handed = session.reported(tmp_path / "results", {})
+    _, handed = session.renew_outputs(tmp_path / "results", {})
     standings = {grade.student.canvas_id: grade.standing for grade in handed.grades}
     assert (standings[1], standings[4]) == (Standing.UNGRADED, Standing.UNGRADED)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 3}, {"profile": Profile.QUICK}], ids=["seed", "profile"])
 def test_what_was_graded_in_another_way_is_no_grade(
-    changes: dict[str, Any], tmp_path: Path, inline: Staffing, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
-    monkeypatch.setattr(session, "_graded", interrupted)
+    monkeypatch.setattr(session, "_grade", interrupted)
     with pytest.raises(KeyboardInterrupt):
         graded(request(tmp_path, **changes), inline)
-    _, handed = session.reported(tmp_path / "results", {})
+    _, handed = session.renew_outputs(tmp_path / "results", {})
     assert points(handed, 1) is None
 
 
 def test_what_was_graded_in_another_way_is_not_judged_again(
-    tmp_path: Path, inline: Staffing, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
     with monkeypatch.context() as patch:
-        patch.setattr(session, "_graded", interrupted)
+        patch.setattr(session, "_grade", interrupted)
         with pytest.raises(KeyboardInterrupt):
             graded(request(tmp_path, seed=3), inline)
     with pytest.raises(GraderError, match=r"1 of 1 uploads were graded with profile structure and seed 0.*seed 3"):
@@ -223,26 +225,26 @@ def test_what_was_graded_in_another_way_is_not_judged_again(
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["lost", "empty"])
-def test_a_lost_result_is_written_again_from_the_store(tmp_path: Path, inline: Staffing, lose: Any) -> None:
+def test_a_lost_result_is_written_again_from_the_store(tmp_path: Path, inline: WorkerSettings, lose: Any) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
     result = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "result.json"
     before = result.read_bytes()
     lose(result)
     again, _ = graded(request(tmp_path), inline)
-    assert (again.tally.executed, points(again.handed, 1)) == (0, 7)
+    assert (again.summary.executed, points(again.outputs, 1)) == (0, 7)
     assert result.read_bytes() == before
 
 
-def test_files_of_an_earlier_run_do_not_stay(tmp_path: Path, inline: Staffing) -> None:
+def test_files_of_an_earlier_run_do_not_stay(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
     later, _ = graded(request(tmp_path, gradebook=None), inline)
     assert not (tmp_path / "results" / "gradebook.csv").exists()
-    assert "gradebook.csv was of an earlier run, and is removed." in later.handed.notes
+    assert "gradebook.csv was of an earlier run, and is removed." in later.outputs.notes
 
 
-def test_gradescope_hears_what_people_changed(tmp_path: Path, inline: Staffing) -> None:
+def test_gradescope_hears_what_people_changed(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14="points 5")
     signed = 'author = "M"\nreason = "seen"\n'
     (tmp_path / "o.toml").write_text(
@@ -255,20 +257,20 @@ def test_gradescope_hears_what_people_changed(tmp_path: Path, inline: Staffing) 
     assert [path.name for path in folder.iterdir()] == ["lovelaceada_1.json"]
 
 
-def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(GraderError, match="holds nothing that was handed in"):
         graded(request(tmp_path, source=tmp_path / "empty"), inline)
 
 
-def test_results_inside_of_the_source_are_not_handed_in(tmp_path: Path, inline: Staffing) -> None:
+def test_results_inside_of_the_source_are_not_handed_in(tmp_path: Path, inline: WorkerSettings) -> None:
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "lovelaceada_1_11_x.ipynb").write_text("points 7", encoding="utf-8")
     places = {"source": tmp_path / "class", "folder": tmp_path / "class" / "results" / "class"}
     inside = request(tmp_path).model_copy(update=places)
     first, _ = graded(inside, inline)
     again, _ = graded(inside, inline)
-    assert (first.tally.total, again.tally.total, again.tally.done_before) == (1, 1, 1)
+    assert (first.summary.total, again.summary.total, again.summary.done_before) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -279,21 +281,21 @@ def test_results_inside_of_the_source_are_not_handed_in(tmp_path: Path, inline: 
 def test_the_name_of_a_class(source: str, name: str, tmp_path: Path) -> None:
     path = tmp_path / source
     path.touch() if path.suffix == ".zip" else path.mkdir()
-    assert class_name(path) == name
+    assert derive_class_name(path) == name
 
 
 def interrupted(*arguments: object, **options: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_nothing_is_handed_out_while_a_batch_is_at_work(tmp_path: Path, inline: Staffing) -> None:
+def test_nothing_is_handed_out_while_a_batch_is_at_work(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
     with (
-        Store(tmp_path / "results" / "store").sole(),
+        Store(tmp_path / "results" / "store").lock(),
         pytest.raises(GraderError, match="Another batch is at work"),
     ):
-        session.reported(tmp_path / "results", {})
+        session.renew_outputs(tmp_path / "results", {})
 
 
 TWO = EXPORT.replace("A4 (77)", "A3 (76),A4 (77)").replace(",10,(read only)", ",10,10,(read only)")
@@ -309,7 +311,7 @@ WRONG_FILES = [
 
 @pytest.mark.parametrize(("name", "text", "changes", "says"), WRONG_FILES)
 def test_what_is_wrong_with_a_file_is_said_before_anything_is_graded(
-    name: str, text: str, changes: dict[str, str], says: str, tmp_path: Path, inline: Staffing
+    name: str, text: str, changes: dict[str, str], says: str, tmp_path: Path, inline: WorkerSettings
 ) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     wanted = request(tmp_path, **{key: tmp_path / value for key, value in changes.items()})
@@ -319,22 +321,22 @@ def test_what_is_wrong_with_a_file_is_said_before_anything_is_graded(
     assert not (tmp_path / "results" / "submissions").exists()
 
 
-def test_an_export_that_was_moved_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+def test_an_export_that_was_moved_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
     (tmp_path / "export.csv").unlink()
     with pytest.raises(GraderError, match=r"Cannot read .*export.csv \(No such file or directory\); check the path"):
-        session.reported(tmp_path / "results", {})
+        session.renew_outputs(tmp_path / "results", {})
 
 
-def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     (tmp_path / "results").write_text("a file", encoding="utf-8")
     with pytest.raises(GraderError, match="Cannot write to"):
         graded(request(tmp_path), inline)
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
+def test_a_full_disk_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="full", turingalan_4_14="points 7")
     with pytest.raises(GraderError, match=r"No space left on device.*2 of 2 uploads wait"):
         graded(request(tmp_path), inline)
@@ -342,10 +344,10 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, inline: Staffing) -> None:
 
 def test_nothing_was_graded_here(tmp_path: Path) -> None:
     with pytest.raises(GraderError, match="holds no class that was graded"):
-        session.reported(tmp_path, {})
+        session.renew_outputs(tmp_path, {})
 
 
-def test_the_result_is_the_one_of_the_schema(tmp_path: Path, inline: Staffing) -> None:
+def test_the_result_is_the_one_of_the_schema(tmp_path: Path, inline: WorkerSettings) -> None:
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
     graded(request(tmp_path), inline)
     path = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "result.json"
@@ -365,12 +367,12 @@ SHARED = [
 def test_workers_of_this_machine_share_a_sandbox(
     here: bool, changes: dict[str, object], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zygote = Sandbox(Backend.WARM, Policy(), tmp_path / "zygote")
+    zygote = Sandbox(Backend.WARM, SandboxPolicy(), tmp_path / "zygote")
     for part in ("resolve_checkpoint", "prepare_metrics"):
         monkeypatch.setattr(session, part, lambda *arguments: None)
     monkeypatch.setattr(session, "open_sandbox", lambda *arguments, **options: zygote)
     wanted = order(tmp_path, **changes)
-    with session.sharing(wanted, Staffing(workers=Path, threads=1, here=here)) as shared:
-        sent = Order.model_validate_json(shared.model_dump_json()).sandbox
+    with session.share_sandbox(wanted, WorkerSettings(workers=Path, threads=1, local=here)) as shared:
+        sent = BatchConfig.model_validate_json(shared.model_dump_json()).sandbox
     assert (sent is not None) == expected
     assert sent is None or attach(sent) == zygote

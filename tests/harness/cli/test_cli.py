@@ -11,7 +11,7 @@ from nbformat import v3, v4
 from grader import pipeline
 from grader.cli import app
 from grader.errors import GraderError
-from grader.judging.result import Graded
+from grader.judging.result import GradingResult
 from grader.model import (
     RunStatus,
     ScoreStatus,
@@ -134,7 +134,7 @@ def test_our_fault_is_one_sentence(
     def fail(*arguments: object, **options: object) -> Any:
         raise raised
 
-    monkeypatch.setattr(pipeline, "setup", fail)
+    monkeypatch.setattr(pipeline, "open_setup", fail)
     code, text = main("grade", work, "--out", tmp_path / "results")
     assert code == 2
     assert words in text
@@ -142,7 +142,7 @@ def test_our_fault_is_one_sentence(
 
 
 def test_what_nobody_foresaw_is_ours(main: Main, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "setup", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(pipeline, "open_setup", lambda *a, **k: 1 / 0)
     code, text = main("grade", work, "--out", tmp_path / "results")
     assert code == 2
     assert "fault of the grader" in text
@@ -174,10 +174,10 @@ class Opened:
         return None
 
 
-def graded(run: RunStatus, score: ScoreStatus) -> Graded:
+def graded(run: RunStatus, score: ScoreStatus) -> GradingResult:
     points = None if score is ScoreStatus.UNGRADED else 0
     result = results.result(run=results.run(run), score=results.graded(points, 100))
-    return Graded(result, StaffDetails())
+    return GradingResult(result, StaffDetails())
 
 
 @pytest.mark.parametrize(
@@ -195,4 +195,4 @@ def graded(run: RunStatus, score: ScoreStatus) -> Graded:
     ],
 )
 def test_exit_code_of_a_result(run: RunStatus, score: ScoreStatus, code: int) -> None:
-    assert app.exit_code(graded(run, score)) == code
+    assert app.choose_exit_code(graded(run, score)) == code

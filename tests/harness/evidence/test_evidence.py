@@ -15,16 +15,16 @@ from safetensors.torch import save_file
 
 from grader import pipeline
 from grader.errors import GraderError
-from grader.evidence.reader import Evidence, ProtocolViolation, Raised
+from grader.evidence.reader import ErrorRecord, Evidence, ProtocolViolation
 from grader.execution import collection
 from grader.execution.broker import Report
-from grader.execution.record import Conditions, RunRecord
+from grader.execution.record import RunConditions, RunRecord
 from grader.intake import read_submission
 from grader.judging import result
 from grader.judging.case import Case, Oracle
 from grader.model import Profile, RunStatus, RunSummary, ScoreStatus, SubmissionRef, Verdict
 
-CONDITIONS = Conditions(
+CONDITIONS = RunConditions(
     profile=Profile.STRUCTURE,
     seed=0,
     checkpoint="stand-in",
@@ -257,7 +257,9 @@ def test_more_files_than_an_honest_run_writes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], result.Graded]:
+def judge(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], result.GradingResult]:
     """`grading.judge` with the suite, on a checkpoint without tensors and without a calibration."""
     base = tmp_path_factory.mktemp("base") / "base.safetensors"
     save_file({"distilbert.x.weight": torch.zeros(1)}, base)
@@ -268,7 +270,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     oracle = Oracle(base_weights=base, meter=unused, library=unused, calibration=lambda evidence: None)
     monkeypatch.setattr(pipeline, "make_case", lambda folder, used: Case(Evidence(folder), oracle))
     used: Any = None
-    return lambda folder: pipeline.judge(folder, used, pipeline.suite_folders())
+    return lambda folder: pipeline.judge(folder, used, pipeline.list_suite_folders())
 
 
 @pytest.mark.parametrize(
@@ -282,7 +284,9 @@ def judge(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
         ),
     ],
 )
-def test_a_result_says_so(folder: Path, name: str, content: bytes, judge: Callable[[Path], result.Graded]) -> None:
+def test_a_result_says_so(
+    folder: Path, name: str, content: bytes, judge: Callable[[Path], result.GradingResult]
+) -> None:
     written(folder, name, content)
     graded = judge(folder)
     assert graded.result.run.status is RunStatus.PROTOCOL_VIOLATION
@@ -293,7 +297,7 @@ def test_a_result_says_so(folder: Path, name: str, content: bytes, judge: Callab
     assert graded.result.model_validate_json(graded.result.model_dump_json()) == graded.result
 
 
-def test_no_evidence_at_all_is_no_violation(folder: Path, judge: Callable[[Path], result.Graded]) -> None:
+def test_no_evidence_at_all_is_no_violation(folder: Path, judge: Callable[[Path], result.GradingResult]) -> None:
     graded = judge(folder)
     assert graded.result.run.status is RunStatus.OK
     assert not [check.id for check in graded.result.checks if check.verdict is Verdict.ERROR]
@@ -317,4 +321,4 @@ def test_weights_that_are_named_and_not_there(folder: Path) -> None:
     ],
 )
 def test_errors_are_told_without_decimals(message: str, shown: str) -> None:
-    assert str(Raised(type="ValueError", message=message)) == f"ValueError: {shown}"
+    assert str(ErrorRecord(type="ValueError", message=message)) == f"ValueError: {shown}"

@@ -18,7 +18,7 @@ import pytest
 
 from grader import paths
 from grader.execution import broker
-from grader.execution.progress import Silent
+from grader.execution.progress import SilentListener
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, RunStatus
 from grader.sandbox import Backend
@@ -171,7 +171,7 @@ def test_texts_that_are_no_unicode_reach_the_controller() -> None:
         refused=("\udc80: unsuitable name",),
     )
     broker._Sender(theirs).send(report)
-    arrived = broker._listen(ours, Silent(), time.monotonic() + 60)
+    arrived = broker._listen(ours, SilentListener(), time.monotonic() + 60)
     assert arrived == report.model_copy(
         update={
             "reason": "?",

@@ -11,25 +11,25 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.execution import broker
 from grader.execution import driver as driving
-from grader.execution.broker import Order, Report
+from grader.execution.broker import BrokerRequest, Report
 from grader.execution.driver import Limits
-from grader.execution.progress import Silent
+from grader.execution.progress import SilentListener
 from grader.execution.record import ProbeOutcome
 from grader.model import Method, RunStatus
 from grader.protocol import events
-from grader.sandbox import Backend, Policy, select
+from grader.sandbox import Backend, SandboxPolicy, select
 
 LIMITS = Limits(ready_s=120, cell_s=60, notebook_s=120, probe_s=60, interrupt_s=10)
 TIGHT = Limits(ready_s=120, cell_s=2, notebook_s=120, probe_s=2, interrupt_s=10)
 
 
 @dataclass
-class Watcher(Silent):
+class Watcher(SilentListener):
     """Keeps what it is told."""
 
     steps: list[tuple[Method, int, int]] = field(default_factory=list)
 
-    def training_step(self, method: Method, step: int, steps: int) -> None:
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
         self.steps.append((method, step, steps))
 
 
@@ -63,8 +63,8 @@ def run(tmp_path: Path) -> Callable[..., Run]:
     def go(*cells: str, limits: Limits = LIMITS, probes: tuple[tuple[str, str], ...] = (), bootstrap: str = "1") -> Run:
         for name in ("job", "evidence", "output"):
             (tmp_path / name).mkdir()
-        with select(Policy(wall_s=300), only=Backend.NONE) as sandbox:
-            order = Order(
+        with select(SandboxPolicy(wall_s=300), only=Backend.NONE) as sandbox:
+            order = BrokerRequest(
                 notebook=new_notebook(cells=[new_code_cell(source) for source in cells]),
                 ticket=sandbox.ticket(),
                 job=str(tmp_path / "job"),

@@ -10,10 +10,10 @@ from grader.errors import GraderError
 from grader.execution import isolation
 from grader.execution.driver import Limits
 from grader.machine.inventory import Status
-from grader.sandbox import Backend, Claim, SelfTest
+from grader.sandbox import Backend, SandboxClaim, SelfTest
 
-GOOD, BAD = Claim("the network is denied", True), Claim("a file cannot be read", False, "it was read")
-WORKS, BROKEN = (GOOD, Claim("processes are limited", True)), (GOOD, BAD)
+GOOD, BAD = SandboxClaim("the network is denied", True), SandboxClaim("a file cannot be read", False, "it was read")
+WORKS, BROKEN = (GOOD, SandboxClaim("processes are limited", True)), (GOOD, BAD)
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ WORKS, BROKEN = (GOOD, Claim("processes are limited", True)), (GOOD, BAD)
     ],
 )
 def test_doctor_shows_what_would_be_used_and_every_claim(
-    monkeypatch: pytest.MonkeyPatch, claims: dict[Backend, tuple[Claim, ...]], used: Backend | None
+    monkeypatch: pytest.MonkeyPatch, claims: dict[Backend, tuple[SandboxClaim, ...]], used: Backend | None
 ) -> None:
-    monkeypatch.setattr(isolation, "self_tests", lambda: tuple(SelfTest(*pair) for pair in claims.items()))
-    first, _, *rows = isolation.findings()
+    monkeypatch.setattr(isolation, "run_self_tests", lambda: tuple(SelfTest(*pair) for pair in claims.items()))
+    first, _, *rows = isolation.list_findings()
     assert first.status is (Status.OK if used else Status.MISSING)
     assert (f"{used} is used" in first.detail) is (used is not None)
     assert bool(first.hint) is (used is None)
@@ -40,9 +40,9 @@ def test_doctor_shows_what_would_be_used_and_every_claim(
 
 @pytest.mark.parametrize("groups", [pytest.param(True, id="control groups"), pytest.param(False, id="watchdog")])
 def test_doctor_says_how_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, groups: bool) -> None:
-    monkeypatch.setattr(isolation, "self_tests", tuple)
+    monkeypatch.setattr(isolation, "run_self_tests", tuple)
     monkeypatch.setattr(isolation.cgroups, "can_be_made", lambda: groups)
-    _, memory = isolation.findings()
+    _, memory = isolation.list_findings()
     assert memory.status is (Status.OK if groups else Status.WARNING)
     assert ("watchdog" in memory.detail) is not groups
 
@@ -83,4 +83,4 @@ def test_gpus_are_handed_in(
     (tmp_path / device).touch()
     monkeypatch.setattr(isolation, "DEVICES", tmp_path)
     checkpoint = Checkpoint("none", tmp_path / "model.safetensors", tmp_path, "0")
-    assert isolation.policy(checkpoint, tmp_path, Limits(), gpus=wanted).gpus is expected
+    assert isolation.build_policy(checkpoint, tmp_path, Limits(), gpus=wanted).gpus is expected

@@ -24,7 +24,7 @@ HALF_AN_HOUR_S, HOURS_S = 1800, 6 * 3600
     ],
 )
 def test_time(profile: Profile, gpu: bool, asked_s: float | None, cell_s: float) -> None:
-    assert isolation.limits(profile, gpu, asked_s).cell_s == cell_s
+    assert isolation.choose_limits(profile, gpu, asked_s).cell_s == cell_s
 
 
 @pytest.mark.parametrize(("cores", "processes"), [(2, 264), (128, 768)], ids=["laptop", "server"])
@@ -33,7 +33,7 @@ def test_processes_suffice_for_the_threads_of_all_cores(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     checkpoint = Checkpoint("x", tmp_path, tmp_path / "w", "0" * 64)
-    found = isolation.policy(checkpoint, tmp_path, Limits())
+    found = isolation.build_policy(checkpoint, tmp_path, Limits())
     assert (found.threads, found.processes) == (cores, processes)
 
 
@@ -46,4 +46,4 @@ def test_processes_suffice_for_the_threads_of_all_cores(
     ],
 )
 def test_one_gpu(given: dict[str, str], expected: str) -> None:
-    assert pipeline.one_gpu(given) == {"CUDA_VISIBLE_DEVICES": expected}
+    assert pipeline.select_one_gpu(given) == {"CUDA_VISIBLE_DEVICES": expected}

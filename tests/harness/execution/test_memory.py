@@ -7,13 +7,13 @@ import psutil
 import pytest
 
 from grader.execution import memory
-from grader.execution.memory import MemoryWatch
+from grader.execution.memory import MemorySampler
 
 MIB_HELD = 200
 HOLDS = f"x = bytearray({MIB_HELD} << 20); print('holds', flush=True); input()"
 
 
-class Eager(MemoryWatch):
+class Eager(MemorySampler):
     """Looks often."""
 
     every_s = 0.02
@@ -28,7 +28,7 @@ def holder() -> subprocess.Popen[bytes]:
 
 
 def test_a_child_counts_after_it_is_gone() -> None:
-    with MemoryWatch() as alone:
+    with MemorySampler() as alone:
         pass
     with Eager() as watch:
         process = holder()
@@ -42,7 +42,7 @@ def test_a_tree_that_is_gone_has_no_memory() -> None:
     process = holder()
     watched = psutil.Process(process.pid)
     process.communicate(b"\n")
-    with MemoryWatch(watched) as watch:
+    with MemorySampler(watched) as watch:
         pass
     assert watch.peak_mib == 0
 
@@ -51,11 +51,11 @@ def test_pages_are_counted_again_only_after_a_change(monkeypatch: pytest.MonkeyP
     counted: list[int] = []
     monkeypatch.setattr(memory, "_share_bytes", lambda process: counted.append(process.pid) or 1 << 20)
     process = holder()
-    watch = MemoryWatch(psutil.Process(process.pid))
-    watch.look()
-    watch.look()
+    watch = MemorySampler(psutil.Process(process.pid))
+    watch.sample()
+    watch.sample()
     assert counted == [process.pid]
     monkeypatch.setattr(memory, "CHANGED", -1)  # every process has changed
-    watch.look()
+    watch.sample()
     assert counted == [process.pid] * 2
     process.communicate(b"\n")

@@ -38,9 +38,9 @@ def test_a_profile_refuses_what_it_does_not_train_in(profile: Profile, precision
     [(Precision.FLOAT32, "float32"), (Precision.BFLOAT16, "bfloat16 autocast")],
 )
 def test_the_record_says_it(precision: Precision, recorded: str) -> None:
-    with pipeline.setup(Profile.QUICK, 0, Backend.NONE, precision=precision) as used:
-        assert run.conditions(used).precision == recorded
-        assert run.conditions(replace(used, bfloat16=False, tf32=True)).precision == "float32, TF32 on a GPU"
+    with pipeline.open_setup(Profile.QUICK, 0, Backend.NONE, precision=precision) as used:
+        assert run.build_conditions(used).precision == recorded
+        assert run.build_conditions(replace(used, bfloat16=False, tf32=True)).precision == "float32, TF32 on a GPU"
 
 
 @pytest.mark.parametrize("allowed", [False, True], ids=["as submitted", "tf32"])

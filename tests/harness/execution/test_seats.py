@@ -15,7 +15,7 @@ import pytest
 
 from grader.execution import run, seats
 from grader.execution.job import Setup
-from grader.execution.seats import VISIBLE, Seats
+from grader.execution.seats import VISIBLE, GpuPool
 from grader.model import FailedCell, Profile
 
 SOON_S = 0.5
@@ -32,7 +32,7 @@ def device(environ: dict[str, str]) -> str:
 
 def test_gpus_fill_evenly(tmp_path: Path) -> None:
     with ExitStack() as held:
-        taken = [device(held.enter_context(Seats(2, 2, tmp_path).taken())) for _ in range(4)]
+        taken = [device(held.enter_context(GpuPool(2, 2, tmp_path).taken())) for _ in range(4)]
     assert taken == ["0", "1", "0", "1"]
 
 
@@ -45,12 +45,12 @@ def test_devices(
     given: str, gpus: int, expected: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VISIBLE, given)
-    assert Seats(gpus, 1, tmp_path).devices == expected
-    with Seats(gpus, 1, tmp_path).taken() as environ:
+    assert GpuPool(gpus, 1, tmp_path).devices == expected
+    with GpuPool(gpus, 1, tmp_path).taken() as environ:
         assert device(environ) == expected[0]
 
 
-def waits(place: Seats, alone: bool) -> tuple[threading.Thread, threading.Event]:
+def waits(place: GpuPool, alone: bool) -> tuple[threading.Thread, threading.Event]:
     """Somebody who takes a seat as soon as there is one."""
     sits = threading.Event()
 
@@ -67,7 +67,7 @@ def waits(place: Seats, alone: bool) -> tuple[threading.Thread, threading.Event]
     ("first", "second"), [(False, True), (True, False), (True, True)], ids=["then alone", "then any", "both alone"]
 )
 def test_alone_means_alone(first: bool, second: bool, tmp_path: Path) -> None:
-    place = Seats(1, 3, tmp_path)
+    place = GpuPool(1, 3, tmp_path)
     with place.taken(first):
         thread, sits = waits(place, second)
         assert not sits.wait(SOON_S)
@@ -76,7 +76,7 @@ def test_alone_means_alone(first: bool, second: bool, tmp_path: Path) -> None:
 
 
 def test_who_waits_for_a_gpu_gets_it_before_those_who_come_later(tmp_path: Path) -> None:
-    place = Seats(1, 2, tmp_path)
+    place = GpuPool(1, 2, tmp_path)
     with ExitStack() as held:
         with place.taken():
             held.enter_context(place.taken())
@@ -99,7 +99,7 @@ def test_a_seat_is_free_when_its_holder_dies(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"sits\n"
-    thread, sits = waits(Seats(1, 1, tmp_path), alone=False)
+    thread, sits = waits(GpuPool(1, 1, tmp_path), alone=False)
     assert not sits.wait(SOON_S)
     holder.kill()
     holder.communicate()
@@ -121,7 +121,7 @@ FAILED = "CUDA out of memory. Tried to allocate 2.00 GiB."
     ],
 )
 def test_which_errors_mean_a_gpu_without_memory(error: str, message: str, expected: bool) -> None:
-    assert seats.ran_out([FailedCell(index=3, error=error, message=message)]) is expected
+    assert seats.is_out_of_memory([FailedCell(index=3, error=error, message=message)]) is expected
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_which_errors_mean_a_gpu_without_memory(error: str, message: str, expect
 def test_a_run_without_memory_is_tried_alone(
     fails: list[bool], shares: bool, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, seen, outcomes = Seats(1, 2, tmp_path), [], iter(fails)
+    place, seen, outcomes = GpuPool(1, 2, tmp_path), [], iter(fails)
 
     def once(submission: Any, setup: Setup, evidence: Any, listener: Any, limits: Any) -> Any:
         seen.append(told(place, setup.environ))
@@ -146,15 +146,15 @@ def test_a_run_without_memory_is_tried_alone(
 
     monkeypatch.setattr(run, "_execute_once", once)
     nothing: Any = None
-    setup = Setup(Profile.FULL, 0, nothing, nothing, nothing, False, nothing, seats=place if shares else None)
+    setup = Setup(Profile.FULL, 0, nothing, nothing, nothing, False, nothing, gpu_pool=place if shares else None)
     run.execute(nothing, setup, tmp_path)
     assert seen == tried
 
 
-def told(place: Seats, environ: Mapping[str, str]) -> str:
+def told(place: GpuPool, environ: Mapping[str, str]) -> str:
     """How a run sits."""
     if VISIBLE not in environ:
         return "no seat"
     with ExitStack() as held:
         path = place.folder / f"a4-gpu-{os.getuid()}-0-seat-1"
-        return f"{environ[VISIBLE]} of 2" if seats._locked(path, held, wait=False) else "alone"
+        return f"{environ[VISIBLE]} of 2" if seats._lock(path, held, wait=False) else "alone"

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from safetensors.torch import save_file
 
 from grader import paths
-from grader.assets.cache import cache_folder
+from grader.assets.cache import locate_cache
 from grader.assets.hub import Checkpoint
 from grader.assets.reviews import ReviewData
 from grader.errors import GraderError
@@ -21,7 +21,7 @@ from grader.execution.job import Setup
 from grader.execution.run import execute
 from grader.intake import read_submission
 from grader.model import Profile, RunStatus
-from grader.sandbox import Backend, Policy, Sandbox, Warmup, select
+from grader.sandbox import Backend, Sandbox, SandboxPolicy, Warmup, select
 
 CANARY = "wf7c2kq9"  # in everything that is hidden
 LOOK = '''
@@ -55,7 +55,7 @@ print(json.dumps({
 @pytest.fixture
 def hub() -> Iterator[Path]:
     """A folder that sandboxed kernels can be shown: readable by everyone, and not in /tmp: they have their own."""
-    cache = cache_folder(paths.ROOT, os.environ)
+    cache = locate_cache(paths.ROOT, os.environ)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as name:
         Path(name).chmod(0o755)
@@ -65,7 +65,7 @@ def hub() -> Iterator[Path]:
 def opened(backend: Backend | None, shown: Path) -> Sandbox:
     """The plain process, or the best sandbox of this machine."""
     try:
-        return select(Policy(wall_s=300, memory_mib=3_000, read_only=(shown,)), warmup=Warmup(), only=backend)
+        return select(SandboxPolicy(wall_s=300, memory_mib=3_000, read_only=(shown,)), warmup=Warmup(), only=backend)
     except GraderError as error:
         pytest.skip(f"needs a sandbox: {error}".partition("\n")[0])
 

@@ -27,7 +27,7 @@ class FakeCanvas:
     submissions: dict[int, dict[str, Any]] = field(default_factory=dict)
     files: dict[int, tuple[str, bytes]] = field(default_factory=dict)
     writes: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
-    faults: list[int] = field(default_factory=list)
+    find_faults: list[int] = field(default_factory=list)
     address: str = ""
 
     def enrol(self, *users: int) -> None:
@@ -136,9 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def fails(self) -> bool:
-        if not self.canvas.faults:
+        if not self.canvas.find_faults:
             return False
-        self.answer({"message": "busy"}, self.canvas.faults.pop(0))
+        self.answer({"message": "busy"}, self.canvas.find_faults.pop(0))
         return True
 
     def answer(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.errors import GraderError
-from grader.gradebook.canvas_csv import FilledGradebook, filled, points_text, quoted_name
+from grader.gradebook.canvas_csv import FilledGradebook, fill_column, format_points, quote_name
 from grader.gradebook.formulas import starts_formula
 from grader.grades.grade import Grade, Standing
-from grader.intake.gradebook_export import plain_name
+from grader.intake.gradebook_export import unquote_name
 from grader.intake.roster import read_roster
 from grader.intake.uploads import Student
 
@@ -50,7 +50,7 @@ def course() -> Course:
 
 
 def fill(*grades: Grade, export: str = EXPORT, assignment: str | int | None = 104) -> FilledGradebook:
-    return filled(export.encode(), grades, assignment)
+    return fill_column(export.encode(), grades, assignment)
 
 
 def imported(gradebook: FilledGradebook) -> Import:
@@ -135,7 +135,7 @@ def test_the_files_form_is_kept(bom: bool, delimiter: str, newline: str) -> None
     rows = csv.reader(io.StringIO(EXPORT, newline=""))
     csv.writer(target, delimiter=delimiter, lineterminator=newline).writerows(rows)
     export = (b"\xef\xbb\xbf" if bom else b"") + target.getvalue().encode()
-    gradebook = filled(export, [grade(student(12), 81.0), grade(student(13), 90.5)], 104)
+    gradebook = fill_column(export, [grade(student(12), 81.0), grade(student(13), 90.5)], 104)
     assert gradebook.content.startswith(b"\xef\xbb\xbf") == bom
     assert gradebook.content.count(newline.encode()) == export.count(newline.encode())
     assert imported(gradebook).changes == {(12, 104): "40.50", (13, 104): "45.25"}
@@ -149,7 +149,7 @@ def test_decimal_commas_of_an_export_stay() -> None:
 
 def test_filling_again_changes_nothing() -> None:
     first = fill(grade(student(12), 81.0))
-    again = filled(first.content, [grade(student(12), 81.0)], 104)
+    again = fill_column(first.content, [grade(student(12), 81.0)], 104)
     assert (again.content, again.changes) == (first.content, ())
 
 
@@ -226,13 +226,13 @@ def test_points_possible_that_are_not_given() -> None:
     ],
 )
 def test_points_as_text(points: float, possible: float, column: float, text: str) -> None:
-    assert points_text(points, possible, column) == text
+    assert format_points(points, possible, column) == text
 
 
 @pytest.mark.parametrize(("points", "possible"), [(float("nan"), 10), (float("inf"), 10), (5, 0), (5, float("nan"))])
 def test_points_that_are_none(points: float, possible: float) -> None:
     with pytest.raises(GraderError, match="cannot be put on the gradebook's scale"):
-        points_text(points, possible, 100)
+        format_points(points, possible, 100)
 
 
 # Names
@@ -254,21 +254,21 @@ def test_points_that_are_none(points: float, possible: float) -> None:
     ],
 )
 def test_names_that_would_be_calculated(cell: str, written: str) -> None:
-    assert quoted_name(cell) == written
-    assert quoted_name(written) == written
+    assert quote_name(cell) == written
+    assert quote_name(written) == written
 
 
 @given(st.text(st.sampled_from('=+-@"a1 \t,;&'), max_size=12))
 def test_a_written_name_is_one_string_and_the_same_name(name: str) -> None:
     """What stands in the cell is no formula, or `="…"` in which every inner quote is doubled: it has no other value."""
     cell = f'="{name}"' if name.lstrip().startswith("=") else name  # as Canvas exports it
-    written = quoted_name(cell)
+    written = quote_name(cell)
     if starts_formula(written):
         assert written.startswith('="')
         assert written.endswith('"')
         assert '"' not in written[2:-1].replace('""', "")
     if '""' not in name:  # Canvas does not double quotes, so that two of them cannot be told from one
-        assert plain_name(written) == name
+        assert unquote_name(written) == name
 
 
 def test_names_stay_where_only_the_name_finds_the_student() -> None:
@@ -284,7 +284,9 @@ def test_the_roster_reads_the_same_names_from_the_filled_file() -> None:
 # Any class
 
 NAMES = (
-    st.text(st.sampled_from(string.ascii_letters + ' ,;"=+-@åé王'), min_size=1, max_size=12).map(str.strip).filter(bool)
+    st.text(st.sampled_from(string.ascii_letters + ' ,;"=+-@åé王'), min_size=1, max_size=12)
+    .map(str.strip)
+    .build_filter(bool)
 )
 PEOPLE = st.lists(
     st.tuples(NAMES, st.sampled_from(["", "12.5", "EX", "0", "100"]), st.one_of(st.none(), st.floats(0, 100))),
@@ -315,9 +317,9 @@ def test_any_class(people: list[tuple[str, str, float | None]], delimiter: str, 
         grade(student(i + 1, name), points, standing=Standing.UNGRADED if points is None else Standing.GRADED)
         for i, (name, _, points) in enumerate(people)
     ]
-    done = import_gradebook(canvas, filled(raw, grades, 104).content)
+    done = import_gradebook(canvas, fill_column(raw, grades, 104).content)
     expected = {
-        (i + 1, 104): points_text(points, 100, possible)
+        (i + 1, 104): format_points(points, 100, possible)
         for i, (_, old, points) in enumerate(people)
         if points is not None and old != "EX"
     }

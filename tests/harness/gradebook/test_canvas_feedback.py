@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.gradebook.canvas_feedback import feedback_zip
+from grader.gradebook.canvas_feedback import build_zip
 from grader.intake.archive import read_class
 
 DOWNLOADED = [
@@ -43,7 +43,7 @@ def test_names_round_trip(tmp_path: Path) -> None:
     found = read_class(archive(tmp_path, *DOWNLOADED), tmp_path / "files")
     answered = [(one.entry, one.student, one.attachment_id) for one in (*found.uploads, *found.refusals)]
     given = {entry: f"<p>feedback {i}</p>".encode() for i, (entry, _, _) in enumerate(answered)}
-    with zipfile.ZipFile(io.BytesIO(feedback_zip(given))) as back:
+    with zipfile.ZipFile(io.BytesIO(build_zip(given))) as back:
         assert sorted(back.namelist()) == sorted(DOWNLOADED)
         for entry, student, attachment_id in answered:
             assert back.read(entry) == given[entry]
@@ -52,15 +52,15 @@ def test_names_round_trip(tmp_path: Path) -> None:
 
 
 def test_folders_around_the_download_are_left_out() -> None:
-    with zipfile.ZipFile(io.BytesIO(feedback_zip({"submissions/x_1_2_a.ipynb": b"page"}))) as back:
+    with zipfile.ZipFile(io.BytesIO(build_zip({"submissions/x_1_2_a.ipynb": b"page"}))) as back:
         assert back.namelist() == ["x_1_2_a.ipynb"]
 
 
 def test_equal_feedback_makes_equal_bytes() -> None:
     pages = {"x_1_2_a.ipynb": b"one", "y_3_4_a.ipynb": b"two"}
-    assert feedback_zip(dict(reversed(pages.items()))) == feedback_zip(pages)
+    assert build_zip(dict(reversed(pages.items()))) == build_zip(pages)
 
 
 def test_two_files_for_one_entry() -> None:
     with pytest.raises(GraderError, match=r"Two files of feedback are meant for 'y_3_4_work\.zip'"):
-        feedback_zip({"a/y_3_4_work.zip": b"one", "b/y_3_4_work.zip": b"two"})
+        build_zip({"a/y_3_4_work.zip": b"one", "b/y_3_4_work.zip": b"two"})

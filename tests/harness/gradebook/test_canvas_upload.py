@@ -9,8 +9,8 @@ import pytest
 from grader.errors import GraderError
 from grader.gradebook import canvas_upload
 from grader.gradebook.canvas_times import fetch
-from grader.gradebook.canvas_upload import Delivered, Delivery, upload
-from grader.grades import with_times
+from grader.gradebook.canvas_upload import Delivery, UploadReport, upload
+from grader.grades import add_times
 from grader.grades.grade import Grade, Standing
 from grader.intake.uploads import Intake, Student, Upload
 
@@ -39,7 +39,7 @@ def page(tmp_path: Path) -> Path:
 
 def deliver(
     canvas: FakeCanvas, *deliveries: Delivery, really: bool = True, environ: dict[str, str] | None = None
-) -> tuple[Delivered, list[str]]:
+) -> tuple[UploadReport, list[str]]:
     said: list[str] = []
     done = upload(COURSE, ASSIGNMENT, deliveries, really, said.append, environ or canvas.environ)
     return done, said
@@ -129,7 +129,7 @@ def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
     canvas.submissions[12]["submitted_at"] = "2026-12-02T10:00:00Z"
     canvas.submissions[13]["submitted_at"] = None
     count = fetch(COURSE, ASSIGNMENT, tmp_path / "times.csv", canvas.environ)
-    (ada,) = with_times(Intake(source="x.zip", uploads=(handed_in(ADA),)), tmp_path / "times.csv").uploads
+    (ada,) = add_times(Intake(source="x.zip", uploads=(handed_in(ADA),)), tmp_path / "times.csv").uploads
     assert count == 1
     assert ada.submitted_at == datetime(2026, 12, 2, 10, tzinfo=UTC)
 
@@ -193,13 +193,13 @@ def test_points_without_a_scale_in_canvas(canvas: FakeCanvas) -> None:
 
 def test_a_busy_server_is_asked_again(canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
-    canvas.faults = [429, 503, 429]
+    canvas.find_faults = [429, 503, 429]
     done, _ = deliver(canvas, to(grade(ADA, 80)))
     assert (done.sent, done.failures, len(canvas.writes)) == (1, (), 1)
 
 
 def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas, page: Path) -> None:
-    canvas.faults = [500]
+    canvas.find_faults = [500]
     deliveries = (to(grade(ADA, 80), page), to(grade(BOB, 80)), to(grade(EVE, 80)))
     done, said = deliver(canvas, *deliveries)
     assert (done.sent, [failure.name for failure in done.failures]) == (2, ["Lovelace, Ada"])
@@ -245,7 +245,7 @@ def test_an_assignment_that_does_not_exist(canvas: FakeCanvas) -> None:
 
 def test_nothing_that_is_said_holds_the_token(canvas: FakeCanvas, page: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    canvas.faults = [500]
+    canvas.find_faults = [500]
     _, said = deliver(canvas, to(grade(student(12, "\x1b[2JEvil"), 80), page), to(grade(BOB, 80)))
     assert TOKEN not in "\n".join(said) + caplog.text
     assert "\x1b" not in "\n".join(said)

@@ -14,7 +14,7 @@ import pytest
 
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook import gradescope
-from grader.gradebook.gradescope import HiddenChecks, autograder_zip, only_notebook, refused, results
+from grader.gradebook.gradescope import HiddenChecks, build_autograder, find_notebook, format_refusal, format_result
 from grader.model import FailedCell, Verdict, Visibility
 from tests.harness import needs
 
@@ -76,7 +76,7 @@ def valid(answer: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("hidden", HiddenChecks)
 def test_a_graded_result(hidden: HiddenChecks) -> None:
-    answer = valid(results(GRADED, hidden))
+    answer = valid(format_result(GRADED, hidden))
     assert (answer["score"], answer["execution_time"]) == (4.0, 13)
     assert [(t["name"], t["status"], t["score"], t["max_score"], t["visibility"]) for t in answer["tests"]] == [
         ("Title of one", "passed", 4.0, 4.0, "visible"),
@@ -89,18 +89,18 @@ def test_a_graded_result(hidden: HiddenChecks) -> None:
 
 
 def test_hidden_checks_wait_for_publication() -> None:
-    assert results(GRADED) == results(GRADED, HiddenChecks.AFTER_PUBLISHED)
+    assert format_result(GRADED) == format_result(GRADED, HiddenChecks.AFTER_PUBLISHED)
 
 
 def test_an_ungraded_result_has_no_score_anywhere() -> None:
-    answer = valid(results(UNGRADED))
+    answer = valid(format_result(UNGRADED))
     assert "score" not in answer
     assert "tests" not in answer
     assert "no fault of yours" in answer["output"]
 
 
 def test_a_refused_submission_says_why() -> None:
-    answer = valid(refused("'a.ipynb' is a PDF."))
+    answer = valid(format_refusal("'a.ipynb' is a PDF."))
     assert (answer["score"], answer["output"]) == (0.0, "'a.ipynb' is a PDF.")
 
 
@@ -182,9 +182,9 @@ def test_the_only_notebook(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "b.ipynb").symlink_to("/etc/passwd")
-    assert only_notebook(tmp_path) == tmp_path / "work" / "a.ipynb"
+    assert find_notebook(tmp_path) == tmp_path / "work" / "a.ipynb"
     with pytest.raises(SubmissionError):
-        only_notebook(tmp_path / ".ipynb_checkpoints")
+        find_notebook(tmp_path / ".ipynb_checkpoints")
 
 
 # The archive
@@ -206,7 +206,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_the_archive_holds_what_grading_needs(project: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(autograder_zip(tmp_path / "out" / "a.zip", root=project)) as archive:
+    with zipfile.ZipFile(build_autograder(tmp_path / "out" / "a.zip", root=project)) as archive:
         names = {".gitignore", "Makefile", "grader/a.py", "tests/hidden/t.py", "setup.sh", "run_autograder"}
         assert set(archive.namelist()) == names
         modes = {info.filename: stat.S_IMODE(info.external_attr >> 16) for info in archive.infolist()}
@@ -216,16 +216,16 @@ def test_the_archive_holds_what_grading_needs(project: Path, tmp_path: Path) -> 
 
 
 def test_the_scripts_are_shell(project: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(autograder_zip(tmp_path / "a.zip", hidden=HiddenChecks.HIDDEN, root=project)) as archive:
+    with zipfile.ZipFile(build_autograder(tmp_path / "a.zip", hidden=HiddenChecks.HIDDEN, root=project)) as archive:
         for name in ("setup.sh", "run_autograder"):
             subprocess.run(["bash", "-n"], input=archive.read(name), check=True)
         assert archive.read("run_autograder").rstrip().endswith(b"gradescope quick 0 hidden")
 
 
 def test_equal_files_make_an_equal_archive(project: Path, tmp_path: Path) -> None:
-    first = autograder_zip(tmp_path / "a.zip", root=project).read_bytes()
+    first = build_autograder(tmp_path / "a.zip", root=project).read_bytes()
     os.utime(project / "Makefile", (1e9, 1e9))
-    assert autograder_zip(tmp_path / "b.zip", root=project).read_bytes() == first
+    assert build_autograder(tmp_path / "b.zip", root=project).read_bytes() == first
 
 
 @pytest.mark.parametrize("names", [("train.csv", "eval.csv"), ("train.csv", "eval.csv", "heldout.csv")], ids=len)
@@ -234,18 +234,18 @@ def test_the_courses_reviews_can_be_packed_in(names: tuple[str, ...], project: P
     folder.mkdir()
     for name in names:
         (folder / name).write_text("review,label\n", encoding="utf-8")
-    with zipfile.ZipFile(autograder_zip(tmp_path / "a.zip", reviews=folder, root=project)) as archive:
+    with zipfile.ZipFile(build_autograder(tmp_path / "a.zip", reviews=folder, root=project)) as archive:
         packed = {name for name in archive.namelist() if name.startswith("data/imdb/")}
     assert packed == {f"data/imdb/{name}" for name in names}
 
 
 def test_reviews_that_are_not_there_are_named(project: Path, tmp_path: Path) -> None:
     with pytest.raises(GraderError, match=r"train\.csv"):
-        autograder_zip(tmp_path / "a.zip", reviews=tmp_path, root=project)
+        build_autograder(tmp_path / "a.zip", reviews=tmp_path, root=project)
 
 
 def test_named_files(project: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(autograder_zip(tmp_path / "a.zip", files=["Makefile"], root=project)) as archive:
+    with zipfile.ZipFile(build_autograder(tmp_path / "a.zip", files=["Makefile"], root=project)) as archive:
         assert archive.namelist() == ["run_autograder", "setup.sh", "Makefile"]
 
 
@@ -254,19 +254,19 @@ def test_named_files(project: Path, tmp_path: Path) -> None:
 )
 def test_files_that_cannot_go_in(project: Path, tmp_path: Path, name: str, part: str) -> None:
     with pytest.raises(GraderError, match=part):
-        autograder_zip(tmp_path / "a.zip", files=[name], root=project)
+        build_autograder(tmp_path / "a.zip", files=[name], root=project)
 
 
 def test_an_archive_that_cannot_be_written(project: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(GraderError, match=r"Cannot write .*a\.zip"):
-        autograder_zip(tmp_path / "file" / "a.zip", files=["Makefile"], root=project)
+        build_autograder(tmp_path / "file" / "a.zip", files=["Makefile"], root=project)
 
 
 @needs.programs("git")
 def test_a_folder_without_git(tmp_path: Path) -> None:
     with pytest.raises(GraderError, match="is no git checkout"):
-        autograder_zip(tmp_path / "a.zip", root=tmp_path / "nowhere")
+        build_autograder(tmp_path / "a.zip", root=tmp_path / "nowhere")
 
 
 def test_the_module_runs(tmp_path: Path) -> None:

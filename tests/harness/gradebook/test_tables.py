@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from grader.gradebook import tables
-from grader.gradebook.formulas import inert_cell
+from grader.gradebook.formulas import sanitise_cell
 from grader.grades.grade import Grade, Standing
 from grader.model import Verdict, Visibility
 
@@ -31,7 +31,7 @@ CLASS = [ADA, BOB]
 
 
 def test_a_row_for_each_student_and_check() -> None:
-    found = [(r.name, r.standing, r.check, r.verdict, r.check_points) for r in tables.rows(CLASS)]
+    found = [(r.name, r.standing, r.check, r.verdict, r.check_points) for r in tables.build_rows(CLASS)]
     assert found == [
         ("Lovelace, Ada", "graded", "step1.one", "passed", 4.0),
         ("Lovelace, Ada", "graded", "step1.two", "failed", 0.0),
@@ -41,7 +41,7 @@ def test_a_row_for_each_student_and_check() -> None:
 
 
 def test_csv() -> None:
-    raw = tables.as_csv(CLASS)
+    raw = tables.encode_csv(CLASS)
     rows = list(csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
     assert raw.startswith(b"\xef\xbb\xbf")
     assert list(rows[0]) == list(tables.COLUMNS)
@@ -51,15 +51,15 @@ def test_csv() -> None:
 
 
 def test_json() -> None:
-    rows = json.loads(tables.as_json(CLASS))
-    assert rows == [row.model_dump(mode="json") for row in tables.rows(CLASS)]
+    rows = json.loads(tables.encode_json(CLASS))
+    assert rows == [row.model_dump(mode="json") for row in tables.build_rows(CLASS)]
     assert rows[3]["name"] == "+1, Bøb"
 
 
 @pytest.mark.parametrize("grades", [CLASS, [BOB], []], ids=["class", "nobody with a result", "nobody"])
 def test_parquet_has_the_same_types_for_every_class(grades: list[Grade]) -> None:
-    table = pq.read_table(io.BytesIO(tables.as_parquet(grades)))
-    assert table.to_pylist() == [row.model_dump(mode="json") for row in tables.rows(grades)]
+    table = pq.read_table(io.BytesIO(tables.encode_parquet(grades)))
+    assert table.to_pylist() == [row.model_dump(mode="json") for row in tables.build_rows(grades)]
     types = {field.name: str(field.type) for field in table.schema}
     assert (types["canvas_id"], types["check_points"], types["late"], types["check"]) == (
         "int64",
@@ -71,9 +71,9 @@ def test_parquet_has_the_same_types_for_every_class(grades: list[Grade]) -> None
 
 @pytest.mark.parametrize("text", ["=1", "+1+1", "-1+1", "@x", "\tx", "\rx", " =1", "\u00a0=1", "\uff1d1", "-x"])
 def test_text_that_would_be_calculated(text: str) -> None:
-    assert inert_cell(text) == f"'{text}"
+    assert sanitise_cell(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["", "x=1", "-1.5", "-1e-05", "Ann-Li", "a@b", "'=1"])
 def test_text_that_would_not(text: str) -> None:
-    assert inert_cell(text) == text
+    assert sanitise_cell(text) == text

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.grades.policy import Policy, delay, described, duration, load_policy, taken
+from grader.grades.policy import GradingPolicy, compute_deduction, compute_delay, describe, format_duration, load_policy
 
 from .classes import upload
 
@@ -15,7 +15,7 @@ DEADLINE = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\ngrace_min = 15\n"
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 
-def policy_of(tmp_path: Path, text: str) -> Policy:
+def policy_of(tmp_path: Path, text: str) -> GradingPolicy:
     path = tmp_path / "policy.toml"
     path.write_text(text, encoding="utf-8")
     return load_policy(path)
@@ -23,7 +23,7 @@ def policy_of(tmp_path: Path, text: str) -> Policy:
 
 def test_the_policy_that_comes_with_the_project_takes_nothing_off() -> None:
     policy = load_policy(ROOT / "data" / "policy.toml")
-    assert delay(upload(after=10 * DAY, late=True), policy).penalty == 0
+    assert compute_delay(upload(after=10 * DAY, late=True), policy).penalty == 0
 
 
 def test_what_is_commented_out_in_it_is_valid(tmp_path: Path) -> None:
@@ -98,15 +98,15 @@ EXTENDED = "[[extension]]\nstudent = 'ada'\ndays = 2\nauthor = 'x'\nreason = 'y'
     ],
 )
 def test_penalty(tmp_path: Path, text: str, after: timedelta | None, late: bool, penalty: float) -> None:
-    assert delay(upload(after=after, late=late), policy_of(tmp_path, text)).penalty == pytest.approx(penalty)
+    assert compute_delay(upload(after=after, late=late), policy_of(tmp_path, text)).penalty == pytest.approx(penalty)
 
 
 def test_a_mark_without_a_time_is_left_to_staff_where_there_is_an_extension(tmp_path: Path) -> None:
-    assert "please check" in delay(upload(late=True), policy_of(tmp_path, LATE + EXTENDED)).note
+    assert "please check" in compute_delay(upload(late=True), policy_of(tmp_path, LATE + EXTENDED)).note
 
 
 def test_the_words_give_delay_deadline_and_rate(tmp_path: Path) -> None:
-    words = delay(upload(after=DAY + 2 * HOUR), policy_of(tmp_path, LATE + "cap = 15")).words
+    words = compute_delay(upload(after=DAY + 2 * HOUR), policy_of(tmp_path, LATE + "cap = 15")).words
     assert words == (
         "handed in 1 d 2 h after the deadline (2026-12-01 23:59 UTC+01:00): 2 started days, "
         "10% of the points possible per day, at most 15% of the points possible"
@@ -125,17 +125,17 @@ def test_the_words_give_delay_deadline_and_rate(tmp_path: Path) -> None:
 )
 def test_what_is_taken_off(tmp_path: Path, late: str, points: float, off: float) -> None:
     policy = policy_of(tmp_path, f"{DEADLINE}[late]\n{late}")
-    assert taken(points, 50, delay(upload(after=DAY), policy), policy.late) == pytest.approx(off)
+    assert compute_deduction(points, 50, compute_delay(upload(after=DAY), policy), policy.late) == pytest.approx(off)
 
 
 def test_a_time_without_a_zone_is_ours(tmp_path: Path) -> None:
     naive = upload(after=DAY).model_copy(update={"submitted_at": upload(after=DAY).submitted_at.replace(tzinfo=None)})  # type: ignore[union-attr]
     with pytest.raises(GraderError, match="time zone"):
-        delay(naive, policy_of(tmp_path, LATE))
+        compute_delay(naive, policy_of(tmp_path, LATE))
 
 
 def test_the_rules_in_sentences(tmp_path: Path) -> None:
-    assert described(policy_of(tmp_path, LATE)) == (
+    assert describe(policy_of(tmp_path, LATE)) == (
         "Deadline 2026-12-01 23:59 UTC+01:00, 15 min grace.",
         "Late: 10% of the points possible per started day.",
         "Marked LATE without a time: 25% of the points possible.",
@@ -149,4 +149,4 @@ def test_the_rules_in_sentences(tmp_path: Path) -> None:
     ids=["seconds", "one unit", "two units", "nothing"],
 )
 def test_duration(span: timedelta, words: str) -> None:
-    assert duration(span) == words
+    assert format_duration(span) == words

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grader.grades import Override, OverrideKind, Overrides, Policy, settle, unmatched_extensions
+from grader.grades import GradingPolicy, Override, OverrideKind, Overrides, list_unmatched_extensions, settle
 from grader.grades.grade import AdjustmentKind, Grade, Standing
-from grader.grades.policy import Attempts, Counting, DayCount, Deadline, Extension, Late, ManualItem, Unit
+from grader.grades.policy import Attempts, Counting, DayCount, Deadline, Extension, LatePenalty, ManualItem, Unit
 from grader.intake.uploads import Intake, Refusal, Upload
 from grader.judging.tampering import HELD
 from grader.model import Result, RunStatus, Verdict
@@ -18,9 +18,9 @@ from .classes import DUE, RUBRIC, intake, result, student, upload
 
 PASSED, FAILED, BLOCKED, ERROR, NOT_JUDGED = Verdict
 DAY = timedelta(days=1)
-LATE = Policy(deadline=Deadline(due=DUE), late=Late(per_day=10, flat=20))
+LATE = GradingPolicy(deadline=Deadline(due=DUE), late=LatePenalty(per_day=10, flat=20))
 BEST = LATE.model_copy(update={"attempts": Attempts(counts=Counting.BEST)})
-TALK = Policy(manual=(ManualItem(id="talk", title="Discussion", possible=10),))
+TALK = GradingPolicy(manual=(ManualItem(id="talk", title="Discussion", possible=10),))
 
 
 def change(kind: OverrideKind, **fields: object) -> Override:
@@ -32,7 +32,7 @@ def only(*entries: Override) -> Overrides:
 
 
 def settled(
-    results: list[Result | None], policy: Policy, *changes: Override, after: list[timedelta] | None = None
+    results: list[Result | None], policy: GradingPolicy, *changes: Override, after: list[timedelta] | None = None
 ) -> Grade:
     """The grade of one student with an attempt per result."""
     uploads = [upload(attempt=n, after=after[n - 1] if after else None) for n in range(1, len(results) + 1)]
@@ -42,7 +42,7 @@ def settled(
 
 
 def test_without_rules_points_are_those_of_the_checks() -> None:
-    grade = settled([result(PASSED, FAILED)], Policy())
+    grade = settled([result(PASSED, FAILED)], GradingPolicy())
     assert (grade.standing, grade.points, grade.possible, grade.adjustments) == (Standing.GRADED, 60, 100, ())
 
 
@@ -70,7 +70,7 @@ ATTEMPTS = [result(PASSED, PASSED), result(PASSED, FAILED)]
     ],
 )
 def test_which_attempt_counts(
-    policy: Policy, results: list[Result | None], after: list[timedelta], points: float | None, counted: int
+    policy: GradingPolicy, results: list[Result | None], after: list[timedelta], points: float | None, counted: int
 ) -> None:
     grade = settled(results, policy, after=after)
     assert grade.upload is not None
@@ -126,7 +126,7 @@ def test_a_fault_of_ours_is_no_zero(found: Result | None, says: str) -> None:
 def test_a_changed_check(
     verdicts: tuple[Verdict, ...], changed: dict[str, object], points: float, possible: float, worth: float
 ) -> None:
-    grade = settled([result(*verdicts)], Policy(), change(OverrideKind.CHECK, target="step2.b", **changed))
+    grade = settled([result(*verdicts)], GradingPolicy(), change(OverrideKind.CHECK, target="step2.b", **changed))
     assert (grade.points, grade.possible) == (points, possible)
     (made,) = grade.adjustments
     assert (made.kind, made.points, made.author) == (AdjustmentKind.OVERRIDE, worth, "M")
@@ -135,11 +135,11 @@ def test_a_changed_check(
 
 def test_a_changed_check_does_not_repair_a_failed_run() -> None:
     broken = result(PASSED, ERROR, status=RunStatus.INFRA_ERROR)
-    assert settled([broken], Policy(), change(OverrideKind.CHECK, target="step2.b", points=1)).points is None
+    assert settled([broken], GradingPolicy(), change(OverrideKind.CHECK, target="step2.b", points=1)).points is None
 
 
 def test_a_changed_check_that_the_result_has_not_is_said() -> None:
-    grade = settled([result(PASSED)], Policy(), change(OverrideKind.CHECK, target="step2.b", points=1))
+    grade = settled([result(PASSED)], GradingPolicy(), change(OverrideKind.CHECK, target="step2.b", points=1))
     assert grade.points == 60
     assert "step2.b waits" in grade.note
 
@@ -187,16 +187,16 @@ def test_excused_is_above_everything() -> None:
 def test_extensions_that_fit_nobody_are_said() -> None:
     extensions = tuple(Extension(student=name, days=1, author="M", reason="r") for name in ("ada", "adda"))
     policy = LATE.model_copy(update={"extension": extensions})
-    (sentence,) = unmatched_extensions(policy, intake(upload()))
+    (sentence,) = list_unmatched_extensions(policy, intake(upload()))
     assert "'adda'" in sentence
 
 
 amounts = st.floats(0, 100)
 policies = st.builds(
-    Policy,
+    GradingPolicy,
     deadline=st.none() | st.builds(Deadline, due=st.just(DUE), grace_min=st.floats(0, 100)),
     late=st.builds(
-        Late,
+        LatePenalty,
         unit=st.sampled_from(Unit),
         per_day=amounts,
         count=st.sampled_from(DayCount),
@@ -235,7 +235,7 @@ def made(tries: Attempts_) -> tuple[Intake, dict[str, Result]]:
 
 @given(attempts, policies, changes)
 @settings(deadline=None)
-def test_points_lie_in_their_range_and_add_up(tries: Attempts_, policy: Policy, overrides: Overrides) -> None:
+def test_points_lie_in_their_range_and_add_up(tries: Attempts_, policy: GradingPolicy, overrides: Overrides) -> None:
     (grade,) = settle(*made(tries), policy, overrides)
     assert (grade.points is None) == (grade.standing is not Standing.GRADED)
     if grade.points is None:
@@ -247,8 +247,8 @@ def test_points_lie_in_their_range_and_add_up(tries: Attempts_, policy: Policy, 
 
 @given(attempts, policies)
 @settings(deadline=None)
-def test_no_late_policy_raises_points(tries: Attempts_, policy: Policy) -> None:
-    lenient = policy.model_copy(update={"late": Late()})
+def test_no_late_policy_raises_points(tries: Attempts_, policy: GradingPolicy) -> None:
+    lenient = policy.model_copy(update={"late": LatePenalty()})
     (with_penalty,), (without,) = settle(*made(tries), policy), settle(*made(tries), lenient)
     assert (with_penalty.points is None) == (without.points is None)
     if with_penalty.points is not None and without.points is not None:
@@ -258,7 +258,7 @@ def test_no_late_policy_raises_points(tries: Attempts_, policy: Policy) -> None:
 @given(attempts, policies, changes, st.randoms(use_true_random=False))
 @settings(deadline=None)
 def test_the_order_of_uploads_does_not_matter(
-    tries: Attempts_, policy: Policy, overrides: Overrides, chance: random.Random
+    tries: Attempts_, policy: GradingPolicy, overrides: Overrides, chance: random.Random
 ) -> None:
     found, results = made(tries)
     shuffled: list[Upload] = chance.sample(found.uploads, len(found.uploads))
@@ -267,7 +267,7 @@ def test_the_order_of_uploads_does_not_matter(
 
 @given(st.lists(results_, min_size=1, max_size=3), policies)
 @settings(deadline=None)
-def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], policy: Policy) -> None:
+def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], policy: GradingPolicy) -> None:
     grade = settled(list(found), policy, after=[DAY] * len(found))
     if all(one.score.points is None for one in found) or found[-1].score.points is None:
         assert grade.points is None
@@ -286,6 +286,6 @@ def test_staff_are_told_why_a_result_is_ungraded(rationale: str, words: str) -> 
     held = found.model_copy(
         update={"checks": tuple(c.model_copy(update={"rationale": rationale}) for c in found.checks[:1])}
     )
-    grade = settled([held], Policy())
+    grade = settled([held], GradingPolicy())
     assert grade.standing is Standing.UNGRADED
     assert words in grade.note

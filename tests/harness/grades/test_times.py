@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.grades import Policy, require_one_each, settle, unknown_times, with_times
-from grader.grades.policy import Deadline, Extension, Late
+from grader.grades import GradingPolicy, add_times, find_unknown_times, require_one_each, settle
+from grader.grades.policy import Deadline, Extension, LatePenalty
 from grader.intake.uploads import Upload
 from grader.model import Verdict
 
 from .classes import DUE, intake, result, student, upload
 
-PER_DAY = Policy(deadline=Deadline(due=DUE), late=Late(per_day=10))
-FLAT = Policy(deadline=Deadline(due=DUE), late=Late(flat=10))
+PER_DAY = GradingPolicy(deadline=Deadline(due=DUE), late=LatePenalty(per_day=10))
+FLAT = GradingPolicy(deadline=Deadline(due=DUE), late=LatePenalty(flat=10))
 
 
 def times(tmp_path: Path, text: str) -> Path:
@@ -26,7 +26,7 @@ def times(tmp_path: Path, text: str) -> Path:
 def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None:
     found = intake(upload(late=True), upload("bob"))
     text = f"student,submitted_at\nada,{(DUE + timedelta(days=2)).isoformat()}\neve,2026-12-01T00:00:00Z\n"
-    known = with_times(found, times(tmp_path, text))
+    known = add_times(found, times(tmp_path, text))
     full = result(Verdict.PASSED, Verdict.PASSED)
     grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
     assert [grade.points for grade in grades] == [80, 100]
@@ -39,11 +39,13 @@ def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None
         pytest.param(PER_DAY, True, 1, id="days cost something, and nobody knows them"),
         pytest.param(PER_DAY, False, 0, id="nobody is late"),
         pytest.param(FLAT, True, 0, id="the mark is enough"),
-        pytest.param(Policy(late=Late(per_day=10)), False, 1, id="days cost something, and there is no deadline"),
+        pytest.param(
+            GradingPolicy(late=LatePenalty(per_day=10)), False, 1, id="days cost something, and there is no deadline"
+        ),
     ],
 )
-def test_unknown_times_are_said(policy: Policy, late: bool, said: int) -> None:
-    assert len(unknown_times(policy, intake(upload(late=late)))) == said
+def test_unknown_times_are_said(policy: GradingPolicy, late: bool, said: int) -> None:
+    assert len(find_unknown_times(policy, intake(upload(late=late)))) == said
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str | None, says: str) 
     ada = upload().model_copy(update={"student": student("ada", login="ada@x")})
     path = tmp_path / "gone.csv" if text is None else times(tmp_path, text)
     with pytest.raises(GraderError, match=says):
-        with_times(intake(ada), path)
+        add_times(intake(ada), path)
 
 
 SIS = Upload.model_validate(upload("bob").model_dump() | {"student": student("bob", sis_user_id="7").model_dump()})
@@ -80,14 +82,14 @@ CANVAS = Upload.model_validate(upload("ada").model_dump() | {"student": student(
 def test_a_name_of_two_students_gives_neither_a_time_nor_an_extension(tmp_path: Path) -> None:
     both = intake(CANVAS, SIS)
     with pytest.raises(GraderError, match="'7' is more than one student"):
-        with_times(both, times(tmp_path, "student,submitted_at\n7,2026-12-01T10:00Z\n"))
+        add_times(both, times(tmp_path, "student,submitted_at\n7,2026-12-01T10:00Z\n"))
     extension = Extension(student="7", due=DUE, author="M", reason="ill")
     with pytest.raises(GraderError, match="fits more than one student, ada and bob"):
-        require_one_each(Policy(extension=(extension,)), both)
+        require_one_each(GradingPolicy(extension=(extension,)), both)
 
 
 def test_times_of_those_without_an_upload_are_no_news(tmp_path: Path) -> None:
-    known = with_times(
+    known = add_times(
         intake(missing=(student("ada"),)), times(tmp_path, "student,submitted_at\nada,2026-12-01T10:00Z\n")
     )
     assert known.notes == ()

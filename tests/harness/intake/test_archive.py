@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.intake.archive import read_class, stored
+from grader.intake.archive import locate_upload, read_class
 from grader.intake.unpacking import Bounds
 from grader.intake.uploads import Intake, Student
 
@@ -107,7 +107,7 @@ def test_one_notebook(
     assert (upload.id, upload.student.name, upload.student.canvas_id) == (upload_id, name, canvas_id)
     assert (upload.display_name, upload.late) == (display_name, late)
     assert upload.entry == entry
-    assert stored(tmp_path / "files", upload).read_bytes() == NOTEBOOK
+    assert locate_upload(tmp_path / "files", upload).read_bytes() == NOTEBOOK
     assert intake.refusals == ()
 
 

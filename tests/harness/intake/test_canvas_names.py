@@ -6,16 +6,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from grader.intake.canvas_names import MAX_READINGS, CanvasName, Kind, owner_form, readings
+from grader.intake.canvas_names import MAX_READINGS, CanvasName, EntryKind, format_owner, list_readings
 
-FILE, TEXT, LINK = Kind
+FILE, TEXT, LINK = EntryKind
 
 
-def user(owner: str, uid: int, aid: int | None, name: str, late: bool = False, kind: Kind = FILE) -> CanvasName:
+def user(owner: str, uid: int, aid: int | None, name: str, late: bool = False, kind: EntryKind = FILE) -> CanvasName:
     return CanvasName(owner, uid, None, late, kind, aid, name)
 
 
-def anonymous(identity: str, aid: int | None, name: str, late: bool = False, kind: Kind = FILE) -> CanvasName:
+def anonymous(identity: str, aid: int | None, name: str, late: bool = False, kind: EntryKind = FILE) -> CanvasName:
     return CanvasName("anon", None, identity, late, kind, aid, name)
 
 
@@ -47,7 +47,7 @@ CASES = {
 
 @pytest.mark.parametrize(("name", "expected"), CASES.values(), ids=CASES)
 def test_what_a_name_says(name: str, expected: CanvasName) -> None:
-    assert readings(name)[0] == expected
+    assert list_readings(name)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_what_a_name_says(name: str, expected: CanvasName) -> None:
     ],
 )
 def test_other_names_have_no_reading(name: str) -> None:
-    assert readings(name) == ()
+    assert list_readings(name) == ()
 
 
 def test_a_group_with_a_number_has_both_readings() -> None:
-    found = readings("lab_7_88_345_a4.ipynb")
+    found = list_readings("lab_7_88_345_a4.ipynb")
     assert [(r.owner, r.user_id, r.attachment_id, r.display_name) for r in found] == [
         ("lab", 7, 88, "345_a4.ipynb"),
         ("lab_7", 88, 345, "a4.ipynb"),
@@ -76,11 +76,11 @@ def test_a_group_with_a_number_has_both_readings() -> None:
 
 def test_decomposed_letters_are_composed() -> None:
     name = unicodedata.normalize("NFD", "ångström_1_2_övning.ipynb")
-    assert readings(name)[0] == user("ångström", 1, 2, "övning.ipynb")
+    assert list_readings(name)[0] == user("ångström", 1, 2, "övning.ipynb")
 
 
 def test_a_name_of_nothing_but_numbers_is_bounded() -> None:
-    assert len(readings("x" + "_1" * 30_000 + "_y.ipynb")) == MAX_READINGS
+    assert len(list_readings("x" + "_1" * 30_000 + "_y.ipynb")) == MAX_READINGS
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_name_of_nothing_but_numbers_is_bounded() -> None:
     ],
 )
 def test_how_canvas_writes_a_name(name: str, expected: str) -> None:
-    assert owner_form(name) == expected
+    assert format_owner(name) == expected
 
 
 @example("A", False, 1, 1, "\n")  # a file's name may begin with anything
@@ -105,7 +105,7 @@ def test_how_canvas_writes_a_name(name: str, expected: str) -> None:
     st.text(st.characters(exclude_characters="/\\\0", codec="utf-8"), min_size=1, max_size=30),
 )
 def test_a_name_is_read_back(owner: str, late: bool, uid: int, aid: int, file: str) -> None:
-    plain = owner_form(owner) or "x"
-    found = readings(f"{plain}{'_LATE' * late}_{uid}_{aid}_{file}")
+    plain = format_owner(owner) or "x"
+    found = list_readings(f"{plain}{'_LATE' * late}_{uid}_{aid}_{file}")
     parts = (unicodedata.normalize("NFC", plain), late, uid, aid, unicodedata.normalize("NFC", file))
     assert parts in [(r.owner, r.late, r.user_id, r.attachment_id, r.display_name) for r in found]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.errors import GraderError
-from grader.intake.gradebook_export import number, plain_name, read_export
+from grader.intake.gradebook_export import parse_number, read_export, unquote_name
 from grader.intake.roster import read_roster
 
 FULL = (
@@ -82,14 +82,14 @@ def test_what_is_no_export(content: bytes) -> None:
     ],
 )
 def test_numbers_as_canvas_reads_them(text: str, value: float | None) -> None:
-    assert number(text) == value
+    assert parse_number(text) == value
 
 
 @pytest.mark.parametrize(
     ("cell", "name"), [("Ross, Bob", "Ross, Bob"), ('="=1+1"', "=1+1"), ('="a""b"', 'a"b'), ('="', '="')]
 )
 def test_names_in_quotes(cell: str, name: str) -> None:
-    assert plain_name(cell) == name
+    assert unquote_name(cell) == name
 
 
 CELLS = st.text(st.sampled_from('ab ,;"\n=å\u2028'), max_size=6)
@@ -110,9 +110,9 @@ def test_every_table_is_read_as_the_csv_module_reads_it(
     export = read_export(raw)
     assert export.delimiter == delimiter
     assert [[c.value for c in row] for row in export.rows[3:]] == [[*row, "z", "A", "1"] for row in table]
-    assert export.with_cells({}) == raw
+    assert export.replace_cells({}) == raw
     same = {cell: cell.value for cell in itertools.chain(*export.rows)}
-    assert [[c.value for c in row] for row in read_export(export.with_cells(same)).rows] == [
+    assert [[c.value for c in row] for row in read_export(export.replace_cells(same)).rows] == [
         [c.value for c in row] for row in export.rows
     ]
 
@@ -120,4 +120,4 @@ def test_every_table_is_read_as_the_csv_module_reads_it(
 def test_one_cell_is_replaced() -> None:
     export = read_export(PLAIN.encode())
     cell = export.people[0].row[4]
-    assert export.with_cells({cell: '9,"5'}) == PLAIN.replace("bob,A,", 'bob,A,"9,""5"').encode()
+    assert export.replace_cells({cell: '9,"5'}) == PLAIN.replace("bob,A,", 'bob,A,"9,""5"').encode()

@@ -28,7 +28,7 @@ def made(**changes: Any) -> Calibration:
         "precision": "float32",
         "seeds": tuple(range(8)),
         "false_fail": FALSE_FAIL,
-        "methods": {method: calibration.threshold(ACCURACIES) for method in Method},
+        "methods": {method: calibration.compute_threshold(ACCURACIES) for method in Method},
     }
     return Calibration(**{**given, **changes})
 
@@ -36,11 +36,13 @@ def made(**changes: Any) -> Calibration:
 def test_the_threshold_is_the_prediction_bound() -> None:
     n, mean, s = len(ACCURACIES), np.mean(ACCURACIES), np.std(ACCURACIES, ddof=1)
     expected = mean - t.ppf(1 - FALSE_FAIL, n - 1) * s * np.sqrt(1 + 1 / n)
-    assert calibration.threshold(ACCURACIES).threshold == pytest.approx(expected, abs=1e-4)  # rounded to four digits
+    assert calibration.compute_threshold(ACCURACIES).threshold == pytest.approx(
+        expected, abs=1e-4
+    )  # rounded to four digits
 
 
 def test_equal_accuracies_are_not_believed_to_be_without_deviation() -> None:
-    found = calibration.threshold([0.8] * 8)
+    found = calibration.compute_threshold([0.8] * 8)
     assert found.deviation == MIN_DEVIATION
     assert found.threshold < 0.8 - 3 * MIN_DEVIATION
 
@@ -52,7 +54,7 @@ def test_false_fails_happen_as_often_as_stated(n: int, rate: float) -> None:
     draws, deviation = 4_000, 0.05  # ten times MIN_DEVIATION, which then never matters
     generator = np.random.default_rng(0)
     runs = generator.normal(0.8, deviation, size=(draws, n + 1))
-    failed = sum(run[n] < calibration.threshold(list(run[:n]), rate).threshold for run in runs)
+    failed = sum(run[n] < calibration.compute_threshold(list(run[:n]), rate).threshold for run in runs)
     # With the stated rate, a count outside of these bounds has a probability of 1 in 10,000 (the seed is fixed).
     low, high = binom.ppf([0.00005, 0.99995], draws, rate)
     assert low <= failed <= high
@@ -61,7 +63,7 @@ def test_false_fails_happen_as_often_as_stated(n: int, rate: float) -> None:
 @pytest.mark.parametrize("n", range(MIN_SEEDS))
 def test_too_few_seeds(n: int) -> None:
     with pytest.raises(GraderError, match=f"at least {MIN_SEEDS} seeds; got {n}"):
-        calibration.threshold([0.8] * n)
+        calibration.compute_threshold([0.8] * n)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_find(changes: dict[str, Any], found: bool) -> None:
 def test_merging_replaces_the_same_circumstances_and_keeps_the_rest() -> None:
     other = made(reviews_sha256="x", name="other")
     newer = made(seeds=(9, 10, 11, 12, 13))
-    assert calibration.merged([made(), other], newer) == (other, newer)
+    assert calibration.merge([made(), other], newer) == (other, newer)
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
@@ -125,5 +127,8 @@ def test_a_broken_file_is_one_sentence(content: str, tmp_path: Path) -> None:
 
 
 def test_a_threshold_at_chance_is_pointed_out() -> None:
-    poor = calibration.threshold([0.5, 0.51, 0.5, 0.49, 0.5])
-    assert "head" in calibration.warnings({Method.HEAD: poor, Method.FULL: calibration.threshold(ACCURACIES)})[0]
+    poor = calibration.compute_threshold([0.5, 0.51, 0.5, 0.49, 0.5])
+    assert (
+        "head"
+        in calibration.list_warnings({Method.HEAD: poor, Method.FULL: calibration.compute_threshold(ACCURACIES)})[0]
+    )

@@ -13,7 +13,7 @@ from grader.judging.claims import (
     MAX_NOTEBOOK_CHARS,
     MAX_OUTPUT_CHARS,
     RawClaim,
-    contradicted,
+    find_contradictions,
     match_claims,
     read_claims,
 )
@@ -356,7 +356,7 @@ def test_accuracies_after_another_training_budget_are_not_compared_but_counts_ar
     ],
 )
 def test_what_a_run_prints_is_compared_with_what_was_measured_in_it(line: str, contradicts: list[object]) -> None:
-    found = contradicted(notebook(printed(f"{line}\n")), [(LORA, 0)], {LORA: MEASURED[LORA]}, rows=64)
+    found = find_contradictions(notebook(printed(f"{line}\n")), [(LORA, 0)], {LORA: MEASURED[LORA]}, rows=64)
     assert [(claim.method, claim.quantity, claim.claimed) for claim in found] == contradicts
 
 

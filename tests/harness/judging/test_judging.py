@@ -9,7 +9,7 @@ import pytest
 from grader import paths, pipeline
 from grader.errors import GraderError
 from grader.judging import scoring
-from grader.judging.runner import MALFORMED, OURS, Judgement, results, run_suite
+from grader.judging.runner import MALFORMED, OURS, Judgement, run_suite, score_judgements
 from grader.model import Verdict, Visibility
 
 CONFTEST = "from grader.judging.plugin import *\n"
@@ -163,7 +163,7 @@ def test_what_a_user_sets_for_pytest_changes_no_verdict(
 def test_a_check_without_points_is_our_fault() -> None:
     judgement = Judgement("a.b", "", Visibility.PUBLIC, Verdict.PASSED)
     with pytest.raises(GraderError, match=r"gives no points for a\.b"):
-        results([judgement], {"a.c": 1})
+        score_judgements([judgement], {"a.c": 1})
 
 
 class Collected:
@@ -183,7 +183,7 @@ class Collected:
 def real_suite() -> list[tuple[str, tuple[str, ...], str]]:
     """Id, prerequisites and description of every check, in the order in which they run."""
     collected = Collected()
-    folders = [str(folder) for folder in pipeline.suite_folders()]
+    folders = [str(folder) for folder in pipeline.list_suite_folders()]
     options = ["--collect-only", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "addopts="]
     assert pytest.main([*folders, *options], plugins=[collected]) == pytest.ExitCode.OK
     return collected.checks

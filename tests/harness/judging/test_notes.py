@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from grader.evidence.reader import Raised, RowKeys
-from grader.judging.staff_notes import notes_on_trainings
+from grader.evidence.reader import ErrorRecord, RowKeys
+from grader.judging.staff_notes import list_training_notes
 from grader.model import Method
 from grader.oracle.exposure import Exposure
 
@@ -18,7 +18,7 @@ UNKNOWN = [f"x{number}" for number in range(10)]
 class Shelf:
     """A library of made-up keys."""
 
-    def recognised(self, seen: RowKeys | None) -> Exposure | None:
+    def recognise(self, seen: RowKeys | None) -> Exposure | None:
         if seen is None or seen.keys[0].startswith("x"):
             return None
         of_training = sum(key.startswith("t") for key in seen.keys) / len(seen.keys)
@@ -53,10 +53,10 @@ def case(*evaluations: list[str] | None, learned: list[str] = LEARNED) -> Any:
 )
 def test_a_model_that_is_evaluated_on_what_it_learned(notebook: Any, flagged: bool) -> None:
     note = "After training, the notebook evaluated on training reviews only: lora."
-    assert notes_on_trainings(notebook) == ([note] if flagged else [])
+    assert list_training_notes(notebook) == ([note] if flagged else [])
 
 
 def test_a_training_that_could_not_be_recorded_is_named() -> None:
     broken = case()
-    broken.evidence.trainings[0].unrecorded = Raised(type="TypeError", message="it refuses")
-    assert notes_on_trainings(broken) == ["Training 1 could not be recorded in full: TypeError: it refuses"]
+    broken.evidence.trainings[0].unrecorded = ErrorRecord(type="TypeError", message="it refuses")
+    assert list_training_notes(broken) == ["Training 1 could not be recorded in full: TypeError: it refuses"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from grader import paths
-from grader.evidence.reader import Raised
+from grader.evidence.reader import ErrorRecord
 from grader.judging.suite import Blocked
 from grader.model import Method
 
@@ -34,7 +34,7 @@ def suite() -> Any:
         ),
         pytest.param(
             SimpleNamespace(
-                finished=True, exported=False, unrecorded=Raised(type="TypeError", message="'NoneType' object")
+                finished=True, exported=False, unrecorded=ErrorRecord(type="TypeError", message="'NoneType' object")
             ),
             "the model raised TypeError",
             id="the model cannot be asked",

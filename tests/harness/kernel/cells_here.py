@@ -24,7 +24,7 @@ class Watcher:
 
     ends = 0
 
-    def end_of_cell(self) -> None:
+    def end_cell(self) -> None:
         self.ends += 1
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from grader.kernel.training.dropout import fast_masks
+from grader.kernel.training.dropout import use_fast_masks
 
 COUNT = 1 << 20
 
@@ -16,7 +16,7 @@ COUNT = 1 << 20
 @pytest.fixture
 def _fast() -> Iterator[None]:
     torch.manual_seed(0)
-    with fast_masks():
+    with use_fast_masks():
         yield
 
 
@@ -46,7 +46,7 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
 
 def drawn(seed: int) -> torch.Tensor:
     torch.manual_seed(seed)
-    with fast_masks():
+    with use_fast_masks():
         return functional.dropout(torch.ones(1000), 0.1)
 
 
@@ -96,7 +96,7 @@ def test_impossible_chances_are_refused(p: float) -> None:
 def test_torch_is_itself_afterwards() -> None:
     torch.manual_seed(5)
     before = torch.empty(99).bernoulli_(0.3)
-    with warnings.catch_warnings(record=True) as seen, pytest.raises(ZeroDivisionError), fast_masks():
+    with warnings.catch_warnings(record=True) as seen, pytest.raises(ZeroDivisionError), use_fast_masks():
         raise ZeroDivisionError
     torch.manual_seed(5)
     assert torch.equal(torch.empty(99).bernoulli_(0.3), before)

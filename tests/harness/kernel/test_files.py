@@ -145,7 +145,7 @@ def test_folders_that_are_not_here(redirected: InputFiles, capsys: pytest.Captur
     assert Path.cwd() == redirected.work
     assert "no folder" in capsys.readouterr().out
     assert sorted(os.listdir("/mounted/drive/MyDrive")) == ["eval.csv", "train.csv"]  # noqa: PTH208
-    assert sorted(map(files.base_name, glob.glob("/mounted/*/*.csv"))) == ["eval.csv", "train.csv"]  # noqa: PTH207
+    assert sorted(map(files.get_base_name, glob.glob("/mounted/*/*.csv"))) == ["eval.csv", "train.csv"]  # noqa: PTH207
 
 
 LISTED = [

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import DistilBertModel
 
-from grader.kernel.probes.toys import small_distilbert
+from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training.loops import TOKENS_WHEN_SPENT, LoopWatcher
 from grader.protocol.plan import Budget, Plan
 
@@ -86,7 +86,7 @@ def widths(watcher: LoopWatcher, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def model() -> nn.Module:
     """A tiny classifier."""
-    return small_distilbert(8, 0)
+    return build_distilbert(8, 0)
 
 
 def loader(batch_size: int) -> DataLoader[Any]:
@@ -125,13 +125,13 @@ BATCHES = [
 @pytest.mark.parametrize(("size", "every", "steps"), BATCHES)
 def test_a_loop_sees_as_many_reviews_as_the_budget(watcher: LoopWatcher, size: int, every: int, steps: int) -> None:
     fit(model(), loader(size), every, epochs=1)
-    watcher.end_of_cell()
+    watcher.end_cell()
     assert [record["steps"] for record in records(watcher)] == [steps]
 
 
 def test_without_a_budget_a_loop_trains_as_written(free_watcher: LoopWatcher) -> None:
     fit(model(), loader(4), epochs=2)
-    free_watcher.end_of_cell()
+    free_watcher.end_cell()
     assert [record["steps"] for record in records(free_watcher)] == [2 * ROWS // 4]
 
 
@@ -139,7 +139,7 @@ def test_each_model_trained_in_one_cell_is_a_training(watcher: LoopWatcher) -> N
     models = [model() for _ in range(3)]
     for net in models:
         fit(net, loader(4), epochs=1)
-    watcher.end_of_cell()
+    watcher.end_cell()
     assert [record["model"] for record in records(watcher)] == models
     assert all(record["steps"] == 2 for record in records(watcher))
 
@@ -149,7 +149,7 @@ def test_a_model_trained_again_is_another_training_and_the_first_ends_before(wat
     fit(net, loader(4), epochs=1)
     between = net.classifier.weight.detach().clone()
     fit(net, loader(4), epochs=1)
-    watcher.end_of_cell()
+    watcher.end_cell()
     first, second = records(watcher)
     assert torch.equal(first["weights"], between)
     assert not torch.equal(second["weights"], between)
@@ -163,7 +163,7 @@ def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: Lo
         net(input_ids=ids, labels=labels).loss.backward()
         encoder.step()
         head.step()
-    watcher.end_of_cell()
+    watcher.end_cell()
     assert len(records(watcher)) == 2  # the first step, before the second optimiser shows up, and all the rest
     assert records(watcher)[1]["model"] is net
 
@@ -174,7 +174,7 @@ def test_toys_are_not_recorded(watcher: LoopWatcher) -> None:
     for _ in range(3):
         toy(torch.ones(1, 2)).sum().backward()
         optimizer.step()
-    watcher.end_of_cell()
+    watcher.end_cell()
     assert records(watcher) == []
     assert optimizer.param_groups[0]["lr"] == 0.1
 
@@ -199,7 +199,7 @@ def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: LoopWatch
         optimizer.step()
     assert widths[-1] == TOKENS_WHEN_SPENT
     assert optimizer.param_groups[0]["lr"] == 0  # and nothing is learned any more
-    watcher.end_of_cell()
+    watcher.end_cell()
     assert records(watcher)[0]["steps"] == ROWS // 4
 
 
@@ -221,5 +221,5 @@ def test_a_batch_taken_by_hand_does_not_start_a_loop(watcher: LoopWatcher, width
 def test_inside_of_trainer_loops_are_left_to_it(watcher: LoopWatcher) -> None:
     watcher.recorder.depth = 1
     fit(model(), loader(4), epochs=1)
-    watcher.end_of_cell()
+    watcher.end_cell()
     assert records(watcher) == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader.kernel.compat.missing import ImportsLater, Missing
+from grader.kernel.compat.missing import ImportGuard, MissingPackage
 
 ABSENT = "package_of_nobody"
 
@@ -13,7 +13,7 @@ ABSENT = "package_of_nobody"
 def run(source: str) -> dict[str, Any]:
     """The variables of a cell that was run."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(ImportsLater().visit(ast.parse(source)), "<cell>", "exec"), namespace)
+    exec(compile(ImportGuard().visit(ast.parse(source)), "<cell>", "exec"), namespace)
     return namespace
 
 
@@ -71,10 +71,10 @@ KEPT = [
 
 @pytest.mark.parametrize("source", KEPT)
 def test_everything_else_stays_as_it_is(source: str) -> None:
-    assert ast.dump(ImportsLater().visit(ast.parse(source))) == ast.dump(ast.parse(source))
+    assert ast.dump(ImportGuard().visit(ast.parse(source))) == ast.dump(ast.parse(source))
 
 
 def test_whoever_looks_at_all_variables_sees_an_object() -> None:
-    missing = Missing(ABSENT)
+    missing = MissingPackage(ABSENT)
     assert not hasattr(missing, "__wrapped__")
     assert not callable(getattr(missing, "__torch_function__", None))

@@ -217,14 +217,14 @@ def arguments(**values: Any) -> Any:
 def test_as_many_entries_as_epochs(epochs: int, profile: Profile) -> None:
     limits = profiles.BUDGETS[profile]
     given = arguments(num_train_epochs=float(epochs), logging_strategy=IntervalStrategy.EPOCH)
-    steps = budget.training_arguments(given, limits, "full", seed=0)["max_steps"]
+    steps = budget.build_arguments(given, limits, "full", seed=0)["max_steps"]
     ends = budget.Epochs(given, steps).ends
     assert list(ends.values()) == pytest.approx(range(1, epochs + 1))
     assert max(ends) == steps == max(limits.max_steps, epochs)
 
 
 def test_no_evaluation_stays_none() -> None:
-    values = budget.training_arguments(
+    values = budget.build_arguments(
         arguments(eval_strategy=IntervalStrategy.NO), profiles.BUDGETS[Profile.QUICK], "full", seed=0
     )
     assert "eval_strategy" not in values

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from grader.kernel.training.reviews_seen import least_shared
+from grader.kernel.training.reviews_seen import find_least_shared
 
 
 def seen(*keys: str) -> dict[str, Any]:
@@ -28,4 +28,4 @@ SEVERAL = [
 
 @pytest.mark.parametrize(("found", "learned", "expected"), SEVERAL)
 def test_the_fairest_counts(found: list[Any], learned: Any, expected: Any) -> None:
-    assert least_shared(found, learned) is expected
+    assert find_least_shared(found, learned) is expected

@@ -47,12 +47,12 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize(("given", "expected"), ARGUMENTS)
 def test_training_arguments_of_other_versions(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert older.accepted(given, KNOWN) == expected | {"report_to": "none", "push_to_hub": False}
+    assert older.translate_arguments(given, KNOWN) == expected | {"report_to": "none", "push_to_hub": False}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do that")
 def test_half_precision_needs_a_gpu() -> None:
-    assert "fp16" not in older.accepted({"fp16": True}, KNOWN)
+    assert "fp16" not in older.translate_arguments({"fp16": True}, KNOWN)
 
 
 class Recent:
@@ -61,13 +61,13 @@ class Recent:
     def __init__(self) -> None:
         """Adapt this object."""
         for name, extra in older.LATER.items():
-            older._without(self, name, extra)
+            older._drop_extra(self, name, extra)
 
     def compute_loss(self, model: Any, inputs: Any) -> tuple[Any, ...]:
         """As written for version 4."""
         return model, inputs
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> tuple[Any, ...]:
+    def on_training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> tuple[Any, ...]:
         """As written for version 5."""
         return model, inputs, num_items_in_batch
 
@@ -79,7 +79,7 @@ class Recent:
 def test_methods_get_the_arguments_they_know() -> None:
     trainer = Recent()
     assert trainer.compute_loss(1, 2, num_items_in_batch=3) == (1, 2)  # type: ignore[call-arg]
-    assert trainer.training_step(1, 2, 3) == (1, 2, 3)
+    assert trainer.on_training_step(1, 2, 3) == (1, 2, 3)
     assert trainer.log(1, 2) == (1, 2)
 
 
@@ -92,7 +92,7 @@ def test_the_optimiser_that_transformers_had() -> None:
 @pytest.fixture
 def decorated() -> Iterator[None]:
     """Decorative packages may be imported until the test is over."""
-    finder, before = absent.Finder(), set(sys.modules)
+    finder, before = absent.StubFinder(), set(sys.modules)
     sys.meta_path.append(finder)
     yield
     sys.meta_path.remove(finder)
@@ -145,7 +145,7 @@ def test_nothing_beside_a_text_is_no_text() -> None:
 
 @pytest.mark.usefixtures("decorated")
 def test_what_the_documentation_imports_with_a_star() -> None:
-    if importlib.util.find_spec("pynvml").loader.__class__ is absent.Finder:  # type: ignore[union-attr]
+    if importlib.util.find_spec("pynvml").loader.__class__ is absent.StubFinder:  # type: ignore[union-attr]
         namespace: dict[str, Any] = {}
         exec("from pynvml import *\nused = nvmlDeviceGetMemoryInfo(nvmlDeviceGetHandleByIndex(0)).used", namespace)
         assert namespace["used"] is NOTHING
@@ -160,7 +160,7 @@ def old_names(monkeypatch: pytest.MonkeyPatch) -> None:
             if name not in before and not isinstance(owner, dict):
                 monkeypatch.setattr(owner, name, None, raising=False)
                 monkeypatch.delattr(owner, name)
-    older._old_names_elsewhere()
+    older._restore_names_elsewhere()
 
 
 OLD = [
@@ -192,7 +192,7 @@ def test_nothing_leaves_decorated_functions_as_they_are() -> None:
 
 def test_nothing_has_no_protocols() -> None:
     assert not hasattr(NOTHING, "__array__")
-    assert not hasattr(absent.Absent("wandb"), "__file__")
+    assert not hasattr(absent.StubModule("wandb"), "__file__")
 
 
 LINES = [
@@ -222,7 +222,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("command", "expected"), COMMANDS)
 def test_commands_that_set_a_machine_up(command: Any, expected: bool) -> None:
-    assert cells.is_set_up(command) is expected
+    assert cells.is_setup_command(command) is expected
 
 
 PROMPTS = [
@@ -240,7 +240,7 @@ def test_questions_are_answered(prompt: str, expected: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_tensors_for_a_gpu_are_made_here() -> None:
     device = torch.device("cuda")
-    with devices.OnCpu():
+    with devices.CpuMode():
         made = [
             torch.zeros(2, device=device),
             torch.tensor([1.0], device="cuda:0"),
@@ -263,7 +263,7 @@ SIZES = [
 
 @pytest.mark.parametrize(("test", "train", "rows", "expected"), SIZES)
 def test_sizes_are_scaled_to_what_there_is(test: Any, train: Any, rows: int, expected: tuple[Any, Any]) -> None:
-    assert datasets_here.fitting(test, train, rows) == expected
+    assert datasets_here.fit_sizes(test, train, rows) == expected
 
 
 @pytest.fixture
@@ -385,7 +385,7 @@ def test_progress_in_several_threads_shares_a_lock(monkeypatch: pytest.MonkeyPat
     for name in ("tqdm", "tqdm_notebook", "trange", "tnrange"):
         monkeypatch.setattr(tqdm.notebook, name, getattr(tqdm.notebook, name))
     monkeypatch.delattr(tqdm.tqdm, "_lock", raising=False)
-    absent._plain_progress_bars()
+    absent._simplify_progress_bars()
     with tqdm.contrib.concurrent.ensure_lock(datasets.utils.tqdm):
         pass
     assert hasattr(datasets.utils.tqdm, "_lock")

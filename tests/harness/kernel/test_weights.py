@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from grader.evidence.reader import Reduction
 from grader.kernel import weights, writing
-from grader.kernel.probes.toys import small_distilbert
+from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training import observation
 from grader.oracle.certificates import certify
-from grader.protocol.checkpoint import base_tensors
+from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.tensor_names import EMBEDDINGS
 
 WIDTH, RANK, SCALE = 16, 3, 2.0
@@ -116,18 +116,18 @@ STYLES = [
 @pytest.fixture
 def base(tmp_path: Path) -> dict[str, Tensor]:
     """The encoder of a small pretrained model, read from a file as the kernel does."""
-    return from_file(small_distilbert(WIDTH, seed=0), tmp_path)
+    return from_file(build_distilbert(WIDTH, seed=0), tmp_path)
 
 
 def from_file(model: nn.Module, folder: Path) -> dict[str, Tensor]:
     save_file(dict(model.state_dict().items()), folder / "base.safetensors")
-    return base_tensors(str(folder / "base.safetensors"))
+    return load_base_tensors(str(folder / "base.safetensors"))
 
 
 def wrapped(style: Callable[[nn.Linear], nn.Module], path: str = QUERY, dtype: torch.dtype = torch.float32) -> Any:
     """The pretrained model with one layer wrapped, and the wrapper."""
     torch.manual_seed(3)
-    model = small_distilbert(WIDTH, seed=0).to(dtype)
+    model = build_distilbert(WIDTH, seed=0).to(dtype)
     parent, _, name = path.rpartition(".")
     layer = style(model.get_submodule(path)).to(dtype)
     setattr(model.get_submodule(parent) if parent else model, name, layer)
@@ -173,17 +173,17 @@ def test_a_fresh_wrapper_leaves_no_difference(base: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 def test_untouched_tensors_are_untouched_in_any_precision(dtype: torch.dtype, base: dict[str, Tensor]) -> None:
-    model = small_distilbert(WIDTH, seed=0).to(dtype)
-    assert weights.changed(model, base) == []
+    model = build_distilbert(WIDTH, seed=0).to(dtype)
+    assert weights.find_changed(model, base) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_one_bit_is_a_change(dtype: torch.dtype, base: dict[str, Tensor]) -> None:
-    model = small_distilbert(WIDTH, seed=0).to(dtype)
+    model = build_distilbert(WIDTH, seed=0).to(dtype)
     with torch.no_grad():
         weight = model.get_submodule(OTHER).weight
         weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0, dtype=dtype))
-    assert weights.changed(model, base) == [f"{OTHER}.weight"]
+    assert weights.find_changed(model, base) == [f"{OTHER}.weight"]
     tensors, _ = weights.export(model, base)
     assert torch.equal(tensors[f"w:{OTHER}.weight"], weight)
 
@@ -224,7 +224,7 @@ def test_a_wrapped_head_is_as_wide_as_the_model(path: str, base: dict[str, Tenso
 
 
 def test_hooks_make_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
-    model = small_distilbert(WIDTH, seed=0)
+    model = build_distilbert(WIDTH, seed=0)
     model.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 2 * output)
     tensors, _ = weights.export(model, base)
     torch.testing.assert_close(tensors[f"d:{QUERY}.weight"], base[f"{QUERY}.weight"])  # 2 W − W
@@ -238,15 +238,15 @@ WATCHING = [
 
 @pytest.mark.parametrize("watch", WATCHING)
 def test_hooks_that_only_look_on_leave_a_layer_plain(watch: Any, base: dict[str, Tensor]) -> None:
-    model = small_distilbert(WIDTH, seed=0)
+    model = build_distilbert(WIDTH, seed=0)
     watch(model.get_submodule(QUERY), [])
-    assert weights.wrapped(model, base) == {}
+    assert weights.find_wrapped(model, base) == {}
 
 
 def test_a_hook_that_raises_makes_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
-    model = small_distilbert(WIDTH, seed=0)
+    model = build_distilbert(WIDTH, seed=0)
     model.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 1 / 0)
-    assert list(weights.wrapped(model, base)) == [QUERY]
+    assert list(weights.find_wrapped(model, base)) == [QUERY]
 
 
 class Renamed(nn.Module):
@@ -284,7 +284,7 @@ HOLDERS = [
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_pretrained_encoder_is_found_under_any_name(holder: Any, base: dict[str, Tensor]) -> None:
-    tensors, notes = weights.export(holder(small_distilbert(WIDTH, seed=0)), base)
+    tensors, notes = weights.export(holder(build_distilbert(WIDTH, seed=0)), base)
     certificate = certify(tensors, base, {})
     assert notes["reduced"] == {}
     assert not certificate.any_encoder_change
@@ -293,7 +293,7 @@ def test_a_pretrained_encoder_is_found_under_any_name(holder: Any, base: dict[st
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_tuned_encoder_does_not_pass_under_another_name(holder: Any, base: dict[str, Tensor]) -> None:
-    tensors, _ = weights.export(holder(small_distilbert(WIDTH, seed=1)), base)
+    tensors, _ = weights.export(holder(build_distilbert(WIDTH, seed=1)), base)
     certificate = certify(tensors, base, {})
     assert EMBEDDINGS in certificate.encoder_changed
     assert len(certificate.qv_deltas) == 12
@@ -311,7 +311,7 @@ class Both(nn.Module):
 def test_an_adapter_is_found_under_any_name(holder: Any, base: dict[str, Tensor]) -> None:
     model, layer = wrapped(Linears)
     held = holder(model)
-    seen = observation.entry(held, base)
+    seen = observation.describe_entry(held, base)
     assert seen["wrapped"] == {QUERY: "Linears"}
     assert seen["adapters"] == {QUERY: [[RANK, WIDTH], [WIDTH, RANK]]}
     assert seen["changed"] == []
@@ -322,21 +322,21 @@ def test_an_adapter_is_found_under_any_name(holder: Any, base: dict[str, Tensor]
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_what_is_trainable_has_its_pretrained_name(holder: Any, base: dict[str, Tensor]) -> None:
-    whole = observation.entry(holder(small_distilbert(WIDTH, seed=0)), base)
+    whole = observation.describe_entry(holder(build_distilbert(WIDTH, seed=0)), base)
     assert set(base) < set(whole["trainable_names"])
-    model = small_distilbert(WIDTH, seed=0)
+    model = build_distilbert(WIDTH, seed=0)
     model.distilbert.requires_grad_(False)
     head = [f"{layer}.{kind}" for layer in ("pre_classifier", "classifier") for kind in ("weight", "bias")]
-    assert observation.entry(holder(model), base)["trainable_names"] == head
-    assert observation.head_sha256(holder(model)) == observation.head_sha256(model)
+    assert observation.describe_entry(holder(model), base)["trainable_names"] == head
+    assert observation.hash_head(holder(model)) == observation.hash_head(model)
 
 
 @pytest.mark.parametrize("holder", [InParts, lambda model: nn.Sequential(model.classifier)], ids=["in parts", "hidden"])
 def test_tensors_that_are_nowhere_to_be_found_are_named(holder: Any, base: dict[str, Tensor]) -> None:
-    tensors, notes = weights.export(holder(small_distilbert(WIDTH, seed=1)), base)
+    tensors, notes = weights.export(holder(build_distilbert(WIDTH, seed=1)), base)
     reduced = {name: Reduction(**how) for name, how in notes["reduced"].items()}
     certificate = certify(tensors, base, reduced)
-    assert certificate.absent(base) == sorted(base)
+    assert certificate.find_absent(base) == sorted(base)
     assert not certificate.encoder_changed
 
 
@@ -346,7 +346,7 @@ def test_what_a_wrapped_layer_holds_is_not_missing(base: dict[str, Tensor]) -> N
 
 
 def test_linear_paths_are_derived_from_the_file(base: dict[str, Tensor]) -> None:
-    paths = weights.linear_paths(base)
+    paths = weights.list_linear_paths(base)
     assert len(paths) == 6 * 6 + 2
     assert not [path for path in paths if "embeddings" in path or "layer_norm" in path]
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
-from grader.kernel.probes.toys import small_distilbert
+from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training import recorder as recording
 from grader.protocol.plan import Budget, Plan
 
@@ -239,7 +239,7 @@ def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str,
     make, limits = SCENARIOS[name]
     recorder.records.clear()
     recorder.plan = replace(recorder.plan, budget=limits, evidence=str(folder))
-    model = small_distilbert(WIDTH, seed=1)
+    model = build_distilbert(WIDTH, seed=1)
     made = make(folder, model)
     sizes = Sizes(model)
     before = state(made)
@@ -284,7 +284,7 @@ def state(made: Trainer) -> dict[str, Any]:
 def main(folder: Path) -> None:
     """Run all scenarios and write FOLDER/observed.json."""
     torch.set_num_threads(1)  # the models are too small for more
-    base = small_distilbert(WIDTH, seed=0).state_dict()
+    base = build_distilbert(WIDTH, seed=0).state_dict()
     save_file(
         {name: tensor for name, tensor in base.items() if name.startswith("distilbert.")}, folder / "base.safetensors"
     )

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from grader.machine.limits import NEEDS, Limit, inherited, require_limits
+from grader.machine.limits import NEEDS, Limit, read_limits, require_limits
 from grader.paths import ROOT
 
 if sys.platform == "win32":
@@ -54,7 +54,7 @@ def test_a_soft_limit_is_raised(need: object) -> None:
 
 def test_this_machine_suffices() -> None:
     require_limits()
-    assert all(limit.suffices for limit in inherited())
+    assert all(limit.suffices for limit in read_limits())
 
 
 def test_no_limit_suffices() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import BertTokenizerFast, DistilBertConfig, DistilBertForSequenceClassification
 
 from grader.kernel import weights
-from grader.oracle.accuracy import IncompleteWeights, Meter, rebuilt
+from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights, rebuild
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "very", "not"]
 REVIEWS = [("good film", 1), ("bad film", 0), ("very very good film", 1), ("not good", 0), ("not bad", 1)] * 9
@@ -60,10 +60,10 @@ def model(seed: int) -> DistilBertForSequenceClassification:
 
 
 @pytest.fixture
-def meter(snapshot: Path, tmp_path: Path) -> Meter:
+def meter(snapshot: Path, tmp_path: Path) -> AccuracyMeter:
     with (tmp_path / "heldout.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("review", "label"), *REVIEWS])
-    return Meter(tmp_path / "heldout.csv", snapshot, "base", "reviews", 16, False, tmp_path / "cache")
+    return AccuracyMeter(tmp_path / "heldout.csv", snapshot, "base", "reviews", 16, False, tmp_path / "cache")
 
 
 def encoder(of: torch.nn.Module) -> dict[str, Tensor]:
@@ -71,7 +71,7 @@ def encoder(of: torch.nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_equals_asking_the_model(seed: int, meter: Meter, snapshot: Path) -> None:
+def test_equals_asking_the_model(seed: int, meter: AccuracyMeter, snapshot: Path) -> None:
     base, trained = encoder(model(0)), model(seed)
     tokenizer = BertTokenizerFast.from_pretrained(snapshot)
     right = 0
@@ -89,13 +89,13 @@ def test_rebuilt_from_differences(snapshot: Path) -> None:
     base, trained = encoder(model(0)), model(1)
     differences = {f"d:{name}": tensor - base[name] for name, tensor in encoder(trained).items()}
     head = {f"w:{name}": tensor for name, tensor in trained.state_dict().items() if name not in base}
-    found = rebuilt(differences | head, base, snapshot).state_dict()
+    found = rebuild(differences | head, base, snapshot).state_dict()
     for name, tensor in trained.state_dict().items():
         # (x − b) + b in float32: one rounding each of numbers below 16
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-6)
 
 
-def test_the_same_content_is_measured_once(meter: Meter) -> None:
+def test_the_same_content_is_measured_once(meter: AccuracyMeter) -> None:
     base = encoder(model(0))
     tensors, _ = weights.export(model(1), base)
     first = meter.measure(tensors, base, "digest")
@@ -105,7 +105,7 @@ def test_the_same_content_is_measured_once(meter: Meter) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"accuracy": "x"}'], ids=["empty", "{}", "list", "text"])
-def test_a_damaged_cache_is_measured_again(content: bytes, meter: Meter) -> None:
+def test_a_damaged_cache_is_measured_again(content: bytes, meter: AccuracyMeter) -> None:
     base = encoder(model(0))
     tensors, _ = weights.export(model(1), base)
     first = meter.measure(tensors, base, "digest")
@@ -119,19 +119,19 @@ def head_only(of: torch.nn.Module) -> dict[str, Tensor]:
     return {f"w:{name}": tensor for name, tensor in of.state_dict().items() if not name.startswith("distilbert.")}
 
 
-def features(meter: Meter) -> list[Path]:
+def features(meter: AccuracyMeter) -> list[Path]:
     return list(meter.cache.glob("*.safetensors"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"damaged"], ids=["kept", "empty", "damaged"])
 def test_features_of_the_checkpoint_are_kept(
-    content: bytes | None, meter: Meter, monkeypatch: pytest.MonkeyPatch
+    content: bytes | None, meter: AccuracyMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = encoder(model(0))
     expected = [meter.measure(head_only(model(seed)), base, f"digest {seed}") for seed in (1, 2, 3)]
     (kept,) = features(meter)
     if content is None:
-        monkeypatch.setattr(Meter, "_encoded", None)  # the encoder is not asked again
+        monkeypatch.setattr(AccuracyMeter, "_encode", None)  # the encoder is not asked again
     else:
         kept.write_bytes(content)
     found = [meter.measure(head_only(model(seed)), base, f"again {seed}") for seed in (1, 2, 3)]
@@ -139,7 +139,7 @@ def test_features_of_the_checkpoint_are_kept(
     assert len(set(expected)) > 1
 
 
-def test_features_of_a_trained_encoder_are_not_kept(meter: Meter) -> None:
+def test_features_of_a_trained_encoder_are_not_kept(meter: AccuracyMeter) -> None:
     base = encoder(model(0))
     meter.measure(weights.export(model(1), base)[0], base, "digest")
     assert not features(meter)
@@ -162,14 +162,14 @@ def misshapen_difference(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("spoil", [without_head, misshapen, unknown_difference, misshapen_difference])
-def test_broken_weights(spoil: object, meter: Meter) -> None:
+def test_broken_weights(spoil: object, meter: AccuracyMeter) -> None:
     base = encoder(model(0))
     tensors, _ = weights.export(model(1), base)
     with pytest.raises((IncompleteWeights, RuntimeError, KeyError)):  # Case.accuracy makes None of these
         meter.measure(spoil(tensors), base, "digest")  # type: ignore[operator]
 
 
-def test_weights_that_diverged_are_measured(meter: Meter) -> None:
+def test_weights_that_diverged_are_measured(meter: AccuracyMeter) -> None:
     base = encoder(model(0))
     tensors, _ = weights.export(model(1), base)
     nan = {name: torch.full_like(tensor, float("nan")) for name, tensor in tensors.items()}

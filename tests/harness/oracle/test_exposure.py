@@ -6,8 +6,8 @@ import pytest
 
 from grader.assets.reviews import ReviewData
 from grader.evidence.reader import RowKeys
-from grader.oracle.exposure import Exposure, Library, held_back
-from grader.protocol.row_keys import text_key
+from grader.oracle.exposure import Exposure, Library, is_held_back
+from grader.protocol.row_keys import make_text_key
 
 TRAIN = [f"training review {number}" for number in range(8)]
 EVAL = [f"evaluation review {number}" for number in range(8)]
@@ -41,17 +41,17 @@ def reviews(folder: Path) -> ReviewData:
     ],
 )
 def test_exposure(library: Library, texts: list[str], expected: Exposure) -> None:
-    assert library.exposure("text", [text_key(text) for text in texts]) == expected
+    assert library.measure_exposure("text", [make_text_key(text) for text in texts]) == expected
 
 
 def seen(texts: list[str], kind: str = "text", rows: int | None = None) -> RowKeys:
-    return RowKeys(rows=rows or len(texts), kind=kind, keys=[text_key(text) for text in texts])
+    return RowKeys(rows=rows or len(texts), kind=kind, keys=[make_text_key(text) for text in texts])
 
 
 def test_a_data_set_of_other_texts_is_not_recognised(library: Library) -> None:
-    assert library.recognised(seen(TRAIN)) == Exposure(train=1.0, eval=0.0)
-    assert library.recognised(seen([*TRAIN[:1], "some", "others", "more"])) is None
-    assert library.recognised(None) is None
+    assert library.recognise(seen(TRAIN)) == Exposure(train=1.0, eval=0.0)
+    assert library.recognise(seen([*TRAIN[:1], "some", "others", "more"])) is None
+    assert library.recognise(None) is None
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_a_data_set_of_other_texts_is_not_recognised(library: Library) -> None:
     ],
 )
 def test_held_back(learned: RowKeys | None, judged: RowKeys, expected: bool) -> None:
-    assert held_back(learned, judged) is expected
+    assert is_held_back(learned, judged) is expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.oracle.lora import parameter_moved
+from grader.oracle.lora import find_moved_parameter
 
 CLASS = """
 class LoRALayer(nn.Module):
@@ -41,11 +41,11 @@ class LoRALayer(nn.Module):
     ids=lambda value: value,
 )
 def test_moves(made: str, moved: str | None) -> None:
-    assert parameter_moved([CLASS.format(made)], "LoRALayer") == moved
+    assert find_moved_parameter([CLASS.format(made)], "LoRALayer") == moved
 
 
 def test_the_last_definition_counts() -> None:
     moving, right = CLASS.format("nn.Parameter(t).cuda()"), CLASS.format("nn.Parameter(t)")
-    assert parameter_moved([moving, "%magic", right], "LoRALayer") is None
-    assert parameter_moved([right, moving], "LoRALayer") is not None
-    assert parameter_moved([moving], "Other") is None
+    assert find_moved_parameter([moving, "%magic", right], "LoRALayer") is None
+    assert find_moved_parameter([right, moving], "LoRALayer") is not None
+    assert find_moved_parameter([moving], "Other") is None

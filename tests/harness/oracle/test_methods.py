@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from grader import assignment
-from grader.evidence.reader import Entry, Training
+from grader.evidence.reader import Training, TrainingEntry
 from grader.model import Method
 from grader.oracle.methods import attribute
 
@@ -88,7 +88,7 @@ def training(
     trainable: int, names: tuple[str, ...] = (), layers: tuple[str, ...] = (), changed: tuple[str, ...] = ()
 ) -> Training:
     wrapped, adapters = dict.fromkeys(layers, "LoRALayer"), dict.fromkeys(layers, ADAPTER)
-    entry = Entry(
+    entry = TrainingEntry(
         model_class="M",
         trainable=trainable,
         total=trainable,

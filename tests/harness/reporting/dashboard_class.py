@@ -3,9 +3,9 @@
 import random
 from datetime import datetime, timedelta
 
-from grader.grades import Override, OverrideKind, Overrides, Policy, settle
+from grader.grades import GradingPolicy, Override, OverrideKind, Overrides, settle
 from grader.grades.grade import Grade
-from grader.grades.policy import Deadline, Late
+from grader.grades.policy import Deadline, LatePenalty
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.judging.scoring import score
 from grader.model import (
@@ -25,7 +25,7 @@ from grader.similarity import Paper, Similarity, compare
 from .examples import full_marks
 
 DUE = datetime.fromisoformat("2026-12-01T23:59:00+01:00")
-POLICY = Policy(deadline=Deadline(due=DUE, grace_min=15), late=Late(per_day=10, cap=50))
+POLICY = GradingPolicy(deadline=Deadline(due=DUE, grace_min=15), late=LatePenalty(per_day=10, cap=50))
 FIRST = "Ada Bo Çelik Dilara Elias Fatima Gösta Hedda Ines Jonas Kerstin Lovisa Māris Nour Oskar Pia Quim Rut Siri Tove"
 LAST = "Andersson Berg Çelebi Dahl Ek Fors Grönlund Håkansson Ivarsson Jönsson Karlsson Lind Möller Nyström Öberg Ruiz"
 HARDEST = {"step3.lora_forward": 0.9, "step3.lora_fresh": 0.6, "step2.encoder_untouched": 0.3, "run.completes": -0.9}

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from grader.model import Result, StaffDetails
-from grader.reporting.feedback import feedback_html
-from grader.reporting.staff import staff_html
+from grader.reporting.feedback import render_feedback
+from grader.reporting.staff import render_staff
 from tests.harness import needs
 
 from . import hostile
@@ -53,12 +53,12 @@ class Site:
 
     def __init__(self) -> None:
         self.pages: dict[str, str] = {}
-        self.requests: list[str] = []
+        self.build_requests: list[str] = []
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                site.requests.append(self.path)
+                site.build_requests.append(self.path)
                 page = site.pages.get(self.path)
                 self.send_response(404 if page is None else 200)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -110,12 +110,12 @@ def _hostile() -> tuple[Result, StaffDetails]:
 
 
 PAGES = [
-    pytest.param(feedback_html(full_marks()), id="feedback_full_marks"),
-    pytest.param(feedback_html(untouched_template()), id="feedback_untouched_template"),
-    pytest.param(feedback_html(middle()), id="feedback_middle"),
-    pytest.param(staff_html(middle(), details()), id="staff_middle"),
-    pytest.param(feedback_html(_hostile()[0]), id="feedback_hostile"),
-    pytest.param(staff_html(*_hostile()), id="staff_hostile"),
+    pytest.param(render_feedback(full_marks()), id="feedback_full_marks"),
+    pytest.param(render_feedback(untouched_template()), id="feedback_untouched_template"),
+    pytest.param(render_feedback(middle()), id="feedback_middle"),
+    pytest.param(render_staff(middle(), details()), id="staff_middle"),
+    pytest.param(render_feedback(_hostile()[0]), id="feedback_hostile"),
+    pytest.param(render_staff(*_hostile()), id="staff_hostile"),
 ]
 
 
@@ -126,7 +126,7 @@ def test_nothing_runs_and_nothing_is_fetched(driver: Any, site: Site, html: str)
     assert driver.execute_script("return document.scripts.length") == 0
     assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert driver.execute_script("return getComputedStyle(document.body).maxWidth") == "960px"  # the hash fits
-    assert site.requests == ["/page.html"]
+    assert site.build_requests == ["/page.html"]
     assert driver.get_log("browser") == []  # a violation of the policy would be reported here
 
 
@@ -142,11 +142,11 @@ def test_no_page_scrolls_sideways_or_pushes_points_out(driver: Any, site: Site, 
 
 
 def test_the_policy_stops_even_markup_that_slipped_through(driver: Any, site: Site) -> None:
-    _open(driver, site, feedback_html(middle()).replace("</body>", f"{_BEACONS}</body>"))
+    _open(driver, site, render_feedback(middle()).replace("</body>", f"{_BEACONS}</body>"))
     driver.find_element("xpath", "//p[text()='clicked']").click()
     assert driver.execute_script("return window.pwned === undefined")
     assert driver.execute_script("return getComputedStyle(document.body).maxWidth") == "960px"
-    assert site.requests == ["/page.html"]
+    assert site.build_requests == ["/page.html"]
     assert len(driver.get_log("browser")) >= 5  # each attempt is reported as a violation
 
 
@@ -154,7 +154,7 @@ def test_the_beacons_work_without_the_policy(driver: Any, site: Site) -> None:
     """Shows that the test above would notice."""
     _open(driver, site, f"<!doctype html><body>{_BEACONS}</body>")
     assert driver.execute_script("return window.pwned") == 1
-    assert "/beacon" in site.requests
+    assert "/beacon" in site.build_requests
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -162,7 +162,7 @@ def test_text_has_enough_contrast(driver: Any, site: Site, scheme: str) -> None:
     """Every text of the page against the nearest background below it: at least 4.5 to 1 (WCAG 2.2, AA)."""
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    _open(driver, site, staff_html(middle().model_copy(update={"sandbox": "none"}), details()))
+    _open(driver, site, render_staff(middle().model_copy(update={"sandbox": "none"}), details()))
     ratios = driver.execute_script(Path(__file__).with_name("contrast.js").read_text(encoding="utf-8"))
     assert len(ratios) > 100
     assert [(text, ratio) for text, ratio in ratios if ratio < 4.5] == []

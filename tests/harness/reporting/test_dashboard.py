@@ -10,17 +10,22 @@ from functools import cache
 
 import pytest
 
-from grader.grades import Override, OverrideKind, Overrides, Policy, settle
+from grader.grades import GradingPolicy, Override, OverrideKind, Overrides, settle
 from grader.grades.grade import Grade, Standing
 from grader.intake.uploads import Intake
 from grader.model import Method, MethodSummary, Result, RunStatus, ScoreStatus, Verdict
-from grader.reporting.cohort.attention import SHOWN, Settled, problems
-from grader.reporting.cohort.dashboard import dashboard
-from grader.reporting.cohort.figures import check_figures, method_figures, point_biserial, spread
-from grader.reporting.cohort.similar import similar_html
-from grader.reporting.feedback import feedback_html
-from grader.reporting.plots import accuracy_over_time, score_histogram, time_ticks
-from grader.reporting.staff import staff_html
+from grader.reporting.cohort.attention import SHOWN, GradedClass, find_problems
+from grader.reporting.cohort.dashboard import render_dashboard
+from grader.reporting.cohort.figures import (
+    compute_check_figures,
+    compute_method_figures,
+    compute_point_biserial,
+    compute_spread,
+)
+from grader.reporting.cohort.similar import render_similar
+from grader.reporting.feedback import render_feedback
+from grader.reporting.plots import build_accuracy_scatter, build_score_histogram, compute_time_ticks
+from grader.reporting.staff import render_staff
 from grader.similarity import Pair, Paper, Passage, Similarity
 from tests.harness import results
 
@@ -30,14 +35,16 @@ from .examples import details, full_marks, hostile_copies
 from .test_pages import Reader
 
 SIZE = 60
-FOUND, GRADES = invented.settled(SIZE)
+FOUND, GRADES = invented.is_settled(SIZE)
 SIMILAR = invented.similar(FOUND)
-PAGE = dashboard(GRADES, FOUND, name="autumn", similarity=SIMILAR, rules=("Rule one.",), warnings=("Look here.",))
+PAGE = render_dashboard(
+    GRADES, FOUND, name="autumn", similarity=SIMILAR, rules=("Rule one.",), warnings=("Look here.",)
+)
 
 
 def problem_of(key: str, grades: tuple[Grade, ...] = GRADES, found: Intake = FOUND) -> list[tuple[str, str]]:
     """Who and what of one kind of problem."""
-    listed = problems(Settled(grades, found, SIMILAR))
+    listed = find_problems(GradedClass(grades, found, SIMILAR))
     return [(entry.who, entry.what) for problem in listed if problem.kind.key == key for entry in problem.entries]
 
 
@@ -49,7 +56,7 @@ def between(html: str, start: str, end: str) -> str:
 
 def hostile_class(text: str) -> tuple[Intake, tuple[Grade, ...]]:
     """A class in which every free text ends with `text`."""
-    found, grades = invented.settled(24)
+    found, grades = invented.is_settled(24)
     return (
         Intake.model_validate(hostile_copies(found.model_dump(by_alias=True), text)),
         tuple(
@@ -73,11 +80,11 @@ def hostile_pages(text: str) -> tuple[str, str]:
     similar = Similarity(
         equal=(tuple(papers),), pairs=(Pair(*papers, 0.9, 0.8, (Passage((0, 1), (0, 1)),)),), compared=2
     )
-    page = dashboard(grades, found, name=text, similarity=similar, rules=(text,), warnings=(text,))
-    return page, similar_html(similar, found)
+    page = render_dashboard(grades, found, name=text, similarity=similar, rules=(text,), warnings=(text,))
+    return page, render_similar(similar, found)
 
 
-PAGES = [pytest.param(PAGE, id="dashboard"), pytest.param(similar_html(SIMILAR, FOUND), id="similar")]
+PAGES = [pytest.param(PAGE, id="dashboard"), pytest.param(render_similar(SIMILAR, FOUND), id="similar")]
 
 
 @pytest.mark.parametrize("html", PAGES)
@@ -96,7 +103,7 @@ def test_page_is_well_formed_and_self_contained(html: str) -> None:
 def test_side_by_side_links_lead_somewhere() -> None:
     targets = re.findall(r'"\./similar\.html#([^"]+)"', PAGE)
     assert len(targets) == len(SIMILAR.pairs) > 0
-    assert set(targets) <= set(Reader(similar_html(SIMILAR, FOUND)).values("id"))
+    assert set(targets) <= set(Reader(render_similar(SIMILAR, FOUND)).values("id"))
 
 
 def test_policy_allows_one_script_and_one_style_sheet() -> None:
@@ -111,7 +118,7 @@ def test_policy_allows_one_script_and_one_style_sheet() -> None:
         "base-uri 'none'; form-action 'none'"
     )
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(|fetch|import", script)
-    assert "script-src" not in similar_html(SIMILAR, FOUND)
+    assert "script-src" not in render_similar(SIMILAR, FOUND)
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in hostile.TEXTS.items()])
@@ -134,7 +141,7 @@ def test_everybody_has_a_row() -> None:
 
 def test_reports_are_linked_where_there_are_any() -> None:
     folders = {GRADES[0].upload.id: "results/a b"} if GRADES[0].upload else {}
-    html = dashboard(GRADES, FOUND, name="x", folders=folders)
+    html = render_dashboard(GRADES, FOUND, name="x", folders=folders)
     links = Reader(html).values("href")
     assert "./results/a%20b/staff.html" in links
     assert f"./{GRADES[1].upload.id}/feedback.html" in links if GRADES[1].upload else False
@@ -168,20 +175,20 @@ def test_problems_stand_above_the_figures_most_urgent_first() -> None:
 def test_a_class_without_problems_says_so() -> None:
     fine = [grade for grade in GRADES if grade.standing is Standing.GRADED and not grade.note][:1]
     quiet = fine[0].model_copy(update={"result": full_marks()})
-    html = dashboard([quiet], Intake(source="x.zip", uploads=()), name="x")
+    html = render_dashboard([quiet], Intake(source="x.zip", uploads=()), name="x")
     assert "Nothing: everybody is graded" in html
 
 
 def test_many_entries_are_folded() -> None:
-    found, grades = invented.settled(560)
-    html = dashboard(grades, found, name="x")
+    found, grades = invented.is_settled(560)
+    html = render_dashboard(grades, found, name="x")
     missing = len(problem_of("missing", grades, found))
     assert missing > SHOWN + 2
     assert f"<summary>{missing - SHOWN} more</summary>" in html
 
 
 def test_an_empty_class_makes_a_page() -> None:
-    html = dashboard([], Intake(source="empty.zip", uploads=()), name="x")
+    html = render_dashboard([], Intake(source="empty.zip", uploads=()), name="x")
     text = Reader(html).text
     for sentence in ("nobody is graded yet", "No check was judged.", "No training was measured.", "Nobody handed in"):
         assert sentence in text
@@ -189,22 +196,22 @@ def test_an_empty_class_makes_a_page() -> None:
 
 def test_runs_without_a_sandbox_are_said_loudly() -> None:
     bare = [g.model_copy(update={"result": full_marks().model_copy(update={"sandbox": "none"})}) for g in GRADES[:3]]
-    assert "3 of 3 notebooks were run without a sandbox" in dashboard(bare, FOUND, name="x")
+    assert "3 of 3 notebooks were run without a sandbox" in render_dashboard(bare, FOUND, name="x")
     assert "without a sandbox" not in PAGE
 
 
 def test_how_it_was_graded_tells_where_results_differ() -> None:
     other = full_marks().model_copy(update={"seed": 7, "environment": {"grader": "1.2"}})
     grades = [*GRADES[:4], GRADES[0].model_copy(update={"result": other})]
-    text = between(dashboard(grades, FOUND, name="x", rules=("Rule one.",)), "grading", "never")
+    text = between(render_dashboard(grades, FOUND, name="x", rules=("Rule one.",)), "grading", "never")
     assert "20260117 (4), 7 (1)" in text
     assert "Rule one." in text
 
 
 def test_a_thousand_submissions_stay_within_the_limits() -> None:
-    found, grades = invented.settled(1000)
+    found, grades = invented.is_settled(1000)
     began = time.process_time()
-    html = dashboard(grades, found, name="autumn", similarity=SIMILAR)
+    html = render_dashboard(grades, found, name="autumn", similarity=SIMILAR)
     assert time.process_time() - began < 10  # measured: 0.3 s
     assert len(html.encode()) < 10_000_000  # measured: 1.1 MB
 
@@ -212,7 +219,7 @@ def test_a_thousand_submissions_stay_within_the_limits() -> None:
 def test_similar_code_is_bounded() -> None:
     paper = Paper("a", "a", "1", "x" * 100_000 + "\n" * 10_000)
     pair = Pair(paper, paper, 1.0, 1.0, (Passage((0, 9_999), (0, 9_999)),) * 50)
-    html = similar_html(Similarity(pairs=(pair,) * 200), FOUND)
+    html = render_similar(Similarity(pairs=(pair,) * 200), FOUND)
     assert len(html) < 10_000_000
     assert "44 shorter passages are not shown" in html
 
@@ -227,16 +234,16 @@ P, F, B, E, N = Verdict
 
 
 def test_pass_rates_leave_out_what_was_not_judged() -> None:
-    (first, second) = check_figures([checks_of(P, N), checks_of(F, N), checks_of(B, E), checks_of(P, N)])
+    (first, second) = compute_check_figures([checks_of(P, N), checks_of(F, N), checks_of(B, E), checks_of(P, N)])
     assert (first.passed, first.counts[F], first.counts[B]) == (0.5, 1, 1)
     assert second.passed is None
 
 
 def test_discrimination_compares_with_the_other_checks_only() -> None:
     good = [checks_of(P, P, P)] * 6 + [checks_of(F, F, F)] * 6
-    assert [figures.discrimination for figures in check_figures(good)] == pytest.approx([1.0] * 3)
+    assert [figures.discrimination for figures in compute_check_figures(good)] == pytest.approx([1.0] * 3)
     backwards = [checks_of(F, P, P)] * 6 + [checks_of(P, F, F)] * 6
-    first = check_figures(backwards)[0]
+    first = compute_check_figures(backwards)[0]
     assert first.discrimination == pytest.approx(-1.0)
     assert first.odd
 
@@ -253,27 +260,27 @@ def test_discrimination_compares_with_the_other_checks_only() -> None:
     ],
 )
 def test_point_biserial(pairs: list[tuple[bool, float]], expected: float | None) -> None:
-    found = point_biserial(pairs)
+    found = compute_point_biserial(pairs)
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-4))
 
 
 def test_spread_and_methods_over_a_class() -> None:
     graded = [grade.model_copy(update={"points": float(n)}) for n, grade in enumerate(GRADES[:5])]
-    found = spread([*graded, GRADES[0].model_copy(update={"points": None})])
+    found = compute_spread([*graded, GRADES[0].model_copy(update={"points": None})])
     assert found is not None
     assert (found.number, found.low, found.lower_quarter, found.median, found.high) == (5, 0, 1, 2, 4)
-    assert spread([]) is None
+    assert compute_spread([]) is None
     rows = [{Method.HEAD: MethodSummary(accuracy=a, train_s=10)} for a in (0.6, 0.7, math.nan)]
-    assert method_figures(rows)[Method.HEAD].accuracy == pytest.approx(0.65)
-    assert Method.LORA not in method_figures(rows)
+    assert compute_method_figures(rows)[Method.HEAD].accuracy == pytest.approx(0.65)
+    assert Method.LORA not in compute_method_figures(rows)
 
 
 def test_histogram_counts_everybody_once() -> None:
-    chart = score_histogram([0.0, 0.05, 0.1, 0.95, 1.0, 1.0, 0.3, 0.7])
+    chart = build_score_histogram([0.0, 0.05, 0.1, 0.95, 1.0, 1.0, 0.3, 0.7])
     assert [column.text for column in chart.columns] == ["2", "1", "", "1", "", "", "", "1", "", "3"]
     assert chart.description == "0 to 10%: 2; 10 to 20%: 1; 30 to 40%: 1; 70 to 80%: 1; 90 to 100%: 3"
     assert max(column.height for column in chart.columns) <= 160
-    assert score_histogram([]).description == ""
+    assert build_score_histogram([]).description == ""
 
 
 def test_accuracy_over_time_stays_inside_its_frame() -> None:
@@ -289,17 +296,17 @@ def test_accuracy_over_time_stays_inside_its_frame() -> None:
             (0.1, 1),
         ]
     ]
-    chart = accuracy_over_time(rows)
+    chart = build_accuracy_scatter(rows)
     assert chart is not None
     starts = [tuple(map(float, point)) for point in re.findall(r"M([\d.]+) ([\d.]+)m", chart.clouds[0].path)]
     assert len(starts) == 4
     assert all(40 <= x <= 302 and 10 <= y <= 190 for x, y in starts)
-    assert accuracy_over_time([{Method.FULL: MethodSummary()}]) is None
+    assert build_accuracy_scatter([{Method.FULL: MethodSummary()}]) is None
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.01, 0.01), (30, 31), (42, 151), (1, 7000), (0.01, 360_000)], ids=str)
 def test_time_ticks_enclose_the_times(low: float, high: float) -> None:
-    found = time_ticks(low, high)
+    found = compute_time_ticks(low, high)
     assert found[0] <= low
     assert found[-1] >= high
     assert 2 <= len(found) <= 7
@@ -323,7 +330,7 @@ def adjusted_grade() -> Grade:
 
 
 def test_feedback_shows_how_the_points_came_about() -> None:
-    text = " ".join(Reader(feedback_html(full_marks(), adjusted_grade())).text.split())
+    text = " ".join(Reader(render_feedback(full_marks(), adjusted_grade())).text.split())
     assert "88 of 100 points" in text
     assert "What the checks gave 100" in text
     assert "Changed by a person −2 Step 1 trains the pretrained model: 3 of 5 points. Half of it." in text
@@ -333,23 +340,23 @@ def test_feedback_shows_how_the_points_came_about() -> None:
 
 
 def test_staff_report_names_who_changed_what() -> None:
-    text = " ".join(Reader(staff_html(full_marks(), details(), adjusted_grade())).text.split())
+    text = " ".join(Reader(render_staff(full_marks(), details(), adjusted_grade())).text.split())
     assert "Changed by a person M. Example −2" in text
     assert "88 of 100 points" in text
 
 
 def test_nothing_is_said_where_nothing_was_changed() -> None:
     (grade,) = settle(
-        Intake(source="x", uploads=(invented.upload(1),)), {invented.upload(1).id: full_marks()}, Policy()
+        Intake(source="x", uploads=(invented.upload(1),)), {invented.upload(1).id: full_marks()}, GradingPolicy()
     )
-    assert "came about" not in feedback_html(full_marks(), grade)
-    assert feedback_html(full_marks(), grade) == feedback_html(full_marks())
+    assert "came about" not in render_feedback(full_marks(), grade)
+    assert render_feedback(full_marks(), grade) == render_feedback(full_marks())
 
 
 @pytest.mark.parametrize("standing", [Standing.EXCUSED, Standing.UNGRADED], ids=str)
 def test_feedback_without_points_says_why_there_are_none(standing: Standing) -> None:
     grade = adjusted_grade().model_copy(update={"standing": standing, "points": None})
-    text = Reader(feedback_html(full_marks(), grade)).text
+    text = Reader(render_feedback(full_marks(), grade)).text
     assert standing.value in text
     assert "of 100 points" not in text
     assert "– / 100" in text
@@ -359,8 +366,8 @@ def test_a_total_given_by_a_person_replaces_the_word_ungraded() -> None:
     run = full_marks().run.model_copy(update={"status": RunStatus.INFRA_ERROR})
     score = full_marks().score.model_copy(update={"points": None, "status": ScoreStatus.UNGRADED})
     broken = full_marks().model_copy(update={"run": run, "score": score})
-    assert "submission is ungraded" in feedback_html(broken)
-    assert "submission is ungraded" not in feedback_html(broken, adjusted_grade())
+    assert "submission is ungraded" in render_feedback(broken)
+    assert "submission is ungraded" not in render_feedback(broken, adjusted_grade())
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in hostile.TEXTS.items()])
@@ -370,8 +377,8 @@ def test_hostile_reasons_stay_text(text: str) -> None:
         update={"adjustments": tuple(a.model_copy(update={"reason": text, "author": text}) for a in grade.adjustments)}
     )
     honest, found = (
-        Reader(staff_html(full_marks(), details(), grade)),
-        Reader(staff_html(full_marks(), details(), changed)),
+        Reader(render_staff(full_marks(), details(), grade)),
+        Reader(render_staff(full_marks(), details(), changed)),
     )
     assert [tag for tag, _ in found.elements] == [tag for tag, _ in honest.elements]
     assert hostile.MARK in found.text

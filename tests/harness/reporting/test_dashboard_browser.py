@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from grader.grades.grade import AdjustmentKind, Grade
-from grader.reporting.cohort.similar import similar_html
+from grader.reporting.cohort.similar import render_similar
 
 from . import hostile, test_browser
 from .test_browser import Site
@@ -17,7 +17,7 @@ chains = pytest.importorskip("selenium.webdriver.common.action_chains", reason="
 pytestmark = test_browser.pytestmark
 driver, site = test_browser.driver, test_browser.site  # the fixtures
 
-SIMILAR_PAGE = similar_html(SIMILAR, FOUND)
+SIMILAR_PAGE = render_similar(SIMILAR, FOUND)
 HOSTILE = hostile_pages("\n".join(hostile.TEXTS.values()))
 PAGES = [
     pytest.param(PAGE, id="dashboard"),
@@ -52,7 +52,7 @@ def test_only_our_script_runs_and_nothing_is_fetched(driver: Any, site: Site, ht
     assert driver.execute_script("return document.scripts.length") == ours
     assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert driver.execute_script("return getComputedStyle(document.body).maxWidth") == "1152px"  # the hash fits
-    assert site.requests == ["/page.html"]
+    assert site.build_requests == ["/page.html"]
     assert driver.get_log("browser") == []  # neither a violation of the policy nor an error of the script
     if ours:
         assert driver.find_element("id", "controls").is_displayed()  # the script did run
@@ -64,7 +64,7 @@ def test_sorting_and_filtering_hostile_text_runs_nothing(driver: Any, site: Site
         driver.execute_script("arguments[0].click(); arguments[0].click()", button)
     driver.find_element("id", "find").send_keys("<script>")
     assert driver.execute_script("return window.pwned === undefined && document.scripts.length === 1")
-    assert site.requests == ["/page.html"]
+    assert site.build_requests == ["/page.html"]
     assert driver.get_log("browser") == []
 
 
@@ -72,7 +72,7 @@ def test_the_policy_stops_even_markup_that_slipped_through(driver: Any, site: Si
     open_page(driver, site, PAGE.replace("</main>", f"{test_browser._BEACONS}</main>"))
     driver.execute_script("document.querySelector('p[onclick]').click()")
     assert driver.execute_script("return window.pwned === undefined")
-    assert site.requests == ["/page.html"]
+    assert site.build_requests == ["/page.html"]
 
 
 def test_sorting_by_keyboard(driver: Any, site: Site) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.reporting.inert import LINE_LIMIT, inert_line, inert_text
+from grader.reporting.inert import LINE_LIMIT, sanitise_line, sanitise_text
 
 
 @pytest.mark.parametrize(
@@ -31,23 +31,23 @@ from grader.reporting.inert import LINE_LIMIT, inert_line, inert_text
     ],
 )
 def test_characters(text: str, expected: str) -> None:
-    assert inert_text(text) == expected
+    assert sanitise_text(text) == expected
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 def test_whatever_comes_in_only_visible_characters_come_out(text: str) -> None:
-    shown = inert_text(text)
+    shown = sanitise_text(text)
     shown.encode("utf-8")
     assert not [c for c in shown if c not in "\n\t" and unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
 
 
 def test_a_long_text_keeps_both_ends_and_says_what_is_missing() -> None:
-    shown = inert_text("first" + "x" * 5_000_000 + "last", limit=100)
+    shown = sanitise_text("first" + "x" * 5_000_000 + "last", limit=100)
     assert shown.startswith("first")
     assert shown.endswith("last")
     assert "[4,999,909 characters left out]" in shown
 
 
 def test_a_line_is_one_line() -> None:
-    assert inert_line("  a\n\n\tb  ") == "a b"
-    assert len(inert_line("word " * 10_000)) < LINE_LIMIT + 50  # the remark about the cut
+    assert sanitise_line("  a\n\n\tb  ") == "a b"
+    assert len(sanitise_line("word " * 10_000)) < LINE_LIMIT + 50  # the remark about the cut

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails
-from grader.reporting.feedback import feedback_html
-from grader.reporting.staff import CELLS_MAX, staff_html
+from grader.reporting.feedback import render_feedback
+from grader.reporting.staff import CELLS_MAX, render_staff
 
 from . import hostile
 from .examples import details, full_marks, hostile_copies, middle, untouched_template
@@ -18,8 +18,8 @@ from .examples import details, full_marks, hostile_copies, middle, untouched_tem
 Page = Callable[[Result, StaffDetails], str]
 
 PAGES = [
-    pytest.param(lambda result, _: feedback_html(result), id="feedback"),
-    pytest.param(staff_html, id="staff"),
+    pytest.param(lambda result, _: render_feedback(result), id="feedback"),
+    pytest.param(render_staff, id="staff"),
 ]
 RESULTS = [
     pytest.param(full_marks(), id="full_marks"),
@@ -124,17 +124,17 @@ def test_hostile_text_in_every_field_stays_text(page: Page, text: str) -> None:
 
 
 def test_feedback_shows_no_more_of_a_hidden_check_than_its_rationale() -> None:
-    html = feedback_html(middle())
+    html = render_feedback(middle())
     assert "Weights outside the head changed while the head was trained." in html
     assert "Freeze every parameter except those of pre_classifier" not in html
-    assert "Freeze every parameter except those of pre_classifier" in staff_html(middle(), details())
+    assert "Freeze every parameter except those of pre_classifier" in render_staff(middle(), details())
 
 
 def test_feedback_leaves_out_what_is_for_staff() -> None:
-    text = Reader(feedback_html(middle())).text
+    text = Reader(render_feedback(middle())).text
     for private in ("91.2%", "74.0%", "Claimed", "Asked for", "quick, stand-in", "Traceback", "2.13.0"):
         assert private not in text
-        assert private in Reader(staff_html(middle(), details())).text
+        assert private in Reader(render_staff(middle(), details())).text
 
 
 @pytest.mark.parametrize(
@@ -146,17 +146,17 @@ def test_feedback_leaves_out_what_is_for_staff() -> None:
     ],
 )
 def test_feedback_explains_unusual_verdicts_only_where_they_occur(verdict: str, sentence: str) -> None:
-    assert sentence in Reader(feedback_html(middle())).text
-    assert sentence not in Reader(feedback_html(full_marks())).text
+    assert sentence in Reader(render_feedback(middle())).text
+    assert sentence not in Reader(render_feedback(full_marks())).text
 
 
 def test_feedback_leads_to_the_problems_and_folds_what_passed() -> None:
-    html = feedback_html(middle())
+    html = render_feedback(middle())
     reader = Reader(html)
     failed = [check.id for check in middle().checks if check.verdict in ("failed", "error")]
     assert [href[7:] for href in reader.values("href") if href.startswith("#check-")] == failed
     assert "open" not in [name for tag, attributes in reader.elements if tag == "details" for name in attributes]
-    assert "What to look at" not in feedback_html(full_marks())
+    assert "What to look at" not in render_feedback(full_marks())
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -178,25 +178,25 @@ def test_an_ungraded_submission_shows_no_points(page: Page) -> None:
 
 
 def test_methods_of_which_nothing_was_measured_are_left_out() -> None:
-    assert "as measured" not in Reader(feedback_html(untouched_template())).text
-    assert "No training was measured." in Reader(staff_html(untouched_template(), StaffDetails())).text
-    assert "as measured" in Reader(feedback_html(middle())).text
+    assert "as measured" not in Reader(render_feedback(untouched_template())).text
+    assert "No training was measured." in Reader(render_staff(untouched_template(), StaffDetails())).text
+    assert "as measured" in Reader(render_feedback(middle())).text
 
 
 def test_staff_report_flags_claims_that_do_not_hold() -> None:
-    reader = Reader(staff_html(middle(), details()))
+    reader = Reader(render_staff(middle(), details()))
     assert "2 claimed figures differ" in reader.text
     assert [a.get("class") for tag, a in reader.elements if tag == "tr"].count("mismatch") == 2
 
 
 def test_staff_report_shows_cells_with_their_tracebacks_as_text() -> None:
-    text = Reader(staff_html(middle(), details())).text
+    text = Reader(render_staff(middle(), details())).text
     for part in ("# step 1", "2 min 31 s", "skipped by the grader", "RuntimeError  Traceback", "---> 14", "not run"):
         assert part in text
 
 
 def test_a_notebook_of_many_large_cells_makes_a_bounded_page() -> None:
     cell = CellRecord(index=0, source="x" * 1_000_000, duration_s=1.0, status="ok", output="y" * 1_000_000)
-    html = staff_html(full_marks(), StaffDetails(cells=(cell,) * (CELLS_MAX + 7)))
+    html = render_staff(full_marks(), StaffDetails(cells=(cell,) * (CELLS_MAX + 7)))
     assert "7 more cells are not shown here" in html
     assert len(html) < 15_000_000  # 300 cells, two texts of at most 20,000 characters each, and their frame

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from grader.model import Method
-from grader.reporting.progress import ProgressDisplay, TimeLeft, about
+from grader.reporting.progress import ProgressDisplay, TimeLeft, format_rough_duration
 
 from . import hostile
 
@@ -33,14 +33,14 @@ def _written(console: Console) -> str:
 def _train(time_left: TimeLeft, clock: Clock, method: Method, until: int, step_s: float) -> None:
     for step in range(1, until + 1):
         clock.now_s += step_s
-        time_left.training_step(method, step, 64)
+        time_left.on_training_step(method, step, 64)
 
 
 def test_nothing_is_guessed_before_two_steps() -> None:
     clock = Clock()
     time_left = TimeLeft(clock)
     assert time_left.seconds() is None
-    time_left.training_step(Method.FULL, 1, 64)
+    time_left.on_training_step(Method.FULL, 1, 64)
     assert time_left.seconds() is None
 
 
@@ -82,17 +82,17 @@ def test_a_second_training_with_the_same_method_starts_again() -> None:
     ],
 )
 def test_about(seconds: float | None, expected: str) -> None:
-    assert about(seconds) == expected
+    assert format_rough_duration(seconds) == expected
 
 
 def test_without_a_terminal_each_event_is_a_line() -> None:
     console, clock = _console(), Clock()
     with ProgressDisplay(console, clock) as progress:
         progress.stage("running the notebook")
-        progress.cell_started(0, 12, "import torch")
+        progress.on_cell_start(0, 12, "import torch")
         for step in range(1, 65):
             clock.now_s += 1.0
-            progress.training_step(Method.LORA, step, 64)
+            progress.on_training_step(Method.LORA, step, 64)
     assert _written(console).splitlines() == [
         "running the notebook",
         "cell 1 of 12: import torch",
@@ -109,15 +109,15 @@ def test_any_number_of_steps_is_accepted(steps: int) -> None:
     for terminal in (False, True):
         console = _console(terminal=terminal)
         with ProgressDisplay(console) as progress:
-            progress.training_step(Method.HEAD, 1, steps)
+            progress.on_training_step(Method.HEAD, 1, steps)
 
 
 def test_on_a_terminal_the_display_is_gone_at_the_end() -> None:
     console = _console(terminal=True)
     with ProgressDisplay(console) as progress:
         progress.stage("judging")
-        progress.cell_started(3, 12, "trainer.train()")
-        progress.training_step(Method.FULL, 2, 64)
+        progress.on_cell_start(3, 12, "trainer.train()")
+        progress.on_training_step(Method.FULL, 2, 64)
     shown = _written(console)
     assert "\x1b[?25l" in shown  # hides the cursor
     assert shown.rstrip("\n").endswith("\x1b[2K")  # the last thing is an erased line
@@ -128,8 +128,8 @@ def test_on_a_terminal_the_display_is_gone_at_the_end() -> None:
 def test_hostile_first_lines_stay_text(text: str, terminal: bool) -> None:
     console = _console(terminal=terminal)
     with ProgressDisplay(console) as progress:
-        progress.cell_started(0, 1, text)
-        progress.training_step(Method.FULL, 1, 64)
+        progress.on_cell_start(0, 1, text)
+        progress.on_training_step(Method.FULL, 1, 64)
     shown = _written(console)
     assert not any(character in shown for character in "\x00\x07\x9b\u202e\u2067\u200f\ud800")
     assert "\x1b[2J" not in shown

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from grader.model import Result
-from grader.reporting.terminal import findings_table, make_console, result_table
+from grader.reporting.terminal import make_console, render_findings, render_result
 
 from . import hostile
 from .examples import full_marks, hostile_copies, middle, untouched_template
@@ -51,7 +51,7 @@ class Found:
 
 
 def test_golden() -> None:
-    shown = _shown(result_table(middle(), [Path("results") / "x" / "feedback.html"])).replace("\\", "/")
+    shown = _shown(render_result(middle(), [Path("results") / "x" / "feedback.html"])).replace("\\", "/")
     if os.environ.get("UPDATE_GOLDENS"):
         GOLDEN.write_text(shown, encoding="utf-8", newline="\n")
     assert shown == GOLDEN.read_text(encoding="utf-8")
@@ -61,21 +61,21 @@ def test_golden() -> None:
     "result", [full_marks(), untouched_template(), middle()], ids=["full_marks", "untouched_template", "middle"]
 )
 def test_fits_80_columns_and_is_plain_without_colour(result: Result) -> None:
-    shown = _shown(result_table(result))
+    shown = _shown(render_result(result))
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert all(check.title.split()[0] in shown for check in result.checks)
 
 
 def test_colour_adds_nothing_but_colour() -> None:
-    coloured = _shown(result_table(middle()), colour=True)
+    coloured = _shown(render_result(middle()), colour=True)
     assert "\x1b[1;31m✗ failed" in coloured
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
-    assert [line.rstrip() for line in plain.split("\n")] == _shown(result_table(middle())).split("\n")
+    assert [line.rstrip() for line in plain.split("\n")] == _shown(render_result(middle())).split("\n")
 
 
 def test_a_terminal_that_knows_only_ascii_gets_ascii_marks() -> None:
-    shown = _shown(result_table(middle()), encoding="ascii")
+    shown = _shown(render_result(middle()), encoding="ascii")
     assert "x failed" in shown
     assert "+ passed" in shown
     assert "o blocked" in shown
@@ -84,7 +84,7 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii_marks() -> None:
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in hostile.TEXTS.items()])
 def test_hostile_text_in_every_field_stays_text(text: str) -> None:
     result = Result.model_validate(hostile_copies(middle().model_dump(by_alias=True), text))
-    shown = _shown(result_table(result, [Path("feedback.html")]))
+    shown = _shown(render_result(result, [Path("feedback.html")]))
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", shown)
     assert hostile.MARK in shown
     assert "☺" not in shown
@@ -97,7 +97,7 @@ def test_doctor_says_what_is_missing_and_what_to_do() -> None:
         Found("Data", Status.MISSING, "no [b]train.csv[/b]", "Set A4_DATA."),
         Found("Disk", Status.WARNING, "2 GiB free", ""),
     ]
-    lines = [line.strip() for line in _shown(findings_table(findings)).splitlines()]
+    lines = [line.strip() for line in _shown(render_findings(findings)).splitlines()]
     assert lines == [
         "✓ ok         Python",
         "3.11.2",

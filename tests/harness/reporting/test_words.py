@@ -15,28 +15,28 @@ from .examples import full_marks
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        pytest.param(words.points(95.0), "95", id="points_whole"),
-        pytest.param(words.points(2.5), "2.5", id="points_half"),
-        pytest.param(words.points(1 / 3), "0.33", id="points_third"),
-        pytest.param(words.points(0.0), "0", id="points_zero"),
-        pytest.param(words.points(100.0), "100", id="points_keep_their_zeros"),
-        pytest.param(words.points(None), "–", id="points_of_an_error"),
-        pytest.param(words.count(66_955_010), "66,955,010", id="count"),
-        pytest.param(words.count(1e300), "1e+300", id="count_huge"),
-        pytest.param(words.percent(0.8264), "82.6%", id="percent"),
-        pytest.param(words.percent(math.nan), "–", id="percent_not_a_number"),
-        pytest.param(words.percent(1e300), "1e+300", id="percent_huge"),
-        pytest.param(words.seconds(0.417), "0.42 s", id="seconds_below_one"),
-        pytest.param(words.seconds(12.34), "12.3 s", id="seconds"),
-        pytest.param(words.seconds(99.99), "1 min 40 s", id="seconds_round_to_minutes"),
-        pytest.param(words.seconds(192), "3 min 12 s", id="minutes"),
-        pytest.param(words.seconds(7_500), "2 h 05 min", id="hours"),
-        pytest.param(words.seconds(-1), "–", id="seconds_negative"),
-        pytest.param(words.seconds(math.inf), "–", id="seconds_infinite"),
-        pytest.param(words.step_title("step3"), "Step 3: LoRA", id="step_known"),
-        pytest.param(words.step_title("step4"), "Step 4", id="step_unknown"),
-        pytest.param(words.step_title("bonus_task"), "Bonus task", id="step_named"),
-        pytest.param(words.agreement(None), "not compared", id="nothing_to_compare"),
+        pytest.param(words.format_points(95.0), "95", id="points_whole"),
+        pytest.param(words.format_points(2.5), "2.5", id="points_half"),
+        pytest.param(words.format_points(1 / 3), "0.33", id="points_third"),
+        pytest.param(words.format_points(0.0), "0", id="points_zero"),
+        pytest.param(words.format_points(100.0), "100", id="points_keep_their_zeros"),
+        pytest.param(words.format_points(None), "–", id="points_of_an_error"),
+        pytest.param(words.format_count(66_955_010), "66,955,010", id="count"),
+        pytest.param(words.format_count(1e300), "1e+300", id="count_huge"),
+        pytest.param(words.format_percent(0.8264), "82.6%", id="percent"),
+        pytest.param(words.format_percent(math.nan), "–", id="percent_not_a_number"),
+        pytest.param(words.format_percent(1e300), "1e+300", id="percent_huge"),
+        pytest.param(words.format_seconds(0.417), "0.42 s", id="seconds_below_one"),
+        pytest.param(words.format_seconds(12.34), "12.3 s", id="seconds"),
+        pytest.param(words.format_seconds(99.99), "1 min 40 s", id="seconds_round_to_minutes"),
+        pytest.param(words.format_seconds(192), "3 min 12 s", id="minutes"),
+        pytest.param(words.format_seconds(7_500), "2 h 05 min", id="hours"),
+        pytest.param(words.format_seconds(-1), "–", id="seconds_negative"),
+        pytest.param(words.format_seconds(math.inf), "–", id="seconds_infinite"),
+        pytest.param(words.get_step_title("step3"), "Step 3: LoRA", id="step_known"),
+        pytest.param(words.get_step_title("step4"), "Step 4", id="step_unknown"),
+        pytest.param(words.get_step_title("bonus_task"), "Bonus task", id="step_named"),
+        pytest.param(words.format_agreement(None), "not compared", id="nothing_to_compare"),
     ],
 )
 def test_formats(shown: str, expected: str) -> None:
@@ -80,6 +80,6 @@ def _changed(**changes: Any) -> Result:
     ],
 )
 def test_notices(result: Result, expected: list[str]) -> None:
-    shown = words.notices(result)
+    shown = words.list_notices(result)
     assert len(shown) == len(expected)
     assert all(part in text for part, text in zip(expected, shown, strict=True))

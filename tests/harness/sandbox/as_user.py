@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from grader.sandbox.policy import Policy
+from grader.sandbox.policy import SandboxPolicy
 from grader.sandbox.walls import namespaces
 from grader.sandbox.walls.namespaces import Identity
 
@@ -20,7 +20,7 @@ def main() -> None:
     identity = Identity(uid, uid, dropped=True)
     project = Path(__file__).parents[3]
     namespaces.enter_supervisor()
-    namespaces.reveal_only([*namespaces.shown_folders(Policy()), str(project)], identity)
+    namespaces.reveal_only([*namespaces.list_shown_folders(SandboxPolicy()), str(project)], identity)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)

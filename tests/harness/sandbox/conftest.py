@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from grader.sandbox import Backend, Ending, Policy, Sandbox, Workspace, select
+from grader.sandbox import Backend, Ending, Sandbox, SandboxPolicy, Workspace, select
 from grader.sandbox.transport import MalformedMessage, OutputLimit
 from tests.harness import needs
 
@@ -22,7 +22,7 @@ if sys.platform != "linux":
     pytest.skip("sandboxes exist on Linux only", allow_module_level=True)
 
 LINUX_BACKENDS = (Backend.WARM, Backend.BUBBLEWRAP, Backend.LANDLOCK)
-ROOMY = Policy(
+ROOMY = SandboxPolicy(
     memory_mib=300,
     cpu_s=60,
     wall_s=60,
@@ -47,7 +47,7 @@ class Run:
 
     replies: list[dict[str, Any]] = field(default_factory=list)  # contents of execute_reply, as far as they came
     error: BaseException | None = None  # what the transport raised
-    started: bool = False  # it answered, and was sent the first cell
+    start_client: bool = False  # it answered, and was sent the first cell
     died: bool = False  # before it was told to
     ending: Ending = field(default_factory=Ending)
     evidence: dict[str, bytes] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Driver:
         """Run each cell in a kernel of its own, all at the same time."""
 
         async def all_of_them() -> list[Run]:
-            return await asyncio.gather(*(self._in_a_workspace((cell,)) for cell in cells))
+            return await asyncio.wait(*(self._in_a_workspace((cell,)) for cell in cells))
 
         return asyncio.run(all_of_them())
 
@@ -88,13 +88,13 @@ class Driver:
 
     async def _run(self, cells: tuple[str, ...], workspace: Workspace) -> Run:
         run = Run()
-        manager = self.sandbox.kernel_manager(workspace)
+        manager = self.sandbox.make_kernel_manager(workspace)
         try:
             await manager.start_kernel()
             client = manager.client()
             client.start_channels()
             await client.wait_for_ready(timeout=READY_S)
-            run.started = True
+            run.start_client = True
             idle: set[str] = set()
             reading = asyncio.ensure_future(_read_output(client, idle))
             for cell in cells:
@@ -151,11 +151,11 @@ def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="package")
-def sandboxes(short_temporary_folder: Path) -> Iterator[Callable[[Backend, Policy], Sandbox]]:
+def sandboxes(short_temporary_folder: Path) -> Iterator[Callable[[Backend, SandboxPolicy], Sandbox]]:
     """Opens each sandbox once."""
-    opened: dict[tuple[Backend, Policy], Sandbox] = {}
+    opened: dict[tuple[Backend, SandboxPolicy], Sandbox] = {}
 
-    def get(backend: Backend, policy: Policy) -> Sandbox:
+    def get(backend: Backend, policy: SandboxPolicy) -> Sandbox:
         needs.require_backend(backend)
         if (backend, policy) not in opened:
             opened[backend, policy] = select(policy, only=backend)
@@ -174,12 +174,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture
-def run(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> Driver:
+def run(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> Driver:
     return Driver(sandboxes(backend, ROOMY))
 
 
 @pytest.fixture
-def run_loud(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> Driver:
+def run_loud(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> Driver:
     return Driver(sandboxes(backend, LOUD))
 
 

@@ -24,10 +24,10 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 
-from grader.sandbox import Backend, Policy, Sandbox, Warmup, Workspace, select
+from grader.sandbox import Backend, Sandbox, SandboxPolicy, Warmup, Workspace, select
 from grader.sandbox import zygote as zygote_module
 from grader.sandbox.backends import warm as warm_module
-from grader.sandbox.supervisor import Confinement, Request, Running
+from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
 from grader.sandbox.walls.namespaces import Identity
 
 HEAVY = (
@@ -46,24 +46,26 @@ class Bare:
 
     inet = True
 
-    def start(self, request: Request, policy: Policy, identity: Identity, confine: Confinement) -> Running:
+    def start(
+        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
+    ) -> RunningKernel:
         ear, mouth = os.pipe()
         (request.folder / "e").mkdir()
         process = os.fork()
         if process == 0:
-            wish = confine.inner_request(
+            wish = confine.build_inner_request(
                 request, folder=str(request.folder), environ=dict(os.environ), announce=mouth, filtered=True
             )
             zygote_module._keep_only([mouth, *request.listeners.values()])
             os._exit(zygote_module.inner.main({**wish, "limits": {}}))
         os.close(mouth)
-        return Running(process, ear, request.folder / "e", kill=lambda: os.kill(process, 9))
+        return RunningKernel(process, ear, request.folder / "e", kill=lambda: os.kill(process, 9))
 
 
 async def one_kernel(sandbox: Sandbox, workspace: Workspace) -> tuple[float, float, Any]:
     """Seconds to ready, seconds to closed."""
     started = time.monotonic()
-    manager = sandbox.kernel_manager(workspace)
+    manager = sandbox.make_kernel_manager(workspace)
     await manager.start_kernel()
     client = manager.client()
     client.start_channels()
@@ -89,7 +91,7 @@ def one_notebook(sandbox: Sandbox, workspace: Workspace) -> tuple[float, float, 
     """Seconds to the end of the last cell, seconds to closed."""
     cells = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in NOTEBOOK])
     started = time.monotonic()
-    manager = sandbox.kernel_manager(workspace)
+    manager = sandbox.make_kernel_manager(workspace)
     NotebookClient(cells, km=manager).execute()
     done_s = time.monotonic() - started
     started = time.monotonic()
@@ -101,7 +103,7 @@ async def idle_memory(sandbox: Sandbox, workspace: Workspace, zygote: int, kerne
     """MiB per kernel: growth of the proportional set size, private dirty."""
     await asyncio.sleep(0.5)  # for the last kernel to be gone
     before = family(zygote, "Pss:")
-    managers = [sandbox.kernel_manager(workspace) for _ in range(kernels)]
+    managers = [sandbox.make_kernel_manager(workspace) for _ in range(kernels)]
     for manager in managers:
         await manager.start_kernel()
     await asyncio.sleep(0.5)
@@ -138,7 +140,7 @@ def main() -> None:
         zygote_module.main()
         return
     modules = tuple(sys.argv[1:]) or HEAVY
-    policy, warmup = Policy(memory_mib=8192), Warmup(modules=modules)
+    policy, warmup = SandboxPolicy(memory_mib=8192), Warmup(modules=modules)
     with tempfile.TemporaryDirectory() as job, tempfile.TemporaryDirectory() as evidence:
         workspace = Workspace(job=Path(job), evidence=Path(evidence))
         with select(policy, warmup=warmup, only=Backend.WARM) as sandbox:

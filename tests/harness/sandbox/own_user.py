@@ -17,7 +17,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from grader.sandbox import Backend, Policy, Sandbox, Workspace, select
+from grader.sandbox import Backend, Sandbox, SandboxPolicy, Workspace, select
 from grader.sandbox.provisioner import run_script
 
 TRY: Final = """
@@ -137,7 +137,7 @@ leave()
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="k") as name, select(Policy(), only=Backend.LANDLOCK) as sandbox:
+    with tempfile.TemporaryDirectory(prefix="k") as name, select(SandboxPolicy(), only=Backend.LANDLOCK) as sandbox:
         folder = Path(name)
         ordinary = run(sandbox, folder / "ordinary", ORDINARY, {})
         print(json.dumps({"ordinary": ordinary, **attacked(sandbox, folder)}))
@@ -168,7 +168,7 @@ def run(sandbox: Sandbox, folder: Path, script: str, facts: dict[str, Any]) -> d
     for part in (workspace.job, workspace.evidence):
         part.mkdir(parents=True)
     (workspace.job / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-    ending = run_script(sandbox.open_line, workspace, TRY + script, 60)
+    ending = run_script(sandbox.open_link, workspace, TRY + script, 60)
     if "seen.json" not in ending.evidence:
         raise SystemExit(f"the script did not end: {ending}")
     seen: dict[str, str] = json.loads((workspace.evidence / "seen.json").read_bytes())

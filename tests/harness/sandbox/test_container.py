@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from grader.sandbox.backends import container
-from grader.sandbox.policy import Policy
+from grader.sandbox.policy import SandboxPolicy
 from grader.sandbox.walls.namespaces import Identity
 
 FAKE = """#!{python}
@@ -19,7 +19,7 @@ if sys.argv[1] == "inspect": print("true")
 if sys.argv[1] == "import":
     pathlib.Path({log!r} + ".tar").write_bytes(sys.stdin.buffer.read())
 """
-POLICY = Policy(memory_mib=300, processes=40, read_only=(Path("/usr"),))
+POLICY = SandboxPolicy(memory_mib=300, processes=40, read_only=(Path("/usr"),))
 IDENTITY = Identity(1000, 1000, dropped=False)
 
 
@@ -51,14 +51,14 @@ def calls(log: Path) -> list[list[str]]:
     ],
 )
 def test_walls(wall: list[str]) -> None:
-    words = container.command("/usr/bin/podman", "name", POLICY, IDENTITY, {"/a": "/job"})
+    words = container.build_command("/usr/bin/podman", "name", POLICY, IDENTITY, {"/a": "/job"})
     assert any(words[start : start + len(wall)] == wall for start in range(len(words)))
     assert words[:2] == ["/usr/bin/podman", "run"]
     assert words[-1] == container.IMAGE
 
 
 def test_only_podman_maps_the_user() -> None:
-    podman, docker = (container.command(name, "n", POLICY, IDENTITY, {}) for name in ("podman", "docker"))
+    podman, docker = (container.build_command(name, "n", POLICY, IDENTITY, {}) for name in ("podman", "docker"))
     assert "keep-id" in podman
     assert "keep-id" not in docker
 
@@ -76,6 +76,6 @@ def test_the_image_is_made_once(tmp_path: Path, missing: bool, verbs: list[str])
 def test_memory_is_asked_of_the_runtime(tmp_path: Path) -> None:
     runtime, log = fake(tmp_path, missing=False)
     meter = container.RuntimeMeter(runtime, "name")
-    assert not meter.exceeded()  # not asked twenty times a second
+    assert not meter.is_exceeded()  # not asked twenty times a second
     assert meter.was_exceeded()
     assert calls(log) == [["inspect", "--format", "{{.State.OOMKilled}}", "name"]]

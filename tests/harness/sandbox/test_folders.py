@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grader.paths import ROOT
-from grader.sandbox.folders import HELD, let_go, temporary_folder
+from grader.sandbox.folders import HELD, open_temporary_folder, release
 
 if sys.platform == "win32":
     pytest.skip("nothing is swept on Windows", allow_module_level=True)
@@ -28,7 +28,7 @@ with temporary_folder("a4-", Path(sys.argv[1])) as folder:
 
 def swept(place: Path) -> None:
     """What the start of a run does."""
-    with temporary_folder("a4-", place):
+    with open_temporary_folder("a4-", place):
         pass
 
 
@@ -72,10 +72,10 @@ def test_what_another_machine_or_user_left_stays(tmp_path: Path, monkeypatch: py
 
 
 def test_what_is_let_go_and_renamed_is_kept(tmp_path: Path) -> None:
-    with temporary_folder("a4-", tmp_path) as folder:
+    with open_temporary_folder("a4-", tmp_path) as folder:
         (folder / "kept").touch()
         assert (folder / HELD).exists()
-        let_go(folder)
+        release(folder)
         folder.rename(tmp_path / "evidence")
     swept(tmp_path)
     assert [path.name for path in (tmp_path / "evidence").iterdir()] == ["kept"]

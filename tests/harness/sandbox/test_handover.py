@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.sandbox.handover import collect, remove, usage
+from grader.sandbox.handover import collect, measure_usage, remove
 
 
 def _symlink(path: Path) -> None:
@@ -89,7 +89,7 @@ def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
 def test_usage_counts_blocks_and_entries(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "file").write_bytes(os.urandom(1 << 20))
-    used_mib, entries = usage(tmp_path)
+    used_mib, entries = measure_usage(tmp_path)
     assert entries == 2
     assert 1 <= used_mib < 1.2  # a folder takes a few blocks too
 
@@ -104,7 +104,7 @@ def test_deep_folders(tmp_path: Path) -> None:
         os.mkdir("d")  # noqa: PTH102  relative to a folder that has no usable path
         os.chdir("d")
     os.chdir(here)
-    assert usage(top)[0] == math.inf
+    assert measure_usage(top)[0] == math.inf
     remove(top)
     assert not top.exists()
 

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from grader.errors import GraderError
-from grader.sandbox import Backend, Policy, Sandbox, Stop, select
-from grader.sandbox.walls.cgroups import can_be_made
+from grader.sandbox import Backend, Sandbox, SandboxPolicy, Stop, select
+from grader.sandbox.walls.cgroups import can_make_groups
 from tests.harness import needs
 
 from .conftest import ROOMY, Driver, Run, eventually, peak_mib
@@ -181,7 +181,7 @@ def test_signals_stay_inside(run: Driver, code: str) -> None:
     assert outcome.ending.fault is None
 
 
-def test_time_ends(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> None:
+def test_time_ends(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> None:
     """All at once, in a kernel each: waiting is what takes the time."""
     outcomes = run_until_started(lambda wall_s: Driver(sandboxes(backend, replace(ROOMY, wall_s=wall_s))))
     assert {name: run.ending.stopped_by for name, run in outcomes.items()} == dict.fromkeys(ENDLESS, Stop.WALL)
@@ -195,12 +195,12 @@ def run_until_started(driver: Callable[[float], Driver]) -> dict[str, Run]:
             outcomes = dict(zip(ENDLESS, driver(wall_s).together(*ENDLESS.values()), strict=True))
         except (GraderError, RuntimeError):  # the time was over before a kernel answered
             continue
-        if all(run.started for run in outcomes.values()):
+        if all(run.start_client for run in outcomes.values()):
             return outcomes
     pytest.fail("no kernel started within a minute")
 
 
-def test_processor_time_ends(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> None:
+def test_processor_time_ends(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> None:
     outcome = Driver(sandboxes(backend, replace(ROOMY, cpu_s=2)))("while True: pass")
     assert outcome.ending.stopped_by is Stop.CPU
 
@@ -217,7 +217,7 @@ def test_memory_and_disk_are_bounded(run: Driver, code: str, accepted: tuple[Sto
     outcome = run(code)
     ended = outcome.ending.stopped_by or outcome.errors[0]
     assert ended in accepted
-    late = 2 if can_be_made() else 4  # without control groups a watchdog looks every 50 ms, later on a busy machine
+    late = 2 if can_make_groups() else 4  # without control groups a watchdog looks every 50 ms, later on a busy machine
     assert outcome.ending.peak_memory_mib < late * ROOMY.memory_mib
 
 
@@ -278,7 +278,7 @@ def test_nothing_of_the_host_is_visible(run: Driver, monkeypatch: pytest.MonkeyP
 
 @needs.root
 def test_what_only_root_may_read_stays_unread(
-    sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend, short_temporary_folder: Path
+    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend, short_temporary_folder: Path
 ) -> None:
     needs.require_backend(backend)
     shown = short_temporary_folder / "shown"
@@ -318,7 +318,7 @@ def test_nothing_runs_after_the_end(run: Driver) -> None:
 
 
 def test_many_long_names_of_evidence_are_told_in_short(
-    sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend
+    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend
 ) -> None:
     """Together they are longer than a message from the supervisor may be."""
     run = Driver(sandboxes(backend, replace(ROOMY, evidence_files=256)))
@@ -379,7 +379,7 @@ asyncio.run(main())
 
 
 def test_a_killed_grader_leaves_nothing(
-    sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend, short_temporary_folder: Path
+    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend, short_temporary_folder: Path
 ) -> None:
     sandboxes(backend, ROOMY)  # skips where the backend does not work
     folder = Path(tempfile.mkdtemp(prefix="h"))
@@ -409,7 +409,9 @@ def _own_processes() -> set[int]:
     return found
 
 
-def test_kernels_do_not_know_each_other(sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend) -> None:
+def test_kernels_do_not_know_each_other(
+    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend
+) -> None:
     run = Driver(sandboxes(backend, ROOMY))
     first = run("open('/tmp/left', 'w').write('x')", "open('left', 'w').write('x')")
     second = run("open('/tmp/left')", "open('left')")

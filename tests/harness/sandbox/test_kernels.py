@@ -19,9 +19,9 @@ from nbclient.exceptions import DeadKernelError
 from grader.errors import GraderError
 from grader.sandbox import (
     Backend,
-    Claim,
-    Policy,
     Sandbox,
+    SandboxClaim,
+    SandboxPolicy,
     SelfTest,
     Stop,
     Warmup,
@@ -31,7 +31,7 @@ from grader.sandbox import (
     selection,
     selftest,
 )
-from grader.sandbox.policy import STARTED, words
+from grader.sandbox.policy import STARTED, describe_error
 from tests.harness import needs
 
 from .conftest import LINUX_BACKENDS, ROOMY, Driver
@@ -49,7 +49,7 @@ def workspace() -> Iterator[Workspace]:
 
 
 @pytest.fixture
-def get(sandboxes: Callable[[Backend, Policy], Sandbox]) -> Callable[[Backend], Sandbox]:
+def get(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox]) -> Callable[[Backend], Sandbox]:
     def one(backend: Backend) -> Sandbox:
         return select(ROOMY, only=Backend.NONE) if backend is Backend.NONE else sandboxes(backend, ROOMY)
 
@@ -73,7 +73,7 @@ def test_nbclient_executes_a_notebook(
         "input()",
         "from concurrent.futures import ThreadPoolExecutor; sum(ThreadPoolExecutor(4).map(abs, range(9)))",
     )
-    manager = get(backend).kernel_manager(workspace)
+    manager = get(backend).make_kernel_manager(workspace)
     try:
         NotebookClient(cells, km=manager, allow_errors=True, timeout=60).execute()
     finally:
@@ -90,7 +90,7 @@ def test_nbclient_executes_a_notebook(
 
 @pytest.mark.parametrize("backend", EVERYWHERE)
 def test_nbclient_sees_a_dead_kernel(get: Callable[[Backend], Sandbox], backend: Backend, workspace: Workspace) -> None:
-    manager = get(backend).kernel_manager(workspace)
+    manager = get(backend).make_kernel_manager(workspace)
     try:
         with pytest.raises(DeadKernelError):
             NotebookClient(notebook("import os; os._exit(0)"), km=manager).execute()
@@ -111,7 +111,7 @@ def test_many_outputs_below_the_cap_all_arrive(
 ) -> None:
     """More than zmq's default queues hold, faster than they are read."""
     cells = notebook("for number in range(1500): display(number)")
-    manager = get(backend).kernel_manager(workspace)
+    manager = get(backend).make_kernel_manager(workspace)
     try:
         NotebookClient(cells, km=manager).execute()
     finally:
@@ -161,7 +161,7 @@ def test_landlock_leaves_no_strays(get: Callable[[Backend], Sandbox]) -> None:
 
 
 def test_warm_kernels_have_imported_what_was_asked_for(
-    sandboxes: Callable[[Backend, Policy], Sandbox], workspace: Workspace
+    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], workspace: Workspace
 ) -> None:
     sandboxes(Backend.WARM, ROOMY)  # skips where it does not work
     warmup = Warmup(modules=("colorsys",), environ={"AT_IMPORT": "yes"})
@@ -176,11 +176,11 @@ def test_warm_kernels_have_imported_what_was_asked_for(
 
 
 def test_a_module_that_cannot_be_imported_is_our_fault(
-    sandboxes: Callable[[Backend, Policy], Sandbox], workspace: Workspace
+    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], workspace: Workspace
 ) -> None:
     sandboxes(Backend.WARM, ROOMY)
     with select(ROOMY, warmup=Warmup(modules=("no_such_module",)), only=Backend.WARM) as sandbox:
-        manager = sandbox.kernel_manager(workspace)
+        manager = sandbox.make_kernel_manager(workspace)
         with pytest.raises(GraderError, match="No module named 'no_such_module'"):
             asyncio.run(manager.start_kernel())
         asyncio.run(manager.close())
@@ -220,11 +220,11 @@ def test_another_process_makes_kernels_with_a_ticket(
 
 
 def test_a_policy_that_is_too_tight_is_not_the_students_fault(
-    sandboxes: Callable[[Backend, Policy], Sandbox], backend: Backend, workspace: Workspace
+    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend, workspace: Workspace
 ) -> None:
     sandboxes(backend, ROOMY)
     with select(replace(ROOMY, processes=1), only=backend) as sandbox:
-        manager = sandbox.kernel_manager(workspace)
+        manager = sandbox.make_kernel_manager(workspace)
         with pytest.raises(GraderError, match="No kernel could be started"):
             asyncio.run(manager.start_kernel())
         asyncio.run(manager.close())
@@ -234,9 +234,9 @@ def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backend with what the system answered and what would help: nobody is told to install what is there."""
 
     def broken(backend: Backend) -> SelfTest:
-        return SelfTest(backend, (Claim(STARTED, False, f"no {backend}"),), f"Allow {backend}.")
+        return SelfTest(backend, (SandboxClaim(STARTED, False, f"no {backend}"),), f"Allow {backend}.")
 
-    monkeypatch.setattr(selection, "self_test", broken)
+    monkeypatch.setattr(selection, "run_self_test", broken)
     with pytest.raises(GraderError) as refusal:
         select(ROOMY)
     lines = str(refusal.value).splitlines()
@@ -254,19 +254,19 @@ def test_a_backend_that_cannot_even_be_tried_leaves_the_next_one(
         raise error
 
     monkeypatch.setattr(selftest, "examine", fail)
-    tried = selection.self_test.__wrapped__(Backend.WARM)
+    tried = selection.run_self_test.__wrapped__(Backend.WARM)
     assert not tried.passed
-    assert words(error) in tried.answer
+    assert describe_error(error) in tried.answer
     assert tried.remedy
 
 
 def test_refusal_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    selection.self_test.cache_clear()
+    selection.run_self_test.cache_clear()
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(GraderError, match="Linux"):
         select(ROOMY)
     monkeypatch.undo()
-    selection.self_test.cache_clear()
+    selection.run_self_test.cache_clear()
 
 
 WITHOUT_UNIX = """

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 USER = 61234
 NEEDS_VERSION = 6  # signals and abstract sockets; the self-test refuses older ones
 
-pytestmark = pytest.mark.skipif(landlock.version() < NEEDS_VERSION, reason="needs Linux 6.12 with Landlock")
+pytestmark = pytest.mark.skipif(landlock.get_version() < NEEDS_VERSION, reason="needs Linux 6.12 with Landlock")
 
 
 @pytest.fixture(scope="module")

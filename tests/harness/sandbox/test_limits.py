@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from grader.sandbox.policy import Ending, Policy, Stop, Warmup, Workspace
+from grader.sandbox.policy import Ending, SandboxPolicy, Stop, Warmup, Workspace
 from grader.sandbox.walls.cgroups import VERSION_1, VERSION_2, Group, _Files
 from grader.sandbox.walls.watchdog import Watchdog
 
 from .conftest import eventually
 
-POLICY = Policy(memory_mib=100, processes=7)
+POLICY = SandboxPolicy(memory_mib=100, processes=7)
 
 
 class FakeLinux:
@@ -131,7 +131,7 @@ def test_whose_memory_was_used_up(
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="ascii")
     group = Group((tmp_path,), version)
-    assert (group.was_exceeded(), group.starved()) == (exceeded, starved)
+    assert (group.was_exceeded(), group.was_starved()) == (exceeded, starved)
 
 
 # Takes 60 MiB, then has two children that share it, or has one child that takes it for itself.
@@ -151,14 +151,14 @@ def test_watchdog(code: str, limit_mib: float, exceeded: bool) -> None:
     with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as hog:
         watchdog = Watchdog(limit_mib, below=hog.pid)
         expected_mib = 30 if code == SHARED else 60  # two thirds of it lie below the parent
-        assert eventually(lambda: watchdog.exceeded() or watchdog.peak_mib() > expected_mib)
-        assert watchdog.exceeded() is exceeded
+        assert eventually(lambda: watchdog.is_exceeded() or watchdog.peak_mib() > expected_mib)
+        assert watchdog.is_exceeded() is exceeded
         os.killpg(hog.pid, signal.SIGKILL)
 
 
 def test_a_policy_survives_the_journey() -> None:
     policy = replace(POLICY, read_only=(Path("/data"), Path("/models")), gpus=True)
-    assert Policy.from_json(policy.to_json()) == policy
+    assert SandboxPolicy.from_json(policy.to_json()) == policy
 
 
 def test_an_ending_survives_the_journey() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from grader import paths
-from grader.assets.cache import cache_folder
+from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
@@ -53,7 +53,7 @@ pytestmark = [needs.root, needs.programs("unshare", "setpriv")]
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of that user, with the notebook in it; what everybody only reads is prepared."""
-    cache = cache_folder(paths.ROOT, os.environ)
+    cache = locate_cache(paths.ROOT, os.environ)
     resolve_checkpoint(Profile.STRUCTURE, cache)
     prepare_metrics(cache)
     resolve_reviews(paths.ROOT, os.environ)

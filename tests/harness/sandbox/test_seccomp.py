@@ -65,7 +65,7 @@ def answer(machine: str, name: str, *arguments: int, **options: bool) -> int:
     column, architecture = seccomp.ARCHITECTURES[machine]
     number = CALLS[name][column]
     assert number is not None
-    program = seccomp.program(machine, **{"memfd": False, **options}, denial=DENIAL)
+    program = seccomp.build_program(machine, **{"memfd": False, **options}, denial=DENIAL)
     return evaluate(program, number, *arguments, architecture=architecture)
 
 
@@ -154,7 +154,7 @@ def test_files_keep_what_landlock_does_not_look_at(machine: str) -> None:
 def test_everything_else_is_allowed(machine: str, options: dict[str, bool]) -> None:
     column, architecture = seccomp.ARCHITECTURES[machine]
     named = {pair[column] for pair in CALLS.values()}
-    program = seccomp.program(machine, memfd=False, **options)
+    program = seccomp.build_program(machine, memfd=False, **options)
     others = [number for number in range(480) if number not in named]
     assert {evaluate(program, number, architecture=architecture) for number in others} == {ALLOWED}
 
@@ -176,7 +176,7 @@ def test_numbers_are_those_of_linux(machine: str) -> None:
 
 
 def test_foreign_calls() -> None:
-    program = seccomp.program("x86_64", memfd=False)
+    program = seccomp.build_program("x86_64", memfd=False)
     assert evaluate(program, 0, architecture=0x40000003) == seccomp.KILL  # 32-bit calls on a 64-bit system
     assert evaluate(program, 0x40000000 + 59, architecture=0xC000003E) == NO_SUCH_CALL  # the x32 table
 
@@ -213,5 +213,5 @@ def test_linux_agrees() -> None:
 
 def test_an_unknown_architecture_is_refused() -> None:
     with pytest.raises(KeyError):
-        seccomp.program("riscv64", memfd=False)
+        seccomp.build_program("riscv64", memfd=False)
     assert ctypes.sizeof(ctypes.c_void_p) == 8

@@ -9,7 +9,7 @@ from grader.errors import GraderError
 from grader.paths import ROOT
 from grader.sandbox import Backend, folders, remedies
 from grader.sandbox.backends import landlock
-from grader.sandbox.environment import library_folders
+from grader.sandbox.environment import list_library_folders
 from grader.sandbox.walls import namespaces
 
 
@@ -61,7 +61,7 @@ def test_folders_of_libraries(tmp_path: Path, named: str, shown: list[str]) -> N
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / file).touch()
     environ = {"HOME": str(tmp_path), "LD_LIBRARY_PATH": named.format(tmp_path, root=ROOT)}
-    assert list(library_folders(environ)) == [path.format(tmp_path) for path in shown]
+    assert list(list_library_folders(environ)) == [path.format(tmp_path) for path in shown]
 
 
 def test_the_first_folder_that_keeps_others_out(tmp_path: Path) -> None:
@@ -70,21 +70,21 @@ def test_the_first_folder_that_keeps_others_out(tmp_path: Path) -> None:
         if folder.stat().st_uid == os.getuid() and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o001)
     (tmp_path / "closed").chmod(0o700)
-    assert namespaces.closed_folder(str(tmp_path / "closed" / "open" / "file")) == str(tmp_path / "closed")
+    assert namespaces.find_closed_folder(str(tmp_path / "closed" / "open" / "file")) == str(tmp_path / "closed")
     (tmp_path / "closed").chmod(0o711)
-    assert namespaces.closed_folder(str(tmp_path / "closed" / "open" / "file")) is None
+    assert namespaces.find_closed_folder(str(tmp_path / "closed" / "open" / "file")) is None
 
 
 def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = tmp_path / ("x" * 76)
     long.mkdir()
     monkeypatch.setattr(folders.tempfile, "tempdir", str(long))
-    with folders.socket_folder("kernel") as folder:
+    with folders.open_socket_folder("kernel") as folder:
         assert folder.parent == Path("/tmp")
         assert len(str(folder / "listener-12345678")) <= 107
     monkeypatch.setattr(folders, "SHORT_PLACES", ("/nowhere",))
     with pytest.raises(GraderError, match="TMPDIR") as error:
-        folders.short_place()
+        folders.find_short_place()
     assert str(folders.LONGEST_PLACE) in str(error.value)
 
 
@@ -132,9 +132,9 @@ def test_remedies(
     words: str,
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    monkeypatch.setattr(remedies, "_may", lambda *capabilities: may)
-    monkeypatch.setattr(landlock, "version", lambda: 7 if installed else 0)
+    monkeypatch.setattr(remedies, "_has_capabilities", lambda *capabilities: may)
+    monkeypatch.setattr(landlock, "get_version", lambda: 7 if installed else 0)
     monkeypatch.setattr(remedies, "_setting", lambda name: settings.get(name, ""))
-    found = remedies.remedy(backend, installed)
+    found = remedies.suggest_remedy(backend, installed)
     assert words in found
     assert bool(found) is bool(words)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from grader.sandbox.policy import Policy, Stop
-from grader.sandbox.transport import Intake, MalformedMessage, OutputLimit
+from grader.sandbox.policy import SandboxPolicy, Stop
+from grader.sandbox.transport import MalformedMessage, MessageGuard, OutputLimit
 
-POLICY = Policy(output_mib=1, output_messages=3)
+POLICY = SandboxPolicy(output_mib=1, output_messages=3)
 
 
 def message(kind: Any = "stream", content: Any = None, parent: Any = None, **header: Any) -> dict[str, Any]:
@@ -22,8 +22,8 @@ def stops() -> list[Stop]:
 
 
 @pytest.fixture
-def intake(stops: list[Stop]) -> Intake:
-    return Intake(POLICY, stops.append)
+def intake(stops: list[Stop]) -> MessageGuard:
+    return MessageGuard(POLICY, stops.append)
 
 
 HONEST = [
@@ -54,20 +54,22 @@ DISHONEST = [
 
 
 @pytest.mark.parametrize("honest", HONEST)
-def test_honest_messages_pass(intake: Intake, stops: list[Stop], honest: dict[str, Any]) -> None:
+def test_honest_messages_pass(intake: MessageGuard, stops: list[Stop], honest: dict[str, Any]) -> None:
     assert intake.check(lambda: honest) == honest
     assert stops == []
 
 
 @pytest.mark.parametrize("dishonest", DISHONEST)
-def test_others_stop_the_kernel(intake: Intake, stops: list[Stop], dishonest: dict[str, Any]) -> None:
+def test_others_stop_the_kernel(intake: MessageGuard, stops: list[Stop], dishonest: dict[str, Any]) -> None:
     with pytest.raises(MalformedMessage):
         intake.check(lambda: dishonest)
     assert stops == [Stop.PROTOCOL]
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RecursionError, IndexError])
-def test_what_cannot_be_parsed_stops_the_kernel(intake: Intake, stops: list[Stop], error: type[Exception]) -> None:
+def test_what_cannot_be_parsed_stops_the_kernel(
+    intake: MessageGuard, stops: list[Stop], error: type[Exception]
+) -> None:
     def parse() -> dict[str, Any]:
         raise error("malformed")
 
@@ -76,7 +78,7 @@ def test_what_cannot_be_parsed_stops_the_kernel(intake: Intake, stops: list[Stop
     assert stops == [Stop.PROTOCOL]
 
 
-def test_widgets_belong_to_no_request(intake: Intake) -> None:
+def test_widgets_belong_to_no_request(intake: MessageGuard) -> None:
     widget = message("comm_open", {"comm_id": "c", "data": {}}, parent={"msg_id": "r"})
     assert intake.check(lambda: widget)["parent_header"] == {}
 
@@ -88,7 +90,7 @@ def test_widgets_belong_to_no_request(intake: Intake) -> None:
         pytest.param([[bytes(400_000), bytes(300_000)]] * 2, 1, id="bytes"),
     ],
 )
-def test_caps(intake: Intake, stops: list[Stop], frames: list[list[bytes]], admitted: int) -> None:
+def test_caps(intake: MessageGuard, stops: list[Stop], frames: list[list[bytes]], admitted: int) -> None:
     for parts in frames[:admitted]:
         intake.admit(parts)
     assert stops == []

@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from grader.errors import GraderError
-from grader.similarity import THRESHOLD, Paper, Similarity, compare, paper_of, template_code
+from grader.similarity import THRESHOLD, Paper, Similarity, compare, make_paper, read_template_code
 from grader.similarity.paper import CHARS_MAX, TOKENS_MAX
 from tests.proof.validity.corpus import read_base, read_corpus
 from tests.proof.validity.habits import read_habits
@@ -24,12 +24,12 @@ HONEST = {
     **{habit.id: list(habit.cells) for habit in read_habits(ROOT / "tests" / "corpus" / "habits")},
     "reference": list(BASE.cells.values()),
 }
-TEMPLATE = template_code(ROOT / "student_template" / "assignment.ipynb")
+TEMPLATE = read_template_code(ROOT / "student_template" / "assignment.ipynb")
 
 
 def paper(id_: str, cells: list[str], author: str = "", sha256: str = "") -> Paper:
     notebook = new_notebook(cells=[new_markdown_cell("text"), *map(new_code_cell, cells)])
-    return paper_of(id_, author or id_, sha256 or id_, notebook)
+    return make_paper(id_, author or id_, sha256 or id_, notebook)
 
 
 def found(papers: list[Paper], threshold: float = THRESHOLD) -> Similarity:
@@ -135,7 +135,7 @@ def test_passages_point_at_the_same_code_on_both_sides() -> None:
 
 def test_a_line_knows_its_cell() -> None:
     one = paper("a", ["x = 1", "y = 2\nz = 3", "", "w = 4"])  # after a cell of text, which is number 1
-    assert [one.cell_at(line) for line in range(len(one.lines))] == [2, 3, 3, 4, 5]
+    assert [one.find_cell(line) for line in range(len(one.lines))] == [2, 3, 3, 4, 5]
     assert one.lines[one.cells[3][0]] == "w = 4"
 
 
@@ -195,10 +195,10 @@ def test_hostile_text_is_bounded(text: str) -> None:
 
 def test_a_template_that_is_not_there_is_ours(tmp_path: Path) -> None:
     with pytest.raises(GraderError, match="restore it"):
-        template_code(tmp_path / "none.ipynb")
+        read_template_code(tmp_path / "none.ipynb")
     (tmp_path / "bad.ipynb").write_text("{}", encoding="utf-8")
     with pytest.raises(GraderError, match="restore it"):
-        template_code(tmp_path / "bad.ipynb")
+        read_template_code(tmp_path / "bad.ipynb")
 
 
 def test_a_class_of_two_hundred_is_compared_in_seconds() -> None:

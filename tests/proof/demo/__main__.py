@@ -7,7 +7,7 @@ import typer
 
 from grader.cli.app import main
 from grader.cli.batch import Jobs
-from grader.reporting.files import results_folder
+from grader.reporting.files import make_results_folder
 from grader.reporting.terminal import make_console
 from tests.proof.demo.demo import demonstrate
 
@@ -18,7 +18,7 @@ def demo_class(
     jobs: Jobs = None,
 ) -> None:
     """Make up a class, grade it, kill the grading once, go on, and say where everything is."""
-    raise typer.Exit(demonstrate(size, results_folder(out.expanduser().absolute()), jobs, make_console()))
+    raise typer.Exit(demonstrate(size, make_results_folder(out.expanduser().absolute()), jobs, make_console()))
 
 
 if __name__ == "__main__":

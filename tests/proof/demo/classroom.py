@@ -16,10 +16,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
-from grader.model import Frozen
+from grader.model import FrozenModel
 from grader.paths import CORPUS
 from tests.proof.security.cases import DEFINITIONS, HostileCase, load_cases
-from tests.proof.validity.corpus import Kind, Specimen
+from tests.proof.validity.corpus import CaseKind, CorpusCase
 
 EPOCH: Final = (2026, 1, 2, 3, 4, 6)
 LATE_EVERY: Final = 7
@@ -38,7 +38,7 @@ REFUSED: Final = (  # what is handed in instead of a notebook: suffix of its nam
 
 
 @dataclass(frozen=True)
-class Made:
+class DemoStudent:
     """What one student hands in. `what` names the specimen."""
 
     given: str
@@ -53,7 +53,7 @@ class Made:
         return f"{self.family}, {self.given}"
 
 
-class Table(Frozen):
+class ClassTable(FrozenModel):
     """class.toml."""
 
     title: str
@@ -65,19 +65,19 @@ class Table(Frozen):
     family: tuple[str, ...]
 
 
-def load_table() -> Table:
+def load_table() -> ClassTable:
     """What classes are made of."""
-    return Table.model_validate(tomllib.loads((CORPUS / "classroom" / "class.toml").read_text(encoding="utf-8")))
+    return ClassTable.model_validate(tomllib.loads((CORPUS / "classroom" / "class.toml").read_text(encoding="utf-8")))
 
 
-def notebooks(table: Table) -> Iterator[tuple[str, bytes]]:
+def generate_notebooks(table: ClassTable) -> Iterator[tuple[str, bytes]]:
     """What is handed in, one student after the other, without end: the specimen's name and the file's content."""
     from tests.proof.validity.validating import load
 
     _, corpus = load()
     untrained = [s for s in corpus if not s.training]
-    mutants = cycle([s for s in untrained if s.kind is Kind.MUTANT])
-    variants = cycle([s for s in untrained if s.kind is Kind.VARIANT])
+    mutants = cycle([s for s in untrained if s.kind is CaseKind.MUTANT])
+    variants = cycle([s for s in untrained if s.kind is CaseKind.VARIANT])
     by_id = {case.id: case for case in load_cases(CORPUS / "hostile")}
     hostile = cycle([by_id[name] for name in table.hostile])
     refused = cycle(REFUSED)
@@ -85,11 +85,11 @@ def notebooks(table: Table) -> Iterator[tuple[str, bytes]]:
     for kind in cycle(table.pattern):
         match kind:
             case "mutant":
-                last = _specimen(next(mutants))
+                last = _read_case(next(mutants))
             case "variant":
-                last = _specimen(next(variants))
+                last = _read_case(next(variants))
             case "hostile":
-                last = _hostile(next(hostile))
+                last = _read_hostile_case(next(hostile))
             case "refused":
                 suffix, content = next(refused)
                 yield f"refused {suffix}", content
@@ -97,15 +97,15 @@ def notebooks(table: Table) -> Iterator[tuple[str, bytes]]:
         yield last
 
 
-def _specimen(specimen: Specimen) -> tuple[str, bytes]:
-    return specimen.id, notebook(specimen.cells)
+def _read_case(specimen: CorpusCase) -> tuple[str, bytes]:
+    return specimen.id, build_notebook(specimen.cells)
 
 
-def _hostile(case: HostileCase) -> tuple[str, bytes]:
-    return case.id, notebook((*([DEFINITIONS] if case.work else []), *case.cells))
+def _read_hostile_case(case: HostileCase) -> tuple[str, bytes]:
+    return case.id, build_notebook((*([DEFINITIONS] if case.work else []), *case.cells))
 
 
-def notebook(sources: Sequence[str]) -> bytes:
+def build_notebook(sources: Sequence[str]) -> bytes:
     """A notebook file with these cells, as Jupyter saves it."""
     cells: list[dict[str, Any]] = [
         {"cell_type": "code", "execution_count": None, "id": f"c{i}", "metadata": {}, "outputs": [], "source": source}
@@ -114,7 +114,7 @@ def notebook(sources: Sequence[str]) -> bytes:
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}).encode()
 
 
-def people(table: Table, size: int) -> list[tuple[str, str]]:
+def generate_people(table: ClassTable, size: int) -> list[tuple[str, str]]:
     """Given and family names, all different."""
     given, family = len(table.given), len(table.family)
     return [
@@ -123,14 +123,14 @@ def people(table: Table, size: int) -> list[tuple[str, str]]:
     ]
 
 
-def make(size: int, table: Table | None = None) -> tuple[Made, ...]:
+def make(size: int, table: ClassTable | None = None) -> tuple[DemoStudent, ...]:
     """A class."""
     table = table or load_table()
-    handed = zip(people(table, size), notebooks(table), strict=False)
-    return tuple(_made(table, i, names, what, content) for i, (names, (what, content)) in enumerate(handed))
+    handed = zip(generate_people(table, size), generate_notebooks(table), strict=False)
+    return tuple(_make_student(table, i, names, what, content) for i, (names, (what, content)) in enumerate(handed))
 
 
-def _made(table: Table, index: int, names: tuple[str, str], what: str, content: bytes) -> Made:
+def _make_student(table: ClassTable, index: int, names: tuple[str, str], what: str, content: bytes) -> DemoStudent:
     given, family = names
     user, attachment = FIRST_USER + index, FIRST_ATTACHMENT + 10 * index
     late = "_LATE" if index % LATE_EVERY == LATE_EVERY - 1 else ""
@@ -139,19 +139,19 @@ def _made(table: Table, index: int, names: tuple[str, str], what: str, content: 
     if what.startswith("refused"):
         file = f"{file.removesuffix('.ipynb')}{what.removeprefix('refused ')}"
     elif index % ZIPPED_EVERY == ZIPPED_EVERY - 1:
-        file, content = "handin.zip", _zipped([(f"hand in/{file}", content), ("__MACOSX/._x.ipynb", b"\0")])
+        file, content = "handin.zip", _zip([(f"hand in/{file}", content), ("__MACOSX/._x.ipynb", b"\0")])
     entries = [(f"{owner}{late}_{user}_{attachment}_{file}", content)]
     if index % COMPANION_EVERY == COMPANION_EVERY - 1:
         entries.append((f"{owner}{late}_{user}_{attachment + 1}_helpers.py", b"# nothing to see here\n"))
-    return Made(given, family, user, what, tuple(entries))
+    return DemoStudent(given, family, user, what, tuple(entries))
 
 
-def archive(made: Sequence[Made]) -> bytes:
+def build_archive(made: Sequence[DemoStudent]) -> bytes:
     """What Canvas's "Download Submissions" gives."""
-    return _zipped([entry for student in made for entry in student.entries])
+    return _zip([entry for student in made for entry in student.entries])
 
 
-def _zipped(entries: Sequence[tuple[str, bytes]]) -> bytes:
+def _zip(entries: Sequence[tuple[str, bytes]]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in entries:
@@ -159,7 +159,7 @@ def _zipped(entries: Sequence[tuple[str, bytes]]) -> bytes:
     return packed.getvalue()
 
 
-def export(made: Sequence[Made], table: Table | None = None) -> bytes:
+def export(made: Sequence[DemoStudent], table: ClassTable | None = None) -> bytes:
     """The teacher's gradebook export, with somebody who handed nothing in."""
     table = table or load_table()
     column = f"{table.title} ({table.assignment_id})"
@@ -180,6 +180,6 @@ def write(size: int, folder: Path) -> tuple[Path, Path]:
     made = make(size)
     folder.mkdir(parents=True, exist_ok=True)
     submissions, gradebook = folder / "submissions.zip", folder / "gradebook-export.csv"
-    submissions.write_bytes(archive(made))
+    submissions.write_bytes(build_archive(made))
     gradebook.write_bytes(export(made))
     return submissions, gradebook

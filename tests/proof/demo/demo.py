@@ -40,32 +40,32 @@ def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int
         *(("--jobs", str(jobs)) if jobs else ()),
     ]
     console.print(f"A class of {size} was made up: {submissions}", soft_wrap=True)
-    if killed_midway(command, folder):
+    if kill_midway(command, folder):
         console.print("The grading was killed (SIGKILL). Once more, with the same command:")
     code = subprocess.run(command, check=False).returncode
     _show(folder, console)
     return code
 
 
-def killed_midway(command: list[str], folder: Path) -> bool:
+def kill_midway(command: list[str], folder: Path) -> bool:
     """Start, wait until some are graded, kill. False when it had ended before."""
-    before = graded(folder)
+    before = count_graded(folder)
     environ = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}  # it is killed
     process = subprocess.Popen(command, start_new_session=True, env=environ)
     try:
-        while process.poll() is None and graded(folder) < before + KILL_AFTER:
+        while process.poll() is None and count_graded(folder) < before + KILL_AFTER:
             time.sleep(POLL_S)
     finally:
         ended = process.poll() is not None
         if not ended:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-    if process.returncode == 2 and not graded(folder):
+    if process.returncode == 2 and not count_graded(folder):
         raise GraderError("The class could not be graded; see above.")
     return not ended
 
 
-def graded(folder: Path) -> int:
+def count_graded(folder: Path) -> int:
     """How many uploads have a result."""
     return sum(1 for _ in (folder / "submissions").glob(f"*/{history.NAME}"))
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.proof.fresh.roots import RELEASES, STORE, UID, CannotTry, Done, Root
+from tests.proof.fresh.roots import RELEASES, STORE, UID, CommandResult, FreshRootError, Root
 from tests.proof.fresh.tries import BUBBLEWRAP, CLOSED, FIRST, LATER, OWN, PROJECT, TESTS, Try
 
 CANNOT = 77  # as in Automake's test suites
@@ -15,7 +15,7 @@ LAST_LINES = 25
 NEWER = ("the README's command, root", "check, no fc-list", "warm, root", "landlock, root", "none, root")
 
 
-def chosen(release: str, options: argparse.Namespace) -> tuple[tuple[Try, ...], tuple[Try, ...]]:
+def choose(release: str, options: argparse.Namespace) -> tuple[tuple[Try, ...], tuple[Try, ...]]:
     """The first tries of a release, which set up, and the later ones."""
     first = [one for one in FIRST if one.essential or not (options.essential or options.tests)]
     later = [one for one in (*LATER, *BUBBLEWRAP) if one.essential or not options.essential]
@@ -39,11 +39,11 @@ def prepare(root: Root, tries: Sequence[Try]) -> None:
         os.chown(path, UID, UID)
 
 
-def run(root: Root, one: Try) -> tuple[Done, list[str]]:
+def run(root: Root, one: Try) -> tuple[CommandResult, list[str]]:
     """One try, and what is wrong with it."""
     conditions = one.conditions
-    done = root.run(conditions.wrap(one.folder, one.command), conditions.variables(), network=conditions.network)
-    return done, list(one.faults(done))
+    done = root.run(conditions.wrap(one.folder, one.command), conditions.build_variables(), network=conditions.network)
+    return done, list(one.find_faults(done))
 
 
 def install(root: Root, *packages: str) -> None:
@@ -51,13 +51,13 @@ def install(root: Root, *packages: str) -> None:
     environ = {"DEBIAN_FRONTEND": "noninteractive"}
     done = root.run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages], environ)
     if done.code:
-        raise CannotTry(f"{', '.join(packages)} could not be installed: {done.text[-300:]}")
+        raise FreshRootError(f"{', '.join(packages)} could not be installed: {done.text[-300:]}")
 
 
 def run_all(release: str, options: argparse.Namespace, log: Path) -> Iterator[bool]:
     """Every try of a release, with a line each; whether it was right."""
     root = Root(STORE / f"run-{release}", release) if options.again else Root.make(release, f"run-{release}")
-    first, later = chosen(release, options)
+    first, later = choose(release, options)
     prepare(root, (*first, *later))
     for one in (*first, *later):
         if one in BUBBLEWRAP:
@@ -87,7 +87,7 @@ def main() -> int:
     try:
         log.mkdir(parents=True, exist_ok=True)
         right = [one for release in options.releases for one in run_all(release, options, log)]
-    except CannotTry as error:
+    except FreshRootError as error:
         print(f"Fresh machines cannot be made here: {error}.", file=sys.stderr)
         return CANNOT
     print(f"{sum(right)} of {len(right)} tries are right; {time.monotonic() - began:.0f} s; outputs in {log}")

@@ -29,7 +29,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 @dataclass(frozen=True)
-class Conditions:
+class CommandConditions:
     """Around a command in a fresh root.
 
     before: shell lines, run as root in the folder of the project; mounts that they make go with the command.
@@ -45,12 +45,14 @@ class Conditions:
 
     def wrap(self, folder: str, command: str) -> list[str]:
         """The whole command line, for `Root.run`."""
-        inner = f'umask {self.umask}; cd "{folder}"; {self.limits or ":"}; exec {self._filtered()}sh -c "$COMMAND"'
+        inner = (
+            f'umask {self.umask}; cd "{folder}"; {self.limits or ":"}; exec {self._filter_command()}sh -c "$COMMAND"'
+        )
         system = "mount -o remount,bind,ro /sys" if self.rights == "docker" else ":"
         outer = f'cd "{folder}" 2> /dev/null; {self.before or ":"}; cd "{folder}"; {system}; exec {self._become()}'
         return ["env", f"COMMAND={command}", "sh", "-c", f'{outer} sh -c "$0"', inner]
 
-    def variables(self) -> dict[str, str]:
+    def build_variables(self) -> dict[str, str]:
         """The environment of the user."""
         home = "/root" if self.user == "root" else f"/home/{USER}"
         return {"HOME": home, "FILTER": FILTER, **self.environ}
@@ -61,5 +63,5 @@ class Conditions:
         kept = {"docker": "".join(f",+{name}" for name in DOCKER.split(",")), "none": ""}
         return f"setpriv --bounding-set=-all{kept[self.rights]}" if self.rights in kept else "env"
 
-    def _filtered(self) -> str:
+    def _filter_command(self) -> str:
         return 'python3 -c "$FILTER" ' if self.rights == "docker" else ""

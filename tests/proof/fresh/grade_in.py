@@ -7,23 +7,23 @@ import sys
 from pathlib import Path
 
 from grader import pipeline
-from grader.cli.app import exit_code, translated
+from grader.cli.app import choose_exit_code, translate_errors
 from grader.intake.notebook import read_submission
 from grader.model import Profile
-from grader.reporting.terminal import make_console, result_table
+from grader.reporting.terminal import make_console, render_result
 from grader.sandbox import Backend
-from grader.sandbox.folders import temporary_folder
+from grader.sandbox.folders import open_temporary_folder
 
 
 def main(backend: str, notebook: str) -> int:
     with (
-        translated(),
-        temporary_folder("a4-fresh-") as folder,
-        pipeline.setup(Profile.STRUCTURE, 0, Backend(backend)) as used,
+        translate_errors(),
+        open_temporary_folder("a4-fresh-") as folder,
+        pipeline.open_setup(Profile.STRUCTURE, 0, Backend(backend)) as used,
     ):
         graded = pipeline.grade(read_submission(Path(notebook)), used, folder)
-        make_console().print(result_table(graded.result))
-        return exit_code(graded)
+        make_console().print(render_result(graded.result))
+        return choose_exit_code(graded)
 
 
 if __name__ == "__main__":

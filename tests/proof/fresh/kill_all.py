@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 
-def ancestors() -> set[int]:
+def list_ancestors() -> set[int]:
     """This process and those above it."""
     found, here = set(), os.getpid()
     while here > 0:
@@ -22,7 +22,7 @@ def ancestors() -> set[int]:
 
 
 def main(seconds: float, command: list[str]) -> None:
-    spared = ancestors()
+    spared = list_ancestors()
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     for process in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):

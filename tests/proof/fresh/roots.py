@@ -47,12 +47,12 @@ wait $child
 """
 
 
-class CannotTry(Exception):
+class FreshRootError(Exception):
     """This machine cannot make fresh ones; the message says what it lacks."""
 
 
 @dataclass(frozen=True)
-class Done:
+class CommandResult:
     """A command that has ended. `text`: what it said on both streams."""
 
     code: int
@@ -79,7 +79,7 @@ class Root:
         root._settle()
         entered = root.run(["true"], {})
         if entered.code:
-            raise CannotTry(f"a root cannot be entered: {entered.text.strip()}")
+            raise FreshRootError(f"a root cannot be entered: {entered.text.strip()}")
         return root
 
     def remove(self) -> None:
@@ -100,7 +100,7 @@ class Root:
 
     def run(
         self, command: Sequence[str], environ: Mapping[str, str], *, network: bool = True, timeout_s: float = 1800
-    ) -> Done:
+    ) -> CommandResult:
         """Run a command in it, as root; what it starts ends with it."""
         import time
 
@@ -121,8 +121,8 @@ class Root:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            return Done(124, (error.stdout or b"").decode(errors="replace"), timeout_s)
-        return Done(done.returncode, done.stdout.decode(errors="replace"), time.monotonic() - began)
+            return CommandResult(124, (error.stdout or b"").decode(errors="replace"), timeout_s)
+        return CommandResult(done.returncode, done.stdout.decode(errors="replace"), time.monotonic() - began)
 
     def _settle(self) -> None:
         """An ordinary user."""
@@ -136,16 +136,16 @@ class Root:
 
 def _bootstrap(release: str, base: Path) -> None:
     if os.geteuid() != 0:
-        raise CannotTry("fresh roots need root: run it as root")
+        raise FreshRootError("fresh roots need root: run it as root")
     program = shutil.which("debootstrap")
     if program is None:
-        raise CannotTry("debootstrap is not installed: apt install debootstrap")
+        raise FreshRootError("debootstrap is not installed: apt install debootstrap")
     shutil.rmtree(base, ignore_errors=True)
     base.parent.mkdir(parents=True, exist_ok=True)
     command = [program, "--variant=minbase", f"--include={PACKAGES}", release, str(base), MIRROR]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
-        raise CannotTry(f"debootstrap of {release} failed: {done.stdout.strip().rpartition(chr(10))[2]}")
+        raise FreshRootError(f"debootstrap of {release} failed: {done.stdout.strip().rpartition(chr(10))[2]}")
     (base / "done").touch()
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from tests.proof.fresh.conditions import Conditions
-from tests.proof.fresh.roots import USER, Done
+from tests.proof.fresh.conditions import CommandConditions
+from tests.proof.fresh.roots import USER, CommandResult
 
 PROJECT: Final = "/srv/grader"  # everybody can enter it
 CLOSED: Final = "/root/grader"
@@ -22,7 +22,7 @@ LIBRARIES: Final = "/opt/libraries"
 FREE_MIB: Final = 40  # too little for the stand-in, and for a notebook's evidence
 
 
-class Ending(StrEnum):
+class ExpectedEnding(StrEnum):
     """How a try may end."""
 
     POINTS = "all points"
@@ -37,23 +37,23 @@ class Try:
 
     name: str
     command: str = GRADE
-    ending: Ending = Ending.POINTS
-    conditions: Conditions = field(default_factory=Conditions)
+    ending: ExpectedEnding = ExpectedEnding.POINTS
+    conditions: CommandConditions = field(default_factory=CommandConditions)
     folder: str = PROJECT
     words: str = ""
     essential: bool = False
 
-    def faults(self, done: Done) -> Iterator[str]:
+    def find_faults(self, done: CommandResult) -> Iterator[str]:
         """What is wrong with how it ended; nothing where it is right."""
         found = ALL.findall(done.text)
         whole = bool(found) and found[-1][0] == found[-1][1] and found[-1][0] != "0"
         if "Traceback" in done.text:
             yield "a traceback"
-        if done.code == 0 and not whole and self.ending is not Ending.PASSED:
+        if done.code == 0 and not whole and self.ending is not ExpectedEnding.PASSED:
             yield f"exit code 0 with {' of '.join(found[-1]) if found else 'no'} points"
-        elif done.code == 0 and self.ending is Ending.SENTENCE:
+        elif done.code == 0 and self.ending is ExpectedEnding.SENTENCE:
             yield "no sentence"
-        elif done.code != 0 and self.ending in (Ending.POINTS, Ending.PASSED):
+        elif done.code != 0 and self.ending in (ExpectedEnding.POINTS, ExpectedEnding.PASSED):
             yield f"exit code {done.code}"
         elif done.code not in (0, 2):
             yield f"exit code {done.code} in place of 2"
@@ -61,15 +61,15 @@ class Try:
             yield f"nothing about {self.words!r}"
 
 
-def in_backend(backend: str) -> str:
+def build_backend_command(backend: str) -> str:
     """A command that grades in this sandbox and no other."""
     return f".venv/bin/python -m tests.proof.fresh.grade_in {backend} {NOTEBOOK}"
 
 
 BACKENDS: Final = ("warm", "landlock", "none")
-MASKED: Final = Conditions(umask="077")
-ORDINARY: Final = Conditions(user=USER)
-DOCKER: Final = Conditions(rights="docker")
+MASKED: Final = CommandConditions(umask="077")
+ORDINARY: Final = CommandConditions(user=USER)
+DOCKER: Final = CommandConditions(rights="docker")
 
 # What the README says to a newcomer, each in a root and a folder where nothing has been done before.
 FIRST: Final = (
@@ -80,60 +80,71 @@ FIRST: Final = (
 # Afterwards, in the folder of the first.
 LATER: Final = (
     Try("check, no fc-list", CHECK, essential=True),
-    *(Try(f"{b}, root", in_backend(b), essential=b == "landlock") for b in BACKENDS),
-    *(Try(f"{b}, ordinary user", in_backend(b), conditions=ORDINARY, folder=OWN) for b in BACKENDS),
+    *(Try(f"{b}, root", build_backend_command(b), essential=b == "landlock") for b in BACKENDS),
+    *(Try(f"{b}, ordinary user", build_backend_command(b), conditions=ORDINARY, folder=OWN) for b in BACKENDS),
     Try("a container's rights", conditions=DOCKER, essential=True),
-    Try("a container's rights, ordinary user", folder=OWN, conditions=Conditions(user=USER, rights="docker")),
-    Try("a container's rights, closed folder", folder=CLOSED, conditions=DOCKER, ending=Ending.SENTENCE, words="chmod"),
-    Try("no rights at all", conditions=Conditions(rights="none"), ending=Ending.EITHER, words="become another user"),
+    Try("a container's rights, ordinary user", folder=OWN, conditions=CommandConditions(user=USER, rights="docker")),
+    Try(
+        "a container's rights, closed folder",
+        folder=CLOSED,
+        conditions=DOCKER,
+        ending=ExpectedEnding.SENTENCE,
+        words="chmod",
+    ),
+    Try(
+        "no rights at all",
+        conditions=CommandConditions(rights="none"),
+        ending=ExpectedEnding.EITHER,
+        words="become another user",
+    ),
     Try("umask 077", conditions=MASKED, essential=True),
-    Try("umask 027", conditions=Conditions(umask="027")),
-    Try("no network", conditions=Conditions(network=False), essential=True),
+    Try("umask 027", conditions=CommandConditions(umask="027")),
+    Try("no network", conditions=CommandConditions(network=False), essential=True),
     Try(
         "a path with spaces and letters",
         folder=SPACED,
-        conditions=Conditions(before=f'mkdir -p "{SPACED}"; mount --bind {PROJECT} "{SPACED}"'),
+        conditions=CommandConditions(before=f'mkdir -p "{SPACED}"; mount --bind {PROJECT} "{SPACED}"'),
     ),
     Try(
         "address space of 4 GiB",
-        conditions=Conditions(limits="ulimit -v 4194304"),
-        ending=Ending.SENTENCE,
+        conditions=CommandConditions(limits="ulimit -v 4194304"),
+        ending=ExpectedEnding.SENTENCE,
         words="4,096 MiB.*ulimit -v",
         essential=True,
     ),
-    Try("address space of 12 GiB", conditions=Conditions(limits="ulimit -v 12582912")),
-    Try("data of 6 GiB", conditions=Conditions(limits="ulimit -d 6291456")),
+    Try("address space of 12 GiB", conditions=CommandConditions(limits="ulimit -v 12582912")),
+    Try("data of 6 GiB", conditions=CommandConditions(limits="ulimit -d 6291456")),
     # In blocks of 512 bytes, as POSIX has it.
-    Try("files of 1 GiB", conditions=Conditions(limits="ulimit -f 2097152")),
+    Try("files of 1 GiB", conditions=CommandConditions(limits="ulimit -f 2097152")),
     Try(
         "files of 100 MiB",
-        conditions=Conditions(limits="ulimit -f 204800"),
-        ending=Ending.SENTENCE,
+        conditions=CommandConditions(limits="ulimit -f 204800"),
+        ending=ExpectedEnding.SENTENCE,
         words="100 MiB.*ulimit -f",
     ),
-    Try("512 open files", conditions=Conditions(limits="ulimit -n 512")),
-    Try("10 minutes of processor", conditions=Conditions(limits="ulimit -t 600")),
+    Try("512 open files", conditions=CommandConditions(limits="ulimit -n 512")),
+    Try("10 minutes of processor", conditions=CommandConditions(limits="ulimit -t 600")),
     Try(
         "one minute of processor",
-        conditions=Conditions(limits="ulimit -t 60"),
-        ending=Ending.SENTENCE,
+        conditions=CommandConditions(limits="ulimit -t 60"),
+        ending=ExpectedEnding.SENTENCE,
         words="60 s.*ulimit -t",
     ),
     Try(
         "the cache elsewhere, by a link",
-        conditions=Conditions(
+        conditions=CommandConditions(
             before="mkdir -p /srv/cache && ln -sfn /srv/cache /srv/link", environ={"A4_CACHE": "/srv/link"}
         ),
         essential=True,
     ),
     Try(
         "a temporary folder of 76 characters",
-        conditions=Conditions(before=f"mkdir -p -m 1777 {LONG}", environ={"TMPDIR": LONG}),
+        conditions=CommandConditions(before=f"mkdir -p -m 1777 {LONG}", environ={"TMPDIR": LONG}),
         essential=True,
     ),
     Try(
         "settings of another Python and pip",
-        conditions=Conditions(
+        conditions=CommandConditions(
             environ={
                 "PYTHONPATH": "/usr/lib/python3/dist-packages",
                 "PYTHONHOME": "/nowhere",
@@ -146,7 +157,7 @@ LATER: Final = (
     ),
     Try(
         "a Python that needs LD_LIBRARY_PATH",
-        conditions=Conditions(
+        conditions=CommandConditions(
             before=f"mkdir -p {LIBRARIES}; for library in /usr/lib/*/libffi.so.?; do cp $library {LIBRARIES}; "
             "mount --bind /dev/null $library; done",
             environ={"LD_LIBRARY_PATH": LIBRARIES},
@@ -154,29 +165,29 @@ LATER: Final = (
     ),
     Try(
         "a full disk for the cache",
-        conditions=Conditions(
+        conditions=CommandConditions(
             before=f"mkdir -p /srv/small && mount -t tmpfs -o mode=755,size={FREE_MIB}m tmpfs /srv/small",
             environ={"A4_CACHE": "/srv/small"},
         ),
-        ending=Ending.SENTENCE,
+        ending=ExpectedEnding.SENTENCE,
         words="free disk space",
     ),
     Try(
         "a full disk for the results",
-        conditions=Conditions(before=f"mkdir -p results && mount -t tmpfs -o size={FREE_MIB}m tmpfs results"),
-        ending=Ending.SENTENCE,
+        conditions=CommandConditions(before=f"mkdir -p results && mount -t tmpfs -o size={FREE_MIB}m tmpfs results"),
+        ending=ExpectedEnding.SENTENCE,
         words="free disk space",
     ),
     Try(
         "results on a disk that is only read",
-        conditions=Conditions(before="mkdir -p results && mount -t tmpfs -o ro tmpfs results"),
-        ending=Ending.SENTENCE,
+        conditions=CommandConditions(before="mkdir -p results && mount -t tmpfs -o ro tmpfs results"),
+        ending=ExpectedEnding.SENTENCE,
         words="mounted read-only",
     ),
     Try(
         "an installation of somebody else's, only read",
         f"mkdir -p ~/r && {GRADE} OUT=$HOME/r",
-        conditions=Conditions(user=USER),
+        conditions=CommandConditions(user=USER),
         essential=True,
     ),
     Try(
@@ -186,18 +197,18 @@ LATER: Final = (
         conditions=ORDINARY,
         folder=OWN,
     ),
-    Try("doctor", "make doctor", Ending.PASSED, essential=True),
+    Try("doctor", "make doctor", ExpectedEnding.PASSED, essential=True),
     Try(
         "the cache's folder is a link",
-        conditions=Conditions(before="mv data/cache /srv/moved; ln -s /srv/moved data/cache"),
+        conditions=CommandConditions(before="mv data/cache /srv/moved; ln -s /srv/moved data/cache"),
     ),
     Try("an environment that was removed", f"rm -rf .venv && {CHECK}"),
 )
 BUBBLEWRAP: Final = (
-    Try("bubblewrap, root", in_backend("bubblewrap")),
-    Try("bubblewrap, ordinary user", in_backend("bubblewrap"), conditions=ORDINARY, folder=OWN),
+    Try("bubblewrap, root", build_backend_command("bubblewrap")),
+    Try("bubblewrap, ordinary user", build_backend_command("bubblewrap"), conditions=ORDINARY, folder=OWN),
 )
 TESTS: Final = (
-    Try("make test, root", "make test", Ending.PASSED),
-    Try("make test, ordinary user", "make test", Ending.PASSED, conditions=ORDINARY, folder=OWN),
+    Try("make test, root", "make test", ExpectedEnding.PASSED),
+    Try("make test, ordinary user", "make test", ExpectedEnding.PASSED, conditions=ORDINARY, folder=OWN),
 )

@@ -8,7 +8,7 @@ from grader.cli.app import main
 from grader.reporting.terminal import make_console
 from grader.sandbox.policy import Backend
 from tests.proof.security import rounds
-from tests.proof.security.table import table
+from tests.proof.security.table import build_table
 
 
 def hostile(
@@ -17,8 +17,8 @@ def hostile(
     ] = None,
 ) -> None:
     """Run the hostile notebooks in every sandbox of this machine. Exit code: 0 if all is as expected, 2 if not."""
-    trials = rounds.run_everything(backend or rounds.backends())
-    make_console().print(table(trials))
+    trials = rounds.run_everything(backend or rounds.list_backends())
+    make_console().print(build_table(trials))
     raise typer.Exit(2 if any(trial.unexpected for trial in trials) else 0)
 
 

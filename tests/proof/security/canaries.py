@@ -23,23 +23,23 @@ class Canaries:
     folder: Path
     places: dict[str, str]
     secrets: dict[str, bytes]  # what each is -> its text
-    knocks: list[str] = field(default_factory=list)
+    connections: list[str] = field(default_factory=list)
 
-    def found_in(self, folder: Path) -> list[str]:
+    def find_in(self, folder: Path) -> list[str]:
         """Which secrets occur in any file of a folder; who has knocked since the last look."""
         texts = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
         seen = [what for what, secret in self.secrets.items() if any(secret in text for text in texts)]
-        knocked, self.knocks[:] = list(self.knocks), []
+        knocked, self.connections[:] = list(self.connections), []
         return seen + knocked
 
-    def touched(self) -> list[str]:
+    def list_touched(self) -> list[str]:
         """What was written beside the canaries."""
         known = {"world", "secret", "socket"}
         return sorted(path.name for path in self.folder.iterdir() if path.name not in known)
 
 
 @contextmanager
-def laid_out(folder: Path) -> Iterator[Canaries]:
+def place_canaries(folder: Path) -> Iterator[Canaries]:
     """Make the canaries in `folder`, which everybody may enter. The variable must be set before kernels can start."""
     folder.mkdir()
     folder.chmod(0o777)
@@ -62,14 +62,14 @@ def laid_out(folder: Path) -> Iterator[Canaries]:
     }
     canaries = Canaries(folder, places, hidden)
     try:
-        with _listening(canaries):
+        with _listen(canaries):
             yield canaries
     finally:
         del os.environ[VARIABLE]
 
 
 @contextmanager
-def _listening(canaries: Canaries) -> Iterator[None]:
+def _listen(canaries: Canaries) -> Iterator[None]:
     with ExitStack() as stack:
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -94,7 +94,7 @@ def _listening(canaries: Canaries) -> Iterator[None]:
 def _notice(canaries: Canaries, servers: dict[socket.socket, str], ended: threading.Event) -> None:
     while not ended.is_set():
         for server in select.select(list(servers), [], [], LATE_S)[0]:
-            canaries.knocks.append(servers[server])
+            canaries.connections.append(servers[server])
             if server.type is socket.SOCK_DGRAM:
                 server.recv(16)
             else:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
-from grader.model import Frozen, RunStatus
+from grader.model import FrozenModel, RunStatus
 
 HONEST_ID: Final = "honest definitions"
 DEFINITIONS: Final = """
@@ -38,7 +38,7 @@ class LoRALayer(nn.Module):
 """
 
 
-class HostileCase(Frozen):
+class HostileCase(FrozenModel):
     """One notebook and what may become of it. The fields are explained at the top of processes.toml."""
 
     id: str
@@ -61,7 +61,7 @@ class HostileCase(Frozen):
     def write(self, folder: Path, places: dict[str, str]) -> Path:
         """Make the notebook, with the places of this run put in. Returns its path."""
         path = folder / f"{self.name.replace('/', '_') or 'notebook'}.ipynb"
-        sources = [*([DEFINITIONS] if self.work else []), *(placed(cell, places) for cell in self.cells)]
+        sources = [*([DEFINITIONS] if self.work else []), *(fill_places(cell, places) for cell in self.cells)]
         notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [self._cell(s) for s in sources]}
         path.write_text(json.dumps(notebook), encoding="utf-8")
         return path
@@ -72,7 +72,7 @@ class HostileCase(Frozen):
         return {"cell_type": "code", "execution_count": 1, "metadata": metadata, "source": source, "outputs": outputs}
 
 
-class HostileUpload(Frozen):
+class HostileUpload(FrozenModel):
     """One file that is refused unexecuted. `repeat`: beginning, piece, how often, end."""
 
     id: str
@@ -94,12 +94,12 @@ class HostileUpload(Frozen):
         return path
 
 
-class _Table(Frozen):
+class _Table(FrozenModel):
     case: Annotated[tuple[HostileCase, ...], Field(default=())]
     upload: Annotated[tuple[HostileUpload, ...], Field(default=())]
 
 
-def placed(source: str, places: dict[str, str]) -> str:
+def fill_places(source: str, places: dict[str, str]) -> str:
     """A source with `@NAME@` replaced."""
     for name, value in places.items():
         source = source.replace(f"@{name}@", value)

@@ -5,17 +5,17 @@ from pathlib import Path
 
 from grader.sandbox import Backend
 from tests.proof.security.cases import load_cases
-from tests.proof.security.rounds import CORPUS, TRIALS, in_order, run_round
-from tests.proof.security.table import line
-from tests.proof.security.trial import Trial
+from tests.proof.security.rounds import CORPUS, TRIALS, order_cases, run_round
+from tests.proof.security.table import format_line
+from tests.proof.security.trial import HostileResult
 
 
-def tell(trial: Trial) -> None:
+def tell(trial: HostileResult) -> None:
     """One line as soon as a case has ended."""
-    print(line(trial), file=sys.stderr, flush=True)
+    print(format_line(trial), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
     wanted = set(sys.argv[3:])
-    cases = list(in_order([case for case in load_cases(CORPUS) if not wanted or case.id in wanted]))
+    cases = list(order_cases([case for case in load_cases(CORPUS) if not wanted or case.id in wanted]))
     Path(sys.argv[2]).write_bytes(TRIALS.dump_json(run_round(Backend(sys.argv[1]), cases, tell)))

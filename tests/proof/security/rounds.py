@@ -18,18 +18,18 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from grader import paths, pipeline
-from grader.assets.cache import cache_folder
+from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.errors import GraderError
 from grader.execution import isolation
 from grader.execution.job import Setup
 from grader.model import Profile
-from grader.sandbox import Backend, Policy, select, self_tests
-from tests.proof.security.canaries import laid_out
+from grader.sandbox import Backend, SandboxPolicy, run_self_tests, select
+from tests.proof.security.canaries import place_canaries
 from tests.proof.security.cases import HostileCase, load_cases, load_uploads
-from tests.proof.security.traces import look
-from tests.proof.security.trial import LIMITS, Trial, run_case, run_upload
+from tests.proof.security.traces import capture_traces
+from tests.proof.security.trial import LIMITS, HostileResult, run_case, run_upload
 
 CORPUS: Final = paths.CORPUS / "hostile"
 HONEST_EVERY: Final = 20  # hostile notebooks between two runs of the honest one
@@ -44,15 +44,15 @@ SMALL: Final[dict[str, Any]] = {
     "evidence_mib": 64,
     "evidence_files": 64,
 }
-TRIALS: Final = TypeAdapter(tuple[Trial, ...])
+TRIALS: Final = TypeAdapter(tuple[HostileResult, ...])
 
 
-def backends() -> tuple[Backend, ...]:
+def list_backends() -> tuple[Backend, ...]:
     """Those that work here."""
-    return tuple(test.backend for test in self_tests() if test.passed)
+    return tuple(test.backend for test in run_self_tests() if test.passed)
 
 
-def in_order(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:
+def order_cases(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:
     """All hostile ones, an honest one in between and last."""
     honest = [case for case in cases if case.honest]
     hostile = [case for case in cases if not case.honest]
@@ -61,11 +61,13 @@ def in_order(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:
         yield from honest
 
 
-def run_round(backend: Backend, cases: Sequence[HostileCase], tell: Callable[[Trial], None]) -> tuple[Trial, ...]:
+def run_round(
+    backend: Backend, cases: Sequence[HostileCase], tell: Callable[[HostileResult], None]
+) -> tuple[HostileResult, ...]:
     """All cases one after the other in one sandbox. Its process and its folder of temporary files must be its own."""
     temporary = Path(tempfile.gettempdir())
-    with laid_out(temporary / "canaries") as canaries, _setup(backend) as used:
-        glance = partial(look, temporary, canaries.places["MARK"])
+    with place_canaries(temporary / "canaries") as canaries, _setup(backend) as used:
+        glance = partial(capture_traces, temporary, canaries.places["MARK"])
         honest = next(case for case in load_cases(CORPUS) if case.honest)
         run_case(honest, used, canaries, glance)  # what is imported and kept at first use is no growth
         trials = []
@@ -77,26 +79,26 @@ def run_round(backend: Backend, cases: Sequence[HostileCase], tell: Callable[[Tr
 
 @contextmanager
 def _setup(backend: Backend) -> Iterator[Setup]:
-    cache_dir = cache_folder(paths.ROOT, os.environ)
+    cache_dir = locate_cache(paths.ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
-    policy: Policy = replace(isolation.policy(checkpoint, metrics, LIMITS), **SMALL)
-    sandbox = select(policy, warmup=isolation.warmup(checkpoint, metrics), only=backend)
-    with pipeline.setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, opened=sandbox, trial=False) as used:
+    policy: SandboxPolicy = replace(isolation.build_policy(checkpoint, metrics, LIMITS), **SMALL)
+    sandbox = select(policy, warmup=isolation.build_warmup(checkpoint, metrics), only=backend)
+    with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, opened=sandbox, trial=False) as used:
         sandbox.wait()
         yield used
 
 
-def run_uploads() -> tuple[Trial, ...]:
+def run_uploads() -> tuple[HostileResult, ...]:
     """All files that are refused unexecuted."""
     return tuple(run_upload(upload) for upload in load_uploads(CORPUS))
 
 
-def run_everything(chosen: Sequence[Backend]) -> tuple[Trial, ...]:
+def run_everything(chosen: Sequence[Backend]) -> tuple[HostileResult, ...]:
     """Uploads, then one backend after the other. Raises GraderError."""
-    return (*run_uploads(), *(trial for backend in chosen for trial in in_parts(backend)))
+    return (*run_uploads(), *(trial for backend in chosen for trial in run_in_parts(backend)))
 
 
-def in_parts(backend: Backend) -> tuple[Trial, ...]:
+def run_in_parts(backend: Backend) -> tuple[HostileResult, ...]:
     """All cases, dealt out to processes that work side by side: most of the time goes by waiting for a limit.
 
     Each of them also runs the honest one, in between and last. Raises GraderError.
@@ -104,11 +106,11 @@ def in_parts(backend: Backend) -> tuple[Trial, ...]:
     cases = load_cases(CORPUS)
     honest, ids = next(case.id for case in cases if case.honest), [case.id for case in cases if not case.honest]
     with ThreadPoolExecutor(PARTS) as pool:
-        rounds = list(pool.map(lambda part: in_a_process(backend, (*ids[part::PARTS], honest)), range(PARTS)))
+        rounds = list(pool.map(lambda part: run_in_process(backend, (*ids[part::PARTS], honest)), range(PARTS)))
     return tuple(trial for trials in rounds for trial in trials)
 
 
-def in_a_process(backend: Backend, ids: Sequence[str]) -> tuple[Trial, ...]:
+def run_in_process(backend: Backend, ids: Sequence[str]) -> tuple[HostileResult, ...]:
     """A round of some cases. Tells about each on stderr. Raises GraderError."""
     with tempfile.TemporaryDirectory(prefix="h") as name:  # short: paths of sockets are bounded
         folder = Path(name)

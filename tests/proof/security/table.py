@@ -7,12 +7,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tests.proof.security.trial import Trial
+from tests.proof.security.trial import HostileResult
 
 COLUMNS: Final = ("row", "case", "backend", "outcome", "leaks", "points", "left", "MiB", "s")
 
 
-def line(trial: Trial) -> str:
+def format_line(trial: HostileResult) -> str:
     """One case in one line, and what is not as expected below it."""
     wrong = "".join(f"\n    UNEXPECTED {what}" for what in trial.unexpected)
     return (
@@ -20,22 +20,22 @@ def line(trial: Trial) -> str:
     )
 
 
-def table(trials: Sequence[Trial]) -> RenderableType:
+def build_table(trials: Sequence[HostileResult]) -> RenderableType:
     """Case × backend, then what is not as expected, then totals."""
     rows = Table(*COLUMNS, box=None, pad_edge=False)
     for trial in sorted(trials, key=lambda trial: (trial.row, trial.id)):
         figures = (trial.leaks, f"{trial.points:g}", trial.leftovers, f"{trial.growth_mib:.0f}", f"{trial.seconds:.1f}")
         style = "bold red" if trial.unexpected else ""
         rows.add_row(str(trial.row), trial.id, trial.backend, trial.outcome, *map(str, figures), style=style)
-    return Group(rows, *(_unexpected(trial) for trial in trials if trial.unexpected), totals(trials))
+    return Group(rows, *(_format_unexpected(trial) for trial in trials if trial.unexpected), format_totals(trials))
 
 
-def _unexpected(trial: Trial) -> Text:
+def _format_unexpected(trial: HostileResult) -> Text:
     what = "; ".join(trial.unexpected)
     return Text(f"UNEXPECTED {trial.id} ({trial.backend}): {what}", style="bold red")
 
 
-def totals(trials: Sequence[Trial]) -> Text:
+def format_totals(trials: Sequence[HostileResult]) -> Text:
     """One paragraph."""
     good = sum(not trial.unexpected for trial in trials)
     backends = sorted({trial.backend for trial in trials})

@@ -9,7 +9,7 @@ from typing import Final
 
 import psutil
 
-from grader.execution.memory import MIB, Watch
+from grader.execution.memory import MIB, PeriodicSampler
 
 SETTLED_S: Final = 15.0  # a supervisor takes a moment to clean up after its kernel, longer on a busy machine
 LOOK_EVERY_S: Final = 0.02
@@ -26,7 +26,7 @@ class Traces:
     files: frozenset[str]
     others: frozenset[str] = frozenset()
 
-    def beyond(self, before: "Traces") -> list[str]:
+    def list_new(self, before: "Traces") -> list[str]:
         """What is there and was not before."""
         pairs = (
             ("process", self.processes - before.processes),
@@ -37,13 +37,13 @@ class Traces:
         return [f"{kind} {what}" for kind, extra in pairs for what in sorted(extra)]
 
 
-def look(temporary: Path, mark: str) -> Traces:
+def capture_traces(temporary: Path, mark: str) -> Traces:
     """Look around. `mark`: a word in the command line of processes that hide."""
     ours = {process.pid for process in psutil.Process().children(recursive=True)}
     processes = {
         f"{p.pid} {p.info['name']}"
         for p in psutil.process_iter(["name", "cmdline", "status"])
-        if _counts(p, ours, mark)
+        if _is_counted(p, ours, mark)
     }
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     groups = {str(path): _is_of(path, ours) for path in GROUPS.glob("**/grader-sandbox-*")}
@@ -56,7 +56,7 @@ def look(temporary: Path, mark: str) -> Traces:
     )
 
 
-def _counts(process: psutil.Process, ours: set[int], mark: str) -> bool:
+def _is_counted(process: psutil.Process, ours: set[int], mark: str) -> bool:
     if process.info["status"] == psutil.STATUS_ZOMBIE:
         return False
     return process.pid in ours or mark in " ".join(process.info["cmdline"] or ())
@@ -68,10 +68,10 @@ def _is_of(group: Path, ours: set[int]) -> bool:
     return supervisor in ours or not psutil.pid_exists(supervisor)
 
 
-def left_over(before: Traces, look_again: Callable[[], Traces]) -> list[str]:
+def find_leftovers(before: Traces, look_again: Callable[[], Traces]) -> list[str]:
     """What remains of a run once everything had time to go."""
     deadline = time.monotonic() + SETTLED_S
-    while (left := look_again().beyond(before)) and time.monotonic() < deadline:
+    while (left := look_again().list_new(before)) and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
     return left
 
@@ -82,7 +82,7 @@ def _peak_bytes(pid: int) -> int:
     return int(status[status.index("VmHWM:") + 1]) * 1024 if "VmHWM:" in status else 0
 
 
-class Growth(Watch):
+class GrowthSampler(PeriodicSampler):
     """How much this process and the brokers grow while the block runs."""
 
     every_s = LOOK_EVERY_S
@@ -100,7 +100,7 @@ class Growth(Watch):
         """The sum over the processes of the largest growth of each, MiB."""
         return sum(self._most[pid] - began for pid, began in self._began.items()) / MIB
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Note how large everybody is, and was."""
         for process in (self._me, *self._brokers()):
             with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):

@@ -16,20 +16,20 @@ from grader.errors import SubmissionError
 from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.intake import read_submission
-from grader.judging.result import Graded
-from grader.model import Frozen, RunStatus, Verdict
+from grader.judging.result import GradingResult
+from grader.model import FrozenModel, RunStatus, Verdict
 from grader.reporting.files import write_reports
-from grader.reporting.terminal import result_table
+from grader.reporting.terminal import render_result
 from grader.sandbox import Backend
 from tests.proof.security.canaries import LATE_S, Canaries
 from tests.proof.security.cases import HostileCase, HostileUpload
-from tests.proof.security.traces import Growth, Traces, left_over
+from tests.proof.security.traces import GrowthSampler, Traces, find_leftovers
 
 MAX_GROWTH_MIB: Final = 100
 LIMITS: Final = Limits(ready_s=120, cell_s=4, notebook_s=20, probe_s=10, interrupt_s=3)
 
 
-class Trial(Frozen):
+class HostileResult(FrozenModel):
     """What became of one case. `unexpected` says in words what is not as it should be."""
 
     id: str
@@ -44,24 +44,24 @@ class Trial(Frozen):
     unexpected: tuple[str, ...] = ()
 
 
-def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[[], Traces]) -> Trial:
+def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[[], Traces]) -> HostileResult:
     """Grade the case as any submission is graded, in folders of its own."""
     backend, before = used.sandbox.backend, look()
     used = replace(used, witness=case.witness or backend is Backend.WARM)
     limits = replace(LIMITS, cell_s=case.cell_s or LIMITS.cell_s)
-    with tempfile.TemporaryDirectory(prefix="c") as name, Growth() as growth:
+    with tempfile.TemporaryDirectory(prefix="c") as name, GrowthSampler() as growth:
         folder = Path(name)
         submission = read_submission(case.write(folder, canaries.places))
         submission.path.unlink()
         began = time.perf_counter()
         graded = pipeline.grade(submission, used, folder, limits=limits)
-        shown = _shown(graded, folder)
+        shown = _render_shown(graded, folder)
         seconds = time.perf_counter() - began
         time.sleep(LATE_S)
-        leaks = canaries.found_in(folder)
-    left = left_over(before, look) + [f"file {name}" for name in canaries.touched()]
-    unearned = _unearned(case, graded)
-    return Trial(
+        leaks = canaries.find_in(folder)
+    left = find_leftovers(before, look) + [f"file {name}" for name in canaries.list_touched()]
+    unearned = _find_unearned(case, graded)
+    return HostileResult(
         id=case.id,
         row=case.row,
         backend=backend.value,
@@ -82,7 +82,7 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
     )
 
 
-def _outcome(case: HostileCase, graded: Graded) -> list[str]:
+def _outcome(case: HostileCase, graded: GradingResult) -> list[str]:
     """What is not as the case says about the run itself."""
     found, status = [], graded.result.run.status
     cells = tuple(cell.status for cell in graded.details.cells)[int(case.work) :]
@@ -94,7 +94,7 @@ def _outcome(case: HostileCase, graded: Graded) -> list[str]:
         found.append(f"cells {' '.join(cells)}, expected {' '.join(case.statuses)}")
     if case.says and not any(case.says in cell.error for cell in graded.details.cells):
         found.append(f"no cell raised {case.says}: {[cell.error[:100] for cell in graded.details.cells]}")
-    if case.honest and (lost := set(case.earns) - _passed(graded)):
+    if case.honest and (lost := set(case.earns) - _find_passed(graded)):
         found.append(f"honest work was not credited: {', '.join(sorted(lost))}")
     if case.flagged and not any("names the grader's own code" in note for note in graded.details.notes):
         found.append("staff are not told")
@@ -103,28 +103,28 @@ def _outcome(case: HostileCase, graded: Graded) -> list[str]:
     return found
 
 
-def _passed(graded: Graded) -> set[str]:
+def _find_passed(graded: GradingResult) -> set[str]:
     return {check.id for check in graded.result.checks if check.verdict is Verdict.PASSED}
 
 
-def _unearned(case: HostileCase, graded: Graded) -> set[str]:
+def _find_unearned(case: HostileCase, graded: GradingResult) -> set[str]:
     """Checks that passed and would not have without the attack. A notebook without any work passes none."""
-    return _passed(graded) - set(case.earns)
+    return _find_passed(graded) - set(case.earns)
 
 
-def _shown(graded: Graded, folder: Path) -> str:
+def _render_shown(graded: GradingResult, folder: Path) -> str:
     """What a person sees of the result: the pages as they are, the terminal's text escaped as a page would have it."""
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with terminal.capture() as captured:
-        terminal.print(result_table(graded.result, ()))
+        terminal.print(render_result(graded.result, ()))
     pages = [path for path in write_reports(graded.result, graded.details, folder) if path.suffix == ".html"]
     return html.escape(captured.get()) + "".join(page.read_text(encoding="utf-8") for page in pages)
 
 
-def run_upload(upload: HostileUpload) -> Trial:
+def run_upload(upload: HostileUpload) -> HostileResult:
     """Read the file as any submission is read."""
     began, said = time.perf_counter(), ""
-    with tempfile.TemporaryDirectory(prefix="c") as name, Growth() as growth:
+    with tempfile.TemporaryDirectory(prefix="c") as name, GrowthSampler() as growth:
         path = upload.write(Path(name))
         try:
             read_submission(path)
@@ -133,7 +133,7 @@ def run_upload(upload: HostileUpload) -> Trial:
     outcome = RunStatus.BAD_SUBMISSION if said else RunStatus.OK
     wrong = [] if said.isprintable() and said else ["it was not refused in one clean sentence"]
     wrong += [f"the grader grew by {growth.mib:.0f} MiB"] if growth.mib > MAX_GROWTH_MIB else []
-    return Trial(
+    return HostileResult(
         id=upload.id,
         row=upload.row,
         backend="intake",

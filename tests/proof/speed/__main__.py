@@ -18,8 +18,8 @@ from typing import Any, Final
 from grader.errors import GraderError
 from grader.paths import ROOT
 from tests.proof.speed import machine, outcome, report
-from tests.proof.speed.outcome import Line, Part
-from tests.proof.speed.parts import OPTIONAL, PARTS, QUICKLY, Wish
+from tests.proof.speed.outcome import BoundLine, Part
+from tests.proof.speed.parts import OPTIONAL, PARTS, QUICKLY, BenchOptions
 
 FIGURES: Final = ROOT / "docs" / "performance.json"
 TIMES_FASTER: Final = 20
@@ -31,8 +31,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
     asked = _arguments()
     try:
-        failed = [name for name in _wanted(asked) if not _measured(name, asked)]
-        return _told(outcome.load(asked.out), asked, failed)
+        failed = [name for name in _choose_parts(asked) if not _measure(name, asked)]
+        return _report(outcome.load(asked.out), asked, failed)
     except GraderError as error:
         print(error, file=sys.stderr)
         return 2
@@ -41,23 +41,23 @@ def main() -> int:
         return 130
 
 
-def _measured(name: str, asked: argparse.Namespace) -> bool:
+def _measure(name: str, asked: argparse.Namespace) -> bool:
     """Measure one part and keep it. False where it failed, and then says why."""
     print(f"measuring {name}", file=sys.stderr, flush=True)
-    began, load = time.perf_counter(), machine.load_average()
-    measure: Callable[[Wish], Part] = {**PARTS, **OPTIONAL}[name]
+    began, load = time.perf_counter(), machine.read_load_average()
+    measure: Callable[[BenchOptions], Part] = {**PARTS, **OPTIONAL}[name]
     try:
-        part = measure(_wish(asked))
+        part = measure(_build_options(asked))
     except FAULTS as error:
         print(f"  failed: {error}", file=sys.stderr, flush=True)
         return False
-    outcome.save(replace(part, load=(load, machine.load_average())), asked.out)
+    outcome.save(replace(part, load=(load, machine.read_load_average())), asked.out)
     print(f"  {part.skipped or f'{time.perf_counter() - began:.0f} s'}", file=sys.stderr, flush=True)
     return True
 
 
-def _told(parts: Mapping[str, Any], asked: argparse.Namespace, failed: list[str]) -> int:
-    found = bounds(parts)
+def _report(parts: Mapping[str, Any], asked: argparse.Namespace, failed: list[str]) -> int:
+    found = collect_bounds(parts)
     print("\n".join(map(str, found)))
     if asked.report and parts:
         report.write(parts, found, asked.out.parent)
@@ -67,21 +67,21 @@ def _told(parts: Mapping[str, Any], asked: argparse.Namespace, failed: list[str]
     return int(not all(line.holds for line in found))
 
 
-def bounds(parts: Mapping[str, Any]) -> list[Line]:
+def collect_bounds(parts: Mapping[str, Any]) -> list[BoundLine]:
     """Every line, those of single parts and those between parts."""
-    return outcome.lines(parts.values()) + _between(parts)
+    return outcome.collect_lines(parts.values()) + _compare_parts(parts)
 
 
-def _between(parts: Mapping[str, Any]) -> list[Line]:
+def _compare_parts(parts: Mapping[str, Any]) -> list[BoundLine]:
     """How much faster `quick` is than the notebook as submitted, on the same machine and data."""
     whole, found = parts.get("as-submitted"), []
     for quick in (parts[name] for name in report.QUICK if name in parts and whole):
         assert whole is not None
         if whole["machine"] == quick["machine"] and _reviews(whole) == _reviews(quick):
             gain = whole["figures"]["total_s"] / quick["figures"]["stages_s"]["total"]
-            since = min(filter(None, map(outcome.kept, (whole, quick))), default="")
+            since = min(filter(None, map(outcome.find_kept_since, (whole, quick))), default="")
             name = f"{quick['name']} beside as submitted (extrapolated), times faster"
-            found.append(Line(name, gain, TIMES_FASTER, at_most=False, kept=since))
+            found.append(BoundLine(name, gain, TIMES_FASTER, at_most=False, kept=since))
     return found
 
 
@@ -89,7 +89,7 @@ def _reviews(part: Mapping[str, Any]) -> str:
     return str(part["figures"]["reviews"])
 
 
-def _wanted(asked: argparse.Namespace) -> list[str]:
+def _choose_parts(asked: argparse.Namespace) -> list[str]:
     """The parts to measure: those named, or all; none where only the page is to be written."""
     extra = [*(["peers"] if asked.peers else ()), *(["precisions"] if asked.seeds else ())]
     if asked.only:
@@ -99,8 +99,8 @@ def _wanted(asked: argparse.Namespace) -> list[str]:
     return [*PARTS, *extra]
 
 
-def _wish(asked: argparse.Namespace) -> Wish:
-    wish = QUICKLY if asked.quick else Wish()
+def _build_options(asked: argparse.Namespace) -> BenchOptions:
+    wish = QUICKLY if asked.quick else BenchOptions()
     return replace(wish, seeds=asked.seeds or wish.seeds)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import nbformat
 import psutil
 
-from grader.execution.memory import MemoryWatch
+from grader.execution.memory import MemorySampler
 from grader.intake.notebook import read_submission
 from grader.paths import REFERENCE, ROOT
 
@@ -21,7 +21,7 @@ ENDING_S: Final = 60
 
 
 @dataclass(frozen=True)
-class Staff:
+class WorkerCount:
     """So many workers, each with so many cores to compute on."""
 
     workers: int
@@ -32,10 +32,10 @@ class Staff:
         return f"{self.workers} with {self.cores}"
 
 
-ONE, BOTH, TWO = Staff(1, 1), Staff(1, 2), Staff(2, 1)
+ONE, BOTH, TWO = WorkerCount(1, 1), WorkerCount(1, 2), WorkerCount(2, 1)
 
 
-def measured(size: int, rounds: int) -> dict[str, Any]:
+def measure(size: int, rounds: int) -> dict[str, Any]:
     """Seconds and memory by the number of workers and cores of each. What is compared is run in turns."""
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
         handed_in = write_class(Path(name) / "handed-in", size)
@@ -45,11 +45,11 @@ def measured(size: int, rounds: int) -> dict[str, Any]:
     return {
         "size": size,
         "gains": [round(one["wall_s"] / two["wall_s"], 3) for one, two in pairs],
-        "staff": {str(staff): summary(seen, size) for staff, seen in ((ONE, ones), (TWO, twos), (BOTH, [both]))},
+        "staff": {str(staff): summarise(seen, size) for staff, seen in ((ONE, ones), (TWO, twos), (BOTH, [both]))},
     }
 
 
-def summary(seen: Sequence[dict[str, float]], size: int) -> dict[str, float]:
+def summarise(seen: Sequence[dict[str, float]], size: int) -> dict[str, float]:
     """Of several batches alike: median seconds, and the most memory that any of them took."""
     wall_s = statistics.median(one["wall_s"] for one in seen)
     return {
@@ -70,7 +70,7 @@ def write_class(folder: Path, size: int) -> Path:
     return folder
 
 
-def run(handed_in: Path, out: Path, staff: Staff, name: str) -> dict[str, float]:
+def run(handed_in: Path, out: Path, staff: WorkerCount, name: str) -> dict[str, float]:
     """One batch from an empty store to its dashboard. Raises RuntimeError when it fails."""
     options = ["--profile", "structure", "--jobs", str(staff.workers), "--threads", str(staff.cores), "--name", name]
     began = time.perf_counter()
@@ -86,7 +86,7 @@ def carry_out(arguments: Sequence[str]) -> float:
     command = [sys.executable, "-m", "grader", "batch", *arguments, "--quiet"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        with SparseWatch(psutil.Process(process.pid)) as memory:
+        with SparseMemorySampler(psutil.Process(process.pid)) as memory:
             code = process.wait()
     finally:
         end(process)
@@ -102,7 +102,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait(ENDING_S)
 
 
-class SparseWatch(MemoryWatch):
+class SparseMemorySampler(MemorySampler):
     """Counts shared pages of a dozen processes, which takes the time of a core that the batch needs: seldom."""
 
     every_s = 5.0

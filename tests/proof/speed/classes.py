@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from grader.execution.profiles import measured_tokens
+from grader.execution.profiles import count_measured_tokens
 from grader.model import Precision, Profile
 from tests.proof.speed.batches import TWO
-from tests.proof.speed.floor import forward_gflop
+from tests.proof.speed.floor import compute_forward_gflop
 
 CLASS: Final = 60
 SERVER_CORES, GPU_CORES, SLURM_GPUS = 16, 16, 8
@@ -32,31 +32,31 @@ class Cost:
     how: str
 
 
-def costs(parts: Mapping[str, Any]) -> Iterator[Cost]:
+def list_costs(parts: Mapping[str, Any]) -> Iterator[Cost]:
     """Every machine that there are figures for."""
     batch = parts.get("batch", {}).get("figures")
     if batch:
-        yield structure(batch)
+        yield estimate_structure(batch)
     for name, kind in (("quick-bfloat16", "with bfloat16 units"), ("quick-float32", "without bfloat16 units")):
         if name in parts and batch:
-            yield from quick(parts[name]["figures"]["stages_s"]["total"], kind, efficiency(batch))
+            yield from estimate_quick(parts[name]["figures"]["stages_s"]["total"], kind, compute_efficiency(batch))
     if "quick-float32" in parts:
-        yield from full(parts, judging_s(parts["quick-float32"]["figures"]))
+        yield from estimate_full(parts, estimate_judging_s(parts["quick-float32"]["figures"]))
 
 
-def structure(batch: Mapping[str, Any]) -> Cost:
+def estimate_structure(batch: Mapping[str, Any]) -> Cost:
     """Two cores, scaled from the batch that was measured: start-up counts once more than it would."""
     minutes = CLASS * batch["staff"][str(TWO)]["per_submission_s"] / 60
     return Cost("2 cores", "structure", minutes, f"batch of {batch['size']} measured, scaled")
 
 
-def efficiency(batch: Mapping[str, Any]) -> float:
+def compute_efficiency(batch: Mapping[str, Any]) -> float:
     """Throughput of two workers, of what twice the throughput of one would be."""
     gains = sorted(batch["gains"])
     return float(gains[len(gains) // 2]) / 2
 
 
-def quick(each_s: float, kind: str, efficient: float) -> Iterator[Cost]:
+def estimate_quick(each_s: float, kind: str, efficient: float) -> Iterator[Cost]:
     """One worker on two cores after the other; on a server as many as it has cores for, each a little slower."""
     workers = SERVER_CORES // WORKER_CORES
     yield Cost(f"2 cores {kind}", "quick", CLASS * each_s / 60, f"{CLASS} × {each_s:.0f} s, one after the other")
@@ -65,16 +65,18 @@ def quick(each_s: float, kind: str, efficient: float) -> Iterator[Cost]:
     yield Cost(f"{SERVER_CORES} cores {kind}", "quick", minutes, how)
 
 
-def judging_s(quick32: Mapping[str, Any]) -> float:
+def estimate_judging_s(quick32: Mapping[str, Any]) -> float:
     """Seconds of measuring a submission's accuracies in profile `full`, which is done on two cores in float32.
 
     From those in `quick`, whose reviews are cut to fewer tokens.
     """
-    longer = forward_gflop(1, measured_tokens(Profile.FULL)) / forward_gflop(1, measured_tokens(Profile.QUICK))
+    longer = compute_forward_gflop(1, count_measured_tokens(Profile.FULL)) / compute_forward_gflop(
+        1, count_measured_tokens(Profile.QUICK)
+    )
     return float(quick32["stages_s"]["judging"]) * longer
 
 
-def full(parts: Mapping[str, Any], judged_s: float) -> Iterator[Cost]:
+def estimate_full(parts: Mapping[str, Any], judged_s: float) -> Iterator[Cost]:
     """Eight kernels on each GPU at a time; those of one wave are judged side by side when it is trained."""
     measured = parts.get("gpu", {}).get("figures", {}).get("batches", ())
     shared = next((b for b in measured if (b["precision"], b["kernels"]) == (Precision.AUTO, SHARING)), None)

@@ -24,7 +24,7 @@ from grader.model import Profile, Result
 from grader.reporting.files import write_reports
 from grader.sandbox import Backend
 from tests.proof.security.cases import DEFINITIONS
-from tests.proof.speed.outcome import median_of
+from tests.proof.speed.outcome import compute_medians
 
 CELLS: Final = (
     "import evaluate\nimport numpy as np\nimport pandas as pd\nimport torch\nfrom datasets import Dataset\n"
@@ -40,12 +40,12 @@ CELLS: Final = (
 )
 
 
-def notebook() -> Any:
+def build_notebook() -> Any:
     """The notebook that is measured."""
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
 
 
-def graded(path: Path, used: Setup, folder: Path) -> tuple[dict[str, float], Result]:
+def grade(path: Path, used: Setup, folder: Path) -> tuple[dict[str, float], Result]:
     """Grade it once; seconds per stage."""
     began = time.perf_counter()
     submission = read_submission(path)
@@ -58,21 +58,21 @@ def graded(path: Path, used: Setup, folder: Path) -> tuple[dict[str, float], Res
     return {**stages, "reports": ended - judged, "executed": executed, "graded": ended - began}, found.result
 
 
-def bare() -> float:
+def run_bare() -> float:
     """Seconds of nbclient alone."""
     began = time.perf_counter()
-    NotebookClient(notebook(), kernel_name="python3", timeout=300).execute()
+    NotebookClient(build_notebook(), kernel_name="python3", timeout=300).execute()
     return time.perf_counter() - began
 
 
-def measured(rounds: int, backend: Backend | None) -> dict[str, Any]:
+def measure(rounds: int, backend: Backend | None) -> dict[str, Any]:
     """All figures; in `stages_s` medians over the rounds."""
-    with tempfile.TemporaryDirectory() as name, pipeline.setup(Profile.STRUCTURE, 0, backend) as used:
+    with tempfile.TemporaryDirectory() as name, pipeline.open_setup(Profile.STRUCTURE, 0, backend) as used:
         folder, path = Path(name), Path(name) / "notebook.ipynb"
-        nbformat.write(notebook(), path)
+        nbformat.write(build_notebook(), path)
         used.sandbox.wait()
-        first, result = graded(path, used, folder)  # what is imported at first use is no part of a fixed cost
-        stages = median_of([{**graded(path, used, folder)[0], "bare": bare()} for _ in range(rounds)])
+        first, result = grade(path, used, folder)  # what is imported at first use is no part of a fixed cost
+        stages = compute_medians([{**grade(path, used, folder)[0], "bare": run_bare()} for _ in range(rounds)])
     return {
         "backend": used.sandbox.backend.value,
         "rounds": rounds,

@@ -16,23 +16,23 @@ WAVES: Final = 2  # so that one is judged while another trains, as in a class
 SLOW_CELL_S: Final = 7200
 
 
-def measured() -> Part:
+def measure() -> Part:
     """Seconds of each batch, and per submission."""
-    device = machine.gpu_name()
+    device = machine.read_gpu_name()
     if not device:
         return Part("gpu", skipped="No GPU is at hand.")
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
-        return Part("gpu", {"device": device, "batches": list(batches(Path(name)))})
+        return Part("gpu", {"device": device, "batches": list(run_batches(Path(name)))})
 
 
-def batches(folder: Path) -> Iterator[dict[str, Any]]:
+def run_batches(folder: Path) -> Iterator[dict[str, Any]]:
     """One for each precision and number of kernels."""
     for precision, numbers in SIDE_BY_SIDE.items():
         for kernels in numbers:
-            yield _together(folder / f"{precision.value}-{kernels}", precision, kernels)
+            yield _run_together(folder / f"{precision.value}-{kernels}", precision, kernels)
 
 
-def _together(folder: Path, precision: Precision, kernels: int) -> dict[str, Any]:
+def _run_together(folder: Path, precision: Precision, kernels: int) -> dict[str, Any]:
     size = WAVES * kernels
     options = ["--profile", "full", "--precision", precision.value, "--cell-limit", str(SLOW_CELL_S)]
     options += ["--gpus", "1", "--kernels-per-gpu", str(kernels), "--jobs", str(kernels)]
@@ -46,11 +46,11 @@ def _together(folder: Path, precision: Precision, kernels: int) -> dict[str, Any
         "submissions": size,
         "wall_s": round(wall_s, 1),
         "per_submission_s": round(wall_s / size, 1),
-        "one": _said(next((folder / "class" / "submissions").glob("*/result.json"))),
+        "one": _read_result(next((folder / "class" / "submissions").glob("*/result.json"))),
     }
 
 
-def _said(path: Path) -> dict[str, Any]:
+def _read_result(path: Path) -> dict[str, Any]:
     """Of one of the submissions: points, and what its trainings and its judging took."""
     result = Result.model_validate_json(path.read_bytes())
     return {

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from grader.batch import history, outputs
-from grader.batch.order import Judged, Order, Task
-from grader.batch.request import Request
-from grader.batch.running import Circumstances, plan
+from grader.batch.order import BatchConfig, StoredJudgement, Task
+from grader.batch.request import BatchRequest
+from grader.batch.running import Conditions, plan
 from grader.batch.store import Store
-from grader.grades import Policy, settle
+from grader.grades import GradingPolicy, settle
 from grader.intake.archive import read_class
 from grader.intake.uploads import Intake
 from grader.judging import scoring
@@ -36,30 +36,30 @@ from grader.model import (
 from grader.paths import RUBRIC
 from grader.reporting.files import write_reports
 from tests.proof.demo import classroom
-from tests.proof.speed.outcome import median_of
+from tests.proof.speed.outcome import compute_medians
 
 T = TypeVar("T")
 FAIL_EVERY: Final = 7  # checks of a submission, shifted by one from each to the next
-HERE: Final = Circumstances("checkpoint", "reviews")
+HERE: Final = Conditions("checkpoint", "reviews")
 
 
-def measured(size: int, rounds: int) -> dict[str, Any]:
+def measure(size: int, rounds: int) -> dict[str, Any]:
     """Medians of the seconds of each stage, and the size of the page. A round before them is not counted."""
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
         folder = Path(name) / "class"
         archive, gradebook = classroom.write(size, Path(name))
-        request = Request(source=archive, folder=folder, gradebook=gradebook)
+        request = BatchRequest(source=archive, folder=folder, gradebook=gradebook)
         fill(request, read_class(archive, Store(folder / "store").uploads))
-        seen = [once(request) for _ in range(rounds + 1)][1:]
+        seen = [run_once(request) for _ in range(rounds + 1)][1:]
         page = folder / "index.html"
-        return {**median_of(seen), "rounds": rounds, "dashboard_mb": round(page.stat().st_size / 1e6, 3)}
+        return {**compute_medians(seen), "rounds": rounds, "dashboard_mb": round(page.stat().st_size / 1e6, 3)}
 
 
-def fill(request: Request, intake: Intake) -> None:
+def fill(request: BatchRequest, intake: Intake) -> None:
     """Leave what a batch leaves of every upload: a judgement in the store, result and reports, a history."""
-    order, store = make_order(request.folder), Store(request.folder / "store")
+    order, store = make_config(request.folder), Store(request.folder / "store")
     for index, task in enumerate(plan(intake.uploads, order, HERE)):
-        judged = Judged(result=make_result(index, task), details=StaffDetails())
+        judged = StoredJudgement(result=make_result(index, task), details=StaffDetails())
         store.keep(task.result, judged)
         for recipient in task.recipients:
             folder = order.submissions / recipient.id
@@ -68,29 +68,29 @@ def fill(request: Request, intake: Intake) -> None:
             history.note(folder, order, task, ScoreStatus.GRADED, judged.result)
 
 
-def once(request: Request) -> dict[str, float]:
+def run_once(request: BatchRequest) -> dict[str, float]:
     """Seconds of each stage of a batch in which nothing is left to grade."""
-    store, order = Store(request.folder / "store"), make_order(request.folder)
-    intake_s, found = timed(lambda: read_class(request.source, store.uploads))
-    plan_s, left = timed(lambda: plan(found.uploads, order, HERE))
+    store, order = Store(request.folder / "store"), make_config(request.folder)
+    intake_s, found = measure_time(lambda: read_class(request.source, store.uploads))
+    plan_s, left = measure_time(lambda: plan(found.uploads, order, HERE))
     if left:
         raise RuntimeError(f"{len(left)} of {len(found.uploads)} made-up submissions count as not graded.")
-    grades = settle(found, outputs.read_results(request, found), Policy())
-    dashboard_s, _ = timed(lambda: outputs.pages(request, found, grades, (), ()))
-    hand_out_s, _ = timed(lambda: outputs.hand_out(request, found))
+    grades = settle(found, outputs.read_results(request, found), GradingPolicy())
+    dashboard_s, _ = measure_time(lambda: outputs.render_pages(request, found, grades, (), ()))
+    hand_out_s, _ = measure_time(lambda: outputs.hand_out(request, found))
     return {"intake_s": intake_s, "plan_s": plan_s, "dashboard_s": dashboard_s, "hand_out_s": hand_out_s}
 
 
-def timed(work: Callable[[], T]) -> tuple[float, T]:
+def measure_time(work: Callable[[], T]) -> tuple[float, T]:
     """Seconds, and what came of it."""
     began = time.perf_counter()
     found = work()
     return time.perf_counter() - began, found
 
 
-def make_order(folder: Path) -> Order:
+def make_config(folder: Path) -> BatchConfig:
     """As a batch has it; nobody executes anything."""
-    return Order(
+    return BatchConfig(
         folder=folder, profile=Profile.QUICK, seed=0, cell_s=1, run_s=1, threads=1, code="code", parts={"suite": "1"}
     )
 
@@ -98,7 +98,9 @@ def make_order(folder: Path) -> Order:
 def make_result(index: int, task: Task) -> Result:
     """A made-up result of a notebook with every check of the rubric."""
     points = scoring.load_rubric(RUBRIC)
-    checks = tuple(check(name, worth, (index + i) % FAIL_EVERY > 0) for i, (name, worth) in enumerate(points.items()))
+    checks = tuple(
+        make_check(name, worth, (index + i) % FAIL_EVERY > 0) for i, (name, worth) in enumerate(points.items())
+    )
     total = sum(c.points or 0.0 for c in checks)
     methods = {
         method: MethodSummary(accuracy=0.6 + index % 30 / 100, threshold=0.7, train_s=50, steps=64) for method in Method
@@ -119,7 +121,7 @@ def make_result(index: int, task: Task) -> Result:
     )
 
 
-def check(name: str, possible: float, passed: bool) -> CheckResult:
+def make_check(name: str, possible: float, passed: bool) -> CheckResult:
     """One verdict, with words where it failed."""
     return CheckResult(
         id=name,

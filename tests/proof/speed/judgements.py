@@ -7,38 +7,40 @@ from typing import Any
 
 import torch
 
-from grader.batch.bench import Bench
-from grader.batch.digests import code_digest
-from grader.batch.order import Order, Recipient, Task
-from grader.execution.progress import Silent
+from grader.batch.bench import WorkerTools
+from grader.batch.digests import digest_code
+from grader.batch.order import BatchConfig, Recipient, Task
+from grader.execution.progress import SilentListener
 from grader.model import Profile
 from grader.paths import REFERENCE, ROOT
 from grader.reporting.files import write_reports
-from tests.proof.speed.outcome import median_of
+from tests.proof.speed.outcome import compute_medians
 
 
-def measured(rounds: int) -> dict[str, Any]:
+def measure(rounds: int) -> dict[str, Any]:
     """Seconds of judging and of reports, as a batch does both: suite and oracle are loaded, weights are noted."""
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
         folder = Path(name)
-        order = Order(
+        order = BatchConfig(
             folder=folder,
             profile=Profile.STRUCTURE,
             seed=0,
             cell_s=600,
             run_s=600,
             threads=torch.get_num_threads(),
-            code=code_digest(ROOT),
+            code=digest_code(ROOT),
             parts={},
         )
         who = Recipient(id="solution", name="solution", file="solution.ipynb")
-        with Bench(order) as bench:
-            bench.execute(Task(notebook=REFERENCE, evidence="e", result="r", recipients=(who,)), folder, Silent())
-            seen = [_once(bench, folder) for _ in range(rounds + 1)][1:]
-    return {**median_of(seen), "rounds": rounds, "slowest_s": round(max(one["both_s"] for one in seen), 3)}
+        with WorkerTools(order) as bench:
+            bench.execute(
+                Task(notebook=REFERENCE, evidence="e", result="r", recipients=(who,)), folder, SilentListener()
+            )
+            seen = [_judge_once(bench, folder) for _ in range(rounds + 1)][1:]
+    return {**compute_medians(seen), "rounds": rounds, "slowest_s": round(max(one["both_s"] for one in seen), 3)}
 
 
-def _once(bench: Bench, folder: Path) -> dict[str, float]:
+def _judge_once(bench: WorkerTools, folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     found = bench.judge(folder)
     between = time.perf_counter()

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import psutil
 
-from grader.batch.digests import files_digest
+from grader.batch.digests import digest_files
 from grader.execution.isolation import has_gpu
-from grader.machine.cores import usable_cores
+from grader.machine.cores import count_cores
 from grader.paths import ROOT
 
 GRADING: Final = ("grader", "tests/public", "tests/hidden", "reference")
@@ -20,33 +20,33 @@ WRITING: Final = ("__main__", "classes", "machine", "outcome", "plot", "report")
 ANSWER_S: Final = 30
 
 
-def facts() -> dict[str, Any]:
+def collect_facts() -> dict[str, Any]:
     """Plain data."""
     import torch
 
     return {
         "processor": _processor(),
-        "cores": usable_cores(),
+        "cores": count_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "gpu": gpu_name() or "none",
+        "gpu": read_gpu_name() or "none",
     }
 
 
 @cache
-def code() -> str:
+def digest_code() -> str:
     """Digest of everything that a figure may depend on: grader, suite, reference, and what measures them."""
     here = (path for path in Path(__file__).parent.glob("*.py") if path.stem not in WRITING)
-    return files_digest(ROOT, (*GRADING, *sorted(path.relative_to(ROOT).as_posix() for path in here)))
+    return digest_files(ROOT, (*GRADING, *sorted(path.relative_to(ROOT).as_posix() for path in here)))
 
 
-def load_average() -> float:
+def read_load_average() -> float:
     """Processes that wanted to run in the last minute; 0 where the system does not tell."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
 
 
-def gpu_name() -> str:
+def read_gpu_name() -> str:
     """Of the first GPU, or nothing. The driver's program is asked, since CUDA is initialised in kernels only."""
     program = shutil.which("nvidia-smi") if has_gpu() else None
     if program is None:

@@ -14,7 +14,7 @@ from tests.proof.speed import machine
 
 
 @dataclass(frozen=True)
-class Line:
+class BoundLine:
     """One bound. `at_most`: False where the figure has to reach the bound instead."""
 
     what: str
@@ -42,19 +42,19 @@ class Part:
 
     name: str
     figures: dict[str, Any] = field(default_factory=dict)
-    lines: tuple[Line, ...] = ()
+    lines: tuple[BoundLine, ...] = ()
     skipped: str = ""
     load: tuple[float, float] = (0.0, 0.0)  # processes that wanted to run, before and after; with our own
     measured: str = ""  # the day, and
     code: str = ""  # digest of the code: of today unless the part says otherwise
 
 
-def median_of(seen: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def compute_medians(seen: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Median of each figure that all have."""
     return {name: round(statistics.median(one[name] for one in seen), 3) for name in seen[0]}
 
 
-def today() -> str:
+def format_today() -> str:
     """The day, as it stands in figures."""
     return datetime.now(UTC).date().isoformat()
 
@@ -67,8 +67,8 @@ def save(part: Part, path: Path) -> None:
     parts = load(path)
     if part.skipped and parts.get(part.name, {}).get("figures"):
         return
-    stamped = replace(part, measured=part.measured or today(), code=part.code or machine.code())
-    parts[part.name] = {**asdict(stamped), "machine": machine.facts()}
+    stamped = replace(part, measured=part.measured or format_today(), code=part.code or machine.digest_code())
+    parts[part.name] = {**asdict(stamped), "machine": machine.collect_facts()}
     write(path, (json.dumps({"parts": parts}, indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -85,11 +85,11 @@ def load(path: Path) -> dict[str, Any]:
     return parts
 
 
-def lines(parts: Iterable[Mapping[str, Any]]) -> list[Line]:
+def collect_lines(parts: Iterable[Mapping[str, Any]]) -> list[BoundLine]:
     """The lines of parts that were loaded; they say so where they are of other code."""
-    return [replace(Line(**line), kept=kept(part)) for part in parts for line in part["lines"]]
+    return [replace(BoundLine(**line), kept=find_kept_since(part)) for part in parts for line in part["lines"]]
 
 
-def kept(part: Mapping[str, Any]) -> str:
+def find_kept_since(part: Mapping[str, Any]) -> str:
     """Since when a part is kept, if the code has changed since; otherwise nothing."""
-    return "" if part["code"] == machine.code() else part["measured"]
+    return "" if part["code"] == machine.digest_code() else part["measured"]

@@ -20,8 +20,8 @@ from grader.errors import GraderError
 from grader.execution import profiles
 from grader.execution.job import Setup
 from grader.model import Precision, Profile
-from grader.oracle.accuracy import Meter
-from grader.protocol.checkpoint import base_tensors
+from grader.oracle.accuracy import AccuracyMeter
+from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.tensor_names import HEAD_LINEARS
 from grader.sandbox import Backend
 from tests.proof.speed import (
@@ -36,14 +36,14 @@ from tests.proof.speed import (
     stages,
     submitted,
 )
-from tests.proof.speed.outcome import Line, Part
+from tests.proof.speed.outcome import BoundLine, Part
 
 WIDTH: Final = 768
 LABELS: Final = 2
 
 
 @dataclass(frozen=True)
-class Wish:
+class BenchOptions:
     """How thoroughly to measure."""
 
     rounds: int = 5
@@ -54,62 +54,64 @@ class Wish:
     seeds: int = 20  # that both precisions train with
 
 
-QUICKLY: Final = Wish(rounds=1, batch=4, batch_rounds=1, sizes=(1, 10), steps=3, seeds=1)
+QUICKLY: Final = BenchOptions(rounds=1, batch=4, batch_rounds=1, sizes=(1, 10), steps=3, seeds=1)
 
 
-def fixed(wish: Wish) -> Part:
+def measure_fixed(wish: BenchOptions) -> Part:
     """A notebook that trains nothing, warm and cold, beside nbclient alone."""
-    warm = fixed_cost.measured(wish.rounds, None)
+    warm = fixed_cost.measure(wish.rounds, None)
     try:
-        cold = fixed_cost.measured(wish.rounds, Backend.BUBBLEWRAP)
+        cold = fixed_cost.measure(wish.rounds, Backend.BUBBLEWRAP)
     except GraderError as error:
         cold = {"skipped": str(error)}
-    line = Line("a notebook that trains nothing, warm: graded beside run by nbclient alone", warm["ratio"], 0.2)
+    line = BoundLine("a notebook that trains nothing, warm: graded beside run by nbclient alone", warm["ratio"], 0.2)
     return Part("fixed", {"warm": warm, "cold": cold}, (line,))
 
 
-def structure(wish: Wish) -> Part:
+def measure_structure(wish: BenchOptions) -> Part:
     """The reference in profile `structure`, by stages."""
-    found = measured(Profile.STRUCTURE, Precision.AUTO, wish.rounds)
-    return Part("structure", found, (Line("structure on the reference, warm", found["stages_s"]["total"], 10, "s"),))
+    found = measure(Profile.STRUCTURE, Precision.AUTO, wish.rounds)
+    return Part(
+        "structure", found, (BoundLine("structure on the reference, warm", found["stages_s"]["total"], 10, "s"),)
+    )
 
 
-def quick(wish: Wish, precision: Precision = Precision.AUTO) -> Part:
+def measure_quick(wish: BenchOptions, precision: Precision = Precision.AUTO) -> Part:
     """The reference in profile `quick`, by stages, beside the floor and beside a training as submitted."""
-    found = measured(Profile.QUICK, precision, 1)
+    found = measure(Profile.QUICK, precision, 1)
     bfloat16, stages_s = found["precision"] == "bfloat16 autocast", found["stages_s"]
-    found |= possible(stages_s, bfloat16, found["padded_tokens"])
+    found |= compute_possible(stages_s, bfloat16, found["padded_tokens"])
     name = f"quick in {found['precision'].split()[0]}"
-    share = stages.seconds(stages_s, stages.TRAINING) / stages_s["total"]
+    share = stages.sum_seconds(stages_s, stages.TRAINING) / stages_s["total"]
     lines = (
-        Line(name, stages_s["total"], 210 if bfloat16 else 360, "s"),
-        Line(f"{name}: share of the time in training steps", share, 0.6, at_most=False),
+        BoundLine(name, stages_s["total"], 210 if bfloat16 else 360, "s"),
+        BoundLine(f"{name}: share of the time in training steps", share, 0.6, at_most=False),
     )
     return Part(f"quick-{'bfloat16' if bfloat16 else 'float32'}", found, lines)
 
 
-def quick32(wish: Wish) -> Part:
+def measure_quick_float32(wish: BenchOptions) -> Part:
     """The same in float32, as on a processor without matrix units."""
-    return quick(wish, Precision.FLOAT32)
+    return measure_quick(wish, Precision.FLOAT32)
 
 
-def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, Any]:
+def measure(profile: Profile, precision: Precision, rounds: int) -> dict[str, Any]:
     """The stages of the median run. Where there are several, one before them is not counted. No accuracy is cached."""
     with (
         tempfile.TemporaryDirectory(prefix="a4-bench-") as name,
-        pipeline.setup(profile, 0, precision=precision) as used,
-        uncached(used, Path(name) / "accuracy"),
+        pipeline.open_setup(profile, 0, precision=precision) as used,
+        disable_cache(used, Path(name) / "accuracy"),
     ):
         used.sandbox.wait()
-        seen = [stages.graded(used, Path(name) / "run", str(i)) for i in range(rounds + (rounds > 1))][-rounds:]
+        seen = [stages.grade(used, Path(name) / "run", str(i)) for i in range(rounds + (rounds > 1))][-rounds:]
         spent, result = sorted(seen, key=lambda run: run[0]["total"])[rounds // 2]
         return {
             "stages_s": {stage: round(seconds, 3) for stage, seconds in spent.items()},  # which add up to the total
-            "judged_again_s": round(judged_again_s(Path(name) / "run", used), 3),
+            "judged_again_s": round(measure_rejudging_s(Path(name) / "run", used), 3),
             "rounds": rounds,
             "precision": result.environment["precision"],
             "reviews": used.reviews.name,
-            "padded_tokens": padded_tokens(used),
+            "padded_tokens": estimate_padded_tokens(used),
             "points": result.score.points,
             "possible": result.score.possible,
             "peak_memory_mib": max(run.run.peak_memory_mib for _, run in seen),
@@ -117,41 +119,43 @@ def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, A
         }
 
 
-def judged_again_s(folder: Path, used: Setup) -> float:
+def measure_rejudging_s(folder: Path, used: Setup) -> float:
     """Seconds of judging what was judged before: as after a change of rubric or threshold."""
     began = time.perf_counter()
-    pipeline.judge(folder / "evidence", used, pipeline.suite_folders())
+    pipeline.judge(folder / "evidence", used, pipeline.list_suite_folders())
     return time.perf_counter() - began
 
 
-def padded_tokens(used: Setup) -> float | None:
+def estimate_padded_tokens(used: Setup) -> float | None:
     """Mean length of the profile's batches; None where nothing is cut."""
-    limits = profiles.budget(used.profile, used.bfloat16)
+    limits = profiles.get_budget(used.profile, used.bfloat16)
     if limits is None:
         return None
     texts = [review.text for review in read_reviews(used.reviews.train)]
     tokenizer = AutoTokenizer.from_pretrained(used.checkpoint.weights.parent)
-    return round(floor.padded_tokens(texts, tokenizer, limits), 1)
+    return round(floor.estimate_padded_tokens(texts, tokenizer, limits), 1)
 
 
 @contextmanager
-def uncached(used: Setup, folder: Path) -> Iterator[None]:
+def disable_cache(used: Setup, folder: Path) -> Iterator[None]:
     """Measure accuracies anew: the same training gives the same weights, whose accuracy is known from before.
 
     What the checkpoint's own encoder makes of the held-out reviews is known, as after a machine's first grading.
     """
     original = pipeline.make_meter
 
-    def meter(used: Setup, profile: Profile) -> Meter:
+    def meter(used: Setup, profile: Profile) -> AccuracyMeter:
         return replace(original(used, profile), cache=folder)
 
     if used.profile is not Profile.STRUCTURE:
-        meter(used, used.profile).measure(blank_head(), base_tensors(str(used.checkpoint.weights)), "a blank head")
+        meter(used, used.profile).measure(
+            make_blank_head(), load_base_tensors(str(used.checkpoint.weights)), "a blank head"
+        )
     with mock.patch.object(pipeline, "make_meter", meter):
         yield
 
 
-def blank_head() -> dict[str, torch.Tensor]:
+def make_blank_head() -> dict[str, torch.Tensor]:
     """What an export would hold of a model that differs from the checkpoint in a head of zeros."""
     outputs = dict(zip(HEAD_LINEARS, (WIDTH, LABELS), strict=True))
     shapes = {f"w:{path}.weight": (rows, WIDTH) for path, rows in outputs.items()}
@@ -160,14 +164,14 @@ def blank_head() -> dict[str, torch.Tensor]:
     }
 
 
-def possible(stages_s: Mapping[str, float], bfloat16: bool, tokens: float) -> dict[str, Any]:
+def compute_possible(stages_s: Mapping[str, float], bfloat16: bool, tokens: float) -> dict[str, Any]:
     """The trainings' arithmetic, and how near the machine comes to what it can do."""
-    limits = profiles.budget(Profile.QUICK, bfloat16)
+    limits = profiles.get_budget(Profile.QUICK, bfloat16)
     assert limits is not None
-    rates = floor.rates()
-    gflop = floor.trainings_gflop(limits, submitted.EVALUATIONS, tokens)
+    rates = floor.measure_rates()
+    gflop = floor.compute_trainings_gflop(limits, submitted.EVALUATIONS, tokens)
     rate = rates["bfloat16"] if bfloat16 else rates["float32, oneDNN"]
-    spent_s = stages.seconds(stages_s, stages.ARITHMETIC)
+    spent_s = stages.sum_seconds(stages_s, stages.ARITHMETIC)
     return {
         "gflop": round(gflop),
         "rates_gflops": rates,
@@ -177,66 +181,66 @@ def possible(stages_s: Mapping[str, float], bfloat16: bool, tokens: float) -> di
     }
 
 
-def both_precisions(wish: Wish) -> Part:
+def compare_precisions(wish: BenchOptions) -> Part:
     """Verdicts of the reference in float32 and in bfloat16, over many seeds."""
-    return precisions.measured(range(wish.seeds))
+    return precisions.measure(range(wish.seeds))
 
 
-def batch(wish: Wish) -> Part:
+def measure_batch(wish: BenchOptions) -> Part:
     """A class of notebooks that differ, with one worker and with two."""
-    found = batches.measured(wish.batch, wish.batch_rounds)
+    found = batches.measure(wish.batch, wish.batch_rounds)
     gain = sorted(found["gains"])[len(found["gains"]) // 2]
-    line = Line(f"batch of {wish.batch}: throughput of 2 workers beside 1, a core each", gain, 1.7, at_most=False)
+    line = BoundLine(f"batch of {wish.batch}: throughput of 2 workers beside 1, a core each", gain, 1.7, at_most=False)
     return Part("batch", found, (line,))
 
 
-def judging(wish: Wish) -> Part:
+def measure_judging(wish: BenchOptions) -> Part:
     """Judging and reports alone, of evidence that is stored."""
-    found = judgements.measured(max(10, 2 * wish.rounds))
+    found = judgements.measure(max(10, 2 * wish.rounds))
     name = "judging and reports per submission of a batch, where no accuracy is to be measured"
-    return Part("judging", found, (Line(name, found["both_s"], 1, "s"),))
+    return Part("judging", found, (BoundLine(name, found["both_s"], 1, "s"),))
 
 
-def grown(wish: Wish) -> Part:
+def measure_growth(wish: BenchOptions) -> Part:
     """Intake, plan, dashboard and everything else that is handed out, by the number of submissions."""
-    found = {str(size): growth.measured(size, wish.rounds if size < max(wish.sizes) else 1) for size in wish.sizes}
+    found = {str(size): growth.measure(size, wish.rounds if size < max(wish.sizes) else 1) for size in wish.sizes}
     most = found[str(max(wish.sizes))]
     name = f"dashboard of {max(wish.sizes):,} submissions"
-    lines = (Line(name, most["dashboard_s"], 10, "s"), Line(name, most["dashboard_mb"], 10, "MB"))
+    lines = (BoundLine(name, most["dashboard_s"], 10, "s"), BoundLine(name, most["dashboard_mb"], 10, "MB"))
     return Part("growth", found, lines)
 
 
-def as_submitted(wish: Wish) -> Part:
+def estimate_as_submitted(wish: BenchOptions) -> Part:
     """What the reference would take as it is submitted, extrapolated from some measured steps of each method.
 
     In a process of its own: it takes gigabytes, which would count as memory of the parts after it.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
-        return Part("as-submitted", apart.submit(submitted.extrapolated, wish.steps).result())
+        return Part("as-submitted", apart.submit(submitted.extrapolate, wish.steps).result())
 
 
-def on_gpu(wish: Wish) -> Part:
+def measure_on_gpu(wish: BenchOptions) -> Part:
     """Several kernels on one GPU, as submitted; nothing where there is none."""
-    return gpu.measured()
+    return gpu.measure()
 
 
-def beside(wish: Wish) -> Part:
+def measure_peers(wish: BenchOptions) -> Part:
     """otter-grader and nbgrader on the same notebook, in an environment of their own."""
-    return peers.measured(wish.rounds)
+    return peers.measure(wish.rounds)
 
 
-PARTS: Final[dict[str, Callable[[Wish], Part]]] = {
-    "fixed": fixed,
-    "structure": structure,
-    "judging": judging,
-    "growth": grown,
-    "batch": batch,
-    "as-submitted": as_submitted,
-    "quick": quick,
-    "quick-float32": quick32,
-    "gpu": on_gpu,
+PARTS: Final[dict[str, Callable[[BenchOptions], Part]]] = {
+    "fixed": measure_fixed,
+    "structure": measure_structure,
+    "judging": measure_judging,
+    "growth": measure_growth,
+    "batch": measure_batch,
+    "as-submitted": estimate_as_submitted,
+    "quick": measure_quick,
+    "quick-float32": measure_quick_float32,
+    "gpu": measure_on_gpu,
 }
-OPTIONAL: Final[dict[str, Callable[[Wish], Part]]] = {  # they take minutes to hours
-    "peers": beside,
-    "precisions": both_precisions,
+OPTIONAL: Final[dict[str, Callable[[BenchOptions], Part]]] = {  # they take minutes to hours
+    "peers": measure_peers,
+    "precisions": compare_precisions,
 }

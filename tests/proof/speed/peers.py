@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import nbformat
 
-from tests.proof.speed.fixed_cost import bare, notebook
-from tests.proof.speed.outcome import Part, median_of
+from tests.proof.speed.fixed_cost import build_notebook, run_bare
+from tests.proof.speed.outcome import Part, compute_medians
 
 INSTALL_S: Final = 600
 RUN_S: Final = 300
@@ -39,26 +39,26 @@ class Peer:
     score: Callable[[], float]
 
 
-def measured(rounds: int) -> Part:
+def measure(rounds: int) -> Part:
     """Seconds of each tool for one notebook, as its command is called."""
     with tempfile.TemporaryDirectory(prefix="a4-peers-") as name:
         try:
-            found = {tool: _measured(prepare, Path(name) / tool, tool, rounds) for tool, prepare in TOOLS.items()}
+            found = {tool: _measure_tool(prepare, Path(name) / tool, tool, rounds) for tool, prepare in TOOLS.items()}
         except (SubprocessError, OSError, RuntimeError) as error:
             return Part("peers", skipped=f"They could not be run: {type(error).__name__}: {error!s:.300}")
     return Part("peers", found)
 
 
-def _measured(prepare: Callable[[Path, Path], Peer], folder: Path, tool: str, rounds: int) -> dict[str, Any]:
+def _measure_tool(prepare: Callable[[Path, Path], Peer], folder: Path, tool: str, rounds: int) -> dict[str, Any]:
     peer = prepare(folder, _environment(folder / "venv", tool))
     seen = []
     for _ in range(rounds):
         began = time.perf_counter()
         _call(peer.command, folder)
-        seen.append({"seconds": time.perf_counter() - began, "bare_s": bare()})
+        seen.append({"seconds": time.perf_counter() - began, "bare_s": run_bare()})
     if peer.score() != 1:
         raise RuntimeError(f"{tool} gave {peer.score()} of 1 point: the notebook did not run to its end in it.")
-    return {**median_of(seen), "rounds": rounds}
+    return {**compute_medians(seen), "rounds": rounds}
 
 
 def _environment(folder: Path, tool: str) -> Path:
@@ -82,7 +82,7 @@ def _call(command: list[str], folder: Path) -> None:
 def _otter(folder: Path, python: Path) -> Peer:
     (folder / "tests").mkdir()
     (folder / "tests" / "q1.py").write_text(TEST, encoding="utf-8")
-    made = notebook()
+    made = build_notebook()
     cell = nbformat.v4.new_code_cell
     made.cells.insert(0, cell("import otter\ngrader = otter.Notebook()"))
     made.cells.append(cell('grader.check("q1")'))
@@ -114,7 +114,7 @@ def _read_json(path: Path) -> Any:
 
 def _write_assignment(path: Path) -> None:
     path.parent.mkdir(parents=True)
-    made = notebook()
+    made = build_notebook()
     test = nbformat.v4.new_code_cell(f"assert {RAN}")
     test.metadata["nbgrader"] = {
         "grade": True,

@@ -9,7 +9,7 @@ COLOURS: Final = (*(f"C{index}" for index in range(10)), "black", "gold", "navy"
 OTHER: Final = "other"
 
 
-def shares(shown: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+def compute_shares(shown: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
     """By stage the share of each run's total, as far as it is large enough in one of them; the rest as `other`."""
     names = [name for name in dict.fromkeys(s for stages in shown.values() for s in stages) if name != "total"]
     found = {n: [max(0.0, stages.get(n, 0.0)) / stages["total"] for stages in shown.values()] for n in names}
@@ -26,7 +26,7 @@ def plot(shown: Mapping[str, Mapping[str, float]], path: Path) -> None:
     axes = figure.subplots()
     labels = [f"{name}\n{stages['total']:.0f} s" for name, stages in shown.items()]
     starts = [0.0] * len(shown)
-    for colour, (name, widths) in zip(COLOURS, shares(shown).items(), strict=False):
+    for colour, (name, widths) in zip(COLOURS, compute_shares(shown).items(), strict=False):
         axes.barh(labels, widths, left=starts, label=name, color=colour)
         starts = [start + width for start, width in zip(starts, widths, strict=True)]
     axes.set(xlim=(0, 1), xlabel="share of the time from the file to the reports")

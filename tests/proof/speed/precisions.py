@@ -16,18 +16,18 @@ from grader import pipeline
 from grader.assets.reviews import resolve_reviews
 from grader.execution.job import Setup
 from grader.intake.notebook import Submission, read_submission
-from grader.model import Frozen, Method, Precision, Profile, Verdict
+from grader.model import FrozenModel, Method, Precision, Profile, Verdict
 from grader.paths import REFERENCE, ROOT
-from tests.proof.speed.machine import code
-from tests.proof.speed.outcome import Line, Part, today
-from tests.proof.validity.ledger import append, ledger, read
-from tests.proof.validity.training import circumstances
+from tests.proof.speed.machine import digest_code
+from tests.proof.speed.outcome import BoundLine, Part, format_today
+from tests.proof.validity.ledger import append, locate_ledger, read
+from tests.proof.validity.training import digest_conditions
 
 NAME: Final = "precisions"
 COMPARED: Final = (Precision.BFLOAT16, Precision.FLOAT32)
 
 
-class Run(Frozen):
+class Run(FrozenModel):
     """One graded run of the reference."""
 
     seed: int
@@ -44,17 +44,17 @@ class Run(Frozen):
         return self.seed, self.precision, self.circumstances
 
 
-def measured(seeds: Sequence[int]) -> Part:
+def measure(seeds: Sequence[int]) -> Part:
     """Verdicts of all seeds in both precisions; runs that are kept already are not made again."""
     runs = {precision: _runs(precision, seeds) for precision in COMPARED}
     every = [run for found in runs.values() for run in found]
-    figures = {**compared(*runs.values()), "reviews": resolve_reviews(ROOT, os.environ).name}
+    figures = {**compare(*runs.values()), "reviews": resolve_reviews(ROOT, os.environ).name}
     codes = {run.code for run in every}
     name = f"seeds of {len(seeds)} with the same verdicts in float32 and bfloat16"
     return Part(
         NAME,
         figures,
-        (Line(name, figures["same"], len(seeds), at_most=False),),
+        (BoundLine(name, figures["same"], len(seeds), at_most=False),),
         measured=min(run.measured for run in every),
         code=codes.pop() if len(codes) == 1 else "several",
     )
@@ -62,30 +62,30 @@ def measured(seeds: Sequence[int]) -> Part:
 
 def _runs(precision: Precision, seeds: Sequence[int]) -> list[Run]:
     submission = read_submission(REFERENCE)
-    kept = {run.key: run for run in read(ledger(NAME), Run)}
-    with pipeline.setup(Profile.QUICK, seeds[0], precision=precision) as used:
-        where = circumstances(used, [cell.source for cell in submission.notebook.cells])
+    kept = {run.key: run for run in read(locate_ledger(NAME), Run)}
+    with pipeline.open_setup(Profile.QUICK, seeds[0], precision=precision) as used:
+        where = digest_conditions(used, [cell.source for cell in submission.notebook.cells])
         return [kept.get((s, precision, where)) or _run(submission, s, precision, where, used) for s in seeds]
 
 
 def _run(submission: Submission, seed: int, precision: Precision, where: str, used: Setup) -> Run:
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
-        result = pipeline.grade(submission, pipeline.at_seed(used, seed), Path(name)).result
+        result = pipeline.grade(submission, pipeline.replace_seed(used, seed), Path(name)).result
     run = Run(
         seed=seed,
         precision=precision,
         circumstances=where,
         verdicts={check.id: check.verdict for check in result.checks},
         accuracies={method: summary.accuracy for method, summary in result.methods.items()},
-        measured=today(),
-        code=code(),
+        measured=format_today(),
+        code=digest_code(),
     )
-    append(ledger(NAME), run)
+    append(locate_ledger(NAME), run)
     print(f"  {precision.value}, seed {seed}: {result.score.points} points", file=sys.stderr, flush=True)
     return run
 
 
-def compared(one: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
+def compare(one: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
     """How many seeds have the same verdicts, which checks differ, and how far accuracies are apart at most."""
     pairs = list(zip(one, other, strict=True))
     differing = {
@@ -100,9 +100,11 @@ def compared(one: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
         "same": len(pairs) - len(differing),
         "differing": differing,
         "passed": sum(set(run.verdicts.values()) == {Verdict.PASSED} for run in (*one, *other)),
-        "apart": {method.value: round(max(_apart(method, a, b) for a, b in pairs), 3) for method in Method},
+        "apart": {
+            method.value: round(max(_compute_difference(method, a, b) for a, b in pairs), 3) for method in Method
+        },
     }
 
 
-def _apart(method: Method, one: Run, other: Run) -> float:
+def _compute_difference(method: Method, one: Run, other: Run) -> float:
     return abs((one.accuracies.get(method) or 0.0) - (other.accuracies.get(method) or 0.0))

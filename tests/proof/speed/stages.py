@@ -57,7 +57,7 @@ _timed(_transformers.Trainer, "train", "train calls")
 READ: Final = f'import json as _json\nprint("{MARK}" + _json.dumps(_spent))'
 
 
-def watched(mark: str) -> Submission:
+def add_stopwatches(mark: str) -> Submission:
     """The reference with stopwatches; `mark` makes its content differ from others."""
     submission = read_submission(REFERENCE)
     submission.notebook.cells.insert(0, new_code_cell(f"{STOPWATCHES}# {mark}"))
@@ -80,10 +80,10 @@ def read(executed: NotebookNode) -> dict[str, float]:
     return spent
 
 
-def graded(used: Setup, folder: Path, mark: str) -> tuple[dict[str, float], Result]:
+def grade(used: Setup, folder: Path, mark: str) -> tuple[dict[str, float], Result]:
     """Grade the reference once, from the file to the reports; seconds by stage, which add up to `total`."""
     began = time.perf_counter()
-    submission = watched(mark)
+    submission = add_stopwatches(mark)
     found = pipeline.grade(submission, used, folder)
     judged = time.perf_counter()
     write_reports(found.result, found.details, folder)
@@ -112,6 +112,6 @@ def split(timings: dict[str, float], evidence: Path) -> dict[str, float]:
     return {**known, "rest of cells": cells, "probes": timings["probes"], "judging": timings["judging"]}
 
 
-def seconds(stages: Mapping[str, float], names: Iterable[str]) -> float:
+def sum_seconds(stages: Mapping[str, float], names: Iterable[str]) -> float:
     """Of several stages together."""
     return sum(stages[name] for name in names)

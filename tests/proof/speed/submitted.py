@@ -14,8 +14,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from grader.assets.cache import cache_folder
-from grader.assets.hub import standin_checkpoint
+from grader.assets.cache import locate_cache
+from grader.assets.hub import prepare_standin_checkpoint
 from grader.assets.reviews import ReviewData, read_reviews, resolve_reviews
 from grader.assets.synthetic import Review
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
@@ -54,13 +54,13 @@ class Adapter(nn.Module):
         return self.inner(x) + 2 * self.up(self.down(x))
 
 
-def extrapolated(steps: int) -> dict[str, Any]:
+def extrapolate(steps: int) -> dict[str, Any]:
     """Seconds of the whole notebook, from `steps` steps spread over the methods, and two evaluation batches."""
     reviews = resolve_reviews(ROOT, os.environ)
-    folder, batches = prepared(reviews)
+    folder, batches = prepare(reviews)
     shares = {Method.FULL: steps - 2 * (steps // 3), Method.HEAD: steps // 3, Method.LORA: steps // 3}
-    samples = {method.value: _trained(_model(folder, method), batches, share) for method, share in shares.items()}
-    shown = _shown(_model(folder, Method.FULL), batches)
+    samples = {method.value: _time_training(_model(folder, method), batches, share) for method, share in shares.items()}
+    shown = _time_evaluation(_model(folder, Method.FULL), batches)
     total_s = sum(s.mean_s * s.needed for s in samples.values()) + len(Method) * shown.mean_s * shown.needed
     return {
         "reviews": reviews.name,
@@ -71,14 +71,14 @@ def extrapolated(steps: int) -> dict[str, Any]:
     }
 
 
-def prepared(reviews: ReviewData) -> tuple[str, Iterator[dict[str, torch.Tensor]]]:
+def prepare(reviews: ReviewData) -> tuple[str, Iterator[dict[str, torch.Tensor]]]:
     """Folder of the checkpoint, and batches without end."""
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # that heads are new is no news
     logging.disable_progress_bar()
-    folder = str(standin_checkpoint(cache_folder(ROOT, os.environ)).weights.parent)
+    folder = str(prepare_standin_checkpoint(locate_cache(ROOT, os.environ)).weights.parent)
     return folder, _batches(read_reviews(reviews.train), AutoTokenizer.from_pretrained(folder))
 
 
@@ -110,7 +110,7 @@ def _model(folder: str, method: Method) -> nn.Module:
     return model
 
 
-def _trained(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]], steps: int) -> Sample:
+def _time_training(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]], steps: int) -> Sample:
     model.train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-5)
     spent = []
@@ -124,7 +124,7 @@ def _trained(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]], steps
     return Sample(sum(spent) / len(spent), steps, EPOCHS * -(-TRAIN_ROWS // BATCH))
 
 
-def _shown(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]]) -> Sample:
+def _time_evaluation(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]]) -> Sample:
     """Evaluation batches are twice as large as those of the training."""
     model.eval()
     spent = 0.0

@@ -26,7 +26,7 @@ BELATED = str(
 )  # not importable here: the bundle lacks it
 
 
-class Shoot:
+class ForkServer:
     """Branches that are growing, at most so many at a time."""
 
     def __init__(self, task: dict[str, Any], out: TextIO) -> None:
@@ -37,39 +37,39 @@ class Shoot:
     def branch(self, shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
         """Start one branch; returns at once unless too many are growing."""
         while len(self.growing) >= self.task["jobs"]:
-            self.gather()
+            self.wait()
         sys.stdout.flush()
         gc.freeze()  # a branch that collects garbage would walk, and copy, all that it has inherited
         pid = os.fork()
         if pid == 0:
-            _grow(self.task, shell, specimen, outcomes)
+            _run_branch(self.task, shell, specimen, outcomes)
         self.growing[pid] = specimen["id"]
 
-    def gather(self) -> None:
+    def wait(self) -> None:
         """Wait for one branch to end."""
         pid, _ = os.wait()
         self.out.write(f"grown {self.growing.pop(pid)}\n")
         self.out.flush()
 
-    def gather_all(self) -> None:
+    def wait_all(self) -> None:
         """Wait for all branches to end."""
         while self.growing:
-            self.gather()
+            self.wait()
 
 
-def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
+def _run_branch(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
     """In the branch: the rest of the cells, the probes, and the end of the process."""
     signal.alarm(task["limit_s"])
     code = 1
     try:
         folder = Path(specimen["folder"])
-        move(Path(task["evidence"]), folder / "evidence")
+        redirect_evidence(Path(task["evidence"]), folder / "evidence")
         (folder / "work").mkdir()
         os.chdir(folder / "work")
         from grader.kernel.compat import devices
 
         if specimen["gpu_named"]:
-            devices.gpu_as_cpu()
+            devices.redirect_gpu()
         finish(task, shell, specimen["cells"], outcomes, folder)
         code = 0
     except BaseException:
@@ -80,14 +80,14 @@ def _grow(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: 
         os._exit(code)
 
 
-def move(source: Path, target: Path) -> None:
+def redirect_evidence(source: Path, target: Path) -> None:
     """Let evidence from here on go to another folder, which begins with what there is so far."""
     from grader.kernel import session
 
     target.mkdir(parents=True)
     for path in source.glob("*"):
         os.link(path, target / path.name)  # never written to again: evidence is replaced whole
-    current = session.current()
+    current = session.get_session()
     plan = replace(current.plan, evidence=str(target))
     current.recorder.plan = plan
     session.open_session(replace(current, plan=plan))
@@ -98,18 +98,18 @@ def finish(task: dict[str, Any], shell: Any, sources: list[str], outcomes: list[
     cells = sources[len(outcomes) :]
     for source in cells:
         outcomes.append(run(shell, source))
-    again(shell, sources, outcomes)
+    run_out_of_order(shell, sources, outcomes)
     answered = {family: run(shell, code)["error"] is None for family, code in task["probes"]}
     folder.joinpath("ended.json").write_text(json.dumps({"cells": outcomes, "answered": answered}), encoding="utf-8")
 
 
-def again(shell: Any, sources: list[str], outcomes: list[Any]) -> None:
+def run_out_of_order(shell: Any, sources: list[str], outcomes: list[Any]) -> None:
     """Run once more the cells that came too early, under the same conditions as `driver` does."""
     from grader.kernel import session
     from grader.kernel.training import observation
 
-    ended = [record for record in session.current().recorder.records if record["finished"]]
-    if len({observation.method_guess(record["entry"]) for record in ended}) == 3:
+    ended = [record for record in session.get_session().recorder.records if record["finished"]]
+    if len({observation.guess_method(record["entry"]) for record in ended}) == 3:
         return
     errors = [f"{outcome['error']}: {outcome['message']}" for outcome in outcomes]
     done = {position for position, outcome in enumerate(outcomes) if outcome["trained"]}
@@ -119,15 +119,15 @@ def again(shell: Any, sources: list[str], outcomes: list[Any]) -> None:
 
 def run(shell: Any, source: str) -> dict[str, Any]:
     """Run one cell as a kernel does; an error is an observation."""
-    before = trainings()
+    before = count_trainings()
     result = shell.run_cell(source, store_history=False)
     error = result.error_before_exec or result.error_in_exec
     if error is None:
-        return {"error": None, "message": "", "trained": trainings() > before}
-    return {"error": type(error).__name__, "message": str(error)[:MAX_MESSAGE], "trained": trainings() > before}
+        return {"error": None, "message": "", "trained": count_trainings() > before}
+    return {"error": type(error).__name__, "message": str(error)[:MAX_MESSAGE], "trained": count_trainings() > before}
 
 
-def trainings() -> int:
+def count_trainings() -> int:
     """How many have ended; none before the witness is there."""
     session = sys.modules.get("grader.kernel.session")
     return sum(record["finished"] for record in session.current().recorder.records) if session else 0
@@ -156,7 +156,7 @@ def main(path: str) -> None:
     started = run(shell, task["bootstrap"])
     if started["error"]:
         sys.exit(f"bootstrap: {started['error']}: {started['message']}")
-    shoot = Shoot(task, out)
+    shoot = ForkServer(task, out)
     outcomes: list[Any] = []
     for index, source in enumerate([*task["cells"], None]):
         for specimen in task["specimens"]:
@@ -164,7 +164,7 @@ def main(path: str) -> None:
                 shoot.branch(shell, specimen, outcomes)
         if source is not None:
             outcomes.append(run(shell, source))
-    shoot.gather_all()
+    shoot.wait_all()
 
 
 if __name__ == "__main__":

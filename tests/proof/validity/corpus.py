@@ -24,7 +24,7 @@ from grader.errors import GraderError
 LAST_CELL: Final = "train-lora"  # what follows only shows results
 
 
-class Kind(StrEnum):
+class CaseKind(StrEnum):
     """What a specimen is for."""
 
     MUTANT = "mutant"
@@ -39,11 +39,11 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Specimen:
+class CorpusCase:
     """One patched notebook and what the grader has to say of it. All checks but `failed` and `blocked` have to pass."""
 
     id: str
-    kind: Kind
+    kind: CaseKind
     words: str  # the mistake, or what is different
     seen: bool  # in real submissions
     cells: tuple[str, ...]
@@ -64,13 +64,13 @@ def read_base(notebook: Path) -> Base:
     cells: dict[str, str] = {}
     for cell in nbformat.read(notebook, 4).cells:
         if cell.cell_type == "code":
-            cells[cell.id] = without_assertions(cell.source)
+            cells[cell.id] = strip_assertions(cell.source)
         if cell.id == LAST_CELL:
             return Base(cells)
     raise GraderError(f"{notebook} has no cell {LAST_CELL!r}; restore its ids.")
 
 
-def without_assertions(source: str) -> str:
+def strip_assertions(source: str) -> str:
     """The same cell without its top-level assertions."""
     lines = source.splitlines()
     for node in ast.parse(source).body:
@@ -79,11 +79,11 @@ def without_assertions(source: str) -> str:
     return "\n".join(lines).strip()
 
 
-def read_corpus(folder: Path, base: Base) -> tuple[Specimen, ...]:
+def read_corpus(folder: Path, base: Base) -> tuple[CorpusCase, ...]:
     """All specimens of all tables in `folder`, mutants first. Raises GraderError for a table that does not fit."""
     found = [
-        _specimen(entry, kind, base, path)
-        for kind in Kind
+        _build_case(entry, kind, base, path)
+        for kind in CaseKind
         for path in sorted((folder / f"{kind}s").glob("*.toml"))
         for entry in _entries(path, kind)
     ]
@@ -93,23 +93,23 @@ def read_corpus(folder: Path, base: Base) -> tuple[Specimen, ...]:
     return tuple(found)
 
 
-def _entries(path: Path, kind: Kind) -> list[dict[str, Any]]:
+def _entries(path: Path, kind: CaseKind) -> list[dict[str, Any]]:
     try:
         return list(tomllib.loads(path.read_text(encoding="utf-8"))[kind.value])
     except (tomllib.TOMLDecodeError, KeyError) as error:
         raise GraderError(f"{path} is not a table of {kind}s ({error}); mend it.") from error
 
 
-def _specimen(entry: Mapping[str, Any], kind: Kind, base: Base, path: Path) -> Specimen:
+def _build_case(entry: Mapping[str, Any], kind: CaseKind, base: Base, path: Path) -> CorpusCase:
     try:
-        cells = patched(base, entry.get("edits", ()), entry.get("define", ""), entry.get("again", ""))
-        return Specimen(
+        cells = patch(base, entry.get("edits", ()), entry.get("define", ""), entry.get("again", ""))
+        return CorpusCase(
             id=entry["id"],
             kind=kind,
             words=entry["words"],
             seen=entry.get("seen", False),
             cells=cells,
-            departs=_departs(tuple(base.cells.values()), cells),
+            departs=_find_departure(tuple(base.cells.values()), cells),
             failed=frozenset(entry.get("failed", ())),
             blocked=frozenset(entry.get("blocked", ())),
             says=tuple(entry.get("says", ())),
@@ -119,7 +119,7 @@ def _specimen(entry: Mapping[str, Any], kind: Kind, base: Base, path: Path) -> S
         raise GraderError(f"{path}, {entry.get('id', '?')}: {error}") from error
 
 
-def patched(base: Base, edits: Iterable[Sequence[str]], define: str, again: str) -> tuple[str, ...]:
+def patch(base: Base, edits: Iterable[Sequence[str]], define: str, again: str) -> tuple[str, ...]:
     """The base's cells with a patch applied. LookupError when the patch has nothing to take hold of."""
     cells = dict(base.cells)
     for cell_id, old, new in edits:
@@ -150,6 +150,6 @@ def _redefine(cells: dict[str, str], text: str) -> None:
     raise LookupError(f"the reference does not define {name!r}")
 
 
-def _departs(base: Sequence[str], cells: Sequence[str]) -> int:
+def _find_departure(base: Sequence[str], cells: Sequence[str]) -> int:
     pairs = enumerate(zip(base, cells, strict=False))
     return next((index for index, (ours, theirs) in pairs if ours != theirs), len(base))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from grader.model import Verdict
-from tests.proof.validity.corpus import Kind, Specimen
-from tests.proof.validity.verdicts import Finding
+from tests.proof.validity.corpus import CaseKind, CorpusCase
+from tests.proof.validity.verdicts import CaseResult
 
 ACCURACY: tuple[str, ...] = ("step1.accuracy", "step2.accuracy", "step3.accuracy")  # shown by training, see `training`
 
@@ -16,25 +16,25 @@ class Matrix:
     """Checks × specimens."""
 
     checks: tuple[str, ...]  # all ids of the rubric, in its order
-    findings: tuple[Finding, ...]  # in the order of the corpus
+    findings: tuple[CaseResult, ...]  # in the order of the corpus
 
     @cached_property
-    def mutants(self) -> tuple[Finding, ...]:
+    def mutants(self) -> tuple[CaseResult, ...]:
         """Findings about wrong solutions."""
-        return tuple(f for f in self.findings if f.specimen.kind is Kind.MUTANT)
+        return tuple(f for f in self.findings if f.specimen.kind is CaseKind.MUTANT)
 
     @cached_property
-    def variants(self) -> tuple[Finding, ...]:
+    def variants(self) -> tuple[CaseResult, ...]:
         """Findings about right solutions."""
-        return tuple(f for f in self.findings if f.specimen.kind is Kind.VARIANT)
+        return tuple(f for f in self.findings if f.specimen.kind is CaseKind.VARIANT)
 
     @cached_property
-    def killed(self) -> tuple[Finding, ...]:
+    def killed(self) -> tuple[CaseResult, ...]:
         """Mutants whose verdicts and feedback are exactly the expected ones."""
         return tuple(f for f in self.mutants if not f.surprises)
 
     @cached_property
-    def surprising(self) -> tuple[Finding, ...]:
+    def surprising(self) -> tuple[CaseResult, ...]:
         """Specimens of either kind that are not judged as expected."""
         return tuple(f for f in self.findings if f.surprises)
 
@@ -73,17 +73,17 @@ class Matrix:
         )
 
     @cached_property
-    def _failing(self) -> tuple[Finding, ...]:
+    def _failing(self) -> tuple[CaseResult, ...]:
         return tuple(f for f in self.variants if f.surprises)
 
 
-def matrix(checks: Iterable[str], findings: Iterable[Finding], corpus: Sequence[Specimen]) -> Matrix:
+def build_matrix(checks: Iterable[str], findings: Iterable[CaseResult], corpus: Sequence[CorpusCase]) -> Matrix:
     """Findings in the order of the corpus."""
     order = {specimen.id: position for position, specimen in enumerate(corpus)}
     return Matrix(tuple(checks), tuple(sorted(findings, key=lambda f: order[f.specimen.id])))
 
 
-def letter(finding: Finding, check: str) -> str:
+def get_letter(finding: CaseResult, check: str) -> str:
     """One cell of the matrix: F failed, b blocked, · passed, - not judged, E a fault of the grader."""
     letters = {Verdict.FAILED: "F", Verdict.BLOCKED: "b", Verdict.PASSED: "·", Verdict.ERROR: "E"}
     verdict = next((j.verdict for j in finding.judgements if j.id == check), None)

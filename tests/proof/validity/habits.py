@@ -13,27 +13,27 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from grader.errors import GraderError
-from tests.proof.validity.corpus import Base, Kind, Specimen
+from tests.proof.validity.corpus import Base, CaseKind, CorpusCase
 
 MARK: Final = "# %%"
 NOTHING_SHARED: Final = Base({})  # a whole notebook departs from the reference with its first cell
 
 
-def read_habits(folder: Path) -> tuple[Specimen, ...]:
+def read_habits(folder: Path) -> tuple[CorpusCase, ...]:
     """The notebooks in `folder` with the verdicts that its table expects. Raises GraderError when they do not fit."""
     try:
         entries = tomllib.loads((folder / "habits.toml").read_text(encoding="utf-8"))["habit"]
-        return tuple(_specimen(folder, entry) for entry in entries)
+        return tuple(_build_case(folder, entry) for entry in entries)
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
         raise GraderError(f"{folder} is not a table of habits with its notebooks ({error}); mend it.") from error
 
 
-def _specimen(folder: Path, entry: dict[str, object]) -> Specimen:
+def _build_case(folder: Path, entry: dict[str, object]) -> CorpusCase:
     notebook = read_text(folder / f"{entry['id']}.txt")
     failed, blocked = (entry.get(name, ()) for name in ("failed", "blocked"))
-    return Specimen(
+    return CorpusCase(
         id=str(entry["id"]),
-        kind=Kind.VARIANT,
+        kind=CaseKind.VARIANT,
         words=str(entry["words"]),
         seen=False,
         cells=tuple(cell.source for cell in notebook.cells if cell.cell_type == "code"),

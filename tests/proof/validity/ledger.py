@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import TypeVar
 
-from grader.model import Frozen
+from grader.model import FrozenModel
 from grader.paths import MEASURED
 
-Line = TypeVar("Line", bound=Frozen)
+Line = TypeVar("Line", bound=FrozenModel)
 
 
-def ledger(name: str) -> Path:
+def locate_ledger(name: str) -> Path:
     """Where the lines of this name are."""
     return MEASURED / f"{name}.jsonl"
 
@@ -20,17 +20,17 @@ def read(path: Path, kind: type[Line]) -> tuple[Line, ...]:
     if not path.is_file():
         return ()
     lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(kind.model_validate_json(line) for line in lines if _whole(line))
+    return tuple(kind.model_validate_json(line) for line in lines if _is_whole(line))
 
 
-def append(path: Path, line: Frozen) -> None:
+def append(path: Path, line: FrozenModel) -> None:
     """Add a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(f"\n{line.model_dump_json()}\n")  # a line before it may have been cut off by a crash
 
 
-def _whole(line: str) -> bool:
+def _is_whole(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
     except ValueError:

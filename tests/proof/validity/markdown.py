@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from grader.judging.calibration import FALSE_FAIL
-from tests.proof.validity.corpus import Specimen
-from tests.proof.validity.figures import Matrix, letter
+from tests.proof.validity.corpus import CorpusCase
+from tests.proof.validity.figures import Matrix, get_letter
 from tests.proof.validity.repetition import Repetition
 from tests.proof.validity.training import Rate
-from tests.proof.validity.verdicts import Finding
+from tests.proof.validity.verdicts import CaseResult
 
 INTRODUCTION = """# Are the verdicts right?
 
@@ -20,7 +20,7 @@ The corpus is run in profile `structure`, where accuracy is not judged (-): see 
 """
 
 
-def document(matrix: Matrix, sections: Sequence[str] = ()) -> str:
+def render_document(matrix: Matrix, sections: Sequence[str] = ()) -> str:
     """The whole page. `sections`: further ones, as Markdown."""
     parts = [
         INTRODUCTION,
@@ -61,34 +61,36 @@ def _killers(matrix: Matrix, check: str) -> str:
 
 def _grid(matrix: Matrix) -> str:
     head = ("Mutant", *(str(i) for i in range(1, len(matrix.checks) + 1)))
-    rows = [(f"`{f.specimen.id}`", *(letter(f, check) for check in matrix.checks)) for f in matrix.mutants]
+    rows = [(f"`{f.specimen.id}`", *(get_letter(f, check) for check in matrix.checks)) for f in matrix.mutants]
     return _table(head, rows)
 
 
-def _feedback(finding: Finding) -> str:
+def _feedback(finding: CaseResult) -> str:
     specimen = finding.specimen
-    return "\n".join([f"**`{specimen.id}`**{' ®' if specimen.seen else ''}: {specimen.words}\n", *_said(finding), ""])
+    return "\n".join(
+        [f"**`{specimen.id}`**{' ®' if specimen.seen else ''}: {specimen.words}\n", *_quote_feedback(finding), ""]
+    )
 
 
-def _said(finding: Finding) -> Iterator[str]:
+def _quote_feedback(finding: CaseResult) -> Iterator[str]:
     for judgement in finding.words:
         yield f"- `{judgement.id}`: {_cell(judgement.rationale)} *{_cell(judgement.hint)}*"
     for surprise in finding.surprises:
         yield f"- **not as expected: {_cell(surprise)}**"
 
 
-def notebooks(found: Sequence[Specimen]) -> str:
+def render_notebooks(found: Sequence[CorpusCase]) -> str:
     """A section on whole notebooks."""
     text = "Written in different hands, with the habits of real submissions. The tests of the project run them.\n\n"
-    rows = [(f"`{s.id}`", s.words, _expected(s)) for s in found]
+    rows = [(f"`{s.id}`", s.words, _format_expected(s)) for s in found]
     return "## Whole notebooks\n\n" + text + _table(("Notebook", "Habits", "Has to fail"), rows)
 
 
-def _expected(specimen: Specimen) -> str:
+def _format_expected(specimen: CorpusCase) -> str:
     return ", ".join(f"`{check}`" for check in sorted(specimen.failed)) or "nothing"
 
 
-def repetitions(found: Sequence[Repetition]) -> str:
+def render_repetitions(found: Sequence[Repetition]) -> str:
     """A section on verdicts that must not depend on the draw."""
     rows = [(f"`{r.specimen}`", str(r.seeds), str(r.flips)) for r in found]
     text = (
@@ -98,7 +100,7 @@ def repetitions(found: Sequence[Repetition]) -> str:
     return "## The LoRA checks with other seeds\n\n" + text + _table(("Layer", "Seeds", "Verdicts that flipped"), rows)
 
 
-def rounds(count: int, flips: Sequence[str]) -> str:
+def render_rounds(count: int, flips: Sequence[str]) -> str:
     """A section on the whole corpus with other seeds."""
     text = (
         "The whole corpus is executed and judged again with other seeds, which decide what the probes ask, where "
@@ -109,7 +111,7 @@ def rounds(count: int, flips: Sequence[str]) -> str:
     return "## The whole corpus with other seeds\n\n" + text + _table(("Figure", "Measured"), rows) + listed
 
 
-def chances(rates: Sequence[Rate]) -> str:
+def render_chances(rates: Sequence[Rate]) -> str:
     """A section on verdicts that training leaves to chance."""
     head = ("What should not happen", "Happened", "Runs", "Rate at most (95 % confidence)")
     rows = [(rate.what, str(rate.happened), str(rate.runs), f"{rate.bound:.1%}") for rate in rates if rate.runs]

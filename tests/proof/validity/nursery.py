@@ -20,12 +20,12 @@ from grader.execution.collection import RUN, SUBMITTED
 from grader.execution.gpu_names import names_gpu
 from grader.execution.job import GRADING, Job, Setup, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
-from grader.execution.run import conditions
+from grader.execution.run import build_conditions
 from grader.intake.notebook import Submission
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 from grader.protocol.plan import EVIDENCE, Plan
-from grader.sandbox.folders import temporary_folder
-from tests.proof.validity.corpus import Base, Specimen
+from grader.sandbox.folders import open_temporary_folder
+from tests.proof.validity.corpus import Base, CorpusCase
 
 SCRIPT: Final = Path(__file__).with_name("branches.py")
 JOBS: Final = 2
@@ -36,29 +36,29 @@ ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads 
 
 
 @dataclass(frozen=True)
-class Grown:
+class ExecutedCase:
     """One specimen that has been executed."""
 
-    specimen: Specimen
+    specimen: CorpusCase
     folder: Path  # its evidence, gone when the next one is asked for
 
 
-def grow(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Grown]:
+def execute_cases(base: Base, specimens: Sequence[CorpusCase], setup: Setup) -> Iterator[ExecutedCase]:
     """Execute all specimens, in the order in which they end. Raises GraderError when the grader is at fault."""
     if not hasattr(os, "fork"):
         raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
     by_id = {specimen.id: specimen for specimen in specimens}
-    with temporary_folder("a4-nursery-") as name:
+    with open_temporary_folder("a4-nursery-") as name:
         folder = name.resolve()
         drawn = challenges.draw(setup.seed)
         (folder / "evidence").mkdir()
         job = prepare(folder / "job", folder / "scratch", _submission(base), replace(setup, threads=1), drawn)
         _shorten(job)
         task = _task(folder, job, base, specimens)
-        with _started(task, job) as lines:
+        with _start_server(task, job) as lines:
             for line in lines:
                 specimen = by_id[line.removeprefix("grown ").strip()]
-                yield Grown(specimen, _recorded(folder / specimen.id, specimen, setup))
+                yield ExecutedCase(specimen, _add_record(folder / specimen.id, specimen, setup))
                 shutil.rmtree(folder / specimen.id, ignore_errors=True)  # before all these weights reach the disk
 
 
@@ -76,7 +76,7 @@ def _submission(base: Base) -> Submission:
     return Submission("reference", Path("solution.ipynb"), "0" * 64, notebook, notebook)
 
 
-def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen]) -> Path:
+def _task(folder: Path, job: Job, base: Base, specimens: Sequence[CorpusCase]) -> Path:
     described = [
         {
             "id": s.id,
@@ -102,7 +102,7 @@ def _task(folder: Path, job: Job, base: Base, specimens: Sequence[Specimen]) -> 
 
 
 @contextmanager
-def _started(task: Path, job: Job) -> Iterator[Iterator[str]]:
+def _start_server(task: Path, job: Job) -> Iterator[Iterator[str]]:
     """The lines that a running nursery says."""
     command = [sys.executable, "-P", str(SCRIPT), str(task)]
     home = {"HOME": str(task.parent), "PATH": os.environ.get("PATH", ""), EVIDENCE: str(task.parent / "evidence")}
@@ -125,7 +125,7 @@ def _started(task: Path, job: Job) -> Iterator[Iterator[str]]:
         raise GraderError(f"The process that runs the corpus ended with {process.returncode}: {said}")
 
 
-def _recorded(folder: Path, specimen: Specimen, setup: Setup) -> Path:
+def _add_record(folder: Path, specimen: CorpusCase, setup: Setup) -> Path:
     """Put the host's own record beside the evidence, as after an ordinary execution."""
     evidence = folder / "evidence"
     evidence.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def _recorded(folder: Path, specimen: Specimen, setup: Setup) -> Path:
     return evidence
 
 
-def _record(specimen: Specimen, setup: Setup, account: dict[str, Any] | None) -> RunRecord:
+def _record(specimen: CorpusCase, setup: Setup, account: dict[str, Any] | None) -> RunRecord:
     cells = account["cells"] if account else []
     failed = tuple(
         FailedCell(index=i, error=cell["error"], message=cell["message"])
@@ -149,7 +149,7 @@ def _record(specimen: Specimen, setup: Setup, account: dict[str, Any] | None) ->
     answered = account["answered"] if account else {}
     return RunRecord(
         submission=SubmissionRef(name=specimen.id, sha256="0" * 64),
-        conditions=conditions(setup),
+        conditions=build_conditions(setup),
         summary=RunSummary(status=status, wall_s=0, peak_memory_mib=0, failed_cells=failed),
         reason="" if account else "the process died or took too long",
         cells=tuple(

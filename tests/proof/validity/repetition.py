@@ -20,14 +20,14 @@ from safetensors.torch import save_file
 
 from grader import assignment, challenges
 from grader.evidence.reader import Evidence, LoraAnswers
-from grader.execution.record import Conditions, RunRecord
+from grader.execution.record import RunConditions, RunRecord
 from grader.judging.case import Case, Oracle
 from grader.judging.suite import Advice, Outcome
 from grader.kernel.namespace import Bindings
 from grader.kernel.probes import observe
 from grader.model import Profile, RunStatus, RunSummary, SubmissionRef
 from grader.paths import ROOT
-from tests.proof.validity.corpus import Base, Specimen
+from tests.proof.validity.corpus import Base, CorpusCase
 
 FAMILY = "step3.lora_"
 FILES = ("tests/public/test_step3.py", "tests/hidden/test_lora.py")
@@ -50,16 +50,16 @@ class Repetition:
         return len(self.failures)
 
 
-def repeat(base: Base, specimen: Specimen, seeds: Iterable[int]) -> Repetition:
+def repeat(base: Base, specimen: CorpusCase, seeds: Iterable[int]) -> Repetition:
     """Judge the specimen's LoRA layer once for each seed."""
     names = {"lora": assignment.LORA_NAMES}
-    namespace = definitions(dict(zip(base.cells, specimen.cells, strict=False)))
+    namespace = execute_definitions(dict(zip(base.cells, specimen.cells, strict=False)))
     numbers = tuple(seeds)
     failures = tuple(failure for seed in numbers for failure in _failures(namespace, names, seed))
     return Repetition(specimen.id, len(numbers), failures)
 
 
-def definitions(cells: Mapping[str, str]) -> dict[str, Any]:
+def execute_definitions(cells: Mapping[str, str]) -> dict[str, Any]:
     """A namespace with the imports and definitions of the LoRA cells; their other statements are not run."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for name in CELLS:
@@ -72,8 +72,8 @@ KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 
 
 def _failures(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], seed: int) -> Iterator[str]:
-    case = asked(namespace, names, seed)
-    for check, function in family().items():
+    case = ask_class(namespace, names, seed)
+    for check, function in load_family().items():
         try:
             function(case)
         except Advice:
@@ -82,7 +82,7 @@ def _failures(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], s
             yield f"seed {seed}: {check}: {outcome.rationale}"
 
 
-def asked(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], seed: int) -> Case:
+def ask_class(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], seed: int) -> Case:
     """A case that holds the answers of the class in `namespace` to the challenges of a seed."""
     drawn = challenges.draw(seed)
     bindings = Bindings(names)
@@ -90,12 +90,12 @@ def asked(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], seed:
     with tempfile.TemporaryDirectory(prefix="a4-ask-") as folder:
         file = Path(folder) / "challenges.safetensors"
         save_file(drawn.lora_tensors, file)
-        payload, tensors = observe("lora", drawn.requests(str(file))["lora"], bindings, namespace)
+        payload, tensors = observe("lora", drawn.build_requests(str(file))["lora"], bindings, namespace)
     answers = LoraAnswers.model_validate_json(json.dumps(payload))
-    return Case(Answers(answers, {k: t.detach() for k, t in tensors.items()}, record(seed)), NO_ORACLE)
+    return Case(AnswerEvidence(answers, {k: t.detach() for k, t in tensors.items()}, build_record(seed)), NO_ORACLE)
 
 
-class Answers(Evidence):
+class AnswerEvidence(Evidence):
     """Evidence that never was on disk."""
 
     def __init__(self, lora: LoraAnswers, tensors: dict[str, Any], run: RunRecord) -> None:
@@ -109,9 +109,9 @@ class Answers(Evidence):
         return {}
 
 
-def record(seed: int) -> RunRecord:
+def build_record(seed: int) -> RunRecord:
     """As little of a run record as judging needs."""
-    conditions = Conditions(
+    conditions = RunConditions(
         profile=Profile.STRUCTURE, seed=seed, checkpoint="", checkpoint_sha256="", reviews="", reviews_sha256="",
         synthetic=False, precision="float32", budget="", sandbox="none", grader="",
     )  # fmt: skip
@@ -122,15 +122,15 @@ def record(seed: int) -> RunRecord:
     )  # fmt: skip
 
 
-def _nothing(*args: object) -> Any:
+def _refuse(*args: object) -> Any:
     raise LookupError("the LoRA checks need no oracle but their challenges")
 
 
-NO_ORACLE = Oracle(base_weights=Path(), meter=_nothing, library=_nothing, calibration=_nothing)
+NO_ORACLE = Oracle(base_weights=Path(), meter=_refuse, library=_refuse, calibration=_refuse)
 
 
 @cache
-def family() -> Mapping[str, Check]:
+def load_family() -> Mapping[str, Check]:
     """The suite's functions for the LoRA layer, by check id."""
     found: dict[str, Check] = {}
     for number, path in enumerate(FILES):

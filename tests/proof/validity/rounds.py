@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from grader.execution.job import Setup
-from grader.model import Frozen
+from grader.model import FrozenModel
 from grader.paths import ROOT
-from tests.proof.validity.figures import Matrix, letter
-from tests.proof.validity.ledger import append, ledger, read
+from tests.proof.validity.figures import Matrix, get_letter
+from tests.proof.validity.ledger import append, locate_ledger, read
 
 NAME: Final = "rounds"
 FOLLOWS_FROM: Final = (
@@ -25,7 +25,7 @@ FOLLOWS_FROM: Final = (
 KINDS: Final = (".py", ".toml", ".ipynb")
 
 
-class Round(Frozen):
+class Round(FrozenModel):
     """All verdicts with one seed."""
 
     seed: int
@@ -37,7 +37,7 @@ def _files(path: Path) -> Iterable[Path]:
     return (path,) if path.is_file() else path.rglob("*")
 
 
-def circumstances(used: Setup, root: Path = ROOT) -> str:
+def digest_conditions(used: Setup, root: Path = ROOT) -> str:
     """What the verdicts of a round depend on besides its seed."""
     digest = hashlib.sha256()
     for path in sorted(path for name in FOLLOWS_FROM for path in _files(root / name)):
@@ -46,24 +46,24 @@ def circumstances(used: Setup, root: Path = ROOT) -> str:
     return f"{digest.hexdigest()[:16]} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
-def played(matrix: Matrix, seed: int, where: str) -> Round:
+def make_round(matrix: Matrix, seed: int, where: str) -> Round:
     """The round that a matrix stands for."""
-    rows = {f.specimen.id: "".join(letter(f, check) for check in matrix.checks) for f in matrix.findings}
+    rows = {f.specimen.id: "".join(get_letter(f, check) for check in matrix.checks) for f in matrix.findings}
     return Round(seed=seed, circumstances=where, letters=rows)
 
 
-def known(where: str) -> tuple[Round, ...]:
+def load_known(where: str) -> tuple[Round, ...]:
     """Stored rounds under these circumstances, by seed."""
-    found = {r.seed: r for r in read(ledger(NAME), Round) if r.circumstances == where}
+    found = {r.seed: r for r in read(locate_ledger(NAME), Round) if r.circumstances == where}
     return tuple(found[seed] for seed in sorted(found))
 
 
 def keep(one: Round) -> None:
     """Store a round."""
-    append(ledger(NAME), one)
+    append(locate_ledger(NAME), one)
 
 
-def flips(rounds: Iterable[Round], checks: Sequence[str]) -> tuple[str, ...]:
+def find_flips(rounds: Iterable[Round], checks: Sequence[str]) -> tuple[str, ...]:
     """Verdicts that differ from those of the first round: "seed 3, scale_alpha: step3.lora_forward is ·, not F"."""
     first, *others = [*rounds] or [Round(seed=0, circumstances="", letters={})]
     return tuple(

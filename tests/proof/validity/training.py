@@ -22,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from rich.console import Console
 
 from grader import pipeline
-from grader.authoring.calibrate import PATIENT, stored_runs
+from grader.authoring.calibrate import PATIENT, load_runs
 from grader.errors import GraderError
 from grader.execution import profiles
 from grader.execution.job import Setup
@@ -31,11 +31,11 @@ from grader.execution.run import execute
 from grader.intake.notebook import Submission
 from grader.judging import calibration
 from grader.judging.calibration import Calibration
-from grader.model import Frozen, Method, RunStatus
+from grader.model import FrozenModel, Method, RunStatus
 from grader.paths import CALIBRATIONS
-from grader.sandbox.folders import temporary_folder
-from tests.proof.validity.corpus import Base, Kind, Specimen
-from tests.proof.validity.ledger import append, ledger, read
+from grader.sandbox.folders import open_temporary_folder
+from tests.proof.validity.corpus import Base, CaseKind, CorpusCase
+from tests.proof.validity.ledger import append, locate_ledger, read
 
 NAME: Final = "training"
 REFERENCE_SEEDS: Final = 20
@@ -49,7 +49,7 @@ CELLS: Final = dict(zip(("train-full", "train-head", "train-lora"), Method, stri
 CALL: Final = "train_and_record("  # the line of such a cell that trains
 
 
-class Measured(Frozen):
+class MeasuredRun(FrozenModel):
     """One run of one specimen."""
 
     specimen: str
@@ -82,17 +82,21 @@ class Rate:
         low, high = self.happened / max(self.runs, 1), 1.0
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (middle, high) if _at_most(self.happened, self.runs, middle) > 1 - CONFIDENCE else (low, middle)
+            low, high = (
+                (middle, high)
+                if _compute_binomial_cdf(self.happened, self.runs, middle) > 1 - CONFIDENCE
+                else (low, middle)
+            )
         return high
 
 
-def _at_most(k: int, n: int, p: float) -> float:
+def _compute_binomial_cdf(k: int, n: int, p: float) -> float:
     return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
 
 
 def plan(
-    corpus: Sequence[Specimen], calibrated: Calibration | None, later: Sequence[Measured] = ()
-) -> Iterator[tuple[Specimen, int]]:
+    corpus: Sequence[CorpusCase], calibrated: Calibration | None, later: Sequence[MeasuredRun] = ()
+) -> Iterator[tuple[CorpusCase, int]]:
     """What is to be run: honest solutions, and the mutants that show in accuracy alone.
 
     The reference is left out where its calibration has enough seeds, or enough with the `later` runs.
@@ -104,101 +108,107 @@ def plan(
         yield from ((specimen, FIRST_SEED + number) for number in range(seeds.get(specimen.id, 0)))
 
 
-def has_enough_seeds(calibrated: Calibration | None, later: Sequence[Measured] = ()) -> bool:
+def has_enough_seeds(calibrated: Calibration | None, later: Sequence[MeasuredRun] = ()) -> bool:
     """Whether the runs of a calibration, with `later` ones, show how often the reference misses a threshold."""
     return calibrated is not None and len(calibrated.seeds) + len(later) >= REFERENCE_SEEDS
 
 
-def current_calibration(used: Setup) -> Calibration | None:
+def find_calibration(used: Setup) -> Calibration | None:
     """The thresholds for these circumstances, as they are now."""
     conditions = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
     return calibration.find(calibration.load(CALIBRATIONS), *conditions)
 
 
-def later_runs(used: Setup, calibrated: Calibration | None) -> tuple[Measured, ...]:
+def find_later_runs(used: Setup, calibrated: Calibration | None) -> tuple[MeasuredRun, ...]:
     """Runs of the reference that `make calibrate` stored here, and that today's thresholds do not follow from."""
     seen = calibrated.seeds if calibrated else ()
-    runs = {seed: found for seed, found in stored_runs(used).items() if seed not in seen}
+    runs = {seed: found for seed, found in load_runs(used).items() if seed not in seen}
     return tuple(
-        Measured(specimen="reference", seed=seed, circumstances="calibration", accuracies=dict(found))
+        MeasuredRun(specimen="reference", seed=seed, circumstances="calibration", accuracies=dict(found))
         for seed, found in runs.items()
     )
 
 
-def bears_on(specimen: Specimen, base: Base) -> tuple[Method, ...]:
+def find_affected_methods(specimen: CorpusCase, base: Base) -> tuple[Method, ...]:
     """The methods whose accuracy the patch may change: those a mutant has to fail, those a variant's edit precedes."""
-    if specimen.kind is Kind.MUTANT:
+    if specimen.kind is CaseKind.MUTANT:
         return tuple(method for check, method in STEPS.items() if check in specimen.failed)
     order = list(base.cells)
     after = tuple(method for cell, method in CELLS.items() if order.index(cell) >= specimen.departs)
     return after or tuple(Method)  # the reference departs nowhere
 
 
-def reduced(specimen: Specimen, base: Base) -> tuple[str, ...]:
+def reduce_cells(specimen: CorpusCase, base: Base) -> tuple[str, ...]:
     """The specimen's cells without the trainings that its patch does not bear on."""
-    needed = bears_on(specimen, base)
+    needed = find_affected_methods(specimen, base)
     idle = [base.cells[cell] for cell, method in CELLS.items() if method not in needed]
     lines = {line for source in idle for line in source.splitlines() if line.startswith(CALL)}
     return tuple("\n".join(line for line in cell.splitlines() if line not in lines) for cell in specimen.cells)
 
 
-def known(planned: Iterable[tuple[Specimen, int]], base: Base, used: Setup) -> tuple[Measured, ...]:
+def load_known(planned: Iterable[tuple[CorpusCase, int]], base: Base, used: Setup) -> tuple[MeasuredRun, ...]:
     """The planned runs that are stored already."""
-    stored = _stored()
-    keys = [(specimen.id, seed, circumstances(used, reduced(specimen, base))) for specimen, seed in planned]
+    stored = _load_stored()
+    keys = [(specimen.id, seed, digest_conditions(used, reduce_cells(specimen, base))) for specimen, seed in planned]
     return tuple(stored[key] for key in keys if key in stored)
 
 
-def measure(planned: Iterable[tuple[Specimen, int]], base: Base, used: Setup, console: Console) -> tuple[Measured, ...]:
+def measure(
+    planned: Iterable[tuple[CorpusCase, int]], base: Base, used: Setup, console: Console
+) -> tuple[MeasuredRun, ...]:
     """Run what is planned and not stored yet, in order; every run is stored when it ends."""
-    stored, found = _stored(), []
+    stored, found = _load_stored(), []
     for specimen, seed in planned:
-        cells = reduced(specimen, base)
-        key = (specimen.id, seed, circumstances(used, cells))
+        cells = reduce_cells(specimen, base)
+        key = (specimen.id, seed, digest_conditions(used, cells))
         if key not in stored:
-            stored[key] = _measured(specimen, cells, bears_on(specimen, base), pipeline.at_seed(used, seed))
-            append(ledger(NAME), stored[key])
+            stored[key] = _measure(
+                specimen, cells, find_affected_methods(specimen, base), pipeline.replace_seed(used, seed)
+            )
+            append(locate_ledger(NAME), stored[key])
         found.append(stored[key])
         console.print(_line(found[-1]), markup=False)
     return tuple(found)
 
 
-def _stored() -> dict[tuple[str, int, str], Measured]:
-    return {m.key: m for m in read(ledger(NAME), Measured)}
+def _load_stored() -> dict[tuple[str, int, str], MeasuredRun]:
+    return {m.key: m for m in read(locate_ledger(NAME), MeasuredRun)}
 
 
-def circumstances(used: Setup, cells: Sequence[str]) -> str:
+def digest_conditions(used: Setup, cells: Sequence[str]) -> str:
     """What a stored run depends on besides its seed."""
     source = hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
     return f"{source} {profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
-def _measured(specimen: Specimen, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> Measured:
+def _measure(specimen: CorpusCase, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> MeasuredRun:
     notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
     submission = Submission(specimen.id, Path(f"{specimen.id}.ipynb"), "0" * 64, notebook, notebook)
-    with temporary_folder("a4-validate-") as folder:
+    with open_temporary_folder("a4-validate-") as folder:
         record = execute(submission, used, folder / "evidence", limits=PATIENT)
         require_ended(specimen, record)
         case = pipeline.make_case(folder / "evidence", used)
         accuracies = {method: case.accuracy(method) for method in methods}
-    where = circumstances(used, cells)
-    return Measured(specimen=specimen.id, seed=used.seed, circumstances=where, accuracies=accuracies)
+    where = digest_conditions(used, cells)
+    return MeasuredRun(specimen=specimen.id, seed=used.seed, circumstances=where, accuracies=accuracies)
 
 
-def require_ended(specimen: Specimen, record: RunRecord) -> None:
+def require_ended(specimen: CorpusCase, record: RunRecord) -> None:
     """Raise GraderError for a run that ended before its notebook did: its accuracies are not missing, but unknown."""
     if record.summary.status not in ENDED:
         raise GraderError(f"{specimen.id} did not run to its end ({record.reason}); run the training part again.")
 
 
-def _line(measured: Measured) -> str:
+def _line(measured: MeasuredRun) -> str:
     figures = ", ".join(
         f"{m.value} {a:.3f}" if a is not None else f"{m.value} -" for m, a in measured.accuracies.items()
     )
     return f"{measured.specimen}, seed {measured.seed}: {figures}"
 
 
-def rates(found: Sequence[Measured], corpus: Sequence[Specimen], calibrated: Calibration | None) -> tuple[Rate, ...]:
+def compute_rates(
+    found: Sequence[MeasuredRun], corpus: Sequence[CorpusCase], calibrated: Calibration | None
+) -> tuple[Rate, ...]:
     """False fails of honest solutions by method, and false passes of each mutant on the checks it has to fail.
 
     Nothing is counted without a calibration: thresholds are never guessed.
@@ -207,32 +217,33 @@ def rates(found: Sequence[Measured], corpus: Sequence[Specimen], calibrated: Cal
         return ()
     thresholds = {method: one.threshold for method, one in calibrated.methods.items()}
     reference = [m for m in found if m.specimen == "reference"]
-    honest = {specimen.id for specimen in corpus if specimen.kind is Kind.VARIANT} - {"reference"}
+    honest = {specimen.id for specimen in corpus if specimen.kind is CaseKind.VARIANT} - {"reference"}
     variants = [m for m in found if m.specimen in honest]
     return (
-        *(_left_out(calibrated, method) for method in Method if has_enough_seeds(calibrated)),
+        *(_rate_left_out(calibrated, method) for method in Method if has_enough_seeds(calibrated)),
         *(_false_fails("other runs of the reference", reference, m, thresholds[m]) for m in Method),
         *(_false_fails("honest variants", variants, m, thresholds[m]) for m in Method),
         *(_false_passes([m for m in found if m.specimen == s.id], s, thresholds) for s in corpus if s.training),
     )
 
 
-def _left_out(calibrated: Calibration, method: Method) -> Rate:
+def _rate_left_out(calibrated: Calibration, method: Method) -> Rate:
     accuracies = calibrated.methods[method].accuracies
     missed = [
-        accuracy < calibration.threshold([*accuracies[:i], *accuracies[i + 1 :]], calibrated.false_fail).threshold
+        accuracy
+        < calibration.compute_threshold([*accuracies[:i], *accuracies[i + 1 :]], calibrated.false_fail).threshold
         for i, accuracy in enumerate(accuracies)
     ]
     what = f"runs of the reference that miss the threshold of {method.value} that its other runs give"
     return Rate(what, missed.count(True), len(missed))
 
 
-def _false_fails(who: str, honest: Sequence[Measured], method: Method, threshold: float) -> Rate:
+def _false_fails(who: str, honest: Sequence[MeasuredRun], method: Method, threshold: float) -> Rate:
     missed = [not measured.reaches(method, threshold) for measured in honest if method in measured.accuracies]
     return Rate(f"{who} that miss the threshold of {method.value}, {threshold:.3f}", missed.count(True), len(missed))
 
 
-def _false_passes(found: Sequence[Measured], specimen: Specimen, thresholds: Mapping[Method, float]) -> Rate:
+def _false_passes(found: Sequence[MeasuredRun], specimen: CorpusCase, thresholds: Mapping[Method, float]) -> Rate:
     methods = [method for check, method in STEPS.items() if check in specimen.failed]
     reached = [measured.reaches(method, thresholds[method]) for measured in found for method in methods]
     return Rate(f"{specimen.id}: accuracy passes although {specimen.words}", reached.count(True), len(reached))

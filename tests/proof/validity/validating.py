@@ -15,7 +15,7 @@ from grader.model import Profile
 from grader.paths import CORPUS, REFERENCE, RUBRIC
 from grader.sandbox import Backend
 from tests.proof.validity import figures, markdown, page, rounds, training
-from tests.proof.validity.corpus import Base, Specimen, read_base, read_corpus
+from tests.proof.validity.corpus import Base, CorpusCase, read_base, read_corpus
 from tests.proof.validity.figures import Matrix
 from tests.proof.validity.habits import read_habits
 from tests.proof.validity.repetition import Repetition, repeat
@@ -27,7 +27,7 @@ VARIANT_SEEDS: Final = 50
 REPEATED_VARIANTS: Final = ("lora_parameters", "lora_merged_weight", "lora_divided_last", "lora_einsum")
 
 
-def load() -> tuple[Base, tuple[Specimen, ...]]:
+def load() -> tuple[Base, tuple[CorpusCase, ...]]:
     """The reference as a base, and all specimens."""
     base = read_base(REFERENCE)
     return base, read_corpus(CORPUS, base)
@@ -48,25 +48,25 @@ def validate(
     if not named:
         raise GraderError(f"The corpus has no specimen whose name begins with {' or '.join(only)}; see tests/corpus.")
     if only and train:
-        trained(console, base, named, train=True)
+        measure_rates(console, base, named, train=True)
         return True
     chosen = [s for s in named if not s.training]
     if not chosen:
         raise GraderError(f"{' and '.join(s.id for s in named)} shows in accuracy alone; add --training.")
     matrix, where = run(console, base, chosen)
-    repetitions = () if only else repeated(base, corpus)
+    repetitions = () if only else repeat_lora(base, corpus)
     report(console, matrix, repetitions, time.perf_counter() - began)
     if only:
         return not matrix.surprising
     again = [
-        rounds.played(matrix, pipeline.DEFAULT_SEED, where),
-        *replayed(console, base, chosen, where, repeat_rounds),
+        rounds.make_round(matrix, pipeline.DEFAULT_SEED, where),
+        *replay(console, base, chosen, where, repeat_rounds),
     ]
-    flips = rounds.flips(again, matrix.checks)
+    flips = rounds.find_flips(again, matrix.checks)
     console.print(f"{len(flips)} flips in {len(again) - 1} repetitions of the whole corpus with other seeds")
     for flip in flips:
         console.print(flip, markup=False)
-    rates = trained(console, base, corpus, train)
+    rates = measure_rates(console, base, corpus, train)
     write(docs, matrix, repetitions, len(again) - 1, flips, rates)
     return matrix.holds and not flips and not any(r.flips for r in repetitions)
 
@@ -81,63 +81,67 @@ def write(
 ) -> None:
     """Write both pages."""
     notebooks = read_habits(CORPUS / "habits")
-    sections = [markdown.repetitions(repetitions), markdown.rounds(repeats, flips), markdown.chances(rates)]
+    sections = [
+        markdown.render_repetitions(repetitions),
+        markdown.render_rounds(repeats, flips),
+        markdown.render_chances(rates),
+    ]
     further = [
         *((f"Flips of LoRA checks on {r.specimen} with {r.seeds} other seeds", str(r.flips)) for r in repetitions),
         (f"Flips in {repeats} repetitions of everything", str(len(flips))),
     ]
     docs.mkdir(parents=True, exist_ok=True)
-    text = f"{markdown.document(matrix, sections)}\n{markdown.notebooks(notebooks)}"
+    text = f"{markdown.render_document(matrix, sections)}\n{markdown.render_notebooks(notebooks)}"
     (docs / "validity.md").write_text(text, encoding="utf-8")
-    (docs / "validity.html").write_text(page.page(matrix, further, notebooks), encoding="utf-8")
+    (docs / "validity.html").write_text(page.render_page(matrix, further, notebooks), encoding="utf-8")
 
 
-def replayed(
-    console: Console, base: Base, chosen: Sequence[Specimen], where: str, count: int
+def replay(
+    console: Console, base: Base, chosen: Sequence[CorpusCase], where: str, count: int
 ) -> tuple[rounds.Round, ...]:
     """Repetitions of the whole corpus: the stored ones, and new ones up to `count`."""
-    done = {found.seed for found in rounds.known(where)}
+    done = {found.seed for found in rounds.load_known(where)}
     for seed in range(1, count + 1):
         if seed not in done:
             console.print(f"repetition with seed {seed}")
             matrix, circumstances = run(console, base, chosen, seed)
-            rounds.keep(rounds.played(matrix, seed, circumstances))
-    return rounds.known(where)
+            rounds.keep(rounds.make_round(matrix, seed, circumstances))
+    return rounds.load_known(where)
 
 
-def trained(console: Console, base: Base, corpus: Sequence[Specimen], train: bool) -> tuple[Rate, ...]:
+def measure_rates(console: Console, base: Base, corpus: Sequence[CorpusCase], train: bool) -> tuple[Rate, ...]:
     """Measured chances of wrong verdicts on accuracy, from stored runs, and from new ones if asked for."""
-    with pipeline.setup(Profile.QUICK, training.FIRST_SEED, limits=PATIENT) as used:
-        calibrated = training.current_calibration(used)
-        later = training.later_runs(used, calibrated)
+    with pipeline.open_setup(Profile.QUICK, training.FIRST_SEED, limits=PATIENT) as used:
+        calibrated = training.find_calibration(used)
+        later = training.find_later_runs(used, calibrated)
         planned = tuple(training.plan(corpus, calibrated, later))
-        found = training.measure(planned, base, used, console) if train else training.known(planned, base, used)
-    rates = training.rates((*later, *found), corpus, calibrated)
+        found = training.measure(planned, base, used, console) if train else training.load_known(planned, base, used)
+    rates = training.compute_rates((*later, *found), corpus, calibrated)
     for rate in (rate for rate in rates if train and rate.runs):
         console.print(f"{rate.what}: {rate.happened} of {rate.runs}", markup=False)
     return rates
 
 
 def run(
-    console: Console, base: Base, chosen: Sequence[Specimen], seed: int = pipeline.DEFAULT_SEED
+    console: Console, base: Base, chosen: Sequence[CorpusCase], seed: int = pipeline.DEFAULT_SEED
 ) -> tuple[Matrix, str]:
     """Examine the chosen specimens, with a line for each that surprises. Also returns the circumstances."""
     findings = []
     with (
-        pipeline.setup(Profile.STRUCTURE, seed, Backend.NONE) as used,  # the corpus is our own
+        pipeline.open_setup(Profile.STRUCTURE, seed, Backend.NONE) as used,  # the corpus is our own
         console.status("growing") as status,
     ):
-        where = rounds.circumstances(used)
+        where = rounds.digest_conditions(used)
         for finding in examine(base, chosen, used):
             findings.append(finding)
             status.update(f"{len(findings)} of {len(chosen)}: {finding.specimen.id}")
             for surprise in finding.surprises:
                 console.print(f"{finding.specimen.id}: {surprise}", markup=False)
     checks = scoring.load_rubric(RUBRIC)
-    return figures.matrix(checks, findings, chosen), where
+    return figures.build_matrix(checks, findings, chosen), where
 
 
-def repeated(base: Base, corpus: Sequence[Specimen]) -> tuple[Repetition, ...]:
+def repeat_lora(base: Base, corpus: Sequence[CorpusCase]) -> tuple[Repetition, ...]:
     """The LoRA family on the reference and on some variants, with many other seeds."""
     by_id = {specimen.id: specimen for specimen in corpus}
     planned = {"reference": REFERENCE_SEEDS, **dict.fromkeys(REPEATED_VARIANTS, VARIANT_SEEDS)}
@@ -150,7 +154,7 @@ def report(console: Console, matrix: Matrix, repetitions: Sequence[Repetition], 
     for index, check in enumerate(matrix.checks):
         console.print(f"{'':{width}} {'│' * index}{'┌' if index < len(matrix.checks) else ''} {check}", markup=False)
     for finding in matrix.mutants:
-        row = "".join(figures.letter(finding, check) for check in matrix.checks)
+        row = "".join(figures.get_letter(finding, check) for check in matrix.checks)
         console.print(f"{finding.specimen.id:{width}} {row}", markup=False, highlight=False)
     for name, figure in matrix.summary():
         console.print(f"{name}: {figure}", markup=False)

@@ -14,15 +14,15 @@ from grader.judging.case import Case, Oracle
 from grader.judging.runner import Judgement, run_suite
 from grader.model import Method, Verdict
 from grader.oracle.certificates import Certificate
-from tests.proof.validity.corpus import Base, Specimen
-from tests.proof.validity.nursery import grow
+from tests.proof.validity.corpus import Base, CorpusCase
+from tests.proof.validity.nursery import execute_cases
 
 
 @dataclass(frozen=True)
-class Finding:
+class CaseResult:
     """What the grader said of one specimen."""
 
-    specimen: Specimen
+    specimen: CorpusCase
     judgements: tuple[Judgement, ...]
 
     def ids(self, verdict: Verdict) -> frozenset[str]:
@@ -70,20 +70,20 @@ class SharedCase(Case):
         return self.known[file.st_ino]
 
 
-def examine(base: Base, specimens: Sequence[Specimen], setup: Setup) -> Iterator[Finding]:
+def examine(base: Base, specimens: Sequence[CorpusCase], setup: Setup) -> Iterator[CaseResult]:
     """Execute and judge all specimens. Raises GraderError."""
-    oracle, folders = pipeline.oracle(setup), pipeline.suite_folders()
+    oracle, folders = pipeline.build_oracle(setup), pipeline.list_suite_folders()
     known: dict[int, Certificate | None] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the other core runs the next specimen
     try:
-        for grown in grow(base, specimens, setup):
-            yield Finding(grown.specimen, _judged(grown.folder, oracle, folders, known))
+        for grown in execute_cases(base, specimens, setup):
+            yield CaseResult(grown.specimen, _judge(grown.folder, oracle, folders, known))
     finally:
         torch.set_num_threads(threads)
 
 
-def _judged(
+def _judge(
     folder: Path, oracle: Oracle, folders: list[Path], known: dict[int, Certificate | None]
 ) -> tuple[Judgement, ...]:
     return run_suite(SharedCase(Evidence(folder), oracle, known), folders)

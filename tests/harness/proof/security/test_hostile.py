@@ -19,25 +19,25 @@ from grader.judging.runner import Judgement
 from grader.model import RunStatus, Verdict, Visibility
 from grader.sandbox import Backend
 from tests.harness import needs
-from tests.proof.security.canaries import laid_out
-from tests.proof.security.cases import HONEST_ID, load_cases, load_uploads, placed
-from tests.proof.security.rounds import CORPUS, in_order, in_parts
-from tests.proof.security.table import totals
-from tests.proof.security.traces import Traces, left_over, look
-from tests.proof.security.trial import Trial, run_upload
+from tests.proof.security.canaries import place_canaries
+from tests.proof.security.cases import HONEST_ID, fill_places, load_cases, load_uploads
+from tests.proof.security.rounds import CORPUS, order_cases, run_in_parts
+from tests.proof.security.table import format_totals
+from tests.proof.security.traces import Traces, capture_traces, find_leftovers
+from tests.proof.security.trial import HostileResult, run_upload
 
 CASES = load_cases(CORPUS)
 ELSEWHERE = (Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
 
 
-def unexpected(trials: tuple[Trial, ...]) -> dict[str, tuple[str, ...]]:
+def unexpected(trials: tuple[HostileResult, ...]) -> dict[str, tuple[str, ...]]:
     return {trial.id: trial.unexpected for trial in trials if trial.unexpected}
 
 
 def test_every_notebook_in_warm_kernels() -> None:
     """Honest ones in between: those are graded as if nothing had happened."""
     needs.require_backend(Backend.WARM)
-    trials = in_parts(Backend.WARM)
+    trials = run_in_parts(Backend.WARM)
     assert unexpected(trials) == {}
     assert {trial.id for trial in trials} == {case.id for case in CASES}
     assert sum(trial.id == HONEST_ID for trial in trials) > 2
@@ -47,7 +47,7 @@ def test_every_notebook_in_warm_kernels() -> None:
 @pytest.mark.parametrize("backend", [pytest.param(backend, id=backend.value) for backend in ELSEWHERE])
 def test_every_notebook_elsewhere(backend: Backend) -> None:
     needs.require_backend(backend)
-    trials = in_parts(backend)
+    trials = run_in_parts(backend)
     assert unexpected(trials) == {}
     assert {trial.id for trial in trials} == {case.id for case in CASES}
 
@@ -69,11 +69,11 @@ def test_every_row_of_the_list_has_cases() -> None:
 def test_names_are_unique_and_places_are_known() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
     places = dict.fromkeys(("WORLD", "SECRET", "SOCKET", "ABSTRACT", "MARK", "PID", "PORT"), "1")
-    assert not [case.id for case in CASES for cell in case.cells if "@" in placed(cell, places)]
+    assert not [case.id for case in CASES for cell in case.cells if "@" in fill_places(cell, places)]
 
 
 def test_an_honest_one_in_between_and_last() -> None:
-    ordered = list(in_order(CASES))
+    ordered = list(order_cases(CASES))
     honest = [position for position, case in enumerate(ordered) if case.honest]
     assert len(honest) > 2
     assert honest[-1] == len(ordered) - 1
@@ -91,17 +91,17 @@ def short() -> Path:
 
 
 def test_a_secret_in_a_result_is_found(short: Path) -> None:
-    with laid_out(short / "canaries") as canaries:
+    with place_canaries(short / "canaries") as canaries:
         results = short / "results"
         results.mkdir()
-        assert canaries.found_in(results) == []
+        assert canaries.find_in(results) == []
         (results / "out.json").write_text("x" + (short / "canaries" / "secret").read_text(), encoding="utf-8")
         (results / "env").write_text(os.environ["A4_SECRET"], encoding="utf-8")
-        assert canaries.found_in(results) == ["secret", "A4_SECRET"]
+        assert canaries.find_in(results) == ["secret", "A4_SECRET"]
 
 
 def test_a_knock_is_heard(short: Path) -> None:
-    with laid_out(short / "canaries") as canaries:
+    with place_canaries(short / "canaries") as canaries:
         with socket.create_connection(("127.0.0.1", int(canaries.places["PORT"]))) as line:
             line.recv(1)  # it is closed from the other side
         for address in (canaries.places["SOCKET"], "\0" + canaries.places["ABSTRACT"]):
@@ -112,36 +112,38 @@ def test_a_knock_is_heard(short: Path) -> None:
             line.sendto(b"x", ("127.0.0.1", int(canaries.places["PORT"])))
         knocks = set()
         while len(knocks) < 4:  # a test that hangs here says that a knock is not heard
-            knocks |= set(canaries.found_in(short / "canaries" / "nothing"))
+            knocks |= set(canaries.find_in(short / "canaries" / "nothing"))
         assert knocks == {"tcp connection", "unix socket", "abstract socket", "datagram"}
 
 
 def test_what_is_left_is_seen(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.proof.security.traces.SETTLED_S", 0.1)
-    before = look(short, "a-mark-of-this-test")
+    before = capture_traces(short, "a-mark-of-this-test")
     (short / "left").touch()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "a-mark-of-this-test"]) as process:
-        found = left_over(before, lambda: look(short, "a-mark-of-this-test"))
+        found = find_leftovers(before, lambda: capture_traces(short, "a-mark-of-this-test"))
         process.kill()
     assert [what.split()[0] for what in found] == ["process", "file"]
 
 
 def test_nothing_left_is_nothing() -> None:
     traces = Traces(frozenset({"1 x"}), frozenset(), frozenset(), frozenset())
-    assert left_over(traces, lambda: traces) == []
+    assert find_leftovers(traces, lambda: traces) == []
 
 
 def test_what_other_graders_leave_is_not_counted() -> None:
     """A group that was there before, of somebody who lived then and is dead now."""
     before = Traces(frozenset(), frozenset(), frozenset({"a"}), frozenset(), others=frozenset({"b"}))
     after = Traces(frozenset(), frozenset(), frozenset({"a", "b", "c"}), frozenset())
-    assert after.beyond(before) == ["group c"]
+    assert after.list_new(before) == ["group c"]
 
 
 def test_totals_count_everything() -> None:
-    good = Trial(id="a", row=1, backend="warm", outcome="ok", growth_mib=3)
-    bad = Trial(id="b", row=1, backend="landlock", outcome="ok", leaks=2, points=1.5, leftovers=3, unexpected=("x",))
-    assert totals([good, bad]).plain == (
+    good = HostileResult(id="a", row=1, backend="warm", outcome="ok", growth_mib=3)
+    bad = HostileResult(
+        id="b", row=1, backend="landlock", outcome="ok", leaks=2, points=1.5, leftovers=3, unexpected=("x",)
+    )
+    assert format_totals([good, bad]).to_plain == (
         "1 of 2 as expected on landlock, warm: 2 leaks, 1.5 undeserved points, 3 leftovers; "
         "the grader's own processes grew by at most 3 MiB."
     )
@@ -156,8 +158,8 @@ def test_what_passed_waits_for_a_person() -> None:
     run = SimpleNamespace(summary=SimpleNamespace(status=RunStatus.OK))
     honest = SimpleNamespace(run=run, sources={0: "x = 1"})
     hostile = SimpleNamespace(run=run, sources={0: "import grader.kernel.session"})
-    assert result.fair((passed, failed), honest) == (passed, failed)
-    waiting, kept = result.fair((passed, failed), hostile)
+    assert result.adjust_judgements((passed, failed), honest) == (passed, failed)
+    waiting, kept = result.adjust_judgements((passed, failed), hostile)
     assert (waiting.verdict, waiting.result(1.0).points) == (Verdict.ERROR, None)
     assert kept == failed
 
@@ -178,4 +180,4 @@ def test_what_passed_waits_for_a_person() -> None:
     ],
 )
 def test_touching_the_grader_is_noted(source: str, named: bool) -> None:
-    assert bool(tampering.touched({0: "x = 1", 2: source})) is named
+    assert bool(tampering.find_tampering({0: "x = 1", 2: source})) is named

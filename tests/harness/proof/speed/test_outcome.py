@@ -30,10 +30,10 @@ from tests.proof.speed import (
     report,
     submitted,
 )
-from tests.proof.speed.floor import forward_gflop, step_gflop
-from tests.proof.speed.outcome import Line, Part
-from tests.proof.speed.parts import Wish
-from tests.proof.speed.precisions import Run, compared
+from tests.proof.speed.floor import compute_forward_gflop, compute_step_gflop
+from tests.proof.speed.outcome import BoundLine, Part
+from tests.proof.speed.parts import BenchOptions
+from tests.proof.speed.precisions import Run, compare
 from tests.proof.speed.stages import ARITHMETIC
 
 
@@ -48,7 +48,7 @@ from tests.proof.speed.stages import ARITHMETIC
     ],
 )
 def test_line(value: float, at_most: bool, holds: bool) -> None:
-    line = Line("seconds", value, 10, "s", at_most)
+    line = BoundLine("seconds", value, 10, "s", at_most)
     assert line.holds is holds
     assert str(line).startswith("pass" if holds else "MISS")
 
@@ -57,14 +57,14 @@ def test_arithmetic_is_six_operations_per_weight_and_token() -> None:
     weights, tokens = 6 * 7_077_888, 16 * 128  # of the six layers' products
     dense = 6 * weights * tokens / 1e9
     attention = 3 * 2 * 6 * 2 * 768 * 128 * tokens / 1e9
-    assert step_gflop(Method.FULL, 16, 128) == pytest.approx(dense + attention)
+    assert compute_step_gflop(Method.FULL, 16, 128) == pytest.approx(dense + attention)
 
 
 def test_arithmetic_falls_with_what_is_frozen() -> None:
-    full, lora, head = (step_gflop(method, 16, 128) for method in (Method.FULL, Method.LORA, Method.HEAD))
+    full, lora, head = (compute_step_gflop(method, 16, 128) for method in (Method.FULL, Method.LORA, Method.HEAD))
     assert head == pytest.approx(full / 3)
     assert lora == pytest.approx(2 * full / 3, rel=0.02)
-    assert forward_gflop(16, 512) > 4 * forward_gflop(16, 128), "attention grows with the square"
+    assert compute_forward_gflop(16, 512) > 4 * compute_forward_gflop(16, 128), "attention grows with the square"
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_arithmetic_is_counted_for_the_reviews_at_hand(words: int, expected: int
     def tokenizer(texts: list[str], truncation: bool, max_length: int) -> dict[str, list[list[int]]]:
         return {"input_ids": [[1] * min(max_length, len(text.split())) for text in texts]}
 
-    limits = profiles.budget(Profile.QUICK, bfloat16=False)
+    limits = profiles.get_budget(Profile.QUICK, bfloat16=False)
     assert limits is not None
-    assert floor.padded_tokens(["word " * words] * 20, tokenizer, limits) == expected
+    assert floor.estimate_padded_tokens(["word " * words] * 20, tokenizer, limits) == expected
 
 
 def test_what_is_extrapolated_is_the_reference() -> None:
@@ -95,7 +95,7 @@ def test_what_is_extrapolated_is_the_reference() -> None:
 
 
 def test_a_head_for_the_checkpoint_fits_it() -> None:
-    tensors = parts.blank_head()
+    tensors = parts.make_blank_head()
     assert sum(t.numel() for t in tensors.values()) == 592_130
     assert not any(bool(t.any()) for t in tensors.values())
     assert all(t.dtype is torch.float32 for t in tensors.values())
@@ -108,10 +108,10 @@ def figures(tmp_path: Path) -> Path:
 
 
 def test_parts_are_added_and_replaced(figures: Path) -> None:
-    for part in (Part("one", {"a": 1}), Part("two", lines=(Line("x", 1, 2),)), Part("one", {"a": 3})):
+    for part in (Part("one", {"a": 1}), Part("two", lines=(BoundLine("x", 1, 2),)), Part("one", {"a": 3})):
         outcome.save(part, figures)
     kept = outcome.load(figures)
-    assert (kept["one"]["figures"], outcome.lines([kept["two"]])) == ({"a": 3}, [Line("x", 1, 2)])
+    assert (kept["one"]["figures"], outcome.collect_lines([kept["two"]])) == ({"a": 3}, [BoundLine("x", 1, 2)])
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_a_part_that_is_skipped_takes_nothing_away(before: Part, expected: dict[
     [pytest.param("", "", id="today's code"), pytest.param("older", ", of 2026-01-01, other code", id="other code")],
 )
 def test_lines_of_other_code_say_so(code: str, note: str, figures: Path) -> None:
-    outcome.save(Part("one", lines=(Line("x", 1, 2),), measured="2026-01-01", code=code), figures)
-    (line,) = outcome.lines(outcome.load(figures).values())
+    outcome.save(Part("one", lines=(BoundLine("x", 1, 2),), measured="2026-01-01", code=code), figures)
+    (line,) = outcome.collect_lines(outcome.load(figures).values())
     assert str(line) == f"pass  x: 1 (≤ 2){note}"
 
 
@@ -157,12 +157,12 @@ def stages(total: float) -> dict[str, Any]:
     ],
 )
 def test_gain_over_as_submitted(reviews: str, where: str, expected: list[bool]) -> None:
-    stamp = {"lines": [], "code": machine.code(), "measured": ""}
+    stamp = {"lines": [], "code": machine.digest_code(), "measured": ""}
     found = {
         "quick-bfloat16": {"name": "quick", "figures": stages(100.0), "machine": "here", **stamp},
         "as-submitted": {"figures": {"reviews": reviews, "total_s": 2_000.0}, "machine": where, **stamp},
     }
-    assert [line.holds for line in command.bounds(found)] == expected
+    assert [line.holds for line in command.collect_bounds(found)] == expected
 
 
 def test_page_says_what_was_missed_and_what_was_not_measured(figures: Path) -> None:
@@ -173,7 +173,7 @@ def test_page_says_what_was_missed_and_what_was_not_measured(figures: Path) -> N
         "precision": "float32",
         "judged_again_s": 0.5,
     }
-    missed = Line("structure", 12, 10, "s")
+    missed = BoundLine("structure", 12, 10, "s")
     for part in (Part("structure", found, (missed,)), Part("gpu", skipped="No GPU is at hand.")):
         outcome.save(part, figures)
     report.write(outcome.load(figures), [missed], figures.parent)
@@ -187,7 +187,7 @@ def test_page_shows_batches_on_a_gpu(figures: Path) -> None:
     one = {"points": 100, "train_s": {"full": 33.0, "head": 15.0, "lora": None}, "judging_s": 12.0}
     together = {"precision": "tf32", "kernels": 8, "submissions": 16, "wall_s": 400.0, "per_submission_s": 25.0}
     outcome.save(Part("gpu", {"device": "H100", "batches": [{**together, "one": one}]}), figures)
-    text = "\n".join(report.page(outcome.load(figures), []))
+    text = "\n".join(report.render_page(outcome.load(figures), []))
     assert "| 8 | TF32 | 400.0 | 25.0 | 33 + 15 + 0 | 12 | 100 |" in text
 
 
@@ -197,7 +197,7 @@ BATCH = {
     "staff": {str(batches.TWO): {"per_submission_s": 6.0}},
 }
 QUICK32 = {"stages_s": {"total": 300.0, "judging": 50.0}}
-LONGER = forward_gflop(1, 512) / forward_gflop(1, 128)
+LONGER = compute_forward_gflop(1, 512) / compute_forward_gflop(1, 128)
 ON_A_GPU = [{"precision": Precision.AUTO.value, "kernels": 8, "per_submission_s": 45.0}]
 
 
@@ -232,7 +232,7 @@ ON_A_GPU = [{"precision": Precision.AUTO.value, "kernels": 8, "per_submission_s"
     ],
 )
 def test_what_a_class_costs(found: dict[str, Any], machine_name: str, minutes: float) -> None:
-    costs = {c.machine: c.minutes for c in classes.costs({name: {"figures": f} for name, f in found.items()})}
+    costs = {c.machine: c.minutes for c in classes.list_costs({name: {"figures": f} for name, f in found.items()})}
     assert costs[machine_name] == pytest.approx(minutes)
 
 
@@ -245,11 +245,11 @@ def test_seeds_whose_verdicts_differ_are_named(figures: Path) -> None:
     one = [run(seed, Precision.BFLOAT16, 0.8, a=Verdict.PASSED, b=Verdict.PASSED) for seed in (0, 1)]
     other = [run(0, Precision.FLOAT32, 0.85, a=Verdict.PASSED, b=Verdict.PASSED)]
     other += [run(1, Precision.FLOAT32, 0.7, a=Verdict.PASSED, b=Verdict.FAILED)]
-    found = compared(one, other)
+    found = compare(one, other)
     assert (found["seeds"], found["same"], found["passed"], found["differing"]) == (2, 1, 3, {"1": ["b"]})
     assert found["apart"] == {"full": 0, "head": 0, "lora": 0.1}
     outcome.save(Part("precisions", {**found, "reviews": "made up"}), figures)
-    text = "\n".join(report.page(outcome.load(figures), []))
+    text = "\n".join(report.render_page(outcome.load(figures), []))
     assert "Seed 1: b." in text
     assert "made up" in text
 
@@ -260,7 +260,7 @@ def test_runs_that_are_kept_are_of_their_own_day_and_code(monkeypatch: pytest.Mo
         Precision.FLOAT32: [run(0, Precision.FLOAT32, 0.8).model_copy(update={"measured": "2026-01-01"})],
     }
     monkeypatch.setattr(precisions, "_runs", lambda precision, seeds: runs[precision])
-    part = precisions.measured([0])
+    part = precisions.measure([0])
     assert (part.measured, part.code) == ("2026-01-01", "older")
 
 
@@ -274,36 +274,38 @@ def test_the_same_figures_give_the_same_plot(tmp_path: Path) -> None:
 
 def test_bars_are_whole() -> None:
     shown = {"a": {"long": 9.0, "short": 0.05, "total": 10.0}, "b": {"long": 0.1, "middle": 9.9, "total": 10.0}}
-    shares = plot.shares(shown)
+    shares = plot.compute_shares(shown)
     assert set(shares) == {"long", "middle", "other"}
     assert [sum(run) for run in zip(*shares.values(), strict=True)] == pytest.approx([1, 1])
 
 
-@pytest.mark.parametrize("part", [parts.structure, parts.quick, parts.quick32], ids=lambda part: part.__name__)
+@pytest.mark.parametrize(
+    "part", [parts.measure_structure, parts.measure_quick, parts.measure_quick_float32], ids=lambda part: part.__name__
+)
 def test_parts_ask_for_precisions_that_their_profile_trains_in(
-    part: Callable[[Wish], Part], monkeypatch: pytest.MonkeyPatch
+    part: Callable[[BenchOptions], Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(profile: Profile, precision: Precision, rounds: int) -> dict[str, Any]:
         profiles.require_fit(profile, precision)
         spent = dict.fromkeys((*ARITHMETIC, "total"), 1.0)
         return {"precision": "float32", "stages_s": spent, "padded_tokens": 128}
 
-    monkeypatch.setattr(parts, "measured", measured)
-    monkeypatch.setattr(parts, "possible", lambda *arguments: {})
-    assert part(Wish()).lines
+    monkeypatch.setattr(parts, "measure", measured)
+    monkeypatch.setattr(parts, "compute_possible", lambda *arguments: {})
+    assert part(BenchOptions()).lines
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, figures: Path) -> Callable[..., int]:
     """The command, with three parts: one holds its bound, one fails, one misses its bound."""
 
-    def failing(wish: Wish) -> Part:
+    def failing(wish: BenchOptions) -> Part:
         raise GraderError("Nothing can be measured here.")
 
     made = {
-        "good": lambda wish: Part("good", {"a": 1}, (Line("good", 1, 2),)),
+        "good": lambda wish: Part("good", {"a": 1}, (BoundLine("good", 1, 2),)),
         "failing": failing,
-        "slow": lambda wish: Part("slow", {"a": 1}, (Line("slow", 3, 2),)),
+        "slow": lambda wish: Part("slow", {"a": 1}, (BoundLine("slow", 3, 2),)),
     }
     monkeypatch.setattr(command, "PARTS", made)
     monkeypatch.setattr(command, "OPTIONAL", {})
@@ -357,13 +359,13 @@ SLEEPER = "import time; time.sleep(60)"
 def test_a_batch_ends_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[psutil.Process] = []
 
-    class Interrupted(batches.SparseWatch):
+    class Interrupted(batches.SparseMemorySampler):
         def __enter__(self) -> "Interrupted":
             started.append(self.root)
             raise KeyboardInterrupt
 
     popen = subprocess.Popen
-    monkeypatch.setattr(batches, "SparseWatch", Interrupted)
+    monkeypatch.setattr(batches, "SparseMemorySampler", Interrupted)
     monkeypatch.setattr(batches.subprocess, "Popen", lambda command, **kw: popen([sys.executable, "-c", SLEEPER], **kw))
     with pytest.raises(KeyboardInterrupt):
         batches.carry_out(["nothing"])
@@ -381,8 +383,8 @@ def test_runs_on_other_machines_are_remembered(tmp_path: Path) -> None:
     where = {"processor": "a fast one", "cores": 2, "torch": "2"}
     run = {"measured": "2026-01-01", "machine": where, "rates_gflops": {"bfloat16": 805}, "lines": [line]}
     kept.write_text(json.dumps(run) + "\n", encoding="utf-8")
-    (read,) = report.earlier(kept)
-    text = "\n".join(report.before(read))
+    (read,) = report.render_earlier(kept)
+    text = "\n".join(report.render_before(read))
     assert "bfloat16 805 GFLOP/s" in text
     assert "| quick | 188 s | ≤ 210 s | pass |" in text
-    assert list(report.earlier(tmp_path / "nothing")) == []
+    assert list(report.render_earlier(tmp_path / "nothing")) == []

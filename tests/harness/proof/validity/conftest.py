@@ -8,10 +8,10 @@ import torch
 from grader import pipeline
 from grader.model import Profile
 from grader.sandbox import Backend
-from tests.proof.validity.corpus import Base, Specimen
-from tests.proof.validity.verdicts import Finding, examine
+from tests.proof.validity.corpus import Base, CorpusCase
+from tests.proof.validity.verdicts import CaseResult, examine
 
-Examined = Callable[[Base, Sequence[Specimen]], Mapping[str, Finding]]
+Examined = Callable[[Base, Sequence[CorpusCase]], Mapping[str, CaseResult]]
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def examined(request: pytest.FixtureRequest) -> Examined:
     parameters = (item.callspec.params for item in request.session.items if hasattr(item, "callspec"))
     selected = {values["name"] for values in parameters if "name" in values}
 
-    def run(base: Base, specimens: Sequence[Specimen]) -> Mapping[str, Finding]:
+    def run(base: Base, specimens: Sequence[CorpusCase]) -> Mapping[str, CaseResult]:
         chosen = [specimen for specimen in specimens if specimen.id in selected] or specimens
-        with pipeline.setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE) as used:
+        with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE) as used:
             return {finding.specimen.id: finding for finding in examine(base, chosen, used)}
 
     return run

@@ -5,7 +5,7 @@ import pytest
 from grader import paths
 from grader.errors import GraderError
 from grader.judging import scoring
-from tests.proof.validity.corpus import Base, Kind, patched, read_corpus, without_assertions
+from tests.proof.validity.corpus import Base, CaseKind, patch, read_corpus, strip_assertions
 from tests.proof.validity.figures import ACCURACY
 from tests.proof.validity.validating import load
 
@@ -16,8 +16,8 @@ BASE = Base({"first": "a = 1\nb = 2", "second": "def f(x):\n    return x\n\n\nf(
 def test_corpus_is_large_enough() -> None:
     _, corpus = load()
     kinds = [specimen.kind for specimen in corpus if not specimen.training]
-    assert kinds.count(Kind.MUTANT) >= 60
-    assert kinds.count(Kind.VARIANT) >= 45
+    assert kinds.count(CaseKind.MUTANT) >= 60
+    assert kinds.count(CaseKind.VARIANT) >= 45
 
 
 def test_expectations_name_checks_of_the_rubric() -> None:
@@ -35,7 +35,7 @@ def test_every_check_has_a_mutant_for_it_alone() -> None:
 
 def test_mutants_are_expected_to_fail_and_variants_to_pass() -> None:
     _, corpus = load()
-    assert [s.id for s in corpus if s.accepted is (s.kind is Kind.MUTANT)] == []
+    assert [s.id for s in corpus if s.accepted is (s.kind is CaseKind.MUTANT)] == []
 
 
 def test_specimens_are_valid_python() -> None:
@@ -61,7 +61,7 @@ FUNCTION = "def f(x):\n    return x\n\n\nf(a)"
     ],
 )  # fmt: skip
 def test_patch(edits: list[list[str]], define: str, again: str, expected: tuple[str, ...]) -> None:
-    assert patched(BASE, edits, define, again) == expected
+    assert patch(BASE, edits, define, again) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_patch(edits: list[list[str]], define: str, again: str, expected: tuple[
 )
 def test_patch_that_takes_no_hold(edits: list[list[str]], define: str) -> None:
     with pytest.raises(LookupError):
-        patched(BASE, edits, define, "")
+        patch(BASE, edits, define, "")
 
 
 def test_two_specimens_of_one_name(tmp_path) -> None:
@@ -86,4 +86,4 @@ def test_two_specimens_of_one_name(tmp_path) -> None:
 
 
 def test_assertions_of_a_cell_are_left_out() -> None:
-    assert without_assertions("x = 1\nassert x == 1, (\n    'no'\n)\ny = 2") == "x = 1\n\n\n\ny = 2"
+    assert strip_assertions("x = 1\nassert x == 1, (\n    'no'\n)\ny = 2") == "x = 1\n\n\n\ny = 2"

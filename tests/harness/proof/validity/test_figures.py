@@ -7,15 +7,15 @@ import pytest
 from grader.judging.runner import Judgement
 from grader.model import Verdict, Visibility
 from tests.proof.validity import markdown, page
-from tests.proof.validity.corpus import Kind, Specimen
-from tests.proof.validity.figures import Matrix, letter
+from tests.proof.validity.corpus import CaseKind, CorpusCase
+from tests.proof.validity.figures import Matrix, get_letter
 from tests.proof.validity.training import Rate
-from tests.proof.validity.verdicts import Finding
+from tests.proof.validity.verdicts import CaseResult
 
 CHECKS = ("run.completes", "step1.count_function", "step1.accuracy")
 
 
-def finding(name: str, kind: Kind, failed: tuple[str, ...] = (), expected: tuple[str, ...] = ()) -> Finding:
+def finding(name: str, kind: CaseKind, failed: tuple[str, ...] = (), expected: tuple[str, ...] = ()) -> CaseResult:
     judgements = tuple(
         Judgement(
             id=check,
@@ -26,12 +26,12 @@ def finding(name: str, kind: Kind, failed: tuple[str, ...] = (), expected: tuple
         )
         for check in CHECKS
     )
-    specimen = Specimen(name, kind, "what | it is", False, (), 0, failed=frozenset(expected))
-    return Finding(specimen, judgements)
+    specimen = CorpusCase(name, kind, "what | it is", False, (), 0, failed=frozenset(expected))
+    return CaseResult(specimen, judgements)
 
 
-RIGHT = finding("right", Kind.VARIANT)
-KILLED = finding("killed", Kind.MUTANT, ("step1.count_function",), ("step1.count_function",))
+RIGHT = finding("right", CaseKind.VARIANT)
+KILLED = finding("killed", CaseKind.MUTANT, ("step1.count_function",), ("step1.count_function",))
 
 
 def test_everything_as_expected_and_one_check_uncovered() -> None:
@@ -46,42 +46,46 @@ def test_everything_as_expected_and_one_check_uncovered() -> None:
     ("found", "says"),
     [
         pytest.param(
-            finding("alive", Kind.MUTANT, (), ("run.completes",)),
+            finding("alive", CaseKind.MUTANT, (), ("run.completes",)),
             "run.completes is not failed",
             id="mutant that survives",
         ),
         pytest.param(
-            finding("more", Kind.MUTANT, ("run.completes", "step1.accuracy"), ("run.completes",)),
+            finding("more", CaseKind.MUTANT, ("run.completes", "step1.accuracy"), ("run.completes",)),
             "step1.accuracy is failed",
             id="mutant that fails too much",
         ),
         pytest.param(
-            finding("no", Kind.VARIANT, ("run.completes",)), "run.completes is failed", id="variant that fails"
+            finding("no", CaseKind.VARIANT, ("run.completes",)), "run.completes is failed", id="variant that fails"
         ),
     ],
 )
-def test_surprises(found: Finding, says: str) -> None:
+def test_surprises(found: CaseResult, says: str) -> None:
     assert says in found.surprises
     assert Matrix(CHECKS, (found,)).surprising == (found,)
 
 
 def test_missing_words_are_a_surprise() -> None:
-    specimen = Specimen("quiet", Kind.MUTANT, "", False, (), 0, failed=frozenset({"run.completes"}), says=("alpha",))
-    found = Finding(specimen, finding("quiet", Kind.MUTANT, ("run.completes",)).judgements)
+    specimen = CorpusCase(
+        "quiet", CaseKind.MUTANT, "", False, (), 0, failed=frozenset({"run.completes"}), says=("alpha",)
+    )
+    found = CaseResult(specimen, finding("quiet", CaseKind.MUTANT, ("run.completes",)).judgements)
     assert found.surprises == ("the feedback does not say 'alpha'",)
 
 
 def test_letters() -> None:
-    assert [letter(KILLED, check) for check in CHECKS] == ["·", "F", "·"]
+    assert [get_letter(KILLED, check) for check in CHECKS] == ["·", "F", "·"]
 
 
 def test_document_escapes_what_would_break_a_table() -> None:
-    text = markdown.document(Matrix(CHECKS, (KILLED, RIGHT)))
+    text = markdown.render_document(Matrix(CHECKS, (KILLED, RIGHT)))
     assert "| `right` | what \\| it is |" in text
 
 
 def test_page_is_inert() -> None:
-    text = page.page(Matrix(CHECKS, (KILLED, RIGHT)), [("<b>figure</b>", "1")], [KILLED.specimen, RIGHT.specimen])
+    text = page.render_page(
+        Matrix(CHECKS, (KILLED, RIGHT)), [("<b>figure</b>", "1")], [KILLED.specimen, RIGHT.specimen]
+    )
     assert "<b>wrong</b>" not in text
     assert "<b>figure</b>" not in text
     assert "has to fail step1.count_function" in text

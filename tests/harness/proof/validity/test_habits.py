@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.judging.claims import match_claims, read_claims, repeated
+from grader.judging.claims import find_repetitions, match_claims, read_claims
 from grader.model import Method, MethodSummary, Verdict
 from grader.paths import ROOT
 from tests.proof.validity import habits
-from tests.proof.validity.verdicts import Finding
+from tests.proof.validity.verdicts import CaseResult
 
 FOLDER = ROOT / "tests" / "corpus" / "habits"
 HABITS = habits.read_habits(FOLDER)
@@ -21,18 +21,18 @@ def test_every_text_is_in_the_table() -> None:
 
 
 @pytest.fixture(scope="module")
-def findings(examined: Callable[..., Mapping[str, Finding]]) -> Mapping[str, Finding]:
+def findings(examined: Callable[..., Mapping[str, CaseResult]]) -> Mapping[str, CaseResult]:
     """Takes a minute or two."""
     return examined(habits.NOTHING_SHARED, HABITS)
 
 
 @pytest.mark.parametrize("name", [habit.id for habit in HABITS])
-def test_verdicts(findings: Mapping[str, Finding], name: str) -> None:
+def test_verdicts(findings: Mapping[str, CaseResult], name: str) -> None:
     assert findings[name].surprises == ()
 
 
 @pytest.mark.parametrize("name", ["out_of_order", "bottom_up"])
-def test_cells_that_came_too_early_are_advised_on(findings: Mapping[str, Finding], name: str) -> None:
+def test_cells_that_came_too_early_are_advised_on(findings: Mapping[str, CaseResult], name: str) -> None:
     (said,) = (j for j in findings[name].judgements if j.id == "run.completes")
     assert said.verdict is Verdict.PASSED
     assert "names that are used there are defined further down" in said.rationale
@@ -68,7 +68,7 @@ def test_figures_typed_in_are_told_from_measured_ones() -> None:
                 output.data["text/html"] = output.data["text/html"].replace(".904", ".500").replace(".814", ".625")
                 output.data["text/html"] = output.data["text/html"].replace(".886", ".375").replace(".872", ".500")
                 output.data["text/html"] = output.data["text/html"].replace(".806", ".500").replace(".782", ".375")
-    assert [claim.value for claim in repeated(submitted, executed)] == [0.874]
+    assert [claim.value for claim in find_repetitions(submitted, executed)] == [0.874]
 
 
 def test_a_text_becomes_the_notebook_that_it_stands_for(tmp_path: Path) -> None:

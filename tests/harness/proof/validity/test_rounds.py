@@ -32,14 +32,14 @@ def one(seed: int, circumstances: str = "here", **letters: str) -> Round:
     ],
 )
 def test_flips(others: list[Round], expected: tuple[str, ...]) -> None:
-    assert rounds.flips([one(0, alive="F·"), *others], CHECKS) == expected
+    assert rounds.find_flips([one(0, alive="F·"), *others], CHECKS) == expected
 
 
 def test_rounds_are_kept_and_belong_to_their_circumstances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "ledger", lambda name: tmp_path / "deep" / name)
+    monkeypatch.setattr(rounds, "locate_ledger", lambda name: tmp_path / "deep" / name)
     for played in (one(2, alive="F·"), one(1, alive="F·"), one(3, "elsewhere", alive="··")):
         rounds.keep(played)
-    assert [found.seed for found in rounds.known("here")] == [1, 2]
+    assert [found.seed for found in rounds.load_known("here")] == [1, 2]
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     ],
 )
 def test_circumstances(tmp_path: Path, file: str, matters: bool) -> None:
-    before = rounds.circumstances(USED, tmp_path)
+    before = rounds.digest_conditions(USED, tmp_path)
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text("changed", encoding="utf-8")
-    assert (rounds.circumstances(USED, tmp_path) != before) is matters
+    assert (rounds.digest_conditions(USED, tmp_path) != before) is matters

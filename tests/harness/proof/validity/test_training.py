@@ -8,17 +8,19 @@ from rich.console import Console
 
 from grader import pipeline
 from grader.errors import GraderError
-from grader.judging.calibration import Calibration, threshold
+from grader.judging.calibration import Calibration, compute_threshold
 from grader.model import Method, Profile, RunStatus, RunSummary
 from grader.sandbox import Backend
 from tests.proof.validity import repetition, training
-from tests.proof.validity.training import Measured
+from tests.proof.validity.training import MeasuredRun
 from tests.proof.validity.validating import load
 
 
-def measured(name: str, seed: int, accuracy: float, circumstances: str = "here") -> Measured:
+def measured(name: str, seed: int, accuracy: float, circumstances: str = "here") -> MeasuredRun:
     """A run in which every method reaches `accuracy`."""
-    return Measured(specimen=name, seed=seed, circumstances=circumstances, accuracies=dict.fromkeys(Method, accuracy))
+    return MeasuredRun(
+        specimen=name, seed=seed, circumstances=circumstances, accuracies=dict.fromkeys(Method, accuracy)
+    )
 
 
 def calibrated(accuracies: Sequence[float]) -> Calibration:
@@ -26,7 +28,7 @@ def calibrated(accuracies: Sequence[float]) -> Calibration:
     return Calibration(
         name="", profile=Profile.QUICK, budget="", checkpoint="", checkpoint_sha256="", reviews="", reviews_sha256="",
         precision="", seeds=tuple(range(len(accuracies))), false_fail=0.001,
-        methods=dict.fromkeys(Method, threshold(accuracies)),
+        methods=dict.fromkeys(Method, compute_threshold(accuracies)),
     )  # fmt: skip
 
 
@@ -72,8 +74,8 @@ VARIANTS = "honest variants that miss the threshold of"
 def test_only_trainings_that_a_patch_bears_on_are_run(name: str, methods: list[Method]) -> None:
     base, corpus = load()
     specimen = next(s for s in corpus if s.id == name)
-    source = "\n".join(training.reduced(specimen, base))
-    assert list(training.bears_on(specimen, base)) == methods
+    source = "\n".join(training.reduce_cells(specimen, base))
+    assert list(training.find_affected_methods(specimen, base)) == methods
     assert [method for method in Method if f'train_and_record("{method.value}"' in source] == methods
 
 
@@ -82,17 +84,17 @@ def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     reference = next(s for s in corpus if s.id == "reference")
     store, ran = tmp_path / "deep" / "training.jsonl", []
 
-    def run(specimen: object, cells: Sequence[str], methods: object, used: object) -> Measured:
+    def run(specimen: object, cells: Sequence[str], methods: object, used: object) -> MeasuredRun:
         ran.append(used)
-        return measured("reference", 1_000 + len(ran), 0.8, training.circumstances(setup, cells))
+        return measured("reference", 1_000 + len(ran), 0.8, training.digest_conditions(setup, cells))
 
-    monkeypatch.setattr(training, "ledger", lambda name: store)
-    monkeypatch.setattr(training, "_measured", run)
-    with pipeline.setup(Profile.QUICK, 0, Backend.NONE) as setup:
+    monkeypatch.setattr(training, "locate_ledger", lambda name: store)
+    monkeypatch.setattr(training, "_measure", run)
+    with pipeline.open_setup(Profile.QUICK, 0, Backend.NONE) as setup:
         first = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
         store.write_text(store.read_text(encoding="utf-8") + '{"cut off', encoding="utf-8")
         again = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
-        assert training.known([(reference, 1_001), (reference, 1_002)], base, setup) == first
+        assert training.load_known([(reference, 1_001), (reference, 1_002)], base, setup) == first
     assert len(ran) == 1
     assert first == again
 
@@ -105,7 +107,7 @@ def test_rates_count_false_fails_and_false_passes() -> None:
         measured("labels_shuffled", 1, 0.5),
         measured("labels_shuffled", 2, 0.75),
     ]
-    rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
+    rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.compute_rates(found, corpus, FEW)}
     assert next(rates[what] for what in rates if what.startswith(f"{REFERENCE} full,")) == (1, 2)
     assert rates["labels_shuffled"] == (3, 6)
 
@@ -113,7 +115,7 @@ def test_rates_count_false_fails_and_false_passes() -> None:
 def test_a_run_counts_for_the_methods_it_trained() -> None:
     _, corpus = load()
     found = [measured("rank_6", 1, 0.8).model_copy(update={"accuracies": {LORA: None}})]
-    counted = {rate.what: (rate.happened, rate.runs) for rate in training.rates(found, corpus, FEW)}
+    counted = {rate.what: (rate.happened, rate.runs) for rate in training.compute_rates(found, corpus, FEW)}
     assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} lora,")) == (1, 1)
     assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} full,")) == (0, 0)
 
@@ -125,8 +127,8 @@ def test_stored_runs_of_the_reference_count_unless_thresholds_follow_from_them(
     known: Calibration | None, seeds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = {seed: dict.fromkeys(Method, 0.8) for seed in (3, 4, 17)}
-    monkeypatch.setattr(training, "stored_runs", lambda used: stored)
-    later = training.later_runs(None, known)  # type: ignore[arg-type]
+    monkeypatch.setattr(training, "load_runs", lambda used: stored)
+    later = training.find_later_runs(None, known)  # type: ignore[arg-type]
     assert [run.seed for run in later] == seeds
     assert {run.specimen for run in later} == {"reference"}
 
@@ -145,7 +147,7 @@ def test_a_missing_accuracy_reaches_nothing() -> None:
 
 def test_nothing_is_counted_without_thresholds() -> None:
     _, corpus = load()
-    assert training.rates([measured("reference", 1, 0.8)], corpus, None) == ()
+    assert training.compute_rates([measured("reference", 1, 0.8)], corpus, None) == ()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_nothing_is_counted_without_thresholds() -> None:
 )
 def test_each_run_of_the_reference_is_held_against_the_others(accuracies: list[float], missed: int) -> None:
     _, corpus = load()
-    rates = {rate.what: rate for rate in training.rates([], corpus, calibrated(accuracies))}
+    rates = {rate.what: rate for rate in training.compute_rates([], corpus, calibrated(accuracies))}
     rate = rates["runs of the reference that miss the threshold of head that its other runs give"]
     assert (rate.happened, rate.runs) == (missed, len(accuracies))
 
@@ -167,6 +169,6 @@ def test_each_run_of_the_reference_is_held_against_the_others(accuracies: list[f
 def test_a_run_that_did_not_end_is_no_false_fail(status: RunStatus) -> None:
     _, corpus = load()
     summary = RunSummary(status=status, wall_s=0, peak_memory_mib=0)
-    ended = repetition.record(0).model_copy(update={"summary": summary, "reason": "the machine was busy"})
+    ended = repetition.build_record(0).model_copy(update={"summary": summary, "reason": "the machine was busy"})
     with pytest.raises(GraderError, match="the machine was busy"):
         training.require_ended(corpus[0], ended)

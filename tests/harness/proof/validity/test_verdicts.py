@@ -5,22 +5,22 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.proof.validity.validating import load
-from tests.proof.validity.verdicts import Finding
+from tests.proof.validity.verdicts import CaseResult
 
 BASE, CORPUS = load()
 SHOWN = [specimen for specimen in CORPUS if not specimen.training]
 
 
 @pytest.fixture(scope="module")
-def findings(examined: Callable[..., Mapping[str, Finding]]) -> Mapping[str, Finding]:
+def findings(examined: Callable[..., Mapping[str, CaseResult]]) -> Mapping[str, CaseResult]:
     return examined(BASE, SHOWN)
 
 
 @pytest.mark.parametrize("name", [specimen.id for specimen in SHOWN])
-def test_verdicts_and_feedback(findings: Mapping[str, Finding], name: str) -> None:
+def test_verdicts_and_feedback(findings: Mapping[str, CaseResult], name: str) -> None:
     assert findings[name].surprises == ()
 
 
-def test_feedback_has_a_rationale_and_a_hint(findings: Mapping[str, Finding]) -> None:
+def test_feedback_has_a_rationale_and_a_hint(findings: Mapping[str, CaseResult]) -> None:
     silent = [f"{f.specimen.id}: {j.id}" for f in findings.values() for j in f.words if not (j.rationale and j.hint)]
     assert silent == []
