@@ -18,11 +18,11 @@ from grader.errors import GraderError
 from grader.evidence.reader import Evidence
 from grader.execution import broker, profiles
 from grader.execution.driver import Limits
+from grader.execution.gpu_pool import VISIBLE
 from grader.execution.isolation import open_sandbox
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
-from grader.execution.seats import VISIBLE
 from grader.intake.notebook import Submission, read_submission
 from grader.judging import calibration
 from grader.judging.case import Case, Oracle

@@ -16,9 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from grader.assets import synthetic
+from grader.assets import synthetic_reviews
 from grader.assets.cache import Recipe, build_bytes_recipe, hash_file, locate_cache, prepare
-from grader.assets.synthetic import Review, SeededRandom, format_csv
+from grader.assets.synthetic_reviews import Review, SeededRandom, format_csv
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 from grader.errors import GraderError
 
@@ -148,7 +148,7 @@ def _prepare_synthetic(folder: Path) -> ReviewData:
 @functools.cache
 def build_synthetic_files() -> Mapping[str, bytes]:
     """The synthetic reviews: file name -> content. Always the same bytes."""
-    rows = synthetic.generate_reviews(TRAIN_ROWS + EVAL_ROWS + HELDOUT_ROWS, SeededRandom(SEED))
+    rows = synthetic_reviews.generate_reviews(TRAIN_ROWS + EVAL_ROWS + HELDOUT_ROWS, SeededRandom(SEED))
     parts = (rows[:TRAIN_ROWS], rows[TRAIN_ROWS : TRAIN_ROWS + EVAL_ROWS], rows[TRAIN_ROWS + EVAL_ROWS :])
     return {name: format_csv(part) for name, part in zip(FILES, parts, strict=True)}
 

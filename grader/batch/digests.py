@@ -20,7 +20,7 @@ EXECUTION: Final = (  # the code that decides what ends up in evidence; certific
     "grader/oracle/certificates.py",
     "grader/oracle/challenges.py",
     "grader/assets/metric_modules",
-    "grader/assets/offline.py",
+    "grader/assets/offline_environment.py",
     "grader/batch/ledger.py",
 )
 JUDGING: Final = {

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import Field, ValidationError
 
-from grader.batch.order import BatchConfig, Task
+from grader.batch.messages import BatchConfig, Task
 from grader.batch.store import write
 from grader.model import FrozenModel, Result, ScoreStatus
 

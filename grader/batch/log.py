@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, TextIO
 
 from grader.model import Method
-from grader.reporting.inert import sanitise_line, sanitise_text
+from grader.reporting.sanitisation import sanitise_line, sanitise_text
 from grader.reporting.words import METHODS
 
 NAME: Final = "log.txt"

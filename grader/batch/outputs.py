@@ -38,7 +38,7 @@ from grader.model import FrozenModel, Profile, Result
 from grader.paths import RUBRIC, TEMPLATE
 from grader.reporting.cohort.dashboard import render_dashboard
 from grader.reporting.cohort.refusal import render_refusal
-from grader.reporting.cohort.similar import render_similar
+from grader.reporting.cohort.similarity_page import render_similar
 from grader.reporting.feedback import render_feedback
 from grader.reporting.staff import render_staff
 

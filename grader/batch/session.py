@@ -15,13 +15,13 @@ from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
-from grader.batch import crew, history, running
-from grader.batch.board import BatchDisplay
+from grader.batch import executor, history, scheduling
 from grader.batch.digests import digest_code, digest_judging
-from grader.batch.order import BatchConfig, Task, TaskStatus
+from grader.batch.display import BatchDisplay
+from grader.batch.messages import BatchConfig, Task, TaskStatus
 from grader.batch.outputs import BatchOutputs, check_inputs, find_last_entry, get_settings, hand_out, read_gradebook
 from grader.batch.request import BatchRequest, SavedBatch, load_batch, save_batch
-from grader.batch.running import BatchSummary, Conditions
+from grader.batch.scheduling import BatchSummary, Conditions
 from grader.batch.store import Store
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution import profiles
@@ -32,7 +32,7 @@ from grader.intake.roster import read_roster
 from grader.intake.uploads import Intake, Student
 from grader.machine.cores import count_cores
 from grader.paths import ROOT
-from grader.reporting.inert import sanitise_line
+from grader.reporting.sanitisation import sanitise_line
 
 KERNEL_GIB: Final = 4  # memory that one job needs at its peak, with what its worker needs
 JOBS_MAX: Final = 16
@@ -48,7 +48,7 @@ class WorkerSettings:
     local: bool = False  # all of them on this machine
     gpus: int = 0  # of each machine that works
     kernels_per_gpu: int = 1  # submissions that share a GPU
-    opener: crew.Opener = crew.open_tools
+    opener: executor.Opener = executor.open_tools
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _grade(
     request: BatchRequest, intake: Intake, staffing: WorkerSettings, console: Console, quiet: bool, execute: bool
 ) -> BatchResult:
     order = make_config(request, staffing, execute)
-    tasks = running.plan(intake.uploads, order, find_conditions(request))
+    tasks = scheduling.plan(intake.uploads, order, find_conditions(request))
     tally = carry_out(intake, tasks, order, staffing, BatchDisplay(console, len(tasks), quiet))
     if tally.left and tally.stopped:
         raise GraderError(f"{tally.stopped} {tally.left} of {tally.total} uploads wait; run the same command again.")
@@ -145,9 +145,9 @@ def carry_out(
         share_sandbox(order, staffing) as shared,
         staffing.workers() as cluster,
         board,
-        crew.connect(cluster, shared, board.tell, staffing.opener, staffing.gpus > 0) as workers,
+        executor.connect(cluster, shared, board.tell, staffing.opener, staffing.gpus > 0) as workers,
     ):
-        return running.grade(intake.uploads, tasks, shared, workers, board)
+        return scheduling.grade(intake.uploads, tasks, shared, workers, board)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import dask
 
-from grader.batch.crew import CONFIG, GPU
+from grader.batch.executor import CONFIG, GPU
 from grader.model import FrozenModel
 from grader.paths import ROOT
 

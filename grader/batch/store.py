@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from grader.batch.order import StoredJudgement
+from grader.batch.messages import StoredJudgement
 from grader.errors import GraderError
 
 PRESENT = (errno.ENOTEMPTY, errno.EEXIST)

@@ -12,13 +12,21 @@ from typing import Final, Protocol
 
 from grader.batch import history
 from grader.batch.log import Log
-from grader.batch.order import BatchConfig, Recipient, Stage, StoredJudgement, Task, TaskOutcome, TaskStatus
+from grader.batch.messages import (
+    BatchConfig,
+    Recipient,
+    Stage,
+    StoredJudgement,
+    Task,
+    TaskOutcome,
+    TaskStatus,
+)
 from grader.batch.store import Store
 from grader.errors import DiskFullError, GraderError, SubmissionError
 from grader.execution.progress import Listener
 from grader.model import Result, RunStatus, ScoreStatus, SubmissionRef, Verdict
 from grader.reporting.files import write_reports
-from grader.reporting.inert import sanitise_line
+from grader.reporting.sanitisation import sanitise_line
 
 EXECUTED: Final = "executed.ipynb"
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)

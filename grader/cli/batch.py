@@ -207,7 +207,7 @@ def worker(
     gpus: Annotated[bool, typer.Option("--gpus", help="offer a GPU to each of them")] = False,
 ) -> None:
     """Start Dask workers on this machine for a batch that is run elsewhere; ctrl-C ends them."""
-    from grader.batch.crew import serve
+    from grader.batch.executor import serve
 
     serve(scheduler, jobs, gpus)
 
@@ -232,12 +232,12 @@ def _require_possible(slurm: bool, scheduler: str | None, dry_run: bool) -> None
 def _choose_workers(
     jobs: int | None, gpus: int, kernels_per_gpu: int, scheduler: str | None, slurm: "Workers | None"
 ) -> "WorkerSettings":
-    from grader.batch import crew, session, slurm_jobs
+    from grader.batch import executor, session, slurm_jobs
 
     count = jobs or (gpus * kernels_per_gpu) or session.compute_default_jobs()
 
     def local() -> AbstractContextManager[Any]:
-        return nullcontext(scheduler) if scheduler else crew.open_local_cluster(count, gpus)
+        return nullcontext(scheduler) if scheduler else executor.open_local_cluster(count, gpus)
 
     threads = slurm_jobs.CORES if slurm else session.compute_threads(count)
     here = slurm is None and scheduler is None

@@ -41,7 +41,7 @@ from grader.sandbox import Ending, Stop, Workspace, attach
 from grader.sandbox.folders import shelter_multiprocessing
 
 if TYPE_CHECKING:
-    from grader.sandbox.backends.plain import PlainManager
+    from grader.sandbox.backends.plain_process import PlainManager
     from grader.sandbox.provisioner import SandboxManager
 
 MAX_RECORD_BYTES: Final = 64 * 2**20

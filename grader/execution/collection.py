@@ -12,8 +12,8 @@ import nbformat
 
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution.broker import Report
+from grader.execution.gpu_pool import is_out_of_memory
 from grader.execution.record import RunConditions, RunRecord
-from grader.execution.seats import is_out_of_memory
 from grader.intake.notebook import Submission
 from grader.model import CellRecord, FailedCell, RunStatus, RunSummary, SubmissionRef
 

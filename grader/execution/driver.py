@@ -21,7 +21,7 @@ from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKer
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grader.execution.belated import find_out_of_order
+from grader.execution.out_of_order import find_out_of_order
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, Method, RunStatus

@@ -21,7 +21,7 @@ from grader.assets.reviews import ReviewData
 from grader.challenges import Challenges
 from grader.execution import profiles
 from grader.execution.gpu_names import names_gpu
-from grader.execution.seats import GpuPool
+from grader.execution.gpu_pool import GpuPool
 from grader.execution.variables import build_variables
 from grader.intake.notebook import Submission
 from grader.model import Profile

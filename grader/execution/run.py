@@ -13,11 +13,11 @@ from grader.errors import DiskFullError
 from grader.execution import broker, collection, profiles
 from grader.execution.broker import BrokerLost, BrokerRequest, Report
 from grader.execution.driver import Limits
+from grader.execution.gpu_pool import is_out_of_memory
 from grader.execution.job import Job, Setup, prepare
 from grader.execution.memory import MemorySampler
 from grader.execution.progress import Listener, SilentListener
 from grader.execution.record import RunConditions, RunRecord
-from grader.execution.seats import is_out_of_memory
 from grader.intake.notebook import Submission
 from grader.model import RunStatus
 from grader.sandbox import SCRATCH, Backend

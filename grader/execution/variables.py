@@ -4,7 +4,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from grader.assets.hub import Checkpoint
-from grader.assets.offline import build_offline_variables
+from grader.assets.offline_environment import build_offline_variables
 
 QUIET: Final = {
     # Threads that wait for others sleep. By default they spin, and where a machine does anything else (a second worker,

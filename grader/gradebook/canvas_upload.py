@@ -22,7 +22,7 @@ from grader.errors import GraderError
 from grader.gradebook.canvas_csv import format_points
 from grader.grades.grade import Grade, Standing
 from grader.model import FrozenModel
-from grader.reporting.inert import sanitise_line
+from grader.reporting.sanitisation import sanitise_line
 
 TOKEN: Final = "CANVAS_API_TOKEN"
 URL: Final = "CANVAS_API_URL"

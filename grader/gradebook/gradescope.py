@@ -28,7 +28,7 @@ from grader.intake.archive import NOTEBOOK
 from grader.judging.tampering import waits_for_a_person
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.paths import ROOT
-from grader.reporting.inert import sanitise_text
+from grader.reporting.sanitisation import sanitise_text
 
 PROGRAM: Final = 0o100755 << 16
 LEFT_OUT: Final = (

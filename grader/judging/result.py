@@ -9,7 +9,7 @@ from grader.evidence.reader import Evidence, LogEntry
 from grader.judging import scoring, tampering
 from grader.judging.case import Case
 from grader.judging.claims import match_claims, read_claims
-from grader.judging.measured import locate_trainings, read_or_none, summarise_method
+from grader.judging.measurements import locate_trainings, read_or_none, summarise_method
 from grader.judging.runner import Judgement, excuse, hold, run_suite, score_judgements
 from grader.judging.staff_notes import list_notes
 from grader.model import (

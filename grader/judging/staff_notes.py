@@ -5,7 +5,7 @@ from grader.execution import profiles
 from grader.judging import tampering
 from grader.judging.case import Case
 from grader.judging.claims import find_contradictions, find_repetitions
-from grader.judging.measured import locate_trainings, read_or_none, summarise_method
+from grader.judging.measurements import locate_trainings, read_or_none, summarise_method
 from grader.judging.runner import Judgement
 from grader.model import Method, Profile
 from grader.oracle.exposure import KNOWN_SHARE, is_held_back

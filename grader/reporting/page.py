@@ -15,7 +15,7 @@ from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.reporting import words
-from grader.reporting.inert import sanitise_line, sanitise_text
+from grader.reporting.sanitisation import sanitise_line, sanitise_text
 
 
 def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: str = "", **values: object) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grader.model import Method
-from grader.reporting.inert import sanitise_line
+from grader.reporting.sanitisation import sanitise_line
 from grader.reporting.words import METHODS
 
 # Seconds of one training step relative to full fine-tuning: 2.4 s, 0.9 s and 1.7 s on two CPU cores. Only an estimate

@@ -7,10 +7,10 @@ from typing import Final
 from grader.grades.grade import Grade
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
-from grader.reporting.inert import sanitise_line
 from grader.reporting.outline import count_verdicts, group_by_step, select_measured, summarise_adjustments
 from grader.reporting.page import render
 from grader.reporting.plots import Bar, build_curve_charts, build_duration_bars, build_method_charts
+from grader.reporting.sanitisation import sanitise_line
 
 CELLS_MAX: Final = 300  # with the limit per text this bounds the page to some megabytes
 

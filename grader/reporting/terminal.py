@@ -19,8 +19,8 @@ from rich.text import Text
 
 from grader.model import CheckResult, Claim, Method, MethodSummary, Result, Verdict
 from grader.reporting import words
-from grader.reporting.inert import sanitise_line, sanitise_text
 from grader.reporting.outline import Step, count_verdicts, group_by_step, select_measured
+from grader.reporting.sanitisation import sanitise_line, sanitise_text
 
 WIDTH_MAX: Final = 100
 RATIONALE_LIMIT: Final = 2_000

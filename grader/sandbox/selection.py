@@ -14,8 +14,8 @@ from grader.errors import GraderError
 from grader.sandbox.policy import STARTED, Backend, SandboxClaim, SandboxPolicy, Warmup, Workspace, describe_error
 
 if TYPE_CHECKING:
-    from grader.sandbox.backends.plain import PlainManager
-    from grader.sandbox.backends.warm import Zygote
+    from grader.sandbox.backends.plain_process import PlainManager
+    from grader.sandbox.backends.zygote_client import Zygote
     from grader.sandbox.link import Link
     from grader.sandbox.provisioner import SandboxManager
 
@@ -72,7 +72,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     def make_kernel_manager(self, workspace: Workspace) -> "SandboxManager | PlainManager":
         """A manager for one kernel, for `nbclient.NotebookClient(notebook, km=…)`. Close it afterwards."""
         if self.backend is Backend.NONE:
-            from grader.sandbox.backends.plain import PlainManager
+            from grader.sandbox.backends.plain_process import PlainManager
 
             return PlainManager(self.policy, workspace)
         from grader.sandbox.provisioner import SandboxManager
@@ -88,10 +88,10 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         """A line to a new supervisor."""
         self.wait()
         if self.address is not None:
-            from grader.sandbox.backends.warm import connect
+            from grader.sandbox.backends.zygote_client import connect
 
             return connect(self.address)
-        from grader.sandbox.backends.cold import open_link
+        from grader.sandbox.backends.cold_kernel import open_link
 
         return open_link(self.backend, self.policy)
 
@@ -162,13 +162,13 @@ def run_self_tests() -> tuple[SelfTest, ...]:
 def _make_link_opener(backend: Backend, stack: ExitStack) -> "Callable[[SandboxPolicy], Link]":
     def opener(policy: SandboxPolicy) -> "Link":
         if backend is Backend.WARM:
-            from grader.sandbox.backends.warm import Zygote, connect
+            from grader.sandbox.backends.zygote_client import Zygote, connect
 
             zygote = Zygote(policy, Warmup())
             stack.callback(zygote.close)
             zygote.wait()
             return connect(zygote.address)
-        from grader.sandbox.backends.cold import open_link
+        from grader.sandbox.backends.cold_kernel import open_link
 
         return open_link(backend, policy)
 
@@ -178,7 +178,7 @@ def _make_link_opener(backend: Backend, stack: ExitStack) -> "Callable[[SandboxP
 def _open(backend: Backend, policy: SandboxPolicy, warmup: Warmup) -> Sandbox:
     if backend is not Backend.WARM:
         return Sandbox(backend, policy)
-    from grader.sandbox.backends.warm import Zygote
+    from grader.sandbox.backends.zygote_client import Zygote
 
     zygote = Zygote(policy, warmup)
     return Sandbox(backend, policy, zygote.address, zygote)

@@ -34,7 +34,7 @@ from grader.sandbox.environment import build_environment
 from grader.sandbox.link import SOCKET, Link
 from grader.sandbox.policy import SandboxPolicy
 from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel, supervise
-from grader.sandbox.walls import inner, namespaces
+from grader.sandbox.walls import kernel_entry, namespaces
 from grader.sandbox.walls.namespaces import EVIDENCE, JOB, Identity
 
 BACKLOG: Final = 64
@@ -100,7 +100,7 @@ def _process_1(
         namespaces.drop_privileges(identity)
         namespaces.die_with_parent()
         namespaces.set_dumpable(False)  # the kernel has the same uid
-        inner.install_filter(confine.build_filter())
+        kernel_entry.install_filter(confine.build_filter())
         code = _kernel(request, confine, announce)
     except BaseException as error:  # nothing may escape into the zygote's own code
         os.write(announce, f"-{type(error).__name__}: {error}\n".encode()[:2000])
@@ -118,7 +118,7 @@ def _kernel(request: KernelRequest, confine: Confinement, announce: int) -> int:
         environ = {**build_environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
         _forget_the_grader()
         wish = confine.build_inner_request(request, folder=JOB, environ=environ, announce=announce, filtered=True)
-        os._exit(inner.main(wish))
+        os._exit(kernel_entry.main(wish))
     except BaseException:  # SystemExit among them: a forked kernel must never return into the zygote's stack
         os._exit(1)
 
@@ -156,7 +156,7 @@ def _forget_the_grader() -> None:
 def warm_up(modules: list[str]) -> None:
     """Import with one thread. Failures are the grader's: the exception ends the zygote."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    with inner.hide_debugger():
+    with kernel_entry.hide_debugger():
         for name in [*KERNEL_MODULES, *modules]:
             importlib.import_module(name)
     gc.collect()

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from grader.kernel.compat.files import wrap
-from grader.kernel.compat.missing import ImportGuard
+from grader.kernel.compat.missing_imports import ImportGuard
 
 INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
 LINE_MAGICS = (

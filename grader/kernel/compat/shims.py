@@ -7,7 +7,16 @@ folders, `downloads` the network, `absent` packages that decorate, `older` earli
 
 from typing import Any
 
-from grader.kernel.compat import absent, cells, datasets_here, devices, downloads, files, older, processes
+from grader.kernel.compat import (
+    cells,
+    deprecated_api,
+    devices,
+    downloads,
+    files,
+    offline_datasets,
+    processes,
+    stub_packages,
+)
 from grader.protocol.plan import Plan
 
 
@@ -15,10 +24,10 @@ def tolerate(plan: Plan, shell: Any) -> None:
     """Put everything in place in this process."""
     found = files.InputFiles(plan.inputs, plan.folder or None, (plan.evidence,))
     files.redirect(found)
-    datasets_here.redirect(found)
+    offline_datasets.redirect(found)
     downloads.redirect(found)
-    older.accept(found)
-    absent.install(plan.inputs)
+    deprecated_api.accept(found)
+    stub_packages.install(plan.inputs)
     processes.fork()
     processes.work_alone()
     if plan.gpu_named:

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
-from grader.kernel.training import budget, observation, reviews_seen
+from grader.kernel.training import budget, observation, review_keys
 from grader.kernel.training.recorder import Recorder
 from grader.protocol.events import emit
 from grader.protocol.plan import Budget
@@ -110,7 +110,7 @@ class LoopWatcher:
         self.close()
         record = self.recorder.begin(model, "loop")
         record["data"] = {
-            "train": reviews_seen.compute_keys(getattr(self.last_train_loader, "dataset", None)),
+            "train": review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)),
             "eval": None,
         }
         record["arguments"], record["log"], record["precision"] = {}, [], "float32"

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from grader.kernel import weights
-from grader.kernel.training import budget, observation, reviews_seen
+from grader.kernel.training import budget, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
 from grader.kernel.writing import record_error, write_json, write_tensors
 from grader.protocol import precision
@@ -76,13 +76,13 @@ class Recorder:
         Three trainings share their data; what is stored in Arrow does not change.
         """
         if isinstance(dataset, dict):
-            return reviews_seen.find_least_shared([self.keys(part) for part in dataset.values()], learned)
+            return review_keys.find_least_shared([self.keys(part) for part in dataset.values()], learned)
         if not isinstance(getattr(dataset, "column_names", None), list):
-            return reviews_seen.compute_keys(dataset)
+            return review_keys.compute_keys(dataset)
         if id(dataset) not in self._read:
             self._read[id(dataset)] = (
                 dataset,
-                reviews_seen.compute_keys(dataset),
+                review_keys.compute_keys(dataset),
             )  # kept, so that no other gets its id
         return self._read[id(dataset)][1]
 

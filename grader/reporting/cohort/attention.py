@@ -9,7 +9,7 @@ from grader.intake.uploads import Intake
 from grader.model import RunStatus
 from grader.reporting import words
 from grader.reporting.cohort.links import list_report_links
-from grader.reporting.cohort.similar import SIMILAR_PAGE, name_author
+from grader.reporting.cohort.similarity_page import SIMILAR_PAGE, name_author
 from grader.similarity import Similarity
 
 SHOWN: Final = 10  # entries of a problem before the rest is folded away

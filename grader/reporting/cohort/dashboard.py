@@ -13,10 +13,10 @@ from grader.reporting.cohort import STYLES
 from grader.reporting.cohort.attention import GradedClass, find_problems, format_mismatches, is_stopped
 from grader.reporting.cohort.figures import compute_check_figures, compute_method_figures, compute_spread
 from grader.reporting.cohort.links import list_report_links
-from grader.reporting.inert import sanitise_line
 from grader.reporting.outline import list_adjustment_lines, select_measured
 from grader.reporting.page import render
 from grader.reporting.plots import build_accuracy_scatter, build_score_histogram, draw_marker
+from grader.reporting.sanitisation import sanitise_line
 from grader.similarity import Similarity
 
 VALUES_SHOWN: Final = 4  # different values of one fact

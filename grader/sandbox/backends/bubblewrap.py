@@ -18,7 +18,13 @@ import subprocess
 from functools import cache
 from typing import Any
 
-from grader.sandbox.backends.cold import ANNOUNCE, KernelFolders, build_inner_command, grant_access, spawn
+from grader.sandbox.backends.cold_kernel import (
+    ANNOUNCE,
+    KernelFolders,
+    build_inner_command,
+    grant_access,
+    spawn,
+)
 from grader.sandbox.environment import build_environment, read_loader_variables
 from grader.sandbox.policy import MIB, TEMPORARY_MIB, SandboxPolicy
 from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel

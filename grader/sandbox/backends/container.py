@@ -20,7 +20,7 @@ from os import getpid
 from os import kill as send_signal
 from typing import Final
 
-from grader.sandbox.backends.cold import ANNOUNCE, KernelFolders, build_inner_command, spawn
+from grader.sandbox.backends.cold_kernel import ANNOUNCE, KernelFolders, build_inner_command, spawn
 from grader.sandbox.environment import build_environment, read_loader_variables
 from grader.sandbox.policy import TEMPORARY_MIB, SandboxPolicy
 from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel

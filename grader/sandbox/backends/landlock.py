@@ -21,7 +21,13 @@ from typing import Final
 
 import psutil
 
-from grader.sandbox.backends.cold import ANNOUNCE, KernelFolders, build_inner_command, grant_access, spawn
+from grader.sandbox.backends.cold_kernel import (
+    ANNOUNCE,
+    KernelFolders,
+    build_inner_command,
+    grant_access,
+    spawn,
+)
 from grader.sandbox.environment import build_environment
 from grader.sandbox.policy import SCRATCH, SandboxPolicy
 from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel

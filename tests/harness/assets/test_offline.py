@@ -11,7 +11,7 @@ import pytest
 
 from grader.assets.hub import Checkpoint
 from grader.assets.metrics import locate_metrics
-from grader.assets.offline import build_offline_variables
+from grader.assets.offline_environment import build_offline_variables
 from grader.assignment import FULL_PARAMETERS, HEAD_PARAMETERS, MODEL_NAMES
 
 PROJECT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from grader.assets.reviews import ReviewData, download_reviews, fetch_split, read_reviews, resolve_reviews
-from grader.assets.synthetic import Review
+from grader.assets.synthetic_reviews import Review
 from grader.errors import GraderError
 
 SAMPLE = {"train.csv": 40, "eval.csv": 10, "heldout.csv": 10}

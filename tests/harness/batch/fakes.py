@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from grader.batch.digests import digest_code
-from grader.batch.order import BatchConfig, StoredJudgement, Task, TaskOutcome
-from grader.batch.running import Conditions
+from grader.batch.messages import BatchConfig, StoredJudgement, Task, TaskOutcome
+from grader.batch.scheduling import Conditions
 from grader.batch.work import TaskRunner
 from grader.errors import SubmissionError
 from grader.execution.progress import Listener

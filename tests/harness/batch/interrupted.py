@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from grader.batch import crew, running
+from grader.batch import executor, scheduling
 from grader.cli.app import translate_errors
 from grader.cli.batch import _explain_interruption
 from tests.harness.batch.fakes import HERE, Deaf, handed_in, open_fake, order
@@ -15,10 +15,10 @@ def main(folder: Path) -> None:
     with (
         translate_errors(),
         _explain_interruption(),
-        crew.open_local_cluster(2) as cluster,
-        crew.connect(cluster, wanted, lambda *_: None, open_fake, False) as workers,
+        executor.open_local_cluster(2) as cluster,
+        executor.connect(cluster, wanted, lambda *_: None, open_fake, False) as workers,
     ):
-        running.grade(uploads, running.plan(uploads, wanted, HERE), wanted, workers, Deaf())
+        scheduling.grade(uploads, scheduling.plan(uploads, wanted, HERE), wanted, workers, Deaf())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from grader.batch import running
+from grader.batch import scheduling
 from grader.batch.store import Store
 from tests.harness.batch.fakes import HERE, Deaf, Inline, handed_in, order
 
@@ -16,9 +16,9 @@ def main(folder: Path, count: int) -> None:
     wanted = order(folder)
     uploads = handed_in(folder, *texts(count))
     with Store(folder / "store").lock():
-        tasks = running.plan(uploads, wanted, HERE)
+        tasks = scheduling.plan(uploads, wanted, HERE)
         print("ready", flush=True)
-        running.grade(uploads, tasks, wanted, Inline(wanted), Deaf())
+        scheduling.grade(uploads, tasks, wanted, Inline(wanted), Deaf())
 
 
 if __name__ == "__main__":

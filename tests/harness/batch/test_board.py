@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from grader.batch.board import BatchDisplay, describe
-from grader.batch.order import Recipient, Stage, Task, TaskOutcome, TaskStatus
+from grader.batch.display import BatchDisplay, describe
+from grader.batch.messages import Recipient, Stage, Task, TaskOutcome, TaskStatus
 
 
 def task(name: str, *others: str) -> Task:

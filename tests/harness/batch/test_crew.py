@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from distributed import Client, Security
 
-from grader.batch import crew, running
-from grader.batch.order import BatchConfig, TaskStatus
-from grader.batch.running import BatchSummary
+from grader.batch import executor, scheduling
+from grader.batch.messages import BatchConfig, TaskStatus
+from grader.batch.scheduling import BatchSummary
 from grader.errors import GraderError
 from tests.harness.batch.fakes import HERE, ROOT, Deaf, handed_in, open_fake, order
 
@@ -32,16 +32,18 @@ def results(wanted: BatchConfig) -> dict[str, float]:
 
 def graded(cluster: object, wanted: BatchConfig, *texts: str, told: list[str] | None = None) -> BatchSummary:
     uploads = handed_in(wanted.folder, *texts)
-    tasks = running.plan(uploads, wanted, HERE)
+    tasks = scheduling.plan(uploads, wanted, HERE)
     lines = told if told is not None else []
-    with crew.connect(cluster, wanted, lambda task, host, line: lines.append(f"{task} {line}"), open_fake, False) as c:
-        return running.grade(uploads, tasks, wanted, c, Deaf())
+    with executor.connect(
+        cluster, wanted, lambda task, host, line: lines.append(f"{task} {line}"), open_fake, False
+    ) as c:
+        return scheduling.grade(uploads, tasks, wanted, c, Deaf())
 
 
 def test_a_local_crew(tmp_path: Path) -> None:
     wanted, told = order(tmp_path), list[str]()
     deadly = f"deadly {tmp_path / 'deaths'} 1"
-    with crew.open_local_cluster(2) as cluster:
+    with executor.open_local_cluster(2) as cluster:
         tally = graded(cluster, wanted, *(f"points {n}" for n in range(6)), deadly, "no notebook", told=told)
     assert results(wanted) == {**{f"u{n}": n for n in range(6)}, "u6": 5}
     assert (tally.uploads(TaskStatus.GRADED), tally.uploads(TaskStatus.REFUSED), tally.problems) == (7, 1, [])
@@ -50,20 +52,20 @@ def test_a_local_crew(tmp_path: Path) -> None:
 
 
 def test_nobody_else_can_tell_the_workers_what_to_do(tmp_path: Path) -> None:
-    with crew.open_local_cluster(1) as cluster:
+    with executor.open_local_cluster(1) as cluster:
         address = cluster.scheduler_address
         with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
             Client(address, timeout=5, security=Security.temporary(), set_as_default=False)
         with (
             pytest.raises(GraderError, match="No Dask scheduler answers"),
-            crew.open_client(address.replace("tls", "tcp")),
+            executor.open_client(address.replace("tls", "tcp")),
         ):
             pass
 
 
 def test_what_kills_every_worker_is_given_up_with_a_name(tmp_path: Path) -> None:
     wanted = order(tmp_path)
-    with crew.open_local_cluster(1) as cluster:
+    with executor.open_local_cluster(1) as cluster:
         tally = graded(cluster, wanted, f"deadly {tmp_path / 'deaths'} 99", "points 3")
     (problem,) = tally.problems
     assert (problem.status, problem.message) == (TaskStatus.LOST, "its worker died 3 times")
@@ -79,19 +81,19 @@ REFUSED = [
 def test_a_worker_that_cannot_grade_says_so(tmp_path: Path) -> None:
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 1")
-    tasks = running.plan(uploads, wanted, HERE)
-    with crew.open_local_cluster(1) as cluster:
+    tasks = scheduling.plan(uploads, wanted, HERE)
+    with executor.open_local_cluster(1) as cluster:
         for change, words in (case.values for case in REFUSED):
             bad = wanted.model_copy(update=change)
             with (
-                crew.connect(cluster, bad, lambda *_: None, open_fake, False) as workers,
+                executor.connect(cluster, bad, lambda *_: None, open_fake, False) as workers,
                 pytest.raises(GraderError, match=str(words)),
             ):
-                running.grade(uploads, tasks, wanted, workers, Deaf())
+                scheduling.grade(uploads, tasks, wanted, workers, Deaf())
 
 
 def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "ANSWER_S", 1)
+    monkeypatch.setattr(executor, "ANSWER_S", 1)
     with pytest.raises(GraderError, match="No Dask scheduler answers"):
         graded("tcp://127.0.0.1:9", order(tmp_path), "points 1")
 

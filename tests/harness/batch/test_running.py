@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from grader.batch import history, running
-from grader.batch.order import BatchConfig, Stage, TaskStatus
-from grader.batch.running import BatchSummary
+from grader.batch import history, scheduling
+from grader.batch.messages import BatchConfig, Stage, TaskStatus
+from grader.batch.scheduling import BatchSummary
 from grader.batch.store import Store
 from grader.batch.work import is_disk_full
 from grader.errors import DiskFullError, GraderError
@@ -17,8 +17,8 @@ from tests.harness.batch.fakes import HERE, Deaf, FakeBench, Inline, handed_in, 
 
 
 def grade(uploads: tuple[Upload, ...], wanted: BatchConfig, audience: Deaf | None = None) -> BatchSummary:
-    tasks = running.plan(uploads, wanted, HERE)
-    return running.grade(uploads, tasks, wanted, Inline(wanted), audience or Deaf())
+    tasks = scheduling.plan(uploads, wanted, HERE)
+    return scheduling.grade(uploads, tasks, wanted, Inline(wanted), audience or Deaf())
 
 
 def caused(cause: OSError) -> GraderError:
@@ -68,7 +68,7 @@ def test_a_second_run_does_nothing(tmp_path: Path) -> None:
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 7", "no notebook")
     grade(uploads, wanted)
-    assert running.plan(uploads, wanted, HERE) == []
+    assert scheduling.plan(uploads, wanted, HERE) == []
 
 
 def test_a_late_copy_of_something_graded_only_gets_reports(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:
     tally = grade(uploads, wanted)
     assert "No space left" in tally.stopped
     assert (tally.uploads(TaskStatus.GRADED), tally.left) == (1, 3)
-    assert len(running.plan(uploads, wanted, HERE)) == 3
+    assert len(scheduling.plan(uploads, wanted, HERE)) == 3
 
 
 def test_a_full_disk_while_evidence_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,8 +225,8 @@ def test_a_fault_nobody_foresaw_is_ours_and_stops_nobody_else(tmp_path: Path) ->
 
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 1")
-    tasks = running.plan(uploads, wanted, HERE)
-    tally = running.grade(uploads, tasks, wanted, Inline(wanted, Careless(wanted)), Deaf())
+    tasks = scheduling.plan(uploads, wanted, HERE)
+    tally = scheduling.grade(uploads, tasks, wanted, Inline(wanted, Careless(wanted)), Deaf())
     (problem,) = tally.problems
     assert (problem.stage, problem.message) == (Stage.JUDGE, "ZeroDivisionError: division by zero")
     assert "Traceback" in (wanted.submissions / "u0" / "log.txt").read_text(encoding="utf-8")
@@ -251,5 +251,5 @@ def test_a_crew_without_workers_is_mentioned_once(tmp_path: Path, monkeypatch: p
 
     wanted, audience = order(tmp_path), Deaf()
     uploads = handed_in(tmp_path, "points 1")
-    running.grade(uploads, running.plan(uploads, wanted, HERE), wanted, Slow(wanted), audience)
+    scheduling.grade(uploads, scheduling.plan(uploads, wanted, HERE), wanted, Slow(wanted), audience)
     assert audience.alone == 1

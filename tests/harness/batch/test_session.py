@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from grader.batch import crew, session
-from grader.batch.order import BatchConfig
+from grader.batch import executor, session
+from grader.batch.messages import BatchConfig
 from grader.batch.outputs import BatchOutputs
 from grader.batch.request import BatchRequest
-from grader.batch.running import Conditions
+from grader.batch.scheduling import Conditions
 from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
 from grader.cli.batch import derive_class_name
@@ -61,7 +61,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
     def circumstances(request: BatchRequest) -> Conditions:
         return HERE
 
-    monkeypatch.setattr(crew, "connect", connected)
+    monkeypatch.setattr(executor, "connect", connected)
     monkeypatch.setattr(session, "find_conditions", circumstances)
     return WorkerSettings(workers=nobody, threads=1)
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from grader.execution import run, seats
+from grader.execution import gpu_pool, run
+from grader.execution.gpu_pool import VISIBLE, GpuPool
 from grader.execution.job import Setup
-from grader.execution.seats import VISIBLE, GpuPool
 from grader.model import FailedCell, Profile
 
 SOON_S = 0.5
@@ -93,7 +93,7 @@ def test_who_waits_for_a_gpu_gets_it_before_those_who_come_later(tmp_path: Path)
 
 def test_a_seat_is_free_when_its_holder_dies(tmp_path: Path) -> None:
     source = (
-        "import sys, time; from pathlib import Path; from grader.execution.seats import Seats\n"
+        "import sys, time; from pathlib import Path; from grader.execution.gpu_pool import Seats\n"
         "with Seats(1, 1, Path(sys.argv[1])).taken(): print('sits', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE)
@@ -121,7 +121,7 @@ FAILED = "CUDA out of memory. Tried to allocate 2.00 GiB."
     ],
 )
 def test_which_errors_mean_a_gpu_without_memory(error: str, message: str, expected: bool) -> None:
-    assert seats.is_out_of_memory([FailedCell(index=3, error=error, message=message)]) is expected
+    assert gpu_pool.is_out_of_memory([FailedCell(index=3, error=error, message=message)]) is expected
 
 
 @pytest.mark.parametrize(
@@ -157,4 +157,4 @@ def told(place: GpuPool, environ: Mapping[str, str]) -> str:
         return "no seat"
     with ExitStack() as held:
         path = place.folder / f"a4-gpu-{os.getuid()}-0-seat-1"
-        return f"{environ[VISIBLE]} of 2" if seats._lock(path, held, wait=False) else "alone"
+        return f"{environ[VISIBLE]} of 2" if gpu_pool._lock(path, held, wait=False) else "alone"

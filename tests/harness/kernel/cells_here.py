@@ -16,7 +16,7 @@ from IPython.utils.capture import capture_output
 from grader.kernel import bootstrap
 from grader.kernel.compat import cells, files
 from grader.kernel.namespace import Bindings
-from tests.proof.validity.branches import make_shell
+from tests.proof.validity.fork_server import make_shell
 
 
 class Watcher:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader.kernel.compat.missing import ImportGuard, MissingPackage
+from grader.kernel.compat.missing_imports import ImportGuard, MissingPackage
 
 ABSENT = "package_of_nobody"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from grader.kernel.training.reviews_seen import find_least_shared
+from grader.kernel.training.review_keys import find_least_shared
 
 
 def seen(*keys: str) -> dict[str, Any]:

@@ -22,9 +22,9 @@ import tqdm.notebook
 import transformers
 from torch import nn
 
-from grader.kernel.compat import absent, cells, datasets_here, devices, older
-from grader.kernel.compat.absent import NOTHING
+from grader.kernel.compat import cells, deprecated_api, devices, offline_datasets, stub_packages
 from grader.kernel.compat.files import InputFiles
+from grader.kernel.compat.stub_packages import NOTHING
 
 KNOWN = frozenset(
     ("output_dir", "eval_strategy", "use_cpu", "warmup_steps", "fp16", "train_sampling_strategy", "report_to", "optim")
@@ -47,12 +47,12 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize(("given", "expected"), ARGUMENTS)
 def test_training_arguments_of_other_versions(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert older.translate_arguments(given, KNOWN) == expected | {"report_to": "none", "push_to_hub": False}
+    assert deprecated_api.translate_arguments(given, KNOWN) == expected | {"report_to": "none", "push_to_hub": False}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do that")
 def test_half_precision_needs_a_gpu() -> None:
-    assert "fp16" not in older.translate_arguments({"fp16": True}, KNOWN)
+    assert "fp16" not in deprecated_api.translate_arguments({"fp16": True}, KNOWN)
 
 
 class Recent:
@@ -60,8 +60,8 @@ class Recent:
 
     def __init__(self) -> None:
         """Adapt this object."""
-        for name, extra in older.LATER.items():
-            older._drop_extra(self, name, extra)
+        for name, extra in deprecated_api.LATER.items():
+            deprecated_api._drop_extra(self, name, extra)
 
     def compute_loss(self, model: Any, inputs: Any) -> tuple[Any, ...]:
         """As written for version 4."""
@@ -84,7 +84,9 @@ def test_methods_get_the_arguments_they_know() -> None:
 
 
 def test_the_optimiser_that_transformers_had() -> None:
-    optimizer = older.AdamW(nn.Linear(2, 2).parameters(), lr=1e-3, correct_bias=False, no_deprecation_warning=True)
+    optimizer = deprecated_api.AdamW(
+        nn.Linear(2, 2).parameters(), lr=1e-3, correct_bias=False, no_deprecation_warning=True
+    )
     assert optimizer.defaults["weight_decay"] == 0
     assert isinstance(optimizer, torch.optim.AdamW)
 
@@ -92,7 +94,7 @@ def test_the_optimiser_that_transformers_had() -> None:
 @pytest.fixture
 def decorated() -> Iterator[None]:
     """Decorative packages may be imported until the test is over."""
-    finder, before = absent.StubFinder(), set(sys.modules)
+    finder, before = stub_packages.StubFinder(), set(sys.modules)
     sys.meta_path.append(finder)
     yield
     sys.meta_path.remove(finder)
@@ -145,7 +147,7 @@ def test_nothing_beside_a_text_is_no_text() -> None:
 
 @pytest.mark.usefixtures("decorated")
 def test_what_the_documentation_imports_with_a_star() -> None:
-    if importlib.util.find_spec("pynvml").loader.__class__ is absent.StubFinder:  # type: ignore[union-attr]
+    if importlib.util.find_spec("pynvml").loader.__class__ is stub_packages.StubFinder:  # type: ignore[union-attr]
         namespace: dict[str, Any] = {}
         exec("from pynvml import *\nused = nvmlDeviceGetMemoryInfo(nvmlDeviceGetHandleByIndex(0)).used", namespace)
         assert namespace["used"] is NOTHING
@@ -156,11 +158,20 @@ def old_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that libraries have dropped are there until the test is over."""
     for owner in (np, pd.DataFrame, pd.Series, matplotlib.style.library, IPython.core.display):
         before = dict(owner if isinstance(owner, dict) else vars(owner))
-        for name in (*older.NUMPY, "append", "iteritems", "applymap", "seaborn", "display", "clear_output", "float"):
+        for name in (
+            *deprecated_api.NUMPY,
+            "append",
+            "iteritems",
+            "applymap",
+            "seaborn",
+            "display",
+            "clear_output",
+            "float",
+        ):
             if name not in before and not isinstance(owner, dict):
                 monkeypatch.setattr(owner, name, None, raising=False)
                 monkeypatch.delattr(owner, name)
-    older._restore_names_elsewhere()
+    deprecated_api._restore_names_elsewhere()
 
 
 OLD = [
@@ -192,7 +203,7 @@ def test_nothing_leaves_decorated_functions_as_they_are() -> None:
 
 def test_nothing_has_no_protocols() -> None:
     assert not hasattr(NOTHING, "__array__")
-    assert not hasattr(absent.StubModule("wandb"), "__file__")
+    assert not hasattr(stub_packages.StubModule("wandb"), "__file__")
 
 
 LINES = [
@@ -263,7 +274,7 @@ SIZES = [
 
 @pytest.mark.parametrize(("test", "train", "rows", "expected"), SIZES)
 def test_sizes_are_scaled_to_what_there_is(test: Any, train: Any, rows: int, expected: tuple[Any, Any]) -> None:
-    assert datasets_here.fit_sizes(test, train, rows) == expected
+    assert offline_datasets.fit_sizes(test, train, rows) == expected
 
 
 @pytest.fixture
@@ -286,7 +297,7 @@ def here(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     for cls in (datasets.Dataset, datasets.DatasetDict):
         monkeypatch.setattr(cls, "from_csv", cls.from_csv)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets_here.redirect(
+    offline_datasets.redirect(
         InputFiles({name: str(tmp_path / name) for name in ("train.csv", "eval.csv")}, str(tmp_path))
     )
     return datasets
@@ -385,7 +396,7 @@ def test_progress_in_several_threads_shares_a_lock(monkeypatch: pytest.MonkeyPat
     for name in ("tqdm", "tqdm_notebook", "trange", "tnrange"):
         monkeypatch.setattr(tqdm.notebook, name, getattr(tqdm.notebook, name))
     monkeypatch.delattr(tqdm.tqdm, "_lock", raising=False)
-    absent._simplify_progress_bars()
+    stub_packages._simplify_progress_bars()
     with tqdm.contrib.concurrent.ensure_lock(datasets.utils.tqdm):
         pass
     assert hasattr(datasets.utils.tqdm, "_lock")

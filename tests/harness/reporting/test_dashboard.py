@@ -22,7 +22,7 @@ from grader.reporting.cohort.figures import (
     compute_point_biserial,
     compute_spread,
 )
-from grader.reporting.cohort.similar import render_similar
+from grader.reporting.cohort.similarity_page import render_similar
 from grader.reporting.feedback import render_feedback
 from grader.reporting.plots import build_accuracy_scatter, build_score_histogram, compute_time_ticks
 from grader.reporting.staff import render_staff

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from grader.grades.grade import AdjustmentKind, Grade
-from grader.reporting.cohort.similar import render_similar
+from grader.reporting.cohort.similarity_page import render_similar
 
 from . import hostile, test_browser
 from .test_browser import Site

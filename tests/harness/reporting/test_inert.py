@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.reporting.inert import LINE_LIMIT, sanitise_line, sanitise_text
+from grader.reporting.sanitisation import LINE_LIMIT, sanitise_line, sanitise_text
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from nbclient import NotebookClient
 
 from grader.sandbox import Backend, Sandbox, SandboxPolicy, Warmup, Workspace, select
 from grader.sandbox import zygote as zygote_module
-from grader.sandbox.backends import warm as warm_module
+from grader.sandbox.backends import zygote_client as warm_module
 from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
 from grader.sandbox.walls.namespaces import Identity
 

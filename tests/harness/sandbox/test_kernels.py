@@ -280,7 +280,7 @@ def missing(name, *rest, **named):
 builtins.__import__ = missing
 import os
 del os.fork
-import grader.sandbox.backends.plain, grader.sandbox.transport, grader.sandbox.selection
+import grader.sandbox.backends.plain_process, grader.sandbox.transport, grader.sandbox.selection
 """
 
 

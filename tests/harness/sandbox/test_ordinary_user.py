@@ -38,7 +38,7 @@ NOTHING_ELSE = (
     *(sys.executable, "-c"),
     """
 import os, struct, sys
-from grader.sandbox.walls.inner import install_filter
+from grader.sandbox.walls.kernel_entry import install_filter
 load_number, deny, allow = (0x20, 0, 0, 0), (0x06, 0, 0, 0x50026), (0x06, 0, 0, 0x7FFF0000)
 instructions = (load_number, (0x15, 0, 1, 444), deny, allow)
 install_filter(b"".join(struct.pack("HBBI", *instruction) for instruction in instructions))

@@ -16,7 +16,7 @@ from grader.errors import GraderError
 from grader.similarity import THRESHOLD, Paper, Similarity, compare, make_paper, read_template_code
 from grader.similarity.paper import CHARS_MAX, TOKENS_MAX
 from tests.proof.validity.corpus import read_base, read_corpus
-from tests.proof.validity.habits import read_habits
+from tests.proof.validity.whole_notebooks import read_habits
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = read_base(ROOT / "reference" / "solution.ipynb")

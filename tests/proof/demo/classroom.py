@@ -72,7 +72,7 @@ def load_table() -> ClassTable:
 
 def generate_notebooks(table: ClassTable) -> Iterator[tuple[str, bytes]]:
     """What is handed in, one student after the other, without end: the specimen's name and the file's content."""
-    from tests.proof.validity.validating import load
+    from tests.proof.validity.corpus_run import load
 
     _, corpus = load()
     untrained = [s for s in corpus if not s.training]

@@ -16,7 +16,7 @@ DOCKER: Final = (
 FILTER: Final = """
 import errno, os, struct, sys
 sys.path.insert(0, os.getcwd())
-from grader.sandbox.walls.inner import install_filter
+from grader.sandbox.walls.kernel_entry import install_filter
 deny, allow, absent = 0x50000 | errno.EPERM, 0x7FFF0000, 0x50000 | errno.ENOSYS
 code = [(0x20, 0, 0, 0)]
 code += [instruction for number in (165, 166, 155, 272, 308)

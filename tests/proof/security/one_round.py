@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from grader.sandbox import Backend
+from tests.proof.security.case_run import HostileResult
 from tests.proof.security.cases import load_cases
 from tests.proof.security.rounds import CORPUS, TRIALS, order_cases, run_round
 from tests.proof.security.table import format_line
-from tests.proof.security.trial import HostileResult
 
 
 def tell(trial: HostileResult) -> None:

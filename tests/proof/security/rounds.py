@@ -27,9 +27,9 @@ from grader.execution.job import Setup
 from grader.model import Profile
 from grader.sandbox import Backend, SandboxPolicy, run_self_tests, select
 from tests.proof.security.canaries import place_canaries
+from tests.proof.security.case_run import LIMITS, HostileResult, run_case, run_upload
 from tests.proof.security.cases import HostileCase, load_cases, load_uploads
 from tests.proof.security.traces import capture_traces
-from tests.proof.security.trial import LIMITS, HostileResult, run_case, run_upload
 
 CORPUS: Final = paths.CORPUS / "hostile"
 HONEST_EVERY: Final = 20  # hostile notebooks between two runs of the honest one

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tests.proof.security.trial import HostileResult
+from tests.proof.security.case_run import HostileResult
 
 COLUMNS: Final = ("row", "case", "backend", "outcome", "leaks", "points", "left", "MiB", "s")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from grader.batch import history, outputs
-from grader.batch.order import BatchConfig, StoredJudgement, Task
+from grader.batch.messages import BatchConfig, StoredJudgement, Task
 from grader.batch.request import BatchRequest
-from grader.batch.running import Conditions, plan
+from grader.batch.scheduling import Conditions, plan
 from grader.batch.store import Store
 from grader.grades import GradingPolicy, settle
 from grader.intake.archive import read_class

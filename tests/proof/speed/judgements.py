@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from grader.batch.bench import WorkerTools
 from grader.batch.digests import digest_code
-from grader.batch.order import BatchConfig, Recipient, Task
+from grader.batch.messages import BatchConfig, Recipient, Task
+from grader.batch.worker_tools import WorkerTools
 from grader.execution.progress import SilentListener
 from grader.model import Profile
 from grader.paths import REFERENCE, ROOT

@@ -26,6 +26,7 @@ from grader.protocol.tensor_names import HEAD_LINEARS
 from grader.sandbox import Backend
 from tests.proof.speed import (
     batches,
+    extrapolation,
     fixed_cost,
     floor,
     gpu,
@@ -34,7 +35,6 @@ from tests.proof.speed import (
     peers,
     precisions,
     stages,
-    submitted,
 )
 from tests.proof.speed.outcome import BoundLine, Part
 
@@ -169,7 +169,7 @@ def compute_possible(stages_s: Mapping[str, float], bfloat16: bool, tokens: floa
     limits = profiles.get_budget(Profile.QUICK, bfloat16)
     assert limits is not None
     rates = floor.measure_rates()
-    gflop = floor.compute_trainings_gflop(limits, submitted.EVALUATIONS, tokens)
+    gflop = floor.compute_trainings_gflop(limits, extrapolation.EVALUATIONS, tokens)
     rate = rates["bfloat16"] if bfloat16 else rates["float32, oneDNN"]
     spent_s = stages.sum_seconds(stages_s, stages.ARITHMETIC)
     return {
@@ -216,7 +216,7 @@ def estimate_as_submitted(wish: BenchOptions) -> Part:
     In a process of its own: it takes gigabytes, which would count as memory of the parts after it.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
-        return Part("as-submitted", apart.submit(submitted.extrapolate, wish.steps).result())
+        return Part("as-submitted", apart.submit(extrapolation.extrapolate, wish.steps).result())
 
 
 def measure_on_gpu(wish: BenchOptions) -> Part:

@@ -7,7 +7,7 @@ import typer
 
 from grader.cli.app import main
 from grader.reporting.terminal import make_console
-from tests.proof.validity.validating import validate
+from tests.proof.validity.corpus_run import validate
 
 
 def run(

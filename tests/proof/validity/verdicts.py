@@ -15,7 +15,7 @@ from grader.judging.runner import Judgement, run_suite
 from grader.model import Method, Verdict
 from grader.oracle.certificates import Certificate
 from tests.proof.validity.corpus import Base, CorpusCase
-from tests.proof.validity.nursery import execute_cases
+from tests.proof.validity.fork_client import execute_cases
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from grader.model import RunStatus, Verdict, Visibility
 from grader.sandbox import Backend
 from tests.harness import needs
 from tests.proof.security.canaries import place_canaries
+from tests.proof.security.case_run import HostileResult, run_upload
 from tests.proof.security.cases import HONEST_ID, fill_places, load_cases, load_uploads
 from tests.proof.security.rounds import CORPUS, order_cases, run_in_parts
 from tests.proof.security.table import format_totals
 from tests.proof.security.traces import Traces, capture_traces, find_leftovers
-from tests.proof.security.trial import HostileResult, run_upload
 
 CASES = load_cases(CORPUS)
 ELSEWHERE = (Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)

@@ -21,6 +21,7 @@ from tests.proof.speed import __main__ as command
 from tests.proof.speed import (
     batches,
     classes,
+    extrapolation,
     floor,
     machine,
     outcome,
@@ -28,7 +29,6 @@ from tests.proof.speed import (
     plot,
     precisions,
     report,
-    submitted,
 )
 from tests.proof.speed.floor import compute_forward_gflop, compute_step_gflop
 from tests.proof.speed.outcome import BoundLine, Part
@@ -88,10 +88,10 @@ def test_what_is_extrapolated_is_the_reference() -> None:
         assert found, f"the reference has no {name}"
         return int(found[1])
 
-    assert number("num_train_epochs") == submitted.EPOCHS
-    assert number("per_device_train_batch_size") == submitted.BATCH
-    assert number("per_device_eval_batch_size") == submitted.EVAL_BATCH
-    assert number("RANK") == submitted.RANK
+    assert number("num_train_epochs") == extrapolation.EPOCHS
+    assert number("per_device_train_batch_size") == extrapolation.BATCH
+    assert number("per_device_eval_batch_size") == extrapolation.EVAL_BATCH
+    assert number("RANK") == extrapolation.RANK
 
 
 def test_a_head_for_the_checkpoint_fits_it() -> None:

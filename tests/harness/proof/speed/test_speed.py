@@ -61,7 +61,7 @@ def test_weights_are_not_copied_to_be_written(tmp_path: Path, monkeypatch: pytes
 def test_judging_does_not_load_what_kernels_need() -> None:
     """It takes seconds of every worker's start, and memory that a broker, forked from the same server, may not have."""
     heavy = ("datasets", "evaluate", "pandas", "pyarrow", "matplotlib")
-    program = f"import sys, grader.batch.bench; print(*sorted(set({heavy}) & set(sys.modules)))"
+    program = f"import sys, grader.batch.worker_tools; print(*sorted(set({heavy}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

@@ -6,8 +6,8 @@ from grader import paths
 from grader.errors import GraderError
 from grader.judging import scoring
 from tests.proof.validity.corpus import Base, CaseKind, patch, read_corpus, strip_assertions
+from tests.proof.validity.corpus_run import load
 from tests.proof.validity.figures import ACCURACY
-from tests.proof.validity.validating import load
 
 RUBRIC = paths.RUBRIC
 BASE = Base({"first": "a = 1\nb = 2", "second": "def f(x):\n    return x\n\n\nf(a)"})

@@ -9,11 +9,11 @@ from grader.errors import GraderError
 from grader.judging.claims import find_repetitions, match_claims, read_claims
 from grader.model import Method, MethodSummary, Verdict
 from grader.paths import ROOT
-from tests.proof.validity import habits
+from tests.proof.validity import whole_notebooks
 from tests.proof.validity.verdicts import CaseResult
 
 FOLDER = ROOT / "tests" / "corpus" / "habits"
-HABITS = habits.read_habits(FOLDER)
+HABITS = whole_notebooks.read_habits(FOLDER)
 
 
 def test_every_text_is_in_the_table() -> None:
@@ -23,7 +23,7 @@ def test_every_text_is_in_the_table() -> None:
 @pytest.fixture(scope="module")
 def findings(examined: Callable[..., Mapping[str, CaseResult]]) -> Mapping[str, CaseResult]:
     """Takes a minute or two."""
-    return examined(habits.NOTHING_SHARED, HABITS)
+    return examined(whole_notebooks.NOTHING_SHARED, HABITS)
 
 
 @pytest.mark.parametrize("name", [habit.id for habit in HABITS])
@@ -40,7 +40,7 @@ def test_cells_that_came_too_early_are_advised_on(findings: Mapping[str, CaseRes
 
 def test_copied_figures_are_flagged() -> None:
     """Beside what its run would have measured: step 2 froze nothing, step 3 was never trained."""
-    notebook = habits.read_text(FOLDER / "copied_figures.txt")
+    notebook = whole_notebooks.read_text(FOLDER / "copied_figures.txt")
     training_cells = [index for index, cell in enumerate(notebook.cells) if "trainer.train()" in cell.source]
     places = list(zip((Method.FULL, Method.HEAD), training_cells, strict=True))
     measured = {
@@ -60,8 +60,8 @@ def test_copied_figures_are_flagged() -> None:
 
 
 def test_figures_typed_in_are_told_from_measured_ones() -> None:
-    submitted = habits.read_text(FOLDER / "copied_figures.txt")
-    executed = habits.read_text(FOLDER / "copied_figures.txt")
+    submitted = whole_notebooks.read_text(FOLDER / "copied_figures.txt")
+    executed = whole_notebooks.read_text(FOLDER / "copied_figures.txt")
     for cell in executed.cells:
         for output in cell.get("outputs", ()):
             if output.output_type == "display_data":  # the tables of trainings: other figures after less training
@@ -74,7 +74,7 @@ def test_figures_typed_in_are_told_from_measured_ones() -> None:
 def test_a_text_becomes_the_notebook_that_it_stands_for(tmp_path: Path) -> None:
     text = "# %% [markdown]\nTitle\n# %%\nprint(1)\n\n# %% [output]\n1\n# %% [output html]\n<table></table>\n"
     (tmp_path / "x.txt").write_text(text, encoding="utf-8")
-    notebook = habits.read_text(tmp_path / "x.txt")
+    notebook = whole_notebooks.read_text(tmp_path / "x.txt")
     assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [("markdown", "Title"), ("code", "print(1)")]
     stream, table = notebook.cells[1].outputs
     assert stream.text == "1\n"
@@ -84,4 +84,4 @@ def test_a_text_becomes_the_notebook_that_it_stands_for(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_cell_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("# %%\nx = 1\n# %% [raw]\ny", encoding="utf-8")
     with pytest.raises(GraderError, match="raw"):
-        habits.read_text(tmp_path / "x.txt")
+        whole_notebooks.read_text(tmp_path / "x.txt")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.proof.validity.corpus_run import load
 from tests.proof.validity.repetition import repeat
-from tests.proof.validity.validating import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,8 +12,8 @@ from grader.judging.calibration import Calibration, compute_threshold
 from grader.model import Method, Profile, RunStatus, RunSummary
 from grader.sandbox import Backend
 from tests.proof.validity import repetition, training
+from tests.proof.validity.corpus_run import load
 from tests.proof.validity.training import MeasuredRun
-from tests.proof.validity.validating import load
 
 
 def measured(name: str, seed: int, accuracy: float, circumstances: str = "here") -> MeasuredRun:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.proof.validity.validating import load
+from tests.proof.validity.corpus_run import load
 from tests.proof.validity.verdicts import CaseResult
 
 BASE, CORPUS = load()

@@ -17,10 +17,10 @@ from grader.sandbox import Backend
 from tests.proof.validity import figures, markdown, page, rounds, training
 from tests.proof.validity.corpus import Base, CorpusCase, read_base, read_corpus
 from tests.proof.validity.figures import Matrix
-from tests.proof.validity.habits import read_habits
 from tests.proof.validity.repetition import Repetition, repeat
 from tests.proof.validity.training import Rate
 from tests.proof.validity.verdicts import examine
+from tests.proof.validity.whole_notebooks import read_habits
 
 REFERENCE_SEEDS: Final = 200
 VARIANT_SEEDS: Final = 50

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from grader import pipeline
 from grader.batch import ledger
-from grader.batch.order import BatchConfig, StoredJudgement, Task
+from grader.batch.messages import BatchConfig, StoredJudgement, Task
 from grader.execution.driver import Limits
+from grader.execution.gpu_pool import GpuPool
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
-from grader.execution.seats import GpuPool
 from grader.intake.notebook import read_submission
 from grader.judging import result
 from grader.judging.case import Oracle

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from grader.batch import history
 from grader.batch.digests import hash_values
-from grader.batch.order import BatchConfig, Recipient, Task, TaskOutcome, TaskStatus
+from grader.batch.messages import BatchConfig, Recipient, Task, TaskOutcome, TaskStatus
 from grader.batch.store import Store
 from grader.errors import GraderError
 from grader.intake.archive import locate_upload

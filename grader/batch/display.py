@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from grader.batch.order import Task, TaskOutcome, TaskStatus
-from grader.reporting.inert import sanitise_line
+from grader.batch.messages import Task, TaskOutcome, TaskStatus
 from grader.reporting.progress import LiveView, format_rough_duration
+from grader.reporting.sanitisation import sanitise_line
 from grader.reporting.words import format_points
 
 NAME_CHARS: Final = 44

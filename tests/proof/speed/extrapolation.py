@@ -17,7 +17,7 @@ from torch import nn
 from grader.assets.cache import locate_cache
 from grader.assets.hub import prepare_standin_checkpoint
 from grader.assets.reviews import ReviewData, read_reviews, resolve_reviews
-from grader.assets.synthetic import Review
+from grader.assets.synthetic_reviews import Review
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 from grader.model import Method
 from grader.paths import ROOT

@@ -25,7 +25,7 @@ import dask
 from distributed import Client, Future, LocalCluster, Security, WorkerPlugin, get_worker
 
 from grader.batch.digests import digest_code
-from grader.batch.order import TRIES, BatchConfig, Stage, Task, TaskOutcome, TaskStatus
+from grader.batch.messages import TRIES, BatchConfig, Stage, Task, TaskOutcome, TaskStatus
 from grader.batch.work import GradingTools, TaskRunner
 from grader.errors import GraderError
 from grader.paths import ROOT
@@ -35,7 +35,7 @@ TOPIC: Final = "grading"
 PLUGIN: Final = "grader"
 GPU: Final = "GPU"
 FORKED: Final = "forkserver"
-EQUIPMENT: Final = "grader.batch.bench"
+EQUIPMENT: Final = "grader.batch.worker_tools"
 ANSWER_S: Final = 20
 CONFIG: Final = {
     "distributed.worker.daemon": False,
@@ -52,7 +52,7 @@ Tell = Callable[[str, str, str], None]  # task, host, line
 
 def open_tools(order: BatchConfig) -> AbstractContextManager[GradingTools]:
     """The real equipment; importing it takes seconds, so it is imported in workers only."""
-    from grader.batch.bench import WorkerTools
+    from grader.batch.worker_tools import WorkerTools
 
     return WorkerTools(order)
 

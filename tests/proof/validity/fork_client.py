@@ -27,7 +27,7 @@ from grader.protocol.plan import EVIDENCE, Plan
 from grader.sandbox.folders import open_temporary_folder
 from tests.proof.validity.corpus import Base, CorpusCase
 
-SCRIPT: Final = Path(__file__).with_name("branches.py")
+SCRIPT: Final = Path(__file__).with_name("fork_server.py")
 JOBS: Final = 2
 BRANCH_LIMIT_S: Final = 300  # for a branch that hangs; an ordinary one takes seconds
 FEW: Final[dict[str, Any]] = {"batch_size": 2, "max_tokens": 8, "train_rows": 4, "eval_rows": 2}
@@ -48,7 +48,7 @@ def execute_cases(base: Base, specimens: Sequence[CorpusCase], setup: Setup) -> 
     if not hasattr(os, "fork"):
         raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
     by_id = {specimen.id: specimen for specimen in specimens}
-    with open_temporary_folder("a4-nursery-") as name:
+    with open_temporary_folder("a4-fork-") as name:
         folder = name.resolve()
         drawn = challenges.draw(setup.seed)
         (folder / "evidence").mkdir()

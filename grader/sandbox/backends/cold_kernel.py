@@ -19,7 +19,7 @@ from grader.sandbox.handover import copy_in
 from grader.sandbox.link import Link
 from grader.sandbox.policy import Backend, SandboxPolicy, describe_error
 from grader.sandbox.supervisor import KernelRequest
-from grader.sandbox.walls import inner, namespaces
+from grader.sandbox.walls import kernel_entry, namespaces
 from grader.sandbox.walls.namespaces import Identity, hand_over
 
 ANNOUNCE: Final = 1  # inner.py speaks on standard output
@@ -69,7 +69,7 @@ class KernelFolders:
 
 def build_inner_command(request: Mapping[str, Any]) -> list[str]:
     """The interpreter that becomes the kernel; `-I`: nothing from its folder or environment is imported."""
-    return [sys.executable, "-I", "-c", inner.read_source(), json.dumps(request)]
+    return [sys.executable, "-I", "-c", kernel_entry.read_source(), json.dumps(request)]
 
 
 def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Callable[[], None]) -> tuple[int, int]:
