@@ -1,4 +1,4 @@
-"""`python -m grader`."""
+"""`./autograder`, or `python -m grader` in this folder."""
 
 from grader.cli.app import main
 

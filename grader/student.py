@@ -75,7 +75,7 @@ def check(step: str | None = None) -> None:
 
     shell = get_ipython()
     if shell is None:
-        print("check() works inside a notebook. On a file, use: python -m grader check my.ipynb")
+        print("check() works inside a notebook. On a file, use: make check NOTEBOOK=my.ipynb")
     elif step is not None and str(step).split(".")[0] not in NOTEBOOK_STEPS:
         print(f"There is no {step!r}; the steps are {', '.join(NOTEBOOK_STEPS)}.")
     else:

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -180,7 +181,7 @@ def stop_as_ctrl_c_does() -> None:
         signal.signal(number, stop)
 
 
-def main(command: Callable[[], object] = app) -> None:
+def main(command: Callable[[], object] = partial(app, prog_name="./autograder")) -> None:  # noqa: B008  the app itself
     """Run the command line, or another of the same kind."""
     stop_as_ctrl_c_does()
     for stream in (sys.stdout, sys.stderr):

@@ -26,7 +26,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="say only what is wrong, an
 Gradebook = Annotated[Path | None, typer.Option(help="the teacher's gradebook export (CSV): roster, and file to fill")]
 Assignment = Annotated[str | None, typer.Option(help="id or title of the assignment's column in the export")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="late policy, attempts, extensions (TOML)")]
-TimesFile = Annotated[Path | None, typer.Option("--times", help="when everybody handed in (CSV, see `grader times`)")]
+TimesFile = Annotated[Path | None, typer.Option("--times", help="when everybody handed in (CSV, see `./autograder times`)")]
 OverridesFile = Annotated[Path | None, typer.Option("--overrides", help="changes by a person (TOML or CSV)")]
 Course = Annotated[int, typer.Option(help="id of the course in Canvas, from its address")]
 CanvasAssignment = Annotated[int, typer.Option(help="id of the assignment in Canvas, from its address")]

@@ -1,6 +1,6 @@
 """When everybody handed in: a CSV file with the columns student and submitted_at.
 
-`python -m grader times` writes one. Canvas's archive says of a late file that it is late, and not how late. A student's
+`./autograder times` writes one. Canvas's archive says of a late file that it is late, and not how late. A student's
 files in it are one attempt, so that one time is enough for all of them.
 """
 

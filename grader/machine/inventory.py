@@ -1,4 +1,4 @@
-"""What this machine has for grading, and what would be used: the rows of `python -m grader doctor`. Makes nothing."""
+"""What this machine has for grading, and what would be used: the rows of `./autograder doctor`. Makes nothing."""
 
 import importlib
 import importlib.metadata

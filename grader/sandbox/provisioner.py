@@ -118,7 +118,7 @@ class SandboxProvisioner(KernelProvisionerBase):
         if not self.ready:
             reason = "it did not answer in time" if self.ending is None else _explain(self.ending)
             self._close_line()
-            raise GraderError(f"No kernel could be started in the sandbox: {reason}. See `python -m grader doctor`.")
+            raise GraderError(f"No kernel could be started in the sandbox: {reason}. See `make doctor`.")
 
     def _close_line(self) -> None:
         if self._line is not None:

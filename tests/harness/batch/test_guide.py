@@ -36,7 +36,7 @@ def test_the_files_of_the_guide(tmp_path: Path) -> None:
 def test_options_that_are_named_exist(document: str) -> None:
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    for command, arguments in re.findall(r"python -m grader ([a-z-]+)([^\n`#]*)", text):
+    for command, arguments in re.findall(r"\./autograder ([a-z-]+)([^\n`#]*)", text):
         known = {option for parameter in commands[command].params for option in parameter.opts}
         known |= {option for parameter in commands[command].params for option in parameter.secondary_opts}
         assert set(re.findall(r"--[a-z-]+", arguments)) <= known, command

@@ -286,7 +286,7 @@ def test_the_roster_reads_the_same_names_from_the_filled_file() -> None:
 NAMES = (
     st.text(st.sampled_from(string.ascii_letters + ' ,;"=+-@åé王'), min_size=1, max_size=12)
     .map(str.strip)
-    .build_filter(bool)
+    .filter(bool)
 )
 PEOPLE = st.lists(
     st.tuples(NAMES, st.sampled_from(["", "12.5", "EX", "0", "100"]), st.one_of(st.none(), st.floats(0, 100))),

@@ -35,7 +35,7 @@ from .examples import details, full_marks, hostile_copies
 from .test_pages import Reader
 
 SIZE = 60
-FOUND, GRADES = invented.is_settled(SIZE)
+FOUND, GRADES = invented.settled(SIZE)
 SIMILAR = invented.similar(FOUND)
 PAGE = render_dashboard(
     GRADES, FOUND, name="autumn", similarity=SIMILAR, rules=("Rule one.",), warnings=("Look here.",)
@@ -56,7 +56,7 @@ def between(html: str, start: str, end: str) -> str:
 
 def hostile_class(text: str) -> tuple[Intake, tuple[Grade, ...]]:
     """A class in which every free text ends with `text`."""
-    found, grades = invented.is_settled(24)
+    found, grades = invented.settled(24)
     return (
         Intake.model_validate(hostile_copies(found.model_dump(by_alias=True), text)),
         tuple(
@@ -180,7 +180,7 @@ def test_a_class_without_problems_says_so() -> None:
 
 
 def test_many_entries_are_folded() -> None:
-    found, grades = invented.is_settled(560)
+    found, grades = invented.settled(560)
     html = render_dashboard(grades, found, name="x")
     missing = len(problem_of("missing", grades, found))
     assert missing > SHOWN + 2
@@ -209,7 +209,7 @@ def test_how_it_was_graded_tells_where_results_differ() -> None:
 
 
 def test_a_thousand_submissions_stay_within_the_limits() -> None:
-    found, grades = invented.is_settled(1000)
+    found, grades = invented.settled(1000)
     began = time.process_time()
     html = render_dashboard(grades, found, name="autumn", similarity=SIMILAR)
     assert time.process_time() - began < 10  # measured: 0.3 s
