@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup grade batch rejudge demo-class gradescope upload check template kit calibrate validate hostile test \
-	test-all fresh bench lint doctor clean
+	test-all fresh bench download lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -113,7 +113,7 @@ calibrate: $(READY) ##+ measure the accuracy thresholds with the reference solut
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
 
 validate: $(READY) ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [ONLY=names] [REPEAT=n] [TRAINING=1]
-	@$(VENV_PYTHON) -m tests.proof.validity $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"} $${ONLY:+$$ONLY}
+	@set -f; $(VENV_PYTHON) -m tests.proof.validity $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"} $${ONLY:+$$ONLY}
 
 hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m tests.proof.security
@@ -127,13 +127,16 @@ fresh: ##+ try the README's commands on bare Debian roots, under strange conditi
 test-all: lint ##+ lint, then run every test
 	@$(VENV_PYTHON) -m pytest
 
-bench: $(READY) ##+ measure what grading costs, say which bounds hold, write docs/performance.md [PEERS=1] [SEEDS=n]
-	@$(VENV_PYTHON) -m tests.proof.speed --measure --report $(if $(filter 1,$(PEERS)),--peers) $${SEEDS:+--seeds "$$SEEDS"}
+bench: $(READY) ##+ measure what grading costs, say which bounds hold, write docs/performance.md [ONLY=parts] [PEERS=1] [SEEDS=n]
+	@set -f; $(VENV_PYTHON) -m tests.proof.speed --measure --report $${ONLY:+--only $$ONLY} $(if $(filter 1,$(PEERS)),--peers) $${SEEDS:+--seeds "$$SEEDS"}
 
 lint: $(READY) ## check style, formatting and types
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
 	@$(VENV_PYTHON) -m mypy
+
+download: $(READY) ##+ fetch a sample of the Large Movie Review Dataset into data/imdb, for grading on real reviews
+	@$(VENV_PYTHON) -m grader.assets prepare --download
 
 doctor: $(READY) ## say which model, data and hardware were found and would be used
 	@$(VENV_PYTHON) -m grader doctor

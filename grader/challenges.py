@@ -39,8 +39,10 @@ class LoraChallenge:
         return self.alpha / self.rank
 
     def __str__(self) -> str:
-        """For rationales: what a student may know of it."""
-        return f"rank={self.rank}, alpha={self.alpha}, {self.in_features}→{self.out_features}, {self.dtype}"
+        """The call that makes this layer, for rationales; with the precision where it is not float32."""
+        linear = f"nn.Linear({self.in_features}, {self.out_features}{'' if self.bias else ', bias=False'})"
+        call = f"`LoRALayer({linear}, rank={self.rank}, alpha={self.alpha})`"
+        return call if self.dtype == "float32" else f"{call} in {self.dtype}"
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,10 @@ class ToyModel:
         """What students count by mistake, in words -> number."""
         trainable = [p for p in self.tensors if p.trainable]
         return {
-            "it counts all parameters, whether they are frozen or not": sum(p.size for p in self.tensors),
-            "it counts the frozen parameters instead": sum(p.size for p in self.tensors if not p.trainable),
+            "it counts all parameters, frozen or not": sum(p.size for p in self.tensors),
+            "it counts only the frozen parameters": sum(p.size for p in self.tensors if not p.trainable),
             "it counts tensors, not the numbers in them": len(trainable),
-            "biases are left out": sum(p.size for p in trainable if p.matrix),
+            "it leaves out the biases": sum(p.size for p in trainable if p.matrix),
         }
 
 

@@ -2,7 +2,7 @@
 
 import atexit
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
@@ -11,15 +11,11 @@ from typing import TypeVar
 
 from grader import canary
 from grader.assets.cache import locate_cache
-from grader.assets.hub import Checkpoint, resolve_checkpoint
-from grader.assets.metrics import prepare_metrics
-from grader.assets.reviews import resolve_reviews
+from grader.assets.hub import Checkpoint
 from grader.errors import GraderError
 from grader.evidence.reader import Evidence
-from grader.execution import broker, profiles
+from grader.execution import profiles, setup
 from grader.execution.driver import Limits
-from grader.execution.gpu_pool import VISIBLE
-from grader.execution.isolation import open_sandbox
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
@@ -28,8 +24,6 @@ from grader.judging import calibration
 from grader.judging.case import Case, Oracle
 from grader.judging.result import GradingResult, judge_case
 from grader.machine.inventory import Finding, Status
-from grader.machine.limits import require_limits
-from grader.machine.precision import has_fast_bfloat16
 from grader.model import (
     Precision,
     Profile,
@@ -64,24 +58,7 @@ def open_setup(
     trial: grade the notebook first that is known to be right. Not where nothing is executed, nor in a sandbox whose
         limits are tight on purpose.
     """
-    profiles.require_fit(profile, precision)
-    require_limits()
-    cache_dir = locate_cache(ROOT, os.environ)
-    checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
-    broker.warm_up()
-    gpus = profiles.uses_gpu(profile)
-    with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, threads, gpus=gpus) as sandbox:
-        used = Setup(
-            profile=profile,
-            seed=seed,
-            checkpoint=checkpoint,
-            reviews=resolve_reviews(ROOT, os.environ),
-            metrics=metrics,
-            bfloat16=profile is Profile.QUICK and _use_bfloat16(precision),
-            tf32=precision is Precision.TF32,
-            sandbox=sandbox,
-            environ=select_one_gpu(os.environ) if gpus else {},
-        )
+    with setup.open_setup(profile, seed, backend, limits, precision, opened, threads) as used:
         if trial:
             canary.require_fit(used, make_case, listener)
         yield used
@@ -99,15 +76,6 @@ def check_fitness() -> Finding:
     if not found:
         return Finding(what, Status.OK, f"gets its points in sandbox {backend}")
     return Finding(what, Status.MISSING, f"loses points in sandbox {backend}: {'; '.join(map(str, found))}", UNFIT)
-
-
-def select_one_gpu(environ: Mapping[str, str]) -> dict[str, str]:
-    """The first GPU of those that one may use: a Trainer that sees several trains with larger batches."""
-    return {VISIBLE: environ.get(VISIBLE, "0").partition(",")[0]}
-
-
-def _use_bfloat16(precision: Precision) -> bool:
-    return has_fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16
 
 
 def list_suite_folders(public_only: bool = False) -> list[Path]:

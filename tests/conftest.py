@@ -8,6 +8,7 @@ from grader.errors import GraderError, SubmissionError
 from grader.judging.case import Case
 from grader.judging.plugin import (  # noqa: F401 - pytest finds hooks and fixtures here by name
     case,
+    pytest_collection_modifyitems,
     pytest_configure,
     pytest_runtest_makereport,
     pytest_runtest_setup,

@@ -1,5 +1,5 @@
-"""What a fresh machine needs before it can grade: pretrained model, metrics and reviews, all without a network.
+"""Everything that a fresh machine needs before it can grade, without a network: the model, the metrics, the reviews.
 
-`cache` keeps files of known content, `standin` and `hub` make the model, `metrics` the offline metrics, `reviews` and
-`synthetic` the data; `inventory` says what is there. `python -m grader.assets prepare` makes everything.
+`make setup` prepares it. `cache` keeps files of known content, `standin` and `hub` make the model, `metrics` the
+offline metrics, `reviews` and `synthetic_reviews` the data.
 """

@@ -1,4 +1,4 @@
-"""`python -m grader.assets prepare`: make everything that grading needs, once. Quick when it is already there."""
+"""Makes everything that grading needs, once; `make setup` runs it. Quick when it is already there."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ from grader.paths import ROOT
 
 
 def prepare(root: Path, environ: Mapping[str, str], download: bool) -> Iterator[str]:
-    """Make model, metrics and reviews, and say of each what it is. Raises GraderError."""
+    """Make model, metrics and reviews, and yield a line on each. Raises GraderError."""
     cache_dir = locate_cache(root, environ)
     checkpoint = prepare_standin_checkpoint(cache_dir)
     yield f"model    {checkpoint.name} ({checkpoint.sha256[:12]})"
@@ -28,10 +28,10 @@ def prepare(root: Path, environ: Mapping[str, str], download: bool) -> Iterator[
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 when something could not be made."""
-    parser = argparse.ArgumentParser(prog="python -m grader.assets", description=__doc__)
+    """Return exit code 0, or 2 when something could not be made."""
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m grader.assets", description=__doc__)
     parser.add_argument("command", choices=["prepare"])
-    parser.add_argument("--download", action="store_true", help="fetch real reviews if there are none on this machine")
+    parser.add_argument("--download", action="store_true", help="download real reviews if this machine has none")
     options = parser.parse_args(arguments)
     try:
         for line in prepare(ROOT, os.environ, options.download):

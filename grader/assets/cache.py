@@ -1,4 +1,4 @@
-"""Files of known content in a folder: written whole or not at all, repaired when damaged, verified without rereading.
+"""Files of known content in a folder: written whole or not at all, made again when damaged, verified without rereading.
 
 A *recipe* is a file's SHA-256 and how to make it. `prepare` makes what is missing or damaged; a manifest beside the
 files remembers the size and time at which each was last found correct, so that a second call does not read hundreds of
@@ -27,12 +27,12 @@ class Recipe:
     """How to make one file: `write` receives the path to write to; the result must have this SHA-256."""
 
     sha256: str
-    write: Callable[[Path], None]
+    write: Callable[[Path], object]
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a file looked like when its bytes were last read: as long as size and time stay, so does the hash."""
+    """A file when its bytes were last read: as long as size and time stay, so does the hash."""
 
     sha256: str
     size_bytes: int
@@ -40,7 +40,7 @@ class Stamp:
 
 
 def locate_cache(root: Path, environ: Mapping[str, str]) -> Path:
-    """Where prepared assets live: A4_CACHE, otherwise `data/cache` of the project at `root`."""
+    """Return the folder of prepared assets: A4_CACHE, otherwise `data/cache` of the project at `root`."""
     return Path(environ.get("A4_CACHE") or root / "data" / "cache").expanduser().absolute()
 
 
@@ -49,18 +49,21 @@ def prepare(folder: Path, recipes: Mapping[str, Recipe]) -> None:
 
     Safe when several processes do it at once. Raises GraderError when a file cannot be written or comes out wrong.
     """
-    expected = {name: recipe.sha256 for name, recipe in recipes.items()}
-    if not find_damaged(folder, expected):
+    if is_prepared(folder, recipes):
         return
+    expected = {name: recipe.sha256 for name, recipe in recipes.items()}
     try:
         with _relax_umask():
             folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S), _relax_umask():
             for name in find_damaged(folder, expected):
                 _make(folder / name, recipes[name])
-            _write_manifest(folder, expected)
+            stamps = {name: asdict(_take_stamp(folder / name, sha256)) for name, sha256 in expected.items()}
+            _make(folder / MANIFEST, build_bytes_recipe(json.dumps(stamps, indent=1).encode("utf-8")))
     except Timeout as error:
-        raise GraderError(f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it.") from error
+        raise GraderError(
+            f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it and try again."
+        ) from error
     except OSError as error:
         raise explain_refusal(f"prepare {folder}", error, "set A4_CACHE to another folder") from error
 
@@ -75,8 +78,13 @@ def _relax_umask() -> Iterator[None]:
         os.umask(before)
 
 
+def is_prepared(folder: Path, recipes: Mapping[str, Recipe]) -> bool:
+    """Return True if every file of `recipes` is there and whole; makes nothing."""
+    return not find_damaged(folder, {name: recipe.sha256 for name, recipe in recipes.items()})
+
+
 def find_damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:
-    """The names in `expected` (relative path -> SHA-256) whose files are missing or hold other bytes."""
+    """Return the names in `expected` (relative path -> SHA-256) whose files are missing or hold other bytes."""
     stamps = read_manifest(folder)
     return tuple(
         name for name, sha256 in expected.items() if _find_current_sha256(folder / name, stamps.get(name)) != sha256
@@ -84,7 +92,7 @@ def find_damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def read_manifest(folder: Path) -> dict[str, Stamp]:
-    """The stamps in the manifest of `folder` by relative path; empty when there is none that can be read."""
+    """Return the stamps in the manifest of `folder` by relative path; empty when there is none that can be read."""
     try:
         entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return {name: Stamp(**entry) for name, entry in entries.items()}
@@ -93,22 +101,18 @@ def read_manifest(folder: Path) -> dict[str, Stamp]:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build_bytes_recipe(content: bytes) -> Recipe:
-    """The recipe of a file whose content is at hand."""
-
-    def write(path: Path) -> None:
-        path.write_bytes(content)
-
-    return Recipe(hashlib.sha256(content).hexdigest(), write)
+    """Return the recipe of a file whose content is at hand."""
+    return Recipe(hashlib.sha256(content).hexdigest(), lambda path: path.write_bytes(content))
 
 
 def build_link_recipe(source: Path, sha256: str) -> Recipe:
-    """The recipe of a second name for `source`: a hard link where the file system has them, otherwise a copy."""
+    """Return the recipe of a second name for `source`: a hard link where the file system has them, else a copy."""
 
     def write(path: Path) -> None:
         try:
@@ -119,13 +123,15 @@ def build_link_recipe(source: Path, sha256: str) -> Recipe:
     return Recipe(sha256, write)
 
 
+def _take_stamp(path: Path, sha256: str) -> Stamp:
+    status = path.stat()
+    return Stamp(sha256, status.st_size, status.st_mtime_ns)
+
+
 def _find_current_sha256(path: Path, stamp: Stamp | None) -> str | None:
     if not path.is_file():
         return None
-    status = path.stat()
-    if stamp and (stamp.size_bytes, stamp.mtime_ns) == (status.st_size, status.st_mtime_ns):
-        return stamp.sha256
-    return hash_file(path)
+    return stamp.sha256 if stamp and stamp == _take_stamp(path, stamp.sha256) else hash_file(path)
 
 
 def _make(path: Path, recipe: Recipe) -> None:
@@ -136,19 +142,9 @@ def _make(path: Path, recipe: Recipe) -> None:
         recipe.write(partial)
         if (found := hash_file(partial)) != recipe.sha256:
             raise GraderError(
-                f"{path.name} came out with SHA-256 {found[:12]} in place of {recipe.sha256[:12]}; "
-                "run `make setup` to install the pinned packages."
+                f"{path.name} must have SHA-256 {recipe.sha256[:12]}; what was made has {found[:12]}. "
+                "A package has another version than the pinned one: run `make setup`."
             )
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _write_manifest(folder: Path, expected: Mapping[str, str]) -> None:
-    stamps = {name: asdict(_stamp(folder / name, sha256)) for name, sha256 in expected.items()}
-    _make(folder / MANIFEST, build_bytes_recipe(json.dumps(stamps, indent=1).encode("utf-8")))
-
-
-def _stamp(path: Path, sha256: str) -> Stamp:
-    status = path.stat()
-    return Stamp(sha256, status.st_size, status.st_mtime_ns)

@@ -16,6 +16,7 @@ from grader.assets.cache import (
     build_link_recipe,
     find_damaged,
     hash_file,
+    is_prepared,
     prepare,
     read_manifest,
 )
@@ -23,7 +24,8 @@ from grader.assignment import MODEL_NAMES
 from grader.model import Profile
 
 REAL_NAME: Final = MODEL_NAMES[0]
-FILES: Final = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+WEIGHTS: Final = standin.WEIGHTS
+FILES: Final = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 EMBEDDINGS: Final = "distilbert.embeddings.word_embeddings.weight"
 DOWNLOAD_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
 
@@ -33,7 +35,7 @@ class Checkpoint:
     """The pretrained model that a run starts from.
 
     `weights` is its model.safetensors with the hub's tensor names (prefix `distilbert.`) and `sha256` the hash of that
-    file; `hub_cache` is what HF_HUB_CACHE has to be, and is only read.
+    file; `hub_cache` is the value for HF_HUB_CACHE, and is only read.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Checkpoint:
 
 
 def resolve_checkpoint(profile: Profile, cache_dir: Path) -> Checkpoint:
-    """The checkpoint for `profile`, prepared under `cache_dir` if it is not there yet.
+    """Return the checkpoint for `profile`, prepared under `cache_dir` if it is not there yet.
 
     `full` takes the real one from a hub cache of this user or from the network; where there is none, and in the other
     profiles, it is the stand-in. Raises GraderError when it cannot be prepared.
@@ -53,55 +55,52 @@ def resolve_checkpoint(profile: Profile, cache_dir: Path) -> Checkpoint:
 
 
 def prepare_standin_checkpoint(cache_dir: Path) -> Checkpoint:
-    """The stand-in, prepared in `cache_dir`/hub-stand-in. Raises GraderError."""
-    return _prepare_hub(standin.NAME, cache_dir / "hub-stand-in", standin.build_recipes())
+    """Return the stand-in, prepared in `cache_dir`/hub-stand-in. Raises GraderError."""
+    return _prepare_hub(standin.NAME, _locate_standin(cache_dir), standin.build_recipes())
+
+
+def has_standin_checkpoint(cache_dir: Path) -> bool:
+    """Return True if the stand-in is there and whole; makes nothing."""
+    folder = _locate_standin(cache_dir)
+    return is_prepared(folder, _build_hub_recipes(folder, standin.build_recipes()))
+
+
+def _locate_standin(cache_dir: Path) -> Path:
+    return cache_dir / "hub-stand-in"
 
 
 def prepare_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
-    """The real distilbert-base-uncased, prepared in `cache_dir`/hub-distilbert, or None when there is none."""
-    folder = cache_dir / "hub-distilbert"
+    """Return the real distilbert-base-uncased, prepared in `cache_dir`/hub-distilbert, or None when there is none."""
     if prepared := find_real_checkpoint(cache_dir):
         return prepared
     source = find_snapshot() or download_snapshot()
     if source is None:
         return None
-    return _prepare_hub(
-        REAL_NAME, folder, {name: build_link_recipe(source / name, hash_file(source / name)) for name in FILES}
-    )
+    recipes = {name: build_link_recipe(source / name, hash_file(source / name)) for name in FILES}
+    return _prepare_hub(REAL_NAME, _locate_real(cache_dir), recipes)
 
 
 def find_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
-    """The real checkpoint if an earlier call prepared it and its files are still whole."""
-    folder = cache_dir / "hub-distilbert"
+    """Return the real checkpoint if an earlier call prepared it and its files are still whole."""
+    folder = _locate_real(cache_dir)
     recorded = {name: stamp.sha256 for name, stamp in read_manifest(folder).items()}
-    weights = next((name for name in recorded if name.endswith(FILES[0])), None)
+    weights = next((name for name in recorded if name.endswith(WEIGHTS)), None)
     if weights is None or find_damaged(folder, recorded):
         return None
     return Checkpoint(REAL_NAME, folder / weights, folder, recorded[weights])
 
 
-def has_standin_checkpoint(cache_dir: Path) -> bool:
-    """Whether the stand-in is there and whole; makes nothing."""
-    folder = cache_dir / "hub-stand-in"
-    return not find_damaged(
-        folder, {name: recipe.sha256 for name, recipe in _hub_recipes(folder, standin.build_recipes()).items()}
-    )
+def _locate_real(cache_dir: Path) -> Path:
+    return cache_dir / "hub-distilbert"
 
 
 def find_snapshot() -> Path | None:
-    """The folder of the real checkpoint's files in the hub cache of this user, or None."""
+    """Return the folder of the real checkpoint's files in the hub cache of this user, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    for name in MODEL_NAMES:
-        found = [try_to_load_from_cache(name, file) for file in FILES]
-        folders = {Path(path).parent for path in found if isinstance(path, str)}
-        if (
-            len(folders) == 1
-            and all(isinstance(path, str) for path in found)
-            and is_distilbert(folder := folders.pop())
-        ):
-            return folder
-    return None
+    found = [try_to_load_from_cache(name, WEIGHTS) for name in MODEL_NAMES]
+    folders = (Path(path).parent for path in found if isinstance(path, str))
+    return next((folder for folder in folders if is_distilbert(folder)), None)
 
 
 def download_snapshot() -> Path | None:
@@ -116,13 +115,13 @@ def download_snapshot() -> Path | None:
 
 
 def is_distilbert(folder: Path) -> bool:
-    """Whether `folder` holds every file, and weights under the names and in the shape of the real checkpoint."""
+    """Return True if `folder` holds every file, and weights under the names and in the shape of the real checkpoint."""
     from safetensors import SafetensorError, safe_open
 
     if not all((folder / name).is_file() for name in FILES):
         return False
     try:
-        with safe_open(folder / FILES[0], "numpy") as weights:
+        with safe_open(folder / WEIGHTS, "numpy") as weights:
             shape = weights.get_slice(EMBEDDINGS).get_shape()
     except (SafetensorError, OSError):
         return False
@@ -130,30 +129,24 @@ def is_distilbert(folder: Path) -> bool:
 
 
 def _prepare_hub(name: str, folder: Path, recipes: Mapping[str, Recipe]) -> Checkpoint:
-    hub_recipes = _hub_recipes(folder, recipes)
-    prepare(folder, hub_recipes)
-    weights = recipes[FILES[0]]
-    return Checkpoint(name, _snapshot(folder, MODEL_NAMES[0], weights.sha256) / FILES[0], folder, weights.sha256)
+    prepare(folder, _build_hub_recipes(folder, recipes))
+    sha256 = recipes[WEIGHTS].sha256
+    return Checkpoint(name, folder / _locate_snapshot(MODEL_NAMES[0], sha256) / WEIGHTS, folder, sha256)
 
 
-def _hub_recipes(folder: Path, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Recipes of a whole hub cache in `folder` from those of a checkpoint's files (name -> recipe)."""
-    result = {}
-    revision_source = recipes[FILES[0]].sha256
-    first = _snapshot(folder, MODEL_NAMES[0], revision_source)
-    for model in MODEL_NAMES:
-        snapshot = _snapshot(folder, model, revision_source)
+def _build_hub_recipes(folder: Path, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Return the recipes of a whole hub cache in `folder`, from those of a checkpoint's files (name -> recipe)."""
+    result: dict[str, Recipe] = {}
+    first, *others = (_locate_snapshot(model, recipes[WEIGHTS].sha256) for model in MODEL_NAMES)
+    for snapshot in (first, *others):
         for name, recipe in recipes.items():
-            path = (snapshot / name).relative_to(folder).as_posix()
-            result[path] = recipe if snapshot == first else build_link_recipe(first / name, recipe.sha256)
-        result[f"{_model_folder(model)}/refs/main"] = build_bytes_recipe(snapshot.name.encode("ascii"))
+            link = build_link_recipe(folder / first / name, recipe.sha256)
+            result[f"{snapshot}/{name}"] = recipe if snapshot == first else link
+        revision = snapshot.rpartition("/")[2]
+        result[f"{snapshot.partition('/')[0]}/refs/main"] = build_bytes_recipe(revision.encode("ascii"))
     return result
 
 
-def _snapshot(folder: Path, model: str, weights_sha256: str) -> Path:
-    revision = weights_sha256[:40]  # shaped like the commit hash that the hub would have put there
-    return folder / _model_folder(model) / "snapshots" / revision
-
-
-def _model_folder(model: str) -> str:
-    return "models--" + model.replace("/", "--")
+def _locate_snapshot(model: str, weights_sha256: str) -> str:
+    """Return the path of a snapshot in a hub cache. Its revision is shaped like the commit hash that the hub has."""
+    return f"models--{model.replace('/', '--')}/snapshots/{weights_sha256[:40]}"

@@ -20,7 +20,7 @@ from grader.assets import synthetic_reviews
 from grader.assets.cache import Recipe, build_bytes_recipe, hash_file, locate_cache, prepare
 from grader.assets.synthetic_reviews import Review, SeededRandom, format_csv
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
-from grader.errors import GraderError
+from grader.errors import GraderError, explain_refusal
 
 SEED: Final = 20_011  # of samples, splits and synthetic reviews: part of what a calibration stands for
 HELDOUT_ROWS: Final = 500
@@ -57,11 +57,13 @@ class ReviewData:
 
 
 def locate(root: Path, environ: Mapping[str, str]) -> tuple[Source, Path]:
-    """Which source `resolve_reviews` would take, and its folder. Raises GraderError if A4_DATA names no folder."""
+    """Return the source that `resolve_reviews` takes, and its folder. Raises GraderError if A4_DATA names no folder."""
     if given := environ.get("A4_DATA"):
         folder = Path(given).expanduser().absolute()
         if not folder.is_dir():
-            raise GraderError(f"A4_DATA names {folder}, which is no folder; it must hold train.csv and eval.csv.")
+            raise GraderError(
+                f"A4_DATA names {folder}, which is no folder; name one that holds train.csv and eval.csv."
+            )
         return Source.GIVEN, folder
     imdb = root / "data" / "imdb"
     if any((imdb / name).exists() for name in FILES):
@@ -70,7 +72,7 @@ def locate(root: Path, environ: Mapping[str, str]) -> tuple[Source, Path]:
 
 
 def resolve_reviews(root: Path, environ: Mapping[str, str]) -> ReviewData:
-    """The reviews to use, checked. `root` is the project's folder, `environ` gives A4_DATA and A4_CACHE.
+    """Return the reviews to use, checked. `root` is the project's folder, `environ` gives A4_DATA and A4_CACHE.
 
     Raises GraderError when a source is there but broken: it is never passed over in silence.
     """
@@ -83,41 +85,41 @@ def resolve_reviews(root: Path, environ: Mapping[str, str]) -> ReviewData:
 
 
 def read_reviews(path: Path) -> list[Review]:
-    """The reviews in a CSV file (UTF-8, with columns `review` and `label`). Raises GraderError when it is broken."""
+    """Return the reviews in a CSV file (UTF-8, columns `review` and `label`). Raises GraderError when it is broken."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             if missing := {"review", "label"} - set(rows.fieldnames or ()):
-                raise GraderError(f"{path} has no column {' or '.join(sorted(missing))}; it needs review and label.")
-            reviews = [_review(row, path, number) for number, row in enumerate(rows, start=1)]
+                raise GraderError(f"{path} has no column {' or '.join(sorted(missing))}; add it.")
+            reviews = [_parse_review(row, path, number) for number, row in enumerate(rows, start=1)]
     except OSError as error:
-        raise GraderError(f"Cannot read {path}: {error.strerror}.") from error
+        raise explain_refusal(f"read {path}", error, "put the file there") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise GraderError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
+        raise GraderError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one.") from error
     if not reviews:
-        raise GraderError(f"{path} holds no reviews.")
+        raise GraderError(f"{path} holds no reviews; replace it.")
     return reviews
 
 
 def download_reviews(folder: Path, fetch: Callable[[str], Sequence[Review]] | None = None) -> None:
     """Write a sample of the Large Movie Review Dataset (Maas et al. 2011) to `folder`: 2,000, 500 and 500 reviews.
 
-    `fetch` gives all reviews of the dataset's split `train` or `test`, by default from the hub. Raises GraderError,
+    `fetch` returns all reviews of the dataset's split `train` or `test`, by default from the hub. Raises GraderError,
     within seconds when offline, and then leaves nothing behind.
     """
-    fetch = fetch or fetch_split
+    fetch = fetch or fetch_split  # when called: tests replace it
     dice = SeededRandom(SEED)
     train = _drop_duplicates(fetch("train"))
     test = _drop_duplicates(fetch("test"), unless=train)
     if len(train) < TRAIN_ROWS or len(test) < EVAL_ROWS + HELDOUT_ROWS:
-        raise GraderError(f"{HUB_DATASET} has fewer reviews than expected; put CSV files into {folder} by hand.")
+        raise GraderError(f"{HUB_DATASET} has fewer reviews than expected; copy CSV files into {folder} by hand.")
     hidden = dice.shuffle(test)[: EVAL_ROWS + HELDOUT_ROWS]
     samples = (dice.shuffle(train)[:TRAIN_ROWS], hidden[:EVAL_ROWS], hidden[EVAL_ROWS:])
     prepare(folder, {name: build_bytes_recipe(format_csv(rows)) for name, rows in zip(FILES, samples, strict=True)})
 
 
 def fetch_split(split: str) -> list[Review]:
-    """All reviews of one split of the Large Movie Review Dataset, from the hub or this user's hub cache."""
+    """Return all reviews of one split of the Large Movie Review Dataset, from the hub or this user's hub cache."""
     import pandas as pd
     from huggingface_hub import snapshot_download
 
@@ -130,48 +132,49 @@ def fetch_split(split: str) -> list[Review]:
         return [Review(text, int(label)) for text, label in zip(rows["text"], rows["label"], strict=True)]
     except (OSError, ValueError, KeyError) as error:  # no network; no such file; a file of another kind
         raise GraderError(
-            f"Cannot download {HUB_DATASET}; connect to the network, or put CSV files into data/imdb by hand."
+            f"Cannot download {HUB_DATASET}; connect to the network, or copy CSV files into data/imdb by hand."
         ) from error
 
 
 def _prepare_synthetic(folder: Path) -> ReviewData:
-    def recipe(name: str) -> Recipe:
-        def write(path: Path) -> None:
-            path.write_bytes(build_synthetic_files()[name])
+    def build_recipe(name: str) -> Recipe:
+        return Recipe(SYNTHETIC_SHA256[name], lambda path: path.write_bytes(build_synthetic_files()[name]))
 
-        return Recipe(SYNTHETIC_SHA256[name], write)
-
-    prepare(folder, {name: recipe(name) for name in FILES})
-    return _data(Source.SYNTHETIC, tuple(folder / name for name in FILES))
+    prepare(folder, {name: build_recipe(name) for name in FILES})
+    return _hash_files(Source.SYNTHETIC, [folder / name for name in FILES])
 
 
 @functools.cache
 def build_synthetic_files() -> Mapping[str, bytes]:
-    """The synthetic reviews: file name -> content. Always the same bytes."""
+    """Return the synthetic reviews: file name -> content. Always the same bytes."""
     rows = synthetic_reviews.generate_reviews(TRAIN_ROWS + EVAL_ROWS + HELDOUT_ROWS, SeededRandom(SEED))
     parts = (rows[:TRAIN_ROWS], rows[TRAIN_ROWS : TRAIN_ROWS + EVAL_ROWS], rows[TRAIN_ROWS + EVAL_ROWS :])
     return {name: format_csv(part) for name, part in zip(FILES, parts, strict=True)}
 
 
 def _check_files(source: Source, folder: Path) -> ReviewData:
-    """The three files of `folder`, after looking for faults that would make a measured accuracy meaningless."""
+    """Look in the three files of `folder` for what would make a measured accuracy meaningless."""
     train, evaluation, heldout = (read_reviews(folder / name) for name in FILES)
     known = {review.text for review in (*train, *evaluation)}
     if shared := sum(review.text in known for review in heldout):
         raise GraderError(
             f"{shared} reviews of {folder / FILES[2]} are also in train.csv or eval.csv; remove them there."
         )
-    if len({review.label for review in heldout}) < 2:
-        raise GraderError(f"{folder / FILES[2]} holds reviews of one label only, which cannot measure accuracy.")
-    return _data(source, tuple(folder / name for name in FILES))
+    if not _has_both_labels(heldout):
+        raise GraderError(f"{folder / FILES[2]} holds reviews of one label only; accuracy needs reviews of both.")
+    return _hash_files(source, [folder / name for name in FILES])
+
+
+def _has_both_labels(reviews: Sequence[Review]) -> bool:
+    return len({review.label for review in reviews}) == 2
 
 
 def _split(source: Source, folder: Path, cache_dir: Path) -> ReviewData:
-    """Hold out a part of the training reviews of a folder that has no held-out ones; the rest is to train on."""
+    """Hold out a part of the training reviews of a folder that has no held-out ones; notebooks train on the rest."""
     train, evaluation = read_reviews(folder / FILES[0]), read_reviews(folder / FILES[1])
     count = min(HELDOUT_ROWS, int(HELDOUT_SHARE * len(train)))
     heldout = SeededRandom(SEED).shuffle(_drop_duplicates(train, unless=evaluation))[:count]
-    if len({review.label for review in heldout}) < 2:
+    if not _has_both_labels(heldout):
         raise GraderError(f"{folder} has too few training reviews to hold some out; add a heldout.csv.")
     hidden = {review.text for review in heldout}
     kept = [review for review in train if review.text not in hidden]
@@ -181,26 +184,27 @@ def _split(source: Source, folder: Path, cache_dir: Path) -> ReviewData:
         f"{folder.name} has no heldout.csv: {len(heldout)} of its training reviews are held out, "
         f"and notebooks train on the other {len(kept)}."
     )
-    return _data(source, (own / FILES[0], folder / FILES[1], own / FILES[2]), notes)
+    return _hash_files(source, [own / FILES[0], folder / FILES[1], own / FILES[2]], notes)
 
 
-def _data(source: Source, paths: tuple[Path, ...], notes: str = "") -> ReviewData:
+def _hash_files(source: Source, paths: Sequence[Path], notes: str = "") -> ReviewData:
     train, evaluation, heldout = paths
-    digests = "".join(hash_file(path) for path in paths)
-    sha256 = hashlib.sha256(digests.encode("ascii")).hexdigest()
+    sha256 = hashlib.sha256("".join(map(hash_file, paths)).encode("ascii")).hexdigest()
     return ReviewData(source.value, train, evaluation, heldout, source is Source.SYNTHETIC, sha256, notes)
 
 
 def _drop_duplicates(reviews: Sequence[Review], unless: Sequence[Review] = ()) -> list[Review]:
-    """The reviews in order, each text once, without the texts in `unless`."""
+    """Keep the reviews in order, each text once, without the texts in `unless`."""
     seen = {review.text for review in unless}
     return [review for review in {review.text: review for review in reviews}.values() if review.text not in seen]
 
 
-def _review(row: Mapping[str, str | None], path: Path, number: int) -> Review:
+def _parse_review(row: Mapping[str, str | None], path: Path, number: int) -> Review:
     text, label = row["review"] or "", (row["label"] or "").strip()
     if label not in ("0", "1"):
-        raise GraderError(f"Review {number} in {path} has the label {label[:20]!r}; labels are 0 and 1.")
+        raise GraderError(
+            f"Review {number} in {path} has the label {label[:20]!r}; write 0 (negative) or 1 (positive)."
+        )
     if not text.strip():
-        raise GraderError(f"Review {number} in {path} is empty.")
+        raise GraderError(f"Review {number} in {path} is empty; remove it.")
     return Review(text, int(label))

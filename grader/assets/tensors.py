@@ -1,4 +1,4 @@
-"""Files of tensors, written so that a refusal of the file system is the exception that it is everywhere else."""
+"""Files of tensors, written so that a refusal of the file system raises OSError, as it does everywhere else."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from typing import Final
 
 from safetensors import SafetensorError
 
-NUMBER: Final = re.compile(r"\(os error (\d+)\)")  # how Rust ends what the system said
+NUMBER: Final = re.compile(r"\(os error (\d+)\)")  # at the end of the system's message, as Rust writes it
 
 
 def write(save: Callable[[], object]) -> None:
@@ -15,7 +15,6 @@ def write(save: Callable[[], object]) -> None:
     try:
         save()
     except SafetensorError as error:
-        found = NUMBER.search(str(error))
-        if found is None:
+        if not (found := NUMBER.search(str(error))):
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1]))) from error

@@ -1,4 +1,4 @@
-"""`python -m grader.authoring template [OUT]` and `python -m grader.authoring kit [OUT]`."""
+"""What `make template` and `make kit` run."""
 
 from pathlib import Path
 from typing import Annotated, Final

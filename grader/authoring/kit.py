@@ -1,14 +1,15 @@
 """The zip that students get: template, handout, public tests, and as much of the grader as these need.
 
-What goes in is listed here, by folder; everything else stays out. Two guards stand behind the list, so that an edit
-of it, a link or a stray file cannot give away what only staff may read: staff folders are refused wherever a path
-leads there, and so are kinds of files that have no business in the kit.
+Which modules go in, and which of their templates, follows from what students start (`grader.closure`). Two guards stand
+behind that, so that an import, a link or a stray file cannot give away what only staff may read: staff folders are
+refused wherever a path leads there, and so are kinds of files that have no business in the kit.
 """
 
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from grader.closure import Tree, closure
 from grader.errors import GraderError
 
 FOLDER: Final = "finetuning-kit"  # the one folder at the top of the zip
@@ -19,40 +20,22 @@ RENAMED: Final = {
     "README.md": "student_template/README.md",
 }
 
-# Paths in the repository that keep their names. A folder stands for all that is in it, `*.py` for modules only.
-PARTS: Final = (
+# Files that keep their names, and are read by others than our modules, or by a path that is put together.
+TEXTS: Final = (
     "LICENSE",
     "Makefile",
+    "autograder",
     "pyproject.toml",
     "requirements.lock",
     "data/rubric.toml",
     "data/calibration.json",
-    "grader/*.py",
-    "grader/assets",
-    "grader/cli",
-    "grader/evidence",
-    "grader/execution",
-    "grader/intake",
-    "grader/judging",
-    "grader/kernel",
-    "grader/machine",
-    "grader/oracle",
-    "grader/protocol",
-    "grader/reporting",
-    "grader/sandbox",
-    "tests/conftest.py",
-    "tests/public",
 )
 
-# Parts for staff, in the folders above.
-LEFT_OUT: Final = (
-    "grader/cli/batch.py",
-    "grader/cli/staff.py",
-    "grader/grades/*",
-    "grader/reporting/cohort/*",
-    "grader/reporting/templates/dashboard*",
-    "grader/reporting/templates/refusal.html",
-)
+# What students start: the commands, `check` in a notebook, `make setup`, plain pytest.
+STARTED: Final = ("grader.__main__", "grader.student", "grader.assets.__main__", "tests/conftest.py", "tests/public")
+
+# The command line has these where there is a grader/batch, and does without them where there is none.
+FOR_CLASSES: Final = ("grader/batch", "grader/cli/batch.py", "grader/cli/staff.py")
 
 STAFF_FOLDERS: Final = tuple(
     PurePosixPath(folder)
@@ -64,6 +47,8 @@ SUFFIXES: Final = frozenset({"", ".css", ".html", ".ipynb", ".j2", ".json", ".lo
 
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold, for every file
 REGULAR_FILE: Final = 0o100644 << 16
+PROGRAM: Final = 0o100755 << 16
+PROGRAMS: Final = (f"{FOLDER}/autograder",)
 UNIX: Final = 3
 
 
@@ -83,28 +68,11 @@ def build_kit(root: Path, out: Path) -> tuple[str, ...]:
 
 def list_kit_files(root: Path) -> dict[str, Path]:
     """Names in the kit, sorted, with the files behind them. Raises GraderError as `build_kit` does."""
-    files = {name: root / path for name, path in RENAMED.items()}
-    for part in PARTS:
-        files |= {path.relative_to(root).as_posix(): path for path in _part_files(root, part)}
-    for path in files.values():
-        _admit(root, path)
-    return {f"{FOLDER}/{name}": files[name] for name in sorted(files)}
-
-
-def _part_files(root: Path, part: str) -> tuple[Path, ...]:
-    paths = (root / part).rglob("*") if (root / part).is_dir() else root.glob(part)
-    files = tuple(
-        path for path in paths if path.is_file() and not _is_left_out(PurePosixPath(path.relative_to(root).as_posix()))
-    )
-    if not files:
-        raise GraderError(f"The kit needs {part}, which is missing; restore it from version control.")
-    return files
-
-
-def _is_left_out(path: PurePosixPath) -> bool:
-    """What is for whole classes, and what tools leave behind: caches and hidden files."""
-    litter = any(name.startswith(".") or name == "__pycache__" for name in path.parts)
-    return litter or any(path.match(pattern) for pattern in LEFT_OUT)
+    modules = closure(Tree(root), STARTED, without=FOR_CLASSES)
+    files = {**RENAMED, **{name: name for name in (*TEXTS, *modules)}}
+    for name in files.values():
+        _admit(root, root / name)
+    return {f"{FOLDER}/{name}": root / files[name] for name in sorted(files)}
 
 
 def _admit(root: Path, path: Path) -> None:
@@ -131,6 +99,6 @@ def _write_zip(out: Path, contents: dict[str, bytes]) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, content in contents.items():
             entry = zipfile.ZipInfo(name, EPOCH)
-            entry.external_attr = REGULAR_FILE
+            entry.external_attr = PROGRAM if name in PROGRAMS else REGULAR_FILE
             entry.create_system = UNIX
             archive.writestr(entry, content)

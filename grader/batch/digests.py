@@ -1,84 +1,76 @@
-"""What a result depends on, as short hashes. Anything else may change without making a stored result wrong."""
+"""What a result depends on, as short hashes. Anything else may change without making a stored result wrong.
+
+Two things are told apart. The *execution digest* stands for the code that decides what ends up in evidence and ledger;
+where it changes, notebooks are executed again. The *judging digests*, one for each part, stand for what makes a result
+of that; where one changes, stored evidence is judged again. Which files belong to which is found by following imports
+from where each begins (`grader.closure`). Files count byte by byte: docstrings are what students read.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+from grader.closure import Tree, closure, is_below
+
 CHARS: Final = 32
-
-EXECUTION: Final = (  # the code that decides what ends up in evidence; certificates stand in for weights that are gone
-    "grader/kernel",
-    "grader/execution",
-    "grader/sandbox",
-    "grader/assignment.py",
-    "grader/isolation.py",
-    "grader/profiles.py",
-    "grader/text.py",
-    "grader/intake/notebook.py",
-    "grader/oracle/certificates.py",
-    "grader/oracle/challenges.py",
-    "grader/assets/metric_modules",
-    "grader/assets/offline_environment.py",
-    "grader/batch/ledger.py",
+EXECUTION: Final = "execution"  # beside the names of the judging parts
+VERSIONS: Final = "requirements.lock"
+SUITE: Final = ("tests/public", "tests/hidden", "tests/conftest.py")
+STAGES: Final = (  # what a worker goes through until evidence and ledger are written
+    "grader.intake.notebook",
+    "grader.execution.setup",
+    "grader.execution.run",
+    "grader.batch.ledger",
 )
-JUDGING: Final = {
-    "suite": ("tests/public", "tests/hidden"),
-    "rubric": ("data/rubric.toml",),
-    "calibration": ("data/calibration.json",),
-    "judge": (
-        "grader/oracle",
-        "grader/kernel/naming.py",
-        "grader/kernel/reviews_seen.py",
-        "grader/kernel/weights.py",
-        "grader/assignment.py",
-        "grader/calibration.py",
-        "grader/case.py",
-        "grader/claims.py",
-        "grader/definitions.py",
-        "grader/evidence.py",
-        "grader/grading.py",
-        "grader/text.py",
-        "grader/judging.py",
-        "grader/lora_answers.py",
-        "grader/model.py",
-        "grader/profiles.py",
-        "grader/project.py",
-        "grader/scoring.py",
-        "grader/suite.py",
-        "grader/suite_plugin.py",
-        "grader/tampering.py",
-    ),
-    "reports": ("grader/reporting",),
-}
-KINDS: Final = (".py", ".toml", ".json", ".html", ".css", ".js")
+# It wires both stages: its own text counts for the first, and all that it imports for the second.
+WORKER: Final = "grader/batch/worker_tools.py"
 
 
-def digest_code(root: Path) -> str:
-    """Of the code that executes."""
-    return digest_files(root, EXECUTION)
+def digest_execution(root: Path) -> str:
+    """Of the code that executes. Computed once in a process. Raises GraderError."""
+    return _digest_all(root)[EXECUTION]
 
 
 def digest_judging(root: Path) -> dict[str, str]:
-    """Of suite, rubric, calibration, judging code and reports, by name."""
-    return {name: digest_files(root, paths) for name, paths in JUDGING.items()}
+    """Of suite, rubric, calibration, judging code, reports and versions, by name. Raises GraderError."""
+    return {name: digest for name, digest in _digest_all(root).items() if name != EXECUTION}
 
 
-def digest_files(root: Path, names: Iterable[str]) -> str:
-    """Of the contents of files and folders below `root`; what is not there counts as empty."""
+@cache
+def _digest_all(root: Path) -> dict[str, str]:
+    tree = Tree(root)
+    return {name: digest_files(tree, files) for name, files in list_parts(tree).items()}
+
+
+def list_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+    """The files behind each digest, by its name. Raises GraderError."""
+    judging = closure(tree, [WORKER, *SUITE])
+    return {
+        EXECUTION: tuple(sorted({*closure(tree, STAGES), WORKER, VERSIONS})),
+        "suite": tuple(name for name in judging if is_below(name, SUITE)),
+        "rubric": ("data/rubric.toml",),
+        "calibration": ("data/calibration.json",),
+        "judge": tuple(name for name in judging if not is_below(name, SUITE)),
+        "reports": closure(tree, ["grader.reporting.files"]),
+        "versions": (VERSIONS,),
+    }
+
+
+def digest_files(tree: Tree, names: Iterable[str]) -> str:
+    """Of names and contents. Raises GraderError."""
     hasher = hashlib.sha256()
     for name in names:
-        for path in _files(root / name):
-            hasher.update(f"{path.relative_to(root).as_posix()}\0".encode())
-            hasher.update(hashlib.sha256(path.read_bytes()).digest())
+        hasher.update(f"{name}\0".encode())
+        hasher.update(_hash(tree.read(name)))
     return hasher.hexdigest()[:CHARS]
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix in KINDS and p.is_file() and "__pycache__" not in p.parts)
+@cache
+def _hash(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def hash_values(*parts: object) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Final
 import dask
 from distributed import Client, Future, LocalCluster, Security, WorkerPlugin, get_worker
 
-from grader.batch.digests import digest_code
+from grader.batch.digests import EXECUTION, digest_execution, digest_judging
 from grader.batch.messages import TRIES, BatchConfig, Stage, Task, TaskOutcome, TaskStatus
 from grader.batch.work import GradingTools, TaskRunner
 from grader.errors import GraderError
@@ -83,7 +83,9 @@ class ToolsPlugin(WorkerPlugin):
         host = socket.gethostname()
         if not (self.order.folder / "store").is_dir():
             raise GraderError(f"The worker on {host} does not see {self.order.folder}; all machines need to share it.")
-        if digest_code(ROOT) != self.order.code:
+        told = {EXECUTION: self.order.code, **self.order.parts}
+        here = {EXECUTION: digest_execution(ROOT), **digest_judging(ROOT)}
+        if any(told.get(name, digest) != digest for name, digest in here.items()):
             raise GraderError(f"The worker on {host} runs another version of the grader; update it and start it again.")
 
     def teardown(self, worker: Any) -> None:

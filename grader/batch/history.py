@@ -10,6 +10,7 @@ from typing import Final
 
 from pydantic import Field, ValidationError
 
+from grader.batch.digests import EXECUTION
 from grader.batch.messages import BatchConfig, Task
 from grader.batch.store import write
 from grader.model import FrozenModel, Result, ScoreStatus
@@ -21,7 +22,7 @@ AGAIN: Final = "graded again after a fault of ours"
 
 
 class HistoryEntry(FrozenModel):
-    """One result of one upload. `depends` are digests of what it was judged by, apart from the evidence."""
+    """One result of one upload. `depends` are digests of what executed and what judged it, by name."""
 
     at: datetime
     why: str
@@ -93,7 +94,7 @@ def _build_entry(
         possible=result.score.possible if result else 0.0,
         profile=order.profile,
         seed=order.seed,
-        depends=order.parts,
+        depends={EXECUTION: task.code, **order.parts} if task.code else order.parts,
         changed=list_changes(before.verdicts if before else {}, verdicts),
         verdicts=verdicts,
         message=message,
@@ -105,7 +106,9 @@ def explain(before: HistoryEntry | None, order: BatchConfig, task: Task) -> str:
     """Why there is a new result."""
     if before is None:
         return FIRST
-    reasons = [f"{name} changed" for name, digest in order.parts.items() if before.depends.get(name) != digest]
+    now = {EXECUTION: task.code, **order.parts}
+    then = {EXECUTION: task.code, **before.depends}  # older versions did not note what executed
+    reasons = [f"{name} changed" for name, digest in now.items() if then.get(name) != digest]
     if before.profile != order.profile:
         reasons.append(f"profile {order.profile} instead of {before.profile}")
     if before.seed != order.seed:

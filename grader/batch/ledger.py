@@ -12,11 +12,9 @@ from typing import Final
 from pydantic import Field
 from torch import Tensor
 
-from grader.batch.store import write
 from grader.errors import GraderError
 from grader.evidence.reader import Evidence, ProtocolViolation, Training
-from grader.judging.case import Case, Oracle
-from grader.model import FrozenModel, Method
+from grader.model import FrozenModel
 from grader.oracle.certificates import Certificate, certify
 
 NAME: Final = "ledger.json"
@@ -44,42 +42,6 @@ class Ledger(FrozenModel):
     facts: dict[str, Facts] = Field(default_factory=dict)
 
 
-class LedgerEvidence(Evidence):
-    """Evidence whose weights may be gone."""
-
-    def __init__(self, folder: Path, ledger: Ledger) -> None:
-        """`folder`: the evidence folder itself."""
-        super().__init__(folder)
-        self.ledger = ledger
-
-    def digest(self, name: str) -> str:
-        """SHA-256 as noted, or computed."""
-        noted = self.ledger.facts.get(name)
-        return noted.sha256 if noted else super().digest(name)
-
-    def weights(self, name: str) -> dict[str, Tensor]:
-        """The tensors. Raises GraderError where only their facts were kept."""
-        if name in self.ledger.facts and not (self.folder / name).is_file():
-            raise GraderError("The weights were not kept; grade this submission again with --keep-weights.")
-        return super().weights(name)
-
-
-class LedgerCase(Case):
-    """A case that looks into the ledger first."""
-
-    def __init__(self, evidence: LedgerEvidence, oracle: Oracle, base: dict[str, Tensor]) -> None:
-        """`base`: the checkpoint's tensors, which many cases share."""
-        super().__init__(evidence, oracle)
-        self.ledger = evidence.ledger
-        self.base = base  # in the place of the cached property
-
-    def certificate(self, method: Method) -> Certificate | None:
-        """From the ledger, or computed."""
-        training = self.training(method)
-        noted = self.ledger.facts.get(training.exit.file or "") if training and training.finished else None
-        return noted.certificate() if noted else super().certificate(method)
-
-
 def load(folder: Path) -> Ledger:
     """The ledger in a folder of the store; empty where there is none. Raises GraderError when it is damaged."""
     path = folder / NAME
@@ -93,7 +55,7 @@ def note(folder: Path, base: Mapping[str, Tensor], keep_weights: bool) -> Ledger
     """Write the ledger of `folder`/evidence, and remove the weights that it speaks for unless they are to be kept."""
     evidence = Evidence(folder / "evidence")
     ledger = Ledger(facts=dict(_facts(evidence, base)))
-    write(folder / NAME, ledger.model_dump_json(indent=1).encode())
+    (folder / NAME).write_text(ledger.model_dump_json(indent=1), encoding="utf-8")  # published with the folder, or not
     if not keep_weights:
         for name in ledger.facts:
             (evidence.folder / name).unlink()

@@ -69,12 +69,16 @@ class Recipient(FrozenModel):
 
 
 class Task(FrozenModel):
-    """One content to be graded. `evidence` and `result` are keys in the store."""
+    """One content to be graded. `evidence` and `result` are keys in the store.
+
+    `code` is the digest of what executes it, or did when its evidence is older; empty where that was not noted.
+    """
 
     notebook: Path
     evidence: str
     result: str
     recipients: tuple[Recipient, ...]
+    code: str = ""
     tries_left: int = TRIES
 
     @property

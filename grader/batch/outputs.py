@@ -10,25 +10,23 @@ from pydantic import ValidationError
 
 from grader import similarity
 from grader.batch import history
+from grader.batch.outdated import describe_outdated, list_executed_before
 from grader.batch.request import BatchRequest
 from grader.batch.store import Store, write
 from grader.errors import ANOTHER_FOLDER, GraderError, SubmissionError, explain_refusal
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import build_zip
-from grader.grades import (
-    GradingPolicy,
-    add_times,
-    describe,
+from grader.grades.grade import Grade, Standing
+from grader.grades.overrides import Overrides, load_overrides
+from grader.grades.policy import GradingPolicy, describe, load_policy
+from grader.grades.settlement import (
     find_unknown_times,
     list_students,
     list_unmatched_extensions,
-    load_overrides,
-    load_policy,
     require_one_each,
     settle,
 )
-from grader.grades.grade import Grade, Standing
-from grader.grades.overrides import Overrides
+from grader.grades.times import add_times
 from grader.intake.archive import locate_upload
 from grader.intake.gradebook_export import read_export
 from grader.intake.notebook import read_submission
@@ -51,6 +49,7 @@ class BatchOutputs(FrozenModel):
     files: tuple[Path, ...]
     notes: tuple[str, ...]
     grades: tuple[Grade, ...]
+    outdated: int = 0  # uploads that other code than today's executed
 
     @property
     def ungraded(self) -> int:
@@ -75,11 +74,13 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     require_one_each(policy, settled)
     grades = settle(settled, results, policy, read_overrides(request, settled, policy))
     gradebook, warnings = fill_gradebook(request, grades)
+    entries = list_last_entries(request, settled)
     notes = (
         *settled.notes,
         *list_unmatched_extensions(policy, settled),
         *find_unknown_times(policy, settled),
         *warnings,
+        *describe_outdated(entries),
     )
     try:
         update_reports(request, grades)
@@ -95,7 +96,12 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     except OSError as error:
         raise explain_refusal(f"write to {request.folder}", error, ANOTHER_FOLDER) from error
     notes = (*notes, *(f"{name} was of an earlier run, and is removed." for name in gone if "/" not in name))
-    return BatchOutputs(files=tuple(p for p in written if p.parent == request.folder), notes=notes, grades=grades)
+    return BatchOutputs(
+        files=tuple(p for p in written if p.parent == request.folder),
+        notes=notes,
+        grades=grades,
+        outdated=len(list_executed_before(entries)),
+    )
 
 
 def remove_stale(folder: Path, files: Container[str]) -> list[str]:
@@ -140,6 +146,11 @@ def read_results(request: BatchRequest, intake: Intake) -> dict[str, Result]:
 def get_settings(request: BatchRequest) -> tuple[Profile, int]:
     """How notebooks were to be graded."""
     return request.profile, request.seed
+
+
+def list_last_entries(request: BatchRequest, intake: Intake) -> list[history.HistoryEntry]:
+    """What was last said of every upload, as far as anything was."""
+    return [entry for upload in intake.uploads if (entry := find_last_entry(request, upload))]
 
 
 def find_last_entry(request: BatchRequest, upload: Upload) -> history.HistoryEntry | None:

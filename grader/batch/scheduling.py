@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from grader.batch import history
-from grader.batch.digests import hash_values
+from grader.batch.digests import EXECUTION, hash_values
 from grader.batch.messages import BatchConfig, Recipient, Task, TaskOutcome, TaskStatus
 from grader.batch.store import Store
 from grader.errors import GraderError
@@ -97,9 +97,9 @@ def plan(uploads: Sequence[Upload], order: BatchConfig, circumstances: Condition
     tasks: dict[str, Task] = {}
     for upload in uploads:
         entry = history.read_last(order.submissions / upload.id)
-        evidence = circumstances.make_evidence_key(upload.sha256, order)
-        if not order.execute and entry is not None:
-            evidence = entry.evidence  # whatever version of the grader executed it
+        evidence, code = circumstances.make_evidence_key(upload.sha256, order), order.code
+        if not order.execute and entry is not None:  # whatever version of the grader executed it
+            evidence, code = entry.evidence, entry.depends.get(EXECUTION, "")
         result = hash_values(evidence, order.parts)
         if entry and entry.is_settled(evidence, result) and _is_there(order.submissions / upload.id, entry):
             continue
@@ -107,7 +107,7 @@ def plan(uploads: Sequence[Upload], order: BatchConfig, circumstances: Condition
         known = tasks.get(result)
         recipients = (*known.recipients, recipient) if known else (recipient,)
         notebook = locate_upload(store.uploads, upload)
-        tasks[result] = Task(notebook=notebook, evidence=evidence, result=result, recipients=recipients)
+        tasks[result] = Task(notebook=notebook, evidence=evidence, result=result, recipients=recipients, code=code)
     return list(tasks.values())
 
 

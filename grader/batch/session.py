@@ -16,7 +16,7 @@ from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
 from grader.batch import executor, history, scheduling
-from grader.batch.digests import digest_code, digest_judging
+from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
 from grader.batch.messages import BatchConfig, Task, TaskStatus
 from grader.batch.outputs import BatchOutputs, check_inputs, find_last_entry, get_settings, hand_out, read_gradebook
@@ -178,7 +178,7 @@ def make_config(request: BatchRequest, staffing: WorkerSettings, execute: bool) 
         gpus=staffing.gpus,
         kernels_per_gpu=staffing.kernels_per_gpu,
         precision=request.precision,
-        code=digest_code(ROOT),
+        code=digest_execution(ROOT),
         parts=digest_judging(ROOT),
         sandboxed=request.sandboxed,
         keep_weights=request.keep_weights,
@@ -222,6 +222,7 @@ def format_summary(ended: BatchResult) -> str:
         f"{len(tally.problems)} ungraded, named above" if tally.problems else "",
         f"{len({grade.student.key for grade in handed.grades})} students",
         format_without_grade(handed),
+        f"{handed.outdated} executed by other code than today's" if handed.outdated else "",
     ]
     return ", ".join(part for part in counts if part)
 

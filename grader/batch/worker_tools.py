@@ -12,6 +12,7 @@ from torch import Tensor
 
 from grader import pipeline
 from grader.batch import ledger
+from grader.batch.ledger_case import LedgerCase, LedgerEvidence
 from grader.batch.messages import BatchConfig, StoredJudgement, Task
 from grader.execution.driver import Limits
 from grader.execution.gpu_pool import GpuPool
@@ -69,8 +70,8 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
 
     def judge(self, folder: Path) -> StoredJudgement:
         """Judge what `execute` left. Raises GraderError."""
-        evidence = ledger.LedgerEvidence(folder / "evidence", ledger.load(folder))
-        case = ledger.LedgerCase(evidence, self.oracle, self.base)
+        evidence = LedgerEvidence(folder / "evidence", ledger.load(folder))
+        case = LedgerCase(evidence, self.oracle, self.base)
         graded = result.judge_case(case, pipeline.list_suite_folders())
         return StoredJudgement(result=graded.result, details=graded.details)
 

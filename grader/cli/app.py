@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grader.cli.options import Arithmetic, CellLimit, NoSandbox, RunLimit, Seed, Training
+from grader.cli.options import RunOptions, take_objects
 from grader.errors import ADVICE, GraderError, SubmissionError, explain_refusal, report_on_stop
 from grader.judging import result
-from grader.model import Precision, Profile, RunStatus
+from grader.model import RunStatus
 from grader.sandbox.policy import Backend
 
 if TYPE_CHECKING:
@@ -43,16 +43,8 @@ Results = Annotated[Path, typer.Option(help="folder that results are written to"
 
 
 @app.command()
-def grade(
-    submission: Notebook,
-    profile: Training = Profile.QUICK,
-    seed: Seed = 0,
-    out: Results = Path("results"),
-    cell_limit: CellLimit = None,
-    run_limit: RunLimit = None,
-    precision: Arithmetic = Precision.AUTO,
-    unsafe_no_sandbox: NoSandbox = False,
-) -> None:
+@take_objects
+def grade(submission: Notebook, run: RunOptions, out: Results = Path("results")) -> None:
     """Execute a notebook, judge it, and write result.json and the reports."""
     from grader import pipeline
     from grader.execution import isolation
@@ -63,11 +55,16 @@ def grade(
 
     found = read_submission(submission.expanduser())
     folder = make_results_folder(out.expanduser() / found.name)
-    console, limits = make_console(), isolation.choose_limits(profile, isolation.has_gpu(), cell_limit, run_limit)
-    backend = Backend.NONE if unsafe_no_sandbox else None
+    console, limits = (
+        make_console(),
+        isolation.choose_limits(run.profile, isolation.has_gpu(), run.cell_limit, run.run_limit),
+    )
+    backend = Backend.NONE if run.unsafe_no_sandbox else None
     with report_on_stop("Stopped. Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
-        with pipeline.open_setup(profile, seed, backend, limits, precision=precision, listener=display) as used:
+        with pipeline.open_setup(
+            run.profile, run.seed, backend, limits, precision=run.precision, listener=display
+        ) as used:
             graded = pipeline.grade(found, used, folder, display, limits)
     reports = write_reports(graded.result, graded.details, folder)
     console.print(render_result(graded.result, reports))

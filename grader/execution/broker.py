@@ -2,9 +2,9 @@
 
     controller ── pipe ── broker ── unix sockets ── kernel
 
-A kernel's messages are bytes from a stranger. They are read here, under limits of memory and time; what leaves is JSON
-of bounded size, and the controller validates it. Whatever the bytes do to the broker, the worst that the controller
-sees is a broker that is gone, which is an `infra_error`.
+A kernel's messages are bytes from a stranger. The broker reads them, under limits of memory and time; it sends JSON of
+bounded size, which the controller validates. Whatever the bytes do to the broker, the worst that the controller sees is
+a broker that is gone, which is an `infra_error`.
 
 Brokers are forked from a server that has nbclient imported, so that one costs milliseconds.
 
@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,7 +50,7 @@ MEMORY_MIB: Final = 1024
 GRACE_S: Final = 60.0  # beyond all limits of the notebook
 ENDING_S: Final = 20.0  # for a broker whose controller is gone to end its kernel and remove what it used
 STEP_S: Final = 0.1
-TERMINAL: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # what a terminal or a supervisor of services sends to all of us
+TERMINAL: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # a terminal or a supervisor of services sends them to all processes
 EXECUTED: Final = "executed.ipynb"
 STARTING: Final = threading.Lock()
 
@@ -66,7 +66,7 @@ ENDED: Final = {
 
 @dataclass(frozen=True)
 class BrokerRequest:
-    """What a broker is to do. Sent as JSON."""
+    """The work of a broker. Sent as JSON."""
 
     notebook: dict[str, Any]
     ticket: dict[str, Any]  # of the sandbox
@@ -76,11 +76,11 @@ class BrokerRequest:
     bootstrap: str
     probes: tuple[tuple[str, str], ...]
     limits: dict[str, Any]
-    output: str  # folder of the broker's own, for the executed notebook
+    output: str  # a folder for the executed notebook, which the kernel does not see
 
 
 class Report(FrozenModel):
-    """What a broker says in the end."""
+    """The outcome of a run, sent at its end."""
 
     kind: Literal["report"] = "report"
     status: RunStatus
@@ -90,7 +90,7 @@ class Report(FrozenModel):
     probes: dict[str, ProbeOutcome]
     timings: dict[str, float]
     peak_memory_mib: float
-    written: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of what the witness announced
+    written: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of files that the witness announced
     refused: tuple[str, ...] = ()
 
 
@@ -123,44 +123,41 @@ Message = TypeAdapter(Annotated[Report | StageEvent | CellEvent | StepEvent, Fie
 
 
 class BrokerLost(Exception):
-    """The broker is gone, or said something that it should not."""
+    """The broker is gone, or sent something that it should not."""
 
 
 def run(order: BrokerRequest, listener: Listener, deadline_s: float) -> Report:
     """Have a broker carry out the order. Raises BrokerLost."""
-    ours, theirs = multiprocessing.Pipe()
-    process = _context().Process(target=_main, args=(theirs, json.dumps(order.__dict__)), daemon=False)
+    here, there = multiprocessing.Pipe()
+    process = _get_context().Process(target=_main, args=(there, json.dumps(vars(order))), daemon=False)
     with _hide_program():
         process.start()
-    theirs.close()
-    end = _make_waiter(process.pid)
+    there.close()
+    started = _find_process(process.pid)
     try:
-        return _listen(ours, listener, time.monotonic() + deadline_s + GRACE_S)
+        return _listen(here, listener, time.monotonic() + deadline_s + GRACE_S)
     finally:
-        ours.close()
-        end(ENDING_S + 5)
+        here.close()
+        _, alive = psutil.wait_procs(started, ENDING_S + 5)
+        _kill(alive)
         process.join()
 
 
-def _make_waiter(number: int) -> Callable[[float], None]:
-    """What waits so many seconds for a process to end, and ends it then.
+def _find_process(number: int) -> list[psutil.Process]:
+    """Return the process of this number, or nothing if it has ended.
 
-    It asks the system: `join` asks the server that brokers are forked from, and where that is gone (a terminal that
-    closes ends all of us) says at once that they are, while they still write into folders that we are about to remove.
+    The system tells when it ends. `join` asks the server that brokers are forked from; where a signal has ended that
+    server (a terminal that closes ends all), it calls brokers ended that still write into folders about to be removed.
     """
-    try:
-        process = psutil.Process(number)
-    except psutil.NoSuchProcess:
-        return lambda seconds: None
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [psutil.Process(number)]
+    return []
 
-    def wait(seconds: float) -> None:
-        try:
-            process.wait(seconds)
-        except psutil.TimeoutExpired:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
 
-    return wait
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def warm_up() -> None:
@@ -168,15 +165,16 @@ def warm_up() -> None:
     if sys.platform != "win32":
         from multiprocessing import forkserver
 
-        _context()
+        _get_context()
         forkserver.ensure_running()
 
 
 @contextlib.contextmanager
 def _hide_program() -> Iterator[None]:
-    """Have the new process import nothing for us: by itself it would import the program that was started, with torch.
+    """Keep a new process from importing the program that was started, with torch: seconds for each notebook.
 
-    multiprocessing reads the program's name or path from `__main__` while it starts a process.
+    multiprocessing reads the program's name or path from `__main__` while it starts a process, and has no option for
+    it.
     """
     with STARTING:
         program = sys.modules["__main__"]
@@ -187,7 +185,7 @@ def _hide_program() -> Iterator[None]:
             sys.modules["__main__"] = program
 
 
-def _context() -> Any:
+def _get_context() -> Any:
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
     shelter_multiprocessing()
@@ -205,24 +203,20 @@ def _listen(pipe: Connection, listener: Listener, deadline: float) -> Report:
         except (EOFError, OSError):
             raise BrokerLost("it died") from None
         except ValidationError:
-            raise BrokerLost("it sent something that is no report") from None
-        if isinstance(message, Report):
-            return message
-        _tell(listener, message)
-
-
-def _tell(listener: Listener, message: StageEvent | CellEvent | StepEvent) -> None:
-    match message:
-        case StageEvent():
-            listener.stage(message.name)
-        case CellEvent():
-            listener.on_cell_start(message.index, message.total, message.first_line)
-        case StepEvent():
-            listener.on_training_step(message.method, message.step, message.steps)
+            raise BrokerLost("it sent something that is no message") from None
+        match message:
+            case Report():
+                return message
+            case StageEvent():
+                listener.stage(message.name)
+            case CellEvent():
+                listener.on_cell_start(message.index, message.total, message.first_line)
+            case StepEvent():
+                listener.on_training_step(message.method, message.step, message.steps)
 
 
 class _Sender:
-    """The listener inside of the broker: passes events on."""
+    """The listener inside of the broker: sends events to the controller."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -232,15 +226,11 @@ class _Sender:
         text = json.dumps(message.model_dump(mode="json"), ensure_ascii=False)
         self._pipe.send_bytes(text.encode("utf-8", "replace"))
 
-    def wait_until_alone(self) -> None:
-        """Wait until the controller has let go of its end, which it also does by dying, however it dies."""
-        self.is_alone(wait_s=None)
-
     def is_alone(self, wait_s: float | None = 0) -> bool:
-        """Whether the controller has let go."""
+        """Return True if the controller closed its end, as it also does by dying. `wait_s`: None for ever."""
         try:
             return self._pipe.poll(wait_s)
-        except OSError:  # Windows says it like this
+        except OSError:  # the same, on Windows
             return True
 
     def stage(self, name: str) -> None:
@@ -254,8 +244,10 @@ class _Sender:
 
 
 def _main(pipe: Connection, text: str) -> None:
-    """The broker's own process."""
-    _leave_signals_to_the_controller()
+    """Run a broker's own process."""
+    for name in TERMINAL:  # The controller gets them too and ends this process. Kernels would inherit SIG_IGN.
+        if hasattr(signal, name):  # Windows has fewer
+            signal.signal(getattr(signal, name), lambda number, frame: None)
     sender = _Sender(pipe)
     try:
         sender.send(_carry_out(BrokerRequest(**json.loads(text)), sender))
@@ -265,14 +257,7 @@ def _main(pipe: Connection, text: str) -> None:
     os._exit(0)
 
 
-def _leave_signals_to_the_controller() -> None:
-    """It gets them as well, and we end with it. Handlers and not SIG_IGN, which kernels would inherit."""
-    for name in TERMINAL:
-        if hasattr(signal, name):  # Windows has fewer
-            signal.signal(getattr(signal, name), lambda number, frame: None)
-
-
-def _limit() -> None:
+def _bound_memory() -> None:
     """Bound this process, once the kernel runs: what a broker starts inherits its limits."""
     if sys.platform != "win32":
         import resource
@@ -282,41 +267,35 @@ def _limit() -> None:
 
 
 def _end_with_the_controller(sender: _Sender, manager: "SandboxManager | PlainManager") -> None:
-    """Stop the kernel when the controller is gone: whoever waits for the kernel then closes the manager.
+    """Stop the kernel when the controller is gone: the one who waits for the kernel then closes the manager.
 
     Where there is no kernel, or none any more, nobody waits for one.
     """
 
     def watch() -> None:
-        sender.wait_until_alone()
+        sender.is_alone(wait_s=None)
         deadline = time.monotonic() + ENDING_S
         while manager.provisioner.has_process and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 manager.provisioner.stop(None)
             time.sleep(STEP_S)
-        _kill_children()  # a sandbox ends when this process does; a plain kernel has to be ended
+        _kill(psutil.Process().children(recursive=True))  # a sandbox ends with this process, a plain kernel does not
         shutil.rmtree(manager.folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _kill_children() -> None:
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-
-
 def _carry_out(order: BrokerRequest, listener: _Sender) -> Report:
     notebook = nbformat.from_dict(order.notebook)
-    driver = Driver(notebook, Limits(**order.limits), listener, when_started=_limit)
+    driver = Driver(notebook, Limits(**order.limits), listener, when_started=_bound_memory)
     workspace = Workspace(job=Path(order.job), evidence=Path(order.evidence), environ=order.environ)
     manager = attach(order.ticket).make_kernel_manager(workspace)
     _end_with_the_controller(listener, manager)
     lost = _drive(driver, manager, order)
     ending = manager.close_now()
-    _keep(driver.notebook, Path(order.output))
-    status, reason = _outcome(driver, lost, ending)
+    _write_executed(driver.notebook, Path(order.output))
+    status, reason = _choose_status(driver, lost, ending)
     return Report(
         status=status,
         reason=reason,
@@ -340,8 +319,8 @@ def _drive(driver: Driver, manager: AsyncKernelManager, order: BrokerRequest) ->
     return None
 
 
-def _outcome(driver: Driver, lost: KernelLost | None, ending: Ending) -> tuple[RunStatus, str]:
-    """What the sandbox recorded before it killed says more than how it looked from here."""
+def _choose_status(driver: Driver, lost: KernelLost | None, ending: Ending) -> tuple[RunStatus, str]:
+    """Return the status and its reason. A reason that the sandbox recorded counts before what the broker saw."""
     if ending.stopped_by is not None:
         status, reason = ENDED[ending.stopped_by]
         return status, f"{reason} {lost.where if lost else ''}".rstrip()
@@ -355,10 +334,10 @@ def _outcome(driver: Driver, lost: KernelLost | None, ending: Ending) -> tuple[R
     return (RunStatus.STUDENT_ERROR, "a cell raised an error") if "error" in statuses else (RunStatus.OK, "")
 
 
-def _keep(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Write the executed notebook, for people to look at; without outputs when they are too large.
+def _write_executed(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Write the executed notebook, for people to read; without outputs when they are too large.
 
-    Where the disk has no room for it, the controller says so: it looks when the run has ended.
+    Where the disk has no room for it, the controller finds that when the run has ended.
     """
     text = nbformat.writes(notebook)
     if len(text) > MAX_EXECUTED_BYTES:

@@ -1,16 +1,15 @@
 """From the kernel's folder to the evidence folder: plain files within bounds, and the host's own record beside them.
 
 Only what the witness announced while it ran is taken: a file that the notebook wrote or changed itself has a digest
-that nobody announced. It then takes more than writing files to forge evidence: the witness has to be taken over.
+that nobody announced. To forge evidence, writing files is then not enough: the witness has to be taken over.
 """
 
-import hashlib
 import shutil
 from pathlib import Path
 
 import nbformat
 
-from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
+from grader.assets.cache import hash_file
 from grader.execution.broker import Report
 from grader.execution.gpu_pool import is_out_of_memory
 from grader.execution.record import RunConditions, RunRecord
@@ -23,18 +22,18 @@ ANSWERS = ("*.json", "*.safetensors")
 RUN, SUBMITTED = "run.json", "submitted.ipynb"
 FOREIGN = "not what the grader's own code wrote"
 NO_GPU_MEMORY = "the memory of the GPU was used up"
-EXCESS = "more evidence was written than an honest run writes"
-RAW = "raw"  # folder of the kernel's own, until it is sorted
+EXCESS = "the notebook's process wrote more files of evidence than a run writes"
+RAW = "raw"  # the folder that the kernel writes to, until it is sorted
 
 
 def complete(report: Report, submission: Submission, folder: Path) -> Report:
     """Put the kernel's answers beside the notebook as submitted, and drop everything else that it wrote.
 
-    Returns the report, with another status when there is more than an honest run writes.
+    Return the report, with another status when there is more than a run writes.
     """
     raw = folder / RAW
     found = sorted(path for pattern in ANSWERS for path in raw.glob(pattern) if path.is_file())
-    foreign = [path for path in found if path.name == RUN or (path.name, _digest(path)) not in report.written]
+    foreign = [path for path in found if path.name == RUN or (path.name, hash_file(path)) not in report.written]
     report = report.model_copy(update={"refused": (*report.refused, *(f"{p.name}: {FOREIGN}" for p in foreign[:50]))})
     found = [path for path in found if path not in foreign]
     if len(found) > MAX_FILES:
@@ -47,30 +46,15 @@ def complete(report: Report, submission: Submission, folder: Path) -> Report:
     return report
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def save(record: RunRecord, folder: Path) -> None:
-    """Write the host's own record."""
-    (folder / RUN).write_text(record.model_dump_json(indent=1), encoding="utf-8")
-
-
-def explain_not_stored(target: Path, error: OSError) -> GraderError:
-    """What to say when evidence cannot be stored."""
-    return explain_refusal(f"store the evidence in {target}", error, ANOTHER_FOLDER)
-
-
 def build_record(
     submission: Submission, conditions: RunConditions, report: Report, wall_s: float, peak_mib: float
 ) -> RunRecord:
-    """The host's account of a run that has ended. `peak_mib`: of the grader and the kernel together."""
+    """Return the host's account of a run that has ended. `peak_mib`: of the grader and the kernel together."""
     summary = RunSummary(
         status=report.status,
         wall_s=round(wall_s, 2),
         peak_memory_mib=round(max(peak_mib, report.peak_memory_mib)),
-        failed_cells=tuple(_failed_cell(cell) for cell in report.cells if cell.status in ("error", "timeout")),
+        failed_cells=tuple(_describe_failure(cell) for cell in report.cells if cell.status in ("error", "timeout")),
     )
     return RunRecord(
         submission=SubmissionRef(name=submission.name, sha256=submission.sha256),
@@ -85,7 +69,7 @@ def build_record(
     )
 
 
-def _failed_cell(cell: CellRecord) -> FailedCell:
+def _describe_failure(cell: CellRecord) -> FailedCell:
     if cell.status == "timeout":
         return FailedCell(index=cell.index, error="TimeLimit", message=f"stopped after {cell.duration_s:.0f} s")
     name, _, message = cell.error.partition(": ")
@@ -94,6 +78,8 @@ def _failed_cell(cell: CellRecord) -> FailedCell:
 
 def _list_unrun_cells(submission: Submission, report: Report) -> list[CellRecord]:
     ran = {cell.index for cell in report.cells}
-    cells = enumerate(submission.notebook.cells)
-    left = [(i, c) for i, c in cells if c.cell_type == "code" and c.source.strip() and i not in ran]
-    return [CellRecord(index=index, source=cell.source, duration_s=0, status="not_run") for index, cell in left]
+    return [
+        CellRecord(index=index, source=cell.source, duration_s=0, status="not_run")
+        for index, cell in enumerate(submission.notebook.cells)
+        if cell.cell_type == "code" and cell.source.strip() and index not in ran
+    ]

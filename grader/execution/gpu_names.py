@@ -1,4 +1,4 @@
-"""Whether a notebook names a kind of GPU, and so takes one for granted."""
+"""Finds out whether a notebook names a kind of GPU, and so takes one for granted."""
 
 import re
 from collections.abc import Iterable
@@ -9,5 +9,5 @@ NAMED: Final = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(KINDS)})(?![A-Za-z])")  #
 
 
 def names_gpu(sources: Iterable[str]) -> bool:
-    """Whether one of these cells names a kind of GPU."""
+    """Return True if one of these cells names a kind of GPU."""
     return any(NAMED.search(source) for source in sources)

@@ -1,7 +1,8 @@
-"""Seats at the GPUs of one machine: who may use which, and who has one to himself.
+"""Shares the GPUs of one machine among submissions.
 
-A GPU has as many seats as submissions may share it. A seat is a file with a lock of the operating system, which is
-released when its holder dies, so nothing has to be cleaned up. Whoever needs a GPU alone takes all its seats, in order.
+A GPU has as many slots as submissions may share it. A slot is a file with a lock of the operating system, which is
+released when its holder dies, so nothing has to be cleaned up. A submission that needs a GPU alone takes all its slots,
+in order.
 """
 
 import os
@@ -31,28 +32,27 @@ class GpuPool:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """What CUDA calls the GPUs: those that this process was given, Slurm's choice for example."""
+        """Return CUDA's names for the GPUs: of those that this process may use, Slurm's choice for example."""
         given = tuple(name for name in os.environ.get(VISIBLE, "").split(",") if name)
         return (given or tuple(map(str, range(self.gpus))))[: self.gpus]
 
     @contextmanager
-    def taken(self, alone: bool = False) -> Iterator[dict[str, str]]:
-        """A seat, or a whole GPU, once there is one; yields the environment that shows a kernel that GPU only."""
+    def take(self, alone: bool = False) -> Iterator[dict[str, str]]:
+        """Wait for a slot, or for a whole GPU, and hold it; yield the environment that shows a kernel that GPU only."""
         with ExitStack() as held:
-            device = self._acquire_exclusive(held) if alone else self._acquire_shared(held)
-            yield {VISIBLE: device}
+            yield {VISIBLE: self._acquire_exclusive(held) if alone else self._acquire_shared(held)}
 
     def _acquire_shared(self, held: ExitStack) -> str:
-        """The GPU with the fewest in front of us."""
+        """Lock a slot of the GPU that the fewest share, and return its name."""
+        slots = [(device, number) for number in range(self.kernels_per_gpu) for device in self.devices]
         while True:
-            for number in range(self.kernels_per_gpu):
-                for device in self.devices:
-                    if _lock(self._locate_slot(device, number), held, wait=False):
-                        return device
+            for device, number in slots:
+                if _lock(self._locate_slot(device, number), held, wait=False):
+                    return device
             time.sleep(LOOK_AGAIN_S)
 
     def _acquire_exclusive(self, held: ExitStack) -> str:
-        """The GPU for those who need one alone: the last, where new ones come last."""
+        """Lock all slots of the last GPU, which others take last, and return its name."""
         device = self.devices[-1]
         for number in range(self.kernels_per_gpu):
             _lock(self._locate_slot(device, number), held, wait=True)
@@ -63,7 +63,7 @@ class GpuPool:
 
 
 def _lock(path: Path, held: ExitStack, wait: bool) -> bool:
-    """Whether the lock of a seat is ours now; `held` lets go of it."""
+    """Return True if this process has the lock of a slot now; `held` releases it."""
     import fcntl  # not on Windows, where nobody grades classes
 
     file = path.open("ab")
@@ -77,5 +77,5 @@ def _lock(path: Path, held: ExitStack, wait: bool) -> bool:
 
 
 def is_out_of_memory(failed: Iterable[FailedCell]) -> bool:
-    """Whether a GPU's memory was used up: a cell ended with the error that torch raises then."""
+    """Return True if a GPU's memory was used up: a cell ended with the error that torch raises then."""
     return any(cell.error in OUT_OF_MEMORY and WORDS in cell.message for cell in failed)

@@ -152,4 +152,4 @@ def _finding(test: SelfTest, used: Backend | None) -> Finding:
 
 def build_warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:
     """What warm kernels have imported."""
-    return Warmup(modules=MODULES, environ=build_variables(checkpoint, metrics, SCRATCH))
+    return Warmup(modules=MODULES, environ=build_variables(checkpoint.hub_cache, metrics, SCRATCH))

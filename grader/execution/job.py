@@ -25,12 +25,12 @@ from grader.execution.gpu_pool import GpuPool
 from grader.execution.variables import build_variables
 from grader.intake.notebook import Submission
 from grader.model import Profile
+from grader.paths import ROOT
 from grader.protocol.plan import Plan
 from grader.sandbox import Sandbox
 
 GRADING = ".grading"
-OURS = Path(__file__).parents[1]
-ROOMS = ("kernel", "protocol")  # of ours, all that is in the kernel's reach
+BUNDLED = ("grader/kernel", "grader/protocol")  # of ours, all that is in the kernel's reach
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""
 
 
@@ -87,7 +87,7 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     requests = challenges.build_requests(f"{GRADING}/challenges.safetensors")
     return Job(
         folder=folder,
-        environ={**build_variables(setup.checkpoint, setup.metrics, scratch), **setup.environ},
+        environ={**build_variables(setup.checkpoint.hub_cache, setup.metrics, scratch), **setup.environ},
         bootstrap=BOOTSTRAP if setup.witness else "pass",
         probes=tuple((family, _probe(family, request)) for family, request in requests.items())
         if setup.witness
@@ -107,8 +107,8 @@ def _copy_input(source: Path, target: Path) -> str:
 def _bundle(folder: Path) -> None:
     """A package `grader` that holds the witness alone, so that nothing else can be imported or read from it."""
     package = folder / "grader"
-    for room in ROOMS:
-        shutil.copytree(OURS / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in BUNDLED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text(
         '"""The part of the grader that runs beside the notebook."""\n', encoding="utf-8"
     )

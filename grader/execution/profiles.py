@@ -1,4 +1,4 @@
-"""How much training each profile allows. `full` has no budget: it trains as submitted."""
+"""The training that each profile allows. `full` has no budget: it trains as submitted."""
 
 import hashlib
 import json
@@ -22,8 +22,6 @@ BUDGETS: Final = {
         max_steps=64, batch_size=16, max_tokens=128, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
     ),
 }
-
-
 PRECISIONS: Final = {
     Profile.STRUCTURE: (Precision.AUTO,),
     Profile.QUICK: (Precision.AUTO, Precision.FLOAT32, Precision.BFLOAT16),
@@ -39,32 +37,29 @@ def require_fit(profile: Profile, precision: Precision) -> None:
 
 
 def uses_gpu(profile: Profile) -> bool:
-    """Whether notebooks get a GPU. The other profiles train too little to be worth one; CPUs calibrate them."""
+    """Return True if notebooks get a GPU. The other profiles train too little for one; CPUs calibrate them."""
     return profile is Profile.FULL
 
 
 def get_budget(profile: Profile, bfloat16: bool) -> Budget | None:
-    """The budget of a profile, in the precision that suits the machine."""
+    """Return the budget of a profile, in the precision that suits the machine."""
     found = BUDGETS.get(profile)
     return replace(found, bfloat16=bfloat16 and profile is Profile.QUICK) if found else None
 
 
 def fingerprint(profile: Profile) -> str:
-    """Digest of what a calibration depends on; precision is left out (both give the same accuracy within noise)."""
-    found = BUDGETS.get(profile)
-    if found is None:
+    """Return a digest of what a calibration depends on; not of precision, which changes accuracy within noise only."""
+    if profile not in BUDGETS:
         return "as submitted"
-    plain = {key: value for key, value in asdict(found).items() if key != "bfloat16"}
+    plain = {key: value for key, value in asdict(BUDGETS[profile]).items() if key != "bfloat16"}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def count_evaluated_rows(profile: Profile) -> int:
-    """How many reviews a notebook evaluates on at least."""
-    found = BUDGETS.get(profile)
-    return found.eval_rows if found else assignment.EVAL_ROWS
+    """Return how many reviews a notebook evaluates on at least."""
+    return BUDGETS[profile].eval_rows if profile in BUDGETS else assignment.EVAL_ROWS
 
 
 def count_measured_tokens(profile: Profile) -> int:
-    """How many tokens of a held-out review the accuracy is measured on."""
-    found = BUDGETS.get(profile)
-    return found.max_tokens if found else 512
+    """Return how many tokens of a held-out review the accuracy is measured on."""
+    return BUDGETS[profile].max_tokens if profile in BUDGETS else 512

@@ -1,4 +1,4 @@
-"""Who watches an execution implements this; nothing else depends on it."""
+"""The interface of whatever watches an execution."""
 
 from typing import Protocol
 
@@ -6,20 +6,20 @@ from grader.model import Method
 
 
 class Listener(Protocol):
-    """Receives what happens, as it happens. Texts come from the notebook: make them inert before showing them."""
+    """Receives events as they happen. Texts come from the notebook: make them inert before showing them."""
 
     def stage(self, name: str) -> None:
-        """A stage began, such as "starting the kernel"."""
+        """Note that a stage began, such as "starting the kernel"."""
 
     def on_cell_start(self, index: int, total: int, first_line: str) -> None:
-        """Code cell `index` (from 0) of `total` began."""
+        """Note that code cell `index` (from 0) of `total` began."""
 
     def on_training_step(self, method: Method, step: int, steps: int) -> None:
-        """A training of `method` made its `step`-th of `steps` steps."""
+        """Note that a training of `method` made its `step`-th of `steps` steps."""
 
 
 class SilentListener:
-    """Nobody watches."""
+    """A listener that ignores everything."""
 
     def stage(self, name: str) -> None:
         """Ignore."""

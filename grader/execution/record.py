@@ -1,4 +1,4 @@
-"""What the host itself saw of an execution. Written by trusted code, unlike everything else in the evidence folder."""
+"""The host's own record of an execution. Trusted code writes it, unlike everything else in the evidence folder."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from grader.model import CellRecord, FrozenModel, Profile, RunSummary, Submissio
 
 
 class ProbeOutcome(StrEnum):
-    """How a family of probes ended."""
+    """The end of a family of probes."""
 
     ANSWERED = "answered"
     TIMEOUT = "timeout"
@@ -15,7 +15,7 @@ class ProbeOutcome(StrEnum):
 
 
 class RunConditions(FrozenModel):
-    """Under what circumstances the notebook ran: everything that a verdict may depend on besides the notebook."""
+    """The circumstances of a run: everything that a verdict may depend on besides the notebook."""
 
     profile: Profile
     seed: int
@@ -45,5 +45,5 @@ class RunRecord(FrozenModel):
 
     @property
     def out_of_order(self) -> list[int]:
-        """Indices of the cells that came too early and were run again after the last one."""
+        """Return the indices of the cells that came too early and were run again after the last one."""
         return [cell.index for cell in self.cells if cell.first_error]

@@ -1,4 +1,4 @@
-"""One execution: fill a job folder, have a broker drive a sandboxed kernel over it, keep what came out."""
+"""Executes one submission: fills a job folder, has a broker drive a sandboxed kernel in it, keeps what came out."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from grader import __version__, challenges
-from grader.errors import DiskFullError
+from grader.errors import ANOTHER_FOLDER, DiskFullError, explain_refusal
 from grader.execution import broker, collection, profiles
 from grader.execution.broker import BrokerLost, BrokerRequest, Report
 from grader.execution.driver import Limits
@@ -32,9 +32,9 @@ def execute(
 ) -> RunRecord:
     """Run the notebook under the profile and leave everything that judging needs in the folder `evidence`.
 
-    What was in the folder before is replaced when the run has ended. A fault of ours is tried once more, and so is a
-    run for which a shared GPU had too little memory: alone. Raises GraderError when the grader or the machine is at
-    fault before the notebook runs.
+    What was in the folder before is replaced when the run has ended. A run that the grader failed is tried once more,
+    and so is, with a GPU alone, one for which a shared GPU had too little memory. Raises GraderError when the grader or
+    the machine is at fault before the notebook runs.
     """
     listener, limits = listener or SilentListener(), limits or Limits()
     first = _execute_in_slot(submission, setup, evidence, listener, limits)
@@ -48,11 +48,11 @@ def execute(
 def _execute_in_slot(
     submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits, alone: bool = False
 ) -> RunRecord:
-    """One execution, with a seat at a GPU if there are seats."""
+    """Execute with a place at a GPU if there is a pool of them."""
     if setup.gpu_pool is None:
         return _execute_once(submission, setup, evidence, listener, limits)
-    listener.stage("waiting for a GPU alone" if alone else "waiting for a GPU")
-    with setup.gpu_pool.taken(alone) as environ:
+    listener.stage("waiting for a whole GPU" if alone else "waiting for a GPU")
+    with setup.gpu_pool.take(alone) as environ:
         return _execute_once(submission, replace(setup, environ=environ), evidence, listener, limits)
 
 
@@ -62,7 +62,7 @@ def _execute_once(
     listener.stage("starting the kernel")
     began = time.perf_counter()
     try:
-        with _folders(evidence) as (job_folder, scratch, partial), MemorySampler() as memory:
+        with _make_folders(evidence) as (job_folder, scratch, partial), MemorySampler() as memory:
             inside = SCRATCH if setup.sandbox.backend is not Backend.NONE else scratch
             job = prepare(job_folder, inside, submission, setup, challenges.draw(setup.seed))
             report = _carry_out(submission, setup, job, partial, listener, limits)
@@ -70,15 +70,17 @@ def _execute_once(
             report = collection.complete(report, submission, partial)
             wall_s = time.perf_counter() - began
             record = collection.build_record(submission, build_conditions(setup), report, wall_s, memory.peak_mib)
-            collection.save(record, partial)
-            _replace(partial, evidence)
+            (partial / collection.RUN).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+            shutil.rmtree(evidence, ignore_errors=True)
+            release(partial)
+            partial.rename(evidence)
     except OSError as error:
-        raise collection.explain_not_stored(evidence, error) from error
+        raise explain_refusal(f"store the evidence in {evidence}", error, ANOTHER_FOLDER) from error
     return record
 
 
 def build_conditions(setup: Setup) -> RunConditions:
-    """The circumstances of a run, for its record."""
+    """Return the circumstances of a run, for its record."""
     return RunConditions(
         profile=setup.profile,
         seed=setup.seed,
@@ -95,8 +97,8 @@ def build_conditions(setup: Setup) -> RunConditions:
 
 
 @contextmanager
-def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
-    """Folders of one run: the job, a scratch folder, and the evidence as it grows, beside where it will be."""
+def _make_folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """Make the folders of one run: the job, a scratch folder, and growing evidence, beside its final place."""
     require_disk(Path(tempfile.gettempdir()), NEEDED_DISK_GIB)
     evidence.parent.mkdir(parents=True, exist_ok=True)
     with open_temporary_folder("a4-") as name, open_temporary_folder(".evidence-", evidence.parent) as partial:
@@ -106,16 +108,16 @@ def _folders(evidence: Path) -> Iterator[tuple[Path, Path, Path]]:
 
 
 def require_disk(folder: Path, gib: float) -> None:
-    """Raise NoRoom when less is free."""
+    """Raise DiskFullError when less is free."""
     if shutil.disk_usage(folder).free < gib * 2**30:
         size = f"{gib:.2g} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
-        raise DiskFullError(f"Less than {size} are free in {folder}; free disk space and retry.")
+        raise DiskFullError(f"{folder} needs {size} of free disk space and has less; free disk space and retry.")
 
 
 def _carry_out(
     submission: Submission, setup: Setup, job: Job, partial: Path, listener: Listener, limits: Limits
 ) -> Report:
-    """The broker's report; one of our own making when the broker was lost."""
+    """Return the broker's report, or a report on its loss."""
     (partial / collection.RAW).mkdir()
     order = BrokerRequest(
         notebook=submission.notebook,
@@ -133,17 +135,10 @@ def _carry_out(
     except BrokerLost as lost:
         return Report(
             status=RunStatus.INFRA_ERROR,
-            reason=f"the process that talks to the kernel was lost: {lost}",
+            reason=f"the grader's process that talks to the kernel was lost: {lost}",
             cells=(),
             training_cells={},
             probes={},
             timings={},
             peak_memory_mib=0,
         )
-
-
-def _replace(partial: Path, evidence: Path) -> None:
-    """Put the complete evidence where older evidence may be."""
-    shutil.rmtree(evidence, ignore_errors=True)
-    release(partial)
-    partial.rename(evidence)

@@ -1,4 +1,4 @@
-"""Points into the teacher's own gradebook export, for Canvas's import. Pure.
+"""Points written into the teacher's own gradebook export, for Canvas's import. Pure.
 
 Only the cells that change are written; every other byte stays as Canvas wrote it, so that nothing is lost that this
 module does not know of, and a comparison of the two files shows exactly what the import will do. A blank where a score
@@ -14,7 +14,7 @@ by ID before it looks at names, so this is done where there is an ID and nowhere
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
@@ -28,6 +28,7 @@ from grader.model import FrozenModel
 from grader.text import sanitise
 
 HUNDREDTH: Final = Decimal("0.01")  # what Canvas shows, exports and compares
+KEPT: Final = {"EX": "excused", "N/A": "not assigned"}  # texts of Canvas that stay
 
 
 class Change(FrozenModel):
@@ -55,159 +56,132 @@ def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | 
     gradebook = read_export(export)
     column = choose(gradebook.columns, assignment)
     found, lost = match(grades, gradebook.people)
-    marks = {person: _mark(grade, person, column) for person, grade in found.items()}
-    cells = {person.row[column.index]: text for person, (text, _) in marks.items() if text is not None}
+    warnings, changes, cells = [], [], _quote_names(gradebook)
+    if not column.points_possible:
+        warnings.append(f"'{sanitise(column.heading)}' has no points possible in Canvas; points are not scaled to it.")
+    for person, grade in found.items():
+        text, warning = _mark(grade, person, column)
+        warnings += [warning] if warning else []
+        if text is not None:
+            changes.append(Change(name=person.name, old=_read_old(person, column), new=text))
+            cells[person.row[column.index]] = text
+    warnings += [f"{sanitise(grade.student.name)} has no row in the gradebook." for grade in lost]
+    without = [person for person in gradebook.people if person not in found and not person.is_test_student]
+    warnings += [f"{sanitise(person.name)} is in the gradebook and has no grade here." for person in without]
     return FilledGradebook(
-        content=gradebook.replace_cells({**_quote_names(gradebook), **cells}),
+        content=gradebook.replace_cells(cells),
         column=column.heading,
-        changes=tuple(
-            Change(name=p.name, old=_read_old(p, column), new=t) for p, (t, _) in marks.items() if t is not None
-        ),
-        warnings=(
-            *_warn_about_column(column),
-            *(warning for _, warning in marks.values() if warning),
-            *(f"{sanitise(grade.student.name)} has no row of their own in the gradebook." for grade in lost),
-            *_find_without_grade(gradebook.people, found),
-        ),
+        changes=tuple(changes),
+        warnings=tuple(warnings),
     )
 
 
 def choose(columns: Sequence[Column], assignment: str | int | None) -> Column:
-    """The column of an assignment, by id, by heading or title, or because no other fits. Raises GraderError."""
+    """Return the column of an assignment, by id, heading or title, or because no other fits. Raises GraderError."""
     wanted = "" if assignment is None else str(assignment).strip()
     usable = [column for column in columns if column.importable]
-    found = next(filter(None, _candidates(usable, wanted)), []) if wanted else usable
+    found = _find_columns(usable, wanted) if wanted else usable
     if len(found) == 1:
         return found[0]
-    if wanted and not found and (barred := next(filter(None, _candidates(columns, wanted)), [])):
+    if wanted and not found and (barred := _find_columns(columns, wanted)):
         raise GraderError(
             f"Canvas does not import the column '{sanitise(barred[0].heading)}'; enter its scores by hand."
         )
-    what = f"No column is called '{sanitise(wanted)}'" if wanted else "The gradebook does not tell which column to fill"
-    raise GraderError(
-        f"{what if not (wanted and found) else f'Several columns fit {sanitise(wanted)!r}'}; {_choice(usable)}."
+    if not usable:
+        advice = "export it again once the assignment is published in Canvas"
+    else:
+        advice = "choose one of: " + ", ".join(f"'{sanitise(column.heading)}'" for column in usable)
+    if not wanted:
+        raise GraderError(f"The gradebook does not tell which column to fill; {advice}.")
+    raise GraderError(f"{'Several columns fit' if found else 'No column is called'} '{sanitise(wanted)}'; {advice}.")
+
+
+def _find_columns(columns: Sequence[Column], wanted: str) -> list[Column]:
+    """Return the columns that fit in the surest way in which any fits."""
+    plain = normalise_name(wanted)
+    return (
+        [column for column in columns if str(column.assignment_id) == wanted]
+        or [column for column in columns if wanted in (column.heading, column.title)]
+        or [column for column in columns if plain in (normalise_name(column.heading), normalise_name(column.title))]
     )
 
 
-def _candidates(columns: Sequence[Column], wanted: str) -> Iterator[list[Column]]:
-    """Columns that fit, the surest way of fitting first."""
-    yield [column for column in columns if str(column.assignment_id) == wanted]
-    yield [column for column in columns if wanted in (column.heading, column.title)]
-    yield [
-        column
-        for column in columns
-        if normalise_name(wanted) in (normalise_name(column.heading), normalise_name(column.title))
-    ]
-
-
-def _choice(columns: Sequence[Column]) -> str:
-    if not columns:
-        return "export it again once the assignment is published in Canvas"
-    return "choose one of: " + ", ".join(f"'{sanitise(column.heading)}'" for column in columns)
-
-
 def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Person, Grade], list[Grade]]:
-    """Whose row each grade belongs to, and the grades that have none. Raises GraderError if a row would get two."""
-    rows = _Rows(people)
+    """Return the grade of each row, and the grades without a row. Raises GraderError if a row would get two.
+
+    Rows are found as Canvas does: by ID, then SIS user ID, login, name. A text that two rows share finds neither.
+    """
+    by_id = {person.canvas_id: person for person in people if person.canvas_id is not None}
+    by_text: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
+    for person in people:
+        for text in _list_texts(person):
+            by_text[text].append(person)
     found: dict[Person, Grade] = {}
     lost: list[Grade] = []
     for grade in grades:
-        person = rows.find(grade.student)
-        if person is None:
+        student = grade.student
+        by_name = (rows[0] for text in _list_texts(student) if len(rows := by_text[text]) == 1)
+        row = next(by_name, None) if student.canvas_id is None else by_id.get(student.canvas_id)
+        if row is None:
             lost.append(grade)
-        elif person in found:
-            raise GraderError(f"{sanitise(person.name)} has two grades; keep one of them.")
+        elif row in found:
+            raise GraderError(f"{sanitise(row.name)} has two grades; keep one of them.")
         else:
-            found[person] = grade
+            found[row] = grade
     return found, lost
 
 
-class _Rows:
-    """Finds rows as Canvas does: by ID, then SIS user ID, login, name. What two rows share finds neither."""
-
-    def __init__(self, people: Sequence[Person]) -> None:
-        self._by_id = {person.canvas_id: person for person in people if person.canvas_id is not None}
-        self._by_text: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
-        for person in people:
-            for key in _keys(person.sis_user_id, person.login, person.name):
-                self._by_text[key].append(person)
-
-    def find(self, student: Student) -> Person | None:
-        if student.canvas_id is not None:
-            return self._by_id.get(student.canvas_id)
-        for key in _keys(student.sis_user_id, student.login, student.name):
-            if len(found := self._by_text[key]) == 1:
-                return found[0]
-        return None
+def _list_texts(who: Person | Student) -> list[tuple[str, str]]:
+    texts = {"sis": who.sis_user_id or "", "login": (who.login or "").casefold(), "name": normalise_name(who.name)}
+    return [(kind, text) for kind, text in texts.items() if text]
 
 
-def _keys(sis_user_id: str | None, login: str | None, name: str) -> list[tuple[str, str]]:
-    words = {"sis": sis_user_id or "", "login": (login or "").casefold(), "name": normalise_name(name)}
-    return [(kind, word) for kind, word in words.items() if word]
-
-
-def _mark(grade: Grade, person: Person, column: Column) -> tuple[str | None, str]:
-    """The new text of a student's cell, None where it stays, and a warning or nothing."""
+def _mark(grade: Grade, person: Person, column: Column) -> tuple[str | None, str | None]:
+    """Return the new text of a student's cell, and a warning, each where there is one."""
     old, name = _read_old(person, column), sanitise(person.name)
     if grade.standing is Standing.EXCUSED and old.upper() != "EX":
         return None, f"{name} is excused here and not in Canvas; excuse them in Canvas too."
     if grade.standing is not Standing.GRADED or grade.points is None:
-        return None, f"{name} is {grade.standing} and keeps '{sanitise(old)}'." if old else ""
-    if old.upper() in ("EX", "N/A"):
-        return None, f"{name} has a grade here and is {_WORDS[old.upper()]} in Canvas; the cell stays '{old}'."
+        return None, f"{name} is {grade.standing} and keeps '{sanitise(old)}'." if old else None
+    if old.upper() in KEPT:
+        return None, f"{name} has a grade here and is {KEPT[old.upper()]} in Canvas; the cell stays '{old}'."
     if column.index >= len(person.row):
         return None, f"The row of {name} is too short for a score; export the gradebook again."
     text = format_points(grade.points, grade.possible, column.points_possible)
-    return (None if _is_same(old, text) else text), ""
-
-
-_WORDS: Final = {"EX": "excused", "N/A": "not assigned"}
+    shown = parse_number(old)
+    same = shown is not None and _round(Decimal(repr(shown))) == Decimal(text)
+    return None if same else text, None
 
 
 def format_points(points: float, possible: float, column_possible: float | None) -> str:
-    """Points on the column's scale, rounded half up to hundredths. Raises GraderError where that is no number."""
+    """Write points on the column's scale, rounded half up to hundredths. Raises GraderError if that is no number."""
     given, here = Decimal(repr(points)), Decimal(repr(possible))
     if not (given.is_finite() and here.is_finite()) or (here <= 0 and column_possible):
         raise GraderError(
             f"A grade of {points} of {possible} points cannot be put on the gradebook's scale; grade again."
         )
-    scaled = given * Decimal(repr(column_possible)) / here if column_possible else given
-    return format(scaled.quantize(HUNDREDTH, ROUND_HALF_UP), "f")
+    return format(_round(given * Decimal(repr(column_possible)) / here if column_possible else given), "f")
 
 
-def _is_same(old: str, new: str) -> bool:
-    """Whether Canvas would see no change: it compares to hundredths."""
-    value = parse_number(old)
-    return value is not None and Decimal(repr(value)).quantize(HUNDREDTH, ROUND_HALF_UP) == Decimal(new)
+def _round(points: Decimal) -> Decimal:
+    return points.quantize(HUNDREDTH, ROUND_HALF_UP)
 
 
 def _read_old(person: Person, column: Column) -> str:
     return person.row[column.index].value.strip() if column.index < len(person.row) else ""
 
 
-def _quote_names(gradebook: Export) -> Mapping[Cell, str]:
-    """New text for the names that would start a formula and are not needed to find the student."""
+def _quote_names(gradebook: Export) -> dict[Cell, str]:
+    """Return new text for the names that would start a formula and are not needed to find the student."""
     names = [i for i, heading in enumerate(gradebook.header) if heading in ("Student", "LastName", "FirstName")]
     cells = (person.row[i] for person in gradebook.people if person.canvas_id is not None for i in names)
     return {cell: text for cell in cells if (text := quote_name(cell.value)) != cell.value}
 
 
 def quote_name(cell: str) -> str:
-    """A name that no spreadsheet calculates, as `plain_name` reads it back; other names as they are."""
+    """Write a name so that no spreadsheet calculates it and `unquote_name` reads it back; other names stay."""
     inner = re.fullmatch(r'="(.*)"', cell, re.DOTALL)
     if inner and '"' not in inner[1].replace('""', ""):
         return cell  # Canvas's own form, or this one, with nothing that ends the quotes
     name = inner[1] if inner else cell
     return '="{}"'.format(name.replace('"', '""')) if starts_formula(cell) else cell
-
-
-def _warn_about_column(column: Column) -> Iterator[str]:
-    if not column.points_possible:
-        yield f"'{sanitise(column.heading)}' has no points possible in Canvas; points are written as they are."
-
-
-def _find_without_grade(people: Iterable[Person], found: Mapping[Person, Grade]) -> Iterator[str]:
-    """Who is in the gradebook and not in the class. The student view is nobody."""
-    for person in people:
-        if person not in found and not person.is_test_student:
-            yield f"{sanitise(person.name)} is in the gradebook and has no grade here."

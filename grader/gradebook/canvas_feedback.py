@@ -18,13 +18,13 @@ UNIX: Final = 3  # whose rights a file has
 
 
 def build_zip(feedback: Mapping[str, bytes]) -> bytes:
-    """The archive, with one page for each entry of the download. Raises GraderError.
+    """Pack one page for each entry of the download. Folders around an entry are left out, as Canvas expects.
 
-    Folders around an entry are left out; Canvas would not find it otherwise.
+    Raises GraderError if two pages answer one entry.
     """
     names = [entry.rpartition("/")[2] for entry in feedback]
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise GraderError(f"Two files of feedback are meant for '{repeated}'; give one file for each entry.")
+        raise GraderError(f"Two pages of feedback answer '{repeated}'; give one page for each entry.")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, page in sorted(zip(names, feedback.values(), strict=True)):

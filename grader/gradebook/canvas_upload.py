@@ -1,12 +1,12 @@
-"""Scores, comments and HTML feedback to Canvas through its REST API.
+"""Upload of scores, comments and HTML feedback to Canvas through its REST API.
 
-A plan is computed first and shown; nothing is sent unless asked for. Sending is idempotent: each comment ends with a
+A plan is computed and shown first; without `really` nothing is sent. Sending is idempotent: each comment ends with a
 reference, a hash of what was sent and the score, and where Canvas already has that reference and that score nothing is
 sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
 
 Score, comment and file go out in one request, so that a lost connection leaves all or nothing; an attached file that no
 comment refers to is seen by nobody. The token comes from the environment (CANVAS_API_TOKEN, with CANVAS_API_URL), is
-sent only over HTTPS or to this computer, and is never printed.
+sent only over HTTPS or to this machine, and is never printed.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(
 
 
 class Delivery(FrozenModel):
-    """What one student is to be given: a grade, a comment, a page of feedback."""
+    """A grade, a comment and a page of feedback for one student."""
 
     grade: Grade
     comment: str = ""
@@ -43,7 +43,7 @@ class Delivery(FrozenModel):
 
 
 class UploadStep(FrozenModel):
-    """What will be sent for one student, and why if nothing. Scores are on the scale of the assignment in Canvas."""
+    """The changes to send for one student, or the reason for none. Scores are on the assignment's scale in Canvas."""
 
     name: str
     canvas_id: int | None
@@ -55,23 +55,15 @@ class UploadStep(FrozenModel):
 
     @property
     def sends(self) -> bool:
-        """Whether anything goes out."""
+        """True if anything is sent."""
         return self.new_score is not None or self.comment is not None
 
 
-class Failure(FrozenModel):
-    """What could not be sent, in one line."""
-
-    name: str
-    reason: str
-
-
 class UploadReport(FrozenModel):
-    """How an upload went. In a dry run `sent` is 0."""
+    """The outcome of an upload. In a dry run `sent` is 0."""
 
-    steps: tuple[UploadStep, ...]
     sent: int
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[str, ...] = ()  # a line for each student
 
 
 def upload(
@@ -90,15 +82,15 @@ def upload(
             say(format_step(step))
         if not really:
             say("Nothing was sent: this was a dry run.")
-            return UploadReport(steps=steps, sent=0)
+            return UploadReport(sent=0)
         failures = send(assignment, steps)
     for failure in failures:
-        say(f"{sanitise_line(failure.name)}: not sent ({failure.reason})")
-    return UploadReport(steps=steps, sent=sum(step.sends for step in steps) - len(failures), failures=failures)
+        say(failure)
+    return UploadReport(sent=sum(step.sends for step in steps) - len(failures), failures=failures)
 
 
 def connect(environ: Mapping[str, str]) -> Any:
-    """A `canvasapi` requester for the environment's address and token. Raises GraderError.
+    """Return a `canvasapi` requester for the environment's address and token. Raises GraderError.
 
     Its requests are repeated when the server is busy, and end when it is silent.
     """
@@ -109,14 +101,14 @@ def connect(environ: Mapping[str, str]) -> Any:
         raise GraderError(f"Set {URL} (such as https://canvas.example.edu) and {TOKEN} in the environment.")
     parts = urlsplit(address)
     if not parts.netloc or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
-        raise GraderError(f"{URL} does not begin with https://, and the token would travel readable; correct it.")
+        raise GraderError(f"{URL} does not begin with https://, so the token would be sent unencrypted; correct it.")
     requester = Requester(f"{parts.scheme}://{parts.netloc}", token)
     requester._session.mount(f"{parts.scheme}://", _build_adapter())  # there is no public way to the session
     return requester
 
 
 def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
-    """A `canvasapi` assignment."""
+    """Return a `canvasapi` assignment."""
     from canvasapi.course import Course
 
     return Course(requester, {"id": course_id}).get_assignment(assignment_id)
@@ -127,7 +119,7 @@ def _build_adapter() -> Any:
     from urllib3.util import Retry
 
     class Patient(HTTPAdapter):
-        """Waits TIMEOUTS_S at most, where requests would wait for ever."""
+        """An adapter that waits TIMEOUTS_S at most, where requests would wait for ever."""
 
         def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
             return super().send(request, **{**options, "timeout": options.get("timeout") or TIMEOUTS_S})
@@ -138,60 +130,64 @@ def _build_adapter() -> Any:
 
 
 def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, ...]:
-    """Compare what is to be given with what Canvas has; sends nothing."""
+    """Compare the deliveries with what Canvas has; sends nothing."""
     present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
-    return tuple(_step(delivery, present, assignment.points_possible) for delivery in deliveries)
+    return tuple(
+        _plan_step(delivery, present.get(delivery.grade.student.canvas_id), assignment.points_possible)
+        for delivery in deliveries
+    )
 
 
-def _step(delivery: Delivery, present: Mapping[int, Any], column_possible: float | None) -> UploadStep:
-    student = delivery.grade.student
-    nothing = UploadStep(name=student.name, canvas_id=student.canvas_id)
+def _plan_step(delivery: Delivery, submission: Any, column_possible: float | None) -> UploadStep:
+    student, standing = delivery.grade.student, delivery.grade.standing
+    changes: dict[str, Any]
     if student.canvas_id is None:
-        return nothing.model_copy(update={"reason": "no Canvas id is known"})
-    if (submission := present.get(student.canvas_id)) is None:
-        return nothing.model_copy(update={"reason": "is not assigned this in Canvas"})
-    nothing = nothing.model_copy(update={"old_score": submission.score})
-    if delivery.grade.standing not in (Standing.GRADED, Standing.REFUSED):
-        return nothing.model_copy(update={"reason": f"is {delivery.grade.standing} here"})
-    if getattr(submission, "excused", False):
-        return nothing.model_copy(update={"reason": "is excused in Canvas"})
-    return _changes(nothing, delivery, submission, column_possible)
+        changes = {"reason": "no Canvas id is known"}
+    elif submission is None:
+        changes = {"reason": "not assigned this in Canvas"}
+    elif standing not in (Standing.GRADED, Standing.REFUSED):
+        changes = {"reason": f"{standing} here"}
+    elif getattr(submission, "excused", False):
+        changes = {"reason": "excused in Canvas"}
+    else:
+        changes = _plan_changes(delivery, submission, column_possible)
+    old_score = None if submission is None else submission.score
+    return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, **changes)
 
 
-def _changes(nothing: UploadStep, delivery: Delivery, submission: Any, column_possible: float | None) -> UploadStep:
+def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | None) -> dict[str, Any]:
     grade = delivery.grade
     graded = grade.standing is Standing.GRADED and grade.points is not None
     score = format_points(grade.points or 0.0, grade.possible, column_possible) if graded else None
     reference = digest(score, delivery)
-    last, last_score = _last_reference(submission)
+    last, last_score = _read_last_reference(submission)
     same = score is None or _shows(submission, score)
     if (last == reference and not same) or (last_score and not _shows(submission, last_score)):
-        return nothing.model_copy(update={"reason": "has a score that a person changed"})
+        return {"reason": "a person changed the score in Canvas"}
     if last == reference:
-        return nothing.model_copy(update={"reason": "is up to date"})
+        return {"reason": "up to date"}
     shown = f" (score {score})" if score is not None else ""
     text = f"{delivery.comment}\n\n{REFERENCE}{reference}{shown}".strip()
-    changes = {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
-    return nothing.model_copy(update=changes)
+    return {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
 
 
 def _shows(submission: Any, score: str) -> bool:
-    """Whether Canvas has this score, to hundredths."""
+    """Return True if Canvas has this score, to hundredths."""
     return submission.score is not None and abs(submission.score - float(score)) < 0.005
 
 
 def digest(score: str | None, delivery: Delivery) -> str:
-    """What is sent, as a short hash. Raises GraderError where the feedback cannot be read."""
+    """Hash what is sent. Raises GraderError if the feedback cannot be read."""
     try:
         page = delivery.feedback.read_bytes() if delivery.feedback else b""
     except OSError as error:
-        raise GraderError(f"Cannot read the feedback {delivery.feedback} ({error.strerror}); report again.") from error
+        raise GraderError(f"Cannot read {delivery.feedback} ({error.strerror}); write the reports again.") from error
     parts = ((score or "").encode(), delivery.comment.encode("utf-8", "replace"), page)
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:HASH_CHARS]
 
 
-def _last_reference(submission: Any) -> tuple[str, str]:
-    """The newest reference, and the score with it, in comments by others than the student, who could write one too."""
+def _read_last_reference(submission: Any) -> tuple[str, str]:
+    """Return the newest reference with its score, empty if none; not from the student, who could write one too."""
     comments = getattr(submission, "submission_comments", None) or ()
     staff = (str(c.get("comment") or "") for c in comments if c.get("author_id") != submission.user_id)
     found = [reference for text in staff for reference in _REFERENCES.findall(text)]
@@ -199,17 +195,20 @@ def _last_reference(submission: Any) -> tuple[str, str]:
 
 
 def format_step(step: UploadStep) -> str:
-    """One step for people: `Lovelace, Ada: 80 → 95.00, comment, feedback.html`."""
+    """Write one step for people: `Lovelace, Ada: 80 → 95.00, comment, feedback.html`."""
     if not step.sends:
-        return f"{sanitise_line(step.name)}: nothing to send, {step.reason}"
+        return f"{sanitise_line(step.name)}: nothing to send ({step.reason})"
     old = "no score" if step.old_score is None else f"{step.old_score:g}"
     parts = [f"{old} → {step.new_score}" if step.new_score is not None else f"{old} stays"]
     parts += ["comment"] * (step.comment is not None) + ([step.feedback.name] if step.feedback else [])
     return f"{sanitise_line(step.name)}: {', '.join(parts)}"
 
 
-def send(assignment: Any, steps: Iterable[UploadStep]) -> tuple[Failure, ...]:
-    """Carry out a plan. One student's failure does not stop the others; a refused token stops all. May be repeated."""
+def send(assignment: Any, steps: Iterable[UploadStep]) -> tuple[str, ...]:
+    """Carry out a plan and return a line for each failure. It may be repeated.
+
+    One student's failure does not stop the others; a refused token stops all.
+    """
     from canvasapi.exceptions import CanvasException, InvalidAccessToken
     from requests import RequestException
 
@@ -220,7 +219,7 @@ def send(assignment: Any, steps: Iterable[UploadStep]) -> tuple[Failure, ...]:
         except InvalidAccessToken:
             raise
         except (CanvasException, RequestException, ValueError, OSError) as error:
-            failures.append(Failure(name=step.name, reason=_sentence(error)))
+            failures.append(f"{sanitise_line(step.name)}: not sent ({_describe(error)})")
     return tuple(failures)
 
 
@@ -242,7 +241,7 @@ def _send(assignment: Any, step: UploadStep) -> None:
 
 
 def _attach(submission: Any, page: Path) -> int:
-    """Upload a file for a comment and return its id. `upload_comment` would make a comment of its own for it."""
+    """Upload a file for a comment and return its id. canvasapi's `upload_comment` would make a separate comment."""
     from canvasapi.upload import Uploader
 
     where = f"courses/{submission.course_id}/assignments/{submission.assignment_id}/submissions/{submission.user_id}"
@@ -254,18 +253,18 @@ def _attach(submission: Any, page: Path) -> int:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turns what the library and the network raise into a sentence."""
+    """Turn what the library and the network raise into a GraderError of one sentence."""
     from canvasapi.exceptions import CanvasException
     from requests import RequestException
 
     try:
         yield
     except (CanvasException, RequestException) as error:
-        raise GraderError(f"Canvas did not answer as expected: {_sentence(error)}.") from error
+        raise GraderError(f"Canvas did not answer as expected: {_describe(error)}.") from error
 
 
-def _sentence(error: Exception) -> str:
-    """What went wrong, on one line. Neither library puts headers, and so the token, into its messages."""
+def _describe(error: Exception) -> str:
+    """Name the cause on one line. Neither library puts headers, and so the token, into its messages."""
     from canvasapi import exceptions
 
     hints: dict[type[Exception], str] = {

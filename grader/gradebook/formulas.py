@@ -9,10 +9,10 @@ _NUMBER: Final = re.compile(r"^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$", re.IGNORECA
 
 
 def starts_formula(text: str) -> bool:
-    """Whether a spreadsheet may calculate `text`."""
+    """Return True if a spreadsheet may calculate `text`."""
     return bool(_FORMULA.match(text))
 
 
 def sanitise_cell(text: str) -> str:
-    """`text` for a cell: as it is, or after an apostrophe where it would be calculated. Negative numbers stay."""
+    """Return `text` for a cell, after an apostrophe where it would be calculated. Negative numbers stay."""
     return f"'{text}" if starts_formula(text) and not _NUMBER.match(text) else text

@@ -1,4 +1,4 @@
-"""Where each student stands after policy: points, and every change to them with its reason."""
+"""A student's grade after policy: points, and every change to them with its reason."""
 
 from enum import StrEnum
 
@@ -7,17 +7,17 @@ from grader.model import FrozenModel, Result, ScoreStatus
 
 
 class Standing(StrEnum):
-    """Whether a student's points may go into a gradebook."""
+    """The state of a grade: only GRADED points go into a gradebook."""
 
     GRADED = "graded"
-    UNGRADED = "ungraded"  # our fault, or not judged yet: the gradebook keeps what it has
+    UNGRADED = "ungraded"  # the grader failed, or has not judged it yet: the gradebook keeps what it has
     REFUSED = "refused"  # handed in something that cannot be graded
     MISSING = "missing"  # handed in nothing
     EXCUSED = "excused"
 
 
 class AdjustmentKind(StrEnum):
-    """Why points differ from what the checks gave."""
+    """The reason for points other than those of the checks."""
 
     LATE = "late"
     OVERRIDE = "override"  # a check's points, or the total, set by a person
@@ -35,7 +35,7 @@ class Adjustment(FrozenModel):
 
 
 class Grade(FrozenModel):
-    """Where one student stands after policy. `points` is None unless GRADED."""
+    """One student's grade after policy. `points` is None unless GRADED."""
 
     student: Student
     standing: Standing
@@ -48,7 +48,7 @@ class Grade(FrozenModel):
 
     @property
     def base_points(self) -> float | None:
-        """What the checks alone gave, so that this and the adjustments add up to the points. None without a result."""
+        """The points of the checks alone; with the adjustments they add up to `points`. None without a result."""
         if self.result is None:
             return None
         if self.result.score.status is ScoreStatus.GRADED:

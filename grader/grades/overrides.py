@@ -1,4 +1,4 @@
-"""Changes that a person made: a reviewed TOML or CSV file, in which every entry has an author and a reason.
+"""Changes that a person made to grades: a TOML or CSV file, in which every entry has an author and a reason.
 
 TOML: a list of tables per kind. CSV: the columns kind, student, target, verdict, points, author, reason, date.
 
@@ -17,27 +17,27 @@ date = 2026-12-04              # optional
 ```
 """
 
-import csv
 import datetime
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from grader.errors import GraderError
 from grader.grades.policy import ManualItem, Text, index_by_name
-from grader.grades.sheets import SEMICOLON, read_sheet
+from grader.grades.sheets import SEMICOLON, Place, list_problems, open_text, read_sheet
 from grader.intake.uploads import Student
 from grader.model import FrozenModel, Verdict
 
+Entry = tuple[str, dict[str, Any]]  # its place in the file, and its fields
 COLUMNS: Final = ("kind", "student", "target", "verdict", "points", "author", "reason", "date")
 
 
 class OverrideKind(StrEnum):
-    """What a person changes."""
+    """The part of a grade that a person changes."""
 
     CHECK = "check"
     MANUAL = "manual"
@@ -60,7 +60,7 @@ class Override(FrozenModel):
     @model_validator(mode="after")
     def _require_complete(self) -> Self:
         if (self.kind in (OverrideKind.CHECK, OverrideKind.MANUAL)) != bool(self.target):
-            raise ValueError("only changes of a check or a manual item name one, and they have to")
+            raise ValueError("a change of a check or a manual item names it, and no other change does")
         if self.kind is OverrideKind.CHECK and (self.points is None) == (self.verdict is None):
             raise ValueError("give either points or verdict")
         if self.kind in (OverrideKind.MANUAL, OverrideKind.TOTAL) and (self.points is None or self.verdict):
@@ -82,102 +82,83 @@ class Overrides(FrozenModel):
     possible: float = 0.0
 
     def of(self, student: Student) -> tuple[Override, ...]:
-        """What concerns one student."""
+        """Return the changes for one student."""
         return tuple(entry for entry in self.entries if entry.student == student.key)
-
-
-class _Entry(NamedTuple):
-    place: str
-    fields: dict[str, Any]
 
 
 def load_overrides(
     path: Path, students: Iterable[Student], rubric: Mapping[str, float], manual: Iterable[ManualItem] = ()
 ) -> Overrides:
-    """Read a file of overrides against the class, the rubric (check id -> points) and the manual items of the policy.
+    """Read a file of overrides. Raises GraderError with one sentence that lists every problem of the file.
 
-    Raises GraderError with one sentence that lists every problem of the file.
+    Args:
+        students: the class.
+        rubric: the points of each check, by its id.
+        manual: the manual items of the policy.
     """
     known, items, problems, found = index_by_name(students), {item.id: item.possible for item in manual}, [], []
     possible = round(sum(rubric.values()) + sum(items.values()), 2)
-    for entry in _read(path):
-        try:
-            override = Override.model_validate(entry.fields)
-        except ValidationError as error:
-            problems += [f"{entry.place}: {_format_detail(detail)}" for detail in error.errors()]
-            continue
-        problems += [f"{entry.place}: {what}" for what in _misfits(override, known, rubric, items, possible)]
-        found.append(override.model_copy(update={"student": next(iter(known.get(override.student, [""])))}))
-    problems += [f"two entries change {what}" for what in _find_duplicates(found)]
-    if problems:
-        raise GraderError(f"Cannot use the overrides {path}: {'; '.join(problems)}; correct the file.")
+    with open_text(path, "overrides") as text:
+        for place, fields in (_read_csv if path.suffix.lower() == ".csv" else _read_toml)(text):
+            try:
+                override = Override.model_validate(fields)
+            except ValidationError as error:
+                problems += [f"{place}: {what}" for what in list_problems(error, _name_key)]
+                continue
+            problems += [f"{place}: {what}" for what in _find_misfits(override, known, rubric, items, possible)]
+            found.append(override.model_copy(update={"student": next(iter(known.get(override.student, [""])))}))
+        problems += [f"two entries change {what}" for what in _find_duplicates(found)]
+        if problems:
+            raise ValueError("; ".join(problems))
     return Overrides(entries=tuple(found), possible=possible)
 
 
-def _misfits(
+def _name_key(place: Place) -> str:
+    return f"key {'.'.join(map(str, place))}"
+
+
+def _find_misfits(
     override: Override,
     known: Mapping[str, list[str]],
     rubric: Mapping[str, float],
     items: Mapping[str, float],
     possible: float,
 ) -> Iterator[str]:
-    called = known.get(override.student, [])
-    if len(called) != 1:
-        yield f"{override.student!r} is {'no student of this class' if not called else 'more than one student'}"
-    ranges: dict[OverrideKind, Mapping[str, float]] = {OverrideKind.CHECK: rubric, OverrideKind.MANUAL: items}
-    within = ranges.get(override.kind)
-    if within is not None and override.target not in within:
-        yield f"{override.target!r} is no {'check' if override.kind is OverrideKind.CHECK else 'item'} of the rubric"
-        return
-    highest = possible if within is None else within[override.target]
-    if override.points is not None and override.points > highest:
-        yield f"{override.points:g} points are more than the {highest:g} there are"
+    count = len(known.get(override.student, []))
+    if count != 1:
+        yield f"{override.student!r} is {'more than one student' if count else 'no student of this class'}"
+    targets = {OverrideKind.CHECK: ("check", rubric), OverrideKind.MANUAL: ("item", items)}
+    title, worth = targets.get(override.kind, ("", {"": possible}))  # other changes have no target
+    if override.target not in worth:
+        yield f"{override.target!r} is no {title} of the rubric"
+    elif override.points is not None and override.points > worth[override.target]:
+        yield f"{override.points:g} points are more than the {worth[override.target]:g} possible"
 
 
 def _find_duplicates(found: Iterable[Override]) -> list[str]:
-    seen, twice = set(), []
-    for entry in found:
-        what = (entry.kind, entry.student, entry.target)
-        if what in seen and entry.student:
-            twice.append(f"{entry.target or f'the {entry.kind} entry'} of {entry.student!r}")
-        seen.add(what)
-    return twice
+    counts = Counter((entry.kind, entry.student, entry.target) for entry in found if entry.student)
+    repeated = [change for change, count in counts.items() if count > 1]
+    return [f"{target or f'the {kind} entry'} of {student!r}" for kind, student, target in repeated]
 
 
-def _format_detail(detail: Any) -> str:
-    key, text = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
-    return f"key {key}: {text[:1].lower()}{text[1:]}" if key else text
-
-
-def _read(path: Path) -> list[_Entry]:
-    try:
-        return list((_csv_entries if path.suffix.lower() == ".csv" else _toml_entries)(path))
-    except OSError as error:
-        raise GraderError(f"Cannot read the overrides {path} ({error.strerror}); check the path.") from error
-    except (ValueError, csv.Error) as error:
-        raise GraderError(f"Cannot use the overrides {path}: {error}; correct the file.") from error
-
-
-def _toml_entries(path: Path) -> Iterator[_Entry]:
-    for kind, entries in tomllib.loads(path.read_text(encoding="utf-8-sig")).items():
+def _read_toml(text: str) -> Iterator[Entry]:
+    for kind, entries in tomllib.loads(text).items():
         if kind not in list(OverrideKind) or not isinstance(entries, list):
             raise ValueError(f"{kind!r} is not one of the lists [[check]], [[manual]], [[total]] and [[excused]]")
+        target = {"check": "check", "manual": "item"}.get(kind, "")
         for number, entry in enumerate(entries, 1):
+            place = f"[[{kind}]] {number}"
             if not isinstance(entry, dict) or {"kind", "target"} & set(entry):
-                raise ValueError(f"[[{kind}]] {number} is not a table of its keys")
-            name = {"check": "check", "manual": "item"}.get(kind)
-            fields = {key: value for key, value in entry.items() if key != name}
-            yield _Entry(
-                f"[[{kind}]] {number}", {**fields, "kind": kind, "target": entry.get(name, "") if name else ""}
-            )
+                raise ValueError(f"{place} is not a table of the keys for {kind}")
+            fields = {key: value for key, value in entry.items() if key != target}
+            yield place, {**fields, "kind": kind, "target": entry.get(target, "")}
 
 
-def _csv_entries(path: Path) -> Iterator[_Entry]:
-    """Rows of a CSV file; empty cells are absent."""
-    sheet = read_sheet(path.read_text(encoding="utf-8-sig"))
+def _read_csv(text: str) -> Iterator[Entry]:
+    sheet = read_sheet(text)
     if unknown := [name for name in sheet.columns or ("",) if name not in COLUMNS]:
-        raise ValueError(f"the columns have to be {', '.join(COLUMNS)}, and there is {unknown[0]!r}")
+        raise ValueError(f"expected the columns {', '.join(COLUMNS)}; found {unknown[0]!r}")
     for place, cells in sheet.rows:
         points = cells.get("points", "")
         decimal = {"points": points.replace(",", ".")} if points and sheet.delimiter == SEMICOLON else {}
-        yield _Entry(place, {**cells, **decimal})
+        yield place, {**cells, **decimal}

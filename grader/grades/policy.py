@@ -1,8 +1,8 @@
 """The rules of a course, read from a TOML file: deadline, late penalty, extensions, attempts, manual items.
 
-How lateness is known: an upload's time of submission counts where there is one. Otherwise there is only the mark LATE
-of the archive, which says neither how late nor against which deadline; then the flat rate applies, and nothing at all
-to a student with an extension.
+Lateness: an upload's time of submission counts where there is one. Otherwise there is only the mark LATE of the
+archive, which says neither how late nor against which deadline; then the flat rate applies, and nothing at all to a
+student with an extension.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Annotated, Final, Self
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from grader.errors import GraderError
+from grader.grades.sheets import Place, list_problems, open_text
 from grader.intake.uploads import Student, Upload
 from grader.model import FrozenModel
 
@@ -27,35 +28,35 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Unit(StrEnum):
-    """What a penalty, its cap and the floor are given in."""
+    """The unit of a penalty, its cap and the floor."""
 
     PERCENT = "percent"  # of the points possible, as Canvas does it
     POINTS = "points"
 
 
 class DayCount(StrEnum):
-    """How a delay becomes days."""
+    """The rule by which a delay becomes days."""
 
     STARTED = "started_days"  # one minute is a day
     EXACT = "days"  # six hours are a quarter of a day
 
 
 class Counting(StrEnum):
-    """Which of several attempts counts."""
+    """The one of several attempts that counts."""
 
     LAST = "last"
     BEST = "best"
 
 
 class Deadline(FrozenModel):
-    """Until when an upload is in time. `grace_min`: minutes that are forgiven; beyond them the whole delay counts."""
+    """The end of the time to hand in. `grace_min`: minutes that are forgiven; beyond them the whole delay counts."""
 
     due: AwareDatetime
     grace_min: Amount = 0
 
 
 class LatePenalty(FrozenModel):
-    """What being late costs. `flat` is for uploads of which only the archive's mark LATE is known."""
+    """The cost of being late. `flat` is for uploads of which only the archive's mark LATE is known."""
 
     unit: Unit = Unit.PERCENT
     per_day: Amount = 0
@@ -73,7 +74,7 @@ class LatePenalty(FrozenModel):
 
 
 class Attempts(FrozenModel):
-    """Which of several attempts counts."""
+    """The rules for students who hand in several times."""
 
     counts: Counting = Counting.LAST
 
@@ -122,38 +123,35 @@ class GradingPolicy(FrozenModel):
 
 def load_policy(path: Path) -> GradingPolicy:
     """Read a policy. Raises GraderError, with one sentence that names file, table and key."""
-    try:
-        return GradingPolicy.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
-    except OSError as error:
-        raise GraderError(f"Cannot read the policy {path} ({error.strerror}); check the path.") from error
-    except ValidationError as error:
-        problems = "; ".join(format_problem(found["loc"], found["msg"]) for found in error.errors())
-        raise GraderError(f"Cannot use the policy {path}: {problems}; correct it.") from error
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise GraderError(f"Cannot use the policy {path}: it is not TOML ({error}); correct it.") from error
+    with open_text(path, "policy") as text:
+        try:
+            rules = tomllib.loads(text)
+        except ValueError as error:
+            raise ValueError(f"it is not TOML ({error})") from error
+        try:
+            return GradingPolicy.model_validate(rules)
+        except ValidationError as error:
+            raise ValueError("; ".join(list_problems(error, _name_key))) from error
 
 
-def format_problem(place: tuple[int | str, ...], message: str) -> str:
-    """One finding of pydantic as `table [late], key per_day: what is wrong`; tables in a list are counted from 1."""
-    table, *rest = place or ("",)
-    name = f"[{table}]"
-    if rest and isinstance(rest[0], int):
-        name = f"[[{table}]] {rest[0] + 1}"
-        rest = rest[1:]
-    text = message.removeprefix("Value error, ")
-    where = [f"table {name}"] if table else []
-    where += [f"key {'.'.join(map(str, rest))}"] if rest else []
-    return f"{', '.join(where)}: {text[:1].lower()}{text[1:]}" if where else f"{text[:1].lower()}{text[1:]}"
+def _name_key(place: Place) -> str:
+    """Write a place as `table [late], key per_day`; tables in a list are counted from 1."""
+    match place:
+        case (table, int(index), *keys):
+            name = f"table [[{table}]] {index + 1}"
+        case (table, *keys):
+            name = f"table [{table}]"
+    return f"{name}, key {'.'.join(map(str, keys))}" if keys else name
 
 
 def list_names(student: Student) -> frozenset[str]:
-    """Everything that a person may call a student by in a policy or an override."""
+    """Return everything by which a policy or an override may name a student: key, Canvas id, SIS id, login."""
     ids = (student.key, student.canvas_id, student.sis_user_id, student.login)
     return frozenset(str(name) for name in ids if name not in (None, ""))
 
 
 def index_by_name(students: Iterable[Student]) -> dict[str, list[str]]:
-    """What a student may be called -> the keys of those who are called so."""
+    """Map each name of a student to the keys of the students who have it."""
     known: dict[str, list[str]] = {}
     for student in {student.key: student for student in students}.values():
         for name in list_names(student):
@@ -162,7 +160,7 @@ def index_by_name(students: Iterable[Student]) -> dict[str, list[str]]:
 
 
 class Delay(FrozenModel):
-    """How late an upload was. `penalty` is in the policy's unit, before its floor; `words` say why it is what it is."""
+    """The lateness of an upload. `penalty` is in the policy's unit, before its floor; `words` give its reason."""
 
     penalty: float = 0.0
     words: str = ""
@@ -170,30 +168,27 @@ class Delay(FrozenModel):
 
 
 def compute_delay(upload: Upload, policy: GradingPolicy) -> Delay:
-    """What the rules take off this upload. Raises GraderError for a time without a zone."""
+    """Compute what the rules take off an upload. Raises GraderError for a time without a zone."""
     due = _find_due(upload.student, policy)
     if upload.submitted_at is None or due is None:
         return _compute_by_mark(upload, policy)
     if upload.submitted_at.tzinfo is None:
         raise GraderError(f"The upload {upload.id} has a time without a time zone; give it one.")
     over = upload.submitted_at - due
-    if policy.deadline and over <= timedelta(minutes=policy.deadline.grace_min):
-        return Delay()
-    if over <= timedelta(0):
-        return Delay()
-    return _compute_by_time(over, due, policy.late)
+    grace = timedelta(minutes=policy.deadline.grace_min if policy.deadline else 0)
+    return Delay() if over <= grace else _compute_by_time(over, due, policy.late)
 
 
 def compute_deduction(points: float, possible: float, delay: Delay, late: LatePenalty) -> float:
-    """The points that a delay takes from `points`: never below the floor, never below zero, never less than nothing."""
+    """Compute the points that a delay takes from `points`: at least none, and never below the floor or zero."""
     unit = possible / 100 if late.unit is Unit.PERCENT else 1.0
     kept = max(points - delay.penalty * unit, min(points, late.floor * unit), 0.0)
     return max(0.0, points - kept)
 
 
 def _find_due(student: Student, policy: GradingPolicy) -> datetime | None:
-    general = policy.deadline.due if policy.deadline else None
-    return max((*(d for d in (general,) if d), *_list_extended(student, policy)), default=None)
+    general = [policy.deadline.due] if policy.deadline else []
+    return max(general + _list_extended(student, policy), default=None)
 
 
 def _list_extended(student: Student, policy: GradingPolicy) -> list[datetime]:
@@ -206,25 +201,22 @@ def _compute_by_mark(upload: Upload, policy: GradingPolicy) -> Delay:
     if not upload.late:
         return Delay()
     if _list_extended(upload.student, policy):
-        note = "Marked LATE by the archive without a time, and has an extension: nothing was taken off; please check."
-        return Delay(note=note)
-    words = f"marked LATE by Canvas, time unknown: {format_amount(policy.late.flat, policy.late.unit)} flat"
+        return Delay(note="Marked LATE without a time, and has an extension: no points are taken off; please check.")
+    words = f"Marked LATE by Canvas, time unknown: {format_amount(policy.late.flat, policy.late.unit)} flat."
     return Delay(penalty=_cap(policy.late.flat, policy.late), words=words)
 
 
 def _compute_by_time(over: timedelta, due: datetime, late: LatePenalty) -> Delay:
-    days = over / DAY
-    counted = math.ceil(days) if late.count is DayCount.STARTED else days
-    whole = counted * late.per_day
+    started = late.count is DayCount.STARTED
+    days = math.ceil(over / DAY) if started else over / DAY
+    whole = days * late.per_day
     penalty = _cap(whole, late)
-    name = "started day" if late.count is DayCount.STARTED else "day"
-    shown = f"{counted:.2f}".rstrip("0").rstrip(".")
-    words = (
-        f"handed in {format_duration(over)} after the deadline ({due:%Y-%m-%d %H:%M %Z}): {shown} "
-        f"{name}{'' if counted == 1 else 's'}, {format_amount(late.per_day, late.unit)} per day"
-    )
+    name = f"{'started ' * started}day{'s' * (days != 1)}"
+    limit = f", at most {format_amount(penalty, late.unit)}" if penalty < whole else ""
     return Delay(
-        penalty=penalty, words=f"{words}, at most {format_amount(penalty, late.unit)}" if penalty < whole else words
+        penalty=penalty,
+        words=f"Handed in {format_duration(over)} after the deadline ({due:%Y-%m-%d %H:%M %Z}): {_format_number(days)} "
+        f"{name}, {format_amount(late.per_day, late.unit)} per day{limit}.",
     )
 
 
@@ -234,8 +226,11 @@ def _cap(value: float, late: LatePenalty) -> float:
 
 def format_amount(value: float, unit: Unit) -> str:
     """Write a penalty: `10% of the points possible`, `5 points`."""
-    number = f"{value:.2f}".rstrip("0").rstrip(".")
-    return f"{number}% of the points possible" if unit is Unit.PERCENT else f"{number} points"
+    return f"{_format_number(value)}{'% of the points possible' if unit is Unit.PERCENT else ' points'}"
+
+
+def _format_number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def format_duration(span: timedelta) -> str:
@@ -247,7 +242,7 @@ def format_duration(span: timedelta) -> str:
 
 
 def describe(policy: GradingPolicy) -> tuple[str, ...]:
-    """The rules in sentences, for reports."""
+    """Write the rules in sentences, for reports."""
     late, lines = policy.late, []
     if policy.deadline:
         grace = f", {policy.deadline.grace_min:g} min grace" if policy.deadline.grace_min else ""

@@ -1,13 +1,13 @@
-"""Settles where each student stands: results + policy + overrides → grades. Pure.
+"""Settlement of each student's grade: results + policy + overrides → grades. Pure.
 
-Order: changed checks, manual items, then the late policy, then a changed total, which is final. A fault of ours leaves
-a student ungraded: only a person turns that into a number, by judging each check that failed us, or the total.
-With `best`, changed checks apply to every attempt: they say what a student has shown. Of notebooks that were handed in
-together nobody knows which one was meant: the best counts, and a note says so.
+Order: changed checks, manual items, then the late policy, then a changed total, which is final. A fault of the grader
+leaves a student ungraded: only a person turns that into a number, by judging each check that could not be judged, or
+the total. With `best`, changed checks apply to every attempt: they say what a student has shown. Of notebooks that were
+handed in together nobody knows which one was meant: the best counts, and a note says so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from grader.errors import GraderError
@@ -50,27 +50,40 @@ class _Attempt:
     points: float | None
     possible: float
     adjustments: tuple[Adjustment, ...] = ()
-    note: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        return self.upload.attempt
+
+    @property
+    def file(self) -> str:
+        return f"'{sanitise(self.upload.display_name)}'"
+
+    @property
+    def rank(self) -> tuple[float, int, str]:
+        """Order by points; of equal ones the later is above."""
+        return (-1.0 if self.points is None else self.points, self.number, self.upload.id)
 
 
 def settle(
     intake: Intake, results: Mapping[str, Result], policy: GradingPolicy, overrides: Overrides = NO_OVERRIDES
 ) -> tuple[Grade, ...]:
-    """One grade per student, in the order of their keys. `results`: upload id -> result. Raises GraderError."""
-    usual = _compute_usual(results, policy, overrides)
+    """Return one grade per student, in the order of their keys. Raises GraderError.
+
+    Args:
+        results: the result of each upload that was judged, by the upload's id.
+    """
+    # The points possible for somebody without a result: as many as anybody here could get.
+    usual = overrides.possible
+    if results:
+        judged = max(result.score.possible for result in results.values())
+        usual = round(judged + sum(item.possible for item in policy.manual), 2)
     return tuple(_grade(hand, results, policy, overrides, usual) for hand in _collect_hand_ins(intake))
 
 
-def _compute_usual(results: Mapping[str, Result], policy: GradingPolicy, overrides: Overrides) -> float:
-    """The points possible for somebody without a result: as many as anybody here could get."""
-    if not results:
-        return overrides.possible
-    judged = max(result.score.possible for result in results.values())
-    return round(judged + sum(item.possible for item in policy.manual), 2)
-
-
 def list_students(intake: Intake) -> tuple[Student, ...]:
-    """Everybody that an intake knows, in the order of their keys: whom overrides may name."""
+    """Return every student that an intake knows, in the order of their keys: those whom overrides may name."""
     return tuple(hand.student for hand in _collect_hand_ins(intake))
 
 
@@ -86,42 +99,33 @@ def require_one_each(policy: GradingPolicy, intake: Intake) -> None:
 
 
 def list_unmatched_extensions(policy: GradingPolicy, intake: Intake) -> tuple[str, ...]:
-    """Extensions that fit nobody in this intake, in a sentence each: a slip of the pen, or nothing handed in."""
-    known = frozenset().union(*(list_names(hand.student) for hand in _collect_hand_ins(intake)))
-    return tuple(
-        f"The extension for {extension.student!r} fits nobody here."
-        for extension in policy.extension
-        if extension.student not in known
-    )
+    """Name the extensions that belong to nobody in this intake: misspelt, or the student handed in nothing."""
+    known = frozenset().union(*(list_names(student) for student in list_students(intake)))
+    unmatched = [extension.student for extension in policy.extension if extension.student not in known]
+    return tuple(f"The extension for {name!r} belongs to no student here." for name in unmatched)
 
 
 def find_unknown_times(policy: GradingPolicy, intake: Intake) -> tuple[str, ...]:
-    """A sentence where days late are to cost something and nobody knows how many they were."""
+    """Tell staff where the policy charges for days late and the number of days is not known."""
     if not policy.late.per_day:
         return ()
     if not policy.deadline:
-        return ("Days late are to cost something (per_day), and there is no [deadline] to count them from.",)
+        return ("The policy takes points off per day late (per_day) and has no [deadline]; add one.",)
     count = sum(upload.late and upload.submitted_at is None for upload in intake.uploads)
-    if not count:
-        return ()
-    return (
-        f"{count} uploads are marked LATE and their times are not known, so that they cost "
-        f"{format_amount(policy.late.flat, policy.late.unit)} each and nothing per day; give the times with --times.",
-    )
+    flat = format_amount(policy.late.flat, policy.late.unit)
+    note = f"{count} uploads are marked LATE without a time, and lose {flat} each and nothing per day"
+    return (f"{note}; give the times with --times.",) if count else ()
 
 
 def _collect_hand_ins(intake: Intake) -> list[_HandIn]:
     hands: dict[str, _HandIn] = {}
-    for upload in intake.uploads:
+    for upload in sorted(intake.uploads, key=lambda upload: (upload.attempt, upload.id)):
         hands.setdefault(upload.student.key, _HandIn(upload.student)).uploads.append(upload)
-    for refusal in intake.refusals:
+    for refusal in sorted(intake.refusals, key=lambda refusal: refusal.entry):
         if refusal.student:
             hands.setdefault(refusal.student.key, _HandIn(refusal.student)).refusals.append(refusal)
     for student in intake.missing:
         hands.setdefault(student.key, _HandIn(student))
-    for hand in hands.values():
-        hand.uploads.sort(key=lambda upload: (upload.attempt, upload.id))
-        hand.refusals.sort(key=lambda refusal: refusal.entry)
     return [hands[key] for key in sorted(hands)]
 
 
@@ -129,8 +133,8 @@ def _grade(
     hand: _HandIn, results: Mapping[str, Result], policy: GradingPolicy, overrides: Overrides, usual: float
 ) -> Grade:
     mine = overrides.of(hand.student)
-    attempts = [_attempt(upload, results.get(upload.id), policy, mine, usual) for upload in hand.uploads]
-    grade = _grade_attempts(hand, attempts, policy) if attempts else _grade_without_attempt(hand, usual)
+    attempts = [_settle_attempt(upload, results.get(upload.id), policy, mine, usual) for upload in hand.uploads]
+    grade = _choose_attempt(hand, attempts, policy) if attempts else _grade_without_attempt(hand, usual)
     for override in mine:
         if override.kind is OverrideKind.TOTAL:
             grade = _apply_total(grade, override, overrides.possible)
@@ -146,21 +150,24 @@ def _grade_without_attempt(hand: _HandIn, usual: float) -> Grade:
     return Grade(student=hand.student, standing=standing, points=None, possible=usual, note=note)
 
 
-def _grade_attempts(hand: _HandIn, attempts: Sequence[_Attempt], policy: GradingPolicy) -> Grade:
-    candidates = _candidates(attempts, policy)
-    counting, notes = max(candidates, key=_worth), []
+def _choose_attempt(hand: _HandIn, attempts: Sequence[_Attempt], policy: GradingPolicy) -> Grade:
+    """Take the best of all attempts, or of the last one, which may be several files."""
+    best = policy.attempts.counts is Counting.BEST
+    candidates = [one for one in attempts if best or one.number == attempts[-1].number]
+    counting = max(candidates, key=lambda attempt: attempt.rank)
     waiting = [attempt for attempt in candidates if attempt.points is None]
+    together = {one.number: sum(other.number == one.number for other in attempts) for one in attempts}
+    notes = []
     if waiting and counting.points is not None:
-        notes.append(f"{_name_attempt(waiting[0], candidates)} is ungraded, so the best one is not known yet.")
         counting = waiting[0]
-    elif together := _count_together(counting, attempts):
-        notes.append(f"{together} notebooks were handed in together; the best one counts: {_file(counting)}.")
-    notes += [counting.note] if counting.note else []
-    notes += [f"Also handed in, and refused: {refusal.reason}" for refusal in hand.refusals]
-    graded = counting.points is not None
+        name = counting.file if together[counting.number] > 1 else f"Attempt {counting.number}"
+        notes.append(f"{name} is ungraded, so the best one is not known yet.")
+    elif (count := together[counting.number]) > 1:
+        notes.append(f"{count} notebooks were handed in together; the best one counts: {counting.file}.")
+    notes += [*counting.notes, *(f"Also handed in, and refused: {refusal.reason}" for refusal in hand.refusals)]
     return Grade(
         student=hand.student,
-        standing=Standing.GRADED if graded else Standing.UNGRADED,
+        standing=Standing.UNGRADED if counting.points is None else Standing.GRADED,
         points=counting.points,
         possible=counting.possible,
         upload=counting.upload,
@@ -170,86 +177,59 @@ def _grade_attempts(hand: _HandIn, attempts: Sequence[_Attempt], policy: Grading
     )
 
 
-def _candidates(attempts: Sequence[_Attempt], policy: GradingPolicy) -> list[_Attempt]:
-    """The uploads of which the best counts: of all attempts, or of the last one, which may be several files."""
-    if policy.attempts.counts is Counting.BEST:
-        return list(attempts)
-    return [a for a in attempts if a.upload.attempt == attempts[-1].upload.attempt]
-
-
-def _worth(attempt: _Attempt) -> tuple[float, int, str]:
-    return (-1.0 if attempt.points is None else attempt.points, attempt.upload.attempt, attempt.upload.id)
-
-
-def _count_together(attempt: _Attempt, attempts: Sequence[_Attempt]) -> int:
-    """How many files an attempt consists of; 0 if it is the only one of it."""
-    count = sum(other.upload.attempt == attempt.upload.attempt for other in attempts)
-    return count if count > 1 else 0
-
-
-def _name_attempt(attempt: _Attempt, attempts: Sequence[_Attempt]) -> str:
-    return _file(attempt) if _count_together(attempt, attempts) else f"Attempt {attempt.upload.attempt}"
-
-
-def _file(attempt: _Attempt) -> str:
-    return f"'{sanitise(attempt.upload.display_name)}'"
-
-
-def _attempt(
+def _settle_attempt(
     upload: Upload, result: Result | None, policy: GradingPolicy, mine: Iterable[Override], usual: float
 ) -> _Attempt:
     if result is None:
-        return _Attempt(upload, None, None, usual, note="There is no result for this upload yet.")
+        return _Attempt(upload, None, None, usual, notes=("There is no result for this upload yet.",))
     score, changes, notes = _apply_checks(result, [o for o in mine if o.kind is OverrideKind.CHECK])
     marks = {override.target: override for override in mine if override.kind is OverrideKind.MANUAL}
-    possible = round(score.possible + sum(item.possible for item in policy.manual), 2)
-    changes += [
+    manual = [
         Adjustment(
             kind=AdjustmentKind.MANUAL,
-            points=round(marks[item.id].points or 0.0, 2),
-            reason=f"{item.title} ({item.possible:g} possible): {marks[item.id].reason}",
-            author=marks[item.id].signed,
+            points=round(mark.points or 0.0, 2),
+            reason=f"{item.title} ({item.possible:g} possible): {mark.reason}",
+            author=mark.signed,
         )
         for item in policy.manual
-        if item.id in marks
+        if (mark := marks.get(item.id))
     ]
+    possible = round(score.possible + sum(item.possible for item in policy.manual), 2)
+    attempt = _Attempt(upload, result, None, possible, (*changes, *manual), tuple(notes))
     if score.points is None:
-        return _Attempt(upload, result, None, possible, tuple(changes), " ".join([_explain(result), *notes]))
+        return replace(attempt, notes=(_explain(result), *notes))
     if unmarked := [item.title for item in policy.manual if item.id not in marks]:
-        notes = [f"Not marked by a person yet: {', '.join(unmarked)}.", *notes]
-        return _Attempt(upload, result, None, possible, tuple(changes), " ".join(notes))
-    manual = sum(change.points for change in changes if change.kind is AdjustmentKind.MANUAL)
-    return _apply_delay(
-        _Attempt(upload, result, score.points + manual, possible, tuple(changes), " ".join(notes)), policy
+        return replace(attempt, notes=(f"A person still has to mark: {', '.join(unmarked)}.", *notes))
+    return _apply_delay(attempt, round(score.points + sum(mark.points for mark in manual), 2), policy)
+
+
+def _apply_delay(attempt: _Attempt, points: float, policy: GradingPolicy) -> _Attempt:
+    delay = compute_delay(attempt.upload, policy)
+    off = round(compute_deduction(points, attempt.possible, delay, policy.late), 2)
+    late = Adjustment(kind=AdjustmentKind.LATE, points=0.0 - off, reason=delay.words, author=POLICY)
+    return replace(
+        attempt,
+        points=round(points - off, 2),
+        adjustments=(*attempt.adjustments, late) if delay.penalty else attempt.adjustments,
+        notes=(*attempt.notes, delay.note) if delay.note else attempt.notes,
     )
 
 
-def _apply_delay(attempt: _Attempt, policy: GradingPolicy) -> _Attempt:
-    points = round(attempt.points or 0.0, 2)
-    late = compute_delay(attempt.upload, policy)
-    off = round(compute_deduction(points, attempt.possible, late, policy.late), 2)
-    changes = attempt.adjustments
-    if late.words and late.penalty:
-        words = f"{late.words[:1].upper()}{late.words[1:]}."
-        changes = (*changes, Adjustment(kind=AdjustmentKind.LATE, points=0.0 - off, reason=words, author=POLICY))
-    note = " ".join(text for text in (attempt.note, late.note) if text)
-    return _Attempt(attempt.upload, attempt.result, round(points - off, 2), attempt.possible, changes, note)
-
-
 def _apply_checks(result: Result, changes: Sequence[Override]) -> tuple[Score, list[Adjustment], list[str]]:
-    """The score with changed checks, what changed, and notes on changes that find no check."""
-    by_id = {check.id: check for check in result.checks}
-    found = {change.target: change for change in changes if change.target in by_id}
-    notes = [f"The change of {c.target} waits: the result has no such check." for c in changes if c.target not in by_id]
-    if not found:
-        return result.score, [], notes
-    checks = [_change_check(check, found[check.id]) if check.id in found else check for check in result.checks]
-    score = scoring.score(checks, result.run.status)
-    made = [_change(by_id[check.id], check, found[check.id]) for check in checks if check.id in found]
+    """Return the score with changed checks, the changes, and notes on changes that find no check."""
+    changed = {change.target: change for change in changes}
+    known = {check.id for check in result.checks}
+    unknown = [target for target in changed if target not in known]
+    notes = [f"The change of {target} has no effect: the result has no such check." for target in unknown]
+    pairs = [(check, _change_check(check, changed.get(check.id))) for check in result.checks]
+    made = [_describe_change(*pair, changed[pair[0].id]) for pair in pairs if pair[0].id in changed]
+    score = scoring.score([after for _, after in pairs], result.run.status) if made else result.score
     return score, made, notes
 
 
-def _change_check(check: CheckResult, change: Override) -> CheckResult:
+def _change_check(check: CheckResult, change: Override | None) -> CheckResult:
+    if change is None:
+        return check
     points = change.points
     if points is None:
         points = check.possible if change.verdict is Verdict.PASSED else 0.0
@@ -262,16 +242,16 @@ def _change_check(check: CheckResult, change: Override) -> CheckResult:
     return check.model_copy(update={"points": points, "verdict": verdict})
 
 
-def _change(before: CheckResult, after: CheckResult, change: Override) -> Adjustment:
-    """Points that a change is worth; a check that was not judged before had none."""
+def _describe_change(before: CheckResult, after: CheckResult, change: Override) -> Adjustment:
+    """Compute the points that a change is worth; a check that was not judged before had none."""
     points = round((after.points or 0.0) - (before.points or 0.0), 2)
     reason = f"{before.title}: {after.points:g} of {before.possible:g} points. {change.reason}"
     return Adjustment(kind=AdjustmentKind.OVERRIDE, points=points, reason=reason, author=change.signed)
 
 
 def _explain(result: Result) -> str:
-    """Why a result is ungraded, for staff."""
-    faults = [check.id for check in result.checks if check.verdict is Verdict.ERROR]
+    """Tell staff why a result is ungraded."""
+    faults = [f"'{check.title}'" for check in result.checks if check.verdict is Verdict.ERROR]
     if waits_for_a_person(result.checks):
         return "A person has to read the notebook first: it names the grader's own code. An override gives the points."
     if result.run.status is RunStatus.INFRA_ERROR:
@@ -282,33 +262,22 @@ def _explain(result: Result) -> str:
 
 
 def _apply_total(grade: Grade, override: Override, rubric_points: float) -> Grade:
-    """A person's total, which is final: out of the whole rubric, whatever the profile judges, so that more is more."""
+    """Set a person's total, which is final and out of the whole rubric, whatever was judged, so that more is more."""
     total = round(override.points or 0.0, 2)
-    before = grade.points if grade.points is not None else sum(_list_gained(grade))
+    checks = grade.result.checks if grade.result else ()
+    # An ungraded result has points all the same: its judged checks, and what was added by hand.
+    gained = sum(check.points or 0.0 for check in checks) + sum(change.points for change in grade.adjustments)
     change = Adjustment(
         kind=AdjustmentKind.OVERRIDE,
-        points=round(total - before, 2),
+        points=round(total - (gained if grade.points is None else grade.points), 2),
         reason=f"Total set to {total:g} points. {override.reason}",
         author=override.signed,
     )
-    update = {
-        "standing": Standing.GRADED,
-        "points": total,
-        "possible": rubric_points,
-        "adjustments": (*grade.adjustments, change),
-        "note": "",
-    }
-    return grade.model_copy(update=update)
-
-
-def _list_gained(grade: Grade) -> list[float]:
-    """What an ungraded result has in points all the same: its judged checks, and what was added by hand."""
-    checks = grade.result.checks if grade.result else ()
-    return [*(check.points or 0.0 for check in checks), *(change.points for change in grade.adjustments)]
+    update = {"standing": Standing.GRADED, "points": total, "possible": rubric_points, "note": ""}
+    return grade.model_copy(update={**update, "adjustments": (*grade.adjustments, change)})
 
 
 def _excuse(grade: Grade, override: Override) -> Grade:
     change = Adjustment(kind=AdjustmentKind.EXCUSED, points=0.0, reason=override.reason, author=override.signed)
-    return grade.model_copy(
-        update={"standing": Standing.EXCUSED, "points": None, "adjustments": (change,), "note": override.reason}
-    )
+    update = {"standing": Standing.EXCUSED, "points": None, "adjustments": (change,), "note": override.reason}
+    return grade.model_copy(update=update)

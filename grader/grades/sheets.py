@@ -1,15 +1,46 @@
-"""CSV files as people write them with a spreadsheet: commas or semicolons, and cells of several lines."""
+"""Files that staff write: their text, and CSV tables with commas or semicolons and cells of several lines."""
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from grader.errors import GraderError
+
+Place = tuple[int | str, ...]  # keys from the outside in; numbers count from 0
 
 SEMICOLON = ";"  # what spreadsheets write in countries with a decimal comma
 
 
+@contextmanager
+def open_text(path: Path, title: str) -> Iterator[str]:
+    """Give the text of a file, and name the file where it cannot be read or used: ValueError and csv.Error.
+
+    Args:
+        title: what the file is, after "the": "policy".
+    """
+    try:
+        yield path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise GraderError(f"Cannot read the {title} {path} ({error.strerror}); check the path.") from error
+    except (ValueError, csv.Error) as error:
+        raise GraderError(f"Cannot use the {title} {path}: {error}; correct the file.") from error
+
+
+def list_problems(error: ValidationError, name_place: Callable[[Place], str]) -> Iterator[str]:
+    """Yield each finding of pydantic as `place: what is wrong`; a finding on the whole has no place."""
+    for found in error.errors():
+        text = found["msg"].removeprefix("Value error, ")
+        place = f"{name_place(found['loc'])}: " if found["loc"] else ""
+        yield f"{place}{text[:1].lower()}{text[1:]}"
+
+
 class SheetRow(NamedTuple):
-    """One row under the header. `place` is where it ends in the file; `cells` are those that are not empty."""
+    """One row under the header. `place` is the line in which it ends; `cells` are those that are not empty."""
 
     place: str
     cells: dict[str, str]
@@ -24,13 +55,13 @@ class Sheet(NamedTuple):
 
 
 def read_sheet(text: str) -> Sheet:
-    """The table in a file's text. Reading its rows raises ValueError or csv.Error, with the place."""
+    """Read the table in a file's text. Reading its rows raises ValueError or csv.Error, with the place."""
     delimiter = SEMICOLON if SEMICOLON in text.partition("\n")[0] else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    return Sheet(tuple(reader.fieldnames or ()), delimiter, _rows(reader))
+    return Sheet(tuple(reader.fieldnames or ()), delimiter, _read_rows(reader))
 
 
-def _rows(reader: "csv.DictReader[Any]") -> Iterator[SheetRow]:
+def _read_rows(reader: "csv.DictReader[str]") -> Iterator[SheetRow]:
     for row in reader:
         place = f"line {reader.line_num}"
         if None in row:

@@ -1,10 +1,9 @@
-"""When everybody handed in: a CSV file with the columns student and submitted_at.
+"""The times of handing in: a CSV file with the columns student and submitted_at.
 
 `./autograder times` writes one. Canvas's archive says of a late file that it is late, and not how late. A student's
 files in it are one attempt, so that one time is enough for all of them.
 """
 
-import csv
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Final
 from grader.errors import GraderError
 from grader.grades.policy import index_by_name, list_names
 from grader.grades.settlement import list_students
-from grader.grades.sheets import Sheet, read_sheet
+from grader.grades.sheets import Sheet, open_text, read_sheet
 from grader.intake.uploads import Intake, Student
 from grader.text import sanitise
 
@@ -21,8 +20,9 @@ COLUMNS: Final = ("student", "submitted_at")
 
 
 def add_times(intake: Intake, path: Path) -> Intake:
-    """The intake with the times of a file; a note names those that fit nobody. Raises GraderError."""
-    times = _read(path)
+    """Return the intake with the times of a file; a note names those that fit nobody. Raises GraderError."""
+    with open_text(path, "times") as text:
+        times = _read_times(read_sheet(text))
     everybody = list_students(intake)
     known = index_by_name(everybody)
     if shared := [name for name in times if len(known.get(name, ())) > 1]:
@@ -31,40 +31,31 @@ def add_times(intake: Intake, path: Path) -> Intake:
         )
     by_key = {student.key: _find_time(student, times, path) for student in everybody}
     uploads = tuple(u.model_copy(update={"submitted_at": by_key[u.student.key]}) for u in intake.uploads)
-    notes = tuple(f"The time of '{sanitise(name)}' fits nobody here." for name in times if name not in known)
+    notes = tuple(f"The time of '{sanitise(name)}' belongs to no student here." for name in times if name not in known)
     return intake.model_copy(update={"uploads": uploads, "notes": (*intake.notes, *notes)})
 
 
 def _find_time(student: Student, times: Mapping[str, datetime], path: Path) -> datetime | None:
-    """The one time under any of a student's names."""
+    """Return the one time under any of a student's names."""
     mine = {times[name] for name in list_names(student) if name in times}
     if len(mine) > 1:
         raise GraderError(f"Cannot use the times {path}: {sanitise(student.key)} has two, under two names; leave one.")
     return next(iter(mine), None)
 
 
-def _read(path: Path) -> dict[str, datetime]:
-    try:
-        return _times(read_sheet(path.read_text(encoding="utf-8-sig")))
-    except OSError as error:
-        raise GraderError(f"Cannot read the times {path} ({error.strerror}); check the path.") from error
-    except (ValueError, csv.Error) as error:
-        raise GraderError(f"Cannot use the times {path}: {error}; correct the file.") from error
-
-
-def _times(sheet: Sheet) -> dict[str, datetime]:
-    """A student, by key, Canvas id, SIS id or login, and a time."""
+def _read_times(sheet: Sheet) -> dict[str, datetime]:
+    """Return times by key, Canvas id, SIS id or login of a student."""
     if sheet.columns != COLUMNS:
         raise ValueError(f"the columns have to be {' and '.join(COLUMNS)}")
     times: dict[str, datetime] = {}
     for place, cells in sheet.rows:
-        name, time = cells.get("student", ""), _time(cells.get("submitted_at", ""), place)
+        name, time = cells.get("student", ""), _parse_time(cells.get("submitted_at", ""), place)
         if times.setdefault(name, time) != time:
             raise ValueError(f"{place}: {sanitise(name)!r} has another time already")
     return times
 
 
-def _time(text: str, place: str) -> datetime:
+def _parse_time(text: str, place: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

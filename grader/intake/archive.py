@@ -15,9 +15,8 @@ What one student hands in must not cost the others anything: bytes and notebooks
 """
 
 import re
-import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Final
 
 from grader.errors import GraderError
 from grader.intake.canvas_names import CanvasName, EntryKind, format_owner, list_readings
-from grader.intake.notebook import HAND_IN
+from grader.intake.notebook import HAND_IN, OTHER_FORMATS
 from grader.intake.roster import (
     NameRegistry,
     Roster,
@@ -41,80 +40,41 @@ from grader.intake.unpacking import (
     Quota,
     RejectedEntry,
     RejectionError,
+    SourceEntry,
     copy,
     is_junk,
-    keep,
     list_archive,
     list_folder,
     open_archive,
     open_temporary_file,
     require_few_entries,
+    store,
 )
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.text import sanitise
 
 NOTEBOOK: Final = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add the second suffix
-OTHER_FILES: Final = {
-    ".py": "is a Python script",
-    ".html": "is a web page",
-    ".htm": "is a web page",
-    ".pdf": "is a PDF",
-    ".docx": "is a Word document",
-    ".rar": "is a rar archive",
-    ".7z": "is a 7z archive",
-    ".gz": "is a gz archive",
-    ".tar": "is a tar archive",
-}
 TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
 
 @dataclass(frozen=True)
 class Ownership:
-    """A file and whose it is. `inside` is its path in a student's own archive, or empty."""
+    """A file and its owner. `inside` is the file's path in a student's own archive, or empty."""
 
     entry: str
     student: Student
-    display_name: str
-    late: bool = False
-    attachment_id: int | None = None
-    kind: EntryKind = EntryKind.FILE
-    anonymous: bool = False
+    name: CanvasName
     inside: str = ""
 
+    @property
+    def is_anonymous(self) -> bool:
+        """True if Canvas hid who handed it in."""
+        return self.name.anonymous_id is not None
 
-@dataclass(frozen=True)
-class Entry:
-    """One entry of the source with its owner: to be taken, or refused for a reason known before reading."""
-
-    ownership: Ownership
-    file: FoundEntry | RejectedEntry
-
-
-@dataclass
-class ArchiveReader:
-    """What one reading of a source gathers."""
-
-    files: Path
-    quota: Quota
-    taken: list[tuple[Ownership, str]] = field(default_factory=list)  # with the SHA-256
-    refusals: list[Refusal] = field(default_factory=list)
-    notebooks: Counter[str] = field(default_factory=Counter)  # by student
-
-    def take(self, owned: Ownership, looked: FoundEntry) -> None:
-        """Store a notebook. Raises Rejected, GraderError."""
-        self.notebooks[owned.student.key] += 1
-        most = self.quota.bounds.student_notebooks
-        if self.notebooks[owned.student.key] > most:
-            raise RejectionError(f"is one of more than {most} notebooks; hand in one")
-        self.taken.append((owned, keep(looked, self.files, self.quota, owned.student.key)))
-
-    def refuse(self, owned: Ownership, reason: str) -> None:
-        """Note one file that cannot be graded; `reason` is a sentence without its subject."""
-        name = sanitise(owned.inside or owned.display_name)
-        sentence = f"'{name}' {reason}."
-        self.refusals.append(
-            Refusal(entry=owned.entry, reason=sentence, student=owned.student, attachment_id=owned.attachment_id)
-        )
+    @property
+    def file_name(self) -> str:
+        """The file's path as its author knows it."""
+        return self.inside or self.name.display_name
 
 
 def read_class(
@@ -126,35 +86,37 @@ def read_class(
 ) -> Intake:
     """Read a Canvas archive (zip) or a folder, and store what can be graded in `files`. Raises GraderError.
 
-    apart_from: a folder of our own, which holds `files` and may lie in the source.
+    Args:
+        apart_from: a folder of the grader, which holds `files` and may lie in the source.
     """
-    desk = ArchiveReader(files, Quota(bounds or Bounds()))
+    reader = ArchiveReader(files, Quota(bounds or Bounds()))
     known = Roster(roster)
-    with _open_source(source, apart_from or files, desk.quota.bounds) as looked:
+    with _open_source(source, apart_from or files, reader.quota.bounds) as listed:
         owners = OwnerResolver(known)
-        pieces = owners.resolve(_strip_wrapper(looked, lambda name: known.find(name) is not None))
-        for piece in pieces:
-            _take(piece, desk, unpack=True)
-    uploads = _uploads(desk.taken)
+        owned = owners.resolve(_strip_wrapper(listed, known))
+        for ownership, entry in owned:
+            reader.take(ownership, entry)
+    uploads = _list_uploads(reader.taken)
+    everybody = [ownership for ownership, _ in owned]
     return Intake(
         source=str(source),
         uploads=uploads,
-        refusals=tuple(sorted(desk.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
-        missing=_find_missing(known, uploads, pieces),
-        notes=(*owners.notes, *_notes(known, uploads, pieces)),
+        refusals=tuple(sorted(reader.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
+        missing=_find_missing(known, uploads, everybody),
+        notes=(*owners.notes, *_write_notes(known, uploads, everybody)),
     )
 
 
 def locate_upload(files: Path, upload: Upload) -> Path:
-    """Where the bytes of an upload are."""
+    """Return the path of an upload's bytes."""
     return files / f"{upload.sha256}.ipynb"
 
 
 @contextmanager
-def _open_source(source: Path, ours: Path, bounds: Bounds) -> Iterator[list[FoundEntry | RejectedEntry]]:
-    """Every entry of the source; they can be read as long as the block lives."""
+def _open_source(source: Path, apart_from: Path, bounds: Bounds) -> Iterator[list[SourceEntry]]:
+    """List every entry of the source; they can be read as long as the block lives."""
     if source.is_dir():
-        yield list(list_folder(source.resolve(), bounds, apart_from=ours.resolve()))
+        yield list(list_folder(source.resolve(), bounds, apart_from.resolve()))
         return
     try:
         with open_archive(source, bounds.entries) as archive:
@@ -167,16 +129,14 @@ def _open_source(source: Path, ours: Path, bounds: Bounds) -> Iterator[list[Foun
         raise GraderError(f"{source} may not be read; check its permissions.") from error
 
 
-def _strip_wrapper(
-    looked: list[FoundEntry | RejectedEntry], is_student: Callable[[str], bool]
-) -> list[FoundEntry | RejectedEntry]:
-    """The entries without the one folder that holds all hand-ins, which packing makes. It is called after nobody."""
-    places = [item.parts for item in looked if _may_be_handed_in(item.parts[-1])]
+def _strip_wrapper(entries: list[SourceEntry], roster: Roster) -> list[SourceEntry]:
+    """Leave out the one folder that holds all hand-ins, which packing makes, unless it is called after a student."""
+    places = [item.parts for item in entries if _may_be_handed_in(item.parts[-1])]
     tops = {parts[0] for parts in places}
     deep = all(len(parts) > 1 for parts in places)
-    if len(tops) != 1 or not deep or len(places) < 2 or is_student(*tops):
-        return looked
-    return [replace(item, parts=item.parts[1:]) if item.parts[0] in tops else item for item in looked]
+    if len(tops) != 1 or not deep or len(places) < 2 or roster.find(next(iter(tops))):
+        return entries
+    return [replace(item, parts=item.parts[1:]) if item.parts[0] in tops else item for item in entries]
 
 
 def _may_be_handed_in(name: str) -> bool:
@@ -184,7 +144,7 @@ def _may_be_handed_in(name: str) -> bool:
 
 
 class OwnerResolver:
-    """Tells whose each file is."""
+    """The owner of each file, by the names that Canvas or a student gave it."""
 
     def __init__(self, roster: Roster) -> None:
         self.notes: list[str] = []
@@ -196,21 +156,25 @@ class OwnerResolver:
         for student in roster.students:
             self._keys.take(student.key)
 
-    def resolve(self, looked: Sequence[FoundEntry | RejectedEntry]) -> list[Entry]:
-        """Every entry with its owner. A folder with files of several Canvas users is no student's folder."""
-        flat = _canvas_folders(looked)
-        self._alike = find_alike({_derive_owner_name(item, item.parts[:-1] in flat) for item in looked})
-        self._plain = {found[0].user_id for item in looked if (found := list_readings(item.parts[-1]))}
-        return [Entry(self._find_owner(item, item.parts[:-1] in flat), item) for item in looked]
+    def resolve(self, entries: Sequence[SourceEntry]) -> list[tuple[Ownership, SourceEntry]]:
+        """Return every entry with its owner. A folder with files of several Canvas users is no student's folder."""
+        flat = _find_canvas_folders(entries)
+        self._alike = find_alike({_derive_owner_name(item, item.parts[:-1] in flat) for item in entries})
+        self._plain = {found[0].user_id for item in entries if (found := list_readings(item.parts[-1]))}
+        return [(self._find_owner(item, item.parts[:-1] in flat), item) for item in entries]
 
-    def _find_owner(self, item: FoundEntry | RejectedEntry, flat: bool) -> Ownership:
+    def _find_owner(self, item: SourceEntry, flat: bool) -> Ownership:
         name = item.parts[-1]
         if (flat or len(item.parts) == 1) and (found := list_readings(name)):
-            return self._find_canvas_owner(item, self._choose_likeliest(found))
-        return Ownership(item.entry, self._find_by_name(_derive_owner_name(item, flat)), name)
+            named = self._choose_likeliest(found)
+            return Ownership(item.entry, self._find_user(named), named)
+        owner = _derive_owner_name(item, flat)
+        key = make_name_key(owner, unique=owner not in self._alike)
+        student = self._roster.find(owner) or self._add_stranger("name", owner, key, owner, None)
+        return Ownership(item.entry, student, CanvasName(owner, None, None, False, EntryKind.FILE, None, name))
 
     def _choose_likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
-        """The first reading whose user is in the class. Later ones only where nobody else is that user for sure.
+        """Return the first reading whose user is in the class, a later one only if nobody else is that user for sure.
 
         An author chooses the end of a file's name, which may look like somebody else's.
         """
@@ -218,161 +182,154 @@ class OwnerResolver:
         possible = (r for r in later if self._roster.has(r.user_id) and r.user_id not in self._plain)
         return first if self._roster.has(first.user_id) else next(possible, first)
 
-    def _find_canvas_owner(self, item: FoundEntry | RejectedEntry, named: CanvasName) -> Ownership:
-        return Ownership(
-            entry=item.entry,
-            student=self._user(named),
-            display_name=named.display_name,
-            late=named.late,
-            attachment_id=named.attachment_id,
-            kind=named.kind,
-            anonymous=named.anonymous_id is not None,
-        )
-
-    def _user(self, named: CanvasName) -> Student:
+    def _find_user(self, named: CanvasName) -> Student:
         if named.anonymous_id is not None:
             key = f"anon_{slugify(named.anonymous_id)}"
-            return self._add_unknown("anonymous", named.anonymous_id, key, f"anonymous {named.anonymous_id}", None)
+            return self._add_stranger("anonymous", named.anonymous_id, key, f"anonymous {named.anonymous_id}", None)
         if student := self._roster.find(named.owner, named.user_id):
-            self._compare(named, student)
+            self._note_other_name(named, student)
             return student
         key = make_canvas_key(named.owner, named.user_id)
-        return self._add_unknown("user", str(named.user_id), key, named.owner, named.user_id)
+        return self._add_stranger("user", str(named.user_id), key, named.owner, named.user_id)
 
-    def _compare(self, named: CanvasName, student: Student) -> None:
-        if normalise_name(format_owner(student.name)) != normalise_name(named.owner):
-            note = (
-                f"The files of '{sanitise(named.owner)}' carry the user id of {sanitise(student.name)} and "
-                "count for that student: the entry of a group, or a name that changed."
-            )
-            if note not in self.notes:
-                self.notes.append(note)
+    def _note_other_name(self, named: CanvasName, student: Student) -> None:
+        note = (
+            f"The files of '{sanitise(named.owner)}' carry the user id of {sanitise(student.name)} and "
+            "count for that student: the entry of a group, or a name that changed."
+        )
+        if normalise_name(format_owner(student.name)) != normalise_name(named.owner) and note not in self.notes:
+            self.notes.append(note)
 
-    def _find_by_name(self, name: str) -> Student:
-        """The student that a folder or a file is called after."""
-        if student := self._roster.find(name):
-            return student
-        return self._add_unknown("name", name, make_name_key(name, unique=name not in self._alike), name, None)
-
-    def _add_unknown(self, how: str, identity: str, key: str, name: str, canvas_id: int | None) -> Student:
+    def _add_stranger(self, how: str, identity: str, key: str, name: str, canvas_id: int | None) -> Student:
         if (how, identity) not in self._strangers:
             student = Student(key=self._keys.take(key), name=name, canvas_id=canvas_id)
             self._strangers[how, identity] = student
         return self._strangers[how, identity]
 
 
-def _derive_owner_name(item: FoundEntry | RejectedEntry, flat: bool) -> str:
-    """The name that tells whose a file is: that of the student's folder, or its own."""
+def _derive_owner_name(item: SourceEntry, flat: bool) -> str:
+    """Return the name of the student's folder, or the file's own."""
     return item.parts[0] if len(item.parts) > 1 and not flat else NOTEBOOK.sub("", item.parts[-1])
 
 
-def _canvas_folders(looked: Iterable[FoundEntry | RejectedEntry]) -> set[tuple[str, ...]]:
+def _find_canvas_folders(entries: Iterable[SourceEntry]) -> set[tuple[str, ...]]:
     users: defaultdict[tuple[str, ...], set[object]] = defaultdict(set)
-    for item in looked:
+    for item in entries:
         for reading in list_readings(item.parts[-1])[:1]:
             users[item.parts[:-1]].add(reading.user_id or reading.anonymous_id)
     return {folder for folder, found in users.items() if len(found) > 1}
 
 
-def _take(piece: Entry, desk: ArchiveReader, unpack: bool) -> None:
-    """Store one entry, or note why it cannot be graded."""
-    owned, looked = piece.ownership, piece.file
-    try:
-        if isinstance(looked, RejectedEntry):
-            raise RejectionError(f"{looked.reason}; {HAND_IN}")
-        if owned.kind is EntryKind.FILE and unpack and owned.display_name.lower().endswith(".zip"):
-            _take_nested(owned, looked, desk)
-        else:
-            _require_notebook(owned)
-            desk.take(owned, looked)
-    except RejectionError as rejected:
-        desk.refuse(owned, str(rejected))
+@dataclass
+class ArchiveReader:
+    """The files taken and refused in one reading of a source."""
+
+    files: Path
+    quota: Quota
+    taken: list[tuple[Ownership, str]] = field(default_factory=list)  # with the SHA-256
+    refusals: list[Refusal] = field(default_factory=list)
+    notebooks: Counter[str] = field(default_factory=Counter)  # by student
+
+    def take(self, owned: Ownership, entry: SourceEntry) -> None:
+        """Store one entry, or note why it cannot be graded. Raises GraderError."""
+        try:
+            if isinstance(entry, RejectedEntry):
+                raise RejectionError(f"{entry.reason}; {HAND_IN}")
+            is_file = owned.name.kind is EntryKind.FILE
+            if is_file and not owned.inside and owned.name.display_name.lower().endswith(".zip"):
+                self._unpack(owned, entry)
+            else:
+                _require_notebook(owned)
+                self._store(owned, entry)
+        except RejectionError as rejected:
+            self.refusals.append(
+                Refusal(
+                    entry=owned.entry,
+                    reason=f"'{sanitise(owned.file_name)}' {rejected}.",
+                    student=owned.student,
+                    attachment_id=owned.name.attachment_id,
+                )
+            )
+
+    def _store(self, owned: Ownership, found: FoundEntry) -> None:
+        self.notebooks[owned.student.key] += 1
+        most = self.quota.bounds.student_notebooks
+        if self.notebooks[owned.student.key] > most:
+            raise RejectionError(f"is one of more than {most} notebooks; hand in one")
+        self.taken.append((owned, store(found, self.files, self.quota, owned.student.key)))
+
+    def _unpack(self, owned: Ownership, found: FoundEntry) -> None:
+        """Take the notebooks in an archive that a student handed in. An archive inside it is not opened."""
+        bounds = self.quota.bounds
+        before = len(self.taken), len(self.refusals)
+        with open_temporary_file(self.files) as packed:
+            copy(found, packed, self.quota, owned.student.key, bounds.nested_bytes)
+            packed.flush()
+            require_few_entries(packed, bounds.nested_entries)
+            with open_archive(packed, bounds.nested_entries) as archive:
+                for entry in list_archive(archive):
+                    name = "/".join(entry.parts)
+                    if isinstance(entry, RejectedEntry) or NOTEBOOK.search(name) or name.lower().endswith(".zip"):
+                        self.take(replace(owned, inside=name), entry)
+        if (len(self.taken), len(self.refusals)) == before:
+            raise RejectionError(f"is a zip archive without a notebook; {HAND_IN}")
 
 
 def _require_notebook(owned: Ownership) -> None:
-    """Judge a file by its name; what is in it is judged when it is parsed. Raises Rejected."""
-    name = owned.inside or owned.display_name
-    if owned.kind is not EntryKind.FILE:
-        raise RejectionError(f"{TYPED[owned.kind]}; {HAND_IN}")
+    """Judge a file by its name; its content is judged when it is parsed. Raises RejectionError."""
+    name = owned.file_name
+    if owned.name.kind is not EntryKind.FILE:
+        raise RejectionError(f"{TYPED[owned.name.kind]}; {HAND_IN}")
     if is_junk((name.rpartition("/")[2],)):
         raise RejectionError(f"is a hidden file that a computer keeps for itself; {HAND_IN}")
     if not NOTEBOOK.search(name):
-        raise RejectionError(f"{OTHER_FILES.get(Path(name).suffix.lower(), 'is no notebook')}; {HAND_IN}")
+        raise RejectionError(f"{OTHER_FORMATS.get(Path(name).suffix.lower(), 'is no notebook')}; {HAND_IN}")
 
 
-def _take_nested(owned: Ownership, found: FoundEntry, desk: ArchiveReader) -> None:
-    """Store the notebooks in an archive that a student handed in. An archive inside it is not opened."""
-    bounds = desk.quota.bounds
-    with open_temporary_file(desk.files) as packed:
-        copy(found, packed, desk.quota, owned.student.key, bounds.nested_bytes)
-        packed.flush()
-        require_few_entries(packed, bounds.nested_entries)
-        with open_archive(packed, bounds.nested_entries) as archive:
-            _take_inside(owned, archive, desk)
+def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> tuple[Upload, ...]:
+    """Order what was taken by student and attachment, with ids that stay the same when it is read again."""
+    names = NameRegistry()
+    attempts: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by student: what was handed in together -> number
+    uploads = []
+    for owned, sha256 in sorted(taken, key=_order):
+        key, attachment_id = owned.student.key, owned.name.attachment_id
+        together = "" if attachment_id is not None else owned.entry
+        upload = Upload(
+            id=names.take(key if attachment_id is None else f"{key}_{attachment_id}"),
+            student=owned.student,
+            entry=owned.entry,
+            display_name=owned.file_name.rpartition("/")[2],
+            sha256=sha256,
+            late=owned.name.late,
+            attachment_id=attachment_id,
+            attempt=attempts[key].setdefault(together, len(attempts[key]) + 1),
+        )
+        uploads.append(upload)
+    return tuple(uploads)
 
 
-def _take_inside(owned: Ownership, archive: zipfile.ZipFile, desk: ArchiveReader) -> None:
-    before = len(desk.taken), len(desk.refusals)
-    for looked in list_archive(archive):
-        inside = replace(owned, inside="/".join(looked.parts))
-        if (
-            isinstance(looked, RejectedEntry)
-            or NOTEBOOK.search(inside.inside)
-            or inside.inside.lower().endswith(".zip")
-        ):
-            _take(Entry(inside, looked), desk, unpack=False)
-    if (len(desk.taken), len(desk.refusals)) == before:
-        raise RejectionError(f"is a zip archive without a notebook; {HAND_IN}")
+def _order(taken: tuple[Ownership, str]) -> tuple[str, int, str, str]:
+    owned, _ = taken
+    return owned.student.key, owned.name.attachment_id or 0, owned.entry, owned.inside
 
 
-def _uploads(taken: Iterable[tuple[Ownership, str]]) -> tuple[Upload, ...]:
-    """What was taken, ordered by student and attachment, with ids that stay the same when it is read again."""
-    order = sorted(taken, key=lambda pair: _place(pair[0]))
-    ids = NameRegistry()
-    attempts: defaultdict[str, list[str]] = defaultdict(list)  # by student
-    return tuple(_upload(owned, sha256, ids, attempts[owned.student.key]) for owned, sha256 in order)
-
-
-def _place(owned: Ownership) -> tuple[str, int, str, str]:
-    return owned.student.key, owned.attachment_id or 0, owned.entry, owned.inside
-
-
-def _upload(owned: Ownership, sha256: str, ids: NameRegistry, attempts: list[str]) -> Upload:
-    """`attempts`: what else the student handed in before, one entry for each attempt."""
-    attempt = "" if owned.attachment_id is not None else owned.entry
-    if attempt not in attempts:
-        attempts.append(attempt)
-    suffix = f"_{owned.attachment_id}" if owned.attachment_id is not None else ""
-    return Upload(
-        id=ids.take(f"{owned.student.key}{suffix}"),
-        student=owned.student,
-        entry=owned.entry,
-        display_name=owned.inside.rpartition("/")[2] or owned.display_name,
-        sha256=sha256,
-        late=owned.late,
-        attachment_id=owned.attachment_id,
-        attempt=attempts.index(attempt) + 1,
-    )
-
-
-def _find_missing(roster: Roster, uploads: Iterable[Upload], pieces: Sequence[Entry]) -> tuple[Student, ...]:
-    if pieces and all(piece.ownership.anonymous for piece in pieces):
+def _find_missing(roster: Roster, uploads: Iterable[Upload], everybody: Sequence[Ownership]) -> tuple[Student, ...]:
+    if everybody and all(owned.is_anonymous for owned in everybody):
         return ()
     present = {upload.student.key for upload in uploads}
     return tuple(student for student in roster.students if student.key not in present)
 
 
-def _notes(roster: Roster, uploads: Sequence[Upload], pieces: Sequence[Entry]) -> Iterator[str]:
-    """What staff should know: several notebooks of one student, people who are not on the roster."""
-    several = Counter(upload.student for upload in uploads)
-    for student, count in several.items():
+def _write_notes(roster: Roster, uploads: Sequence[Upload], everybody: Sequence[Ownership]) -> Iterator[str]:
+    """Tell staff of students with several notebooks, and of people who are not on the roster."""
+    for student, count in Counter(upload.student for upload in uploads).items():
         if count > 1:
             yield f"{sanitise(student.name)} handed in {count} notebooks."
     if not roster.students:
         return
     known = {student.key for student in roster.students}
-    for student in dict.fromkeys(piece.ownership.student for piece in pieces if not piece.ownership.anonymous):
+    for student in dict.fromkeys(owned.student for owned in everybody if not owned.is_anonymous):
         if student.key not in known:
             yield f"{sanitise(student.name)} handed in work and is not on the roster."
-    if any(piece.ownership.anonymous for piece in pieces):
-        yield "Some entries are anonymous: nobody can tell whose they are, nor who is missing."
+    if any(owned.is_anonymous for owned in everybody):
+        yield "Some entries are anonymous: it is not known whose they are, nor who is missing."

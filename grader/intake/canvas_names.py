@@ -1,4 +1,4 @@
-"""What the names in Canvas's "Download Submissions" archive say.
+"""Reading of the file names in Canvas's "Download Submissions" archive.
 
 A name is `{owner}[_LATE]_{user id}_{attachment id}_{file name}`, for anonymous grading
 `[LATE_]anon_{anonymous id}_{attachment id}_{file name}`, and for what was typed into Canvas
@@ -26,7 +26,7 @@ _ANONYMOUS = re.compile(r"^(LATE_)?anon_([^_]*[^_0-9][^_]*)_(?:([0-9]+)_(.+)|(te
 
 
 class EntryKind(StrEnum):
-    """What was handed in."""
+    """The form in which work was handed in."""
 
     FILE = "file"
     TEXT = "text"  # typed into Canvas
@@ -35,26 +35,29 @@ class EntryKind(StrEnum):
 
 @dataclass(frozen=True)
 class CanvasName:
-    """One reading of a name. Exactly one of `user_id` and `anonymous_id` is given; a file has an attachment id."""
+    """One reading of a name. Canvas writes either `user_id` or `anonymous_id`, other programs neither."""
 
     owner: str
     user_id: int | None
     anonymous_id: str | None
     late: bool
     kind: EntryKind
-    attachment_id: int | None
+    attachment_id: int | None  # only files have one
     display_name: str  # NFC
 
 
 def list_readings(name: str) -> tuple[CanvasName, ...]:
-    """Every way to read the last part of a path as a name that Canvas made, likeliest first; none if it is not."""
+    """Return every way to read a file name as one that Canvas made, likeliest first; nothing if it is not one."""
     plain = unicodedata.normalize("NFC", name)
-    if anonymous := _ANONYMOUS.match(plain):
-        return (_parse_anonymous(anonymous),)
-    return tuple(islice(_readings(plain), MAX_READINGS))
+    if found := _ANONYMOUS.match(plain):
+        late, identity, attachment, file, typed = found.groups()
+        number = int(attachment[:18]) if attachment else None
+        kind = EntryKind(typed or "file")
+        return (CanvasName("anon", None, identity, late is not None, kind, number, file or f"{typed}.html"),)
+    return tuple(islice(_list_user_readings(plain), MAX_READINGS))
 
 
-def _readings(name: str) -> Iterator[CanvasName]:
+def _list_user_readings(name: str) -> Iterator[CanvasName]:
     for found in _IDS.finditer(name):
         if found.start():
             owner, late = _strip_late(name[: found.start()])
@@ -65,18 +68,11 @@ def _readings(name: str) -> Iterator[CanvasName]:
         yield CanvasName(owner, int(typed[2][:18]), None, late, EntryKind(typed[3]), None, f"{typed[3]}.html")
 
 
-def _parse_anonymous(found: re.Match[str]) -> CanvasName:
-    late, anonymous_id = found[1] is not None, found[2]
-    if found[5]:
-        return CanvasName("anon", None, anonymous_id, late, EntryKind(found[5]), None, f"{found[5]}.html")
-    return CanvasName("anon", None, anonymous_id, late, EntryKind.FILE, int(found[3][:18]), found[4])
-
-
 def _strip_late(owner: str) -> tuple[str, bool]:
     stripped = owner.removesuffix("_LATE")
     return (stripped, True) if stripped and stripped != owner else (owner, False)
 
 
 def format_owner(sortable_name: str) -> str:
-    """A name as Canvas writes it into the names of files: "Ångström, Åsa" becomes "ångströmåsa"."""
+    """Write a name as Canvas does in file names: "Ångström, Åsa" becomes "ångströmåsa"."""
     return re.sub(r"\W", "", unicodedata.normalize("NFC", sortable_name)).lower()

@@ -1,4 +1,4 @@
-"""A teacher's gradebook export from Canvas, read so that every cell can be replaced without touching another byte.
+"""A gradebook export from Canvas, read so that every cell can be replaced without touching another byte.
 
 Rows: the header, perhaps one of "Manual Posting" notes, one of "Points Possible", the students, last the Test Student.
 Rules follow Canvas's own importer (lib/gradebook_importer.rb) and exporter (lib/gradebook_exporter.rb).
@@ -7,6 +7,7 @@ Rules follow Canvas's own importer (lib/gradebook_importer.rb) and exporter (lib
 import codecs
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -26,7 +27,7 @@ _QUOTED_NAME = re.compile(r'^="(.*)"$', re.DOTALL)
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, and where its text stands in the file, quotes included."""
+    """A value, and the place of its text in the file, quotes included."""
 
     value: str
     start: int
@@ -49,7 +50,7 @@ class Column:
 
     @property
     def importable(self) -> bool:
-        """Whether Canvas takes scores from it: it drops headings that look like totals, whatever they are."""
+        """True if Canvas imports scores from this column: it drops every heading that looks like a total."""
         return not (self.read_only or _DROPPED.search(self.heading))
 
 
@@ -66,7 +67,7 @@ class Person:
 
     @property
     def is_test_student(self) -> bool:
-        """Whether this is the course's student view and no person."""
+        """True if this is the course's student view and not a person."""
         return self.name == TEST_STUDENT
 
 
@@ -87,18 +88,19 @@ class Export:
     @cached_property
     def people(self) -> tuple[Person, ...]:
         """The students in their order, the Test Student among them."""
-        return tuple(self._person(row) for row in self.rows[1:] if not _is_special(row))
+        return tuple(self._read_person(row) for row in self.rows[1:] if not _describes_assignments(row))
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The assignments in their order: what stands behind Section and carries an id, or any points possible."""
+        """The assignments in their order: the columns after Section that carry an id or points possible."""
         possible = next((row for row in self.rows[1:] if row and "Points Possible" in row[0].value), ())
         first = self.header.index("Section") + 1
-        found = (_column(i, heading, _value(possible, i) or "") for i, heading in enumerate(self.header) if i >= first)
+        headings = list(enumerate(self.header))[first:]
+        found = (_read_column(index, heading, _read_cell(possible, index) or "") for index, heading in headings)
         return tuple(c for c in found if c.assignment_id is not None or c.points_possible is not None)
 
-    def _person(self, row: Row) -> Person:
-        cell = {heading: _value(row, index) for index, heading in reversed(list(enumerate(self.header)))}
+    def _read_person(self, row: Row) -> Person:
+        cell = {heading: _read_cell(row, index) for index, heading in reversed(list(enumerate(self.header)))}
         name = cell["Student"] if "Student" in cell else f"{cell.get('LastName')}, {cell.get('FirstName')}"
         canvas_id = cell.get("ID") or ""
         return Person(
@@ -111,7 +113,7 @@ class Export:
         )
 
     def replace_cells(self, replaced: Mapping[Cell, str]) -> bytes:
-        """The file with the text of some cells replaced, everything else byte for byte as it was."""
+        """Return the file with the text of some cells replaced, everything else byte for byte as it was."""
         parts, end = [], 0
         for cell in sorted(replaced, key=lambda cell: cell.start):
             parts += [self.text[end : cell.start], self._quote(replaced[cell])]
@@ -125,40 +127,40 @@ class Export:
 
 def read_export(content: bytes) -> Export:
     """Parse an export: UTF-8, with or without a byte order mark, commas or semicolons. Raises GraderError."""
-    bom = content.startswith(codecs.BOM_UTF8)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise GraderError(f"The gradebook is not UTF-8 text, as Canvas writes it; {EXPORT_AGAIN}.") from error
-    delimiter = _delimiter(text)
-    rows = tuple(_rows(text, delimiter))
-    _require_header([cell.value for cell in rows[0]] if rows else [])
-    return Export(text, bom, delimiter, rows)
+    delimiter = _guess_delimiter(text)
+    rows = tuple(_read_rows(text, delimiter))
+    header = [cell.value for cell in rows[0]] if rows else []
+    named = header[:1] == ["Student"] or header[:2] == ["LastName", "FirstName"]
+    if not (named and "ID" in header and "Section" in header):
+        raise GraderError(
+            f"The file is not a Canvas gradebook: its first row lacks Student, ID or Section; {EXPORT_AGAIN}."
+        )
+    return Export(text, content.startswith(codecs.BOM_UTF8), delimiter, rows)
 
 
 def unquote_name(cell: str) -> str:
-    """A name without the quotes that keep a spreadsheet from taking it for a formula: `="=1+1"` is the name `=1+1`."""
+    """Return a name without the quotes that keep a spreadsheet from calculating it: `="=1+1"` is the name `=1+1`."""
     quoted = _QUOTED_NAME.match(cell)
     return quoted[1].replace('""', '"') if quoted else cell
 
 
-def _delimiter(text: str) -> str:
-    """As Canvas guesses it: what cuts the first lines into equally many fields, a semicolon only if into more."""
+def _guess_delimiter(text: str) -> str:
+    """Guess as Canvas does: what cuts the first lines into equally many fields, a semicolon only if into more."""
     lines = [line for line in text.split("\n", _LINES_FOR_DELIMITER)[:_LINES_FOR_DELIMITER] if line]
-    counts = {delimiter: _fields_per_line(lines, delimiter) for delimiter in ";,"}
-    return ";" if counts[";"] > counts[","] else ","
+    fields = {";": 0, ",": 0}
+    for delimiter in fields:
+        with suppress(GraderError):  # quotes that this delimiter does not explain
+            counts = {sum(map(len, _read_rows(line, delimiter))) for line in lines}
+            fields[delimiter] = counts.pop() if len(counts) == 1 else 0
+    return ";" if fields[";"] > fields[","] else ","
 
 
-def _fields_per_line(lines: list[str], delimiter: str) -> int:
-    try:
-        counts = {sum(map(len, _rows(line, delimiter))) for line in lines}
-    except GraderError:  # quotes that this delimiter does not explain
-        return 0
-    return counts.pop() if len(counts) == 1 else 0
-
-
-def _rows(text: str, delimiter: str) -> Iterator[Row]:
-    """The rows that hold anything. Raises GraderError where quotes do not match."""
+def _read_rows(text: str, delimiter: str) -> Iterator[Row]:
+    """Yield the rows that hold anything. Raises GraderError where quotes do not match."""
     pattern = re.compile(rf'(?:"((?:[^"]|"")*+)"|([^"\r\n{delimiter}]*+))({delimiter}|\r\n|\r|\n|\Z)')
     at, row = 0, list[Cell]()
     while at < len(text) or row:
@@ -175,34 +177,24 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
             row = []
 
 
-def _require_header(header: list[str]) -> None:
-    named = header[:1] == ["Student"] or header[:2] == ["LastName", "FirstName"]
-    if not (named and "ID" in header and "Section" in header):
-        raise GraderError(f"This is no Canvas gradebook: its first row lacks Student, ID or Section; {EXPORT_AGAIN}.")
-
-
-def _is_special(row: Row) -> bool:
-    """Whether a row tells of assignments, not of a student."""
+def _describes_assignments(row: Row) -> bool:
     return "Points Possible" in row[0].value or all(_POSTING_NOTE.match(cell.value) for cell in row)
 
 
-def _column(index: int, heading: str, possible: str) -> Column:
+def _read_column(index: int, heading: str, possible: str) -> Column:
     found = _HEADING_WITH_ID.match(heading)
     title, assignment_id = (found[1], int(found[2])) if found else (heading, None)
     return Column(index, heading, title, assignment_id, parse_number(possible), bool(_READ_ONLY.search(possible)))
 
 
 def parse_number(text: str) -> float | None:
-    """A number as Canvas reads it: the last comma or point is the decimal one, so that `1,234` is 1.234."""
+    """Read a number as Canvas does: the last comma or point is the decimal one, so that `1,234` is 1.234."""
     if not re.fullmatch(r"-?[0-9.,]*[0-9][0-9.,]*", text.strip()):
         return None
     *whole, last = re.split("[.,]", text.strip())
-    try:
-        return float(f"{''.join(whole)}.{last}" if whole else last)
-    except ValueError:
-        return None
+    return float(f"{''.join(whole)}.{last}" if whole else last)
 
 
-def _value(row: Row, index: int) -> str | None:
-    """The text of one cell, None where the row is too short or the cell is blank."""
+def _read_cell(row: Row, index: int) -> str | None:
+    """Return the text of one cell, None where the row is too short or the cell is blank."""
     return row[index].value.strip() or None if index < len(row) else None

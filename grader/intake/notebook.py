@@ -1,4 +1,4 @@
-"""One notebook file becomes a `Submission`, or one sentence that tells its author what to do.
+"""Reading of one notebook file: the result is a `Submission`, or one sentence that tells its author what to do.
 
 Everything in the file is suspect, so nothing is passed on but what is rebuilt here: the sources of the cells, in order,
 and apart from them the text of the saved outputs. Tags, attachments, metadata and cell ids are left behind. In what
@@ -35,8 +35,24 @@ SAVE_AGAIN: Final = "open it in Jupyter, save it and hand in the saved .ipynb fi
 
 # Possessive (++, *+), so that no input makes it slow or deep.
 JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
+OTHER_FORMATS: Final = {
+    ".py": "is a Python script",
+    ".html": "is a web page",
+    ".htm": "is a web page",
+    ".pdf": "is a PDF",
+    ".docx": "is a Word document",
+    ".rar": "is a rar archive",
+    ".7z": "is a 7z archive",
+    ".gz": "is a gz archive",
+    ".tar": "is a tar archive",
+}
+WEB_PAGE: Final = (b"<!doctype", b"<html", b"<?xml", b"<head")  # how one begins
 TEXT_TYPES: Final = {"text/plain": "text", "text/html": "html"}  # with the keys of format 3
 KERNELS_OF_OTHER_LANGUAGES: Final = {"ir": "R", "julia": "Julia"}  # where only a kernel's name is given
+METADATA: Final = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 class _RefusalError(Exception):
@@ -60,22 +76,19 @@ class Submission:
 
 
 def read_submission(path: Path) -> Submission:
-    """Reads a notebook file. Raises SubmissionError, with one sentence for its author, and nothing else."""
-    stem, dot, ending = path.name.rpartition(".")  # pathlib has an own opinion of leading dots in each version
+    """Read a notebook file. Raises SubmissionError, with one sentence for its author, and nothing else."""
+    stem, dot, ending = path.name.rpartition(".")  # pathlib treats leading dots differently in each version
     try:
         raw = _read(path)
         data = _parse(raw, f".{ending.lower()}" if dot else "")
-        cells = tuple(_cells(data))
+        cells = tuple(_list_cells(data))
         _require_python_code(cells, data.get("metadata"))
-        notebook, original = _rebuild(cells)
+        notebook = _rebuild(cells, keep_outputs=False)
+        original = _rebuild(cells, keep_outputs=True)
     except _RefusalError as refusal:
         raise SubmissionError(f"'{sanitise(path.name or str(path))}' {refusal}.") from None
-    return Submission(_folder_name(stem or ending), path, hashlib.sha256(raw).hexdigest(), notebook, original)
-
-
-def _folder_name(stem: str) -> str:
-    name = re.sub(r"[^\w .+()-]", "_", unicodedata.normalize("NFC", stem))[:MAX_NAME_CHARS]
-    return name.strip(" .") or "submission"
+    name = re.sub(r"[^\w .+()-]", "_", unicodedata.normalize("NFC", stem or ending))[:MAX_NAME_CHARS].strip(" .")
+    return Submission(name or "submission", path, hashlib.sha256(raw).hexdigest(), notebook, original)
 
 
 def _read(path: Path) -> bytes:
@@ -86,10 +99,8 @@ def _read(path: Path) -> bytes:
         if not path.is_file():
             raise _RefusalError(f"is not a file; {HAND_IN}")
         if size > MAX_FILE_BYTES:
-            limit_mib = MAX_FILE_BYTES // 2**20
-            raise _RefusalError(
-                f"has {size / 2**20:,.0f} MiB and the limit is {limit_mib} MiB; clear its outputs and save it again"
-            )
+            sizes = f"has {size / 2**20:,.0f} MiB and the limit is {MAX_FILE_BYTES // 2**20} MiB"
+            raise _RefusalError(f"{sizes}; clear its outputs and save it again")
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES)
     except FileNotFoundError:
@@ -102,7 +113,7 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(raw: bytes, suffix: str) -> dict[str, Any]:
-    """The file as a JSON object. UTF-8 with or without a byte order mark, UTF-16 and UTF-32 are accepted."""
+    """Parse the file as a JSON object. UTF-8 with or without a byte order mark, UTF-16 and UTF-32 are accepted."""
     if not raw or raw.isspace():
         raise _RefusalError(f"is an empty file; {SAVE_AGAIN}")
     try:
@@ -110,10 +121,10 @@ def _parse(raw: bytes, suffix: str) -> dict[str, Any]:
         _require_few_tokens(text)
         data = json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
-        raise _RefusalError(_other_format(raw, suffix) or f"is not UTF-8 text; {SAVE_AGAIN}") from None
+        raise _RefusalError(_find_other_format(raw, suffix) or f"is not UTF-8 text; {SAVE_AGAIN}") from None
     except json.JSONDecodeError as error:
         problem = f"is damaged or no notebook, as line {error.lineno:,} is not JSON; {SAVE_AGAIN}"
-        raise _RefusalError(_other_format(raw, suffix) or problem) from None
+        raise _RefusalError(_find_other_format(raw, suffix) or problem) from None
     except RecursionError:
         raise _RefusalError(f"is nested too deeply to be a notebook; {SAVE_AGAIN}") from None
     except ValueError:  # what is left: Python refuses to convert more than 4,300 digits
@@ -132,21 +143,19 @@ def _require_few_tokens(text: str) -> None:
         raise _RefusalError("holds too many values for a notebook; clear its outputs and save it again")
 
 
-def _other_format(raw: bytes, suffix: str) -> str | None:
+def _find_other_format(raw: bytes, suffix: str) -> str | None:
     start = raw[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"pk\x03\x04"):
         return f"is a zip archive; unpack it and {HAND_IN}"
     if start.startswith(b"%pdf"):
-        return f"is a PDF; {HAND_IN}"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")) or suffix in {".html", ".htm"}:
-        return f"is a web page; {HAND_IN}"
-    if suffix == ".py":
-        return f"is a Python script; {HAND_IN}"
-    return None
+        suffix = ".pdf"
+    elif start.startswith(WEB_PAGE):
+        suffix = ".html"
+    return f"{OTHER_FORMATS[suffix]}; {HAND_IN}" if suffix in OTHER_FORMATS else None
 
 
-def _cells(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The cells as they stand in the file, of format 4 or, in worksheets, of formats 2 and 3."""
+def _list_cells(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the cells as they stand in the file, of format 4 or, in worksheets, of formats 2 and 3."""
     version = data.get("nbformat", 4)
     if isinstance(version, int) and version > nbformat.current_nbformat:
         raise _RefusalError(f"has notebook format {version}, newer than format 4; save it as format 4")
@@ -166,15 +175,14 @@ def _require_python_code(cells: tuple[dict[str, Any], ...], metadata: object) ->
         raise _RefusalError("is an empty notebook; check that you saved your work and hand it in again")
     if not any(cell.get("cell_type") == "code" and _source(cell).strip() for cell in cells):
         raise _RefusalError("has no code cell; check that you saved your work and hand it in again")
-    if language := _other_language(metadata):
-        raise _RefusalError(
-            f"is written for {sanitise(language, 30)}; the assignment needs a notebook with a Python kernel"
-        )
+    if language := _find_other_language(metadata):
+        language = sanitise(language, 30)
+        raise _RefusalError(f"is written for {language}; the assignment needs a notebook with a Python kernel")
 
 
-def _other_language(metadata: object) -> str | None:
-    """The language that a notebook is for, where it says so and does not say Python."""
-    kernel, language_info = _object(metadata, "kernelspec"), _object(metadata, "language_info")
+def _find_other_language(metadata: object) -> str | None:
+    """Return the language that a notebook names if it is not Python."""
+    kernel, language_info = _get_object(metadata, "kernelspec"), _get_object(metadata, "language_info")
     named = [name for name in (language_info.get("name"), kernel.get("language")) if isinstance(name, str) and name]
     if not named:
         kernel_name = kernel.get("name")
@@ -183,33 +191,22 @@ def _other_language(metadata: object) -> str | None:
     return None if any("python" in name.lower() for name in named) else named[0]
 
 
-def _object(parent: object, key: str) -> dict[str, Any]:
+def _get_object(parent: object, key: str) -> dict[str, Any]:
     child = parent.get(key) if isinstance(parent, dict) else None
     return child if isinstance(child, dict) else {}
 
 
-def _rebuild(cells: tuple[dict[str, Any], ...]) -> tuple[NotebookNode, NotebookNode]:
-    notebook = _notebook([_cell(cell, index, []) for index, cell in enumerate(cells)])
-    original = _notebook([_cell(cell, index, _read_saved_outputs(cell)) for index, cell in enumerate(cells)])
-    return notebook, original
+def _rebuild(cells: tuple[dict[str, Any], ...], keep_outputs: bool) -> NotebookNode:
+    rebuilt = [_rebuild_cell(cell, index, keep_outputs) for index, cell in enumerate(cells)]
+    return nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": METADATA, "cells": rebuilt})
 
 
-def _notebook(cells: list[NotebookNode]) -> NotebookNode:
-    metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    return nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells})
-
-
-def _cell(cell: dict[str, Any], index: int, outputs: list[dict[str, Any]]) -> NotebookNode:
-    kind, source = cell.get("cell_type"), _source(cell)
-    rebuilt: dict[str, Any] = {"id": f"cell-{index}", "metadata": {}, "source": source}
+def _rebuild_cell(cell: dict[str, Any], index: int, keep_outputs: bool) -> dict[str, Any]:
+    kind, common = cell.get("cell_type"), {"id": f"cell-{index}", "metadata": {}, "source": _source(cell)}
     if kind == "code":
-        rebuilt |= {"cell_type": "code", "execution_count": None, "outputs": outputs}
-    else:
-        rebuilt["cell_type"] = "markdown" if kind in ("markdown", "heading") else "raw"
-    return nbformat.from_dict(rebuilt)
+        outputs = _read_saved_outputs(cell) if keep_outputs else []
+        return {**common, "cell_type": "code", "execution_count": None, "outputs": outputs}
+    return {**common, "cell_type": "markdown" if kind in ("markdown", "heading") else "raw"}
 
 
 def _source(cell: dict[str, Any]) -> str:
@@ -217,14 +214,14 @@ def _source(cell: dict[str, Any]) -> str:
 
 
 def _text(value: object, limit: int | None = None) -> str:
-    """A string, or the strings of a list joined. Lone surrogates, which no kernel can be sent, become `?`."""
+    """Return a string, or the joined strings of a list. Lone surrogates, which no kernel can be sent, become `?`."""
     parts = value if isinstance(value, list) else [value]
     text = "".join(part for part in parts if isinstance(part, str))
     return (text if limit is None else cut_middle(text, limit)).encode("utf-8", "replace").decode("utf-8")
 
 
 def _read_saved_outputs(cell: dict[str, Any]) -> list[dict[str, Any]]:
-    """The outputs that hold text, as format 4 has them and cut to `MAX_SAVED_CHARS` each."""
+    """Return the outputs that hold text, as format 4 has them and cut to `MAX_SAVED_CHARS` each."""
     outputs = cell.get("outputs")
     objects = [output for output in outputs if isinstance(output, dict)] if isinstance(outputs, list) else []
     return [saved for output in objects if (saved := _read_saved_output(output))]
@@ -242,7 +239,7 @@ def _read_saved_output(output: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _texts(output: dict[str, Any]) -> dict[str, str]:
-    """The texts of a result by MIME type. Format 3 has them beside the other fields, under short names."""
+    """Return the texts of a result by MIME type. Format 3 has them beside the other fields, under short names."""
     data = output.get("data")
     bundle = data if isinstance(data, dict) else {mime: output.get(key) for mime, key in TEXT_TYPES.items()}
     return {mime: _text(bundle[mime], MAX_SAVED_CHARS) for mime in TEXT_TYPES if bundle.get(mime)}

@@ -17,8 +17,9 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -28,22 +29,17 @@ from grader.intake.notebook import MAX_FILE_BYTES
 CHUNK_BYTES: Final = 2**20
 CENTRAL_RECORD: Final = b"PK\x01\x02"  # stands before each entry in the table of contents of a zip archive
 FILE_TYPES: Final = {0, stat.S_IFREG, stat.S_IFDIR}  # 0: made by a system without file types
+KINDS: Final = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 JUNK_PARTS: Final = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store", "Thumbs.db", "desktop.ini"}
+# Without these, opening could follow a link to another file, or wait for a writer.
+CAREFUL: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 # What reading a damaged or unusual archive raises: structure, checksums, methods of compression, encodings of names.
-DAMAGE: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-)
+DAMAGE: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
 class RejectionError(Exception):
-    """Why one entry is not taken: the sentence without its subject, the entry."""
+    """Why one entry is refused: the sentence without its subject, the entry."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,9 @@ class RejectedEntry:
     reason: str
 
 
+SourceEntry = FoundEntry | RejectedEntry
+
+
 class Quota:
     """The bytes that may still be unpacked: a class's, of which each student gets a share."""
 
@@ -89,37 +88,40 @@ class Quota:
         self._students: dict[str, int] = {}
 
     def spend(self, student: str, count: int) -> None:
-        """Take `count` bytes for the files of one student. Raises Rejected when they are not there."""
+        """Take `count` bytes for the files of one student. Raises RejectionError when they are used up."""
         left = self._students.get(student, self.bounds.student_bytes) - count
         self._students[student] = left
         if left < 0:
-            raise RejectionError(
-                f"was not unpacked, as its author handed in more than {_mib(self.bounds.student_bytes)}"
-            )
+            limit = _format_mib(self.bounds.student_bytes)
+            raise RejectionError(f"was not unpacked: its author's files have more than {limit} together")
         self._left -= count
         if self._left < 0:
-            raise RejectionError(
-                f"was not unpacked, as the archive holds more than {_mib(self.bounds.total_bytes)} in all"
-            )
+            limit = _format_mib(self.bounds.total_bytes)
+            raise RejectionError(f"was not unpacked: all files of the class have more than {limit} together")
 
 
 def is_junk(parts: tuple[str, ...]) -> bool:
-    """Whether an operating system or Jupyter put it there, and nobody handed it in."""
-    return any(part in JUNK_PARTS for part in parts) or parts[-1].startswith("._")
+    """Return True for a file that an operating system or Jupyter made, which nobody handed in."""
+    return not JUNK_PARTS.isdisjoint(parts) or parts[-1].startswith("._")
 
 
-def list_folder(folder: Path, bounds: Bounds, apart_from: Path) -> Iterator[FoundEntry | RejectedEntry]:
-    """The files below a folder, sorted. Links are not followed. Raises GraderError."""
+def list_folder(folder: Path, bounds: Bounds, apart_from: Path) -> Iterator[SourceEntry]:
+    """Yield the files below a folder, sorted. Links are not followed. Raises GraderError."""
     for count, path in enumerate(_walk(folder, apart_from), 1):
         if count > bounds.entries:
             raise GraderError(
                 f"{folder} holds more than {bounds.entries:,} files; name the folder that holds only the submissions."
             )
-        yield _file(folder, path)
+        entry = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
+        kind = stat.S_IFMT(path.lstat().st_mode)
+        if kind == stat.S_IFREG:
+            yield FoundEntry(entry, _split(entry), partial(_open_file, path), packed_bytes=None)
+        else:
+            yield RejectedEntry(entry, _split(entry), _explain_kind(kind))
 
 
 def _walk(folder: Path, apart_from: Path) -> Iterator[Path]:
-    """Every path below that is no folder, junk left out."""
+    """Yield every path below that is not a folder, junk left out."""
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
@@ -133,25 +135,14 @@ def _walk(folder: Path, apart_from: Path) -> Iterator[Path]:
             yield path
 
 
-def _file(folder: Path, path: Path) -> FoundEntry | RejectedEntry:
-    relative = path.relative_to(folder)
-    entry = os.fsencode(relative.as_posix()).decode("utf-8", "replace")
-    parts = _parts(entry)
-    mode = path.lstat().st_mode
-    if stat.S_ISREG(mode):
-        return FoundEntry(entry, parts, lambda: _open_file(path), packed_bytes=None)
-    return RejectedEntry(entry, parts, f"is {_kind(stat.S_IFMT(mode))}, not a file")
-
-
 def _open_file(path: Path) -> IO[bytes]:
-    """Open what was a plain file a moment ago, and is still none that leads elsewhere or waits for a writer."""
-    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
+    return os.fdopen(os.open(path, CAREFUL), "rb")
 
 
 @contextmanager
 def open_archive(archive: Path | IO[bytes], entries_max: int) -> Iterator[zipfile.ZipFile]:
-    """A zip archive of few enough entries. Raises Rejected."""
-    with _stream(archive) as stream:
+    """Open a zip archive of at most `entries_max` entries. Raises RejectionError."""
+    with archive.open("rb") if isinstance(archive, Path) else nullcontext(archive) as stream:
         if os.fstat(stream.fileno()).st_size == 0:
             raise RejectionError("is empty")
         try:
@@ -164,17 +155,8 @@ def open_archive(archive: Path | IO[bytes], entries_max: int) -> Iterator[zipfil
             yield unpacked
 
 
-@contextmanager
-def _stream(archive: Path | IO[bytes]) -> Iterator[IO[bytes]]:
-    if isinstance(archive, Path):
-        with archive.open("rb") as stream:
-            yield stream
-    else:
-        yield archive
-
-
 def require_few_entries(archive: IO[bytes], entries_max: int) -> None:
-    """Count before parsing: zipfile keeps an object of a kilobyte for each entry of 46 bytes. Raises Rejected.
+    """Count before parsing: zipfile keeps an object of a kilobyte for each entry of 46 bytes. Raises RejectionError.
 
     For what a student packed. In the archive of a class, students choose what the files hold and not how the table of
     contents looks, so that whoever hands in a file full of such records must not be able to have it refused.
@@ -190,21 +172,21 @@ def require_few_entries(archive: IO[bytes], entries_max: int) -> None:
     raise RejectionError(f"holds more than {entries_max:,} files")
 
 
-def list_archive(archive: zipfile.ZipFile) -> Iterator[FoundEntry | RejectedEntry]:
-    """The files in a zip archive, in its order, junk and folders left out."""
+def list_archive(archive: zipfile.ZipFile) -> Iterator[SourceEntry]:
+    """Yield the files in a zip archive, in its order, junk and folders left out."""
     for info in archive.infolist():
-        entry = _entry_name(info)
-        parts = _parts(entry)
-        if entry.endswith("/") or (parts and is_junk(parts)):
+        entry = _read_name(info)
+        parts = _split(entry)
+        if entry.endswith("/") or not parts or is_junk(parts):
             continue
         if reason := _explain_rejection(info, entry):
             yield RejectedEntry(entry, (re.split(r"[/\\]", entry)[-1] or "?",), reason)
         else:
-            yield FoundEntry(entry, parts, lambda info=info: archive.open(info), info.compress_size)  # type: ignore[misc]
+            yield FoundEntry(entry, parts, partial(archive.open, info), info.compress_size)
 
 
-def _entry_name(info: zipfile.ZipInfo) -> str:
-    """The name as its maker meant it: many programs write UTF-8 without saying so, and zipfile reads it as cp437."""
+def _read_name(info: zipfile.ZipInfo) -> str:
+    """Read a name as its maker meant it: many programs write UTF-8 unmarked, which zipfile reads as cp437."""
     name = info.orig_filename
     if not info.flag_bits & 0x800:
         with suppress(UnicodeError):  # where it is not UTF-8 it is cp437, or near enough
@@ -213,33 +195,30 @@ def _entry_name(info: zipfile.ZipInfo) -> str:
 
 
 def _explain_rejection(info: zipfile.ZipInfo, entry: str) -> str | None:
-    """Why an entry may not be read, judged by what the archive says of it."""
+    """Judge by what the archive says of an entry why it may not be read."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if "\0" in entry or "\\" in entry or ".." in entry.split("/") or re.match(r"/|[A-Za-z]:", entry):
         return "has a name that would lead out of its folder"
     if kind not in FILE_TYPES:
-        return f"is {_kind(kind)}, not a file"
-    if info.flag_bits & 0x1:
-        return "is encrypted"
-    return None
+        return _explain_kind(kind)
+    return "is encrypted" if info.flag_bits & 0x1 else None
 
 
-def _kind(kind: int) -> str:
-    names = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return names.get(kind, "a device")
+def _explain_kind(kind: int) -> str:
+    return f"is {KINDS.get(kind, 'a device')}, not a file"
 
 
-def _parts(entry: str) -> tuple[str, ...]:
+def _split(entry: str) -> tuple[str, ...]:
     return tuple(part for part in unicodedata.normalize("NFC", entry).split("/") if part not in ("", "."))
 
 
-def keep(found: FoundEntry, files: Path, purse: Quota, student: str) -> str:
-    """Copy one file to `files`/<sha256>.ipynb, whole or not at all, and return the hash. Raises Rejected, GraderError.
+def store(found: FoundEntry, files: Path, quota: Quota, student: str) -> str:
+    """Copy one file to `files`/<sha256>.ipynb, whole or not at all, and return the hash.
 
-    The same content is the same file, however often it was handed in.
+    The same content is the same file, however often it was handed in. Raises RejectionError, GraderError.
     """
     with open_temporary_file(files) as target:
-        digest = copy(found, target, purse, student, purse.bounds.entry_bytes)
+        digest = copy(found, target, quota, student, quota.bounds.entry_bytes)
         target.close()
         Path(target.name).replace(files / f"{digest}.ipynb")
     return digest
@@ -247,7 +226,7 @@ def keep(found: FoundEntry, files: Path, purse: Quota, student: str) -> str:
 
 @contextmanager
 def open_temporary_file(files: Path) -> Iterator[IO[bytes]]:
-    """A file in `files` that is gone afterwards, unless it was moved. Raises GraderError where the disk refuses."""
+    """Open a file in `files` that is removed afterwards, unless it was moved. Raises GraderError."""
     try:
         files.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=files, prefix=".incoming-", delete=False) as target:
@@ -259,43 +238,37 @@ def open_temporary_file(files: Path) -> Iterator[IO[bytes]]:
         raise explain_refusal(f"write to {files}", error, ANOTHER_FOLDER) from error
 
 
-def copy(found: FoundEntry, target: IO[bytes], purse: Quota, student: str, bytes_max: int) -> str:
-    """Copy the content, counting it for a student. Returns its SHA-256. Raises Rejected."""
+def copy(found: FoundEntry, target: IO[bytes], quota: Quota, student: str, bytes_max: int) -> str:
+    """Copy the content, counting it for a student, and return its SHA-256. Raises RejectionError."""
     digest, count = hashlib.sha256(), 0
-    for chunk in _chunks(found):
+    bounds = quota.bounds
+    for chunk in _read_chunks(found):
         count += len(chunk)
         if count > bytes_max:
-            raise RejectionError(f"has more than {_mib(bytes_max)}; clear the outputs and save it again")
-        if found.packed_bytes is not None and count > _bound_size(found.packed_bytes, purse.bounds):
+            raise RejectionError(f"has more than {_format_mib(bytes_max)}; clear the outputs and save it again")
+        if found.packed_bytes is not None and count > max(bounds.ratio_from_bytes, found.packed_bytes * bounds.ratio):
             raise RejectionError(
-                f"unpacks to more than {purse.bounds.ratio} times its size; clear the outputs and save it again"
+                f"unpacks to more than {bounds.ratio} times its size; clear the outputs and save it again"
             )
-        purse.spend(student, len(chunk))
+        quota.spend(student, len(chunk))
         digest.update(chunk)
         target.write(chunk)
     return digest.hexdigest()
 
 
-def _bound_size(packed_bytes: int, bounds: Bounds) -> int:
-    return max(bounds.ratio_from_bytes, packed_bytes * bounds.ratio)
-
-
-def _chunks(found: FoundEntry) -> Iterator[bytes]:
-    """The content, piece by piece. What the reading raises is the source's fault; what the writing raises is not."""
+def _read_chunks(found: FoundEntry) -> Iterator[bytes]:
+    """Yield the content. Errors of reading are the source's fault; those of writing, in the caller, are not."""
     try:
         with found.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
-    except (*DAMAGE, OSError) as error:
-        raise RejectionError(f"cannot be read ({_one_line(error)})") from error
+    except NotImplementedError as error:
+        raise RejectionError("cannot be read (packed in an unknown way)") from error
+    except DAMAGE as error:
+        raise RejectionError("cannot be read (damaged)") from error
+    except OSError as error:  # its text would repeat a name that the archive chose
+        raise RejectionError(f"cannot be read ({error.strerror or type(error).__name__})") from error
 
 
-def _one_line(error: Exception) -> str:
-    """What went wrong, without the names that the archive chose."""
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return "packed in an unknown way" if isinstance(error, NotImplementedError) else "damaged"
-
-
-def _mib(count: int) -> str:
+def _format_mib(count: int) -> str:
     return f"{count / 2**20:,.0f} MiB"

@@ -1,4 +1,4 @@
-"""Who handed in what: students, their files, and what an archive held. Knows no file format."""
+"""Students, their files, and the contents of an archive. Knows no file format."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ class Student(FrozenModel):
 
 
 class Upload(FrozenModel):
-    """One file of one student: what is graded. `id` is unique in a class and safe as a folder's name."""
+    """One file of one student, to be graded. `id` is unique in a class and safe as a folder's name."""
 
     id: str
     student: Student
@@ -31,7 +31,7 @@ class Upload(FrozenModel):
 
 
 class Refusal(FrozenModel):
-    """What was handed in and cannot be graded: a sentence that its author understands."""
+    """A file that was handed in and cannot be graded; `reason` is a sentence for its author."""
 
     entry: str
     reason: str
@@ -40,7 +40,7 @@ class Refusal(FrozenModel):
 
 
 class Intake(FrozenModel):
-    """Everything found in one archive or folder. `missing`: on the roster, and nothing that can be graded.
+    """Everything found in one archive or folder. `missing`: students on the roster without a file that can be graded.
 
     A student whose files were all refused is in `refusals` and in `missing`. `notes` are for staff, one sentence each.
     """

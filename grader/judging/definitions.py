@@ -1,13 +1,13 @@
-"""Functions and classes that the notebook was to define: what to say where there is none."""
+"""What a check says when the notebook does not define a function or class that it needs."""
 
 from grader.judging.case import Case
 from grader.judging.suite import fail
 
 
 def expect_defined(case: Case, found: str | None, names: tuple[str, ...], missing: str, hint: str) -> None:
-    """Fail the check where a probe found nothing of these names. `missing` is the sentence that says so.
+    """Fail the check when no definition has one of these names. `missing` is the sentence that says so.
 
-    Where a cell that holds a definition raised, that is the reason, and the name is not at fault.
+    When a cell with such a definition raises an error, the rationale names that cell and the hint is about it.
     """
     if found is not None:
         return
@@ -16,6 +16,6 @@ def expect_defined(case: Case, found: str | None, names: tuple[str, ...], missin
         fail(missing, hint)
     raised = f"{cell.error}: {cell.message}" if cell.message else cell.error
     fail(
-        f"{missing} Cell {cell.index + 1} holds it, and raised {raised}.",
-        "Mend that cell, then run the notebook again.",
+        f"{missing} Cell {cell.index + 1} defines it, but raises {raised}.",
+        "Fix that cell, then run the notebook again.",
     )

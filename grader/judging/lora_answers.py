@@ -62,26 +62,36 @@ def get_answer(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int
     """What the layer answered; fails the check when it is missing, not finite or of another shape."""
     tensor = case.evidence.lora_tensors.get(f"{challenge.key}.{name}")
     if tensor is None:
-        raise Blocked(f"The layer gave no answer for {challenge}.")
+        raise Blocked(
+            f"{challenge} returns no output that this check can look at.",
+            "Make the other checks of `LoRALayer` pass first.",
+        )
     expect(
         tuple(tensor.shape) == shape,
-        f"For {challenge}, an output of shape {shape} was expected; it was {tuple(tensor.shape)}.",
-        "The layer has to accept (batch, in) and (batch, tokens, in) alike and change only the last dimension.",
+        f"Expected an output of shape {shape} from {challenge}; found shape {tuple(tensor.shape)}.",
+        "Accept x of shape (batch, in) and of shape (batch, tokens, in), and change only the last dimension.",
     )
-    expect(bool(tensor.isfinite().all()), f"For {challenge}, the output holds NaN or infinite values.")
+    expect(
+        bool(tensor.isfinite().all()),
+        f"Expected finite numbers from {challenge}; the output contains NaN or infinity.",
+        "Initialise all numbers of A and B: `torch.empty` leaves arbitrary values in them.",
+    )
     return tensor.double()
 
 
 def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: str) -> None:
-    """Fail when the layer raised an error at this stage, block when it never got there."""
+    """Fail when the layer raises an error at this stage (`doing`: its name), block when it fails before it."""
     if stage in item.finished:
         return
     expect(
         item.stage != stage,
-        f"For {challenge}, the layer raised {item.error} {doing}.",
-        "Try it alone: LoRALayer(nn.Linear(8, 8), rank=2, alpha=4).",
+        f"Expected {doing} of {challenge} to work; it raises {item.error}.",
+        "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)(torch.randn(3, 8))`.",
     )
-    raise Blocked(f"For {challenge}, the layer failed earlier: {item.error}.")
+    raise Blocked(
+        f"This check cannot run, because another call of {challenge} raises {item.error}.",
+        "Fix that error first; this check then runs.",
+    )
 
 
 def round_input(case: Case, challenge: LoraChallenge, name: str) -> Tensor:

@@ -10,15 +10,23 @@ import pytest
 
 from grader.judging.case import Case
 from grader.judging.runner import CASE
-from grader.judging.suite import Advice, Blocked, NotJudged, Outcome
+from grader.judging.suite import Advice, Blocked, NotJudged, Outcome, join_words
 
 PASSED = pytest.StashKey[set[str]]()
+TITLES = pytest.StashKey[dict[str, str]]()  # of the collected checks, by id
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the suite's marker."""
     config.addinivalue_line("markers", "check(id, title, requires): one named check of a submission")
     config.stash[PASSED] = set()
+    config.stash[TITLES] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Remember the titles of all checks: texts name a check by its title."""
+    marks = [mark for item in items if (mark := item.get_closest_marker("check"))]
+    config.stash[TITLES] |= {mark.kwargs["id"]: mark.kwargs["title"] for mark in marks}
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +44,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     mark = item.get_closest_marker("check")
     missing = [r for r in mark.kwargs["requires"] if r not in item.config.stash[PASSED]] if mark else []
     if missing:
-        raise Blocked(f"Waits for {', '.join(missing)}, which did not pass.", "Mend that first; this check then runs.")
+        titles = item.config.stash[TITLES]
+        names = join_words([f"“{titles.get(name, name)}”" for name in missing])
+        raise Blocked(f"Waits for {names}, which did not pass.", "Fix that first; this check then runs.")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,5 +64,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "skipped"
         report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {raised.rationale}")
     elif isinstance(raised, Outcome):
-        report.longrepr = f"{mark.kwargs['id']}: {raised.rationale}\n  hint: {raised.hint}"
+        report.longrepr = f"{mark.kwargs['title']}: {raised.rationale}\n  Hint: {raised.hint}"
     return report

@@ -21,14 +21,14 @@ from grader.judging.tampering import HELD
 from grader.model import CheckResult, Verdict, Visibility
 
 CASE = pytest.StashKey[Case]()
-OURS = "This check could not be run; that is the grader's fault and costs nothing. Staff have been told."
+OURS = "This machine could not run the check, so it costs you nothing. If it happens again, tell the course staff."
 
 OPTIONS = (
     *("-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:logging", "--disable-plugin-autoload"),
     *("-p", "no:unraisableexception"),  # collects garbage ten times per run, half a second where torch is loaded
     *("--import-mode=importlib", "-W", "ignore", "-o", "addopts="),
 )
-MALFORMED = "The notebook's process sent answers that are malformed or too large, so there is nothing to judge."
+MALFORMED = "Expected well-formed answers from the notebook; they are malformed or too large, so nothing can be judged."
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,11 @@ def name_type(type_name: str) -> str:
 
 def suggest_hint(error: str, otherwise: str) -> str:
     """What to try when a function of the student's raised `error`: writing it, where it is still the template's."""
-    return "Write it; until then the template raises this error." if "NotImplementedError" in error else otherwise
+    return (
+        "Write this function: the template raises this error until you do."
+        if "NotImplementedError" in error
+        else otherwise
+    )
 
 
 def expect(condition: bool, rationale: str, hint: str = "") -> None:

@@ -1,1 +1,1 @@
-"""What this machine has, and whether it is enough."""
+"""Looks at this machine: what it has, and whether that is enough to grade."""

@@ -1,4 +1,4 @@
-"""What this machine has for grading, and what would be used: the rows of `./autograder doctor`. Makes nothing."""
+"""Looks at what this machine has for grading: the rows of `./autograder doctor`. Makes nothing."""
 
 import importlib
 import importlib.metadata
@@ -20,15 +20,16 @@ from grader.machine.precision import has_fast_bfloat16
 PYTHON: Final = (3, 11)
 PACKAGES: Final = ("torch", "transformers", "datasets", "evaluate", "nbclient", "nbformat", "safetensors")
 LIBRARY: Final = (
-    "Install the library that is named (Debian, Ubuntu: `apt-file search NAME` tells the package), or add its folder "
-    "to LD_LIBRARY_PATH; where a package itself is damaged, `make clean setup`."
+    "Install the library that the error names (Debian, Ubuntu: `apt-file search NAME` shows the package), or add its "
+    "folder to LD_LIBRARY_PATH; if the Python package itself is damaged, run `make clean setup`."
 )
+MADE_LATER: Final = "Run `make setup`, or wait at first use."
 DISK_MIB: Final = 4096  # the stand-in, scratch folders and evidence of one run with room to spare
 MEMORY_MIB: Final = 6144  # kernel and grader together stay below this
 
 
 class Status(StrEnum):
-    """Whether something is as it should be."""
+    """The state of something that grading needs."""
 
     OK = "ok"
     WARNING = "warning"  # grading works, in a lesser way that `hint` explains
@@ -37,7 +38,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: what was looked at, how it is, what was found, and what to do if that is not enough."""
+    """One row: the thing looked at, its state, what was found, and what to do if that is not enough."""
 
     what: str
     status: Status
@@ -54,35 +55,42 @@ def take_inventory(root: Path, environ: Mapping[str, str]) -> tuple[Finding, ...
 
 
 def find_unloadable_packages() -> tuple[Finding, ...]:
-    """The packages that are there and cannot be imported, a library of the system being missing; seldom any."""
+    """Return the packages that are installed and cannot be imported, because the system lacks a library."""
     found = []
     for name in PACKAGES:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            if _version(name) is not None:
+            if _find_version(name):
                 found.append(Finding(name, Status.MISSING, f"is installed and does not load: {error}", LIBRARY))
     return tuple(found)
 
 
+def _compare(what: str, suffices: bool, detail: str, hint: str, otherwise: Status = Status.WARNING) -> Finding:
+    """Build a row whose hint counts only where the thing does not suffice."""
+    return Finding(what, Status.OK, detail) if suffices else Finding(what, otherwise, detail, hint)
+
+
 def _python() -> Finding:
-    good = sys.version_info >= PYTHON
-    hint = "" if good else f"Install Python {'.'.join(map(str, PYTHON))} or newer."
-    return Finding("python", Status.OK if good else Status.MISSING, platform.python_version(), hint)
+    hint = f"Install Python {'.'.join(map(str, PYTHON))} or newer."
+    return _compare("python", sys.version_info >= PYTHON, platform.python_version(), hint, Status.MISSING)
 
 
 def _packages() -> Finding:
-    versions = {name: _version(name) for name in PACKAGES}
-    if absent := [name for name, version in versions.items() if version is None]:
-        return Finding("packages", Status.MISSING, f"not installed: {', '.join(absent)}", "Run `make setup`.")
-    return Finding("packages", Status.OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
+    versions = {name: _find_version(name) for name in PACKAGES}
+    absent = ", ".join(name for name, version in versions.items() if not version)
+    detail = (
+        f"not installed: {absent}" if absent else ", ".join(f"{name} {version}" for name, version in versions.items())
+    )
+    return _compare("packages", not absent, detail, "Run `make setup`.", Status.MISSING)
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str:
+    """Return the installed version; nothing if there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return ""
 
 
 def _checkpoint(cache_dir: Path) -> Finding:
@@ -93,23 +101,18 @@ def _checkpoint(cache_dir: Path) -> Finding:
         standin.find_source_folder()
     except GraderError as error:
         return Finding(what, Status.MISSING, "nothing to make the stand-in from", str(error))
-    return Finding(what, Status.WARNING, f"{standin.NAME}, not made yet", "Run `make setup`, or wait at first use.")
+    return Finding(what, Status.WARNING, f"{standin.NAME}, not made yet", MADE_LATER)
 
 
 def _real_checkpoint(cache_dir: Path) -> Finding:
-    what = "model (full)"
-    if hub.find_real_checkpoint(cache_dir) or hub.find_snapshot():
-        return Finding(what, Status.OK, hub.REAL_NAME)
-    hint = (
-        f"Where the network allows it, {hub.REAL_NAME} is downloaded at first use; else profile full uses the stand-in."
-    )
-    return Finding(what, Status.WARNING, f"{hub.REAL_NAME} is not on this machine", hint)
+    there = bool(hub.find_real_checkpoint(cache_dir) or hub.find_snapshot())
+    hint = f"Profile full downloads {hub.REAL_NAME} at first use, or uses the stand-in where there is no network."
+    return _compare("model (full)", there, hub.REAL_NAME if there else f"this machine has no {hub.REAL_NAME}", hint)
 
 
 def _metrics(cache_dir: Path) -> Finding:
-    if metrics.has_metrics(cache_dir):
-        return Finding("metrics", Status.OK, ", ".join(metrics.METRICS))
-    return Finding("metrics", Status.WARNING, "not made yet", "Run `make setup`, or wait at first use.")
+    there = metrics.has_metrics(cache_dir)
+    return _compare("metrics", there, ", ".join(metrics.METRICS) if there else "not made yet", MADE_LATER)
 
 
 def _reviews(root: Path, environ: Mapping[str, str]) -> Finding:
@@ -121,16 +124,15 @@ def _reviews(root: Path, environ: Mapping[str, str]) -> Finding:
         data = reviews.resolve_reviews(root, environ)
     except GraderError as error:
         return Finding("reviews", Status.MISSING, "the data found cannot be used", str(error))
-    hint = data.notes and f"{data.notes} Add a heldout.csv to keep them all."
-    return Finding("reviews", Status.WARNING if hint else Status.OK, f"{data.name}: {folder}", hint)
+    hint = f"{data.notes} Add a heldout.csv to keep them all."
+    return _compare("reviews", not data.notes, f"{data.name}: {folder}", hint)
 
 
 def _disk(cache_dir: Path) -> Finding:
     there = next(folder for folder in (cache_dir, *cache_dir.parents) if folder.exists())
     free_mib = shutil.disk_usage(there).free // 2**20
-    good = free_mib >= DISK_MIB
-    hint = "" if good else f"Free {DISK_MIB / 1024:.0f} GiB, or set A4_CACHE to a folder on another disk."
-    return Finding("disk", Status.OK if good else Status.WARNING, f"{free_mib / 1024:.0f} GiB free at {there}", hint)
+    hint = f"Free {DISK_MIB / 1024:.0f} GiB, or set A4_CACHE to a folder on another disk."
+    return _compare("disk", free_mib >= DISK_MIB, f"{free_mib / 1024:.0f} GiB free at {there}", hint)
 
 
 def _memory() -> Finding:
@@ -138,9 +140,8 @@ def _memory() -> Finding:
 
     memory = psutil.virtual_memory()
     detail = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB available"
-    good = memory.available // 2**20 >= MEMORY_MIB
-    hint = "" if good else f"Close other programs: grading one notebook takes up to {MEMORY_MIB / 1024:.0f} GiB."
-    return Finding("memory", Status.OK if good else Status.WARNING, detail, hint)
+    hint = f"Close other programs: grading one notebook takes up to {MEMORY_MIB / 1024:.0f} GiB."
+    return _compare("memory", memory.available // 2**20 >= MEMORY_MIB, detail, hint)
 
 
 def _processor() -> Finding:
@@ -151,7 +152,6 @@ def _processor() -> Finding:
 def _gpu() -> Finding:
     import torch
 
-    if torch.cuda.is_available():
-        return Finding("gpu", Status.OK, torch.cuda.get_device_name(0))
+    there = torch.cuda.is_available()
     hint = "Profile full takes hours on a CPU; structure and quick do not need a GPU."
-    return Finding("gpu", Status.WARNING, "none", hint)
+    return _compare("gpu", there, torch.cuda.get_device_name(0) if there else "none", hint)

@@ -1,4 +1,4 @@
-"""Limits that this process was given by its shell, its batch system or its container, and that kernels inherit.
+"""Limits that this process has from its shell, its batch system or its container, and that kernels inherit.
 
 A limit that is too low shows as a student's mistake: an import that fails, a file that cannot be written. So nobody is
 graded below what a right notebook needs. A limit that may be raised (the soft one, up to the hard one) is raised.
@@ -6,7 +6,6 @@ graded below what a right notebook needs. A limit that may be raised (the soft o
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +13,6 @@ from grader.errors import GraderError
 from grader.machine.inventory import Finding, Status
 
 MIB: Final = 2**20
-UNLIMITED: Final = "unlimited"
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,10 @@ class Need:
     command: str
     in_a_batch_job: str = ""
 
+    def format(self, amount: int) -> str:
+        """Return an amount with its unit: "12,288 MiB"."""
+        return f"{amount / self.unit:,.0f} {self.unit_name}".strip()
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -39,15 +41,13 @@ class Limit:
 
     @property
     def suffices(self) -> bool:
-        """Whether a right notebook gets its points under it."""
+        """Tell whether a right notebook gets its points under it."""
         return self.most is None or self.most >= self.need.least
 
     def __str__(self) -> str:
-        """With its figures."""
-        need = self.need
-        found = UNLIMITED if self.most is None else f"{self.most / need.unit:,.0f} {need.unit_name}".strip()
-        least = f"{need.least / need.unit:,.0f} {need.unit_name}".strip()
-        return f"The limit on {need.what} is {found}; at least {least} is needed"
+        """Return a sentence with the figures."""
+        found = "unlimited" if self.most is None else self.need.format(self.most)
+        return f"The limit on {self.need.what} is {found}; grading needs at least {self.need.format(self.need.least)}"
 
 
 MEMORY: Final = "Slurm: --mem; Grid Engine: h_vmem"
@@ -64,44 +64,32 @@ NEEDS: Final = (
 
 
 def read_limits() -> tuple[Limit, ...]:
-    """The limits of this process; none on systems that have no such thing."""
+    """Return the hard limits of this process; none on Windows, which has no such thing."""
     if sys.platform == "win32":
         return ()
     import resource
 
-    return tuple(_limit(resource.getrlimit(getattr(resource, need.name))[1], need) for need in NEEDS)
-
-
-def _limit(most: int, need: Need) -> Limit:
-    import resource  # not on Windows
-
-    return Limit(need, None if most == resource.RLIM_INFINITY else most)
+    hard = {need: resource.getrlimit(getattr(resource, need.name))[1] for need in NEEDS}
+    return tuple(Limit(need, None if most == resource.RLIM_INFINITY else most) for need, most in hard.items())
 
 
 def require_limits() -> None:
-    """Raise what may be raised. Raises GraderError where a hard limit is too low to grade."""
+    """Raise the soft limits that grading needs higher. Raises GraderError where a hard limit is too low to grade."""
     _raise_soft_limits()
-    if low := tuple(_find_too_low()):
-        raise GraderError(f"{'. '.join(map(str, low))}. {_advice(low)}")
+    if (finding := build_finding()).status is Status.MISSING:
+        raise GraderError(f"{finding.detail}. {finding.hint}")
 
 
 def build_finding() -> Finding:
-    """The limits as a row for `doctor`."""
-    low = tuple(_find_too_low())
+    """Return the limits as a row for `doctor`."""
+    low = [limit for limit in read_limits() if not limit.suffices]
     if not low:
-        return Finding("limits", Status.OK, "what this process was given suffices")
-    return Finding("limits", Status.MISSING, ". ".join(map(str, low)), _advice(low))
-
-
-def _advice(low: tuple[Limit, ...]) -> str:
+        return Finding("limits", Status.OK, "those of this process suffice")
     commands = "; ".join(limit.need.command for limit in low)
     jobs = "; ".join(dict.fromkeys(limit.need.in_a_batch_job for limit in low if limit.need.in_a_batch_job))
-    asked = f" (in a batch job: {jobs})" if jobs else ""
-    return f"Run `{commands}` and try again; where that is refused, whoever started this shell set the limit{asked}."
-
-
-def _find_too_low() -> Iterator[Limit]:
-    return (limit for limit in read_limits() if not limit.suffices)
+    options = f" (in a batch job: {jobs})" if jobs else ""
+    hint = f"Run `{commands}` and try again. If the shell refuses, ask the administrator to raise the limit{options}."
+    return Finding("limits", Status.MISSING, ". ".join(map(str, low)), hint)
 
 
 def _raise_soft_limits() -> None:
@@ -113,7 +101,6 @@ def _raise_soft_limits() -> None:
         kind = getattr(resource, need.name)
         soft, hard = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY and soft < need.least and soft != hard:
+            wanted = need.least if hard == resource.RLIM_INFINITY else min(need.least, hard)
             with contextlib.suppress(OSError, ValueError):  # macOS allows fewer than it says
-                resource.setrlimit(
-                    kind, (min(need.least, hard) if hard != resource.RLIM_INFINITY else need.least, hard)
-                )
+                resource.setrlimit(kind, (wanted, hard))

@@ -1,4 +1,4 @@
-"""Whether this machine multiplies bfloat16 matrices much faster than float32 ones: has matrix units for them."""
+"""Measures whether this machine multiplies bfloat16 matrices much faster than float32 ones (has matrix units)."""
 
 import functools
 import time
@@ -14,7 +14,7 @@ WORTHWHILE: Final = 2.0  # autocast casts weights at every step, which eats up a
 
 @functools.cache
 def has_fast_bfloat16() -> bool:
-    """True if a bfloat16 product on the CPU takes at most half the time of a float32 one. Measured once per process.
+    """Return True if a bfloat16 product on the CPU takes at most half the time of a float32 one. Measured once.
 
     On one core: with more, one that other work takes part in holds up all of them, in every repetition.
     """
@@ -29,7 +29,7 @@ def has_fast_bfloat16() -> bool:
 
 
 def measure_product_s(dtype: "torch.dtype") -> float:
-    """Seconds of a product of matrices of this type, on the CPU and with torch's current threads.
+    """Return the seconds of a product of matrices of this type, on the CPU and with torch's current threads.
 
     The fastest of several: whatever else the machine is doing only ever adds.
     """
@@ -37,10 +37,9 @@ def measure_product_s(dtype: "torch.dtype") -> float:
 
     rows, inputs, outputs = SHAPE
     left, right = torch.ones(rows, inputs, dtype=dtype), torch.ones(inputs, outputs, dtype=dtype)
-    return min(_product_s(left, right) for _ in range(REPEATS))
-
-
-def _product_s(left: "torch.Tensor", right: "torch.Tensor") -> float:
-    start = time.perf_counter()
-    left @ right
-    return time.perf_counter() - start
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

@@ -9,7 +9,7 @@ from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
 from grader.reporting.outline import count_verdicts, group_by_step, select_measured, summarise_adjustments
 from grader.reporting.page import render
-from grader.reporting.plots import Bar, build_curve_charts, build_duration_bars, build_method_charts
+from grader.reporting.plots import Bar, build_duration_bars, draw_curves, draw_methods
 from grader.reporting.sanitisation import sanitise_line
 
 CELLS_MAX: Final = 300  # with the limit per text this bounds the page to some megabytes
@@ -40,8 +40,8 @@ def render_staff(result: Result, details: StaffDetails, grade: Grade | None = No
         counts=count_verdicts(result.checks),
         methods=methods,
         accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
-        charts=build_method_charts(methods, with_thresholds=True),
-        curves=build_curve_charts(details.curves),
+        plots=draw_methods(methods, with_thresholds=True),
+        curves=draw_curves(details.curves),
         mismatches=sum(claim.agrees is False for claim in result.claims),
         cells=_cells(details.cells[:CELLS_MAX]),
         cells_left_out=max(0, len(details.cells) - CELLS_MAX),

@@ -56,7 +56,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             ("Step 1 trains all parameters", "expected passed"),
             id="a training that leaves nothing",
         ),
-        pytest.param(canary.CELLS[:3], ("LoRALayer can be constructed",), id="a class that is not seen"),
+        pytest.param(canary.CELLS[:3], ("LoRALayer can be created",), id="a class that is not seen"),
         pytest.param((*canary.CELLS, "import os; os._exit(1)"), ("its run: expected ok",), id="a kernel that dies"),
     ],
 )

@@ -6,77 +6,82 @@ from grader.judging.lora_answers import expect_stage, get_answer, list_answers, 
 from grader.judging.suite import Blocked, check, expect
 from grader.oracle import lora
 
-HINT = "Return the layers themselves, not copies, and of the argument, not of another model; wrap them afterwards."
+HINT = "Return the `nn.Linear` layers of the model that is passed in: no copies, no other model. Wrap them afterwards."
 
 
-@check("step3.extract_modules", "extract_qv_layers returns the model's own layers")
+@check("step3.extract_modules", "extract_qv_layers returns the layers themselves")
 def test_extract_modules(case: Case) -> None:
-    """The values are the very `nn.Linear` objects in the model that was passed in, no copies and no weights."""
+    """The values are the `nn.Linear` objects in the model that is passed in: no copies and no weights."""
     answers = case.evidence.extract
     items = answers.items if answers else ()
     if not any(item.entries for item in items):
-        raise Blocked("extract_qv_layers returned no layers.")
+        raise Blocked(
+            "`extract_qv_layers` returns no layers that this check can look at.",
+            "Make “extract_qv_layers finds the query and value layers” pass first.",
+        )
     for entry in (entry for item in items for entry in item.entries):
         expect(
             entry.linear,
-            f"Each value was to be an nn.Linear of the model that is passed in; under {entry.name!r} there is a "
-            f"{entry.type}.",
+            "Expected each value that `extract_qv_layers` returns to be an `nn.Linear` of the model that is passed in; "
+            f"the value of {entry.name!r} has type {entry.type}.",
             HINT,
         )
         expect(
             entry.place is not None,
-            "Each value was to be a layer of the model that is passed in; "
-            f"the one under {entry.name!r} is a copy, or of another model.",
+            "Expected each value that `extract_qv_layers` returns to be a layer of the model that is passed in; "
+            f"the value of {entry.name!r} is a copy, or a layer of another model.",
             HINT,
         )
 
 
-@check("step3.lora_frozen", "W is kept and not trained", requires=("step3.lora_construct",))
+@check("step3.lora_frozen", "W stays unchanged and frozen", requires=("step3.lora_construct",))
 def test_lora_frozen(case: Case) -> None:
-    """A step of training changes A and B; W keeps its values and is not trainable."""
+    """A training step changes A and B. W keeps its values and is not trainable."""
     for challenge, item in list_castable_answers(case):
         whole = (challenge.out_features, challenge.in_features)
         expect(
             not item.linear_trainable,
-            f"For {challenge}, W was to stay frozen inside the layer; W, or a copy of it, is trainable there.",
-            "W is frozen when it is passed in: leave it so, and let A and B be the only trainable parameters.",
+            f"Expected W to be frozen in {challenge}; W, or a copy of it, is trainable.",
+            "Keep W frozen, as it is when it is passed in: only A and B are trainable.",
         )
-        expect_stage(challenge, item, "trained", "in a training step")
+        expect_stage(challenge, item, "trained", "a training step")
         before = round_input(case, challenge, "weight")
         expect(
             bool((get_answer(case, challenge, "weight_after", whole) == before).all()),
-            f"For {challenge}, W's weight was to keep its values through training; it changed.",
-            "Do not write to W in forward.",
+            f"Expected W.weight to keep its values in a training step of {challenge}; it changes.",
+            "Do not write to W in `forward`.",
         )
         path = get_answer(case, challenge, "trained", (ROWS, challenge.out_features))
         emptied = get_answer(case, challenge, "emptied", (ROWS, challenge.out_features))
         allowed = 2 * lora.compute_tolerance(challenge, float(emptied.abs().max()))
         expect(
             float((path - emptied).abs().max()) <= allowed,
-            f"For {challenge}, the path through W was to stay the same through training; it changed.",
-            "Do not write to W in forward.",
+            f"Expected W(x) to stay the same in a training step of {challenge}; it changes.",
+            "Do not write to W in `forward`, and use no trainable copy of it.",
         )
 
 
-@check("step3.lora_gradients", "Gradients reach the adapter", requires=("step3.lora_construct",))
+@check("step3.lora_gradients", "Gradients reach A and B", requires=("step3.lora_construct",))
 def test_lora_gradients(case: Case) -> None:
-    """Backpropagation reaches A and B: in a fresh layer the one that is zero, later both."""
+    """Backpropagation gives A and B a gradient: in a fresh layer at least the one that is zero, later both."""
     for challenge, item in list_answers(case):
         if not item.shapes:
-            raise Blocked("The layer has no trainable tensors.")
-        expect_stage(challenge, item, "filled", "in its forward or backward pass")
+            raise Blocked(
+                f"{challenge} has no trainable parameters, so there are no gradients to check.",
+                "Make “A and B are registered as parameters” pass first.",
+            )
+        expect_stage(challenge, item, "filled", "the forward or backward pass")
         fresh, filled = gradients(case, challenge.key, "fresh"), gradients(case, challenge.key, "filled")
         expect(
             all(filled),
-            f"For {challenge}, gradients were to reach both A and B; {filled.count(False)} of {len(filled)} tensors "
-            "got none.",
-            "Keep both on the path from x to y: no detach(), no torch.no_grad(), no .data.",
+            f"Expected gradients for A and B of {challenge}; {filled.count(False)} of {len(filled)} tensors have none.",
+            "Compute the output from A and B directly: without `detach()`, `torch.no_grad()` and `.data`.",
         )
         expect(
             any(fresh),
-            f"For {challenge}, a gradient was to reach A or B of a fresh layer; all are zero, so nothing can be "
-            "learned: both A and B start at zero, and each blocks the other's gradient.",
-            "Start only one of them at zero.",
+            f"Expected a gradient for A or B of a fresh {challenge}; all gradients are zero, so nothing is learned: "
+            "both A and B start at zero.",
+            "Start only one of A and B at zero, and the other with random values.",
         )
 
 

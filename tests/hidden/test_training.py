@@ -19,17 +19,19 @@ def expect_weights(case: Case, method: Method) -> None:
     """Block the check where a method's training left no weights."""
     training = case.training(method)
     if training is None or not training.finished:
-        raise Blocked("No training of this step ran to its end.")
+        raise Blocked(
+            "This step has no finished training, so there is no trained model to check.",
+            "Make “The notebook runs from top to bottom” pass first.",
+        )
     if not training.exported and training.unrecorded:
         raise Blocked(
-            f"The weights of this training could not be read: the model raised {training.unrecorded.type} when it was "
-            "asked for them.",
-            "Train the model that from_pretrained returns, and leave its methods as they are.",
+            f"The weights of the trained model cannot be read: the model raises {training.unrecorded.type}.",
+            "Train the model that `from_pretrained` returns, and do not change its methods.",
         )
     if not training.exported:
         raise Blocked(
-            "The notebook trains so often that the weights of this training were not kept.",
-            "Train once in every step, and leave searches out of what you hand in.",
+            "The notebook trains more models than the grader keeps; the weights of this one are missing.",
+            "Train once in every step, and remove searches over settings before you hand in.",
         )
 
 
@@ -38,93 +40,95 @@ def expect_whole(case: Case, certificate: Certificate) -> None:
     absent = certificate.find_absent(case.base)
     expect(
         not absent,
-        f"The model was to hold the {len(case.base)} tensors of the pretrained network below the head; "
-        f"{len(absent)} are missing, such as {(absent or ('',))[0]}.",
-        "Train the model that from_pretrained returns, and leave its parts under the names that they have there.",
+        f"Expected the {len(case.base)} tensors of the pretrained encoder in the trained model; "
+        f"{len(absent)} are missing, for example `{(absent or ('',))[0]}`.",
+        "Train the model that `from_pretrained` returns, and keep the names of its parts.",
     )
 
 
 @check("step1.trained", "Step 1 changes the whole network", requires=("step1.trainable_parameters",))
 def test_trained(case: Case) -> None:
-    """After the training of step 1, the weights below the head differ from the pretrained ones."""
+    """After the training of step 1, the encoder and the head differ from the pretrained model."""
     certificate = certificate_of(case, Method.FULL)
     expect(
         certificate.any_encoder_change and certificate.head_changed,
-        "After full fine-tuning the whole network was to differ from the pretrained one; the encoder is unchanged.",
-        "Give the Trainer the model whose parameters are all trainable, and an optimiser that has all of them.",
+        "Expected the training of step 1 to change the whole network; "
+        f"the {'head' if certificate.any_encoder_change else 'encoder'} is unchanged.",
+        "Give the `Trainer` a model with nothing frozen, and an optimiser that has all of its parameters.",
     )
 
 
 @check(
     "step2.encoder_untouched",
-    "Step 2 leaves the pretrained encoder as it was",
+    "Step 2 leaves the pretrained encoder unchanged",
     requires=("step2.trainable_parameters",),
 )
 def test_encoder_untouched(case: Case) -> None:
-    """After the training of step 2, everything below the head is bit for bit the pretrained model."""
+    """After the training of step 2, the encoder is bit for bit the pretrained one."""
     certificate = certificate_of(case, Method.HEAD)
     expect_whole(case, certificate)
     expect(
         not certificate.any_encoder_change and not certificate.unreadable,
-        "Below the head, the model of step 2 was to equal the pretrained one; "
-        f"{len(certificate.encoder_changed) + len(certificate.qv_ranks)} tensors differ.",
-        "Load the pretrained model again for step 2 instead of going on with the one tuned in step 1.",
+        "Expected the encoder of step 2 to equal the pretrained one; "
+        f"{len(certificate.encoder_changed) + len(certificate.qv_ranks)} of its tensors differ.",
+        "Load the pretrained model again for step 2: do not continue with the model of step 1.",
     )
 
 
 @check(
     "step3.certificate",
-    "Step 3 changes the query and value layers by low-rank updates only",
+    "Step 3 changes the encoder only by low-rank updates",
     requires=("step3.trainable_parameters",),
 )
 def test_certificate(case: Case) -> None:
-    """After step 3, only the head and the 12 query and value layers differ, each of these by a matrix of small rank."""
+    """After step 3, only the head and the 12 query and value layers differ, each of the 12 by a matrix of low rank."""
     certificate = certificate_of(case, Method.LORA)
     training = case.training(Method.LORA)
     assert training is not None
     if training.exit.unsupported:
         path, error = next(iter(training.exit.unsupported.items()))
         fail(
-            f"Each wrapped layer was to act as one matrix; {path} raised {error} when asked.",
-            "forward(x) has to work in evaluation mode for any batch.",
+            f"Expected each wrapped layer to work in evaluation mode; `{path}` raises {error}.",
+            "Make `forward(x)` work after `model.eval()` and for any shape (…, in) of x.",
         )
     expect_whole(case, certificate)
     expect(
         not certificate.unreadable,
-        f"Each wrapped layer was to be linear; {(certificate.unreadable or ('',))[0]} is not.",
-        "Between A and B there is nothing: no activation, and no dropout that works in evaluation mode.",
+        f"Expected each wrapped layer to be linear in x; `{(certificate.unreadable or ('',))[0]}` is not.",
+        "Put nothing between A and B: no activation, and no dropout that stays on in evaluation mode.",
     )
     biases = [name for name in certificate.encoder_changed if name.removesuffix(".bias") in training.entry.wrapped]
     expect(
         not biases or len(biases) < len(certificate.encoder_changed),
-        f"The wrapped layers were to keep W's bias; {len(biases)} of them add something else than it.",
-        "Return W(x) plus the update: the check of a fresh layer says what is added or missing.",
+        f"Expected the wrapped layers to keep W's bias; {len(biases)} of them change it.",
+        "Return `W(x)` plus the update: “A fresh LoRALayer computes what W computes” shows the difference.",
     )
     foreign = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
     expect(
         not foreign,
-        f"Only query and value layers were to be wrapped; {len(foreign)} others are, such as {(foreign or ('',))[0]}.",
-        "Wrap what extract_qv_layers returns, and let it return the layers called q_lin and v_lin.",
+        f"Expected only query and value layers to be wrapped; {len(foreign)} other layers are wrapped, "
+        f"for example `{(foreign or ('',))[0]}`.",
+        "Wrap only what `extract_qv_layers` returns: the layers called `q_lin` and `v_lin`.",
     )
     expect(
         not certificate.encoder_changed,
-        "Only the query and value weights and the head were to change; "
-        f"{len(certificate.encoder_changed)} other tensors did, such as {(certificate.encoder_changed or ('',))[0]}.",
-        "Load the pretrained model again for step 3, and freeze everything but the adapters and the head.",
+        "Expected only the query and value weights and the head to change in step 3; "
+        f"{len(certificate.encoder_changed)} other tensors differ from the pretrained model, "
+        f"for example `{(certificate.encoder_changed or ('',))[0]}`.",
+        "Load the pretrained model again for step 3, and freeze everything except the adapters and the head.",
     )
     unchanged = [path for path in assignment.QV_LAYER_NAMES if path not in certificate.qv_ranks]
     expect(
         not unchanged,
-        f"All 12 query and value layers were to be updated; {'they' if len(unchanged) == 12 else len(unchanged)} "
-        "did not change.",
-        "See that the layers in the trained model are your LoRALayer objects and that gradients reach A and B.",
+        f"Expected the training of step 3 to change all 12 query and value layers; found {len(unchanged)} unchanged.",
+        "Give the `Trainer` the model that holds your `LoRALayer` objects, and an optimiser that has A and B.",
     )
     rank = max(min(shape) for shapes in training.entry.adapters.values() for shape in shapes if shape)
     highest = max(certificate.qv_ranks.values())
     expect(
         highest <= rank,
-        f"Updates of rank {rank} at most were expected; one has rank {highest}.",
-        "Train A and B only, and return W(x) as the pretrained layer computes it plus the update.",
+        f"Expected every update to have rank {rank} or less; found rank {highest}.",
+        "Train only A and B, and return `W(x)` of the pretrained W plus the update.",
     )
 
 
@@ -133,21 +137,22 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
     threshold = case.threshold(method)
     if threshold is None:  # said first, so that what is possible does not depend on what was trained
         raise NotJudged(
-            "Two steps of training say nothing about accuracy; the profiles that train longer judge it."
+            "This run trains for two steps only, which is too short to judge accuracy. A longer run judges it."
             if case.profile is Profile.STRUCTURE
-            else "No accuracy was calibrated for this profile, model and data."
+            else "There is no calibrated accuracy to compare with for this profile, model and data."
         )
     expect_weights(case, method)
     accuracy = case.accuracy(method)
     if accuracy is None:
         fail(
-            "The trained model was to be measured on held-out reviews; its weights are no DistilBERT classifier's.",
+            "Expected the trained model to have the weights of a DistilBERT classifier; it has others, so its accuracy "
+            "cannot be measured.",
             hint,
         )
     expect(
         accuracy >= threshold,
-        f"On held-out reviews, at least {threshold:.1%} were to be classified right after the training that this "
-        f"profile allows; the model gets {accuracy:.1%}.",
+        f"Expected an accuracy of at least {threshold:.1%} on unseen reviews after the training in this run; "
+        f"found {accuracy:.1%}.",
         hint,
     )
 
@@ -155,13 +160,13 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
 @check("step1.accuracy", "Step 1 reaches the accuracy of full fine-tuning")
 def test_full_accuracy(case: Case) -> None:
     """The model of step 1 classifies unseen reviews about as well as the reference does with the same training."""
-    expect_accuracy(case, Method.FULL, "Check that labels belong to their reviews and that the loss goes down.")
+    expect_accuracy(case, Method.FULL, "Check that each review has the right label and that the loss goes down.")
 
 
 @check("step2.accuracy", "Step 2 reaches the accuracy of head-only training")
 def test_head_accuracy(case: Case) -> None:
     """The model of step 2 classifies unseen reviews about as well as the reference does with the same training."""
-    expect_accuracy(case, Method.HEAD, "Check that the head is trainable and starts from the pretrained encoder.")
+    expect_accuracy(case, Method.HEAD, "Check that the head is trainable and that the encoder is the pretrained one.")
 
 
 @check("step3.accuracy", "Step 3 reaches the accuracy of LoRA")

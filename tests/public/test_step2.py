@@ -7,37 +7,41 @@ from grader.judging.suite import check, expect, fail
 from grader.model import Method
 
 
-@check("step2.trainable_parameters", "Step 2 trains the head and nothing else")
+@check("step2.trainable_parameters", "Step 2 trains only the head")
 def test_trainable_parameters(case: Case) -> None:
-    """When the training of step 2 starts, 592,130 parameters are trainable: `pre_classifier` and `classifier`."""
+    """When the training of step 2 starts, 592,130 parameters are trainable: those of the head.
+
+    The head is `pre_classifier` and `classifier`.
+    """
     training = case.training(Method.HEAD)
     if training is None:
         fail(
-            "Step 2 was to train the head of a frozen model; no such training was seen.",
-            "Load the model again, freeze it, unfreeze pre_classifier and classifier, and call trainer.train().",
+            "Expected a training of the head alone in step 2; found none.",
+            "Load the model again, freeze its encoder, give the model to a new `Trainer`, and call `trainer.train()`.",
         )
     labels = assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
     expect(
         training.entry.trainable == assignment.HEAD_PARAMETERS,
-        f"{assignment.HEAD_PARAMETERS:,} parameters were to be trainable when training starts; "
-        f"there were {training.entry.trainable:,}{_cause(training)}.",
+        f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
+        f"found {training.entry.trainable:,}.{_cause(training)}",
         LABELS
         if labels
-        else "Set requires_grad on each parameter: setting it on a module does nothing. "
-        "Check with count_trainable_parameters before you train.",
+        else "Freeze every parameter except those of `pre_classifier` and `classifier`: set `requires_grad` on each "
+        "parameter; on a module it does nothing.",
     )
 
 
-LABELS = "Load 'distilbert-base-uncased' with num_labels=2 in every step."
+LABELS = "Load 'distilbert-base-uncased' with `num_labels=2` in every step."
 
 
 def _cause(training: Training) -> str:
     if labels := assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS):
-        return f", as with num_labels={2 + labels}"
+        return f" A model with num_labels={2 + labels} has this number."
     names = training.entry.trainable_names
     heads = {name.split(".")[0] for name in names} & set(assignment.HEAD_MODULES)
     below = [name for name in names if name.startswith("distilbert.")]
     if below:
-        return f", {len(below)} tensors below the head among them, such as {below[-1]}"
+        return f" {len(below)} encoder tensors are trainable, for example `{below[-1]}`."
     absent = [name for name in assignment.HEAD_MODULES if name not in heads]
-    return f": {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} frozen" if absent else ""
+    frozen = " and ".join(f"`{name}`" for name in absent)
+    return f" {frozen} {'is' if len(absent) == 1 else 'are'} frozen." if absent else ""

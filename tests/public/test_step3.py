@@ -26,34 +26,41 @@ from grader.oracle import lora
 def test_extract_names(case: Case) -> None:
     """`extract_qv_layers(model)` returns a dict whose 12 keys are the full names of the query and value layers.
 
-    Tried on small models that are not the notebook's own.
+    The check calls it on small models, not on the model of the notebook.
     """
     answers = case.evidence.extract
     if answers is None:
         if case.evidence.interrupted:
-            raise Blocked("The notebook did not get far enough to try the function.")
+            raise Blocked(
+                "The notebook stops before `extract_qv_layers` can be called.",
+                "Make the notebook run to the end first.",
+            )
         fail(
-            "extract_qv_layers was to answer for a small model; it did not come back.",
-            "One loop over model.named_modules() is enough.",
+            "Expected `extract_qv_layers` to return a dict for a small DistilBERT; the call does not finish.",
+            "Use one loop over `model.named_modules()`; nothing else is needed.",
         )
     expect_defined(
         case,
         answers.found,
         assignment.EXTRACT_NAMES,
-        "The notebook was to define extract_qv_layers(model); no such function was found.",
-        "Define it under exactly this name.",
+        "Expected a function `extract_qv_layers(model)` in the notebook; found none.",
+        "Define it with exactly this name, outside any other function.",
     )
-    expect(bool(answers.items), "extract_qv_layers was to answer for a small model; it gave no answer.")
+    expect(
+        bool(answers.items),
+        "Expected `extract_qv_layers` to return a dict for a small DistilBERT; found no answer.",
+        "Return a dict: `{name: layer, ...}`.",
+    )
     for item in answers.items:
         expect(
             item.error is None,
-            f"{answers.found} raised {item.error} on a model other than the notebook's own.",
-            suggest_hint(str(item.error), "Use the argument, not a model defined elsewhere."),
+            f"Expected `{answers.found}` to work on a DistilBERT of another size; it raises {item.error}.",
+            suggest_hint(str(item.error), "Use only the argument `model`: no global variables and no fixed sizes."),
         )
         expect(
             item.mapping,
-            f"{answers.found} was to return a dict from names to layers; it returned {name_type(item.type)}.",
-            "Return {name: layer, ...}.",
+            f"Expected `{answers.found}` to return a dict from names to layers; it returns {name_type(item.type)}.",
+            "Return a dict: `{name: layer, ...}`.",
         )
         expect_names([entry.name for entry in item.entries])
 
@@ -63,120 +70,133 @@ def expect_names(observed: list[str]) -> None:
     wanted = set(assignment.QV_LAYER_NAMES)
     if set(observed) == wanted and len(observed) == len(wanted):
         return
-    expected = f"12 names such as {assignment.QV_LAYER_NAMES[0]!r} were expected"
+    expected = f"Expected 12 keys such as {assignment.QV_LAYER_NAMES[0]!r}"
     if not observed:
-        fail(f"{expected}; none were returned.", "In DistilBERT the layers are called q_lin and v_lin.")
+        fail(f"{expected}; found none.", "Look for the names that DistilBERT uses: `q_lin` and `v_lin`.")
     if {f"distilbert.{name}" for name in observed} == wanted:
         fail(
-            f"{expected}; the names returned lack the leading 'distilbert.'.",
-            "Loop over model.named_modules() of the whole model.",
+            f"{expected}; the keys found lack the leading 'distilbert.'.",
+            "Loop over `named_modules()` of the whole model, not of `model.distilbert`.",
         )
     if observed and not any("." in name for name in observed):
         fail(
-            f"{expected}; {len(observed)} were returned, without the way to them: {observed[0]!r}.",
-            "The key is the full name, as model.named_modules() gives it; shorter ones overwrite each other.",
+            f"{expected}; found {len(observed)} short keys, for example {observed[0]!r}.",
+            "Use the full name from `model.named_modules()` as the key; short names overwrite each other.",
         )
     extra = sorted(set(observed) - wanted)
     missing = sorted(wanted - set(observed))
-    parts = [f"{len(extra)} too many, such as {extra[0]!r}"] if extra else []
-    parts += [f"{len(missing)} missing, such as {missing[0]!r}"] if missing else []
+    parts = [f"{len(extra)} extra, for example {extra[0]!r}"] if extra else []
+    parts += [f"{len(missing)} missing, for example {missing[0]!r}"] if missing else []
     fail(
-        f"{expected}; {len(observed)} were returned: {'; '.join(parts)}.",
-        "Keep the names that end in q_lin or v_lin, in all six layers.",
+        f"{expected}; found {len(observed)}: {'; '.join(parts)}.",
+        "Keep exactly the names that end in `q_lin` or `v_lin`, in all six blocks.",
     )
 
 
-@check("step3.replace_layers", "replace_layers puts layers in by name")
+@check("step3.replace_layers", "replace_layers puts each layer in its place")
 def test_replace_layers(case: Case) -> None:
-    """`replace_layers(model, named_layers)` puts each layer in the place that its name says, and nothing else."""
+    """`replace_layers(model, named_layers)` puts each layer where its name says, and changes nothing else."""
     answers = case.evidence.replace
     if answers is None:
         if case.evidence.interrupted:
-            raise Blocked("The notebook did not get far enough to try the function.")
-        fail("replace_layers was to work on a small model; it did not come back.", "Use it as the handout gives it.")
+            raise Blocked(
+                "The notebook stops before `replace_layers` can be called.", "Make the notebook run to the end first."
+            )
+        fail("Expected `replace_layers` to change a small DistilBERT; the call does not finish.", AS_GIVEN)
     expect_defined(
         case,
         answers.found,
         assignment.REPLACE_NAMES,
-        "The notebook was to contain replace_layers(model, named_layers); no such function was found.",
-        "The handout gives it: keep its cell.",
+        "Expected the function `replace_layers(model, named_layers)` in the notebook; found none.",
+        "Put back the cell of the assignment that defines it.",
     )
-    expect(bool(answers.items), "replace_layers was to work on a small model; it gave no answer.")
+    expect(bool(answers.items), "Expected `replace_layers` to change a small DistilBERT; found no answer.", AS_GIVEN)
     for item in answers.items:
         expect(
             item.error is None,
-            f"On a small model, {answers.found} raised {item.error}.",
-            "Use it as the handout gives it.",
+            f"Expected `{answers.found}` to replace the layers of a small DistilBERT; it raises {item.error}.",
+            AS_GIVEN,
         )
         wanted = len(assignment.QV_LAYER_NAMES)
         expect(
             len(item.placed) == wanted,
-            f"The {wanted} given layers were to be in place afterwards; {len(item.placed) or 'none'} of them "
-            f"{'is' if len(item.placed) < 2 else 'are'}.",
-            "Change the model that is passed in, at the full name of each layer, with setattr on its parent.",
+            f"Expected all {wanted} given layers in the model after the call; found {len(item.placed) or 'none'}.",
+            "Change the model that is passed in: for each name, call `setattr` on the parent of that layer.",
         )
         expect(
             item.others_changed == 0,
-            f"Only the named layers were to change; other modules did too ({item.others_changed}).",
-            "Use it as the handout gives it.",
+            f"Expected only the named layers to change; found changes in other modules too ({item.others_changed}).",
+            AS_GIVEN,
         )
 
 
-@check("step3.lora_construct", "LoRALayer can be constructed")
+AS_GIVEN = "Use `replace_layers` exactly as the assignment gives it."
+
+
+@check("step3.lora_construct", "LoRALayer can be created")
 def test_lora_construct(case: Case) -> None:
-    """`LoRALayer(W, rank, alpha)` wraps any linear layer: with or without a bias, for several ranks."""
+    """`LoRALayer(W, rank, alpha)` wraps any linear layer, with or without a bias, at any rank."""
     answers = case.evidence.lora
     if answers is None:
         if case.evidence.interrupted:
-            raise Blocked("The notebook did not get far enough to try the class.")
-        fail("LoRALayer was to be constructed and called; it did not come back.", "Neither needs a loop.")
+            raise Blocked(
+                "The notebook stops before a `LoRALayer` can be created.", "Make the notebook run to the end first."
+            )
+        fail(
+            "Expected to create a `LoRALayer` and call it; this does not finish.",
+            "Remove loops from `__init__` and `forward`: neither needs one.",
+        )
     expect_defined(
         case,
         answers.found,
         assignment.LORA_NAMES,
-        "The notebook was to define the class LoRALayer; none was found.",
-        "Define it under exactly this name.",
+        "Expected a class `LoRALayer` in the notebook; found none.",
+        "Define it with exactly this name, outside any function.",
     )
     for challenge, item in list_answers(case):
         bias = "with" if challenge.bias else "without"
         expect(
             item.stage != "construct" or item.error is None,
-            f"Around a linear layer {bias} bias, {answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha}) "
-            f"raised {item.error}.",
+            f"Expected `{answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha})` to wrap a linear layer W "
+            f"{bias} a bias; it raises {item.error}.",
             hint_on_construction(str(item.error), challenge.bias),
         )
-    expect(sum(1 for _ in list_answers(case)) > 0, "LoRALayer was to be constructed; it gave no answer.")
+    expect(
+        sum(1 for _ in list_answers(case)) > 0,
+        "Expected to create a `LoRALayer` at several ranks; found no answer.",
+        "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)`.",
+    )
 
 
 def hint_on_construction(error: str, bias: bool) -> str:
     """What to try, from the error that the class raised."""
     hints = {
-        "NotImplementedError": "Write both methods of the class; until then the template raises this error.",
-        "is not an nn.Module": "Write class LoRALayer(nn.Module).",
-        "Module.__init__() call": "Call super().__init__() before anything else in __init__.",
-        "__init__() ": "It is called as LoRALayer(W, rank, alpha): def __init__(self, W, rank=12, alpha=24).",
-        "ambiguous": "Test W.bias with 'is not None': a tensor of several numbers is neither true nor false.",
+        "NotImplementedError": "Write `__init__` and `forward`: the template raises this error until you do.",
+        "is not an nn.Module": "Write `class LoRALayer(nn.Module)`.",
+        "Module.__init__() call": "Call `super().__init__()` before anything else in `__init__`.",
+        "__init__() ": "Write `def __init__(self, W, rank=12, alpha=24)`: the call is `LoRALayer(W, rank, alpha)`.",
+        "ambiguous": "Test `W.bias is not None`: a tensor of several numbers is neither true nor false.",
     }
-    otherwise = "Try it alone: LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)."
+    otherwise = "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)`."
     if not bias:
-        otherwise = "W.bias is None where W has no bias: test it with 'is not None', or call W itself."
+        otherwise = "Call `W(x)` instead of using `W.bias`, or test `W.bias is not None`: without a bias it is None."
     return next((hint for words, hint in hints.items() if words in error), otherwise)
 
 
 @check("step3.lora_fresh", "A fresh LoRALayer computes what W computes", requires=("step3.lora_construct",))
 def test_lora_fresh(case: Case) -> None:
-    """Before any training, the output equals W(x), bias included: one of A and B starts at zero."""
+    """Before training, the output equals W(x), bias included: one of A and B starts at zero."""
     for challenge, item in list_castable_answers(case):
-        expect_stage(challenge, item, "fresh", "in its first forward pass")
+        expect_stage(challenge, item, "fresh", "the first forward pass")
         base = compute_expected_base(case, challenge)
         observed = get_answer(case, challenge, "fresh", tuple(base.shape))
         allowed = lora.compute_tolerance(challenge, float(base.abs().max()))
         difference = float((observed - base).abs().max())
         expect(
             difference <= allowed,
-            f"For {challenge}, a fresh layer was to compute W(x); it is off by up to {difference:.2g}"
+            f"Expected a fresh {challenge} to return W(x); the output is off by up to {difference:.2g}"
             f"{cause_of_fresh(case, challenge, observed)}.",
-            "Keep W itself and call it, and start one of A and B (not both) at zero.",
+            "Keep the given W, call it as `W(x)`, and start exactly one of A and B at zero.",
         )
 
 
@@ -187,11 +207,11 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
     candidates: list[tuple[str, Callable[[], Tensor]]] = [
         ("W's bias is missing", lambda: x @ weight.T),
         ("W's bias is added twice", lambda: base + (base - x @ weight.T)),
-        ("W's weight is used untransposed", lambda: x @ weight + (base - x @ weight.T)),
-        ("W's weight is used untransposed and its bias is missing", lambda: x @ weight),
-        ("it returns the update alone, without W(x)", lambda: base * 0),
-        ("W(x) is multiplied by alpha / rank too", lambda: base * challenge.scale),
-        ("x is returned where W(x) should be", lambda: x if x.shape == base.shape else base * 0),
+        ("x is multiplied by W.weight instead of its transpose", lambda: x @ weight + (base - x @ weight.T)),
+        ("x is multiplied by W.weight instead of its transpose, and W's bias is missing", lambda: x @ weight),
+        ("the layer returns only the update, without W(x)", lambda: base * 0),
+        ("W(x) is multiplied by alpha / rank, and only the update should be", lambda: base * challenge.scale),
+        ("the layer uses x in place of W(x)", lambda: x if x.shape == base.shape else base * 0),
     ]
     for words, compute in candidates:
         if float((observed - compute()).abs().max()) <= 4 * lora.compute_tolerance(challenge, float(base.abs().max())):
@@ -202,27 +222,30 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
     only_adapter = float((emptied.double() - base).abs().max()) <= lora.compute_tolerance(
         challenge, float(base.abs().max())
     )
-    return ": A and B both start at values other than zero" if only_adapter else ""
+    return ": neither A nor B starts at zero" if only_adapter else ""
 
 
-@check("step3.lora_registered", "The adapter's tensors are registered", requires=("step3.lora_construct",))
+@check("step3.lora_registered", "A and B are registered as parameters", requires=("step3.lora_construct",))
 def test_lora_registered(case: Case) -> None:
-    """An adapter of some rank has exactly rank · (in + out) trainable numbers, visible in `layer.parameters()`."""
+    """The trainable numbers in `layer.parameters()` are those of A and B: rank · (in + out) of them, no more."""
     for challenge, item in list_answers(case):
         observed = sum(lora.count_numbers(shape) for shape in item.shapes)
         wanted = challenge.rank * (challenge.in_features + challenge.out_features)
+        cause = "" if observed == wanted else cause_of_registered(observed, item, challenge)
         expect(
             observed == wanted,
-            f"For {challenge}, {wanted:,} trainable numbers in A and B were expected; parameters() lists {observed:,}"
-            f"{cause_of_registered(observed, item, challenge)}.",
-            "Assign nn.Parameter or nn.Linear(..., bias=False) objects to self, with sizes taken from rank.",
+            f"Expected {wanted:,} trainable numbers in A and B of {challenge}; found {observed:,} in `parameters()`"
+            f"{cause}.",
+            "Freeze only W: A and B need `requires_grad` True."
+            if "frozen" in cause
+            else "Assign A and B to `self` as `nn.Parameter` or `nn.Linear(..., bias=False)`, with sizes from `rank`.",
         )
     moved = source_moves_parameter(case)
     expect(
         moved is None,
-        f"A and B were to be registered on every device; the class says {moved}, which on a GPU makes a plain tensor "
-        "that no optimiser sees.",
-        "Put the tensor on its device first: nn.Parameter(torch.randn(..., device=device)).",
+        f"Expected A and B to be parameters on every device; on a GPU, `{moved}` returns a plain tensor, which is not "
+        "trained.",
+        "Move the tensor first: `nn.Parameter(torch.randn(..., device=device))`.",
     )
     advise_on_shapes(case)
 
@@ -231,14 +254,10 @@ def cause_of_registered(observed: int, item: LoraItem, challenge: LoraChallenge)
     """The likely reason, where the number shows one."""
     if observed == 0:
         own = 2 if challenge.bias else 1
-        listed = ": they are registered, but frozen (requires_grad is False)"
-        return (
-            listed
-            if item.registered > own
-            else ": a tensor in a list, or one that is no nn.Parameter, is not registered"
-        )
+        listed = ": A and B are frozen (`requires_grad` is False)"
+        return listed if item.registered > own else ": plain tensors and items of a list are not registered"
     if (challenge.out_features, challenge.in_features) in item.shapes:
-        return ": a matrix as large as W's weight is no product of two thin ones"
+        return ": one trainable matrix is as large as W's weight"
     both = challenge.in_features + challenge.out_features
     wanted = challenge.rank * both
     biases = {
@@ -249,8 +268,12 @@ def cause_of_registered(observed: int, item: LoraItem, challenge: LoraChallenge)
     if observed - wanted in biases:
         return f": {biases[observed - wanted]} a bias"
     if observed % both == 0:
-        return f": that is an adapter of rank {observed // both}, whatever rank is asked for"
-    return ": one of the two matrices" if observed in (wanted // 2, challenge.rank * challenge.in_features) else ""
+        return f": that is rank {observed // both}, not rank {challenge.rank}"
+    return (
+        ": only one of the two matrices is registered"
+        if observed in (wanted // 2, challenge.rank * challenge.in_features)
+        else ""
+    )
 
 
 def source_moves_parameter(case: Case) -> str | None:
@@ -269,8 +292,8 @@ def advise_on_shapes(case: Case) -> None:
     advisory = {c.key for c in case.challenges.lora if not c.graded}
     if answers and any(item.key in advisory and item.error for item in answers.items):
         raise Advice(
-            "The layer works for W with as many outputs as inputs only. Every layer of this assignment is such.",
-            "B has W.out_features rows, A has W.in_features columns.",
+            "The layer fails when W has more outputs than inputs. It costs nothing: this assignment has no such layer.",
+            "Give B `W.out_features` rows and A `W.in_features` columns.",
         )
 
 
@@ -280,9 +303,9 @@ def advise_on_shapes(case: Case) -> None:
     requires=("step3.lora_construct", "step3.lora_registered"),
 )
 def test_lora_forward(case: Case) -> None:
-    """Filled with values, A and B add (alpha / rank) · B(A(x)) to W(x), for several ranks, alphas and shapes."""
+    """With values in A and B, the layer returns W(x) + (alpha / rank) · B(A(x)), at any rank, alpha and shape of x."""
     for challenge, item in list_answers(case):
-        expect_stage(challenge, item, "filled", "in its forward pass")
+        expect_stage(challenge, item, "filled", "the forward pass")
         for inputs, suffix in (("x", ""), ("x3", "_batched")):
             expect_update(case, challenge, item, inputs, suffix)
 
@@ -310,16 +333,15 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
     if found.observed_scale is not None:
         name = name_of_scale(case) or f"{found.observed_scale:.3g}"
         fail(
-            f"The update is multiplied by {name}; it should be alpha / rank. "
+            f"Expected the update B(A(x)) to be multiplied by alpha / rank; found the factor {name}. "
             f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
-            "Take the factor from the rank and the alpha that the layer is made with.",
+            "Compute `alpha / rank` in `__init__`, from its arguments, and multiply the update by it once.",
         )
     cause = lora.diagnose(*question)
     fail(
-        f"For {challenge}, the update was to be (alpha / rank) · B A x, and it is no multiple of B A x"
+        f"Expected {challenge} to add (alpha / rank) · B(A(x)) to W(x); the update found is not a multiple of B(A(x))"
         f"{f': {cause}' if cause else ''}.",
-        "Apply A, then B, and nothing else: no activation between them, and dropout only as nn.Dropout, which "
-        "model.eval() turns off.",
+        "Apply A, then B, and nothing in between; use dropout only as `nn.Dropout`, which `model.eval()` turns off.",
     )
 
 
@@ -346,39 +368,42 @@ def observed_scale(case: Case, challenge: LoraChallenge, item: LoraItem) -> floa
     return lora.fit(filled.double() - emptied.double(), x, split, challenge, magnitude).observed_scale
 
 
-@check("step3.trainable_parameters", "Step 3 trains the adapters and the head")
+@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head")
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 3 starts, 592,130 + 18,432 · rank parameters are trainable: 813,314 at rank 12."""
     training = case.training(Method.LORA)
     if training is None:
         fail(
-            "Step 3 was to train a model with LoRA layers; no such training was seen.",
-            "Extract, wrap, replace, and train the changed model with a new Trainer.",
+            "Expected a training of a model with LoRA layers in step 3; found none.",
+            "Wrap the query and value layers, call `replace_layers`, and train that model with a new `Trainer`.",
         )
     rank = training.rank
     wanted = assignment.count_lora_parameters(rank)
     expect(
         bool(training.wrapped),
-        f"The 12 query and value layers were to be wrapped when training starts, and {wanted:,} parameters trainable. "
-        f"No layer of the model was a LoRALayer; {training.entry.trainable:,} parameters were trainable.",
-        "Call replace_layers on the model that the Trainer gets, and see with print(model) that it holds your layers.",
+        f"Expected 12 wrapped layers and {wanted:,} trainable parameters when the training of step 3 starts; found no "
+        f"`LoRALayer` in the model and {training.entry.trainable:,} trainable parameters.",
+        "Call `replace_layers` on the model that the `Trainer` gets, and check with `print(model)`.",
     )
     cause = "" if training.entry.trainable == wanted else cause_of_count(training, wanted)
     expect(
         training.entry.trainable == wanted,
-        f"With rank {rank}, {wanted:,} parameters were to be trainable when training starts; there were "
+        f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
         f"{training.entry.trainable:,}.{cause}",
         next((hint for words, hint in HINTS_ON_COUNT.items() if words in cause), FREEZE),
     )
 
 
-FREEZE = "Freeze the model, wrap the layers, and see that only A, B, pre_classifier and classifier are trainable."
+FREEZE = "Freeze the encoder first, then wrap: only A, B, `pre_classifier` and `classifier` stay trainable."
 HINTS_ON_COUNT = {
-    "no parameters of": "Assign nn.Parameter or nn.Linear objects to self: what is in a list is not found.",
-    "num_labels": "Load 'distilbert-base-uncased' with num_labels=2 in every step.",
-    "are wrapped that should not be": "Wrap what extract_qv_layers returns: the layers called q_lin and v_lin.",
-    "are not wrapped": "Wrap all that extract_qv_layers has to return: q_lin and v_lin in all six layers.",
-    "hold more trainable": "A and B have no bias, and W is frozen.",
+    "not parameters of": "Create one `LoRALayer` per layer, and assign A and B to attributes of `self`, not to a list.",
+    "W is trainable": "Freeze the encoder before you wrap its layers, and keep W frozen in `LoRALayer`.",
+    "as large as": "Make A and B thin: one side of each has the size `rank`.",
+    "num_labels": "Load 'distilbert-base-uncased' with `num_labels=2` in every step.",
+    "should not be wrapped": "Wrap only what `extract_qv_layers` returns: the layers called `q_lin` and `v_lin`.",
+    "are not wrapped": "Wrap all twelve layers: `q_lin` and `v_lin` in all six blocks.",
+    "have more trainable": "Give A and B no bias, and keep W frozen.",
+    "share one adapter": "Create one `LoRALayer` for each layer, and assign A and B to attributes of `self`.",
 }
 
 
@@ -387,30 +412,31 @@ def cause_of_count(training: Training, wanted: int) -> str:
     names = training.entry.trainable_names
     missing = [m for m in assignment.HEAD_MODULES if not any(n.startswith(m) for n in names)]
     if missing:
-        return f" {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} frozen."
+        frozen = " and ".join(f"`{name}`" for name in missing)
+        return f" {frozen} {'is' if len(missing) == 1 else 'are'} frozen."
     outside = [
         n
         for n in names
         if n.startswith("distilbert.") and not any(n.startswith(f"{path}.") for path in training.entry.wrapped)
     ]
     if outside:
-        return f" Trainable outside of the adapters: {len(outside)} tensors, such as {outside[0]}."
+        return f" {len(outside)} encoder tensors outside the adapters are trainable, for example `{outside[0]}`."
     shapes = [shape for adapter in training.entry.adapters.values() for shape in adapter]
     if training.entry.wrapped and training.entry.total <= assignment.FULL_PARAMETERS:
-        return " A and B are no parameters of the wrapped layers."
+        return " A and B are not parameters of every wrapped layer."
     if training.entry.wrapped and not shapes:
-        return " A and B are frozen: freeze the model before the layers are wrapped."
+        return " A and B are frozen."
     if (assignment.WIDTH, assignment.WIDTH) in shapes:
-        whole = "W is trainable inside of the wrapped layers."
+        whole = "W is trainable inside the wrapped layers."
         return f" {whole}" if (assignment.WIDTH,) in shapes else " The adapters hold matrices as large as W's weight."
     others = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
     if others:
-        return f" {len(others)} layers are wrapped that should not be, such as {others[0]}."
+        return f" {len(others)} wrapped layers should not be wrapped, for example `{others[0]}`."
     absent = [path for path in assignment.QV_LAYER_NAMES if path not in training.entry.wrapped]
     if absent:
-        return f" {len(absent)} of the 12 layers are not wrapped, such as {absent[0]}."
+        return f" {len(absent)} of the 12 layers are not wrapped, for example `{absent[0]}`."
     if labels := assignment.count_surplus_labels(training.entry.trainable, wanted):
-        return f" The head is one with num_labels={2 + labels}."
+        return f" A model with num_labels={2 + labels} has this number."
     if training.entry.trainable > wanted:
-        return " The wrapped layers hold more trainable numbers than A and B."
-    return " The same adapter stands in several places, or A or B is not registered."
+        return " The wrapped layers have more trainable numbers than A and B."
+    return " Several layers share one adapter, or A or B is not registered."

@@ -7,7 +7,7 @@ import ast
 import importlib.util
 from typing import Any, NoReturn
 
-MADE = f"__import__({__name__!r}, fromlist=['Missing']).Missing"
+MADE = f"__import__({__name__!r}, fromlist=['MissingPackage']).MissingPackage"
 
 
 class MissingPackage:

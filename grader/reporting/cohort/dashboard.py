@@ -15,7 +15,7 @@ from grader.reporting.cohort.figures import compute_check_figures, compute_metho
 from grader.reporting.cohort.links import list_report_links
 from grader.reporting.outline import list_adjustment_lines, select_measured
 from grader.reporting.page import render
-from grader.reporting.plots import build_accuracy_scatter, build_score_histogram, draw_marker
+from grader.reporting.plots import MARKERS, draw_accuracy_over_time, draw_score_histogram
 from grader.reporting.sanitisation import sanitise_line
 from grader.similarity import Similarity
 
@@ -83,11 +83,11 @@ def render_dashboard(
         possible=max((grade.possible for grade in people if grade.points is not None), default=0.0),
         notices=_notices(results),
         problems=find_problems(GradedClass(people, intake, similarity, tuple(warnings), folders or {})),
-        histogram=build_score_histogram(shares),
+        histogram=draw_score_histogram(shares),
         checks=checks,
         hardest=sorted((check for check in checks if check.passed is not None), key=lambda c: c.passed or 0.0)[:3],
         methods=compute_method_figures(methods),
-        scatter=build_accuracy_scatter(methods),
+        over_time=draw_accuracy_over_time(methods),
         rows=[
             StudentRow(
                 grade, flags.get(grade.student.key, ()), list_report_links(grade.upload, folders or {}, grade.result)
@@ -97,7 +97,7 @@ def render_dashboard(
         facts=_facts(results, intake),
         rules=tuple(rules),
         similarity=similarity,
-        marker=draw_marker,
+        markers=MARKERS,
         Method=Method,
         Verdict=Verdict,
         AdjustmentKind=AdjustmentKind,

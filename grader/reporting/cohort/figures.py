@@ -9,7 +9,6 @@ from typing import Final
 
 from grader.grades.grade import Grade
 from grader.model import CheckResult, Method, MethodSummary, Result, Verdict, Visibility
-from grader.reporting.plots import Bar, build_share_bar
 
 FEW: Final = 10  # results below which a correlation says nothing
 _JUDGED: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.BLOCKED)
@@ -26,11 +25,6 @@ class CheckFigures:
     counts: Mapping[Verdict, int]
     passed: float | None
     discrimination: float | None
-
-    @property
-    def bar(self) -> Bar:
-        """The share that passed."""
-        return build_share_bar(self.title, self.passed or 0.0)
 
     @property
     def odd(self) -> bool:

@@ -11,8 +11,8 @@ import pytest
 
 from grader.assets.hub import Checkpoint
 from grader.assets.metrics import locate_metrics
-from grader.assets.offline_environment import build_offline_variables
 from grader.assignment import FULL_PARAMETERS, HEAD_PARAMETERS, MODEL_NAMES
+from grader.execution.variables import build_variables
 
 PROJECT = Path(__file__).parents[3]
 
@@ -26,7 +26,7 @@ def report(prepared: Path, standin: Checkpoint, tmp_path_factory: pytest.TempPat
     """What offline_probe.py found, and whether it changed the prepared folders."""
     scratch, evaluate_cache = tmp_path_factory.mktemp("scratch"), locate_metrics(prepared)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-    variables = build_offline_variables(standin.hub_cache, evaluate_cache, scratch)
+    variables = build_variables(standin.hub_cache, evaluate_cache, scratch)
     before = listing(standin.hub_cache, evaluate_cache)
     process = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("offline_probe.py"))],

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from grader.batch.digests import digest_code
+from grader.batch.digests import digest_execution
 from grader.batch.messages import BatchConfig, StoredJudgement, Task, TaskOutcome
 from grader.batch.scheduling import Conditions
 from grader.batch.work import TaskRunner
@@ -112,8 +112,8 @@ def order(folder: Path, **changes: object) -> BatchConfig:
         cell_s=10,
         run_s=10,
         threads=1,
-        code=digest_code(ROOT),
-        parts={"suite": "1"},
+        code=digest_execution(ROOT),
+        parts={"checks": "1"},
     )
     return plain.model_copy(update=changes)
 

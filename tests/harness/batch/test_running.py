@@ -84,7 +84,7 @@ CHANGES = [
     pytest.param({"cell_s": 99.0}, 1, id="another limit"),
     pytest.param({"code": "other"}, 1, id="other code that executes"),
     pytest.param({"sandboxed": False}, 1, id="no sandbox"),
-    pytest.param({"parts": {"suite": "2"}}, 0, id="another suite"),
+    pytest.param({"parts": {"checks": "2"}}, 0, id="another suite"),
 ]
 
 
@@ -101,7 +101,7 @@ def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 7", "points 9")
     grade(uploads, wanted)
-    later = wanted.model_copy(update={"parts": {"suite": "1", "bonus": "1"}, "code": "newer", "execute": False})
+    later = wanted.model_copy(update={"parts": {"checks": "1", "bonus": "1"}, "code": "newer", "execute": False})
     tally = grade(uploads, later)
     assert tally.executed == 0
     assert [points(wanted, upload) for upload in uploads] == [8, 10]
@@ -118,9 +118,9 @@ def test_what_another_version_wrote_into_the_history_stays(tmp_path: Path) -> No
     path = wanted.submissions / "u0" / history.NAME
     foreign = b'{"of": "another version"}\n\xff\n' + path.read_bytes().rstrip(b"\n")
     path.write_bytes(foreign)
-    grade(uploads, wanted.model_copy(update={"parts": {"suite": "2"}, "execute": False}))
+    grade(uploads, wanted.model_copy(update={"parts": {"checks": "2"}, "execute": False}))
     assert path.read_bytes().startswith(foreign + b"\n")
-    assert [entry.why for entry in history.read(path.parent)] == ["first result", "suite changed"]
+    assert [entry.why for entry in history.read(path.parent)] == ["first result", "checks changed"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_was_refused_stays_refused_when_others_are_judged_again(tmp_path: P
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "no notebook", "points 7")
     grade(uploads, wanted)
-    later = wanted.model_copy(update={"parts": {"suite": "2"}, "execute": False})
+    later = wanted.model_copy(update={"parts": {"checks": "2"}, "execute": False})
     tally = grade(uploads, later)
     assert (tally.problems, tally.done_before) == ([], 1)
     assert len(history.read(wanted.submissions / "u0")) == 1

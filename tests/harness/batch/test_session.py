@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from grader.batch import executor, session
+from grader.batch import digests, executor, history, session
 from grader.batch.messages import BatchConfig
 from grader.batch.outputs import BatchOutputs
 from grader.batch.request import BatchRequest
@@ -23,6 +23,7 @@ from grader.cli.batch import derive_class_name
 from grader.errors import GraderError
 from grader.grades.grade import Standing
 from grader.model import Profile
+from grader.paths import ROOT
 from grader.sandbox import Backend, Sandbox, SandboxPolicy, attach
 from tests.harness.batch.fakes import HERE, Inline, order
 
@@ -134,6 +135,72 @@ def test_judging_again_needs_the_folder_alone(tmp_path: Path, inline: WorkerSett
     (tmp_path / "a4.zip").unlink()
     ended = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
     assert (ended.exit_code, ended.summary.executed, ended.summary.done_before) == (0, 0, 1)
+
+
+def change_code(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
+    """As if a file had been edited that these digests stand for."""
+    now = {**digests._digest_all(ROOT), **changes}
+    monkeypatch.setattr(digests, "_digest_all", lambda root: now)
+
+
+def find_outdated(handed: BatchOutputs) -> list[str]:
+    return [note for note in handed.notes if "than today's" in note]
+
+
+def read_entry(folder: Path) -> history.HistoryEntry:
+    entry = history.read_last(folder / "results" / "submissions" / "lovelaceada_1_11")
+    assert entry is not None
+    return entry
+
+
+def test_evidence_of_other_code_is_never_taken_for_new(
+    tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", öbergåsa_2_12="no notebook")
+    graded(request(tmp_path), inline)
+    before = read_entry(tmp_path).depends[digests.EXECUTION]
+    change_code(monkeypatch, execution="f" * 32, judge="e" * 32)
+    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
+    (note,) = find_outdated(again.outputs)
+    assert note == (
+        f"1 of 1 uploads were executed by other code than today's ({before[:8]}; today's is ffffffff): their verdicts "
+        "are today's, their evidence is not. Run `make batch` again to execute them."
+    )
+    assert "1 executed by other code than today's" in session.format_summary(again)
+    assert "executed by other code" in (tmp_path / "results" / "index.html").read_text(encoding="utf-8")
+    assert (again.summary.executed, read_entry(tmp_path).why) == (0, "judge changed")
+    assert read_entry(tmp_path).depends == {**digests.digest_judging(ROOT), digests.EXECUTION: before}
+    newly, _ = graded(request(tmp_path), inline)
+    assert (newly.summary.executed, find_outdated(newly.outputs), newly.outputs.outdated) == (1, [], 0)
+    assert (read_entry(tmp_path).why, read_entry(tmp_path).depends[digests.EXECUTION]) == (
+        "execution changed",
+        "f" * 32,
+    )
+
+
+def test_a_history_that_does_not_say_what_executed(tmp_path: Path, inline: WorkerSettings) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    path = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / history.NAME
+    line = json.loads(path.read_text(encoding="utf-8"))
+    del line["depends"][digests.EXECUTION]
+    path.write_text(json.dumps(line), encoding="utf-8")
+    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
+    assert "(not noted; today's is " in find_outdated(again.outputs)[0]
+    assert points(again.outputs, 1) == 7
+
+
+def test_verdicts_of_another_suite_are_handed_out_with_a_note(
+    tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
+    graded(request(tmp_path), inline)
+    change_code(monkeypatch, suite="f" * 32)
+    _, handed = session.renew_outputs(tmp_path / "results", {})
+    (note,) = find_outdated(handed)
+    assert note.startswith("1 of 1 uploads were judged by other tests, points or code than today's.")
+    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
+    assert find_outdated(again.outputs) == []
 
 
 def test_another_policy_is_handed_out_without_judging(tmp_path: Path, inline: WorkerSettings) -> None:

@@ -11,6 +11,7 @@ from nbformat import v3, v4
 from grader import pipeline
 from grader.cli import app
 from grader.errors import GraderError
+from grader.execution import setup
 from grader.judging.result import GradingResult
 from grader.model import (
     RunStatus,
@@ -154,8 +155,8 @@ def test_data_that_is_not_there(
     name: str, main: Main, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for part in ("resolve_checkpoint", "prepare_metrics"):
-        monkeypatch.setattr(pipeline, part, lambda *arguments: None)
-    monkeypatch.setattr(pipeline, "open_sandbox", lambda *arguments, **options: Opened())
+        monkeypatch.setattr(setup, part, lambda *arguments: None)
+    monkeypatch.setattr(setup, "open_sandbox", lambda *arguments, **options: Opened())
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("A4_DATA", str(tmp_path / ("data" if name == "train.csv" else "nowhere")))
     code, text = main("grade", work, "--out", tmp_path / "results")

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from grader import pipeline
 from grader.assets.hub import Checkpoint
-from grader.execution import isolation
+from grader.execution import isolation, setup
 from grader.execution.driver import Limits
 from grader.model import Profile
 
@@ -46,4 +45,4 @@ def test_processes_suffice_for_the_threads_of_all_cores(
     ],
 )
 def test_one_gpu(given: dict[str, str], expected: str) -> None:
-    assert pipeline.select_one_gpu(given) == {"CUDA_VISIBLE_DEVICES": expected}
+    assert setup.select_one_gpu(given) == {"CUDA_VISIBLE_DEVICES": expected}

@@ -162,7 +162,7 @@ def test_what_changed_is_listed() -> None:
 
 
 WARNINGS = {
-    "no row": (grade(student(77, "Gone, Al"), 5.0), "Gone, Al has no row of their own in the gradebook."),
+    "no row": (grade(student(77, "Gone, Al"), 5.0), "Gone, Al has no row in the gradebook."),
     "no grade": (grade(student(13), 5.0), "Lovelace, Ada is in the gradebook and has no grade here."),
     "EX": (grade(student(14), 5.0), "Holt, Eve has a grade here and is excused in Canvas; the cell stays 'EX'."),
     "N/A": (grade(student(15), 5.0), "Noor, Sam has a grade here and is not assigned in Canvas; the cell stays 'N/A'."),
@@ -284,9 +284,7 @@ def test_the_roster_reads_the_same_names_from_the_filled_file() -> None:
 # Any class
 
 NAMES = (
-    st.text(st.sampled_from(string.ascii_letters + ' ,;"=+-@åé王'), min_size=1, max_size=12)
-    .map(str.strip)
-    .filter(bool)
+    st.text(st.sampled_from(string.ascii_letters + ' ,;"=+-@åé王'), min_size=1, max_size=12).map(str.strip).filter(bool)
 )
 PEOPLE = st.lists(
     st.tuples(NAMES, st.sampled_from(["", "12.5", "EX", "0", "100"]), st.one_of(st.none(), st.floats(0, 100))),

@@ -62,5 +62,5 @@ def test_equal_feedback_makes_equal_bytes() -> None:
 
 
 def test_two_files_for_one_entry() -> None:
-    with pytest.raises(GraderError, match=r"Two files of feedback are meant for 'y_3_4_work\.zip'"):
+    with pytest.raises(GraderError, match=r"Two pages of feedback answer 'y_3_4_work\.zip'"):
         build_zip({"a/y_3_4_work.zip": b"one", "b/y_3_4_work.zip": b"two"})

@@ -10,8 +10,8 @@ from grader.errors import GraderError
 from grader.gradebook import canvas_upload
 from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivery, UploadReport, upload
-from grader.grades import add_times
 from grader.grades.grade import Grade, Standing
+from grader.grades.times import add_times
 from grader.intake.uploads import Intake, Student, Upload
 
 from .classes import grade, student
@@ -78,7 +78,7 @@ def test_sending_again_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
     before = len(canvas.writes)
     done, said = deliver(canvas, *deliveries)
     assert (len(canvas.writes), done.sent) == (before, 0)
-    assert said[0] == "Lovelace, Ada: nothing to send, is up to date"
+    assert said[0] == "Lovelace, Ada: nothing to send (up to date)"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_score_that_a_person_changed_stays(canvas: FakeCanvas) -> None:
     canvas.submissions[12]["score"] = 49.0
     done, said = deliver(canvas, to(grade(ADA, 80)))
     assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
-    assert said == ["Lovelace, Ada: nothing to send, has a score that a person changed"]
+    assert said == ["Lovelace, Ada: nothing to send (a person changed the score in Canvas)"]
 
 
 def test_a_score_that_a_person_changed_stays_when_the_page_changes(canvas: FakeCanvas, page: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_score_that_a_person_changed_stays_when_the_page_changes(canvas: FakeC
     page.write_text("<p>better</p>")
     done, said = deliver(canvas, to(grade(ADA, 90), page))
     assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
-    assert said == ["Lovelace, Ada: nothing to send, has a score that a person changed"]
+    assert said == ["Lovelace, Ada: nothing to send (a person changed the score in Canvas)"]
 
 
 def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_student_cannot_write_the_reference(canvas: FakeCanvas) -> None:
 def test_nobody_gets_a_score_who_has_none(canvas: FakeCanvas, standing: Standing) -> None:
     done, said = deliver(canvas, to(grade(ADA, None, standing=standing)))
     assert (canvas.writes, done.sent) == ([], 0)
-    assert said == [f"Lovelace, Ada: nothing to send, is {standing} here"]
+    assert said == [f"Lovelace, Ada: nothing to send ({standing} here)"]
 
 
 def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) -> None:
@@ -162,17 +162,17 @@ def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) ->
 def test_who_is_excused_in_canvas_stays_so(canvas: FakeCanvas) -> None:
     canvas.submissions[12]["excused"] = True
     _, said = deliver(canvas, to(grade(ADA, 80)))
-    assert (canvas.writes, said) == ([], ["Lovelace, Ada: nothing to send, is excused in Canvas"])
+    assert (canvas.writes, said) == ([], ["Lovelace, Ada: nothing to send (excused in Canvas)"])
 
 
 @pytest.mark.parametrize(
     ("who", "reason"),
-    [(student(99, "Gone, Al"), "is not assigned this in Canvas"), (student(None, "Gone, Al"), "no Canvas id is known")],
+    [(student(99, "Gone, Al"), "not assigned this in Canvas"), (student(None, "Gone, Al"), "no Canvas id is known")],
     ids=["not in the course", "anonymous"],
 )
 def test_who_is_not_in_canvas(canvas: FakeCanvas, who: object, reason: str) -> None:
     _, said = deliver(canvas, to(grade(who, 80)), to(grade(BOB, 80)))  # type: ignore[arg-type]
-    assert said[0] == f"Gone, Al: nothing to send, {reason}"
+    assert said[0] == f"Gone, Al: nothing to send ({reason})"
     assert canvas.submissions[13]["score"] == 40.0
 
 
@@ -202,7 +202,7 @@ def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas, page: Path) ->
     canvas.find_faults = [500]
     deliveries = (to(grade(ADA, 80), page), to(grade(BOB, 80)), to(grade(EVE, 80)))
     done, said = deliver(canvas, *deliveries)
-    assert (done.sent, [failure.name for failure in done.failures]) == (2, ["Lovelace, Ada"])
+    assert (done.sent, done.failures) == (2, (said[-1],))
     assert said[-1].startswith("Lovelace, Ada: not sent (")
     done, _ = deliver(canvas, *deliveries)
     assert (done.sent, done.failures) == (1, ())
@@ -210,7 +210,7 @@ def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas, page: Path) ->
 
 
 def test_feedback_that_is_gone_stops_before_anything_is_sent(canvas: FakeCanvas, tmp_path: Path) -> None:
-    with pytest.raises(GraderError, match="Cannot read the feedback"):
+    with pytest.raises(GraderError, match=r"Cannot read .*gone\.html"):
         deliver(canvas, to(grade(ADA, 80)), to(grade(BOB, 80), tmp_path / "gone.html"))
     assert canvas.writes == []
 
@@ -223,8 +223,8 @@ def test_feedback_that_is_gone_stops_before_anything_is_sent(canvas: FakeCanvas,
         ),
         pytest.param({"CANVAS_API_TOKEN": ""}, "Set CANVAS_API_URL", id="no token"),
         pytest.param({"CANVAS_API_URL": ""}, "Set CANVAS_API_URL", id="no address"),
-        pytest.param({"CANVAS_API_URL": "http://canvas.example.edu"}, "would travel readable", id="not encrypted"),
-        pytest.param({"CANVAS_API_URL": "canvas"}, "would travel readable", id="no address at all"),
+        pytest.param({"CANVAS_API_URL": "http://canvas.example.edu"}, "would be sent unencrypted", id="not encrypted"),
+        pytest.param({"CANVAS_API_URL": "canvas"}, "would be sent unencrypted", id="no address at all"),
         pytest.param({"CANVAS_API_URL": "http://127.0.0.1:9"}, "Canvas did not answer as expected", id="no server"),
     ],
 )

@@ -31,7 +31,8 @@ CLASS = [ADA, BOB]
 
 
 def test_a_row_for_each_student_and_check() -> None:
-    found = [(r.name, r.standing, r.check, r.verdict, r.check_points) for r in tables.build_rows(CLASS)]
+    shown = ("name", "standing", "check", "verdict", "check_points")
+    found = [tuple(row[column] for column in shown) for row in tables.build_rows(CLASS)]
     assert found == [
         ("Lovelace, Ada", "graded", "step1.one", "passed", 4.0),
         ("Lovelace, Ada", "graded", "step1.two", "failed", 0.0),
@@ -52,21 +53,17 @@ def test_csv() -> None:
 
 def test_json() -> None:
     rows = json.loads(tables.encode_json(CLASS))
-    assert rows == [row.model_dump(mode="json") for row in tables.build_rows(CLASS)]
+    assert rows == list(tables.build_rows(CLASS))
     assert rows[3]["name"] == "+1, Bøb"
 
 
 @pytest.mark.parametrize("grades", [CLASS, [BOB], []], ids=["class", "nobody with a result", "nobody"])
 def test_parquet_has_the_same_types_for_every_class(grades: list[Grade]) -> None:
     table = pq.read_table(io.BytesIO(tables.encode_parquet(grades)))
-    assert table.to_pylist() == [row.model_dump(mode="json") for row in tables.build_rows(grades)]
+    assert table.to_pylist() == list(tables.build_rows(grades))
     types = {field.name: str(field.type) for field in table.schema}
-    assert (types["canvas_id"], types["check_points"], types["late"], types["check"]) == (
-        "int64",
-        "double",
-        "bool",
-        "string",
-    )
+    expected = {"canvas_id": "int64", "check_points": "double", "late": "bool", "check": "string"}
+    assert {name: types[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("text", ["=1", "+1+1", "-1+1", "@x", "\tx", "\rx", " =1", "\u00a0=1", "\uff1d1", "-x"])

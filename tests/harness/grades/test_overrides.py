@@ -84,7 +84,7 @@ def test_a_cell_of_several_lines_stays_one(tmp_path: Path) -> None:
         pytest.param(f"[[total]]\nstudent = 'ada'\npoints = nan\n{SIGNED}", "key points: ", id="not a number"),
         pytest.param("[[total]]\nstudent = 'ada'\npoints = 1\nreason = 'x'", "key author: ", id="no author"),
         pytest.param("[[total]]\nstudent = 'ada'\npoints = 1\nauthor = 'x'", "key reason: ", id="no reason"),
-        pytest.param(f"[[check]]\nstudent = 'ada'\npoints = 1\n{SIGNED}", "have to", id="which check"),
+        pytest.param(f"[[check]]\nstudent = 'ada'\npoints = 1\n{SIGNED}", "names it", id="which check"),
         pytest.param(
             f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\nverdict = 'error'\n{SIGNED}", "key verdict: ", id="verdict"
         ),

@@ -65,7 +65,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, says: 
     assert "policy.toml" in message
     assert says in message
     assert "\n" not in message
-    assert message.endswith("; correct it.")
+    assert message.endswith("; correct the file.")
 
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_a_mark_without_a_time_is_left_to_staff_where_there_is_an_extension(tmp_
 def test_the_words_give_delay_deadline_and_rate(tmp_path: Path) -> None:
     words = compute_delay(upload(after=DAY + 2 * HOUR), policy_of(tmp_path, LATE + "cap = 15")).words
     assert words == (
-        "handed in 1 d 2 h after the deadline (2026-12-01 23:59 UTC+01:00): 2 started days, "
-        "10% of the points possible per day, at most 15% of the points possible"
+        "Handed in 1 d 2 h after the deadline (2026-12-01 23:59 UTC+01:00): 2 started days, "
+        "10% of the points possible per day, at most 15% of the points possible."
     )
 
 

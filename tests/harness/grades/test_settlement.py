@@ -7,9 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grader.grades import GradingPolicy, Override, OverrideKind, Overrides, list_unmatched_extensions, settle
 from grader.grades.grade import AdjustmentKind, Grade, Standing
-from grader.grades.policy import Attempts, Counting, DayCount, Deadline, Extension, LatePenalty, ManualItem, Unit
+from grader.grades.overrides import Override, OverrideKind, Overrides
+from grader.grades.policy import (
+    Attempts,
+    Counting,
+    DayCount,
+    Deadline,
+    Extension,
+    GradingPolicy,
+    LatePenalty,
+    ManualItem,
+    Unit,
+)
+from grader.grades.settlement import list_unmatched_extensions, settle
 from grader.intake.uploads import Intake, Refusal, Upload
 from grader.judging.tampering import HELD
 from grader.model import Result, RunStatus, Verdict
@@ -98,7 +109,7 @@ def test_of_notebooks_that_were_handed_in_together_the_best_counts(
 @pytest.mark.parametrize(
     ("found", "says"),
     [
-        pytest.param(result(PASSED, ERROR), "failed at step2.b", id="a check"),
+        pytest.param(result(PASSED, ERROR), "failed at 'Check step2.b'", id="a check"),
         pytest.param(result(PASSED, PASSED, status=RunStatus.INFRA_ERROR), "run it again", id="the run"),
         pytest.param(result(NOT_JUDGED, NOT_JUDGED), "Nothing could be judged", id="nothing judged"),
         pytest.param(result(), "Nothing could be judged", id="no check"),
@@ -141,7 +152,7 @@ def test_a_changed_check_does_not_repair_a_failed_run() -> None:
 def test_a_changed_check_that_the_result_has_not_is_said() -> None:
     grade = settled([result(PASSED)], GradingPolicy(), change(OverrideKind.CHECK, target="step2.b", points=1))
     assert grade.points == 60
-    assert "step2.b waits" in grade.note
+    assert "step2.b has no effect" in grade.note
 
 
 def test_manual_items_count_and_are_waited_for() -> None:
@@ -277,7 +288,9 @@ def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], p
 @pytest.mark.parametrize(
     ("rationale", "words"),
     [
-        pytest.param("This check could not be run.", "The grader failed at step1.a; judge it again.", id="our fault"),
+        pytest.param(
+            "This check could not be run.", "The grader failed at 'Check step1.a'; judge it again.", id="our fault"
+        ),
         pytest.param(HELD, "A person has to read the notebook first", id="held back"),
     ],
 )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.grades import GradingPolicy, add_times, find_unknown_times, require_one_each, settle
-from grader.grades.policy import Deadline, Extension, LatePenalty
+from grader.grades.policy import Deadline, Extension, GradingPolicy, LatePenalty
+from grader.grades.settlement import find_unknown_times, require_one_each, settle
+from grader.grades.times import add_times
 from grader.intake.uploads import Upload
 from grader.model import Verdict
 
@@ -30,7 +31,7 @@ def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None
     full = result(Verdict.PASSED, Verdict.PASSED)
     grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
     assert [grade.points for grade in grades] == [80, 100]
-    assert known.notes == ("The time of 'eve' fits nobody here.",)
+    assert known.notes == ("The time of 'eve' belongs to no student here.",)
 
 
 @pytest.mark.parametrize(

@@ -430,7 +430,7 @@ def test_hostile_entries(tmp_path: Path, raw: bytes, part: str) -> None:
 def test_the_whole_is_bounded(tmp_path: Path, make: Make) -> None:
     intake = take(tmp_path, {f"x{i}_1_{i}_a.ipynb": os.urandom(40_000) for i in range(4)}, make=make)
     assert len(intake.uploads) == 2
-    assert all("holds more than 0 MiB in all" in refusal.reason for refusal in intake.refusals)
+    assert all("all files of the class have more than 0 MiB" in refusal.reason for refusal in intake.refusals)
     assert len(list((tmp_path / "files").iterdir())) == 2
 
 
@@ -440,7 +440,7 @@ def test_one_student_cannot_use_up_what_is_there_for_all(tmp_path: Path, make: M
     bounds = replace(SMALL, student_bytes=50_000)
     intake = read_class(make(tmp_path, entries), tmp_path / "files", (), bounds)
     assert ids(intake) == ["aaa_1_0", "aaa_1_1", "y_3_4"]
-    assert all("its author handed in more than" in refusal.reason for refusal in intake.refusals)
+    assert all("its author's files have more than" in refusal.reason for refusal in intake.refusals)
 
 
 @both

@@ -27,16 +27,16 @@ def suite() -> Any:
 @pytest.mark.parametrize(
     ("training", "words"),
     [
-        pytest.param(None, "No training of this step ran to its end", id="none"),
-        pytest.param(SimpleNamespace(finished=False, exported=False), "ran to its end", id="broken off"),
+        pytest.param(None, "has no finished training", id="none"),
+        pytest.param(SimpleNamespace(finished=False, exported=False), "has no finished training", id="broken off"),
         pytest.param(
-            SimpleNamespace(finished=True, exported=False, unrecorded=None), "were not kept", id="after too many others"
+            SimpleNamespace(finished=True, exported=False, unrecorded=None), "are missing", id="after too many others"
         ),
         pytest.param(
             SimpleNamespace(
                 finished=True, exported=False, unrecorded=ErrorRecord(type="TypeError", message="'NoneType' object")
             ),
-            "the model raised TypeError",
+            "the model raises TypeError",
             id="the model cannot be asked",
         ),
     ],

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems n
 
 TRY = """
 import multiprocessing, multiprocess
-from grader.kernel import processes
+from grader.kernel.compat import processes
 {before}
 processes.fork()
 {after}

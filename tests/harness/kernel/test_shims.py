@@ -67,7 +67,7 @@ class Recent:
         """As written for version 4."""
         return model, inputs
 
-    def on_training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> tuple[Any, ...]:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> tuple[Any, ...]:
         """As written for version 5."""
         return model, inputs, num_items_in_batch
 
@@ -79,7 +79,7 @@ class Recent:
 def test_methods_get_the_arguments_they_know() -> None:
     trainer = Recent()
     assert trainer.compute_loss(1, 2, num_items_in_batch=3) == (1, 2)  # type: ignore[call-arg]
-    assert trainer.on_training_step(1, 2, 3) == (1, 2, 3)
+    assert trainer.training_step(1, 2, 3) == (1, 2, 3)
     assert trainer.log(1, 2) == (1, 2)
 
 

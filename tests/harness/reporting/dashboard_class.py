@@ -3,9 +3,10 @@
 import random
 from datetime import datetime, timedelta
 
-from grader.grades import GradingPolicy, Override, OverrideKind, Overrides, settle
 from grader.grades.grade import Grade
-from grader.grades.policy import Deadline, LatePenalty
+from grader.grades.overrides import Override, OverrideKind, Overrides
+from grader.grades.policy import Deadline, GradingPolicy, LatePenalty
+from grader.grades.settlement import settle
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.judging.scoring import score
 from grader.model import (

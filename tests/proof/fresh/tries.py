@@ -198,6 +198,7 @@ LATER: Final = (
         folder=OWN,
     ),
     Try("doctor", "make doctor", ExpectedEnding.PASSED, essential=True),
+    Try("the launcher, from another folder", f"cd / && {PROJECT}/autograder doctor", ExpectedEnding.PASSED),
     Try(
         "the cache's folder is a link",
         conditions=CommandConditions(before="mv data/cache /srv/moved; ln -s /srv/moved data/cache"),

@@ -1,8 +1,9 @@
-"""`python -m tests.proof.speed [--only PART ...] [--peers] [--seeds N] [--quick --out FILE] [--report [--measure]]`.
+"""`make bench` runs this: what grading costs, and which bounds hold.
 
-Says which bounds hold. Figures are kept in docs/performance.json (or --out) and added to, so that parts can be measured
-one after the other; a part that fails is named, and the others are measured all the same. `--report` writes
-performance.md and its plot beside the figures. Exit codes: 0 every bound holds, 1 one does not, 2 a part failed.
+Figures are kept in results/speed/performance.json (or --out) and added to, so that parts can be measured one after the
+other; a part that fails is named, and the others are measured all the same. `--report` writes docs/performance.md (with
+--out, performance.md beside that file) from them, and a plot beside the figures. Exit codes: 0 every bound holds, 1 one
+does not, 2 a part failed.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from tests.proof.speed import machine, outcome, report
 from tests.proof.speed.outcome import BoundLine, Part
 from tests.proof.speed.parts import OPTIONAL, PARTS, QUICKLY, BenchOptions
 
-FIGURES: Final = ROOT / "docs" / "performance.json"
+FIGURES: Final = ROOT / "results" / "speed" / "performance.json"
+PAGE: Final = ROOT / "docs" / "performance.md"
 TIMES_FASTER: Final = 20
 FAULTS: Final = (GraderError, OSError, ValueError, RuntimeError, SubprocessError)
 
@@ -60,7 +62,8 @@ def _report(parts: Mapping[str, Any], asked: argparse.Namespace, failed: list[st
     found = collect_bounds(parts)
     print("\n".join(map(str, found)))
     if asked.report and parts:
-        report.write(parts, found, asked.out.parent)
+        page = PAGE if asked.out == FIGURES else asked.out.with_name(PAGE.name)
+        report.write(parts, found, page, asked.out)
     if failed:
         print(f"Not measured, see above: {', '.join(failed)}.", file=sys.stderr)
         return 2
@@ -112,7 +115,7 @@ def _count(text: str) -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.proof.speed", description="What grading costs.")
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m tests.proof.speed", description="What grading costs.")
     names = [*PARTS, *OPTIONAL]
     parser.add_argument("--only", nargs="+", action="extend", choices=names, help="measure these parts")
     parser.add_argument("--quick", action="store_true", help="few rounds, to see that it works; needs --out")

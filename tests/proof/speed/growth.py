@@ -14,7 +14,8 @@ from grader.batch.messages import BatchConfig, StoredJudgement, Task
 from grader.batch.request import BatchRequest
 from grader.batch.scheduling import Conditions, plan
 from grader.batch.store import Store
-from grader.grades import GradingPolicy, settle
+from grader.grades.policy import GradingPolicy
+from grader.grades.settlement import settle
 from grader.intake.archive import read_class
 from grader.intake.uploads import Intake
 from grader.judging import scoring

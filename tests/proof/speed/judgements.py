@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from grader.batch.digests import digest_code
+from grader.batch.digests import digest_execution
 from grader.batch.messages import BatchConfig, Recipient, Task
 from grader.batch.worker_tools import WorkerTools
 from grader.execution.progress import SilentListener
@@ -28,7 +28,7 @@ def measure(rounds: int) -> dict[str, Any]:
             cell_s=600,
             run_s=600,
             threads=torch.get_num_threads(),
-            code=digest_code(ROOT),
+            code=digest_execution(ROOT),
             parts={},
         )
         who = Recipient(id="solution", name="solution", file="solution.ipynb")

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 import psutil
 
-from grader.batch.digests import digest_files
+from grader.batch.digests import SUITE, VERSIONS, digest_files
+from grader.closure import Tree, closure
 from grader.execution.isolation import has_gpu
 from grader.machine.cores import count_cores
 from grader.paths import ROOT
 
-GRADING: Final = ("grader", "tests/public", "tests/hidden", "reference")
-WRITING: Final = ("__main__", "classes", "machine", "outcome", "plot", "report")  # modules here that measure nothing
+MEASURING: Final = "tests.proof.speed.parts"
+REFERENCE: Final = "reference/solution.ipynb"
 ANSWER_S: Final = 30
 
 
@@ -37,8 +38,8 @@ def collect_facts() -> dict[str, Any]:
 @cache
 def digest_code() -> str:
     """Digest of everything that a figure may depend on: grader, suite, reference, and what measures them."""
-    here = (path for path in Path(__file__).parent.glob("*.py") if path.stem not in WRITING)
-    return digest_files(ROOT, (*GRADING, *sorted(path.relative_to(ROOT).as_posix() for path in here)))
+    tree = Tree(ROOT)
+    return digest_files(tree, closure(tree, [MEASURING, *SUITE, REFERENCE, VERSIONS]))
 
 
 def read_load_average() -> float:

@@ -12,7 +12,6 @@ Run as a script with the path of a task file, in an environment that the host ha
 import gc
 import json
 import os
-import runpy
 import signal
 import sys
 import traceback
@@ -21,9 +20,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 MAX_MESSAGE = 500
-BELATED = str(
-    Path(__file__).parents[3] / "grader" / "execution" / "belated.py"
-)  # not importable here: the bundle lacks it
 
 
 class ForkServer:
@@ -107,13 +103,14 @@ def run_out_of_order(shell: Any, sources: list[str], outcomes: list[Any]) -> Non
     """Run once more the cells that came too early, under the same conditions as `driver` does."""
     from grader.kernel import session
     from grader.kernel.training import observation
+    from grader.protocol.out_of_order import find_out_of_order
 
     ended = [record for record in session.get_session().recorder.records if record["finished"]]
     if len({observation.guess_method(record["entry"]) for record in ended}) == 3:
         return
     errors = [f"{outcome['error']}: {outcome['message']}" for outcome in outcomes]
     done = {position for position, outcome in enumerate(outcomes) if outcome["trained"]}
-    for position in runpy.run_path(BELATED)["belated"](sources, errors, done):
+    for position in find_out_of_order(sources, errors, done):
         outcomes[position] = run(shell, sources[position]) | {"first_error": errors[position]}
 
 
@@ -130,7 +127,7 @@ def run(shell: Any, source: str) -> dict[str, Any]:
 def count_trainings() -> int:
     """How many have ended; none before the witness is there."""
     session = sys.modules.get("grader.kernel.session")
-    return sum(record["finished"] for record in session.current().recorder.records) if session else 0
+    return sum(record["finished"] for record in session.get_session().recorder.records) if session else 0
 
 
 def make_shell() -> Any:

@@ -1,40 +1,98 @@
-"""docs/validity.md: the figures, the matrix and the feedback, for people who read the repository."""
+"""docs/validity.md, a summary of what is stored, and the table of all cases, which is too long for it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from grader.judging.calibration import FALSE_FAIL
-from tests.proof.validity.corpus import CorpusCase
-from tests.proof.validity.figures import Matrix, get_letter
-from tests.proof.validity.repetition import Repetition
+from tests.proof.validity.figures import Matrix
+from tests.proof.validity.rounds import Round
 from tests.proof.validity.training import Rate
 from tests.proof.validity.verdicts import CaseResult
 
-INTRODUCTION = """# Are the verdicts right?
+INTRODUCTION: Final = """# Are the verdicts right?
 
-This page is written by `make validate`; do not edit it. Each *mutant* is the reference solution with one mistake, and
-has to fail exactly the checks that name this mistake (F) while checks that depend on those are blocked (b). Each
-*variant* is a different right solution, and has to pass everything. The tables are in `tests/corpus`. Mistakes marked ®
-were seen in real submissions.
+Written by `make validate`; not edited by hand. Each *mutant* is the reference solution with one mistake, and has to
+fail exactly the checks that name it. Each *variant* is a different right solution, and has to pass everything. *Whole
+notebooks* are written in the habits of real submissions. All of them are in `tests/corpus`.
+"""
+NOT_MEASURED: Final = "Not measured on this code yet: `make validate` does, in some minutes.\n"
+UNSHOWN: Final = """## What is not shown
 
-The corpus is run in profile `structure`, where accuracy is not judged (-): see the section on training.
+- Mistakes that nobody has thought of: mutants are what was seen in real submissions, and what the authors made up.
+- Accuracy, but in the trainings above: mutants and variants run in profile `structure`, where it is not judged.
+- Profile `full`, GPUs, and the real `distilbert-base-uncased`: all of the above is about the stand-in.
+- Notebooks that attack the grader: `docs/threat-model.md`. Written answers, which nobody judges here.
+
+## All cases
+
+`make validate` writes every case with its verdicts and with what its student reads to `results/validity/cases.md`.
+`make validate ONLY="scale_ extract_list"` runs those whose names begin so, and prints them; `REPEAT=20` repeats the
+whole corpus with other seeds, `TRAINING=1` runs the trainings that are missing. Rounds are kept and not run twice.
 """
 
 
-def render_document(matrix: Matrix, sections: Sequence[str] = ()) -> str:
-    """The whole page. `sections`: further ones, as Markdown."""
-    parts = [
-        INTRODUCTION,
-        _table(("Figure", "Measured"), matrix.summary()),
-        *sections,
-        "## Checks × mutants\n",
-        _legend(matrix),
-        _grid(matrix),
-        "## What the student reads\n",
-        *(_feedback(finding) for finding in matrix.mutants),
-        "## Variants\n",
-        _table(("Variant", "What is different"), [(f"`{f.specimen.id}`", f.specimen.words) for f in matrix.variants]),
+def render_page(
+    matrix: Matrix | None, rounds: Sequence[Round], flips: Sequence[str], rates: Sequence[Rate], reviews: str
+) -> str:
+    """The summary. Without a matrix it says that there is nothing to sum up. `reviews`: those of the rates."""
+    measured = [NOT_MEASURED] if matrix is None else [*_render_figures(matrix, rounds, flips), _render_checks(matrix)]
+    return "\n".join([INTRODUCTION, *measured, _render_chances(rates, reviews), UNSHOWN])
+
+
+def _render_figures(matrix: Matrix, rounds: Sequence[Round], flips: Sequence[str]) -> Iterator[str]:
+    first, *others = rounds
+    seeds, failures = (sum(found[i] for found in first.lora.values()) for i in (0, 1))
+    repeated = (
+        (f"LoRA checks on {len(first.lora)} right layers, {seeds} other seeds: verdicts that flipped", str(failures)),
+        (f"Repetitions of the corpus with other seeds, {len(others)}: verdicts that flipped", str(len(flips))),
+    )
+    yield f"Measured on {first.measured}, on code `{first.circumstances.split()[0]}`.\n"
+    yield _table(("Figure", "Measured"), (*matrix.summarise(), *repeated))
+    wrong = [f"{row.case.id}: {surprise}" for row in matrix.surprising for surprise in row.surprises]
+    yield from (
+        "\n".join(f"- **not as expected**: {_cell(text)}" for text in found) + "\n" for found in [wrong] if wrong
+    )
+
+
+def _render_checks(matrix: Matrix) -> str:
+    head = ("Check", "Mutants that fail it", "that it alone fails", "Right solutions that pass it")
+    rows = [
+        (f"`{check}`", _of(matrix.count_failed(check)), str(len(found)), _of(matrix.count_passed(check)))
+        for check, found in matrix.sole_killers.items()
     ]
-    return "\n".join(parts)
+    return f"## By check, of those that have to\n\n{_table(head, rows)}"
+
+
+def _of(counts: tuple[int, int]) -> str:
+    return f"{counts[0]} of {counts[1]}"
+
+
+def _render_chances(rates: Sequence[Rate], reviews: str) -> str:
+    head = ("What should not happen", "Happened", "Rate at most (95 % confidence)")
+    rows = [(rate.what, f"{rate.happened} of {rate.runs}", f"{rate.bound:.1%}") for rate in rates if rate.runs]
+    text = (
+        f"Accuracy is judged after training in profile `quick`, here on {reviews}. A threshold promises that the "
+        f"reference misses it in at most {FALSE_FAIL:.1%} of all runs.\nWhere a method learns little, as the head does "
+        "on synthetic reviews, its threshold lies near one half, and what learned nothing may reach it."
+    )
+    nothing = "Nothing has been run yet: `make validate TRAINING=1` does, in hours.\n"
+    return f"## Accuracy\n\n{text}\n\n{_table(head, rows) if rows else nothing}"
+
+
+def render_cases(matrix: Matrix, results: Iterable[CaseResult]) -> str:
+    """Every case, with its verdicts in the order of the checks and with what its student reads."""
+    said = {result.specimen.id: result for result in results}
+    lines = [
+        "# All cases",
+        "",
+        "Verdicts: F failed, b blocked, · passed, - not judged, E our fault. ®: seen in real ones.",
+    ]
+    lines += ["", *(f"{number}. `{check}`" for number, check in enumerate(matrix.checks, start=1))]
+    for row in (*matrix.rows, *matrix.notebooks):
+        lines += ["", f"**`{row.case.id}`**{' ®' if row.case.seen else ''} `{row.letters}` {row.case.words}", ""]
+        lines += [f"- `{j.id}`: {_cell(j.rationale)} *{_cell(j.hint)}*" for j in said[row.case.id].words]
+        lines += [f"- **not as expected**: {_cell(surprise)}" for surprise in row.surprises]
+    return "\n".join(lines) + "\n"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -44,81 +102,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _legend(matrix: Matrix) -> str:
-    rows = [(str(i), f"`{check}`", _killers(matrix, check)) for i, check in enumerate(matrix.checks, start=1)]
-    return _table(("Column", "Check", "Mutants that it alone fails"), rows)
-
-
-def _killers(matrix: Matrix, check: str) -> str:
-    found = matrix.sole_killers.get(check)
-    if found is None:
-        return "see the section on training"
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return ", ".join(f"`{name}`" for name in found[:3]) + more if found else "**none**"
-
-
-def _grid(matrix: Matrix) -> str:
-    head = ("Mutant", *(str(i) for i in range(1, len(matrix.checks) + 1)))
-    rows = [(f"`{f.specimen.id}`", *(get_letter(f, check) for check in matrix.checks)) for f in matrix.mutants]
-    return _table(head, rows)
-
-
-def _feedback(finding: CaseResult) -> str:
-    specimen = finding.specimen
-    return "\n".join(
-        [f"**`{specimen.id}`**{' ®' if specimen.seen else ''}: {specimen.words}\n", *_quote_feedback(finding), ""]
-    )
-
-
-def _quote_feedback(finding: CaseResult) -> Iterator[str]:
-    for judgement in finding.words:
-        yield f"- `{judgement.id}`: {_cell(judgement.rationale)} *{_cell(judgement.hint)}*"
-    for surprise in finding.surprises:
-        yield f"- **not as expected: {_cell(surprise)}**"
-
-
-def render_notebooks(found: Sequence[CorpusCase]) -> str:
-    """A section on whole notebooks."""
-    text = "Written in different hands, with the habits of real submissions. The tests of the project run them.\n\n"
-    rows = [(f"`{s.id}`", s.words, _format_expected(s)) for s in found]
-    return "## Whole notebooks\n\n" + text + _table(("Notebook", "Habits", "Has to fail"), rows)
-
-
-def _format_expected(specimen: CorpusCase) -> str:
-    return ", ".join(f"`{check}`" for check in sorted(specimen.failed)) or "nothing"
-
-
-def render_repetitions(found: Sequence[Repetition]) -> str:
-    """A section on verdicts that must not depend on the draw."""
-    rows = [(f"`{r.specimen}`", str(r.seeds), str(r.flips)) for r in found]
-    text = (
-        "The layer answers the challenges of every seed, and every LoRA check judges the answers. Layers of 16 to 48 "
-        "units, in float32, float64 and bfloat16.\n\n"
-    )
-    return "## The LoRA checks with other seeds\n\n" + text + _table(("Layer", "Seeds", "Verdicts that flipped"), rows)
-
-
-def render_rounds(count: int, flips: Sequence[str]) -> str:
-    """A section on the whole corpus with other seeds."""
-    text = (
-        "The whole corpus is executed and judged again with other seeds, which decide what the probes ask, where "
-        "trainings begin, and in which order they read. `make validate REPEAT=20` runs what is missing here.\n\n"
-    )
-    rows = [("Repetitions", str(count)), ("Verdicts that flipped", str(len(flips)))]
-    listed = "".join(f"- {_cell(flip)}\n" for flip in flips)
-    return "## The whole corpus with other seeds\n\n" + text + _table(("Figure", "Measured"), rows) + listed
-
-
-def render_chances(rates: Sequence[Rate]) -> str:
-    """A section on verdicts that training leaves to chance."""
-    head = ("What should not happen", "Happened", "Runs", "Rate at most (95 % confidence)")
-    rows = [(rate.what, str(rate.happened), str(rate.runs), f"{rate.bound:.1%}") for rate in rates if rate.runs]
-    text = (
-        "Accuracy is judged after training in profile `quick`. A threshold promises that the reference misses it in at "
-        f"most {FALSE_FAIL:.1%} of all runs. Where a method learns little, as the head alone does on synthetic "
-        "reviews, its threshold lies near one half, and a model that learned nothing may reach it by chance. "
-        "`make validate TRAINING=1` runs what is missing here."
-    )
-    return f"## Training\n\n{text}\n\n" + (_table(head, rows) if rows else "Nothing has been run yet.\n")

@@ -1,28 +1,30 @@
-"""The whole corpus, executed and judged again with other seeds: no verdict may depend on a draw.
+"""The whole corpus, executed and judged: with one seed, and again with others, since no verdict may depend on a draw.
 
-A seed decides what the probes ask, where trainings begin, and in which order they read. A round takes as long as
-validation itself, so it is stored, and holds as long as nothing has changed that a verdict follows from.
+A seed decides what the probes ask, where trainings begin, and in which order they read. A round takes minutes, so it is
+stored, and holds as long as nothing has changed that a verdict follows from.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
+from pydantic import Field
+
+from grader import pipeline
+from grader.batch.digests import SUITE, VERSIONS, digest_files
+from grader.closure import Tree, closure
 from grader.execution.job import Setup
 from grader.model import FrozenModel
 from grader.paths import ROOT
-from tests.proof.validity.figures import Matrix, get_letter
-from tests.proof.validity.ledger import append, locate_ledger, read
+from tests.proof.validity.corpus import CorpusCase
+from tests.proof.validity.figures import Matrix, Row
+from tests.proof.validity.ledger import append, read
 
-NAME: Final = "rounds"
-FOLLOWS_FROM: Final = (
-    "reference", "tests/corpus/mutants", "tests/corpus/variants", "tests/public", "tests/hidden",
-    "grader/kernel", "grader/oracle",
-    "grader/assignment.py", "grader/case.py", "grader/definitions.py", "grader/evidence.py", "grader/lora_answers.py",
-    "grader/suite.py",
+RESULTS: Final = ROOT / "results" / "validity"
+LEDGER: Final = RESULTS / "rounds.jsonl"
+NOTEBOOKS: Final = (
+    "reference/solution.ipynb", "tests/corpus/mutants", "tests/corpus/variants", "tests/corpus/habits"
 )  # fmt: skip
-KINDS: Final = (".py", ".toml", ".ipynb")
+LETTERS: Final = "tests.proof.validity.figures"  # what verdicts become, from the execution on
 
 
 class Round(FrozenModel):
@@ -30,37 +32,50 @@ class Round(FrozenModel):
 
     seed: int
     circumstances: str
-    letters: dict[str, str]  # specimen -> a letter for each check, in the matrix's order
+    letters: dict[str, str]  # case -> a letter for each check, in the matrix's order
+    surprises: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # cases that were not judged as expected
+    lora: dict[str, tuple[int, int]] = Field(
+        default_factory=dict
+    )  # layer -> seeds, and verdicts of LoRA checks that flipped
+    measured: str = ""  # the day
 
 
-def _files(path: Path) -> Iterable[Path]:
-    return (path,) if path.is_file() else path.rglob("*")
-
-
-def digest_conditions(used: Setup, root: Path = ROOT) -> str:
-    """What the verdicts of a round depend on besides its seed."""
-    digest = hashlib.sha256()
-    for path in sorted(path for name in FOLLOWS_FROM for path in _files(root / name)):
-        if path.suffix in KINDS:
-            digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
-    return f"{digest.hexdigest()[:16]} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
+def digest_conditions(used: Setup, tree: Tree | None = None) -> str:
+    """What the verdicts of a round depend on besides its seed. Raises GraderError."""
+    tree = tree or Tree(ROOT)
+    digest = digest_files(tree, closure(tree, [LETTERS, *SUITE, *NOTEBOOKS, VERSIONS]))
+    return f"{digest[:16]} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
 def make_round(matrix: Matrix, seed: int, where: str) -> Round:
     """The round that a matrix stands for."""
-    rows = {f.specimen.id: "".join(get_letter(f, check) for check in matrix.checks) for f in matrix.findings}
-    return Round(seed=seed, circumstances=where, letters=rows)
+    rows = (*matrix.rows, *matrix.notebooks)
+    surprises = {row.case.id: row.surprises for row in rows if row.surprises}
+    return Round(
+        seed=seed, circumstances=where, letters={row.case.id: row.letters for row in rows}, surprises=surprises
+    )
+
+
+def rebuild_matrix(
+    one: Round, checks: Sequence[str], corpus: Sequence[CorpusCase], notebooks: Sequence[CorpusCase]
+) -> Matrix:
+    """The matrix that a round was made from."""
+
+    def build(cases: Sequence[CorpusCase]) -> tuple[Row, ...]:
+        return tuple(Row(c, one.letters[c.id], one.surprises.get(c.id, ())) for c in cases if c.id in one.letters)
+
+    return Matrix(tuple(checks), build(corpus), build(notebooks))
 
 
 def load_known(where: str) -> tuple[Round, ...]:
-    """Stored rounds under these circumstances, by seed."""
-    found = {r.seed: r for r in read(locate_ledger(NAME), Round) if r.circumstances == where}
-    return tuple(found[seed] for seed in sorted(found))
+    """Stored rounds under these circumstances, the one with the usual seed first; none while that one is missing."""
+    found = {r.seed: r for r in read(LEDGER, Round) if r.circumstances == where}
+    return tuple(found[seed] for seed in sorted(found)) if pipeline.DEFAULT_SEED in found else ()
 
 
 def keep(one: Round) -> None:
     """Store a round."""
-    append(locate_ledger(NAME), one)
+    append(LEDGER, one)
 
 
 def find_flips(rounds: Iterable[Round], checks: Sequence[str]) -> tuple[str, ...]:

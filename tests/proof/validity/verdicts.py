@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
@@ -24,6 +23,7 @@ class CaseResult:
 
     specimen: CorpusCase
     judgements: tuple[Judgement, ...]
+    first_error: str = ""  # of its cells
 
     def ids(self, verdict: Verdict) -> frozenset[str]:
         """Checks with this verdict."""
@@ -42,11 +42,17 @@ class CaseResult:
     def _surprises(self) -> Iterator[str]:
         for verdict, expected in ((Verdict.FAILED, self.specimen.failed), (Verdict.BLOCKED, self.specimen.blocked)):
             observed = self.ids(verdict)
-            yield from (f"{check} is not {verdict}" for check in sorted(expected - observed))
-            yield from (f"{check} is {verdict}" for check in sorted(observed - expected))
+            yield from (f"{check} is not {verdict}{self._explain(check)}" for check in sorted(expected - observed))
+            yield from (f"{check} is {verdict}{self._explain(check)}" for check in sorted(observed - expected))
         yield from (f"{j.id} is an error: {j.fault}" for j in self.judgements if j.verdict is Verdict.ERROR)
         said = " ".join(f"{j.rationale} {j.hint}" for j in self.judgements)
         yield from (f"the feedback does not say {phrase!r}" for phrase in self.specimen.says if phrase not in said)
+
+    def _explain(self, check: str) -> str:
+        """What was said of a check, or the first error of a cell."""
+        said = next((j.rationale for j in self.judgements if j.id == check and j.rationale), "")
+        reason = said or (self.first_error and f"the first failing cell: {self.first_error}")
+        return f" ({reason})" if reason else ""
 
 
 class SharedCase(Case):
@@ -78,12 +84,13 @@ def examine(base: Base, specimens: Sequence[CorpusCase], setup: Setup) -> Iterat
     torch.set_num_threads(1)  # the other core runs the next specimen
     try:
         for grown in execute_cases(base, specimens, setup):
-            yield CaseResult(grown.specimen, _judge(grown.folder, oracle, folders, known))
+            case = SharedCase(Evidence(grown.folder), oracle, known)
+            yield CaseResult(grown.specimen, run_suite(case, folders), _find_first_error(case.evidence))
     finally:
         torch.set_num_threads(threads)
 
 
-def _judge(
-    folder: Path, oracle: Oracle, folders: list[Path], known: dict[int, Certificate | None]
-) -> tuple[Judgement, ...]:
-    return run_suite(SharedCase(Evidence(folder), oracle, known), folders)
+def _find_first_error(evidence: Evidence) -> str:
+    """Of the cells that failed; nothing where none did."""
+    failed = evidence.run.summary.failed_cells
+    return f"{failed[0].error}: {failed[0].message}" if failed else evidence.run.reason

@@ -67,4 +67,4 @@ def test_judging_does_not_load_what_kernels_need() -> None:
 
 
 def test_threads_of_kernels_sleep_while_they_wait() -> None:
-    assert variables.QUIET["OMP_WAIT_POLICY"] == "passive"
+    assert variables.CONSTANT["OMP_WAIT_POLICY"] == "passive"

@@ -1,14 +1,16 @@
-"""Figures and pages made from findings."""
+"""Figures from verdicts, and the summary of them."""
 
-import html
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from grader.judging.runner import Judgement
 from grader.model import Verdict, Visibility
-from tests.proof.validity import markdown, page
+from grader.paths import ROOT
+from tests.proof.validity import markdown, rounds
 from tests.proof.validity.corpus import CaseKind, CorpusCase
-from tests.proof.validity.figures import Matrix, get_letter
+from tests.proof.validity.figures import Matrix, Row, build_row
 from tests.proof.validity.training import Rate
 from tests.proof.validity.verdicts import CaseResult
 
@@ -30,8 +32,12 @@ def finding(name: str, kind: CaseKind, failed: tuple[str, ...] = (), expected: t
     return CaseResult(specimen, judgements)
 
 
-RIGHT = finding("right", CaseKind.VARIANT)
-KILLED = finding("killed", CaseKind.MUTANT, ("step1.count_function",), ("step1.count_function",))
+def row(*arguments: Any) -> Row:
+    return build_row(finding(*arguments), CHECKS)
+
+
+RIGHT = row("right", CaseKind.VARIANT)
+KILLED = row("killed", CaseKind.MUTANT, ("step1.count_function",), ("step1.count_function",))
 
 
 def test_everything_as_expected_and_one_check_uncovered() -> None:
@@ -52,17 +58,25 @@ def test_everything_as_expected_and_one_check_uncovered() -> None:
         ),
         pytest.param(
             finding("more", CaseKind.MUTANT, ("run.completes", "step1.accuracy"), ("run.completes",)),
-            "step1.accuracy is failed",
+            "step1.accuracy is failed (<b>wrong</b> | \x1b[2J)",
             id="mutant that fails too much",
         ),
         pytest.param(
-            finding("no", CaseKind.VARIANT, ("run.completes",)), "run.completes is failed", id="variant that fails"
+            finding("no", CaseKind.VARIANT, ("run.completes",)),
+            "run.completes is failed (<b>wrong</b> | \x1b[2J)",
+            id="variant that fails",
         ),
     ],
 )
 def test_surprises(found: CaseResult, says: str) -> None:
     assert says in found.surprises
-    assert Matrix(CHECKS, (found,)).surprising == (found,)
+    (surprising,) = Matrix(CHECKS, (build_row(found, CHECKS),)).surprising
+    assert surprising.case is found.specimen
+
+
+def test_a_surprise_without_a_rationale_names_the_first_error() -> None:
+    found = replace(finding("alive", CaseKind.MUTANT, (), ("run.completes",)), first_error="KeyError: 'review'")
+    assert found.surprises == ("run.completes is not failed (the first failing cell: KeyError: 'review')",)
 
 
 def test_missing_words_are_a_surprise() -> None:
@@ -74,24 +88,43 @@ def test_missing_words_are_a_surprise() -> None:
 
 
 def test_letters() -> None:
-    assert [get_letter(KILLED, check) for check in CHECKS] == ["·", "F", "·"]
+    assert KILLED.letters == "·F·"
 
 
-def test_document_escapes_what_would_break_a_table() -> None:
-    text = markdown.render_document(Matrix(CHECKS, (KILLED, RIGHT)))
-    assert "| `right` | what \\| it is |" in text
+def test_counts_of_a_check() -> None:
+    survivor = row("alive", CaseKind.MUTANT, (), ("step1.count_function",))
+    strict = row("strict", CaseKind.VARIANT, ("step1.count_function",))
+    matrix = Matrix(CHECKS, (KILLED, survivor, RIGHT), (strict,))
+    assert matrix.count_failed("step1.count_function") == (1, 2)
+    assert matrix.count_passed("step1.count_function") == (1, 2)
 
 
-def test_page_is_inert() -> None:
-    text = page.render_page(
-        Matrix(CHECKS, (KILLED, RIGHT)), [("<b>figure</b>", "1")], [KILLED.specimen, RIGHT.specimen]
-    )
-    assert "<b>wrong</b>" not in text
-    assert "<b>figure</b>" not in text
-    assert "has to fail step1.count_function" in text
-    assert "\x1b" not in text
-    assert "default-src 'none'" in html.unescape(text)
-    assert "<script" not in text
+def test_summary_is_short_and_follows_from_what_is_stored() -> None:
+    matrix = Matrix(CHECKS, (KILLED, RIGHT), (row("whole", CaseKind.VARIANT, ("run.completes",)),))
+    first = rounds.make_round(matrix, 0, "abc def").model_copy(update={"lora": {"a": (200, 0), "b": (50, 1)}})
+    again = rounds.rebuild_matrix(first, CHECKS, [KILLED.case, RIGHT.case], [matrix.notebooks[0].case])
+    assert again == matrix
+    text = markdown.render_page(again, [first], (), [Rate("x | y", 0, 20)], "made-up reviews")
+    assert "| LoRA checks on 2 right layers, 250 other seeds: verdicts that flipped | 1 |" in text
+    assert "| `step1.count_function` | 1 of 1 | 1 | 2 of 2 |" in text
+    assert "whole: run.completes is failed (<b>wrong</b> \\| \x1b[2J)" in text
+    assert "| x \\| y | 0 of 20 |" in text
+
+
+def test_page_without_rounds_says_so() -> None:
+    text = markdown.render_page(None, (), (), (), "made-up reviews")
+    assert "Not measured on this code yet: `make validate`" in text
+
+
+def test_every_case_is_listed_with_what_its_student_reads() -> None:
+    results = [finding("killed", CaseKind.MUTANT, ("run.completes",))]
+    text = markdown.render_cases(Matrix(CHECKS, tuple(build_row(one, CHECKS) for one in results)), results)
+    assert "**`killed`** `F··` what | it is" in text
+    assert "- `run.completes`: <b>wrong</b> \\| \x1b[2J" in text
+
+
+def test_the_page_in_docs_is_short() -> None:
+    assert len((ROOT / "docs" / "validity.md").read_text(encoding="utf-8").splitlines()) <= 80
 
 
 @pytest.mark.parametrize(

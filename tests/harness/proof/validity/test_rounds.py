@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from grader.closure import Tree
+from grader.paths import ROOT
 from tests.proof.validity import ledger, rounds
 from tests.proof.validity.rounds import Round
 
@@ -35,11 +37,20 @@ def test_flips(others: list[Round], expected: tuple[str, ...]) -> None:
     assert rounds.find_flips([one(0, alive="F·"), *others], CHECKS) == expected
 
 
-def test_rounds_are_kept_and_belong_to_their_circumstances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "locate_ledger", lambda name: tmp_path / "deep" / name)
-    for played in (one(2, alive="F·"), one(1, alive="F·"), one(3, "elsewhere", alive="··")):
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        pytest.param((2, 0, 1), [0, 1, 2], id="the usual one first"),
+        pytest.param((2, 1), [], id="none without the usual one"),
+    ],
+)
+def test_rounds_are_kept_and_belong_to_their_circumstances(
+    seeds: tuple[int, ...], expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "LEDGER", tmp_path / "deep" / "rounds.jsonl")
+    for played in (*(one(seed, alive="F·") for seed in seeds), one(3, "elsewhere", alive="··")):
         rounds.keep(played)
-    assert [found.seed for found in rounds.load_known("here")] == [1, 2]
+    assert [found.seed for found in rounds.load_known("here")] == expected
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
@@ -55,13 +66,15 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     [
         pytest.param("tests/hidden/test_lora.py", True, id="suite"),
         pytest.param("tests/corpus/mutants/lora.toml", True, id="corpus"),
-        pytest.param("grader/kernel/probes.py", True, id="witness"),
+        pytest.param("reference/solution.ipynb", True, id="reference"),
+        pytest.param("grader/kernel/probes/lora.py", True, id="witness"),
+        pytest.param("grader/sandbox/zygote.py", True, id="a program of its own"),
+        pytest.param("tests/proof/validity/fork_server.py", True, id="what executes the corpus"),
         pytest.param("grader/reporting/page.py", False, id="report"),
-        pytest.param("tests/hidden/__pycache__/test_lora.pyc", False, id="compiled"),
+        pytest.param("tests/harness/needs.py", False, id="a test of the grader"),
     ],
 )
-def test_circumstances(tmp_path: Path, file: str, matters: bool) -> None:
-    before = rounds.digest_conditions(USED, tmp_path)
-    (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_text("changed", encoding="utf-8")
-    assert (rounds.digest_conditions(USED, tmp_path) != before) is matters
+def test_circumstances(file: str, matters: bool) -> None:
+    tree = Tree(ROOT)
+    changed = tree.replace(file, tree.read(file) + b"\n")
+    assert (rounds.digest_conditions(USED, changed) != rounds.digest_conditions(USED, tree)) is matters

@@ -1,7 +1,7 @@
 """Cells that came too early: they use a name that only a cell further down defines.
 
 Students run cells in any order and hand in a notebook that worked. So a cell that a missing name stopped is run once
-more, after the last one, where the notebook does define the name. Imports nothing of ours: used in other processes too.
+more, after the last one, where the notebook does define the name.
 """
 
 import re
@@ -13,11 +13,11 @@ COMMAND = re.compile(r"^(\s*)[!%].*$", re.MULTILINE)  # of IPython, no Python
 
 
 def find_out_of_order(sources: Sequence[str], errors: Sequence[str], done: Collection[int]) -> list[int]:
-    """Positions of the cells to run once more, in their order.
+    """Return the positions of the cells to run once more, in their order.
 
     `errors`: how each cell ended, such as "NameError: name 'x' is not defined", or nothing. `done`: positions of cells
-    in which a training has ended, which must not go on training. A cell that needs what an earlier belated cell was to
-    define is belated as well.
+    in which a training has ended, which must not train again. A cell that needs a name of an earlier cell that came
+    too early came too early as well.
     """
     found: list[int] = []
     missing = {position: match[1] for position, error in enumerate(errors) if (match := MISSING.match(error))}
@@ -30,7 +30,7 @@ def find_out_of_order(sources: Sequence[str], errors: Sequence[str], done: Colle
 
 
 def list_definitions(source: str) -> frozenset[str]:
-    """Names that a cell gives a value at its top level; none if it is not Python."""
+    """Return the names that a cell gives a value at its top level; none if it is not Python."""
     try:
         table = symtable.symtable(COMMAND.sub(r"\1pass", source), "cell", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):

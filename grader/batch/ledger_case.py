@@ -1,0 +1,48 @@
+"""A case whose weights may be gone: what the suite asks about them stands in the ledger."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from grader.batch.ledger import Ledger
+from grader.errors import GraderError
+from grader.evidence.reader import Evidence
+from grader.judging.case import Case, Oracle
+from grader.model import Method
+from grader.oracle.certificates import Certificate
+
+
+class LedgerEvidence(Evidence):
+    """Evidence whose weights may be gone."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        """`folder`: the evidence folder itself."""
+        super().__init__(folder)
+        self.ledger = ledger
+
+    def digest(self, name: str) -> str:
+        """SHA-256 as noted, or computed."""
+        noted = self.ledger.facts.get(name)
+        return noted.sha256 if noted else super().digest(name)
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The tensors. Raises GraderError where only their facts were kept."""
+        if name in self.ledger.facts and not (self.folder / name).is_file():
+            raise GraderError("The weights were not kept; grade this submission again with --keep-weights.")
+        return super().weights(name)
+
+
+class LedgerCase(Case):
+    """A case that looks into the ledger first."""
+
+    def __init__(self, evidence: LedgerEvidence, oracle: Oracle, base: dict[str, Tensor]) -> None:
+        """`base`: the checkpoint's tensors, which many cases share."""
+        super().__init__(evidence, oracle)
+        self.ledger = evidence.ledger
+        self.base = base  # in the place of the cached property
+
+    def certificate(self, method: Method) -> Certificate | None:
+        """From the ledger, or computed."""
+        training = self.training(method)
+        noted = self.ledger.facts.get(training.exit.file or "") if training and training.finished else None
+        return noted.certificate() if noted else super().certificate(method)

@@ -1,0 +1,60 @@
+"""Finds or prepares what an execution needs besides the notebook: model, data, metrics, a sandbox, the arithmetic."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from grader.assets.cache import locate_cache
+from grader.assets.hub import resolve_checkpoint
+from grader.assets.metrics import prepare_metrics
+from grader.assets.reviews import resolve_reviews
+from grader.execution import broker, profiles
+from grader.execution.driver import Limits
+from grader.execution.gpu_pool import VISIBLE
+from grader.execution.isolation import open_sandbox
+from grader.execution.job import Setup
+from grader.machine.limits import require_limits
+from grader.machine.precision import has_fast_bfloat16
+from grader.model import Precision, Profile
+from grader.paths import ROOT
+from grader.sandbox import Backend, Sandbox
+
+
+@contextmanager
+def open_setup(
+    profile: Profile,
+    seed: int,
+    backend: Backend | None = None,
+    limits: Limits | None = None,
+    precision: Precision = Precision.AUTO,
+    opened: Sandbox | None = None,
+    threads: int | None = None,
+) -> Iterator[Setup]:
+    """Yield what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
+
+    opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
+    """
+    profiles.require_fit(profile, precision)
+    require_limits()
+    cache_dir = locate_cache(ROOT, os.environ)
+    checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
+    broker.warm_up()
+    gpus = profiles.uses_gpu(profile)
+    with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, threads, gpus=gpus) as sandbox:
+        yield Setup(
+            profile=profile,
+            seed=seed,
+            checkpoint=checkpoint,
+            reviews=resolve_reviews(ROOT, os.environ),
+            metrics=metrics,
+            bfloat16=profile is Profile.QUICK
+            and (has_fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16),
+            tf32=precision is Precision.TF32,
+            sandbox=sandbox,
+            environ=select_one_gpu(os.environ) if gpus else {},
+        )
+
+
+def select_one_gpu(environ: Mapping[str, str]) -> dict[str, str]:
+    """Show a kernel the first GPU that it may use: a Trainer that sees several trains with larger batches."""
+    return {VISIBLE: environ.get(VISIBLE, "0").partition(",")[0]}
