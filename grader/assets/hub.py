@@ -9,22 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from grader.assets import standin
-from grader.assets.cache import (
-    Recipe,
-    build_bytes_recipe,
-    build_link_recipe,
-    find_damaged,
-    hash_file,
-    is_prepared,
-    prepare,
-    read_manifest,
-)
+from grader.assets import cache, standin
+from grader.assets.cache import Recipe
 from grader.assignment import MODEL_NAMES
 from grader.model import Profile
 
 REAL_NAME: Final = MODEL_NAMES[0]
 WEIGHTS: Final = standin.WEIGHTS
+STANDIN_FOLDER: Final = "hub-stand-in"
+REAL_FOLDER: Final = "hub-distilbert"
 FILES: Final = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 EMBEDDINGS: Final = "distilbert.embeddings.word_embeddings.weight"
 DOWNLOAD_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
@@ -56,17 +49,13 @@ def resolve_checkpoint(profile: Profile, cache_dir: Path) -> Checkpoint:
 
 def prepare_standin_checkpoint(cache_dir: Path) -> Checkpoint:
     """Return the stand-in, prepared in `cache_dir`/hub-stand-in. Raises GraderError."""
-    return _prepare_hub(standin.NAME, _locate_standin(cache_dir), standin.build_recipes())
+    return _prepare_hub(standin.NAME, cache_dir / STANDIN_FOLDER, standin.build_recipes())
 
 
 def has_standin_checkpoint(cache_dir: Path) -> bool:
     """Return True if the stand-in is there and whole; makes nothing."""
-    folder = _locate_standin(cache_dir)
-    return is_prepared(folder, _build_hub_recipes(folder, standin.build_recipes()))
-
-
-def _locate_standin(cache_dir: Path) -> Path:
-    return cache_dir / "hub-stand-in"
+    folder = cache_dir / STANDIN_FOLDER
+    return cache.is_prepared(folder, _build_hub_recipes(folder, standin.build_recipes()))
 
 
 def prepare_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
@@ -76,22 +65,18 @@ def prepare_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
     source = find_snapshot() or download_snapshot()
     if source is None:
         return None
-    recipes = {name: build_link_recipe(source / name, hash_file(source / name)) for name in FILES}
-    return _prepare_hub(REAL_NAME, _locate_real(cache_dir), recipes)
+    recipes = {name: cache.build_link_recipe(source / name, cache.hash_file(source / name)) for name in FILES}
+    return _prepare_hub(REAL_NAME, cache_dir / REAL_FOLDER, recipes)
 
 
 def find_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
     """Return the real checkpoint if an earlier call prepared it and its files are still whole."""
-    folder = _locate_real(cache_dir)
-    recorded = {name: stamp.sha256 for name, stamp in read_manifest(folder).items()}
+    folder = cache_dir / REAL_FOLDER
+    recorded = {name: stamp.sha256 for name, stamp in cache.read_manifest(folder).items()}
     weights = next((name for name in recorded if name.endswith(WEIGHTS)), None)
-    if weights is None or find_damaged(folder, recorded):
+    if weights is None or cache.find_damaged(folder, recorded):
         return None
     return Checkpoint(REAL_NAME, folder / weights, folder, recorded[weights])
-
-
-def _locate_real(cache_dir: Path) -> Path:
-    return cache_dir / "hub-distilbert"
 
 
 def find_snapshot() -> Path | None:
@@ -129,7 +114,7 @@ def is_distilbert(folder: Path) -> bool:
 
 
 def _prepare_hub(name: str, folder: Path, recipes: Mapping[str, Recipe]) -> Checkpoint:
-    prepare(folder, _build_hub_recipes(folder, recipes))
+    cache.prepare(folder, _build_hub_recipes(folder, recipes))
     sha256 = recipes[WEIGHTS].sha256
     return Checkpoint(name, folder / _locate_snapshot(MODEL_NAMES[0], sha256) / WEIGHTS, folder, sha256)
 
@@ -140,10 +125,10 @@ def _build_hub_recipes(folder: Path, recipes: Mapping[str, Recipe]) -> dict[str,
     first, *others = (_locate_snapshot(model, recipes[WEIGHTS].sha256) for model in MODEL_NAMES)
     for snapshot in (first, *others):
         for name, recipe in recipes.items():
-            link = build_link_recipe(folder / first / name, recipe.sha256)
+            link = cache.build_link_recipe(folder / first / name, recipe.sha256)
             result[f"{snapshot}/{name}"] = recipe if snapshot == first else link
         revision = snapshot.rpartition("/")[2]
-        result[f"{snapshot.partition('/')[0]}/refs/main"] = build_bytes_recipe(revision.encode("ascii"))
+        result[f"{snapshot.partition('/')[0]}/refs/main"] = cache.build_bytes_recipe(revision.encode("ascii"))
     return result
 
 

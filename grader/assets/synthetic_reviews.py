@@ -9,14 +9,16 @@ bytes on every machine: of `random` only `random()` is used, whose sequence Pyth
 import csv
 import io
 import random
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
-
-from grader.assets import phrases
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+PHRASES: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
+BY_LABEL: Final = (PHRASES["negative"], PHRASES["positive"])
 MIN_WORDS: Final = 15
 MAX_WORDS: Final = 60  # short, so that a fresh machine without a GPU grades its first notebook in minutes
 MAX_ASPECTS: Final = 4
@@ -76,10 +78,10 @@ def format_csv(rows: Sequence[Review]) -> bytes:
 
 def _write_review(label: int, dice: SeededRandom) -> Review:
     """Write one review: opinions stand before and after the plot, so that cutting it loses few of them."""
-    opening = [_fill(phrases.OPENINGS, dice)] if dice.draw_bool(0.7) else []
+    opening = [_fill(PHRASES["openings"], dice)] if dice.draw_bool(0.7) else []
     opinions = _write_opinions(label, dice)
     before = dice.draw_below(len(opinions) + 1)
-    plot = [_fill(phrases.PLOTS, dice) for _ in range(dice.draw_below(3))]
+    plot = [_fill(PHRASES["plots"], dice) for _ in range(dice.draw_below(3))]
     verdict = [_write_verdict(label, dice)] if dice.draw_bool(VERDICT_SHARE) else []
     sentences = [*opening, *opinions[:before], *plot, *opinions[before:], *verdict]
     return Review(" ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences), label)
@@ -90,36 +92,36 @@ def _write_opinions(label: int, dice: SeededRandom) -> list[str]:
     count = 2 + dice.draw_below(MAX_ASPECTS - 1)
     dissenting = dice.draw_below(count // 3 + 1)
     labels = dice.shuffle([1 - label] * dissenting + [label] * (count - dissenting))
-    aspects = dice.shuffle(phrases.ASPECTS)[:count]
+    aspects = dice.shuffle(PHRASES["aspects"])[:count]
     sentences = [_judge(aspect, each, dice) for aspect, each in zip(aspects, labels, strict=True)]
-    return [f"{dice.pick(phrases.LINKS)} {text}" if dice.draw_bool(0.25) else text for text in sentences]
+    return [f"{dice.pick(PHRASES['links'])} {text}" if dice.draw_bool(0.25) else text for text in sentences]
 
 
 def _judge(aspect: str, label: int, dice: SeededRandom) -> str:
     """Write one judgement. In a contrast the words of the opposite label stand in for what is denied."""
-    template = dice.pick(phrases.CONTRASTS if dice.draw_bool(CONTRAST_SHARE) else phrases.JUDGEMENTS)
-    same, opposite = phrases.PRAISE_OR_BLAME[label], phrases.PRAISE_OR_BLAME[1 - label]
+    template = dice.pick(PHRASES["contrasts"] if dice.draw_bool(CONTRAST_SHARE) else PHRASES["judgements"])
+    same, opposite = BY_LABEL[label]["words"], BY_LABEL[1 - label]["words"]
     return template.format(
         aspect=aspect,
         word=dice.pick(same),
         second=dice.pick(same),
         other=dice.pick(opposite),
-        adverb=dice.pick(phrases.ADVERBS),
+        adverb=dice.pick(PHRASES["adverbs"]),
     )
 
 
 def _write_verdict(label: int, dice: SeededRandom) -> str:
-    template = dice.pick(phrases.VERDICTS[label])
-    return template.format(word=dice.pick(phrases.VERDICT_WORDS[label]), genre=dice.pick(phrases.GENRES))
+    template = dice.pick(BY_LABEL[label]["verdicts"])
+    return template.format(word=dice.pick(BY_LABEL[label]["verdict_words"]), genre=dice.pick(PHRASES["genres"]))
 
 
 def _fill(templates: Sequence[str], dice: SeededRandom) -> str:
     return dice.pick(templates).format(
-        name=dice.pick(phrases.NAMES),
-        friend=dice.pick(phrases.NAMES),
-        role=dice.pick(phrases.ROLES),
-        place=dice.pick(phrases.PLACES),
-        event=dice.pick(phrases.EVENTS),
-        genre=dice.pick(phrases.GENRES),
+        name=dice.pick(PHRASES["names"]),
+        friend=dice.pick(PHRASES["names"]),
+        role=dice.pick(PHRASES["roles"]),
+        place=dice.pick(PHRASES["places"]),
+        event=dice.pick(PHRASES["events"]),
+        genre=dice.pick(PHRASES["genres"]),
         year=1931 + dice.draw_below(80),
     )

@@ -85,11 +85,11 @@ class Report(FrozenModel):
     kind: Literal["report"] = "report"
     status: RunStatus
     reason: str
-    cells: tuple[CellRecord, ...]
-    training_cells: dict[int, int]
-    probes: dict[str, ProbeOutcome]
-    timings: dict[str, float]
-    peak_memory_mib: float
+    cells: tuple[CellRecord, ...] = ()
+    training_cells: dict[int, int] = {}
+    probes: dict[str, ProbeOutcome] = {}
+    timings: dict[str, float] = {}
+    peak_memory_mib: float = 0
     written: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of files that the witness announced
     refused: tuple[str, ...] = ()
 

@@ -45,11 +45,7 @@ QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
 
 CellStatus = Literal["ok", "error", "timeout"]
-PROBE_OUTCOMES: Final[dict[CellStatus, ProbeOutcome]] = {
-    "ok": ProbeOutcome.ANSWERED,
-    "error": ProbeOutcome.FAILED,
-    "timeout": ProbeOutcome.TIMEOUT,
-}
+PROBE_OUTCOMES: Final = {"ok": ProbeOutcome.ANSWERED, "error": ProbeOutcome.FAILED, "timeout": ProbeOutcome.TIMEOUT}
 
 
 @dataclass(frozen=True)
@@ -80,17 +76,10 @@ class KernelLost(Exception):
 class Client(NotebookClient):
     """nbclient with bounds on what it keeps, and with the grader's events taken out of the outputs."""
 
-    def __init__(
-        self,
-        notebook: NotebookNode,
-        listener: Listener,
-        training_cells: dict[int, int],
-        written: set[tuple[str, str]],
-        **options: Any,
-    ) -> None:
-        """Fill `training_cells` (training -> cell in which it began) and `written` (name and digest of each file)."""
-        super().__init__(notebook, allow_errors=True, store_widget_state=False, log=QUIET, **options)
-        self.listener, self.training_cells, self.written = listener, training_cells, written
+    def __init__(self, driver: "Driver", **options: Any) -> None:
+        """Connect to a kernel; the listener and the records are those of the driver."""
+        super().__init__(driver.notebook, allow_errors=True, store_widget_state=False, log=QUIET, **options)
+        self.driver = driver
         self.method = Method.FULL
         self.methods: dict[int, Method] = {}  # of the trainings that began
         self.ended: set[int] = set()  # trainings
@@ -149,17 +138,17 @@ class Client(NotebookClient):
         index, step, steps = (_parse_whole(event.get(name)) for name in ("index", "step", "steps"))
         match event.get("kind"):
             case "training_begin" if index is not None and index < MAX_TRAININGS:
-                self.training_cells.setdefault(index, cell_index)
+                self.driver.training_cells.setdefault(index, cell_index)
                 self.method = next((m for m in Method if m.value == event.get("method")), Method.FULL)
                 self.methods.setdefault(index, self.method)
             case "training_end" if index in self.methods:
                 self.ended.add(index)
             case "training_step" if step is not None and steps is not None:
-                self.listener.on_training_step(self.method, step, steps)
-            case "written" if len(self.written) < MAX_FILES:
+                self.driver.listener.on_training_step(self.method, step, steps)
+            case "written" if len(self.driver.written) < MAX_FILES:
                 name, digest = event.get("name"), event.get("sha256")
                 if isinstance(name, str) and isinstance(digest, str) and len(name) + len(digest) < MAX_ERROR:
-                    self.written.add((name, digest))
+                    self.driver.written.add((name, digest))
 
 
 def _parse_whole(value: Any) -> int | None:
@@ -193,18 +182,27 @@ class Driver:
     written: set[tuple[str, str]] = field(default_factory=set)  # name and SHA-256 of what the witness announced
 
     def run(self, manager: AsyncKernelManager, bootstrap: str, probes: Sequence[tuple[str, str]]) -> None:
-        """Run bootstrap, cells and probes (family, code). Raises KernelLost when the kernel cannot be used any more."""
+        """Run bootstrap, cells and probes (family, code). Raises KernelLost when the kernel cannot be used any more.
+
+        The kernel is left to the owner of the manager.
+        """
         self.probes = {family: ProbeOutcome.NOT_RUN for family, _ in probes}
-        with self.start_client(manager) as client:
-            with self.measure_time("bootstrap"):
-                self.run_bootstrap(client, bootstrap)
-            with self.measure_time("cells"):
-                self.run_cells(client)
-            with self.measure_time("probes"):
-                for family, code in probes:
-                    self.listener.stage(f"asking the kernel about {family}")
-                    status = self.run_scratch(client, code, self.limits.probe_s, f"when asked about {family}")
-                    self.probes[family] = PROBE_OUTCOMES[status]
+        client = Client(self, km=manager, startup_timeout=self.limits.ready_s)
+        client.iopub_timeout = max(1, round(self.limits.interrupt_s))
+        began = time.perf_counter()
+        try:
+            with client.setup_kernel():
+                self.timings["kernel start"] = time.perf_counter() - began
+                self.when_started()
+                with self.measure_time("bootstrap"):
+                    self.run_bootstrap(client, bootstrap)
+                with self.measure_time("cells"):
+                    self.run_cells(client)
+                with self.measure_time("probes"):
+                    self.run_probes(client, probes)
+        finally:
+            if client.kc is not None:
+                client.kc.stop_channels()
 
     @contextmanager
     def measure_time(self, name: str) -> Iterator[None]:
@@ -215,21 +213,12 @@ class Driver:
         finally:
             self.timings[name] = time.perf_counter() - began
 
-    @contextmanager
-    def start_client(self, manager: AsyncKernelManager) -> Iterator[Client]:
-        """Yield a client connected to a running kernel. The kernel is left to the owner of the manager."""
-        options = {"km": manager, "startup_timeout": self.limits.ready_s}
-        client = Client(self.notebook, self.listener, self.training_cells, self.written, **options)
-        client.iopub_timeout = max(1, round(self.limits.interrupt_s))
-        began = time.perf_counter()
-        try:
-            with client.setup_kernel():
-                self.timings["kernel start"] = time.perf_counter() - began
-                self.when_started()
-                yield client
-        finally:
-            if client.kc is not None:
-                client.kc.stop_channels()
+    def run_probes(self, client: Client, probes: Sequence[tuple[str, str]]) -> None:
+        """Run all probes; the failure of a family is an observation."""
+        for family, code in probes:
+            self.listener.stage(f"asking the kernel about {family}")
+            status = self.run_scratch(client, code, self.limits.probe_s, f"when asked about {family}")
+            self.probes[family] = PROBE_OUTCOMES[status]
 
     def run_bootstrap(self, client: Client, code: str) -> None:
         """Run the grader's own code; an error in it is not the student's fault."""

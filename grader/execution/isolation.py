@@ -1,4 +1,4 @@
-"""Which sandbox notebooks of this assignment run in: its limits, and what warm kernels have imported beforehand."""
+"""Opens the sandbox for notebooks of this assignment: with its limits, and what warm kernels import beforehand."""
 
 import os
 from collections.abc import Iterable
@@ -17,70 +17,51 @@ from grader.sandbox import SCRATCH, Backend, Sandbox, SandboxPolicy, SelfTest, W
 from grader.sandbox.selection import WAYS
 from grader.sandbox.walls import cgroups
 
-# What notebooks of this assignment import, and the lazy parts of transformers that they then touch.
+# What notebooks of this assignment import, with what that imports: numpy, torch and the lazy parts of transformers.
 MODULES: Final = (
-    "numpy",
     "pandas",
-    "torch",
     "matplotlib.pyplot",
     "matplotlib_inline.backend_inline",
     "datasets",
     "evaluate",
     "sklearn.metrics",
     "safetensors.torch",
-    "transformers",
     "transformers.trainer",
-    "transformers.training_args",
-    "transformers.trainer_callback",
-    "transformers.data.data_collator",
-    "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.distilbert.modeling_distilbert",
-    "transformers.models.distilbert.configuration_distilbert",
 )
 DEVICES: Final = Path("/dev")
-PATIENT: Final = Limits(
-    cell_s=6 * 3600, notebook_s=12 * 3600
-)  # as submitted on a CPU: hours, and not the student's fault
-PARTIAL: Final = ".partial"  # how files end that are not whole yet
-MEMORY_MIB: Final = 5_120  # with the grader's own, grading stays below 6 GiB
-SCRATCH_MIB: Final = 3_072  # a saved model and the evidence of full fine-tuning are 268 MB each
+LONG: Final = Limits(cell_s=6 * 3600, notebook_s=12 * 3600)  # as submitted on a CPU: hours, and no student's fault
+PARTIAL: Final = ".partial"  # the end of names of files that are still being written
 DELEGATE: Final = "Control groups need root, or `systemd-run --user --scope -p Delegate=yes` before the command."
-NOT_NEEDED: Final = "Not needed while another is used. To use it:"
-NOTHING_ISOLATES: Final = "Follow the advice of one of the next rows; until then notebooks cannot be graded."
-PROCESSES: Final = 256  # threads count too
-PROCESSES_PER_CORE: Final = 4  # torch starts two threads for each
-EVIDENCE_MIB: Final = 2_048
-FILE_MIB: Final = 1_024
-OUTPUT_MIB: Final = 16  # plots and progress bars are a few; what is parsed takes a multiple of it in the broker
 
 
 def has_gpu() -> bool:
-    """Whether this machine has a GPU of NVIDIA; asked without CUDA, which only kernels may initialise."""
+    """Return True if this machine has a GPU of NVIDIA; found without CUDA, which only kernels may initialise."""
     return any(DEVICES.glob("nvidia[0-9]*"))
 
 
 def choose_limits(profile: Profile, gpu: bool, cell_s: float | None = None, run_s: float | None = None) -> Limits:
-    """How long a notebook may take: as long as was asked for, or what is ample in this profile."""
-    usual = PATIENT if profile is Profile.FULL and not gpu else Limits()
+    """Return how long a notebook may take: the limits given, or what is ample in this profile."""
+    usual = LONG if profile is Profile.FULL and not gpu else Limits()
     return replace(usual, cell_s=cell_s or usual.cell_s, notebook_s=run_s or usual.notebook_s)
 
 
 def build_policy(
     checkpoint: Checkpoint, metrics: Path, limits: Limits, threads: int | None = None, gpus: bool = False
 ) -> SandboxPolicy:
-    """What a kernel may use. `gpus`: those of NVIDIA, where there are any."""
+    """Return what a kernel may use. `gpus`: those of NVIDIA, where there are any."""
     cores = threads or count_cores()
     return SandboxPolicy(
-        memory_mib=MEMORY_MIB,
+        memory_mib=5_120,  # with the grader's own, grading stays below 6 GiB
         cpu_s=int(limits.total_s * cores),
         wall_s=limits.total_s,
         threads=cores,
-        processes=PROCESSES + PROCESSES_PER_CORE * cores,
-        file_mib=FILE_MIB,
-        scratch_mib=SCRATCH_MIB,
-        evidence_mib=EVIDENCE_MIB,
-        output_mib=OUTPUT_MIB,
+        processes=256 + 4 * cores,  # threads count too, and torch starts two for each core
+        file_mib=1_024,
+        scratch_mib=3_072,  # a saved model and the evidence of full fine-tuning are 268 MB each
+        evidence_mib=2_048,
+        output_mib=16,  # plots and progress bars are a few; parsing takes a multiple of it in the broker
         gpus=gpus and has_gpu(),
         read_only=(checkpoint.hub_cache, metrics),  # at the paths that the kernel is told, links and all
     )
@@ -94,26 +75,26 @@ def open_sandbox(
     threads: int | None = None,
     gpus: bool = False,
 ) -> Sandbox:
-    """The best sandbox of this machine, or the one asked for. Raises GraderError."""
+    """Open the best sandbox of this machine, or the one of the backend `only`. Raises GraderError."""
     if only is not Backend.NONE and hasattr(os, "geteuid") and os.geteuid() == 0:
         require_readable((checkpoint.hub_cache, metrics))
-    wanted = build_policy(checkpoint, metrics, limits, threads, gpus)
-    return select(wanted, warmup=build_warmup(checkpoint, metrics), only=only)
+    policy = build_policy(checkpoint, metrics, limits, threads, gpus)
+    return select(policy, warmup=build_warmup(checkpoint, metrics), only=only)
 
 
 def require_readable(folders: Iterable[Path]) -> None:
-    """Root hands kernels to a user without rights, who must be able to read what they are shown. Raises GraderError.
+    """Check that others can read these folders: root runs kernels as a user without rights. Raises GraderError.
 
-    Asked beforehand, because what a kernel says of a closed file misleads: safetensors calls it missing.
+    Checked beforehand, because a kernel's own error misleads: safetensors calls a closed file missing.
     """
     for folder in folders:
         closed = next((path for path in (folder, *folder.rglob("*")) if _is_unreadable(path)), None)
         if closed:
-            raise GraderError(f"Sandboxed notebooks cannot read {closed}: chmod -R a+rX {folder}, and try again.")
+            raise GraderError(f"Sandboxed notebooks cannot read {closed}: run `chmod -R a+rX {folder}` and try again.")
 
 
 def _is_unreadable(path: Path) -> bool:
-    """Whether others cannot read it. What is just being written does not count."""
+    """Return True if others cannot read it. A file that is still being written does not count."""
     wanted = 0o005 if path.is_dir() else 0o004
     try:
         return path.stat().st_mode & wanted != wanted and path.suffix != PARTIAL
@@ -122,34 +103,30 @@ def _is_unreadable(path: Path) -> bool:
 
 
 def list_findings() -> tuple[Finding, ...]:
-    """What each backend claimed in its self-test, and which one would be used; rows for `doctor`."""
+    """Return what each backend claims in its self-test, and which one is used; rows for `doctor`."""
     tests = run_self_tests()
     used = next((test.backend for test in tests if test.passed), None)
-    chosen = (
-        Finding("sandbox", Status.OK, f"{used} is used")
-        if used
-        else Finding("sandbox", Status.MISSING, "none of the ways below works", NOTHING_ISOLATES)
-    )
-    return (chosen, _memory(), *(_finding(test, used) for test in tests))
+    chosen = Finding("sandbox", Status.OK, f"{used} is used")
+    if used is None:
+        hint = "Follow the hint of one of the next rows; until then this machine cannot grade notebooks."
+        chosen = Finding("sandbox", Status.MISSING, "none of the backends below works", hint)
+    memory = Finding("sandbox memory", Status.OK, "bounded by control groups")
+    if not cgroups.can_make_groups():
+        detail = "bounded by a watchdog, which a burst can outrun"
+        memory = Finding("sandbox memory", Status.WARNING, detail, DELEGATE)
+    return (chosen, memory, *(_describe_test(test, used) for test in tests))
 
 
-def _memory() -> Finding:
-    """How a notebook's memory is bounded: with groups soundly, without them by looking."""
-    if cgroups.can_make_groups():
-        return Finding("sandbox memory", Status.OK, "bounded by control groups")
-    return Finding("sandbox memory", Status.WARNING, "bounded by a watchdog, which a burst can outrun", DELEGATE)
-
-
-def _finding(test: SelfTest, used: Backend | None) -> Finding:
+def _describe_test(test: SelfTest, used: Backend | None) -> Finding:
     name = f"sandbox {test.backend}"
     if test.passed:
-        held = ", ".join(claim.name for claim in test.claims)
-        return Finding(name, Status.OK, f"{'used' if test.backend is used else 'works'}: {held}")
-    hint = test.remedy if used is None else f"{NOT_NEEDED} {test.remedy}"
-    tried = f"does not work here. Tried: {WAYS[test.backend]}. Answer: {test.answer}."
-    return Finding(name, Status.WARNING, tried, hint)
+        claims = ", ".join(claim.name for claim in test.claims)
+        return Finding(name, Status.OK, f"{'used' if test.backend is used else 'works'}: {claims}")
+    hint = test.remedy if used is None else f"Not needed while another is used. To use it: {test.remedy}"
+    detail = f"does not work here. Tried: {WAYS[test.backend]}. Answer: {test.answer}."
+    return Finding(name, Status.WARNING, detail, hint)
 
 
 def build_warmup(checkpoint: Checkpoint, metrics: Path) -> Warmup:
-    """What warm kernels have imported."""
+    """Return what warm kernels import beforehand."""
     return Warmup(modules=MODULES, environ=build_variables(checkpoint.hub_cache, metrics, SCRATCH))

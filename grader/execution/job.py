@@ -1,4 +1,4 @@
-"""The folder that a kernel works in: the students' data, a plan, and the code that witnesses. Nothing secret.
+"""Fills the folder that a kernel works in: the students' data, a plan, the grader's code there. Nothing secret.
 
 ```
 JOB/                copied to be the notebook's working directory
@@ -7,8 +7,9 @@ JOB/                copied to be the notebook's working directory
 ```
 """
 
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -20,7 +21,6 @@ from grader.assets.hub import Checkpoint
 from grader.assets.reviews import ReviewData
 from grader.challenges import Challenges
 from grader.execution import profiles
-from grader.execution.gpu_names import names_gpu
 from grader.execution.gpu_pool import GpuPool
 from grader.execution.variables import build_variables
 from grader.intake.notebook import Submission
@@ -30,7 +30,9 @@ from grader.protocol.plan import Plan
 from grader.sandbox import Sandbox
 
 GRADING = ".grading"
-BUNDLED = ("grader/kernel", "grader/protocol")  # of ours, all that is in the kernel's reach
+BUNDLED = ("grader/kernel", "grader/protocol")  # all of the grader's code that a kernel can import or read
+GPU_NAME = re.compile(r"(?<![A-Za-z])(?:cuda|mps|xpu)(?![A-Za-z])")  # but not in `json.dumps`
+PACKAGE_DOCSTRING = '"""The part of the grader that runs beside the notebook."""\n'
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""
 
 
@@ -38,19 +40,18 @@ def check(step: str | None = None) -> None:
     """Say so."""
     print("This notebook is being graded: the same checks run afterwards.")
 '''
-
-
 BOOTSTRAP = f"""\
 import os, sys
 sys.path.insert(0, os.path.abspath("{GRADING}/bundle"))
 from grader.kernel import bootstrap as _grading
 _grading.start("{GRADING}/plan.json")
 del os, sys, _grading"""
+PROBE = "import grader.kernel.probes as _probes; _probes.run({!r}, {!r})"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What an execution uses besides the submission."""
+    """Everything that an execution uses besides the submission."""
 
     profile: Profile
     seed: int
@@ -61,9 +62,9 @@ class Setup:
     sandbox: Sandbox
     threads: int | None = None
     tf32: bool = False
-    gpu_pool: GpuPool | None = None  # None: whatever GPUs there are, shared with nobody
-    environ: Mapping[str, str] = field(default_factory=dict)  # variables of the kernel besides: which GPU it has
-    witness: bool = True  # False: no code of ours in the kernel, to try a sandbox; nothing is proved by such a run
+    gpu_pool: GpuPool | None = None  # None: all GPUs that there are, not shared
+    environ: Mapping[str, str] = field(default_factory=dict)  # more variables of the kernel: which GPU it has
+    witness: bool = True  # False: none of the grader's code in the kernel, to try a sandbox; such a run proves nothing
 
 
 @dataclass(frozen=True)
@@ -80,45 +81,33 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     """Fill `folder`; `scratch` is where libraries keep their caches, as the kernel sees it. Raises OSError."""
     grading = folder / GRADING
     grading.mkdir(parents=True)
-    inputs = {name: _copy_input(path, folder / name) for name, path in _inputs(setup.reviews).items()}
-    _bundle(grading / "bundle")
-    _plan(submission, setup, inputs).save(grading / "plan.json")
+    inputs = {"train.csv": setup.reviews.train, "eval.csv": setup.reviews.eval}
+    for name, source in inputs.items():
+        shutil.copyfile(source, folder / name)
+    _write_bundle(grading / "bundle")
+    _build_plan(submission, setup, inputs).save(grading / "plan.json")
     tensors.write(lambda: save_file(challenges.lora_tensors, grading / "challenges.safetensors"))
-    requests = challenges.build_requests(f"{GRADING}/challenges.safetensors")
+    requests = challenges.build_requests(f"{GRADING}/challenges.safetensors") if setup.witness else {}
     return Job(
         folder=folder,
         environ={**build_variables(setup.checkpoint.hub_cache, setup.metrics, scratch), **setup.environ},
         bootstrap=BOOTSTRAP if setup.witness else "pass",
-        probes=tuple((family, _probe(family, request)) for family, request in requests.items())
-        if setup.witness
-        else (),
+        probes=tuple((family, PROBE.format(family, request)) for family, request in requests.items()),
     )
 
 
-def _inputs(reviews: ReviewData) -> dict[str, Path]:
-    return {"train.csv": reviews.train, "eval.csv": reviews.eval}
-
-
-def _copy_input(source: Path, target: Path) -> str:
-    shutil.copyfile(source, target)
-    return target.name
-
-
-def _bundle(folder: Path) -> None:
-    """A package `grader` that holds the witness alone, so that nothing else can be imported or read from it."""
-    package = folder / "grader"
+def _write_bundle(folder: Path) -> None:
+    """Make a package `grader` of the bundled code alone, so that nothing else can be imported or read from it."""
     for name in BUNDLED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "__init__.py").write_text(
-        '"""The part of the grader that runs beside the notebook."""\n', encoding="utf-8"
-    )
-    (package / "student.py").write_text(STUDENT_MODULE, encoding="utf-8")
+    (folder / "grader" / "__init__.py").write_text(PACKAGE_DOCSTRING, encoding="utf-8")
+    (folder / "grader" / "student.py").write_text(STUDENT_MODULE, encoding="utf-8")
 
 
-def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
+def _build_plan(submission: Submission, setup: Setup, inputs: Iterable[str]) -> Plan:
     return Plan(
         seed=setup.seed,
-        inputs=inputs,
+        inputs={name: name for name in inputs},
         base_weights=str(setup.checkpoint.weights),
         names=dict(assignment.LOOKED_FOR),
         budget=profiles.get_budget(setup.profile, setup.bfloat16),
@@ -128,5 +117,6 @@ def _plan(submission: Submission, setup: Setup, inputs: dict[str, str]) -> Plan:
     )
 
 
-def _probe(family: str, request: dict[str, object]) -> str:
-    return f"import grader.kernel.probes as _probes; _probes.run({family!r}, {request!r})"
+def names_gpu(sources: Iterable[str]) -> bool:
+    """Return True if one of these cells names a kind of GPU, and so takes one for granted."""
+    return any(GPU_NAME.search(source) for source in sources)

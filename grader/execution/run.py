@@ -133,12 +133,5 @@ def _carry_out(
     try:
         return broker.run(order, listener, limits.total_s)
     except BrokerLost as lost:
-        return Report(
-            status=RunStatus.INFRA_ERROR,
-            reason=f"the grader's process that talks to the kernel was lost: {lost}",
-            cells=(),
-            training_cells={},
-            probes={},
-            timings={},
-            peak_memory_mib=0,
-        )
+        reason = f"the grader's process that talks to the kernel was lost: {lost}"
+        return Report(status=RunStatus.INFRA_ERROR, reason=reason)

@@ -47,7 +47,6 @@ from grader.intake.unpacking import (
     list_folder,
     open_archive,
     open_temporary_file,
-    require_few_entries,
     store,
 )
 from grader.intake.uploads import Intake, Refusal, Student, Upload
@@ -65,11 +64,6 @@ class Ownership:
     student: Student
     name: CanvasName
     inside: str = ""
-
-    @property
-    def is_anonymous(self) -> bool:
-        """True if Canvas hid who handed it in."""
-        return self.name.anonymous_id is not None
 
     @property
     def file_name(self) -> str:
@@ -97,13 +91,15 @@ def read_class(
         for ownership, entry in owned:
             reader.take(ownership, entry)
     uploads = _list_uploads(reader.taken)
-    everybody = [ownership for ownership, _ in owned]
+    named = dict.fromkeys(ownership.student for ownership, _ in owned if ownership.name.anonymous_id is None)
+    anonymous = any(ownership.name.anonymous_id is not None for ownership, _ in owned)
+    present = {upload.student.key for upload in uploads}
     return Intake(
         source=str(source),
         uploads=uploads,
         refusals=tuple(sorted(reader.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
-        missing=_find_missing(known, uploads, everybody),
-        notes=(*owners.notes, *_write_notes(known, uploads, everybody)),
+        missing=() if anonymous and not named else tuple(s for s in known.students if s.key not in present),
+        notes=(*owners.notes, *_write_notes(known, uploads, named, anonymous)),
     )
 
 
@@ -119,7 +115,7 @@ def _open_source(source: Path, apart_from: Path, bounds: Bounds) -> Iterator[lis
         yield list(list_folder(source.resolve(), bounds, apart_from.resolve()))
         return
     try:
-        with open_archive(source, bounds.entries) as archive:
+        with source.open("rb") as stream, open_archive(stream, bounds.entries) as archive:
             yield sorted(list_archive(archive), key=lambda item: item.entry)
     except RejectionError as rejected:
         raise GraderError(f"{source} {rejected}; download the submissions from Canvas again.") from rejected
@@ -265,8 +261,7 @@ class ArchiveReader:
         with open_temporary_file(self.files) as packed:
             copy(found, packed, self.quota, owned.student.key, bounds.nested_bytes)
             packed.flush()
-            require_few_entries(packed, bounds.nested_entries)
-            with open_archive(packed, bounds.nested_entries) as archive:
+            with open_archive(packed, bounds.nested_entries, of_student=True) as archive:
                 for entry in list_archive(archive):
                     name = "/".join(entry.parts)
                     if isinstance(entry, RejectedEntry) or NOTEBOOK.search(name) or name.lower().endswith(".zip"):
@@ -313,14 +308,7 @@ def _order(taken: tuple[Ownership, str]) -> tuple[str, int, str, str]:
     return owned.student.key, owned.name.attachment_id or 0, owned.entry, owned.inside
 
 
-def _find_missing(roster: Roster, uploads: Iterable[Upload], everybody: Sequence[Ownership]) -> tuple[Student, ...]:
-    if everybody and all(owned.is_anonymous for owned in everybody):
-        return ()
-    present = {upload.student.key for upload in uploads}
-    return tuple(student for student in roster.students if student.key not in present)
-
-
-def _write_notes(roster: Roster, uploads: Sequence[Upload], everybody: Sequence[Ownership]) -> Iterator[str]:
+def _write_notes(roster: Roster, uploads: Sequence[Upload], named: Iterable[Student], anonymous: bool) -> Iterator[str]:
     """Tell staff of students with several notebooks, and of people who are not on the roster."""
     for student, count in Counter(upload.student for upload in uploads).items():
         if count > 1:
@@ -328,8 +316,8 @@ def _write_notes(roster: Roster, uploads: Sequence[Upload], everybody: Sequence[
     if not roster.students:
         return
     known = {student.key for student in roster.students}
-    for student in dict.fromkeys(owned.student for owned in everybody if not owned.is_anonymous):
+    for student in named:
         if student.key not in known:
             yield f"{sanitise(student.name)} handed in work and is not on the roster."
-    if any(owned.is_anonymous for owned in everybody):
+    if anonymous:
         yield "Some entries are anonymous: it is not known whose they are, nor who is missing."

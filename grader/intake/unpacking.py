@@ -17,9 +17,10 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Final
 
@@ -140,36 +141,31 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def open_archive(archive: Path | IO[bytes], entries_max: int) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive of at most `entries_max` entries. Raises RejectionError."""
-    with archive.open("rb") if isinstance(archive, Path) else nullcontext(archive) as stream:
-        if os.fstat(stream.fileno()).st_size == 0:
-            raise RejectionError("is empty")
-        try:
-            unpacked = zipfile.ZipFile(stream)
-        except DAMAGE as error:
-            raise RejectionError("is damaged or no zip archive") from error
-        with unpacked:
-            if len(unpacked.infolist()) > entries_max:
-                raise RejectionError(f"holds more than {entries_max:,} files")
-            yield unpacked
+def open_archive(stream: IO[bytes], entries_max: int, of_student: bool = False) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive of at most `entries_max` entries. Raises RejectionError.
 
-
-def require_few_entries(archive: IO[bytes], entries_max: int) -> None:
-    """Count before parsing: zipfile keeps an object of a kilobyte for each entry of 46 bytes. Raises RejectionError.
-
-    For what a student packed. In the archive of a class, students choose what the files hold and not how the table of
-    contents looks, so that whoever hands in a file full of such records must not be able to have it refused.
+    Args:
+        of_student: a student packed it and may have filled it with records for entries, so count these before parsing:
+            zipfile keeps an object of a kilobyte for each record of 46 bytes. In the archive of a class, students
+            choose only the contents of files, and a file full of such records must not have the class refused.
     """
-    if os.fstat(archive.fileno()).st_size == 0:
-        return  # nothing to count, and nothing that could be mapped
+    if os.fstat(stream.fileno()).st_size == 0:
+        raise RejectionError("is empty")
+    if of_student and _has_more_records(stream, entries_max):
+        raise RejectionError(f"holds more than {entries_max:,} files")
+    try:
+        archive = zipfile.ZipFile(stream)
+    except DAMAGE as error:
+        raise RejectionError("is damaged or no zip archive") from error
+    with archive:
+        if len(archive.infolist()) > entries_max:
+            raise RejectionError(f"holds more than {entries_max:,} files")
+        yield archive
+
+
+def _has_more_records(archive: IO[bytes], records_max: int) -> bool:
     with mmap.mmap(archive.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at = -1
-        for _ in range(entries_max + 1):
-            at = content.find(CENTRAL_RECORD, at + 1)
-            if at < 0:
-                return
-    raise RejectionError(f"holds more than {entries_max:,} files")
+        return sum(1 for _ in islice(re.finditer(re.escape(CENTRAL_RECORD), content), records_max + 1)) > records_max
 
 
 def list_archive(archive: zipfile.ZipFile) -> Iterator[SourceEntry]:

@@ -5,7 +5,7 @@ import importlib.metadata
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -49,9 +49,8 @@ class Finding:
 def take_inventory(root: Path, environ: Mapping[str, str]) -> tuple[Finding, ...]:
     """Look at everything that grading needs. `root` is the project's folder. Imports torch, so it takes seconds."""
     cache_dir = locate_cache(root, environ)
-    found = [_python(), _packages()]
-    found += [_checkpoint(cache_dir), _real_checkpoint(cache_dir), _metrics(cache_dir), _reviews(root, environ)]
-    return (*found, _disk(cache_dir), _memory(), _processor(), _gpu())
+    assets = (*_look_at_models(cache_dir), _look_at_metrics(cache_dir), _look_at_reviews(root, environ))
+    return (*_look_at_software(), *assets, *_look_at_hardware(cache_dir))
 
 
 def find_unloadable_packages() -> tuple[Finding, ...]:
@@ -71,18 +70,14 @@ def _compare(what: str, suffices: bool, detail: str, hint: str, otherwise: Statu
     return Finding(what, Status.OK, detail) if suffices else Finding(what, otherwise, detail, hint)
 
 
-def _python() -> Finding:
-    hint = f"Install Python {'.'.join(map(str, PYTHON))} or newer."
-    return _compare("python", sys.version_info >= PYTHON, platform.python_version(), hint, Status.MISSING)
-
-
-def _packages() -> Finding:
+def _look_at_software() -> Iterator[Finding]:
+    python = f"Install Python {'.'.join(map(str, PYTHON))} or newer."
+    yield _compare("python", sys.version_info >= PYTHON, platform.python_version(), python, Status.MISSING)
     versions = {name: _find_version(name) for name in PACKAGES}
     absent = ", ".join(name for name, version in versions.items() if not version)
-    detail = (
-        f"not installed: {absent}" if absent else ", ".join(f"{name} {version}" for name, version in versions.items())
-    )
-    return _compare("packages", not absent, detail, "Run `make setup`.", Status.MISSING)
+    detail = ", ".join(f"{name} {version}" for name, version in versions.items())
+    detail = f"not installed: {absent}" if absent else detail
+    yield _compare("packages", not absent, detail, "Run `make setup`.", Status.MISSING)
 
 
 def _find_version(package: str) -> str:
@@ -93,29 +88,25 @@ def _find_version(package: str) -> str:
         return ""
 
 
-def _checkpoint(cache_dir: Path) -> Finding:
-    what = "model (structure, quick)"
-    if hub.has_standin_checkpoint(cache_dir):
-        return Finding(what, Status.OK, standin.NAME)
+def _look_at_models(cache_dir: Path) -> Iterator[Finding]:
+    standin_there = hub.has_standin_checkpoint(cache_dir)
+    detail = standin.NAME if standin_there else f"{standin.NAME} is not made yet"
     try:
         standin.find_source_folder()
+        yield _compare("model (structure, quick)", standin_there, detail, MADE_LATER)
     except GraderError as error:
-        return Finding(what, Status.MISSING, "nothing to make the stand-in from", str(error))
-    return Finding(what, Status.WARNING, f"{standin.NAME}, not made yet", MADE_LATER)
-
-
-def _real_checkpoint(cache_dir: Path) -> Finding:
+        yield _compare("model (structure, quick)", standin_there, detail, str(error), Status.MISSING)
     there = bool(hub.find_real_checkpoint(cache_dir) or hub.find_snapshot())
     hint = f"Profile full downloads {hub.REAL_NAME} at first use, or uses the stand-in where there is no network."
-    return _compare("model (full)", there, hub.REAL_NAME if there else f"this machine has no {hub.REAL_NAME}", hint)
+    yield _compare("model (full)", there, hub.REAL_NAME if there else f"this machine has no {hub.REAL_NAME}", hint)
 
 
-def _metrics(cache_dir: Path) -> Finding:
+def _look_at_metrics(cache_dir: Path) -> Finding:
     there = metrics.has_metrics(cache_dir)
     return _compare("metrics", there, ", ".join(metrics.METRICS) if there else "not made yet", MADE_LATER)
 
 
-def _reviews(root: Path, environ: Mapping[str, str]) -> Finding:
+def _look_at_reviews(root: Path, environ: Mapping[str, str]) -> Finding:
     try:
         source, folder = reviews.locate(root, environ)
         if source is reviews.Source.SYNTHETIC:
@@ -128,30 +119,20 @@ def _reviews(root: Path, environ: Mapping[str, str]) -> Finding:
     return _compare("reviews", not data.notes, f"{data.name}: {folder}", hint)
 
 
-def _disk(cache_dir: Path) -> Finding:
+def _look_at_hardware(cache_dir: Path) -> Iterator[Finding]:
+    import psutil
+    import torch
+
     there = next(folder for folder in (cache_dir, *cache_dir.parents) if folder.exists())
     free_mib = shutil.disk_usage(there).free // 2**20
     hint = f"Free {DISK_MIB / 1024:.0f} GiB, or set A4_CACHE to a folder on another disk."
-    return _compare("disk", free_mib >= DISK_MIB, f"{free_mib / 1024:.0f} GiB free at {there}", hint)
-
-
-def _memory() -> Finding:
-    import psutil
-
+    yield _compare("disk", free_mib >= DISK_MIB, f"{free_mib / 1024:.0f} GiB free at {there}", hint)
     memory = psutil.virtual_memory()
     detail = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB available"
     hint = f"Close other programs: grading one notebook takes up to {MEMORY_MIB / 1024:.0f} GiB."
-    return _compare("memory", memory.available // 2**20 >= MEMORY_MIB, detail, hint)
-
-
-def _processor() -> Finding:
+    yield _compare("memory", memory.available // 2**20 >= MEMORY_MIB, detail, hint)
     speed = "fast bfloat16" if has_fast_bfloat16() else "no fast bfloat16, training runs in float32"
-    return Finding("processor", Status.OK, f"{count_cores()} cores, {speed}")
-
-
-def _gpu() -> Finding:
-    import torch
-
-    there = torch.cuda.is_available()
+    yield Finding("processor", Status.OK, f"{count_cores()} cores, {speed}")
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     hint = "Profile full takes hours on a CPU; structure and quick do not need a GPU."
-    return _compare("gpu", there, torch.cuda.get_device_name(0) if there else "none", hint)
+    yield _compare("gpu", torch.cuda.is_available(), gpu, hint)

@@ -3,9 +3,9 @@
 from grader.grades.grade import Grade
 from grader.model import CheckResult, Result, Verdict, Visibility
 from grader.reporting import words
+from grader.reporting.bars import build_method_charts
 from grader.reporting.outline import count_verdicts, group_by_step, select_measured, summarise_adjustments
 from grader.reporting.page import render
-from grader.reporting.plots import draw_methods
 
 
 def render_feedback(result: Result, grade: Grade | None = None) -> str:
@@ -29,7 +29,7 @@ def render_feedback(result: Result, grade: Grade | None = None) -> str:
         unjudged_points=sum(check.possible for check in checks if check.points is None),
         methods=methods,
         accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
-        plots=draw_methods(methods, with_thresholds=False),
+        charts=build_method_charts(methods, with_thresholds=False),
     )
 
 

@@ -7,9 +7,10 @@ from typing import Final
 from grader.grades.grade import Grade
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
+from grader.reporting.bars import Bar, build_duration_bars, build_method_charts
 from grader.reporting.outline import count_verdicts, group_by_step, select_measured, summarise_adjustments
 from grader.reporting.page import render
-from grader.reporting.plots import Bar, build_duration_bars, draw_curves, draw_methods
+from grader.reporting.plots import draw_curves
 from grader.reporting.sanitisation import sanitise_line
 
 CELLS_MAX: Final = 300  # with the limit per text this bounds the page to some megabytes
@@ -40,7 +41,7 @@ def render_staff(result: Result, details: StaffDetails, grade: Grade | None = No
         counts=count_verdicts(result.checks),
         methods=methods,
         accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
-        plots=draw_methods(methods, with_thresholds=True),
+        charts=build_method_charts(methods, with_thresholds=True),
         curves=draw_curves(details.curves),
         mismatches=sum(claim.agrees is False for claim in result.claims),
         cells=_cells(details.cells[:CELLS_MAX]),

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, fromstring, tostring
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
 
-def draw_svg(figure: "Figure | SubFigure", key: str) -> str:
+def draw_svg(figure: "Figure", key: str) -> str:
     """Return the figure as one SVG element without scripts, style sheets, style attributes, metadata and fonts.
 
     The same figure and key give the same text; with different keys no id occurs twice.

@@ -32,15 +32,10 @@ ROWS = {
     "test student": '"Student, Test",99,,0a1b,A,,,,,\r\n',
 }
 EXPORT = HEADER + POSTING + POSSIBLE + "".join(ROWS.values())
-USERS = [
-    User(12, "Lovelace, Ada", "s-12", "ada"),
-    User(13, "Ross, Bob", "s-13", "bob"),
-    User(14, "Holt, Eve", "s-14", "eve"),
-    User(15, "Noor, Sam", "s-15", "sam"),
-    User(16, "=HYPERLINK(1)", "s-16", "mal"),
-    User(17, "+1, Sum", "s-17", "sum"),
-    User(99, "Student, Test", "", "0a1b"),
-]
+LOGINS = ("ada", "bob", "eve", "sam", "mal", "sum")
+SORTABLE = ("Lovelace, Ada", "Ross, Bob", "Holt, Eve", "Noor, Sam", "=HYPERLINK(1)", "+1, Sum")
+USERS = [User(i, name, f"s-{i}", login) for i, (name, login) in enumerate(zip(SORTABLE, LOGINS, strict=True), 12)]
+USERS += [User(99, "Student, Test", "", "0a1b")]
 SCORES = {(u, 101): s for u, s in ((12, "9.0"), (13, "8.0"), (14, "7.0"), (15, "7.0"), (16, "7.0"), (17, "7.0"))}
 
 
@@ -155,25 +150,18 @@ def test_filling_again_changes_nothing() -> None:
 
 def test_what_changed_is_listed() -> None:
     changes = fill(grade(student(12), 80.0), grade(student(13), 90.0)).changes
-    assert [(c.name, c.old, c.new) for c in changes] == [
-        ("Lovelace, Ada", "", "40.00"),
-        ("Ross, Bob", "31.50", "45.00"),
-    ]
+    found = [(c.name, c.old, c.new) for c in changes]
+    assert found == [("Lovelace, Ada", "", "40.00"), ("Ross, Bob", "31.50", "45.00")]
 
 
+EXCUSED, UNGRADED = (grade(student(u), None, standing=s) for u, s in ((12, Standing.EXCUSED), (13, Standing.UNGRADED)))
 WARNINGS = {
     "no row": (grade(student(77, "Gone, Al"), 5.0), "Gone, Al has no row in the gradebook."),
     "no grade": (grade(student(13), 5.0), "Lovelace, Ada is in the gradebook and has no grade here."),
     "EX": (grade(student(14), 5.0), "Holt, Eve has a grade here and is excused in Canvas; the cell stays 'EX'."),
     "N/A": (grade(student(15), 5.0), "Noor, Sam has a grade here and is not assigned in Canvas; the cell stays 'N/A'."),
-    "excused here": (
-        grade(student(12), None, standing=Standing.EXCUSED),
-        "Lovelace, Ada is excused here and not in Canvas; excuse them in Canvas too.",
-    ),
-    "keeps a score": (
-        grade(student(13), None, standing=Standing.UNGRADED),
-        "Ross, Bob is ungraded and keeps '31.50'.",
-    ),
+    "excused here": (EXCUSED, "Lovelace, Ada is excused here and not in Canvas; excuse them in Canvas too."),
+    "keeps a score": (UNGRADED, "Ross, Bob is ungraded and keeps '31.50'."),
 }
 
 
@@ -283,13 +271,10 @@ def test_the_roster_reads_the_same_names_from_the_filled_file() -> None:
 
 # Any class
 
-NAMES = (
-    st.text(st.sampled_from(string.ascii_letters + ' ,;"=+-@åé王'), min_size=1, max_size=12).map(str.strip).filter(bool)
-)
-PEOPLE = st.lists(
-    st.tuples(NAMES, st.sampled_from(["", "12.5", "EX", "0", "100"]), st.one_of(st.none(), st.floats(0, 100))),
-    max_size=8,
-)
+LETTERS = st.sampled_from(string.ascii_letters + ' ,;"=+-@åé王')
+NAMES = st.text(LETTERS, min_size=1, max_size=12).map(str.strip).filter(bool)
+OLD = st.sampled_from(["", "12.5", "EX", "0", "100"])
+PEOPLE = st.lists(st.tuples(NAMES, OLD, st.none() | st.floats(0, 100)), max_size=8)
 
 
 @settings(max_examples=150)

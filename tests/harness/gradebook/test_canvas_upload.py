@@ -108,19 +108,13 @@ def test_going_back_to_an_earlier_grade_is_sent(canvas: FakeCanvas) -> None:
     assert canvas.submissions[12]["score"] == 40.0
 
 
-def test_a_score_that_a_person_changed_stays(canvas: FakeCanvas) -> None:
-    deliver(canvas, to(grade(ADA, 80)))
-    canvas.submissions[12]["score"] = 49.0
-    done, said = deliver(canvas, to(grade(ADA, 80)))
-    assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
-    assert said == ["Lovelace, Ada: nothing to send (a person changed the score in Canvas)"]
-
-
-def test_a_score_that_a_person_changed_stays_when_the_page_changes(canvas: FakeCanvas, page: Path) -> None:
+@pytest.mark.parametrize(("points", "text"), [(80, "<p>good</p>"), (90, "<p>better</p>")], ids=["same", "other page"])
+def test_a_score_that_a_person_changed_stays(canvas: FakeCanvas, page: Path, points: float, text: str) -> None:
+    page.write_text("<p>good</p>")
     deliver(canvas, to(grade(ADA, 80), page))
     canvas.submissions[12]["score"] = 49.0
-    page.write_text("<p>better</p>")
-    done, said = deliver(canvas, to(grade(ADA, 90), page))
+    page.write_text(text)
+    done, said = deliver(canvas, to(grade(ADA, points), page))
     assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
     assert said == ["Lovelace, Ada: nothing to send (a person changed the score in Canvas)"]
 
@@ -145,11 +139,19 @@ def test_a_student_cannot_write_the_reference(canvas: FakeCanvas) -> None:
     assert done.sent == 1
 
 
-@pytest.mark.parametrize("standing", [Standing.UNGRADED, Standing.MISSING, Standing.EXCUSED])
-def test_nobody_gets_a_score_who_has_none(canvas: FakeCanvas, standing: Standing) -> None:
-    done, said = deliver(canvas, to(grade(ADA, None, standing=standing)))
-    assert (canvas.writes, done.sent) == ([], 0)
-    assert said == [f"Lovelace, Ada: nothing to send ({standing} here)"]
+@pytest.mark.parametrize(
+    ("given_grade", "excused", "reason"),
+    [
+        pytest.param(grade(ADA, None, standing=Standing.UNGRADED), False, "ungraded here", id="ungraded"),
+        pytest.param(grade(ADA, None, standing=Standing.MISSING), False, "missing here", id="missing"),
+        pytest.param(grade(ADA, None, standing=Standing.EXCUSED), False, "excused here", id="excused here"),
+        pytest.param(grade(ADA, 80), True, "excused in Canvas", id="excused in Canvas"),
+    ],
+)
+def test_who_gets_no_score(canvas: FakeCanvas, given_grade: Grade, excused: bool, reason: str) -> None:
+    canvas.submissions[12]["excused"] = excused
+    done, said = deliver(canvas, to(given_grade))
+    assert (canvas.writes, done.sent, said) == ([], 0, [f"Lovelace, Ada: nothing to send ({reason})"])
 
 
 def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) -> None:
@@ -157,12 +159,6 @@ def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) ->
     ((_, sent),) = canvas.writes
     assert "submission[posted_grade]" not in sent
     assert sent["comment[text_comment]"][0].startswith("'a.py' is a Python script.")
-
-
-def test_who_is_excused_in_canvas_stays_so(canvas: FakeCanvas) -> None:
-    canvas.submissions[12]["excused"] = True
-    _, said = deliver(canvas, to(grade(ADA, 80)))
-    assert (canvas.writes, said) == ([], ["Lovelace, Ada: nothing to send (excused in Canvas)"])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,14 @@ from .classes import RUBRIC, student
 
 CLASS = (student("ada", canvas_id=17, login="ada@x"), student("bo", sis_user_id="S2"), student("cy", sis_user_id="17"))
 MANUAL = (ManualItem(id="talk", title="Discussion", possible=10),)
-SIGNED = 'author = "M"\nreason = "seen"\n'
+SIGNED = {"author": "M", "reason": "seen"}
+
+
+def entry(kind: str, student: str = "ada", **fields: object) -> str:
+    """An entry in TOML, signed but for keys that are given as None."""
+    given = {"student": student, **SIGNED, **fields}
+    lines = [f"{key} = {value!r}" for key, value in given.items() if value is not None]
+    return "\n".join([f"[[{kind}]]", *lines, ""])
 
 
 def read(tmp_path: Path, text: str, name: str = "overrides.toml") -> Overrides:
@@ -24,11 +31,11 @@ def read(tmp_path: Path, text: str, name: str = "overrides.toml") -> Overrides:
 def test_every_kind_in_toml(tmp_path: Path) -> None:
     found = read(
         tmp_path,
-        f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\npoints = 30\ndate = 2026-12-04\n{SIGNED}"
-        f"[[check]]\nstudent = 'bo'\ncheck = 'step1.a'\nverdict = 'passed'\n{SIGNED}"
-        f"[[manual]]\nstudent = 'ada@x'\nitem = 'talk'\npoints = 8\n{SIGNED}"
-        f"[[total]]\nstudent = 'S2'\npoints = 110\n{SIGNED}"
-        f"[[excused]]\nstudent = 'cy'\n{SIGNED}",
+        entry("check", check="step1.a", points=30).replace("author", "date = 2026-12-04\nauthor")
+        + entry("check", "bo", check="step1.a", verdict="passed")
+        + entry("manual", "ada@x", item="talk", points=8)
+        + entry("total", "S2", points=110)
+        + entry("excused", "cy"),
     )
     assert [(e.kind, e.student, e.target, e.points) for e in found.entries] == [
         (OverrideKind.CHECK, "ada", "step1.a", 30),
@@ -55,43 +62,35 @@ def test_every_kind_in_toml(tmp_path: Path) -> None:
     ],
 )
 def test_csv_says_the_same_as_toml(tmp_path: Path, text: str) -> None:
-    toml = f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\npoints = 2.5\ndate = 2026-12-04\n{SIGNED}"
+    toml = entry("check", check="step1.a", points=2.5) + "date = 2026-12-04\n"
     assert read(tmp_path, text, "overrides.csv") == read(tmp_path, toml)
 
 
 def test_a_cell_of_several_lines_stays_one(tmp_path: Path) -> None:
     text = 'kind,student,points,author,reason\ntotal,ada,70,M,"one\u2028still one\nanother"\n'
-    (entry,) = read(tmp_path, text, "overrides.csv").entries
-    assert entry.reason == "one\u2028still one\nanother"
+    (found,) = read(tmp_path, text, "overrides.csv").entries
+    assert found.reason == "one\u2028still one\nanother"
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param(f"[[excused]]\nstudent = 'dan'\n{SIGNED}", "'dan' is no student of this class", id="nobody"),
-        pytest.param(f"[[excused]]\nstudent = '17'\n{SIGNED}", "'17' is more than one student", id="two"),
-        pytest.param(
-            f"[[check]]\nstudent = 'ada'\ncheck = 'step1.x'\npoints = 1\n{SIGNED}", "'step1.x' is no check", id="check"
-        ),
-        pytest.param(
-            f"[[manual]]\nstudent = 'ada'\nitem = 'x'\npoints = 1\n{SIGNED}", "'x' is no item", id="manual item"
-        ),
-        pytest.param(
-            f"[[check]]\nstudent = 'ada'\ncheck = 'step2.b'\npoints = 41\n{SIGNED}", "41 points are more", id="too many"
-        ),
-        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = 111\n{SIGNED}", "more than the 110", id="total too high"),
-        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = -1\n{SIGNED}", "key points: ", id="negative"),
-        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = nan\n{SIGNED}", "key points: ", id="not a number"),
-        pytest.param("[[total]]\nstudent = 'ada'\npoints = 1\nreason = 'x'", "key author: ", id="no author"),
-        pytest.param("[[total]]\nstudent = 'ada'\npoints = 1\nauthor = 'x'", "key reason: ", id="no reason"),
-        pytest.param(f"[[check]]\nstudent = 'ada'\npoints = 1\n{SIGNED}", "names it", id="which check"),
-        pytest.param(
-            f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\nverdict = 'error'\n{SIGNED}", "key verdict: ", id="verdict"
-        ),
-        pytest.param(f"[[check]]\nstudent = 'ada'\ncheck = 'step1.a'\n{SIGNED}", "either points or", id="no change"),
-        pytest.param(f"[[excused]]\nstudent = 'ada'\npoints = 3\n{SIGNED}", "no points", id="excused with points"),
-        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = 1\ncheck = 'x'\n{SIGNED}", "key check: ", id="stray key"),
-        pytest.param(f"[[total]]\nstudent = 'ada'\npoints = 1\n{SIGNED}" * 2, "two entries change", id="twice"),
+        pytest.param(entry("excused", "dan"), "'dan' is no student of this class", id="nobody"),
+        pytest.param(entry("excused", "17"), "'17' is more than one student", id="two"),
+        pytest.param(entry("check", check="step1.x", points=1), "'step1.x' is no check", id="check"),
+        pytest.param(entry("manual", item="x", points=1), "'x' is no item", id="manual item"),
+        pytest.param(entry("check", check="step2.b", points=41), "41 points are more", id="too many"),
+        pytest.param(entry("total", points=111), "more than the 110", id="total too high"),
+        pytest.param(entry("total", points=-1), "key points: ", id="negative"),
+        pytest.param(entry("total", points=float("nan")), "key points: ", id="not a number"),
+        pytest.param(entry("total", points=1, author=None), "key author: ", id="no author"),
+        pytest.param(entry("total", points=1, reason=None), "key reason: ", id="no reason"),
+        pytest.param(entry("check", points=1), "names it", id="which check"),
+        pytest.param(entry("check", check="step1.a", verdict="error"), "key verdict: ", id="verdict"),
+        pytest.param(entry("check", check="step1.a"), "either points or", id="no change"),
+        pytest.param(entry("excused", points=3), "no points", id="excused with points"),
+        pytest.param(entry("total", points=1, check="x"), "key check: ", id="stray key"),
+        pytest.param(entry("total", points=1) * 2, "two entries change", id="twice"),
         pytest.param("[[bonus]]\nstudent = 'ada'", "'bonus' is not one of", id="unknown kind"),
         pytest.param("[total]\nstudent = 'ada'", "'total' is not one of", id="no list"),
     ],
@@ -132,6 +131,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_override_belongs_to_its_student() -> None:
-    entry = Override(kind=OverrideKind.EXCUSED, student="ada", author="M", reason="r")
-    assert Overrides(entries=(entry,)).of(student("ada")) == (entry,)
-    assert Overrides(entries=(entry,)).of(student("bo")) == ()
+    excused = Override(kind=OverrideKind.EXCUSED, student="ada", author="M", reason="r")
+    assert Overrides(entries=(excused,)).of(student("ada")) == (excused,)
+    assert Overrides(entries=(excused,)).of(student("bo")) == ()

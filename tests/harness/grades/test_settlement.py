@@ -65,7 +65,8 @@ def test_being_late_is_explained() -> None:
     assert late.reason.startswith("Handed in 1 d after the deadline")
 
 
-ATTEMPTS = [result(PASSED, PASSED), result(PASSED, FAILED)]
+FULL = result(PASSED, PASSED)
+ATTEMPTS = [FULL, result(PASSED, FAILED)]
 
 
 @pytest.mark.parametrize(
@@ -156,10 +157,10 @@ def test_a_changed_check_that_the_result_has_not_is_said() -> None:
 
 
 def test_manual_items_count_and_are_waited_for() -> None:
-    waiting = settled([result(PASSED, PASSED)], TALK)
+    waiting = settled([FULL], TALK)
     assert (waiting.points, waiting.possible) == (None, 110)
     assert "Discussion" in waiting.note
-    marked = settled([result(PASSED, PASSED)], TALK, change(OverrideKind.MANUAL, target="talk", points=7))
+    marked = settled([FULL], TALK, change(OverrideKind.MANUAL, target="talk", points=7))
     assert (marked.points, marked.possible) == (107, 110)
 
 
@@ -203,18 +204,11 @@ def test_extensions_that_fit_nobody_are_said() -> None:
 
 
 amounts = st.floats(0, 100)
+enums = {"unit": st.sampled_from(Unit), "count": st.sampled_from(DayCount)}
 policies = st.builds(
     GradingPolicy,
     deadline=st.none() | st.builds(Deadline, due=st.just(DUE), grace_min=st.floats(0, 100)),
-    late=st.builds(
-        LatePenalty,
-        unit=st.sampled_from(Unit),
-        per_day=amounts,
-        count=st.sampled_from(DayCount),
-        cap=st.none() | amounts,
-        floor=amounts,
-        flat=amounts,
-    ),
+    late=st.builds(LatePenalty, per_day=amounts, cap=st.none() | amounts, floor=amounts, flat=amounts, **enums),
     attempts=st.builds(Attempts, counts=st.sampled_from(Counting)),
     manual=st.sampled_from([(), TALK.manual]),
 )
@@ -296,9 +290,7 @@ def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], p
 )
 def test_staff_are_told_why_a_result_is_ungraded(rationale: str, words: str) -> None:
     found = result(Verdict.ERROR, PASSED)
-    held = found.model_copy(
-        update={"checks": tuple(c.model_copy(update={"rationale": rationale}) for c in found.checks[:1])}
-    )
-    grade = settled([held], GradingPolicy())
+    held = found.checks[0].model_copy(update={"rationale": rationale})
+    grade = settled([found.model_copy(update={"checks": (held,)})], GradingPolicy())
     assert grade.standing is Standing.UNGRADED
     assert words in grade.note

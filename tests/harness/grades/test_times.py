@@ -15,7 +15,11 @@ from grader.model import Verdict
 from .classes import DUE, intake, result, student, upload
 
 PER_DAY = GradingPolicy(deadline=Deadline(due=DUE), late=LatePenalty(per_day=10))
+NO_DEADLINE = GradingPolicy(late=LatePenalty(per_day=10))
 FLAT = GradingPolicy(deadline=Deadline(due=DUE), late=LatePenalty(flat=10))
+
+
+HEADER, FIRST, SECOND = "student,submitted_at\n", "2026-12-01T10:00Z", "2026-12-02T10:00Z"
 
 
 def times(tmp_path: Path, text: str) -> Path:
@@ -26,7 +30,7 @@ def times(tmp_path: Path, text: str) -> Path:
 
 def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None:
     found = intake(upload(late=True), upload("bob"))
-    text = f"student,submitted_at\nada,{(DUE + timedelta(days=2)).isoformat()}\neve,2026-12-01T00:00:00Z\n"
+    text = f"{HEADER}ada,{(DUE + timedelta(days=2)).isoformat()}\neve,2026-12-01T00:00:00Z\n"
     known = add_times(found, times(tmp_path, text))
     full = result(Verdict.PASSED, Verdict.PASSED)
     grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
@@ -40,9 +44,7 @@ def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None
         pytest.param(PER_DAY, True, 1, id="days cost something, and nobody knows them"),
         pytest.param(PER_DAY, False, 0, id="nobody is late"),
         pytest.param(FLAT, True, 0, id="the mark is enough"),
-        pytest.param(
-            GradingPolicy(late=LatePenalty(per_day=10)), False, 1, id="days cost something, and there is no deadline"
-        ),
+        pytest.param(NO_DEADLINE, False, 1, id="days cost something, and there is no deadline"),
     ],
 )
 def test_unknown_times_are_said(policy: GradingPolicy, late: bool, said: int) -> None:
@@ -53,19 +55,11 @@ def test_unknown_times_are_said(policy: GradingPolicy, late: bool, said: int) ->
     ("text", "says"),
     [
         pytest.param("name,time\nada,x\n", "the columns have to be student and submitted_at", id="columns"),
-        pytest.param("student,submitted_at\nada,tomorrow\n", "line 2: 'tomorrow' is no time such as", id="no time"),
-        pytest.param("student,submitted_at\nada,2026-12-01T10:00\n", "has no time zone", id="no zone"),
-        pytest.param("student,submitted_at\nada,2026-12-01T10:00Z,x\n", "line 2 has more cells", id="more cells"),
-        pytest.param(
-            "student,submitted_at\nada,2026-12-01T10:00Z\nada,2026-12-02T10:00Z\n",
-            "line 3: 'ada' has another time already",
-            id="two times",
-        ),
-        pytest.param(
-            "student,submitted_at\nada,2026-12-01T10:00Z\nada@x,2026-12-02T10:00Z\n",
-            "ada has two, under two names",
-            id="two times, two names",
-        ),
+        pytest.param(f"{HEADER}ada,tomorrow\n", "line 2: 'tomorrow' is no time such as", id="no time"),
+        pytest.param(f"{HEADER}ada,2026-12-01T10:00\n", "has no time zone", id="no zone"),
+        pytest.param(f"{HEADER}ada,2026-12-01T10:00Z,x\n", "line 2 has more cells", id="more cells"),
+        pytest.param(f"{HEADER}ada,{FIRST}\nada,{SECOND}\n", "line 3: 'ada' has another time already", id="two times"),
+        pytest.param(f"{HEADER}ada,{FIRST}\nada@x,{SECOND}\n", "ada has two, under two names", id="two names"),
         pytest.param(None, "Cannot read the times", id="no file"),
     ],
 )
@@ -83,14 +77,11 @@ CANVAS = Upload.model_validate(upload("ada").model_dump() | {"student": student(
 def test_a_name_of_two_students_gives_neither_a_time_nor_an_extension(tmp_path: Path) -> None:
     both = intake(CANVAS, SIS)
     with pytest.raises(GraderError, match="'7' is more than one student"):
-        add_times(both, times(tmp_path, "student,submitted_at\n7,2026-12-01T10:00Z\n"))
+        add_times(both, times(tmp_path, f"{HEADER}7,{FIRST}\n"))
     extension = Extension(student="7", due=DUE, author="M", reason="ill")
     with pytest.raises(GraderError, match="fits more than one student, ada and bob"):
         require_one_each(GradingPolicy(extension=(extension,)), both)
 
 
 def test_times_of_those_without_an_upload_are_no_news(tmp_path: Path) -> None:
-    known = add_times(
-        intake(missing=(student("ada"),)), times(tmp_path, "student,submitted_at\nada,2026-12-01T10:00Z\n")
-    )
-    assert known.notes == ()
+    assert add_times(intake(missing=(student("ada"),)), times(tmp_path, f"{HEADER}ada,{FIRST}\n")).notes == ()

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from grader.execution.gpu_names import names_gpu
+from grader.execution.job import names_gpu
 
 SOURCES = [
     pytest.param("model.to('cuda:0')", True, id="cuda"),

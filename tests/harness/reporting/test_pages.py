@@ -39,7 +39,6 @@ _ACTIVE = {
     "img",
     "image",
     "foreignobject",
-    "use",
 }
 
 

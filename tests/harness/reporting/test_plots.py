@@ -1,75 +1,174 @@
-"""The plots stay inside their frame whatever numbers a training log holds."""
+"""What plots and bars show, whatever numbers a training log holds, and that a page may hold what is drawn."""
 
 import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from xml.etree import ElementTree
 
 import pytest
 
 from grader.model import CurvePoint, Method, MethodSummary
+from grader.reporting.bars import build_duration_bars, build_method_charts
 from grader.reporting.plots import (
     CURVE_POINTS_MAX,
-    build_curve_charts,
-    build_duration_bars,
-    build_method_charts,
-    compute_ticks,
+    FEW,
+    Plot,
+    draw_accuracy_over_time,
+    draw_curves,
+    draw_score_histogram,
 )
 
 from .examples import details, full_marks
 
+TIMED = [(0.8, 42.0), (0.9, 151.0), (0.7, 60.0)]
 
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [
-        pytest.param(0.0, 1.0, id="unit"),
-        pytest.param(0.157, 0.712, id="loss"),
-        pytest.param(0.0, 64.0, id="steps"),
-        pytest.param(5.0, 5.0, id="one_value"),
-        pytest.param(0.0, 0.0, id="zero"),
-        pytest.param(-1e9, 1e9, id="large"),
-        pytest.param(1.0, 1.0 + 1e-9, id="tiny_span"),
-    ],
-)
-def test_ticks_enclose_the_values(low: float, high: float) -> None:
-    places = compute_ticks(low, high)
-    slack = 1e-6 * max(abs(low), abs(high), 1e-3)  # places are multiples of a step: rounding
-    assert places[0] <= low + slack
-    assert places[-1] >= high - slack
-    assert 2 <= len(places) <= 8
-    assert sorted(set(places)) == list(places)
+
+def read_texts(plot: Plot) -> list[str]:
+    """Return what stands in the picture."""
+    return [element.text or "" for element in _elements(plot) if element.tag.endswith("}text")]
+
+
+def count_points(plot: Plot) -> int:
+    return sum(element.tag.endswith("}use") for element in _elements(plot))
+
+
+def _elements(plot: Plot) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(plot.svg).iter())
+
+
+def train(measured: Sequence[tuple[float, float]]) -> list[Mapping[Method, MethodSummary]]:
+    return [{Method.FULL: MethodSummary(accuracy=accuracy, train_s=time)} for accuracy, time in measured]
+
+
+PLOTS = [
+    *(pytest.param(plot, id=plot.title) for plot in draw_curves(details().curves)),
+    pytest.param(draw_score_histogram([0.1, 0.9]), id="histogram"),
+    pytest.param(draw_accuracy_over_time(train(TIMED)), id="accuracy over time"),
+]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_strict_policy_allows_the_picture(plot: Plot) -> None:
+    elements = _elements(plot)
+    names = {name for element in elements for name in element.attrib}
+    ids = [element.get("id") for element in elements if element.get("id")]
+    used = re.findall(r'(?:href="|url\()#([^")]+)', plot.svg)
+    assert {element.tag.rpartition("}")[2] for element in elements} <= {
+        *("svg", "g", "defs", "path", "use", "text", "clipPath", "rect")
+    }
+    assert not [name for name in names if name == "style" or name.startswith(("on", "{"))]
+    assert len(ids) == len(set(ids))
+    assert set(used) <= set(ids)
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_colours_and_fonts_are_the_pages(plot: Plot) -> None:
+    assert set(re.findall(r"#[0-9a-f]{6}\b", plot.svg)) <= {"#ffffff"}
+    assert "var(--soft)" in plot.svg
+    assert "font-family" not in plot.svg
+
+
+def test_the_same_numbers_give_the_same_picture_and_ids_of_two_pictures_differ() -> None:
+    one, other = draw_curves(details().curves)
+    assert (one, other) == draw_curves(details().curves)
+    assert not set(re.findall(' id="([^"]+)', one.svg)) & set(re.findall(' id="([^"]+)', other.svg))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308], ids=str)
 def test_what_cannot_be_drawn_is_left_out(value: float) -> None:
     points = (CurvePoint(step=0, loss=value), CurvePoint(step=1, loss=0.5), CurvePoint(step=10**30, loss=0.4))
-    (chart,) = build_curve_charts({Method.FULL: points})
-    assert [line.last_text for line in chart.lines] == ["0.5"]
-    assert build_curve_charts({Method.FULL: points[:1]}) == ()
+    (plot,) = draw_curves({Method.FULL: points})
+    assert plot.description == "Full fine-tuning ends at 0.5"
+    assert draw_curves({Method.FULL: points[:1]}) == ()
     assert build_duration_bars([("a", value), ("b", 1.0)])[1].fraction == 1.0
     assert build_method_charts({Method.FULL: MethodSummary(accuracy=value, train_s=value)}, with_thresholds=True) == ()
+    assert draw_accuracy_over_time(train([(value, 1.0), (0.5, value), (0.5, 0.0)])) is None
 
 
-def test_curves_stay_inside_the_frame_and_bounded() -> None:
+@pytest.mark.parametrize(
+    "losses",
+    [
+        pytest.param([5.0, 5.0], id="one value"),
+        pytest.param([0.0], id="zero"),
+        pytest.param([-9e8, 9e8], id="large"),
+        pytest.param([1.0, 1.0 + 1e-9], id="tiny span"),
+    ],
+)
+def test_unusual_values_make_a_plot_without_a_warning(losses: Sequence[float]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (plot,) = draw_curves({Method.HEAD: [CurvePoint(step=n, loss=loss) for n, loss in enumerate(losses)]})
+    assert count_points(plot) >= len(losses)
+    assert "nan" not in plot.svg
+
+
+def test_long_curves_are_bounded_and_keep_their_end() -> None:
     many = tuple(CurvePoint(step=step, loss=math.sin(step)) for step in range(10_000))
-    (chart,) = build_curve_charts({Method.LORA: many})
-    (line,) = chart.lines
-    assert len(line.points) <= CURVE_POINTS_MAX
-    assert all(40 <= x <= 312 and 10 <= y <= 160 for x, y in line.points)
-    assert line.last_text == f"{math.sin(9_999):.3g}"
+    (plot,) = draw_curves({Method.LORA: many})
+    assert f"LoRA {math.sin(9_999):.3g}" in read_texts(plot)
+    assert len(plot.svg) < 100 * CURVE_POINTS_MAX
 
 
-def test_thresholds_are_drawn_only_when_asked_for() -> None:
+def test_short_curves_show_their_points() -> None:
+    steps = [CurvePoint(step=step, eval_accuracy=0.5 + step / 100) for step in range(FEW + 1)]
+    (many,), (few,) = draw_curves({Method.FULL: steps}), draw_curves({Method.FULL: steps[1:]})
+    assert count_points(many) == 0
+    assert count_points(few) == FEW + 1  # and one in the legend
+
+
+def test_curves_name_their_methods_and_axes() -> None:
+    loss, accuracy = draw_curves(details().curves)
+    assert {"Full fine-tuning 0.157", "Head only 0.642", "training steps", "20", "0.4"} <= set(read_texts(loss))
+    assert {"Full fine-tuning 78.5%", "60%", "70%"} <= set(read_texts(accuracy))
+    assert "LoRA ends at 0.303" in loss.description
+
+
+def test_histogram_counts_everybody_once() -> None:
+    plot = draw_score_histogram([0.0, 0.05, 0.1, 0.95, 1.0, 1.0, 0.3, 0.7])
+    assert plot.description == "0 to 10%: 2; 10 to 20%: 1; 30 to 40%: 1; 70 to 80%: 1; 90 to 100%: 3"
+    shown = read_texts(plot)
+    assert shown[:6] == ["0", "20", "40", "60", "80", "100"]
+    assert [text for text in shown[6:] if text] == ["2", "1", "1", "1", "3"]
+    assert draw_score_histogram([]).description == ""
+
+
+@pytest.mark.parametrize(
+    ("measured", "axis"),
+    [
+        pytest.param([(0.8, 42), (0.9, 151)], ["30 s", "1 min", "2 min"], id="minutes"),
+        pytest.param([(0.8, 0.01)], ["0.01 s"], id="short"),
+        pytest.param([(0.8, 30), (0.9, 31)], ["20 s", "30 s"], id="alike"),
+        pytest.param([(0.8, 1), (0.9, 7000)], ["1 s", "10 s", "1 min", "10 min", "1 h"], id="wide"),
+        pytest.param([(0.8, 70 * 3600)], ["50 h", "100 h"], id="days"),
+    ],
+)
+def test_accuracy_over_time_is_shown_over_durations_that_people_count_in(
+    measured: Sequence[tuple[float, float]], axis: list[str]
+) -> None:
+    plot = draw_accuracy_over_time(train(measured))
+    assert plot is not None
+    assert [text for text in read_texts(plot) if re.fullmatch(r"[\d.]+ (s|min|h)", text)] == axis
+    assert count_points(plot) == len(measured) + 1  # and their median
+
+
+def test_accuracy_over_time_says_the_medians() -> None:
+    plot = draw_accuracy_over_time([*train(TIMED), full_marks().methods])
+    assert plot is not None
+    assert "Full fine-tuning: median 81.3% after 1 min 46 s" in plot.description
+    assert "LoRA: median 81.2% after 1 min 49 s" in plot.description
+    assert draw_accuracy_over_time([{Method.FULL: MethodSummary()}]) is None
+
+
+def test_thresholds_are_shown_only_when_asked_for() -> None:
     methods = full_marks().methods
-    assert all(bar.mark is not None for bar in build_method_charts(methods, with_thresholds=True)[0].bars)
+    assert [bar.mark for bar in build_method_charts(methods, with_thresholds=True)[0].bars] == [0.74, 0.59, 0.72]
     assert all(bar.mark is None for bar in build_method_charts(methods, with_thresholds=False)[0].bars)
-
-
-def test_descriptions_say_in_words_what_the_picture_shows() -> None:
-    accuracy, seconds, parameters = build_method_charts(full_marks().methods, with_thresholds=True)
-    assert "LoRA: 81.2% (at least 72.0% asked for)" in accuracy.description
-    assert "Head only: 41.7 s" in seconds.description
-    assert "Full fine-tuning: 66,955,010" in parameters.description
-    assert "LoRA ends at" in build_curve_charts(details().curves)[0].description
 
 
 def test_bars_share_a_scale_from_zero() -> None:
     assert [bar.fraction for bar in build_duration_bars([("a", 1.0), ("b", 4.0), ("c", 0.0)])] == [0.25, 1.0, 0.0]
     assert [bar.fraction for bar in build_duration_bars([("a", 0.0)])] == [0.0]
+    _, seconds, parameters = build_method_charts(full_marks().methods, with_thresholds=True)
+    assert [bar.text for bar in seconds.bars] == ["2 min 31 s", "41.7 s", "1 min 49 s"]
+    assert [round(bar.fraction, 3) for bar in parameters.bars] == [1.0, 0.009, 0.012]

@@ -20,6 +20,7 @@ from typing import Any, Final
 import nbformat
 
 from grader.errors import GraderError
+from tests.proof.validity.requirements import find_blocked
 
 LAST_CELL: Final = "train-lora"  # what follows only shows results
 
@@ -111,7 +112,7 @@ def _build_case(entry: Mapping[str, Any], kind: CaseKind, base: Base, path: Path
             cells=cells,
             departs=_find_departure(tuple(base.cells.values()), cells),
             failed=frozenset(entry.get("failed", ())),
-            blocked=frozenset(entry.get("blocked", ())),
+            blocked=find_blocked(entry.get("failed", ()), entry.get("blocked", ())),
             says=tuple(entry.get("says", ())),
             training=entry.get("training", False),
         )

@@ -17,8 +17,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from grader import challenges
 from grader.errors import GraderError
 from grader.execution.collection import RUN, SUBMITTED
-from grader.execution.gpu_names import names_gpu
-from grader.execution.job import GRADING, Job, Setup, prepare
+from grader.execution.job import GRADING, Job, Setup, names_gpu, prepare
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import build_conditions
 from grader.intake.notebook import Submission

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from grader.errors import GraderError
 from tests.proof.validity.corpus import Base, CaseKind, CorpusCase
+from tests.proof.validity.requirements import find_blocked
 
 MARK: Final = "# %%"
 NOTHING_SHARED: Final = Base({})  # a whole notebook departs from the reference with its first cell
@@ -39,7 +40,7 @@ def _build_case(folder: Path, entry: dict[str, object]) -> CorpusCase:
         cells=tuple(cell.source for cell in notebook.cells if cell.cell_type == "code"),
         departs=0,
         failed=frozenset(failed),  # type: ignore[call-overload]
-        blocked=frozenset(blocked),  # type: ignore[call-overload]
+        blocked=find_blocked(failed, blocked),  # type: ignore[arg-type]
     )
 
 
