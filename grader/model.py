@@ -194,3 +194,4 @@ class StaffDetails(FrozenModel):
     cells: tuple[CellRecord, ...] = ()
     curves: dict[Method, tuple[CurvePoint, ...]] = {}
     notes: tuple[str, ...] = ()  # flags for a human, a sentence each
+    faults: dict[str, str] = {}  # check that could not be judged -> what the grader did wrong

@@ -1,13 +1,11 @@
-"""Wires the stages for one submission. The command line, batches and calibration all grade through here."""
+"""The stages for one submission. The command line, batches and calibration all grade through here."""
 
 import atexit
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from grader import canary
 from grader.assets.cache import locate_cache
@@ -19,57 +17,49 @@ from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
+from grader.execution.setup import BEST_SANDBOX, UNSANDBOXED, SandboxOptions
 from grader.intake.notebook import Submission, read_submission
 from grader.judging import calibration
 from grader.judging.case import Case, Oracle
 from grader.judging.result import GradingResult, judge_case
 from grader.machine.inventory import Finding, Status
-from grader.model import (
-    Precision,
-    Profile,
-)
+from grader.model import Precision, Profile
 from grader.oracle.accuracy import AccuracyMeter
 from grader.oracle.exposure import Library
 from grader.paths import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, ROOT
-from grader.sandbox import Backend, Sandbox, run_self_tests
+from grader.sandbox import Backend, run_self_tests
 from grader.sandbox.folders import open_temporary_folder
 
-Told = TypeVar("Told")
-
 DEFAULT_SEED = 0
-UNFIT = "The notebook is right, so this machine does something else than it should. Nobody is graded until it passes."
+UNFIT = "The notebook is right, so this machine is at fault. Nobody is graded here until the notebook passes."
 
 
 @contextmanager
 def open_setup(
     profile: Profile,
     seed: int,
-    backend: Backend | None = None,
-    limits: Limits | None = None,
+    sandbox: SandboxOptions = BEST_SANDBOX,
     precision: Precision = Precision.AUTO,
-    opened: Sandbox | None = None,
-    threads: int | None = None,
     trial: bool = True,
     listener: Listener | None = None,
 ) -> Iterator[Setup]:
-    """Find or prepare what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
+    """Yield what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
 
-    opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
-    trial: grade the notebook first that is known to be right. Not where nothing is executed, nor in a sandbox whose
-        limits are tight on purpose.
+    trial: first grade a notebook that is known to be right. False where nothing is executed, or where the limits of
+        the sandbox are tight on purpose.
     """
-    with setup.open_setup(profile, seed, backend, limits, precision, opened, threads) as used:
+    with setup.open_setup(profile, seed, sandbox, precision) as used:
         if trial:
             canary.require_fit(used, make_case, listener)
         yield used
 
 
 def check_fitness() -> Finding:
-    """Whether the notebook that is known to be right gets its points on this machine, today; a row for `doctor`."""
+    """Grade the notebook that is known to be right, as a row for `doctor`: does it get its points here today?"""
     what = "trial notebook"
     backend = next((test.backend for test in run_self_tests() if test.passed), Backend.NONE)
     try:
-        with open_setup(Profile.STRUCTURE, DEFAULT_SEED, backend, trial=False) as used:
+        with open_setup(Profile.STRUCTURE, DEFAULT_SEED, SandboxOptions(backend), trial=False) as used:
             found = canary.attempt(used, make_case)
     except GraderError as error:
         return Finding(what, Status.MISSING, f"cannot be run in sandbox {backend}", str(error))
@@ -79,7 +69,7 @@ def check_fitness() -> Finding:
 
 
 def list_suite_folders(public_only: bool = False) -> list[Path]:
-    """The suite: what students have, and what staff have in addition."""
+    """Return the folders of the suite: the tests that students have, and those that only staff have."""
     found = [PUBLIC_TESTS] if public_only else [PUBLIC_TESTS, HIDDEN_TESTS]
     return [folder for folder in found if folder.is_dir()]
 
@@ -95,21 +85,18 @@ def grade(
 
 
 def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | None = None) -> GradingResult:
-    """Judge stored evidence without executing anything."""
+    """Judge stored evidence; execute nothing. `only`: one check or step."""
     return judge_case(make_case(evidence_folder, used), folders, only)
 
 
 def make_case(evidence_folder: Path, used: Setup) -> Case:
-    """Evidence beside the oracle for it."""
+    """Build a case: evidence beside the oracle for it."""
     return Case(Evidence(evidence_folder), build_oracle(used))
 
 
 def build_oracle(used: Setup) -> Oracle:
-    """The trusted side: made lazily, since most of it is needed by few checks."""
+    """Build the trusted side, lazily: few checks need most of it."""
     calibrations = cache(lambda: calibration.load(CALIBRATIONS))
-
-    def meter(evidence: Evidence) -> AccuracyMeter:
-        return make_meter(used, evidence.profile)
 
     def find(evidence: Evidence) -> calibration.Calibration | None:
         c = evidence.run.conditions
@@ -117,14 +104,13 @@ def build_oracle(used: Setup) -> Oracle:
 
     return Oracle(
         base_weights=used.checkpoint.weights,
-        meter=meter,
+        meter=lambda evidence: _make_meter(used, evidence.profile),
         library=cache(lambda: Library(used.reviews, _tokenizer(used.checkpoint))),
         calibration=find,
     )
 
 
-def make_meter(used: Setup, profile: Profile) -> AccuracyMeter:
-    """How accuracy is measured under a profile."""
+def _make_meter(used: Setup, profile: Profile) -> AccuracyMeter:
     return AccuracyMeter(
         heldout=used.reviews.heldout,
         snapshot=used.checkpoint.weights.parent,
@@ -143,16 +129,11 @@ def _tokenizer(checkpoint: Checkpoint) -> object:
 
 
 def make_structure_case(notebook: Path) -> Case:
-    """Execute a notebook in profile `structure` and make a case of it, for plain pytest."""
+    """Execute a notebook in profile `structure` and build its case, for plain pytest."""
     submission = read_submission(notebook)
     held = ExitStack()
     atexit.register(held.close)  # evidence is read when a check asks for it
     folder = held.enter_context(open_temporary_folder("a4-case-"))
-    with open_setup(Profile.STRUCTURE, DEFAULT_SEED, Backend.NONE) as used:
+    with open_setup(Profile.STRUCTURE, DEFAULT_SEED, UNSANDBOXED) as used:
         execute(submission, used, folder / "evidence")
         return make_case(folder / "evidence", used)
-
-
-def replace_seed(used: Setup, seed: int) -> Setup:
-    """The same setup with another seed."""
-    return replace(used, seed=seed)

@@ -6,9 +6,9 @@ check()           # everything defined so far
 check("step3")    # one step
 ```
 
-Inside a notebook the functions and classes defined so far are put to the same probes as in grading, and the trainings
-that ran since this module was imported are looked at. Nothing leaves the machine, and nothing is changed: the watching
-notes what a model looks like when its training starts.
+Inside a notebook, the functions and classes defined so far get the same probes as in grading, and the trainings since
+this module was imported are examined. Nothing leaves the machine and nothing is changed: the module only notes what a
+model looks like when its training starts.
 """
 
 import functools
@@ -29,6 +29,7 @@ from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.execution.run import build_conditions, execute
+from grader.execution.setup import UNSANDBOXED
 from grader.intake.notebook import read_submission
 from grader.judging import runner
 from grader.judging.result import GradingResult
@@ -39,7 +40,7 @@ from grader.kernel.writing import write_json, write_tensors
 from grader.model import Profile, Result, RunStatus, RunSummary, SubmissionRef
 from grader.paths import ROOT
 from grader.protocol.checkpoint import load_base_tensors
-from grader.sandbox import Backend
+from grader.protocol.records import Training
 from grader.sandbox.folders import open_temporary_folder
 from grader.text import sanitise
 
@@ -53,7 +54,7 @@ def run_public_suite(notebook: Path, step: str | None = None, listener: Listener
     require_known(step)
     with (
         open_temporary_folder("a4-check-") as folder,
-        pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE, listener=listener) as used,
+        pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, UNSANDBOXED, listener=listener) as used,
     ):
         evidence = folder / "evidence"
         execute(submission, used, evidence, listener)
@@ -62,22 +63,22 @@ def run_public_suite(notebook: Path, step: str | None = None, listener: Listener
 
 
 def require_known(step: str | None) -> None:
-    """Look at what is asked for before minutes are spent. Raises SubmissionError."""
+    """Raise SubmissionError, before minutes are spent, if there is no such public check or step."""
     known = runner.list_checks(pipeline.list_suite_folders(public_only=True))
     steps = tuple(dict.fromkeys(name.split(".")[0] for name in known))
     if step is not None and step not in (*known, *steps):
-        raise SubmissionError(f"There is no public check or step {sanitise(step)!r}; the steps are {', '.join(steps)}.")
+        raise SubmissionError(f"There is no public check or step {sanitise(step)!r}. The steps are {', '.join(steps)}.")
 
 
 def check(step: str | None = None) -> None:
-    """Show what the public checks say of the notebook that this is called in. `step`: step1, step2 or step3."""
+    """Run the public checks on the notebook that calls this, and show the verdicts. `step`: step1, step2 or step3."""
     from grader.reporting.terminal import make_console, render_checks
 
     shell = get_ipython()
     if shell is None:
         print("check() works inside a notebook. On a file, use: make check NOTEBOOK=my.ipynb")
     elif step is not None and str(step).split(".")[0] not in NOTEBOOK_STEPS:
-        print(f"There is no {step!r}; the steps are {', '.join(NOTEBOOK_STEPS)}.")
+        print(f"There is no {step!r}. The steps are {', '.join(NOTEBOOK_STEPS)}.")
     else:
         try:
             require_known(step)
@@ -87,12 +88,12 @@ def check(step: str | None = None) -> None:
 
 
 def judge_live(namespace: dict[str, Any], step: str | None = None) -> Result:
-    """The public checks on live definitions."""
+    """Run the public checks on the definitions in `namespace`."""
     bindings = Bindings(assignment.LOOKED_FOR)
     bindings.note(namespace)
     with (
         open_temporary_folder("a4-live-") as folder,
-        pipeline.open_setup(Profile.STRUCTURE, int(time.time()) % 2**31, Backend.NONE, trial=False) as used,
+        pipeline.open_setup(Profile.STRUCTURE, int(time.time()) % 2**31, UNSANDBOXED, trial=False) as used,
     ):
         _ask(bindings, namespace, used, folder)
         graded = pipeline.judge(folder, used, pipeline.list_suite_folders(public_only=True), step)
@@ -101,14 +102,14 @@ def judge_live(namespace: dict[str, Any], step: str | None = None) -> Result:
 
 
 def _ask(bindings: Bindings, namespace: dict[str, Any], used: Setup, folder: Path) -> None:
-    """Write the evidence that an execution would have left, from live objects."""
+    """Write the evidence that an execution leaves, from live objects."""
     drawn = challenges.draw(used.seed)
     tensors_file = folder / "challenges.safetensors"
     write_tensors(str(folder), tensors_file.name, drawn.lora_tensors)
     requests = drawn.build_requests(str(tensors_file))
     for family, request in requests.items():
-        payload, tensors = probes.observe(family, request, bindings, namespace)
-        write_json(str(folder), f"probe-{family}.json", payload)
+        answers, tensors = probes.observe(family, request, bindings, namespace)
+        write_json(str(folder), f"probe-{family}.json", answers)
         if tensors:
             write_tensors(str(folder), f"probe-{family}.safetensors", tensors)
     tensors_file.unlink()
@@ -132,17 +133,17 @@ def _write_record(folder: Path, used: Setup, outcomes: dict[str, ProbeOutcome]) 
 
 
 def _own_source() -> Any:
-    """The cells run so far, as a notebook: some mistakes show in the source only."""
+    """Return the cells run so far as a notebook: some mistakes show in the source only."""
     shell = get_ipython()
     sources = shell.user_ns.get("In", []) if shell else []
     return new_notebook(cells=[new_code_cell(source) for source in sources if source])
 
 
-WATCHED: list[dict[str, Any]] = []
+WATCHED: list[Training] = []
 
 
 def watch_trainings() -> None:
-    """Note every model at the start of its training, from now on. Changes nothing about the training."""
+    """Note, from now on, what every model looks like when its training starts. The training stays as it is."""
     from transformers import Trainer
 
     original = Trainer.train
@@ -153,17 +154,17 @@ def watch_trainings() -> None:
     def train(self: Any, *args: Any, **kwargs: Any) -> Any:
         record = _begin(self.model)
         output = original(self, *args, **kwargs)
-        record["finished"] = True
+        record.finished = True
         return output
 
     train.watched = True  # type: ignore[attr-defined]
     Trainer.train = train  # type: ignore[method-assign]
 
 
-def _begin(model: Any) -> dict[str, Any]:
+def _begin(model: Any) -> Training:
     checkpoint = prepare_standin_checkpoint(locate_cache(ROOT, os.environ))
     seen = observation.describe_entry(observation.unwrap(model), load_base_tensors(str(checkpoint.weights)))
-    WATCHED.append({"index": len(WATCHED), "via": "Trainer", "finished": False, "entry": seen})
+    WATCHED.append(Training(len(WATCHED), via="Trainer", finished=False, entry=seen))
     return WATCHED[-1]
 
 

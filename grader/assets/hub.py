@@ -38,10 +38,9 @@ class Checkpoint:
 
 
 def resolve_checkpoint(profile: Profile, cache_dir: Path) -> Checkpoint:
-    """Return the checkpoint for `profile`, prepared under `cache_dir` if it is not there yet.
+    """Return the checkpoint for `profile`, prepared under `cache_dir` if it is not there yet. Raises GraderError.
 
-    `full` takes the real one from a hub cache of this user or from the network; where there is none, and in the other
-    profiles, it is the stand-in. Raises GraderError when it cannot be prepared.
+    `full` takes the real one from this user's hub cache or the network; otherwise it is the stand-in.
     """
     real = prepare_real_checkpoint(cache_dir) if profile is Profile.FULL else None
     return real or prepare_standin_checkpoint(cache_dir)

@@ -34,13 +34,10 @@ class Metric(evaluate.Metric):
         values = {name: datasets.Value(kind) for name, kind in (types | {"references": label}).items()}
         columns = {name: datasets.Sequence(value) if name in lists else value for name, value in values.items()}
         description, function = ABOUT.get(NAME, ("", ""))
-        options = f"options as in scikit-learn's {function}" if function else "normalize and sample_weight for accuracy"
-        return evaluate.MetricInfo(
-            description=description,
-            citation="",
-            inputs_description=f"{', '.join(columns)}; {options}.",
-            features=datasets.Features(columns),
-        )
+        options = f"options as in scikit-learn's {function}" if function else "for accuracy: normalize, sample_weight"
+        usage = f"{', '.join(columns)}; {options}."
+        features = datasets.Features(columns)
+        return evaluate.MetricInfo(description=description, citation="", inputs_description=usage, features=features)
 
     def _compute(self, references: list[Any], **given: Any) -> dict[str, Any]:
         predictions = given.pop("prediction_scores" if NAME == "roc_auc" else "predictions")

@@ -31,7 +31,7 @@ SYNTHETIC_SHA256: Final = {
     "eval.csv": "921a2b545bb83546b38539dfb9f88970a6a4bc2d4e0cc5b19928aa824a01234a",
     "heldout.csv": "883f538e557ca3e69eef8a31be30a0c8222991cee171dfd396e34a8424d6e2c5",
 }
-DOWNLOAD_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
+HUB_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
 HUB_DATASET: Final = "stanfordnlp/imdb"
 
 
@@ -72,10 +72,7 @@ def locate(root: Path, environ: Mapping[str, str]) -> tuple[Source, Path]:
 
 
 def resolve_reviews(root: Path, environ: Mapping[str, str]) -> ReviewData:
-    """Return the reviews to use, checked. `root` is the project's folder, `environ` gives A4_DATA and A4_CACHE.
-
-    Raises GraderError when a source is there but broken: it is never passed over in silence.
-    """
+    """Return the reviews to use, checked. Raises GraderError for a broken source, which is never passed over."""
     source, folder = locate(root, environ)
     if source is Source.SYNTHETIC:
         return _prepare_synthetic(folder)
@@ -125,15 +122,12 @@ def fetch_split(split: str) -> list[Review]:
 
     pattern = f"plain_text/{split}-*.parquet"
     try:
-        folder = snapshot_download(
-            HUB_DATASET, repo_type="dataset", allow_patterns=pattern, etag_timeout=DOWNLOAD_TIMEOUT_S
-        )
+        folder = snapshot_download(HUB_DATASET, repo_type="dataset", allow_patterns=pattern, etag_timeout=HUB_TIMEOUT_S)
         rows = pd.concat(pd.read_parquet(file) for file in sorted(Path(folder).glob(pattern)))
         return [Review(text, int(label)) for text, label in zip(rows["text"], rows["label"], strict=True)]
     except (OSError, ValueError, KeyError) as error:  # no network; no such file; a file of another kind
-        raise GraderError(
-            f"Cannot download {HUB_DATASET}; connect to the network, or copy CSV files into data/imdb by hand."
-        ) from error
+        hint = "connect to the network, or copy CSV files into data/imdb by hand"
+        raise GraderError(f"Cannot download {HUB_DATASET}; {hint}.") from error
 
 
 def _prepare_synthetic(folder: Path) -> ReviewData:
@@ -154,15 +148,14 @@ def build_synthetic_files() -> Mapping[str, bytes]:
 
 def _check_files(source: Source, folder: Path) -> ReviewData:
     """Look in the three files of `folder` for what would make a measured accuracy meaningless."""
-    train, evaluation, heldout = (read_reviews(folder / name) for name in FILES)
+    paths = [folder / name for name in FILES]
+    train, evaluation, heldout = map(read_reviews, paths)
     known = {review.text for review in (*train, *evaluation)}
     if shared := sum(review.text in known for review in heldout):
-        raise GraderError(
-            f"{shared} reviews of {folder / FILES[2]} are also in train.csv or eval.csv; remove them there."
-        )
+        raise GraderError(f"{shared} reviews of {paths[2]} are also in train.csv or eval.csv; remove them there.")
     if not _has_both_labels(heldout):
-        raise GraderError(f"{folder / FILES[2]} holds reviews of one label only; accuracy needs reviews of both.")
-    return _hash_files(source, [folder / name for name in FILES])
+        raise GraderError(f"{paths[2]} holds reviews of one label only; accuracy needs reviews of both.")
+    return _hash_files(source, paths)
 
 
 def _has_both_labels(reviews: Sequence[Review]) -> bool:

@@ -7,6 +7,7 @@ one uses what a shorter one measured.
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from grader.execution import profiles
 from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.execution.run import execute
+from grader.execution.setup import SandboxOptions
 from grader.intake.notebook import read_submission
 from grader.judging import calibration
 from grader.judging.calibration import FALSE_FAIL, Calibration
@@ -37,8 +39,8 @@ def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calib
             "Profile structure trains two steps, which says nothing about accuracy; calibrate quick or full."
         )
     numbers = tuple(seeds)
-    with pipeline.open_setup(profile, numbers[0], limits=PATIENT) as used:
-        runs = [_measure(pipeline.replace_seed(used, seed), console) for seed in numbers]
+    with pipeline.open_setup(profile, numbers[0], SandboxOptions(limits=PATIENT)) as used:
+        runs = [_measure(replace(used, seed=seed), console) for seed in numbers]
         found = _calibration(used, numbers, runs)
     calibration.save(CALIBRATIONS, calibration.merge(calibration.load(CALIBRATIONS), found))
     for method, threshold in found.methods.items():

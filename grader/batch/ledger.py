@@ -13,9 +13,11 @@ from pydantic import Field
 from torch import Tensor
 
 from grader.errors import GraderError
-from grader.evidence.reader import Evidence, ProtocolViolation, Training
+from grader.evidence.reader import Evidence
+from grader.evidence.untrusted import ProtocolViolation
 from grader.model import FrozenModel
 from grader.oracle.certificates import Certificate, certify
+from grader.protocol.records import Training
 
 NAME: Final = "ledger.json"
 

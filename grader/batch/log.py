@@ -1,11 +1,9 @@
 """A log per submission, written as things happen, and the same lines for whoever watches."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, TextIO
+from typing import Final
 
 from grader.model import Method
 from grader.reporting.sanitisation import sanitise_line, sanitise_text
@@ -15,54 +13,38 @@ NAME: Final = "log.txt"
 STEPS_TOLD: Final = 8  # lines that one training leaves in the log
 
 
-class Log(AbstractContextManager["Log"]):
+class Log:
     """A listener that writes. The first folder gets the file, the others a line that says where it is."""
 
     def __init__(self, folders: Sequence[Path], tell: Callable[[str], None]) -> None:
         """`tell` hears every event; the file holds fewer of them."""
         self.folders, self.tell = folders, tell
         self.last = ""  # stage or cell
-        self._file: TextIO | None = None
 
-    def __enter__(self) -> "Log":
-        """Begin a new part. Raises OSError."""
+    def begin(self) -> None:
+        """Prepare the folders. Raises OSError."""
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
-            for rubbish in folder.glob(".*.partial"):  # of somebody who was killed
+            for rubbish in folder.glob(".*.partial"):  # of a worker that was killed
                 rubbish.unlink(missing_ok=True)
         for folder in self.folders[1:]:
             (folder / NAME).write_text(f"Equal to {self.folders[0].name}: see the log there.\n", encoding="utf-8")
-        self._file = (self.folders[0] / NAME).open("a", encoding="utf-8", errors="replace")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the file to be opened again by a last word."""
-        if self._file:
-            self._file.close()
-        self._file = None
 
     def text(self, text: str) -> None:
         """Write lines with the time before the first. Raises OSError."""
-        line = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sanitise_text(text)}\n"
-        if self._file:
-            self._file.write(line)
-            self._file.flush()
-        else:
-            with (self.folders[0] / NAME).open("a", encoding="utf-8", errors="replace") as file:
-                file.write(line)
+        with (self.folders[0] / NAME).open("a", encoding="utf-8", errors="replace") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sanitise_text(text)}\n")
 
     def stage(self, name: str) -> None:
-        """A stage began."""
+        """Note that a stage began."""
         self._note(sanitise_line(name))
 
     def on_cell_start(self, index: int, total: int, first_line: str) -> None:
-        """A cell began."""
+        """Note that a cell began."""
         self._note(f"cell {index + 1} of {total}: {sanitise_line(first_line)[:80]}")
 
     def on_training_step(self, method: Method, step: int, steps: int) -> None:
-        """A training made a step."""
+        """Note a step of a training."""
         line = f"{METHODS[method]}: step {step} of {steps}"
         if step == 1 or step == steps or step % max(1, steps // STEPS_TOLD) == 0:
             self.text(line)

@@ -1,4 +1,4 @@
-"""The words of a batch: what was ordered, one task of it, and what became of the task. Sent between processes."""
+"""What a controller and its workers send each other: how a batch grades, one task of it, and the outcome of a task."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from grader.model import FrozenModel, Precision, Profile, Result, StaffDetails
 
-TRIES: Final = 3  # a fault of ours is tried so often
+TRIES: Final = 3  # attempts at a task that fails through a fault of the grader
 
 
 class Stage(StrEnum):
-    """How far a submission has come; a failure names it."""
+    """The stages of a submission; a failure names the one that it happened in."""
 
     SETUP = "setup"
     EXECUTE = "execute"
@@ -19,59 +19,68 @@ class Stage(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """What became of a task."""
+    """How a task ended."""
 
     GRADED = "graded"
-    REFUSED = "refused"  # theirs: it cannot be graded as handed in
-    UNGRADED = "ungraded"  # judged, and yet without points: our fault, or waiting for a person; recorded as such
-    FAILED = "failed"  # ours, and nothing was recorded yet: worth another try
-    LOST = "lost"  # ours: the workers that had it died, each in its turn
-    FULL = "full"  # no room on a disk: nothing else will go better
+    REFUSED = "refused"  # the submission cannot be graded as handed in
+    UNGRADED = "ungraded"  # judged and recorded, but without points: the grader is at fault, or a person has to decide
+    FAILED = "failed"  # the grader is at fault and nothing is recorded yet: worth another try
+    LOST = "lost"  # the workers that had it died, one after another
+    FULL = "full"  # a disk is full: nothing else will go better
     HALT = "halt"  # this worker cannot grade anything
 
+    @property
+    def is_problem(self) -> bool:
+        """Return True if the task left no grade and the submission is not the reason."""
+        return self not in (TaskStatus.GRADED, TaskStatus.REFUSED)
 
-class BatchConfig(FrozenModel):
-    """What all submissions of a batch have in common. Folders are those of a file system that all workers share."""
 
-    folder: Path  # results of the class
-    profile: Profile
-    seed: int
-    cell_s: float
-    run_s: float
-    threads: int
+class RunSettings(FrozenModel):
+    """How the notebooks of a class are executed. `folder` holds the results of the class."""
+
+    folder: Path
+    profile: Profile = Profile.QUICK
+    seed: int = 0
     precision: Precision = Precision.AUTO
+    cell_s: float = 1800
+    run_s: float = 3600
+    sandboxed: bool = True
+    keep_weights: bool = False
+
+    @property
+    def submissions(self) -> Path:
+        """Return the folder that holds one folder per upload."""
+        return self.folder / "submissions"
+
+
+class BatchConfig(RunSettings):
+    """What workers are told about a batch. Folders are those of a file system that all workers share."""
+
+    threads: int
     code: str  # digest of what executes: a worker with other code is of no use
     parts: dict[str, str]  # digests of what judges, by name
     gpus: int = 0  # of each machine that works
     kernels_per_gpu: int = 1  # submissions that share a GPU
-    sandboxed: bool = True
-    keep_weights: bool = False
     execute: bool = True  # False: judge what is stored
     sandbox: dict[str, Any] | None = None  # ticket of one that is open on this machine; without it workers open theirs
 
     @property
     def isolates(self) -> bool:
-        """Whether notebooks run in sandboxes at all."""
+        """Return True if notebooks run in sandboxes."""
         return self.execute and self.sandboxed
-
-    @property
-    def submissions(self) -> Path:
-        """Folder of one folder per upload."""
-        return self.folder / "submissions"
 
 
 class Recipient(FrozenModel):
     """An upload that gets the reports of a task: several when contents are equal."""
 
     id: str
-    name: str  # as it stands in the reports
     file: str  # as its author knows it
 
 
 class Task(FrozenModel):
     """One content to be graded. `evidence` and `result` are keys in the store.
 
-    `code` is the digest of what executes it, or did when its evidence is older; empty where that was not noted.
+    `code` is the digest of the code that executes it, or that did, if its evidence is older; empty if not recorded.
     """
 
     notebook: Path
@@ -83,7 +92,7 @@ class Task(FrozenModel):
 
     @property
     def name(self) -> str:
-        """What the task is called in lines for people."""
+        """Return the name of the task for people."""
         first, *others = self.recipients
         return f"{first.id} and {len(others)} equal to it" if others else first.id
 
@@ -96,15 +105,13 @@ class StoredJudgement(FrozenModel):
 
 
 class TaskOutcome(FrozenModel):
-    """What became of one task: small, since the controller keeps all of them."""
+    """The outcome of one task: small, since the controller keeps all of them."""
 
     task: Task
     status: TaskStatus
     stage: Stage = Stage.REPORT  # where it ended
     message: str = ""  # one line, unless it was graded
-    run: str = ""  # how the execution ended
     points: float | None = None
     possible: float = 0.0
     executed: bool = False
     seconds: float = 0.0
-    host: str = ""

@@ -1,30 +1,23 @@
-"""What a person asked for: remembered in the class's folder, so that judging again needs no more than its name."""
+"""What a person asks for, kept in the class's folder, so that judging again needs only the name of that folder."""
 
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from grader.batch.messages import RunSettings
 from grader.batch.store import write
 from grader.errors import GraderError
 from grader.intake.uploads import Intake
-from grader.model import FrozenModel, Precision, Profile
+from grader.model import FrozenModel
 
 NAME: Final = "batch.json"
 
 
-class BatchRequest(FrozenModel):
-    """One batch as asked for. Paths are absolute."""
+class BatchRequest(RunSettings):
+    """One batch as a person asks for it. Paths are absolute."""
 
     source: Path  # the archive or folder with submissions
-    folder: Path  # results of the class
-    profile: Profile = Profile.QUICK
-    seed: int = 0
-    precision: Precision = Precision.AUTO
-    cell_s: float = 1800
-    run_s: float = 3600
-    sandboxed: bool = True
-    keep_weights: bool = False
     gradebook: Path | None = None  # the teacher's export: who is in the class, and the file to fill
     assignment: str | None = None  # its id or title in the export, where more than one fits
     policy: Path | None = None
@@ -33,20 +26,21 @@ class BatchRequest(FrozenModel):
 
 
 class SavedBatch(FrozenModel):
-    """A request and what it found in its source."""
+    """A request and what its source holds."""
 
     request: BatchRequest
     intake: Intake
 
 
 def save_batch(request: BatchRequest, intake: Intake) -> None:
-    """Write both down. Raises OSError."""
+    """Write both to the class's folder. Raises OSError."""
     write(request.folder / NAME, SavedBatch(request=request, intake=intake).model_dump_json(indent=1).encode())
 
 
 def load_batch(folder: Path) -> SavedBatch:
-    """What the last batch in a folder was about. Raises GraderError."""
+    """Read what the last batch in a folder was about, wherever the folder lies now. Raises GraderError."""
     try:
-        return SavedBatch.model_validate_json((folder / NAME).read_bytes())
+        saved = SavedBatch.model_validate_json((folder / NAME).read_bytes())
     except (OSError, ValidationError) as error:
         raise GraderError(f"{folder} holds no class that was graded; grade one with `make batch`.") from error
+    return saved.model_copy(update={"request": saved.request.model_copy(update={"folder": folder})})

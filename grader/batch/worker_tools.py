@@ -19,6 +19,7 @@ from grader.execution.gpu_pool import GpuPool
 from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
+from grader.execution.setup import SandboxOptions
 from grader.intake.notebook import read_submission
 from grader.judging import result
 from grader.judging.case import Oracle
@@ -35,19 +36,14 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         self.order, self._stack = order, ExitStack()
         self.limits = Limits(cell_s=order.cell_s, notebook_s=order.run_s)
         torch.set_num_threads(order.threads)
-        backend = None if order.isolates else Backend.NONE
-        shared = attach(order.sandbox) if order.sandbox else None
+        sandbox = SandboxOptions(
+            None if order.isolates else Backend.NONE,
+            self.limits,
+            order.threads,
+            opened=attach(order.sandbox) if order.sandbox else None,
+        )
         found = self._stack.enter_context(
-            pipeline.open_setup(
-                order.profile,
-                order.seed,
-                backend,
-                self.limits,
-                precision=order.precision,
-                opened=shared,
-                threads=order.threads,
-                trial=order.execute,
-            )
+            pipeline.open_setup(order.profile, order.seed, sandbox, order.precision, trial=order.execute)
         )
         seats = GpuPool(order.gpus, order.kernels_per_gpu) if order.gpus else None
         self.setup: Setup = replace(found, threads=order.threads, gpu_pool=seats)

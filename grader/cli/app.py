@@ -1,9 +1,11 @@
-"""The command line: wires the stages, maps errors to exit codes.
+"""The command line: calls the stages and maps errors to exit codes.
 
-Exit codes: 0 graded, whatever the score; 1 the submission could not be graded as handed in; 2 a fault of ours.
+Exit codes: 0 graded, whatever the score; 1 the submission cannot be graded as handed in; 2 the grader or its set-up is
+at fault.
 """
 
 import io
+import os
 import signal
 import sys
 import traceback
@@ -13,7 +15,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -21,11 +23,10 @@ from grader.cli.options import RunOptions, take_objects
 from grader.errors import ADVICE, GraderError, SubmissionError, explain_refusal, report_on_stop
 from grader.judging import result
 from grader.model import RunStatus
-from grader.sandbox.policy import Backend
+from grader.paths import ROOT
 
 if TYPE_CHECKING:
     from grader.judging.result import GradingResult
-    from grader.machine.inventory import Finding
 
 app = typer.Typer(
     add_completion=False,
@@ -35,11 +36,11 @@ app = typer.Typer(
 )
 
 NOT_LOADED = "Install that library; if it is a Python package, `make clean setup` installs all of them again."
-INTERRUPTED = 130  # what typer makes of ctrl-C
-ASKED_TO_STOP = ("SIGTERM", "SIGHUP")  # by a service manager, Slurm, a terminal that closes; Windows has no SIGHUP
+INTERRUPTED = 130  # typer's exit code after ctrl-C
+ASKED_TO_STOP = ("SIGTERM", "SIGHUP")  # from a service manager, Slurm, a closing terminal; Windows has no SIGHUP
 
 Notebook = Annotated[Path, typer.Argument(help="the notebook (.ipynb)", show_default=False)]
-Results = Annotated[Path, typer.Option(help="folder that results are written to")]
+Results = Annotated[Path, typer.Option(help="folder for the results")]
 
 
 @app.command()
@@ -48,23 +49,20 @@ def grade(submission: Notebook, run: RunOptions, out: Results = Path("results"))
     """Execute a notebook, judge it, and write result.json and the reports."""
     from grader import pipeline
     from grader.execution import isolation
+    from grader.execution.setup import SandboxOptions
     from grader.intake.notebook import read_submission
     from grader.reporting.files import make_results_folder, write_reports
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, render_result
+    from grader.sandbox import Backend
 
     found = read_submission(submission.expanduser())
     folder = make_results_folder(out.expanduser() / found.name)
-    console, limits = (
-        make_console(),
-        isolation.choose_limits(run.profile, isolation.has_gpu(), run.cell_limit, run.run_limit),
-    )
-    backend = Backend.NONE if run.unsafe_no_sandbox else None
+    console, limits = make_console(), run.choose_limits(isolation.has_gpu())
+    sandbox = SandboxOptions(Backend.NONE if run.unsafe_no_sandbox else None, limits)
     with report_on_stop("Stopped. Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
-        with pipeline.open_setup(
-            run.profile, run.seed, backend, limits, precision=run.precision, listener=display
-        ) as used:
+        with pipeline.open_setup(run.profile, run.seed, sandbox, run.precision, listener=display) as used:
             graded = pipeline.grade(found, used, folder, display, limits)
     reports = write_reports(graded.result, graded.details, folder)
     console.print(render_result(graded.result, reports))
@@ -72,20 +70,18 @@ def grade(submission: Notebook, run: RunOptions, out: Results = Path("results"))
 
 
 def choose_exit_code(graded: "GradingResult") -> int:
-    """What the process says of a graded submission."""
-    status = graded.result.run.status
-    if graded.ungraded:
-        return 2
-    return 0 if status in (RunStatus.OK, RunStatus.STUDENT_ERROR, RunStatus.TIMEOUT) else 1
+    """Return the exit code for a graded submission."""
+    ran = graded.result.run.status in (RunStatus.OK, RunStatus.STUDENT_ERROR, RunStatus.TIMEOUT)
+    return 2 if graded.ungraded else int(not ran)
 
 
 @app.command()
 def check(
-    notebook: Notebook, step: Annotated[str | None, typer.Option(help="one step only, such as step3")] = None
+    notebook: Notebook, step: Annotated[str | None, typer.Option(help="run one step only, such as step3")] = None
 ) -> None:
     """Run the public tests on your own notebook, with two steps of training per method.
 
-    The exit code is 0 if all is well, 1 if a check fails, and 2 if the grader is at fault.
+    The exit code is 0 if no check fails, 1 if a check fails, and 2 if the grader is at fault.
     """
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, render_result
@@ -100,78 +96,68 @@ def check(
 
 @app.command()
 def doctor() -> None:
-    """Say what was found on this machine and what would be used."""
-    import os
-
+    """Show what this machine has, what the grader would use, and whether a notebook can be graded here."""
     from grader.machine.inventory import Status, find_unloadable_packages, take_inventory
-    from grader.paths import ROOT
     from grader.reporting.terminal import make_console, render_findings
 
-    findings = find_unloadable_packages() or (*take_inventory(ROOT, os.environ), *_check_fitness())
+    findings = find_unloadable_packages()
+    if not findings:
+        from grader import pipeline
+        from grader.execution import isolation
+        from grader.machine.limits import build_finding
+
+        findings = (
+            *take_inventory(ROOT, os.environ),
+            build_finding(),
+            *isolation.list_findings(),
+            pipeline.check_fitness(),
+        )
     make_console().print(render_findings(findings))
     raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
 
 
-def _check_fitness() -> "tuple[Finding, ...]":
-    """Rows of what grading does here; imports what grading needs."""
-    from grader import pipeline
-    from grader.execution import isolation
-    from grader.machine.limits import build_finding as limits
-
-    return (limits(), *isolation.list_findings(), pipeline.check_fitness())
-
-
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """The one place where exceptions become sentences and exit codes."""
+    """Turn exceptions into sentences and exit codes; no other place does."""
     try:
         yield
     except SubmissionError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        _stop(error, code=1)
     except GraderError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        _stop(error)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        sys.exit(2)
+        _stop("Stopped.")
     except ImportError as error:
-        print(f"Something that the grader needs does not load: {error}. {NOT_LOADED}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno in ADVICE:
-            print(explain_refusal(f"use {error.filename}" if error.filename else "go on", error, ""), file=sys.stderr)
-        else:
-            _report_ours()
-        sys.exit(2)
-    except Exception:  # the last resort: what nobody foresaw is ours, and Python's own exit code 1 would say theirs
-        _report_ours()
-        sys.exit(2)
+        _stop(f"The grader needs something that does not load: {error}. {NOT_LOADED}")
+    except Exception as error:  # unforeseen: the grader's fault, while Python's own exit code 1 blames the submission
+        if isinstance(error, OSError) and error.errno in ADVICE:
+            _stop(explain_refusal(f"use {error.filename}" if error.filename else "go on", error, ""))
+        traceback.print_exc()
+        _stop("This is a fault of the grader, not of the notebook. Please report it with the lines above.")
 
 
-def _report_ours() -> None:
-    traceback.print_exc()
-    print("This is a fault of the grader, not of the notebook; please report it with the lines above.", file=sys.stderr)
+def _stop(message: object, code: int = 2) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(code)
 
 
-if find_spec("grader.batch"):  # what students get has no part for whole classes, nor for the staff's own tools
-    from grader.cli import batch, staff
+if find_spec("grader.batch"):  # the students' kit has neither the commands for classes nor those for staff
+    from grader.cli import batch
 
     batch.register(app)
-    staff.register(app)
 
 
 def stop_as_ctrl_c_does() -> None:
-    """Have signals that ask us to stop clear away what ctrl-C clears away. What `nohup` ignores stays ignored."""
+    """Let signals that ask the grader to stop do what ctrl-C does. What `nohup` ignores stays ignored."""
     asked = [getattr(signal, name) for name in ASKED_TO_STOP if hasattr(signal, name)]
     asked = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for other in asked:  # a terminal that closes asks twice; clearing away must not be interrupted
+        for other in asked:  # a terminal that closes asks twice; cleaning up must not be interrupted
             signal.signal(other, lambda number, frame: None)
-        as_ctrl_c = signal.getsignal(signal.SIGINT)
-        if callable(as_ctrl_c):
-            as_ctrl_c(number, frame)
+        on_ctrl_c = signal.getsignal(signal.SIGINT)
+        if callable(on_ctrl_c):
+            on_ctrl_c(number, frame)
         raise KeyboardInterrupt
 
     for number in asked:
@@ -179,11 +165,11 @@ def stop_as_ctrl_c_does() -> None:
 
 
 def main(command: Callable[[], object] = partial(app, prog_name="./autograder")) -> None:  # noqa: B008  the app itself
-    """Run the command line, or another of the same kind."""
+    """Run the command line, or another command line that handles errors in the same way."""
     stop_as_ctrl_c_does()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to stop
+            stream.reconfigure(errors="replace")  # for a terminal that lacks a letter
     with translate_errors():
         try:
             command()

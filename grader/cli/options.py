@@ -2,14 +2,17 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from grader.model import Precision, Profile
+
+if TYPE_CHECKING:
+    from grader.execution.driver import Limits
 
 Seed = Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)]
 Training = Annotated[Profile, typer.Option(help="how much training to do")]
@@ -23,42 +26,50 @@ class RunOptions:
 
     profile: Training = Profile.QUICK
     seed: Seed = 0
-    precision: Annotated[Precision, typer.Option(help="tf32 for profile full, the others for quick")] = Precision.AUTO
+    precision: Annotated[
+        Precision, typer.Option(help="of matrix products: tf32 in profile full, the others in quick")
+    ] = Precision.AUTO
     # By default half an hour and an hour; in profile `full` without a GPU, where hours are usual, 6 and 12 hours.
     cell_limit: Annotated[float | None, typer.Option(help="seconds that one cell may take", min=1)] = None
     run_limit: Annotated[float | None, typer.Option(help="seconds that all cells together may take", min=1)] = None
     unsafe_no_sandbox: Annotated[
-        bool, typer.Option("--unsafe-no-sandbox", help="run notebooks with all rights of this user; results say so")
+        bool, typer.Option("--unsafe-no-sandbox", help="run notebooks with all your rights; results say so")
     ] = False
+
+    def choose_limits(self, gpu: bool) -> "Limits":
+        """Return how long a notebook may take, with or without a GPU."""
+        from grader.execution.isolation import choose_limits
+
+        return choose_limits(self.profile, gpu, self.cell_limit, self.run_limit)
 
 
 @dataclass(frozen=True)
 class ClassFiles:
-    """Files of a person's that say who is in the class and how results become grades."""
+    """Files that say who is in the class and how results become grades."""
 
     gradebook: Annotated[
-        Path | None, typer.Option(help="the teacher's gradebook export (CSV): roster, and file to fill")
+        Path | None, typer.Option(help="gradebook export (CSV): who is in the class, and the file to fill in")
     ] = None
     assignment: Annotated[str | None, typer.Option(help="id or title of the assignment's column in the export")] = None
-    policy: Annotated[Path | None, typer.Option(help="late policy, attempts, extensions (TOML)")] = None
-    overrides: Annotated[Path | None, typer.Option(help="changes by a person (TOML or CSV)")] = None
-    times: Annotated[Path | None, typer.Option(help="when they handed in (CSV of `./autograder times`)")] = None
+    policy: Annotated[Path | None, typer.Option(help="rules for late work, attempts and extensions (TOML)")] = None
+    overrides: Annotated[Path | None, typer.Option(help="points changed by a person (TOML or CSV)")] = None
+    times: Annotated[Path | None, typer.Option(help="hand-in times (CSV, written by `./autograder times`)")] = None
 
     def given(self) -> dict[str, Any]:
-        """Return what was named, by name; paths are absolute."""
+        """Return the options that were used, by name; paths are absolute."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: make_absolute(value) for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class ResultOptions:
-    """Where a class's results go, and what is kept."""
+    """The folder for a class's results, and what stays in it."""
 
-    out: Annotated[Path, typer.Option(help="folder that the class's folder is made in")] = Path("results")
+    out: Annotated[Path, typer.Option(help="folder in which the class gets its folder")] = Path("results")
     name: Annotated[str | None, typer.Option(help="name of the class's folder; by default that of the zip")] = None
     keep_weights: Annotated[
         bool | None,
-        typer.Option(help="keep trained weights (300 MB each) with the evidence; by default but in profile structure"),
+        typer.Option(help="keep trained weights (300 MB each); by default yes, except in profile structure"),
     ] = None
 
 
@@ -70,14 +81,14 @@ class WorkerOptions:
     gpus: Annotated[int, typer.Option(help="GPUs of this machine, or of one Slurm job", min=0)] = 0
     kernels_per_gpu: Annotated[int, typer.Option(help="submissions that share one GPU", min=1)] = 1
     threads: Annotated[
-        int | None, typer.Option(help="cores that one submission computes on; by default they are divided", min=1)
+        int | None, typer.Option(help="cores for one submission; by default all cores are divided", min=1)
     ] = None
     scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
 class SlurmChoice:
-    """Whether workers are Slurm jobs, and which."""
+    """Workers as Slurm jobs."""
 
     slurm: Annotated[bool, typer.Option("--slurm", help="start workers as Slurm jobs")] = False
     queue: Annotated[str | None, typer.Option(help="Slurm partition")] = None
@@ -87,45 +98,31 @@ class SlurmChoice:
 
 
 def make_absolute(value: Any) -> Any:
-    """Return a path in full; anything else as it is."""
+    """Return an absolute path for a path; anything else as it is."""
     return value.expanduser().absolute() if isinstance(value, Path) else value
 
 
 def take_objects(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a typer command of a function with dataclasses among its parameters: each of their fields is an option.
+    """Make a typer command of a function that takes dataclasses: each of their fields becomes an option.
 
     >>> def grade(submission: Path, run: RunOptions) -> None: ...
     >>> app.command()(take_objects(grade))  # grade SUBMISSION --profile … --seed …
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    parameters = [part for name, parameter in inspect.signature(command).parameters.items()
-                  for part in _expand(parameter.replace(annotation=hints[name]), groups.get(name))]  # fmt: skip
+    options: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind = groups.get(name)
+        own = inspect.signature(kind).parameters if kind else {name: parameter}
+        types = get_type_hints(kind, include_extras=True) if kind else hints
+        options += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=types[n]) for n, p in own.items()]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        objects = {
-            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-            for name, kind in groups.items()
-        }
-        command(**objects, **values)
+        for name, kind in groups.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        command(**values)
 
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
     return run
-
-
-def _expand(parameter: inspect.Parameter, kind: Any) -> Iterator[inspect.Parameter]:
-    if kind is None:
-        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        return
-    hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        default = _read_default(field)
-        yield inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
-        )
-
-
-def _read_default(field: Field[Any]) -> Any:
-    return inspect.Parameter.empty if field.default is MISSING else field.default

@@ -82,44 +82,23 @@ class BrokerRequest:
 class Report(FrozenModel):
     """The outcome of a run, sent at its end."""
 
-    kind: Literal["report"] = "report"
     status: RunStatus
     reason: str
     cells: tuple[CellRecord, ...] = ()
-    training_cells: dict[int, int] = {}
-    probes: dict[str, ProbeOutcome] = {}
-    timings: dict[str, float] = {}
+    training_cells: dict[int, int] = Field(default_factory=dict)
+    probes: dict[str, ProbeOutcome] = Field(default_factory=dict)
+    timings: dict[str, float] = Field(default_factory=dict)
     peak_memory_mib: float = 0
     written: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of files that the witness announced
     refused: tuple[str, ...] = ()
 
 
-class StageEvent(FrozenModel):
-    """A stage began."""
-
-    kind: Literal["stage"] = "stage"
-    name: Annotated[str, Field(max_length=100)]
-
-
-class CellEvent(FrozenModel):
-    """A cell began."""
-
-    kind: Literal["cell"] = "cell"
-    index: int
-    total: int
-    first_line: Annotated[str, Field(max_length=500)]
-
-
-class StepEvent(FrozenModel):
-    """A training made a step."""
-
-    kind: Literal["step"] = "step"
-    method: Method
-    step: int
-    steps: int
-
-
-Message = TypeAdapter(Annotated[Report | StageEvent | CellEvent | StepEvent, Field(discriminator="kind")])
+# A call of the listener, made in the broker and repeated in the controller: the name of its method, and its arguments.
+StageCall = tuple[Literal["stage"], Annotated[str, Field(max_length=100)]]
+CellCall = tuple[Literal["on_cell_start"], int, int, Annotated[str, Field(max_length=500)]]
+StepCall = tuple[Literal["on_training_step"], Method, int, int]
+Message = Report | StageCall | CellCall | StepCall
+MESSAGES: Final[TypeAdapter[Message]] = TypeAdapter(Message)
 
 
 class BrokerLost(Exception):
@@ -173,8 +152,7 @@ def warm_up() -> None:
 def _hide_program() -> Iterator[None]:
     """Keep a new process from importing the program that was started, with torch: seconds for each notebook.
 
-    multiprocessing reads the program's name or path from `__main__` while it starts a process, and has no option for
-    it.
+    While it starts a process, multiprocessing reads the program's name or path from `__main__`; it has no option.
     """
     with STARTING:
         program = sys.modules["__main__"]
@@ -199,20 +177,15 @@ def _listen(pipe: Connection, listener: Listener, deadline: float) -> Report:
         if not pipe.poll(max(0.0, deadline - time.monotonic())):
             raise BrokerLost("it did not finish in time")
         try:
-            message = Message.validate_json(pipe.recv_bytes(MAX_RECORD_BYTES))
+            message = MESSAGES.validate_json(pipe.recv_bytes(MAX_RECORD_BYTES))
         except (EOFError, OSError):
             raise BrokerLost("it died") from None
         except ValidationError:
             raise BrokerLost("it sent something that is no message") from None
-        match message:
-            case Report():
-                return message
-            case StageEvent():
-                listener.stage(message.name)
-            case CellEvent():
-                listener.on_cell_start(message.index, message.total, message.first_line)
-            case StepEvent():
-                listener.on_training_step(message.method, message.step, message.steps)
+        if isinstance(message, Report):
+            return message
+        method, *arguments = message
+        getattr(listener, method)(*arguments)
 
 
 class _Sender:
@@ -221,9 +194,9 @@ class _Sender:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    def send(self, message: FrozenModel) -> None:
-        """Lone surrogates, which JSON of a kernel's and names of files can hold and pydantic refuses, become `?`."""
-        text = json.dumps(message.model_dump(mode="json"), ensure_ascii=False)
+    def send(self, message: Message) -> None:
+        """Send a message. Lone surrogates, which a kernel's JSON and file names can hold, become `?` for pydantic."""
+        text = json.dumps(MESSAGES.dump_python(message, mode="json"), ensure_ascii=False)
         self._pipe.send_bytes(text.encode("utf-8", "replace"))
 
     def is_alone(self, wait_s: float | None = 0) -> bool:
@@ -234,13 +207,13 @@ class _Sender:
             return True
 
     def stage(self, name: str) -> None:
-        self.send(StageEvent(name=name[:100]))
+        self.send(("stage", name[:100]))
 
     def on_cell_start(self, index: int, total: int, first_line: str) -> None:
-        self.send(CellEvent(index=index, total=total, first_line=first_line[:500]))
+        self.send(("on_cell_start", index, total, first_line[:500]))
 
     def on_training_step(self, method: Method, step: int, steps: int) -> None:
-        self.send(StepEvent(method=method, step=step, steps=steps))
+        self.send(("on_training_step", method, step, steps))
 
 
 def _main(pipe: Connection, text: str) -> None:
@@ -267,10 +240,7 @@ def _bound_memory() -> None:
 
 
 def _end_with_the_controller(sender: _Sender, manager: "SandboxManager | PlainManager") -> None:
-    """Stop the kernel when the controller is gone: the one who waits for the kernel then closes the manager.
-
-    Where there is no kernel, or none any more, nobody waits for one.
-    """
+    """Stop the kernel when the controller is gone. The main thread, if it still waits for one, closes the manager."""
 
     def watch() -> None:
         sender.is_alone(wait_s=None)
@@ -335,10 +305,7 @@ def _choose_status(driver: Driver, lost: KernelLost | None, ending: Ending) -> t
 
 
 def _write_executed(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Write the executed notebook, for people to read; without outputs when they are too large.
-
-    Where the disk has no room for it, the controller finds that when the run has ended.
-    """
+    """Write the executed notebook for people, without outputs when too large. `run` looks for a full disk later."""
     text = nbformat.writes(notebook)
     if len(text) > MAX_EXECUTED_BYTES:
         for cell in notebook.cells:

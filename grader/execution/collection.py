@@ -27,19 +27,16 @@ RAW = "raw"  # the folder that the kernel writes to, until it is sorted
 
 
 def complete(report: Report, submission: Submission, folder: Path) -> Report:
-    """Put the kernel's answers beside the notebook as submitted, and drop everything else that it wrote.
-
-    Return the report, with another status when there is more than a run writes.
-    """
+    """Put the kernel's answers beside the submitted notebook, drop its other files, and return the report on both."""
     raw = folder / RAW
     found = sorted(path for pattern in ANSWERS for path in raw.glob(pattern) if path.is_file())
     foreign = [path for path in found if path.name == RUN or (path.name, hash_file(path)) not in report.written]
     report = report.model_copy(update={"refused": (*report.refused, *(f"{p.name}: {FOREIGN}" for p in foreign[:50]))})
-    found = [path for path in found if path not in foreign]
-    if len(found) > MAX_FILES:
+    answers = [path for path in found if path not in foreign]
+    if len(answers) > MAX_FILES:
         report = report.model_copy(update={"status": RunStatus.PROTOCOL_VIOLATION, "reason": EXCESS})
-        found = []
-    for path in found:
+        answers = []
+    for path in answers:
         path.replace(folder / path.name)
     shutil.rmtree(raw)
     nbformat.write(submission.original, folder / SUBMITTED)

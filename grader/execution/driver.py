@@ -133,8 +133,7 @@ class Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
     def on_event(self, event: dict[str, Any], cell_index: int) -> None:
-        """Tell the listener, or note a file. Events come from the notebook's process: a file counts only
-        where its digest was announced here, and nothing else is believed."""
+        """Tell the listener, or note a file, which counts only if announced here. Events may be the notebook's own."""
         index, step, steps = (_parse_whole(event.get(name)) for name in ("index", "step", "steps"))
         match event.get("kind"):
             case "training_begin" if index is not None and index < MAX_TRAININGS:
@@ -182,10 +181,7 @@ class Driver:
     written: set[tuple[str, str]] = field(default_factory=set)  # name and SHA-256 of what the witness announced
 
     def run(self, manager: AsyncKernelManager, bootstrap: str, probes: Sequence[tuple[str, str]]) -> None:
-        """Run bootstrap, cells and probes (family, code). Raises KernelLost when the kernel cannot be used any more.
-
-        The kernel is left to the owner of the manager.
-        """
+        """Run bootstrap, cells and probes (family, code); the manager's owner ends the kernel. Raises KernelLost."""
         self.probes = {family: ProbeOutcome.NOT_RUN for family, _ in probes}
         client = Client(self, km=manager, startup_timeout=self.limits.ready_s)
         client.iopub_timeout = max(1, round(self.limits.interrupt_s))
@@ -304,10 +300,7 @@ class Driver:
 
 
 def _explain_loss(failure: Exception | None, where: str) -> KernelLost:
-    """Build the error for a lost kernel. `failure`: why the listening ended, None when the process is gone.
-
-    Where the transport stopped the kernel, the sandbox has recorded a reason, and that is what counts.
-    """
+    """Build the error for a lost kernel. `failure`: why the listening ended, None when the process is gone."""
     if failure is None:
         return KernelLost(RunStatus.KERNEL_DIED, "the kernel died", where)
     return KernelLost(RunStatus.PROTOCOL_VIOLATION, f"the kernel sent malformed messages ({failure!s:.200})", where)

@@ -36,24 +36,21 @@ def execute(
     and so is, with a GPU alone, one for which a shared GPU had too little memory. Raises GraderError when the grader or
     the machine is at fault before the notebook runs.
     """
-    listener, limits = listener or SilentListener(), limits or Limits()
-    first = _execute_in_slot(submission, setup, evidence, listener, limits)
+    watcher, bounds = listener or SilentListener(), limits or Limits()
+
+    def attempt(alone: bool = False) -> RunRecord:
+        if setup.gpu_pool is None:
+            return _execute_once(submission, setup, evidence, watcher, bounds)
+        watcher.stage("waiting for a whole GPU" if alone else "waiting for a GPU")
+        with setup.gpu_pool.take(alone) as environ:
+            return _execute_once(submission, replace(setup, environ=environ), evidence, watcher, bounds)
+
+    first = attempt()
     if first.summary.status is RunStatus.INFRA_ERROR:
-        return _execute_in_slot(submission, setup, evidence, listener, limits)
+        return attempt()
     if setup.gpu_pool and is_out_of_memory(first.summary.failed_cells):
-        return _execute_in_slot(submission, setup, evidence, listener, limits, alone=True)
+        return attempt(alone=True)
     return first
-
-
-def _execute_in_slot(
-    submission: Submission, setup: Setup, evidence: Path, listener: Listener, limits: Limits, alone: bool = False
-) -> RunRecord:
-    """Execute with a place at a GPU if there is a pool of them."""
-    if setup.gpu_pool is None:
-        return _execute_once(submission, setup, evidence, listener, limits)
-    listener.stage("waiting for a whole GPU" if alone else "waiting for a GPU")
-    with setup.gpu_pool.take(alone) as environ:
-        return _execute_once(submission, replace(setup, environ=environ), evidence, listener, limits)
 
 
 def _execute_once(

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
 
 from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
@@ -20,27 +22,34 @@ from grader.paths import ROOT
 from grader.sandbox import Backend, Sandbox
 
 
+@dataclass(frozen=True)
+class SandboxOptions:
+    """The sandbox that notebooks run in; what is None is chosen for this machine."""
+
+    backend: Backend | None = None
+    limits: Limits = field(default_factory=Limits)
+    threads: int | None = None  # of a kernel; by default as many as there are cores
+    opened: Sandbox | None = None  # a sandbox to use instead of a new one
+
+
+BEST_SANDBOX: Final = SandboxOptions()  # the strongest that works here
+UNSANDBOXED: Final = SandboxOptions(Backend.NONE)
+
+
 @contextmanager
 def open_setup(
-    profile: Profile,
-    seed: int,
-    backend: Backend | None = None,
-    limits: Limits | None = None,
-    precision: Precision = Precision.AUTO,
-    opened: Sandbox | None = None,
-    threads: int | None = None,
+    profile: Profile, seed: int, wanted: SandboxOptions, precision: Precision = Precision.AUTO
 ) -> Iterator[Setup]:
-    """Yield what an execution needs, with a sandbox that lives as long as the block. Raises GraderError.
-
-    opened: a sandbox to use instead of a new one. threads: of a kernel; by default as many as there are cores.
-    """
+    """Yield what an execution needs, with a sandbox that lives as long as the block. Raises GraderError."""
     profiles.require_fit(profile, precision)
     require_limits()
     cache_dir = locate_cache(ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
     broker.warm_up()
     gpus = profiles.uses_gpu(profile)
-    with opened or open_sandbox(checkpoint, metrics, limits or Limits(), backend, threads, gpus=gpus) as sandbox:
+    with wanted.opened or open_sandbox(
+        checkpoint, metrics, wanted.limits, wanted.backend, wanted.threads, gpus=gpus
+    ) as sandbox:
         yield Setup(
             profile=profile,
             seed=seed,

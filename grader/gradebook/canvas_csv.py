@@ -31,20 +31,10 @@ HUNDREDTH: Final = Decimal("0.01")  # what Canvas shows, exports and compares
 KEPT: Final = {"EX": "excused", "N/A": "not assigned"}  # texts of Canvas that stay
 
 
-class Change(FrozenModel):
-    """One score that the import will change. `old` is the text in the export, blank if there was no score."""
-
-    name: str
-    old: str
-    new: str
-
-
 class FilledGradebook(FrozenModel):
     """The file to import, and what a person should know before importing it."""
 
     content: bytes
-    column: str  # heading of the column that was filled
-    changes: tuple[Change, ...]
     warnings: tuple[str, ...]
 
 
@@ -56,24 +46,18 @@ def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | 
     gradebook = read_export(export)
     column = choose(gradebook.columns, assignment)
     found, lost = match(grades, gradebook.people)
-    warnings, changes, cells = [], [], _quote_names(gradebook)
+    warnings, cells = [], _quote_names(gradebook)
     if not column.points_possible:
         warnings.append(f"'{sanitise(column.heading)}' has no points possible in Canvas; points are not scaled to it.")
     for person, grade in found.items():
         text, warning = _mark(grade, person, column)
         warnings += [warning] if warning else []
         if text is not None:
-            changes.append(Change(name=person.name, old=_read_old(person, column), new=text))
             cells[person.row[column.index]] = text
     warnings += [f"{sanitise(grade.student.name)} has no row in the gradebook." for grade in lost]
     without = [person for person in gradebook.people if person not in found and not person.is_test_student]
     warnings += [f"{sanitise(person.name)} is in the gradebook and has no grade here." for person in without]
-    return FilledGradebook(
-        content=gradebook.replace_cells(cells),
-        column=column.heading,
-        changes=tuple(changes),
-        warnings=tuple(warnings),
-    )
+    return FilledGradebook(content=gradebook.replace_cells(cells), warnings=tuple(warnings))
 
 
 def choose(columns: Sequence[Column], assignment: str | int | None) -> Column:

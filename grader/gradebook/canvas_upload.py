@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -95,6 +96,8 @@ def connect(environ: Mapping[str, str]) -> Any:
     Its requests are repeated when the server is busy, and end when it is silent.
     """
     from canvasapi.requester import Requester
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
 
     address, token = environ.get(URL, "").strip(), environ.get(TOKEN, "").strip()
     if not (address and token):
@@ -103,7 +106,11 @@ def connect(environ: Mapping[str, str]) -> Any:
     if not parts.netloc or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
         raise GraderError(f"{URL} does not begin with https://, so the token would be sent unencrypted; correct it.")
     requester = Requester(f"{parts.scheme}://{parts.netloc}", token)
-    requester._session.mount(f"{parts.scheme}://", _build_adapter())  # there is no public way to the session
+    session = requester._session  # there is no public way to it
+    session.request = partial(session.request, timeout=TIMEOUTS_S)  # without one, requests waits for ever
+    # Only what the server surely did not act upon is repeated, since a comment sent twice is seen twice.
+    retry = Retry(RETRIES, read=0, status_forcelist=(429, 503), allowed_methods=None, backoff_factor=1)
+    session.mount(f"{parts.scheme}://", HTTPAdapter(max_retries=retry))
     return requester
 
 
@@ -112,21 +119,6 @@ def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
     from canvasapi.course import Course
 
     return Course(requester, {"id": course_id}).get_assignment(assignment_id)
-
-
-def _build_adapter() -> Any:
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
-
-    class Patient(HTTPAdapter):
-        """An adapter that waits TIMEOUTS_S at most, where requests would wait for ever."""
-
-        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
-            return super().send(request, **{**options, "timeout": options.get("timeout") or TIMEOUTS_S})
-
-    # Only what the server surely did not act upon is repeated, since a comment sent twice is seen twice.
-    busy = (429, 503)
-    return Patient(max_retries=Retry(RETRIES, read=0, status_forcelist=busy, allowed_methods=None, backoff_factor=1))
 
 
 def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, ...]:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -92,7 +91,7 @@ def format_result(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBL
     extra = {"sha256": result.submission.sha256, **settings, "run": str(result.run.status)}
     shared = {**SHOWN, "extra_data": extra}
     if not _is_graded(result):
-        return {**shared, "output": WAITS if waits_for_a_person(result.checks) else UNGRADED}
+        return {**shared, "output": WAITS if waits_for_a_person(result) else UNGRADED}
     return {
         **shared,
         "score": result.score.points,
@@ -193,21 +192,18 @@ def build_autograder(
     profile: Profile = Profile.QUICK,
     seed: int = 0,
     hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED,
-    files: Sequence[str] | None = None,
     reviews: Path | None = None,
     root: Path = ROOT,
 ) -> Path:
     """Write the archive to upload under "Configure Autograder". Equal files make an equal archive.
 
+    It holds the files that git tracks, but for tests of the grader and documentation. Raises GraderError.
+
     Args:
-        files: paths below `root`, `/` between their parts; without them all files that git tracks, but for tests of
-            the grader and documentation.
         reviews: a folder with train.csv, eval.csv and perhaps heldout.csv to grade with; without it, grading there
             uses the synthetic ones.
-
-    Raises GraderError.
     """
-    contents = {name: _read(root, name) for name in (sorted(set(files)) if files is not None else _list_tracked(root))}
+    contents = {name: _read(root, name) for name in _list_tracked(root)}
     if reviews:
         given = [name for name in FILES if name != FILES[-1] or (reviews / name).is_file()]  # the last is optional
         contents |= {f"data/imdb/{name}": _read(reviews, name) for name in given}
@@ -240,7 +236,7 @@ def _list_tracked(root: Path) -> list[str]:
 def _read(root: Path, name: str) -> bytes:
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
-        raise GraderError(f"'{name}' is not inside {root}; replace the link or the name.")
+        raise GraderError(f"'{name}' is not inside {root}; replace the link by a file.")
     try:
         return path.read_bytes()
     except OSError as error:

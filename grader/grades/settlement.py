@@ -7,7 +7,7 @@ handed in together nobody knows which one was meant: the best counts, and a note
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from grader.errors import GraderError
@@ -34,36 +34,11 @@ NO_OVERRIDES: Final = Overrides()
 
 @dataclass
 class _HandIn:
-    """What one student handed in."""
+    """All files of one student."""
 
     student: Student
     uploads: list[Upload] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One upload with everything but a changed total. `points` is None while it is ungraded."""
-
-    upload: Upload
-    result: Result | None
-    points: float | None
-    possible: float
-    adjustments: tuple[Adjustment, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def number(self) -> int:
-        return self.upload.attempt
-
-    @property
-    def file(self) -> str:
-        return f"'{sanitise(self.upload.display_name)}'"
-
-    @property
-    def rank(self) -> tuple[float, int, str]:
-        """Order by points; of equal ones the later is above."""
-        return (-1.0 if self.points is None else self.points, self.number, self.upload.id)
 
 
 def settle(
@@ -133,7 +108,7 @@ def _grade(
     hand: _HandIn, results: Mapping[str, Result], policy: GradingPolicy, overrides: Overrides, usual: float
 ) -> Grade:
     mine = overrides.of(hand.student)
-    attempts = [_settle_attempt(upload, results.get(upload.id), policy, mine, usual) for upload in hand.uploads]
+    attempts = [(upload, _grade_upload(upload, results.get(upload.id), policy, mine, usual)) for upload in hand.uploads]
     grade = _choose_attempt(hand, attempts, policy) if attempts else _grade_without_attempt(hand, usual)
     for override in mine:
         if override.kind is OverrideKind.TOTAL:
@@ -150,38 +125,41 @@ def _grade_without_attempt(hand: _HandIn, usual: float) -> Grade:
     return Grade(student=hand.student, standing=standing, points=None, possible=usual, note=note)
 
 
-def _choose_attempt(hand: _HandIn, attempts: Sequence[_Attempt], policy: GradingPolicy) -> Grade:
+def _choose_attempt(hand: _HandIn, attempts: Sequence[tuple[Upload, Grade]], policy: GradingPolicy) -> Grade:
     """Take the best of all attempts, or of the last one, which may be several files."""
-    best = policy.attempts.counts is Counting.BEST
-    candidates = [one for one in attempts if best or one.number == attempts[-1].number]
-    counting = max(candidates, key=lambda attempt: attempt.rank)
-    waiting = [attempt for attempt in candidates if attempt.points is None]
-    together = {one.number: sum(other.number == one.number for other in attempts) for one in attempts}
+    best, last = policy.attempts.counts is Counting.BEST, attempts[-1][0].attempt
+    candidates = [(upload, grade) for upload, grade in attempts if best or upload.attempt == last]
+    upload, counting = max(candidates, key=_rank)
+    waiting = [pair for pair in candidates if pair[1].points is None]
+    is_open = bool(waiting) and counting.points is not None
+    if is_open:
+        upload, counting = waiting[0]
+    together = sum(other.attempt == upload.attempt for other, _ in attempts)
+    file = f"'{sanitise(upload.display_name)}'"
     notes = []
-    if waiting and counting.points is not None:
-        counting = waiting[0]
-        name = counting.file if together[counting.number] > 1 else f"Attempt {counting.number}"
+    if is_open:
+        name = file if together > 1 else f"Attempt {upload.attempt}"
         notes.append(f"{name} is ungraded, so the best one is not known yet.")
-    elif (count := together[counting.number]) > 1:
-        notes.append(f"{count} notebooks were handed in together; the best one counts: {counting.file}.")
-    notes += [*counting.notes, *(f"Also handed in, and refused: {refusal.reason}" for refusal in hand.refusals)]
-    return Grade(
-        student=hand.student,
-        standing=Standing.UNGRADED if counting.points is None else Standing.GRADED,
-        points=counting.points,
-        possible=counting.possible,
-        upload=counting.upload,
-        result=counting.result,
-        adjustments=counting.adjustments,
-        note=" ".join(notes),
-    )
+    elif together > 1:
+        notes.append(f"{together} notebooks were handed in together; the best one counts: {file}.")
+    notes += [counting.note] if counting.note else []
+    notes += [f"Also handed in, and refused: {refusal.reason}" for refusal in hand.refusals]
+    return counting.model_copy(update={"note": " ".join(notes)})
 
 
-def _settle_attempt(
+def _rank(attempt: tuple[Upload, Grade]) -> tuple[float, int, str]:
+    """Order attempts by points; of equal ones the later is above."""
+    upload, grade = attempt
+    return (-1.0 if grade.points is None else grade.points, upload.attempt, upload.id)
+
+
+def _grade_upload(
     upload: Upload, result: Result | None, policy: GradingPolicy, mine: Iterable[Override], usual: float
-) -> _Attempt:
+) -> Grade:
+    """Grade one upload by everything but a changed total."""
+    grade = Grade(student=upload.student, standing=Standing.UNGRADED, points=None, possible=usual, upload=upload)
     if result is None:
-        return _Attempt(upload, None, None, usual, notes=("There is no result for this upload yet.",))
+        return grade.model_copy(update={"note": "There is no result for this upload yet."})
     score, changes, notes = _apply_checks(result, [o for o in mine if o.kind is OverrideKind.CHECK])
     marks = {override.target: override for override in mine if override.kind is OverrideKind.MANUAL}
     manual = [
@@ -195,24 +173,29 @@ def _settle_attempt(
         if (mark := marks.get(item.id))
     ]
     possible = round(score.possible + sum(item.possible for item in policy.manual), 2)
-    attempt = _Attempt(upload, result, None, possible, (*changes, *manual), tuple(notes))
+    unmarked = [item.title for item in policy.manual if item.id not in marks]
     if score.points is None:
-        return replace(attempt, notes=(_explain(result), *notes))
-    if unmarked := [item.title for item in policy.manual if item.id not in marks]:
-        return replace(attempt, notes=(f"A person still has to mark: {', '.join(unmarked)}.", *notes))
-    return _apply_delay(attempt, round(score.points + sum(mark.points for mark in manual), 2), policy)
+        notes.insert(0, _explain(result))
+    elif unmarked:
+        notes.insert(0, f"A person still has to mark: {', '.join(unmarked)}.")
+    update = {"possible": possible, "result": result, "adjustments": (*changes, *manual), "note": " ".join(notes)}
+    grade = grade.model_copy(update=update)
+    if score.points is None or unmarked:
+        return grade
+    return _apply_delay(grade, upload, round(score.points + sum(mark.points for mark in manual), 2), policy)
 
 
-def _apply_delay(attempt: _Attempt, points: float, policy: GradingPolicy) -> _Attempt:
-    delay = compute_delay(attempt.upload, policy)
-    off = round(compute_deduction(points, attempt.possible, delay, policy.late), 2)
+def _apply_delay(grade: Grade, upload: Upload, points: float, policy: GradingPolicy) -> Grade:
+    delay = compute_delay(upload, policy)
+    off = round(compute_deduction(points, grade.possible, delay, policy.late), 2)
     late = Adjustment(kind=AdjustmentKind.LATE, points=0.0 - off, reason=delay.words, author=POLICY)
-    return replace(
-        attempt,
-        points=round(points - off, 2),
-        adjustments=(*attempt.adjustments, late) if delay.penalty else attempt.adjustments,
-        notes=(*attempt.notes, delay.note) if delay.note else attempt.notes,
-    )
+    update = {
+        "standing": Standing.GRADED,
+        "points": round(points - off, 2),
+        "adjustments": (*grade.adjustments, late) if delay.penalty else grade.adjustments,
+        "note": f"{grade.note} {delay.note}".strip(),
+    }
+    return grade.model_copy(update=update)
 
 
 def _apply_checks(result: Result, changes: Sequence[Override]) -> tuple[Score, list[Adjustment], list[str]]:
@@ -252,7 +235,7 @@ def _describe_change(before: CheckResult, after: CheckResult, change: Override) 
 def _explain(result: Result) -> str:
     """Tell staff why a result is ungraded."""
     faults = [f"'{check.title}'" for check in result.checks if check.verdict is Verdict.ERROR]
-    if waits_for_a_person(result.checks):
+    if waits_for_a_person(result):
         return "A person has to read the notebook first: it names the grader's own code. An override gives the points."
     if result.run.status is RunStatus.INFRA_ERROR:
         return "The grader failed while the notebook ran; run it again."

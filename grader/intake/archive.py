@@ -37,17 +37,14 @@ from grader.intake.roster import (
 from grader.intake.unpacking import (
     Bounds,
     FoundEntry,
-    Quota,
+    HashedFiles,
     RejectedEntry,
     RejectionError,
     SourceEntry,
-    copy,
     is_junk,
     list_archive,
     list_folder,
     open_archive,
-    open_temporary_file,
-    store,
 )
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.text import sanitise
@@ -83,9 +80,10 @@ def read_class(
     Args:
         apart_from: a folder of the grader, which holds `files` and may lie in the source.
     """
-    reader = ArchiveReader(files, Quota(bounds or Bounds()))
+    bounds = bounds or Bounds()
+    reader = ArchiveReader(HashedFiles(files, bounds))
     known = Roster(roster)
-    with _open_source(source, apart_from or files, reader.quota.bounds) as listed:
+    with _open_source(source, apart_from or files, bounds) as listed:
         owners = OwnerResolver(known)
         owned = owners.resolve(_strip_wrapper(listed, known))
         for ownership, entry in owned:
@@ -220,8 +218,7 @@ def _find_canvas_folders(entries: Iterable[SourceEntry]) -> set[tuple[str, ...]]
 class ArchiveReader:
     """The files taken and refused in one reading of a source."""
 
-    files: Path
-    quota: Quota
+    storage: HashedFiles
     taken: list[tuple[Ownership, str]] = field(default_factory=list)  # with the SHA-256
     refusals: list[Refusal] = field(default_factory=list)
     notebooks: Counter[str] = field(default_factory=Counter)  # by student
@@ -236,7 +233,7 @@ class ArchiveReader:
                 self._unpack(owned, entry)
             else:
                 _require_notebook(owned)
-                self._store(owned, entry)
+                self._keep(owned, entry)
         except RejectionError as rejected:
             self.refusals.append(
                 Refusal(
@@ -247,25 +244,21 @@ class ArchiveReader:
                 )
             )
 
-    def _store(self, owned: Ownership, found: FoundEntry) -> None:
+    def _keep(self, owned: Ownership, found: FoundEntry) -> None:
         self.notebooks[owned.student.key] += 1
-        most = self.quota.bounds.student_notebooks
+        most = self.storage.bounds.student_notebooks
         if self.notebooks[owned.student.key] > most:
             raise RejectionError(f"is one of more than {most} notebooks; hand in one")
-        self.taken.append((owned, store(found, self.files, self.quota, owned.student.key)))
+        self.taken.append((owned, self.storage.keep(found, owned.student.key)))
 
     def _unpack(self, owned: Ownership, found: FoundEntry) -> None:
         """Take the notebooks in an archive that a student handed in. An archive inside it is not opened."""
-        bounds = self.quota.bounds
         before = len(self.taken), len(self.refusals)
-        with open_temporary_file(self.files) as packed:
-            copy(found, packed, self.quota, owned.student.key, bounds.nested_bytes)
-            packed.flush()
-            with open_archive(packed, bounds.nested_entries, of_student=True) as archive:
-                for entry in list_archive(archive):
-                    name = "/".join(entry.parts)
-                    if isinstance(entry, RejectedEntry) or NOTEBOOK.search(name) or name.lower().endswith(".zip"):
-                        self.take(replace(owned, inside=name), entry)
+        with self.storage.open_nested(found, owned.student.key) as archive:
+            for entry in list_archive(archive):
+                name = "/".join(entry.parts)
+                if isinstance(entry, RejectedEntry) or NOTEBOOK.search(name) or name.lower().endswith(".zip"):
+                    self.take(replace(owned, inside=name), entry)
         if (len(self.taken), len(self.refusals)) == before:
             raise RejectionError(f"is a zip archive without a notebook; {HAND_IN}")
 

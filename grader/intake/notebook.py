@@ -37,14 +37,10 @@ SAVE_AGAIN: Final = "open it in Jupyter, save it and hand in the saved .ipynb fi
 JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
 OTHER_FORMATS: Final = {
     ".py": "is a Python script",
-    ".html": "is a web page",
-    ".htm": "is a web page",
+    **dict.fromkeys((".html", ".htm"), "is a web page"),
     ".pdf": "is a PDF",
     ".docx": "is a Word document",
-    ".rar": "is a rar archive",
-    ".7z": "is a 7z archive",
-    ".gz": "is a gz archive",
-    ".tar": "is a tar archive",
+    **{f".{kind}": f"is a {kind} archive" for kind in ("rar", "7z", "gz", "tar")},
 }
 WEB_PAGE: Final = (b"<!doctype", b"<html", b"<?xml", b"<head")  # how one begins
 TEXT_TYPES: Final = {"text/plain": "text", "text/html": "html"}  # with the keys of format 3
@@ -56,7 +52,7 @@ METADATA: Final = {
 
 
 class _RefusalError(Exception):
-    """Why this file is no submission: the sentence without its subject, the file."""
+    """A file that is no submission; the message is a sentence without its subject, the file."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import tempfile
 import unicodedata
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from typing import IO, Final
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.intake.notebook import MAX_FILE_BYTES
 
+CLEAR: Final = "clear the outputs and save it again"
 CHUNK_BYTES: Final = 2**20
 CENTRAL_RECORD: Final = b"PK\x01\x02"  # stands before each entry in the table of contents of a zip archive
 FILE_TYPES: Final = {0, stat.S_IFREG, stat.S_IFDIR}  # 0: made by a system without file types
@@ -40,12 +42,12 @@ DAMAGE: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, Runti
 
 
 class RejectionError(Exception):
-    """Why one entry is refused: the sentence without its subject, the entry."""
+    """A refused entry; the message is a sentence without its subject, the entry."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much an archive or folder may hold."""
+    """The largest contents that an archive or a folder may have."""
 
     entries: int = 50_000
     entry_bytes: int = MAX_FILE_BYTES
@@ -78,27 +80,6 @@ class RejectedEntry:
 
 
 SourceEntry = FoundEntry | RejectedEntry
-
-
-class Quota:
-    """The bytes that may still be unpacked: a class's, of which each student gets a share."""
-
-    def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self._left = bounds.total_bytes
-        self._students: dict[str, int] = {}
-
-    def spend(self, student: str, count: int) -> None:
-        """Take `count` bytes for the files of one student. Raises RejectionError when they are used up."""
-        left = self._students.get(student, self.bounds.student_bytes) - count
-        self._students[student] = left
-        if left < 0:
-            limit = _format_mib(self.bounds.student_bytes)
-            raise RejectionError(f"was not unpacked: its author's files have more than {limit} together")
-        self._left -= count
-        if self._left < 0:
-            limit = _format_mib(self.bounds.total_bytes)
-            raise RejectionError(f"was not unpacked: all files of the class have more than {limit} together")
 
 
 def is_junk(parts: tuple[str, ...]) -> bool:
@@ -208,48 +189,73 @@ def _split(entry: str) -> tuple[str, ...]:
     return tuple(part for part in unicodedata.normalize("NFC", entry).split("/") if part not in ("", "."))
 
 
-def store(found: FoundEntry, files: Path, quota: Quota, student: str) -> str:
-    """Copy one file to `files`/<sha256>.ipynb, whole or not at all, and return the hash.
+class HashedFiles:
+    """A folder of files under their hashes, with the bytes that may still be unpacked: each student gets a share."""
 
-    The same content is the same file, however often it was handed in. Raises RejectionError, GraderError.
-    """
-    with open_temporary_file(files) as target:
-        digest = copy(found, target, quota, student, quota.bounds.entry_bytes)
-        target.close()
-        Path(target.name).replace(files / f"{digest}.ipynb")
-    return digest
+    def __init__(self, files: Path, bounds: Bounds) -> None:
+        self.files = files
+        self.bounds = bounds
+        self._left = bounds.total_bytes
+        self._left_of: defaultdict[str, int] = defaultdict(lambda: bounds.student_bytes)
 
+    def keep(self, found: FoundEntry, student: str) -> str:
+        """Copy one file to `<sha256>.ipynb`, whole or not at all, and return the hash.
 
-@contextmanager
-def open_temporary_file(files: Path) -> Iterator[IO[bytes]]:
-    """Open a file in `files` that is removed afterwards, unless it was moved. Raises GraderError."""
-    try:
-        files.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=files, prefix=".incoming-", delete=False) as target:
-            try:
-                yield target
-            finally:
-                Path(target.name).unlink(missing_ok=True)
-    except OSError as error:
-        raise explain_refusal(f"write to {files}", error, ANOTHER_FOLDER) from error
+        The same content is the same file, however often it was handed in. Raises RejectionError, GraderError.
+        """
+        with self._open_temporary_file() as target:
+            digest = self._copy(found, target, student, self.bounds.entry_bytes)
+            target.close()
+            Path(target.name).replace(self.files / f"{digest}.ipynb")
+        return digest
 
+    @contextmanager
+    def open_nested(self, found: FoundEntry, student: str) -> Iterator[zipfile.ZipFile]:
+        """Open an archive that a student handed in. Raises RejectionError, GraderError."""
+        with self._open_temporary_file() as packed:
+            self._copy(found, packed, student, self.bounds.nested_bytes)
+            packed.flush()
+            with open_archive(packed, self.bounds.nested_entries, of_student=True) as archive:
+                yield archive
 
-def copy(found: FoundEntry, target: IO[bytes], quota: Quota, student: str, bytes_max: int) -> str:
-    """Copy the content, counting it for a student, and return its SHA-256. Raises RejectionError."""
-    digest, count = hashlib.sha256(), 0
-    bounds = quota.bounds
-    for chunk in _read_chunks(found):
-        count += len(chunk)
-        if count > bytes_max:
-            raise RejectionError(f"has more than {_format_mib(bytes_max)}; clear the outputs and save it again")
-        if found.packed_bytes is not None and count > max(bounds.ratio_from_bytes, found.packed_bytes * bounds.ratio):
-            raise RejectionError(
-                f"unpacks to more than {bounds.ratio} times its size; clear the outputs and save it again"
-            )
-        quota.spend(student, len(chunk))
-        digest.update(chunk)
-        target.write(chunk)
-    return digest.hexdigest()
+    @contextmanager
+    def _open_temporary_file(self) -> Iterator[IO[bytes]]:
+        """Open a file in the folder that is removed afterwards, unless it was moved. Raises GraderError."""
+        try:
+            self.files.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.files, prefix=".incoming-", delete=False) as target:
+                try:
+                    yield target
+                finally:
+                    Path(target.name).unlink(missing_ok=True)
+        except OSError as error:
+            raise explain_refusal(f"write to {self.files}", error, ANOTHER_FOLDER) from error
+
+    def _copy(self, found: FoundEntry, target: IO[bytes], student: str, bytes_max: int) -> str:
+        """Copy the content, counting it for a student, and return its SHA-256. Raises RejectionError."""
+        digest, count = hashlib.sha256(), 0
+        ratio = self.bounds.ratio
+        unpacked_max = max(self.bounds.ratio_from_bytes, (found.packed_bytes or 0) * ratio)
+        for chunk in _read_chunks(found):
+            count += len(chunk)
+            if count > bytes_max:
+                raise RejectionError(f"has more than {_format_mib(bytes_max)}; {CLEAR}")
+            if found.packed_bytes is not None and count > unpacked_max:
+                raise RejectionError(f"unpacks to more than {ratio} times its size; {CLEAR}")
+            self._spend(student, len(chunk))
+            digest.update(chunk)
+            target.write(chunk)
+        return digest.hexdigest()
+
+    def _spend(self, student: str, count: int) -> None:
+        self._left_of[student] -= count
+        if self._left_of[student] < 0:
+            limit = _format_mib(self.bounds.student_bytes)
+            raise RejectionError(f"was not unpacked: its author's files have more than {limit} together")
+        self._left -= count
+        if self._left < 0:
+            limit = _format_mib(self.bounds.total_bytes)
+            raise RejectionError(f"was not unpacked: all files of the class have more than {limit} together")
 
 
 def _read_chunks(found: FoundEntry) -> Iterator[bytes]:

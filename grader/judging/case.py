@@ -1,27 +1,32 @@
-"""A `Case`: one submission's evidence beside everything that the trusted side knows about it. What checks look at."""
+"""A `Case`, which checks look at: one submission's evidence beside everything that the trusted side knows about it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
 from grader import challenges
 from grader.challenges import Challenges
-from grader.evidence.reader import Evidence, Training
+from grader.evidence.reader import Evidence
+from grader.evidence.untrusted import ProtocolViolation
 from grader.judging.calibration import Calibration
-from grader.model import Method, Profile
+from grader.model import Method, MethodSummary, Profile
 from grader.oracle import methods
 from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
 from grader.oracle.certificates import Certificate, certify
 from grader.oracle.exposure import Library
 from grader.protocol.checkpoint import load_base_tensors
+from grader.protocol.records import Exit, Training
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
 class Oracle:
-    """What judging needs besides the evidence. `meter` and `library` are made only when a check asks."""
+    """The trusted side of judging. `meter` and `library` are made only when a check asks."""
 
     base_weights: Path
     meter: Callable[[Evidence], AccuracyMeter]
@@ -33,19 +38,19 @@ class Case:
     """Evidence and oracle of one submission, with what follows from both computed once."""
 
     def __init__(self, evidence: Evidence, oracle: Oracle) -> None:
-        """Nothing is read before a check asks for it."""
+        """Read nothing: each part is read when a check asks for it."""
         self.evidence, self.oracle = evidence, oracle
         self._certificates: dict[Method, Certificate] = {}
         self._accuracies: dict[Method, float | None] = {}
 
     @property
     def profile(self) -> Profile:
-        """Under which profile the notebook ran."""
+        """The profile under which the notebook ran."""
         return self.evidence.profile
 
     @cached_property
     def challenges(self) -> Challenges:
-        """What the probes asked: the same draw as at execution, from the recorded seed."""
+        """The challenges of the probes: the same draw as at execution, from the recorded seed."""
         return challenges.draw(self.evidence.run.conditions.seed)
 
     @cached_property
@@ -70,39 +75,70 @@ class Case:
         return self.oracle.library()
 
     def training(self, method: Method) -> Training | None:
-        """The training of a method, finished or not."""
+        """Return the training of a method, finished or not."""
         return self.placed.get(method)
 
-    def certificate(self, method: Method) -> Certificate | None:
-        """What the training of a method did to the weights; None when it left none."""
+    def _find_exit(self, method: Method) -> Exit | None:
         training = self.training(method)
-        if training is None or not training.finished or training.exit.file is None:
+        return training.exit if training and training.finished else None
+
+    def certificate(self, method: Method) -> Certificate | None:
+        """Compute what the training of a method did to the weights; None when it left none."""
+        end = self._find_exit(method)
+        if end is None or end.file is None:
             return None
         if method not in self._certificates:
-            tensors = self.evidence.weights(training.exit.file)
-            self._certificates[method] = certify(tensors, self.base, training.exit.reduced)
+            self._certificates[method] = certify(self.evidence.weights(end.file), self.base, end.reduced)
         return self._certificates[method]
 
     def accuracy(self, method: Method) -> float | None:
-        """Accuracy on held-out reviews; None when there are no weights to measure, or no reason to in this profile."""
+        """Measure the accuracy on held-out reviews; None without weights to measure, and in profile `structure`."""
         if method not in self._accuracies:
-            self._accuracies[method] = self._measured(method)
+            self._accuracies[method] = self._measure(method)
         return self._accuracies[method]
 
-    def _measured(self, method: Method) -> float | None:
-        training = self.training(method)
-        if self.profile is Profile.STRUCTURE or training is None or not training.finished or training.exit.file is None:
+    def _measure(self, method: Method) -> float | None:
+        end = self._find_exit(method)
+        if self.profile is Profile.STRUCTURE or end is None or end.file is None:
             return None
-        digest = self.evidence.digest(training.exit.file)
+        digest = self.evidence.digest(end.file)
         meter = self.oracle.meter(self.evidence)
         known = meter.known(digest)
         if known is not None:
             return known
         try:
-            return meter.measure(self.evidence.weights(training.exit.file), self.base, digest)
+            return meter.measure(self.evidence.weights(end.file), self.base, digest)
         except (IncompleteWeights, RuntimeError, KeyError):  # shapes or names that no DistilBERT has
             return None
 
     def threshold(self, method: Method) -> float | None:
-        """What the accuracy of a method has to reach."""
+        """Return the accuracy that a method has to reach; None where nothing is calibrated."""
         return self.calibration.methods[method].threshold if self.calibration else None
+
+
+def read_or_none(read: Callable[[], Read]) -> Read | None:
+    """Return what evidence says, or None where it is malformed; the checks that need it say so."""
+    try:
+        return read()
+    except ProtocolViolation:
+        return None
+
+
+def summarise_method(case: Case, method: Method) -> MethodSummary:
+    """Return one row of the comparison."""
+    training = case.training(method)
+    if training is None:
+        return MethodSummary()
+    return MethodSummary(
+        trainable_parameters=training.entry.trainable,
+        accuracy=case.accuracy(method),
+        threshold=case.threshold(method),
+        train_s=round(training.seconds, 2) if training.finished else None,
+        steps=training.steps if training.finished else None,
+    )
+
+
+def locate_trainings(case: Case) -> list[tuple[Method, int]]:
+    """Return the cell in which each method was trained, as far as that is known."""
+    cells = case.evidence.run.training_cells
+    return [(m, cells[t.index]) for m, t in case.placed.items() if t.index in cells]

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from grader.challenges import LoraChallenge
-from grader.evidence.reader import LoraItem
+from grader.evidence.raised import describe_error
 from grader.judging.case import Case
 from grader.judging.suite import Blocked, expect
 from grader.oracle import lora
+from grader.protocol.records import LoraItem
 
 Answer = tuple[LoraChallenge, LoraItem]
 
@@ -85,11 +86,11 @@ def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: st
         return
     expect(
         item.stage != stage,
-        f"Expected {doing} of {challenge} to work; it raises {item.error}.",
+        f"Expected {doing} of {challenge} to work; it raises {describe_error(item.error)}.",
         "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)(torch.randn(3, 8))`.",
     )
     raise Blocked(
-        f"This check cannot run, because another call of {challenge} raises {item.error}.",
+        f"This check cannot run, because another call of {challenge} raises {describe_error(item.error)}.",
         "Fix that error first; this check then runs.",
     )
 

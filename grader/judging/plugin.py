@@ -1,7 +1,7 @@
-"""The suite's fixture `case`, and what becomes of checks whose prerequisites did not pass.
+"""The suite's fixture `case`, and the blocking of checks whose prerequisites did not pass.
 
-The grader brings a case along. Plain `pytest tests/public --submission x.ipynb` has the notebook executed first, by the
-fixture `executed_case` of tests/conftest.py.
+The grader hands in a case. Plain `pytest tests/public --submission x.ipynb` executes the notebook first, in the fixture
+`executed_case` of tests/conftest.py.
 """
 
 from typing import Any
@@ -31,11 +31,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def case(request: pytest.FixtureRequest) -> Case:
-    """The submission under judgement."""
-    brought = request.config.stash.get(CASE, None)
-    if brought is not None:
-        return brought
-    found: Case = request.getfixturevalue("executed_case")
+    """Return the submission that is judged."""
+    given = request.config.stash.get(CASE, None)
+    found: Case = request.getfixturevalue("executed_case") if given is None else given
     return found
 
 
@@ -51,18 +49,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Remember what passed, and show the rest in pytest's own words."""
+    """Remember the checks that passed, and report the others in pytest's own words."""
     report = yield
     mark = item.get_closest_marker("check")
     if mark is None or (call.when != "call" and call.excinfo is None):
         return report
-    raised = call.excinfo.value if call.excinfo else None
-    if raised is None or isinstance(raised, Advice):
-        item.config.stash[PASSED].add(mark.kwargs["id"])
-        report.outcome, report.longrepr = "passed", None
-    elif isinstance(raised, (Blocked, NotJudged)):
-        report.outcome = "skipped"
-        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {raised.rationale}")
-    elif isinstance(raised, Outcome):
-        report.longrepr = f"{mark.kwargs['title']}: {raised.rationale}\n  Hint: {raised.hint}"
+    match call.excinfo.value if call.excinfo else None:
+        case None | Advice():
+            item.config.stash[PASSED].add(mark.kwargs["id"])
+            report.outcome, report.longrepr = "passed", None
+        case Blocked() | NotJudged() as raised:
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {raised.rationale}")
+        case Outcome() as raised:
+            report.longrepr = f"{mark.kwargs['title']}: {raised.rationale}\n  Hint: {raised.hint}"
     return report

@@ -1,17 +1,18 @@
-"""From judgements to `result.json`, and what the staff report shows beyond it."""
+"""From judgements to `result.json`, and to what the staff report shows beyond it."""
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Final
 
-from grader.evidence.reader import Evidence, LogEntry
-from grader.judging import scoring, tampering
-from grader.judging.case import Case
+from grader.evidence.reader import Evidence
+from grader.judging import scoring
+from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import match_claims, read_claims
-from grader.judging.measurements import locate_trainings, read_or_none, summarise_method
-from grader.judging.runner import Judgement, excuse, hold, run_suite, score_judgements
+from grader.judging.runner import OURS, Judgement, run_suite
 from grader.judging.staff_notes import list_notes
+from grader.judging.tampering import WAITS_FOR, WaitsFor, find_tampering
 from grader.model import (
     Claim,
     CurvePoint,
@@ -20,12 +21,20 @@ from grader.model import (
     Profile,
     Result,
     RunStatus,
-    RunSummary,
     ScoreStatus,
     StaffDetails,
     Verdict,
 )
-from grader.paths import RUBRIC
+from grader.paths import HIDDEN_TESTS, PUBLIC_TESTS, RUBRIC
+from grader.protocol.records import Training
+
+EXCUSED: Final[Mapping[str, Any]] = {"verdict": Verdict.ERROR, "rationale": OURS, "hint": ""}
+HELD: Final[Mapping[str, Any]] = {
+    "verdict": Verdict.ERROR,
+    "rationale": "The notebook uses the grader's own code. A person reads the notebook before this check gives points.",
+    "hint": "",
+    "held": True,
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class GradingResult:
 
     @property
     def ungraded(self) -> bool:
-        """Whether a fault of ours kept it from being graded."""
+        """True if the submission has no score."""
         return self.result.score.status is ScoreStatus.UNGRADED
 
 
@@ -45,11 +54,17 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
     """Judge a case: evidence with an oracle, which may be shared with other cases."""
     began = time.perf_counter()
     judgements = adjust_judgements(run_suite(case, folders, only), case.evidence)
-    checks = score_judgements(judgements, scoring.load_rubric(RUBRIC))
+    rubric = scoring.load_rubric(RUBRIC)
+    complete = only is None and {PUBLIC_TESTS, HIDDEN_TESTS} <= set(folders)
+    scoring.require_agreement([judgement.id for judgement in judgements], rubric, complete)
+    checks = tuple(judgement.result(rubric[judgement.id]) for judgement in judgements)
     methods = read_or_none(lambda: {method: summarise_method(case, method) for method in Method}) or {}
     environment = read_or_none(lambda: case.evidence.environment) or {}
-    claimed = read_or_none(lambda: compare_claims(case, methods)) or ()
+    claims = read_or_none(lambda: _compare_claims(case, methods)) or ()
     run = case.evidence.run
+    summary = run.summary
+    if case.evidence.violations:
+        summary = summary.model_copy(update={"status": RunStatus.PROTOCOL_VIOLATION})
     result = Result(
         schema=1,
         submission=run.submission,
@@ -57,62 +72,57 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
         seed=run.conditions.seed,
         calibration=case.calibration.name if case.calibration else None,
         sandbox=run.conditions.sandbox,
-        run=summarise_run(case.evidence),
+        run=summary,
         score=scoring.score(checks, run.summary.status),
         checks=checks,
         methods=methods,
-        claims=claimed,
-        environment={**environment, **_conditions(case)},
+        claims=claims,
+        environment={**environment, **_describe_conditions(case, judgements)},
         timings={**run.timings, "judging": round(time.perf_counter() - began, 3)},
     )
-    return GradingResult(result, build_details(case, judgements))
+    return GradingResult(result, _build_details(case, judgements))
 
 
 def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> tuple[Judgement, ...]:
-    """What the judgements are worth: a run that we broke costs nothing, one that reaches into the grader gains nothing.
+    """Excuse what failed where the grader failed, and hold what passed where the notebook reaches into the grader.
 
     The witness shares a process with the notebook, and its word is worth no more than that process is.
     """
     if evidence.run.summary.status is RunStatus.INFRA_ERROR:
-        return tuple(map(excuse, judgements))
-    return tuple(map(hold, judgements)) if tampering.find_tampering(evidence.sources) else judgements
+        kept = (Verdict.PASSED, Verdict.NOT_JUDGED)
+        return tuple(j if j.verdict in kept else replace(j, **EXCUSED) for j in judgements)
+    if find_tampering(evidence.sources):
+        return tuple(replace(j, **HELD) if j.verdict is Verdict.PASSED else j for j in judgements)
+    return judgements
 
 
-def summarise_run(evidence: Evidence) -> RunSummary:
-    """How the run went, in the light of what it left."""
-    status = RunStatus.PROTOCOL_VIOLATION if evidence.violations else evidence.run.summary.status
-    return evidence.run.summary.model_copy(update={"status": status})
+def _compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
+    """Set the outputs of the submitted file beside what was measured."""
+    claims, comparable = read_claims(case.evidence.submitted), case.profile is Profile.FULL
+    return match_claims(claims, locate_trainings(case), methods, accuracy_comparable=comparable)
 
 
-def compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
-    """What the submitted file's own outputs say, beside what was measured."""
-    comparable = case.profile is Profile.FULL
-    return match_claims(
-        read_claims(case.evidence.submitted), locate_trainings(case), methods, accuracy_comparable=comparable
-    )
+def _describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[str, str]:
+    c = case.evidence.run.conditions
+    waits_for = WaitsFor.PERSON if any(judgement.held for judgement in judgements) else WaitsFor.NOBODY
+    described = {"checkpoint": c.checkpoint, "reviews": c.reviews, "precision": c.precision, "grader": c.grader}
+    return described | {WAITS_FOR: waits_for.value}
 
 
-def build_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
-    """What the staff report shows beyond the result."""
+def _build_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
     placed = read_or_none(lambda: case.placed) or {}
-    curves = {m: tuple(build_curve(t.log)) for m, t in placed.items()}
+    curves = {method: tuple(_build_curve(training)) for method, training in placed.items()}
     return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(list_notes(case, judgements)))
 
 
-def build_curve(log: Iterable[LogEntry]) -> list[CurvePoint]:
-    """The training log as points to plot."""
+def _build_curve(training: Training) -> list[CurvePoint]:
     return [
         CurvePoint(step=int(entry.step), loss=entry.loss, eval_accuracy=entry.eval_accuracy)
-        for entry in log
+        for entry in training.log
         if entry.step is not None and (entry.loss is not None or entry.eval_accuracy is not None)
     ]
 
 
-def _conditions(case: Case) -> dict[str, str]:
-    c = case.evidence.run.conditions
-    return {"checkpoint": c.checkpoint, "reviews": c.reviews, "precision": c.precision, "grader": c.grader}
-
-
 def has_failures(result: Result) -> bool:
-    """Whether any check failed or was blocked."""
+    """Return True if any check failed or was blocked."""
     return any(check.verdict in (Verdict.FAILED, Verdict.BLOCKED) for check in result.checks)

@@ -1,14 +1,13 @@
 """What a person should look at in a submission: flags, a sentence each. They change no points."""
 
-from grader.evidence.reader import RowKeys, Training
 from grader.execution import profiles
 from grader.judging import tampering
-from grader.judging.case import Case
+from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import find_contradictions, find_repetitions
-from grader.judging.measurements import locate_trainings, read_or_none, summarise_method
 from grader.judging.runner import Judgement
 from grader.model import Method, Profile
 from grader.oracle.exposure import KNOWN_SHARE, is_held_back
+from grader.protocol.records import RowKeys, Training
 
 
 def list_notes(case: Case, judgements: tuple[Judgement, ...]) -> list[str]:

@@ -1,9 +1,9 @@
-"""What the files in `tests/public` and `tests/hidden` are written with.
+"""The vocabulary of the files in `tests/public` and `tests/hidden`.
 
-A check is a test function with an id. Its docstring says what it asks for, in words for students, who get the files of
-`tests/public`; reports show its title, and what it says when it fails. It looks at a `Case` and either
-returns, or says that the submission `Failed`, that the check is `Blocked` by something missing, or `NotJudged` here.
-Any other exception is a fault of the grader and never costs points.
+A check is a test function with an id. Its docstring tells students, who get the files of `tests/public`, what it asks
+for; reports show its title, and its rationale when it fails. It looks at a `Case` and either returns or raises `Failed`
+(the submission is wrong), `Blocked` (something that comes first is missing) or `NotJudged` (not covered here). Any
+other exception is a fault of the grader and never costs points.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,16 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from grader.judging.case import Case
+from grader.model import Verdict
+
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
 class Outcome(Exception):
-    """Base of the ways in which a check ends without passing."""
+    """Base of the ways in which a check ends with something to say."""
+
+    verdict = Verdict.ERROR
 
     def __init__(self, rationale: str, hint: str = "") -> None:
         """`rationale`: what was checked, expected against observed. `hint`: one thing to try."""
@@ -26,45 +31,31 @@ class Outcome(Exception):
 class Failed(Outcome):
     """The submission does not do what the check asks for."""
 
+    verdict = Verdict.FAILED
+
 
 class Blocked(Outcome):
     """Nothing to check, because something that comes first is missing."""
+
+    verdict = Verdict.BLOCKED
 
 
 class NotJudged(Outcome):
     """This profile or calibration does not cover the check."""
 
+    verdict = Verdict.NOT_JUDGED
+
 
 class Advice(Outcome):
-    """Passed, with a word of advice that costs nothing."""
+    """Passed, with advice that costs nothing."""
+
+    verdict = Verdict.PASSED
 
 
 def check(id: str, title: str, requires: tuple[str, ...] = ()) -> Callable[[Test], Test]:
     """Make a test function the check `id` (step.name); it is blocked unless all checks in `requires` passed."""
     mark: Callable[[Test], Test] = pytest.mark.check(id=id, title=title, requires=requires)
     return mark
-
-
-def join_words(things: Sequence[str]) -> str:
-    """In a sentence: "a", "a and b", "a, b and c"."""
-    *most, last = things
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def name_type(type_name: str) -> str:
-    """A type as students know it: "a list", "None"."""
-    if type_name == "NoneType":
-        return "None"
-    return f"{'an' if type_name[:1] in 'aeiou' else 'a'} {type_name}"
-
-
-def suggest_hint(error: str, otherwise: str) -> str:
-    """What to try when a function of the student's raised `error`: writing it, where it is still the template's."""
-    return (
-        "Write this function: the template raises this error until you do."
-        if "NotImplementedError" in error
-        else otherwise
-    )
 
 
 def expect(condition: bool, rationale: str, hint: str = "") -> None:
@@ -76,3 +67,38 @@ def expect(condition: bool, rationale: str, hint: str = "") -> None:
 def fail(rationale: str, hint: str = "") -> NoReturn:
     """Fail the check."""
     raise Failed(rationale, hint)
+
+
+def expect_defined(case: Case, found: str | None, names: tuple[str, ...], missing: str, hint: str) -> None:
+    """Fail the check when no definition has one of these names. `missing` is the sentence for the student.
+
+    When a cell with such a definition raises an error, the rationale names that cell and the hint is about it.
+    """
+    if found is not None:
+        return
+    cell = case.evidence.find_failed_definition(names)
+    if cell is None:
+        fail(missing, hint)
+    raised = f"{cell.error}: {cell.message}" if cell.message else cell.error
+    fail(
+        f"{missing} Cell {cell.index + 1} defines it, but raises {raised}.",
+        "Fix that cell, then run the notebook again.",
+    )
+
+
+def join_words(things: Sequence[str]) -> str:
+    """Join words as in a sentence: "a", "a and b", "a, b and c"."""
+    *most, last = things
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def name_type(type_name: str) -> str:
+    """Return a type as students know it: "a list", "None"."""
+    article = "an" if type_name[:1] in "aeiou" else "a"
+    return "None" if type_name == "NoneType" else f"{article} {type_name}"
+
+
+def suggest_hint(error: str, otherwise: str) -> str:
+    """Suggest to write a function that raised the template's error; otherwise this other hint."""
+    unwritten = "NotImplementedError" in error
+    return "Write this function: the template raises this error until you do." if unwritten else otherwise

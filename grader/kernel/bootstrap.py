@@ -11,10 +11,12 @@ from grader.kernel.compat import shims
 from grader.kernel.namespace import Bindings
 from grader.kernel.session import Session, open_session
 from grader.kernel.training.loops import LoopWatcher
+from grader.kernel.training.observation import get_device_name
 from grader.kernel.training.recorder import Recorder, install
 from grader.kernel.writing import write_json
 from grader.protocol import events
 from grader.protocol.plan import Plan
+from grader.protocol.records import Environment
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 MEMORY_KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 1 << 30}  # the largest that it takes; a step's worth
@@ -98,7 +100,7 @@ def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
     shell.events.register("post_run_cell", after_cell)
 
 
-def describe_environment() -> dict[str, str]:
+def describe_environment() -> Environment:
     """Versions of what matters, as strings."""
     import platform
 
@@ -106,6 +108,11 @@ def describe_environment() -> dict[str, str]:
     import torch
     import transformers
 
-    versions = {module.__name__: module.__version__ for module in (torch, transformers, datasets)}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"python": platform.python_version(), **versions, "device": device, "threads": str(torch.get_num_threads())}
+    return Environment(
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        transformers=transformers.__version__,
+        datasets=datasets.__version__,
+        device=get_device_name(),
+        threads=str(torch.get_num_threads()),
+    )

@@ -8,12 +8,14 @@ about 1e-16, and its rank can be read off.
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from grader.protocol.records import Exit, Reduction
 from grader.protocol.tensor_names import EMBEDDINGS, HEAD_LINEARS, Naming
+
+MAX_EXTRA = 50
 
 
 def find(model: nn.Module, path: str) -> nn.Module | None:
@@ -81,11 +83,11 @@ def _is_same(mine: Tensor | None, theirs: Tensor) -> bool:
     return torch.equal(mine.detach().cpu(), theirs.to(mine.dtype))
 
 
-def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
+def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, Reduction]:
     """Matrix (out, in) and bias (out) that `module` computes, with how sure we are of it.
 
-    Returns float64 tensors and `{"dtype", "residual"}`; the residual is the largest deviation from that linear map
-    on random input, relative to the largest output. Raises what the module raises when it cannot be asked at all.
+    Returns float64 tensors; the residual is the largest deviation from that linear map on random input, relative to the
+    largest output. Raises what the module raises when it cannot be asked at all.
     """
     for dtype in (torch.float64, torch.float32):
         try:
@@ -104,7 +106,7 @@ def get_dtype(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
-def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, dict[str, Any]]:
+def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Reduction]:
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(8, width, dtype=dtype, generator=generator).to(device)
@@ -114,7 +116,7 @@ def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, 
         answer = module(sample)
     expected = sample @ matrix.T + bias
     residual = float((answer - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-    return matrix.cpu().double(), bias.cpu().double(), {"dtype": str(_infer_dtype(answer)), "residual": residual}
+    return matrix.cpu().double(), bias.cpu().double(), Reduction(str(_infer_dtype(answer)), residual)
 
 
 def _infer_dtype(answer: Tensor) -> torch.dtype:
@@ -123,20 +125,20 @@ def _infer_dtype(answer: Tensor) -> torch.dtype:
     return torch.float32 if rounded else answer.dtype
 
 
-def export(model: nn.Module, base: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def export(model: nn.Module, base: dict[str, Tensor]) -> tuple[dict[str, Tensor], Exit]:
     """Tensors by which the model's function differs from the checkpoint, and notes on the reduced layers.
 
     Keys: `w:NAME` a whole tensor, `d:NAME` a difference to the pretrained tensor NAME (float32, exact to its own
-    size). Notes: `{"reduced": {path: {...}}, "unsupported": {path: error}, "extra": [names]}`. A pretrained tensor
-    that the model does not hold is among the reduced, with no residual: what is in its place cannot be read.
+    size). A pretrained tensor that the model does not hold is among the reduced, with no residual: what is in its place
+    cannot be read.
     """
     state = collect_tensors(model)
     inside = find_wrapped(model, base)
     differing = find_changed(model, base)
     tensors = {f"w:{name}": state[name] for name in differing if name in state}
     tensors |= {f"w:{name}": state[name] for name in _head_names(state, inside)}
-    absent = {name: {"dtype": "absent", "residual": None} for name in differing if name not in state}
-    notes: dict[str, Any] = {"reduced": absent, "unsupported": {}, "extra": _extra(state, base, inside)}
+    absent = {name: Reduction("absent", None) for name in differing if name not in state}
+    notes = Exit(reduced=absent, extra=_extra(state, base, inside))
     for path, module in inside.items():
         _export_wrapped(path, module, base, tensors, notes)
     return tensors, notes
@@ -147,20 +149,20 @@ def _head_names(state: dict[str, Tensor], inside: dict[str, nn.Module]) -> Itera
     return (name for name in names if name in state)
 
 
-def _extra(state: dict[str, Tensor], base: dict[str, Tensor], inside: dict[str, nn.Module]) -> list[str]:
+def _extra(state: dict[str, Tensor], base: dict[str, Tensor], inside: dict[str, nn.Module]) -> tuple[str, ...]:
     known = tuple(f"{path}." for path in (*inside, *HEAD_LINEARS))
-    return [name for name in state if name not in base and not name.startswith(known)][:50]
+    return tuple(name for name in state if name not in base and not name.startswith(known))[:MAX_EXTRA]
 
 
 def _export_wrapped(
-    path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: dict[str, Any]
+    path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: Exit
 ) -> None:
     try:
         matrix, bias, how = reduce_linear(module, _width(path, base))
     except Exception as error:  # whatever a student's layer raises is an observation
-        notes["unsupported"][path] = type(error).__name__
+        notes.unsupported[path] = type(error).__name__
         return
-    notes["reduced"][path] = how
+    notes.reduced[path] = how
     for kind, value in (("weight", matrix), ("bias", bias)):
         before = base.get(f"{path}.{kind}")
         if before is None or before.shape != value.shape:

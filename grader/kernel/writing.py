@@ -1,4 +1,4 @@
-"""Evidence leaves the kernel through here: JSON and safetensors, bounded in size.
+"""Evidence leaves the kernel through here: records as JSON, and safetensors, bounded in size.
 
 Every file is announced to the host by its digest before it is there: what a notebook puts into the folder itself is not
 taken for evidence.
@@ -7,7 +7,8 @@ taken for evidence.
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from grader.protocol.events import announce
+from grader.protocol.records import Raised, Record
 
 MAX_TEXT = 500
 
@@ -28,25 +30,30 @@ def cut(text: object) -> str:
     return plain if len(plain) <= MAX_TEXT else plain[:MAX_TEXT] + " [cut]"
 
 
-def record_error(error: BaseException) -> dict[str, str]:
+def record_error(error: BaseException) -> Raised:
     """An exception as data."""
-    return {"type": type(error).__name__, "message": cut(error)}
+    return Raised(type(error).__name__, cut(error))
 
 
-def replace_nonfinite(payload: Any) -> Any:
-    """The same with None for what JSON cannot say: NaN and infinities, as in the log of a training that diverged."""
-    if isinstance(payload, dict):
-        return {key: replace_nonfinite(value) for key, value in payload.items()}
-    if isinstance(payload, (list, tuple)):
-        return [replace_nonfinite(value) for value in payload]
-    return None if isinstance(payload, float) and not math.isfinite(payload) else payload
+def to_plain(value: Any) -> Any:
+    """A record as JSON has it: a dictionary for it and all records in it.
+
+    None stands for what JSON cannot say: NaN and infinities, as where a training diverged.
+    """
+    if is_dataclass(value):
+        return {part.name: to_plain(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(folder: str, name: str, payload: Any) -> None:
-    """Write `payload` so that a reader never sees half a file."""
+def write_json(folder: str, name: str, payload: Record | Sequence[Record]) -> None:
+    """Write records so that a reader never sees half a file."""
     target = Path(folder) / name
     partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(replace_nonfinite(payload), allow_nan=False), encoding="utf-8")
+    partial.write_text(json.dumps(to_plain(payload), allow_nan=False), encoding="utf-8")
     _publish(partial, target)
 
 

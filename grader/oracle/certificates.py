@@ -24,10 +24,22 @@ RESIDUAL_TOLERANCE = 1e-4  # of a layer that is linear up to float32 rounding; a
 
 @dataclass(frozen=True)
 class Delta:
-    """The difference between a trained matrix and the pretrained one. matrix (out, in) float64."""
+    """The difference between a trained matrix and the pretrained one. Its rank takes seconds: computed when needed."""
 
-    matrix: Tensor
+    matrix: Tensor  # (out, in) float64
     noise: float  # singular values up to this are rounding, whatever the largest is
+
+    @cached_property
+    def rank(self) -> int:
+        """Compute the numerical rank."""
+        return compute_rank(self.matrix, self.noise)
+
+
+@dataclass(frozen=True)
+class KnownRank:
+    """The rank of a difference whose matrix is no longer there."""
+
+    rank: int
 
 
 @dataclass(frozen=True)
@@ -35,15 +47,14 @@ class Certificate:
     """The facts about one trained model, relative to the checkpoint."""
 
     encoder_changed: tuple[str, ...]  # encoder tensors that differ, the q and v weights apart
-    qv_deltas: Mapping[str, Delta]  # q or v layer -> its difference; absent when equal
+    qv_deltas: Mapping[str, Delta | KnownRank]  # q or v layer -> its difference; absent when equal
     head_changed: bool
     unreadable: tuple[str, ...]  # layers that are not linear, and pretrained tensors that the model does not hold
 
-    @cached_property
+    @property
     def qv_ranks(self) -> dict[str, int]:
         """Numerical rank of each q or v layer's difference; absent when unchanged."""
-        ranks = {path: compute_rank(delta.matrix, delta.noise) for path, delta in self.qv_deltas.items()}
-        return {path: rank for path, rank in ranks.items() if rank}
+        return {path: delta.rank for path, delta in self.qv_deltas.items() if delta.rank}
 
     @property
     def any_encoder_change(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from grader.assets.reviews import ReviewData, read_reviews
-from grader.evidence.reader import RowKeys
+from grader.protocol.records import RowKeys
 from grader.protocol.row_keys import make_text_key, make_token_key
 
 # Reviews that begin alike are rare; a mixed-up file shares nearly all its keys, the right one nearly none.
@@ -49,7 +49,7 @@ class Library:
         found = self.measure_exposure(seen.kind, seen.keys)
         return found if found.train + found.eval >= KNOWN_SHARE else None
 
-    def measure_exposure(self, kind: str, keys: list[str]) -> Exposure:
+    def measure_exposure(self, kind: str, keys: Sequence[str]) -> Exposure:
         """How much of what was seen is in one file and not in the other. `kind` is "text" or "tokens"."""
         rows = max(1, len(keys))
         train, evaluation = self.keys(kind, "train"), self.keys(kind, "eval")

@@ -6,36 +6,72 @@ judged under the step in which it was made.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from math import prod
+from typing import Self
 
+from grader import assignment
 from grader.model import Method
+from grader.protocol.records import Entry, Training
+from grader.protocol.tensor_names import ENCODER
 
 
-class TrainingLike(Protocol):
+def infer_rank(entry: Entry) -> int:
+    """The rank of the adapters in the model, told from the shapes of their tensors."""
+    shapes = (shape for adapter in entry.adapters.values() for shape in adapter if len(shape) == 2)
+    sides = [side for shape in shapes for side in shape if side < assignment.WIDTH]
+    if sides:
+        return max(set(sides), key=sides.count)
+    sizes = {sum(map(prod, adapter)) for adapter in entry.adapters.values() if set(map(len, adapter)) == {1}}
+    ranks = {size / (2 * assignment.WIDTH) for size in sizes}  # of vectors, one outer product beside the other
+    return int(min(ranks)) if len(ranks) == 1 and min(ranks).is_integer() else assignment.DEFAULT_RANK
+
+
+def is_encoder_frozen(entry: Entry) -> bool:
+    """Whether nothing below the head is trainable."""
+    return not any(name.startswith(ENCODER) for name in entry.trainable_names)
+
+
+def fits_its_step(entry: Entry) -> bool:
+    """Whether it trains what the step that it looks like asks for: so many parameters, LoRA in these layers, a head on
+    an encoder that nothing has tuned."""
+    if entry.wrapped:
+        right_layers = set(entry.wrapped) == set(assignment.QV_LAYER_NAMES)
+        return right_layers and entry.trainable == assignment.count_lora_parameters(infer_rank(entry))
+    if is_encoder_frozen(entry):
+        return entry.trainable == assignment.HEAD_PARAMETERS and not entry.changed
+    return entry.trainable == assignment.FULL_PARAMETERS
+
+
+@dataclass(frozen=True)
+class Traits:
     """What placing a training needs to know of it."""
 
-    @property
-    def wrapped(self) -> bool:
-        """Whether any linear layer is replaced."""
+    wrapped: bool  # any linear layer is replaced
+    encoder_frozen: bool
+    finished: bool = True
+    exported: bool = True  # it left weights; of a notebook that trains very often, not all are kept
+    fits: bool = True
 
-    @property
-    def encoder_frozen(self) -> bool:
-        """Whether nothing below the head is trainable."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether it ran to its end."""
-
-    @property
-    def exported(self) -> bool:
-        """Whether the weights that it left were kept."""
-
-    @property
-    def fits(self) -> bool:
-        """Whether it trains what the step that it looks like asks for."""
+    @classmethod
+    def of(cls, training: Training) -> Self:
+        """Those of a recorded training."""
+        entry = training.entry
+        return cls(
+            wrapped=bool(entry.wrapped),
+            encoder_frozen=is_encoder_frozen(entry),
+            finished=training.finished,
+            exported=training.exit.file is not None,
+            fits=fits_its_step(entry),
+        )
 
 
-def attribute(trainings: Sequence[TrainingLike]) -> dict[Method, int]:
+def attribute(trainings: Sequence[Training]) -> dict[Method, int]:
+    """Method -> index of the training that is judged for it."""
+    return place([Traits.of(training) for training in trainings])
+
+
+def place(trainings: Sequence[Traits]) -> dict[Method, int]:
     """Method -> index of the training that is judged for it.
 
     Of several versions the last counts, but one that ended, left weights and fits counts before others: after its three
@@ -45,7 +81,7 @@ def attribute(trainings: Sequence[TrainingLike]) -> dict[Method, int]:
     plain = [i for i, training in enumerate(trainings) if not training.wrapped]
     if not lora and _ends_with_another_step([trainings[i].encoder_frozen for i in plain]):
         lora = [plain.pop()]
-    placed = _attribute_full_and_head(trainings, plain)
+    placed = _place_full_and_head(trainings, plain)
     return placed | ({Method.LORA: _choose_best(trainings, lora)} if lora else {})
 
 
@@ -58,7 +94,7 @@ def _ends_with_another_step(frozen: list[bool]) -> bool:
     return len(earlier) >= 2 and (not any(frozen) or (not earlier[0] and earlier[-1]))
 
 
-def _attribute_full_and_head(trainings: Sequence[TrainingLike], plain: list[int]) -> dict[Method, int]:
+def _place_full_and_head(trainings: Sequence[Traits], plain: list[int]) -> dict[Method, int]:
     heads = [i for i in plain if trainings[i].encoder_frozen]
     fulls = [i for i in plain if not trainings[i].encoder_frozen]
     if heads and fulls:
@@ -69,7 +105,7 @@ def _attribute_full_and_head(trainings: Sequence[TrainingLike], plain: list[int]
     return {Method.FULL: fulls[0]} if fulls else {Method.HEAD: heads[0]} if heads else {}
 
 
-def _choose_best(trainings: Sequence[TrainingLike], indices: list[int]) -> int:
+def _choose_best(trainings: Sequence[Traits], indices: list[int]) -> int:
     def merits(index: int) -> tuple[bool, bool, bool, int]:
         training = trainings[index]
         return training.finished, training.exported, training.fits, index

@@ -20,7 +20,7 @@ def draw_svg(figure: "Figure", key: str) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": key}):
         FigureCanvasSVG(figure).print_svg(drawn, metadata=metadata)
     (root,) = _simplify(fromstring(drawn.getvalue()))
-    root.set("xmlns", "http://www.w3.org/2000/svg")
+    root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "font-family": "sans-serif"}  # a page sets its own
     return tostring(root, encoding="unicode")
 
 

@@ -12,8 +12,8 @@ USER: Final = "student"
 LIBRARIES: Final = "LD_LIBRARY_PATH"
 
 
-def build_environment(home: str, temporary: str) -> dict[str, str]:
-    """Variables of a kernel whose home and temporary folders are these. The policy's asker may add to them."""
+def build_environment(home: str = "/home", temporary: str = "/tmp", evidence: str = "/evidence") -> dict[str, str]:
+    """Return the variables of a kernel with these folders; `Workspace.environ` is added to them."""
     return {
         "HOME": home,
         "USER": USER,
@@ -23,23 +23,24 @@ def build_environment(home: str, temporary: str) -> dict[str, str]:
         "TMPDIR": temporary,
         "IPYTHONDIR": f"{temporary}/ipython",
         "MPLCONFIGDIR": f"{temporary}/matplotlib",
+        "SANDBOX_EVIDENCE": evidence,
         **read_loader_variables(),
     }
 
 
 def read_loader_variables() -> dict[str, str]:
-    """What an interpreter needs to be loaded at all, where it was built to find its libraries by this variable."""
+    """Return LD_LIBRARY_PATH for an interpreter that was built to find its libraries by it, nothing for others."""
     folders = list_library_folders(os.environ)
     return {LIBRARIES: os.pathsep.join(folders)} if folders else {}
 
 
 def list_library_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The folders of LD_LIBRARY_PATH that hold libraries. Kernels see them: not the home folder, nor what holds us."""
+    """List the folders of LD_LIBRARY_PATH that hold libraries, without the home folder and what holds the grader.
+
+    Kernels see these folders.
+    """
     named = dict.fromkeys(environ.get(LIBRARIES, "").split(os.pathsep))
     places = (ROOT, Path(environ.get("HOME") or "/"))
     private = {str(folder) for place in places for folder in (place, *place.parents)}
-    return tuple(name for name in named if Path(name).is_absolute() and name not in private and _holds_libraries(name))
-
-
-def _holds_libraries(folder: str) -> bool:
-    return next(Path(folder).glob("*.so*"), None) is not None
+    allowed = (name for name in named if Path(name).is_absolute() and name not in private)
+    return tuple(name for name in allowed if any(Path(name).glob("*.so*")))

@@ -1,11 +1,11 @@
-"""Temporary folders that are removed whatever becomes of their user: by itself, or by the next run on this machine.
+"""Temporary folders that are always removed: at the end of their run, or by the next run on this machine.
 
-A folder in use holds a file with a lock of the operating system, which is released when its holder dies, however it
-dies. What has such a file and no holder is what a killed run left. Folders of other users or machines are left alone,
-and so is whatever has no such file: it may be anybody's. On Windows nothing is swept.
+A folder in use holds a file that its process keeps locked; the system releases the lock when that process ends in any
+way. A folder with such a file and no lock was left by a killed run. Folders without the file, of other users or of
+other machines stay. On Windows nothing is swept.
 
-Folders that sockets lie in need short paths: those of unix sockets end at 107 bytes. Where the temporary folder has a
-long one (batch systems and macOS name it after job and user), they lie in another.
+The path of a unix socket has at most 107 bytes. Where the temporary folder has a longer one (batch systems and macOS
+name it after job and user), folders for sockets lie elsewhere.
 """
 
 import atexit
@@ -35,7 +35,7 @@ HELD: Final = ".held"  # locked, and says on which machine: where folders are sh
 
 @contextmanager
 def open_temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """A folder that goes in the end, if it is still there. Whoever renames it to keep it takes `let_go` of it first."""
+    """Make a folder and remove it in the end, if it is still there. Call `release` before you rename it to keep it."""
     place = Path(tempfile.gettempdir()) if parent is None else parent
     _sweep(prefix, place)
     with (
@@ -48,40 +48,40 @@ def open_temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[P
 
 @contextmanager
 def open_socket_folder(kind: str) -> Iterator[Path]:
-    """A temporary folder in which sockets may lie. Raises GraderError where no path is short enough."""
+    """Make a temporary folder for sockets. Raises GraderError where no path is short enough."""
     with open_temporary_folder(f"{PREFIX}{kind}-", find_short_place()) as folder:
         yield folder
 
 
 def find_short_place() -> Path:
-    """Where such folders are made: the temporary folder, or another if paths there are too long. Raises GraderError."""
+    """Return the temporary folder, or another one where its path is too long for sockets. Raises GraderError."""
     usual = tempfile.gettempdir()
     for place in (usual, *SHORT_PLACES):
         if len(os.fsencode(place)) <= LONGEST_PLACE and os.access(place, os.W_OK | os.X_OK):
             return Path(place)
     raise GraderError(
-        f"The temporary folder {usual} has too long a path for sockets, and none of {', '.join(SHORT_PLACES)} can be "
-        f"written to: set TMPDIR to a folder whose path has at most {LONGEST_PLACE} characters."
+        f"The path of the temporary folder {usual} is too long for sockets, and nothing can be written to "
+        f"{', '.join(SHORT_PLACES)}. Set TMPDIR to a folder whose path has at most {LONGEST_PLACE} characters."
     )
 
 
 def shelter_multiprocessing() -> None:
     """Have multiprocessing put the sockets of this process and its children into such a folder.
 
-    By itself it makes one in the temporary folder, which stays for ever when this process is killed.
+    The folder that it makes without this stays forever when this process is killed.
     """
-    settings: dict[str, object] = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # as it does
+    settings: dict[str, object] = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # multiprocessing itself keeps it there
     if sys.platform != "win32" and not settings.get("tempdir"):
         settings["tempdir"] = str(_OF_THIS_PROCESS.enter_context(open_socket_folder("sockets")))
 
 
 def release(folder: Path) -> None:
-    """Make it a folder like any other."""
+    """Make a temporary folder an ordinary one, which no run removes."""
     (folder / HELD).unlink(missing_ok=True)
 
 
 def _hold(folder: Path, held: contextlib.ExitStack) -> None:
-    """Put the file in the folder once it is locked: nobody ever sees it unlocked while its holder lives."""
+    """Put the file in the folder once it is locked, so that nobody sees it unlocked while its holder lives."""
     if sys.platform == "win32":
         return
     early = folder / f"{HELD}.new"
@@ -94,18 +94,17 @@ def _hold(folder: Path, held: contextlib.ExitStack) -> None:
 
 
 def _sweep(prefix: str, place: Path) -> None:
-    """Remove what killed runs left here. What cannot be removed is no reason not to run."""
+    """Remove what killed runs left here. What cannot be removed does not keep this run from starting."""
     if sys.platform == "win32":
         return
     for folder in place.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
-            _remove_if_abandoned(folder)
+            if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
+                _remove_if_abandoned(folder)
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """Raises OSError where it is not abandoned for sure, among others."""
-    if sys.platform == "win32" or folder.lstat().st_uid != os.getuid() or folder.is_symlink():
-        return
+    """Raises OSError where the folder cannot be removed or does not hold the file."""
     descriptor = os.open(folder / HELD, os.O_RDWR | os.O_NOFOLLOW)
     try:
         here = os.read(descriptor, 256) == socket.gethostname().encode()

@@ -1,8 +1,8 @@
-"""What crosses the border as files: a copy of the job goes in, evidence comes out.
+"""Files that enter and leave a sandbox: a copy of the job goes in, evidence comes out.
 
-Evidence was written by the student's process, so each entry is opened without following links and without waiting
-(a FIFO would block), must be a regular file with one name, and is copied with a cap on bytes, files and depth. This
-happens when every process of the sandbox is dead: nothing changes under the copier's hands.
+The student's process wrote the evidence, so each entry is opened without following links and without waiting (a FIFO
+would block), must be a regular file with one name, and is copied with a cap on bytes, files and depth. Every process of
+the sandbox is dead by then, so nothing changes while it is copied.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,14 +29,14 @@ FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOF
 
 @dataclass
 class CollectedFiles:
-    """Paths relative to the evidence folder: copied, and refused with the reason."""
+    """Paths relative to the evidence folder: those copied, and those refused with the reason."""
 
     copied: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
 def collect(source: Path, target: Path, *, total_mib: int, files: int) -> CollectedFiles:
-    """Copy regular files below `source` into `target`, a folder of the caller's. Holes count as zeros."""
+    """Copy the regular files below `source` to `target`, a folder of the caller. Holes count as zeros."""
     collected = CollectedFiles()
     left = total_mib * MIB
     for number, relative in enumerate(_entries(source)):
@@ -52,28 +52,29 @@ def collect(source: Path, target: Path, *, total_mib: int, files: int) -> Collec
 
 
 def copy_in(job: Path, target: Path) -> None:
-    """A private copy of the job for one kernel. Its content comes from the grader and is trusted."""
+    """Copy the job for one kernel. Its content comes from the grader and is trusted."""
     shutil.copytree(job, target, symlinks=True)
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder in which a student's process could write; nothing may be running there any more.
+    """Remove a folder in which a student's process could write. No such process may run any more.
 
-    Folders may be nested more deeply than any recursion, path or table of descriptors allows: what lies too deep is
-    first moved up. Raises OSError.
+    Folders may be nested more deeply than recursion, paths or the table of descriptors allow: what lies too deep is
+    first moved to the top. Raises OSError.
     """
-    prefix, serial = secrets.token_hex(8), itertools.count()  # names that nobody could foresee
+    prefix = secrets.token_hex(8)
+    new_names = (f"{prefix}-{number}" for number in itertools.count())  # nobody could foresee them
     top = os.open(folder, FOLDER)
     try:
-        while _clear(top, 0, lambda name, parent: _move(name, parent, f"{prefix}-{next(serial)}", top)):
+        while _clear(top, 0, top, new_names):
             pass
     finally:
         os.close(top)
     folder.rmdir()
 
 
-def _clear(folder: int, depth: int, move_up: Callable[[str, int], None]) -> bool:
-    """Remove what is in an open folder. True when some of it was moved up instead."""
+def _clear(folder: int, depth: int, top: int, new_names: Iterator[str]) -> bool:
+    """Remove the content of an open folder. Return True if some of it was moved to the top instead."""
     status = os.fstat(folder)
     if status.st_mode & 0o700 != 0o700:  # moving a folder changes its entry "..", which needs the right to write
         os.fchmod(folder, 0o700)
@@ -85,26 +86,16 @@ def _clear(folder: int, depth: int, move_up: Callable[[str, int], None]) -> bool
             os.unlink(entry.name, dir_fd=folder)
         elif depth == DEEPEST_OPEN:
             os.chmod(entry.name, 0o700, dir_fd=folder)
-            move_up(entry.name, folder)
+            os.rename(entry.name, next(new_names), src_dir_fd=folder, dst_dir_fd=top)
             moved = True
         else:
-            moved |= _remove_entry(entry.name, folder, depth, move_up)
+            inner = _open(entry.name, folder)
+            try:
+                moved |= _clear(inner, depth + 1, top, new_names)
+            finally:
+                os.close(inner)
+            os.rmdir(entry.name, dir_fd=folder)
     return moved
-
-
-def _remove_entry(name: str, parent: int, depth: int, move_up: Callable[[str, int], None]) -> bool:
-    """Remove one folder, named in an open one."""
-    inner = _open(name, parent)
-    try:
-        moved = _clear(inner, depth + 1, move_up)
-    finally:
-        os.close(inner)
-    os.rmdir(name, dir_fd=parent)
-    return moved
-
-
-def _move(name: str, parent: int, new_name: str, new_parent: int) -> None:
-    os.rename(name, new_name, src_dir_fd=parent, dst_dir_fd=new_parent)
 
 
 def _open(name: str, parent: int) -> int:
@@ -116,9 +107,9 @@ def _open(name: str, parent: int) -> int:
 
 
 def measure_usage(folder: Path) -> tuple[float, int]:
-    """Disk in use below `folder` in MiB, and the number of entries. Races with its writer are harmless.
+    """Return the disk in use below `folder` in MiB, and the number of entries. Races with its writer are harmless.
 
-    Folders nested too deeply are not looked into but count as infinitely large, so that every limit is passed.
+    A folder nested too deeply is not read and counts as infinitely large, above every limit.
     """
     blocks, entries, waiting = 0, 0, [(str(folder), 0)]
     while waiting:
@@ -135,7 +126,7 @@ def measure_usage(folder: Path) -> tuple[float, int]:
 
 
 def _entries(source: Path) -> Iterator[Path]:
-    """Relative paths of everything that is no folder, links to folders included, in a fixed order."""
+    """Yield the relative paths of all that are no folders, links to folders included, in a fixed order."""
     for parent, folders, names in os.walk(source):
         here = Path(parent).relative_to(source)
         links = [name for name in folders if Path(parent, name).is_symlink()]
@@ -144,7 +135,7 @@ def _entries(source: Path) -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path, left: int) -> int:
-    """Copy one file of at most `left` bytes; returns its size. Raises OSError with the reason for a refusal."""
+    """Copy one file of at most `left` bytes and return its size. Raises OSError with the reason for a refusal."""
     if len(source.name) > LONGEST_NAME or not source.name.isprintable():
         raise OSError(0, "unsuitable name")
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -1,22 +1,56 @@
-"""The line between whoever asked for a kernel and its supervisor: JSON objects, one per line, over a unix socket.
+"""The link between the grader and a supervisor: JSON objects, one per line, over a unix socket.
 
-The first message carries the kernel's listening sockets as descriptors. Afterwards the asker may send `{"stop":
-reason}`; the supervisor sends `{"event": "ready"}` and `{"event": "ended", …}`. Closing the line ends the kernel, so
-a kernel never outlives its asker. Neither end is ever in the hands of the sandbox.
+The first message is a `KernelRequest` and carries the kernel's listening sockets as descriptors. Afterwards the grader
+may send `{"stop": reason}`; the supervisor sends `{"event": "ready"}` and `{"event": "ended", "ending": {…}}`. Closing
+the link ends the kernel, so a kernel never outlives its grader. No sandbox ever holds either end.
 """
 
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from grader.sandbox.policy import Workspace
 
 SOCKET: Final = "zygote"  # where the zygote listens, in its folder
 LONGEST_MESSAGE: Final = 1 << 20
 MOST_DESCRIPTORS: Final = 8
 
 
+@dataclass(frozen=True)
+class KernelRequest:
+    """An order for one kernel on these listeners, or for one run of a script."""
+
+    workspace: Workspace
+    folder: Path  # of this kernel alone; the supervisor removes it at the end
+    info: Mapping[str, Any] = field(default_factory=dict)
+    listeners: Mapping[int, int] = field(default_factory=dict)  # port -> descriptor
+    script: str = ""
+
+    def to_message(self) -> dict[str, Any]:
+        """Return the request as JSON values; its listeners travel beside them."""
+        return {
+            "job": str(self.workspace.job.absolute()),
+            "evidence": str(self.workspace.evidence.absolute()),
+            "environ": dict(self.workspace.environ),
+            "folder": str(self.folder),
+            "info": dict(self.info),
+            "ports": list(self.listeners),
+            "script": self.script,
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any], descriptors: Sequence[int]) -> Self:
+        """Read a request. Raises KeyError or ValueError for anything else."""
+        workspace = Workspace(job=Path(message["job"]), evidence=Path(message["evidence"]), environ=message["environ"])
+        listeners = dict(zip(message["ports"], descriptors, strict=True))
+        return cls(workspace, Path(message["folder"]), message["info"], listeners, message["script"])
+
+
 class Link:
-    """One end of the line."""
+    """One end of the link."""
 
     def __init__(self, end: socket.socket, at_close: Callable[[], object] = lambda: None) -> None:
         self._end = end
@@ -31,13 +65,13 @@ class Link:
         self._at_close()
 
     def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Send one message. Raises OSError when the other end is gone."""
+        """Send one message. Raises OSError when the other end is closed."""
         data = json.dumps(message).encode() + b"\n"
         sent = socket.send_fds(self._end, [data], list(descriptors)) if descriptors else 0
         self._end.sendall(data[sent:])
 
     def receive(self) -> list[dict[str, Any]]:
-        """Every complete message that has arrived, waiting for nothing. Raises EOFError when the other end is gone."""
+        """Return every complete message that has arrived, at once. Raises EOFError when the other end is closed."""
         try:
             data = self._end.recv(LONGEST_MESSAGE, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -51,8 +85,8 @@ class Link:
             raise EOFError("a message without an end")
         return [json.loads(line) for line in lines]
 
-    def receive_first(self, timeout_s: float) -> tuple[dict[str, Any], list[int]]:
-        """The first message with its descriptors. Raises EOFError or OSError (also for a time-out)."""
+    def receive_request(self, timeout_s: float) -> KernelRequest:
+        """Wait for the first message. Raises EOFError, OSError (also for a time-out), KeyError or ValueError."""
         self._end.settimeout(timeout_s)
         data, descriptors, _, _ = socket.recv_fds(self._end, LONGEST_MESSAGE, MOST_DESCRIPTORS)
         while not data.endswith(b"\n"):
@@ -61,4 +95,4 @@ class Link:
                 raise EOFError("no request")
             data += more
         self._end.settimeout(None)
-        return json.loads(data), descriptors
+        return KernelRequest.from_message(json.loads(data), descriptors)

@@ -1,11 +1,8 @@
-"""The words of this package: what a kernel may use, where it works, and how it ended.
-
-Importable on every platform; nothing here touches the system.
-"""
+"""The words of this package: what a kernel may use, where it works, and how it ended. For every platform."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
@@ -22,7 +19,7 @@ class Backend(StrEnum):
     BUBBLEWRAP = "bubblewrap"  # bwrap, cold
     CONTAINER = "container"  # podman or docker, cold
     LANDLOCK = "landlock"  # Landlock and seccomp, cold; reduced: see landlock.py
-    NONE = "none"  # a plain process; never chosen, only asked for
+    NONE = "none"  # a plain process; used only where a caller names it
 
 
 class Stop(StrEnum):
@@ -38,7 +35,7 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxPolicy:
-    """What one kernel may use. There is no network in any case.
+    """What one kernel may use. There is never a network.
 
     `read_only` folders appear at their own path; every file in them must be readable by others, since a grader that
     runs as root hands its kernels to an unprivileged user. The interpreter's own folders are always shown.
@@ -71,12 +68,12 @@ class SandboxPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """What one kernel works on.
+    """The folders and variables of one kernel.
 
     job: host folder; the kernel's working directory is a copy of it, so it never changes.
-    evidence: host folder; whatever regular files the kernel leaves in its own evidence folder (named by the environment
+    evidence: host folder; the regular files that the kernel leaves in its own evidence folder (named by the environment
         variable SANDBOX_EVIDENCE) are copied here after the kernel is dead.
-    environ: added to a small fixed environment. What a library reads while it is imported must stand in
+    environ: added to a small fixed environment. A variable that a library reads while it is imported belongs into
         `Warmup.environ`. PYTHONPATH works.
     """
 
@@ -87,7 +84,7 @@ class Workspace:
 
 @dataclass(frozen=True, kw_only=True)
 class Warmup:
-    """What a warm kernel has imported before the request comes. Nothing here may start threads or touch a GPU."""
+    """The imports of a warm kernel before its request comes. They must neither start threads nor touch a GPU."""
 
     modules: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -95,9 +92,9 @@ class Warmup:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a kernel ended. An exit code of 0 is a dead kernel all the same.
+    """The end of a kernel. An exit code of 0 is a dead kernel too.
 
-    fault: our own failure (the supervisor vanished, the sandbox could not be built); None otherwise.
+    fault: a failure of the grader or its set-up (no supervisor, no sandbox); None otherwise.
     evidence, refused: paths relative to the evidence folder that were copied, and those that were not, with the reason.
     """
 
@@ -110,31 +107,21 @@ class Ending:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        values = {f.name: message[f.name] for f in fields(cls) if f.name in message}
-        stop = values.get("stopped_by")
-        return cls(
-            **{
-                **values,
-                "stopped_by": Stop(stop) if stop else None,
-                "evidence": tuple(values.get("evidence", ())),
-                "refused": tuple(values.get("refused", ())),
-            }
-        )
+        """Read what `asdict` and JSON have made of an ending."""
+        stop, lists = message["stopped_by"], {name: tuple(message[name]) for name in ("evidence", "refused")}
+        return cls(**{**message, **lists, "stopped_by": Stop(stop) if stop else None})
 
 
 def describe_error(error: BaseException) -> str:
-    """What an exception says, without the number that Python puts before what the system said."""
+    """Return the words of an exception, without the number that Python puts before those of the system."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "")
     return str(error)
 
 
-STARTED: Final = "a sandbox starts"  # the first claim, without which there is no other
-
-
 @dataclass(frozen=True)
 class SandboxClaim:
-    """One sentence of a backend's self-test, and whether it held."""
+    """One promise of a backend, tried in its self-test."""
 
     name: str
     holds: bool

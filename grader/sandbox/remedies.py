@@ -1,4 +1,4 @@
-"""What would make a backend work here: read off the machine, for people. Used when a self-test has not passed."""
+"""Advice on how to make a backend work on this machine, for people whose self-test does not pass."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from grader.sandbox.walls.namespaces import find_closed_folder
 
 CHOWN, SETGID, SETUID, SYS_ADMIN = 0, 6, 7, 21  # numbers of capabilities; the last one is what mounting needs
 AS_ORDINARY_USER: Final = 6  # the version of Landlock that keeps a kernel from the processes of its own user
-# Switches of various distributions that keep ordinary users from making namespaces: file -> the value that does.
+# Switches of various distributions that keep ordinary users from making namespaces: name -> the value that does.
 SWITCHES: Final[Mapping[str, str]] = {
     "kernel.unprivileged_userns_clone": "0",
     "kernel.apparmor_restrict_unprivileged_userns": "1",
@@ -25,20 +25,19 @@ MORE_RIGHTS: Final = (
     "weakens that container's own isolation."
 )
 NAMESPACES_CLOSED: Final = (
-    "Allow user namespaces: in a container, start a new one with `--security-opt seccomp=unconfined`; on a machine of "
-    "your own, see `sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`."
+    "Allow user namespaces: in a container, start a new one with `--security-opt seccomp=unconfined`; on a machine "
+    "that you administer, see `sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`."
 )
 INSTALL_BUBBLEWRAP: Final = "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap)."
 INSTALL_RUNTIME: Final = "Outside of a container, install podman (Debian, Ubuntu: apt install podman), or docker."
 START_RUNTIME: Final = "Make `podman run` or `docker run` work for this user; docker needs its service running."
 CLOSED_FOLDER: Final = (
-    "Move the project and its environment out of {folder}, which other users cannot enter, to /opt or /srv for "
-    "example, or run `chmod a+x {folder}` (others may then pass through it, and not list it): notebooks run as a user "
-    "of their own."
+    "Move the project and its environment out of {folder}, for example to /opt or /srv, or run `chmod a+x {folder}` "
+    "(others may then pass through it, and not list it): notebooks run as a separate user, who cannot enter it."
 )
 NO_OTHER_USER: Final = (
-    "This is root without the right to become another user, as whom notebooks run: run the grader as an ordinary user "
-    "(`docker run --user 1000`), or start the container without `--cap-drop ALL`."
+    "Notebooks run as a separate user, and this is root without the right to become another user: run the grader as an "
+    "ordinary user (`docker run --user 1000`), or start the container without `--cap-drop ALL`."
 )
 NEW_LINUX: Final = (
     "It needs Linux 5.13 or newer (as an ordinary user 6.12) with `landlock` among the security modules in "
@@ -47,19 +46,19 @@ NEW_LINUX: Final = (
 
 
 def suggest_remedy(backend: Backend, installed: bool) -> str:
-    """One or two sentences for whoever looks after the machine."""
+    """Return one or two sentences for whoever administers the machine; "" where nothing is known to help."""
     match backend:
         case Backend.WARM:
-            return _namespaces()
+            return _suggest_for_namespaces()
         case Backend.BUBBLEWRAP:
-            return _namespaces() if installed else INSTALL_BUBBLEWRAP
+            return _suggest_for_namespaces() if installed else INSTALL_BUBBLEWRAP
         case Backend.CONTAINER:
             return START_RUNTIME if installed else INSTALL_RUNTIME
         case _:
-            return _landlock()
+            return _suggest_for_landlock()
 
 
-def _landlock() -> str:
+def _suggest_for_landlock() -> str:
     from grader.sandbox.backends.landlock import get_version
 
     is_root = os.geteuid() == 0
@@ -71,10 +70,10 @@ def _landlock() -> str:
     return CLOSED_FOLDER.format(folder=closed) if closed and not _has_capabilities(SYS_ADMIN) else ""
 
 
-def _namespaces() -> str:
+def _suggest_for_namespaces() -> str:
     if os.geteuid() == 0:
         return NAMESPACES_CLOSED if _has_capabilities(SYS_ADMIN) else MORE_RIGHTS
-    closed = [name for name, value in SWITCHES.items() if _setting(name) == value]
+    closed = [name for name, value in SWITCHES.items() if _read_setting(name) == value]
     if not closed:
         return NAMESPACES_CLOSED
     commands = (f"sysctl {name}={MANY if 'max' in name else OPENED[SWITCHES[name]]}" for name in closed)
@@ -82,13 +81,12 @@ def _namespaces() -> str:
 
 
 def _has_capabilities(*capabilities: int) -> bool:
-    """Whether this process has all of them."""
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
     return all(int(effective, 16) >> capability & 1 for capability in capabilities)
 
 
-def _setting(name: str) -> str:
+def _read_setting(name: str) -> str:
     try:
         return Path("/proc/sys", *name.split(".")).read_text(encoding="ascii").strip()
     except OSError:

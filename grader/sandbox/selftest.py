@@ -1,9 +1,9 @@
-"""What a backend must show before it is trusted: each promise is tried from inside, by the same road a kernel takes.
+"""The self-test of a backend, before it is trusted: each promise is tried from inside, in the way a kernel starts.
 
-A small script runs in the sandbox with the policy in force. Outside, a secret file lies readable for the grader, a
-secret stands in the grader's environment, a TCP server and two unix sockets listen, and a process waits. The script
-tries to reach them and to start more processes than allowed, and leaves what it saw as evidence. A filter may tell it
-that a change has worked (see seccomp.py), so the file and the process are looked at from outside too.
+A small script runs in the sandbox with the policy in force. Outside there are a secret file that the grader can read, a
+secret in the grader's environment, a TCP server, two listening unix sockets, and a waiting process. The script tries to
+reach them and to start more processes than allowed, and writes what it saw as evidence. A filter may answer success to
+a change that it denies (see seccomp.py), so the file and the process are compared from outside too.
 """
 
 import json
@@ -14,13 +14,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from grader.errors import GraderError
 from grader.sandbox.folders import open_socket_folder
-from grader.sandbox.link import Link
-from grader.sandbox.policy import STARTED, SandboxClaim, SandboxPolicy, Workspace
+from grader.sandbox.policy import SandboxClaim, SandboxPolicy, Workspace
+
+if TYPE_CHECKING:
+    from grader.sandbox.selection import Sandbox
 
 RESULT: Final = "selftest.json"
 CANARY_VARIABLE: Final = "GRADER_SANDBOX_CANARY"
@@ -28,7 +30,7 @@ TIMEOUT_S: Final = 30.0
 TEST_POLICY: Final = SandboxPolicy(memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000)
 
 SCRIPT: Final = """
-import json, os, resource, socket, threading
+import json, os, resource, socket, time
 
 facts = json.load(open("facts.json"))
 
@@ -39,40 +41,23 @@ def attempt(action):
         return f"{type(error).__name__}: {error}"[:200]
     return ""
 
-def tcp():
-    socket.create_connection(("127.0.0.1", facts["port"]), timeout=2).close()
-
-def unix():
-    with socket.socket(socket.AF_UNIX) as end:
-        end.connect(facts["socket"])
-
 def datagram(make, kind):
     return lambda: make(socket.AF_UNIX, kind).sendto(b"was here", facts["datagrams"])
 
-def pair(family, kind):
-    return socket.socketpair(family, kind)[0]
-
-def vsock():
-    socket.socket(getattr(socket, "AF_VSOCK", 40), socket.SOCK_STREAM).close()
-
-def read():
-    open(facts["canary"]).read()
-
-def write():
-    with open(facts["outside"], "w") as file:
-        file.write("was here")
-
-def signal():
-    if facts["signal"]:
-        os.kill(facts["signal"], 0)
-    else:
-        raise OSError("not asked")
-
-seen = {name: attempt(action) for name, action in
-        dict(tcp=tcp, vsock=vsock, read=read, write=write, signal=signal).items()}
-roads = [attempt(action) for action in (unix, datagram(socket.socket, socket.SOCK_DGRAM),
-         datagram(socket.socket, socket.SOCK_RAW), datagram(pair, socket.SOCK_DGRAM))]
-seen["unix"] = "; ".join(dict.fromkeys(roads)) if all(roads) else ""
+seen = {name: attempt(action) for name, action in {
+    "tcp": lambda: socket.create_connection(("127.0.0.1", facts["port"]), timeout=2).close(),
+    "vsock": lambda: socket.socket(getattr(socket, "AF_VSOCK", 40), socket.SOCK_STREAM).close(),
+    "read": lambda: open(facts["canary"]).read(),
+    "write": lambda: open(facts["outside"], "w").close(),
+    "signal": lambda: os.kill(facts["signal"], 0),
+}.items()}
+ways = [attempt(action) for action in (
+    lambda: socket.socket(socket.AF_UNIX).connect(facts["listener"]),
+    datagram(socket.socket, socket.SOCK_DGRAM),
+    datagram(socket.socket, socket.SOCK_RAW),
+    datagram(lambda family, kind: socket.socketpair(family, kind)[0], socket.SOCK_DGRAM),
+)]
+seen["unix"] = "; ".join(dict.fromkeys(ways)) if all(ways) else ""
 for change in (
     lambda: os.chmod(facts["canary"], 0o600),
     lambda: os.utime(facts["canary"], (0, 0)),
@@ -94,7 +79,6 @@ try:
     for _ in range(2 * facts["processes"]):
         child = os.fork()
         if child == 0:
-            import time
             time.sleep(60)
             os._exit(0)
         children.append(child)
@@ -122,57 +106,50 @@ UNTOUCHED: Final = (
     "mode, times and attributes of a file outside cannot be changed",
     "limits and priority of a process outside cannot be changed",
 )
+DESCRIPTORS: Final = 64  # a limit that a process outside must not be given; it would do no harm
 
 
-DESCRIPTORS: Final = 64  # a limit that a process outside must not be given; it would harm none
-
-
-@dataclass(frozen=True)
-class _HostState:
-    """What must stay as it is."""
-
-    folder: Path
-    process: int
-
-    def file(self) -> tuple[str, float, float]:
-        """Mode and times of the file; the last one moves with its attributes too."""
-        seen = (self.folder / "canary").stat()
-        return oct(seen.st_mode), seen.st_mtime, seen.st_ctime
-
-    def standing(self) -> tuple[tuple[int, int], int, int]:
-        """Limits and priority of the process."""
-        import resource  # not on Windows, where nothing of this is called
-
-        limits = resource.prlimit(self.process, resource.RLIMIT_NOFILE)
-        return limits, os.getpriority(os.PRIO_PROCESS, self.process), os.sched_getscheduler(self.process)
-
-
-def examine(open_line: Callable[[SandboxPolicy], Link]) -> tuple[SandboxClaim, ...]:
-    """Try every promise; the claims, or a single false one that says why the sandbox did not start."""
+def examine(open_sandbox: "Callable[[], Sandbox]") -> tuple[SandboxClaim, ...]:
+    """Try every promise. Raises GraderError when the sandbox does not start."""
     from grader.sandbox.provisioner import run_script
 
-    with _prepare_host_state() as (workspace, outside):
-        before = outside.file(), outside.standing()
-        ending = run_script(lambda: open_line(TEST_POLICY), workspace, SCRIPT, TIMEOUT_S)
+    with _prepare_host() as (workspace, process), open_sandbox() as sandbox:
+        canary = workspace.job.parent / "canary"
+        before = _read_file_state(canary), _read_process_state(process)
+        ending = run_script(sandbox.open_link, workspace, SCRIPT, TIMEOUT_S)
         if RESULT not in ending.evidence:
-            reason = ending.fault or f"the self-test ended with code {ending.exit_code} ({ending.stopped_by})"
-            return (SandboxClaim(STARTED, False, reason),)
+            stopped = f", stopped by its limit `{ending.stopped_by}`" if ending.stopped_by else ""
+            raise GraderError(ending.fault or f"the self-test ended with code {ending.exit_code}{stopped}")
         seen: dict[str, Any] = json.loads((workspace.evidence / RESULT).read_text(encoding="utf-8"))
-        untouched = _check_untouched(before, (outside.file(), outside.standing()))
-    started = SandboxClaim(STARTED, True)
-    unprivileged = SandboxClaim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}")
-    promised = (SandboxClaim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items())
-    return (started, unprivileged, *promised, *untouched)
+        after = _read_file_state(canary), _read_process_state(process)
+    return (
+        SandboxClaim("a sandbox starts", True),
+        SandboxClaim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}"),
+        *(SandboxClaim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items()),
+        *(
+            SandboxClaim(text, old == new, "" if old == new else f"{old} became {new}")
+            for text, old, new in zip(UNTOUCHED, before, after, strict=True)
+        ),
+    )
 
 
-def _check_untouched(before: tuple[object, object], after: tuple[object, object]) -> Iterator[SandboxClaim]:
-    for text, was, became in zip(UNTOUCHED, before, after, strict=True):
-        yield SandboxClaim(text, was == became, "" if was == became else f"{was} became {became}")
+def _read_file_state(file: Path) -> tuple[str, float, float]:
+    """Read mode and times of a file; the last one moves with its attributes too."""
+    seen = file.stat()
+    return oct(seen.st_mode), seen.st_mtime, seen.st_ctime
+
+
+def _read_process_state(process: int) -> tuple[tuple[int, int], int, int]:
+    """Read limits and priority of a process."""
+    import resource  # not on Windows, where no self-test runs
+
+    limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
+    return limits, os.getpriority(os.PRIO_PROCESS, process), os.sched_getscheduler(process)
 
 
 @contextmanager
-def _prepare_host_state() -> Iterator[tuple[Workspace, _HostState]]:
-    """What must stay out of reach, and the script's workspace."""
+def _prepare_host() -> Iterator[tuple[Workspace, int]]:
+    """Set up what must stay out of reach; yield the script's workspace and the pid of a waiting process."""
     with (
         open_socket_folder("selftest") as folder,
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -182,19 +159,17 @@ def _prepare_host_state() -> Iterator[tuple[Workspace, _HostState]]:
     ):
         folder.chmod(0o755)
         secret = secrets.token_hex(16)
-        for end, called in ((listener, "listener"), (datagrams, "datagrams")):
-            end.bind(str(folder / called))
-            (folder / called).chmod(0o777)
+        places = {name: str(folder / name) for name in ("listener", "datagrams", "canary", "outside")}
+        for end, name in ((listener, "listener"), (datagrams, "datagrams")):
+            end.bind(places[name])
+            (folder / name).chmod(0o777)
         listener.listen()
         (folder / "canary").write_text(secret, encoding="utf-8")
         for part in ("job", "evidence"):
             (folder / part).mkdir()
         facts = {
+            **places,
             "port": server.getsockname()[1],
-            "socket": str(folder / "listener"),
-            "datagrams": str(folder / "datagrams"),
-            "canary": str(folder / "canary"),
-            "outside": str(folder / "outside"),
             "secret": secret,
             "signal": os.getpid(),
             "process": process,
@@ -204,14 +179,14 @@ def _prepare_host_state() -> Iterator[tuple[Workspace, _HostState]]:
         (folder / "job" / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         os.environ[CANARY_VARIABLE] = secret
         try:
-            yield Workspace(job=folder / "job", evidence=folder / "evidence"), _HostState(folder, process)
+            yield Workspace(job=folder / "job", evidence=folder / "evidence"), process
         finally:
             del os.environ[CANARY_VARIABLE]
 
 
 @contextmanager
 def _start_waiting_process() -> Iterator[int]:
-    """A process that does nothing, and ends with this one at the latest, when its input closes."""
+    """Start a process that does nothing, and ends with this one at the latest, when its input closes."""
     command = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         try:

@@ -1,74 +1,47 @@
-"""One supervisor per kernel: a small trusted process that starts it, watches it, says how it ended and leaves nothing.
+"""The supervisor: a small trusted process per kernel, which starts it, watches it, reports its end and cleans up.
 
-It stays outside of the sandbox and outlives it. A launcher (warm, bubblewrap, landlock, container) says how the kernel
-comes to life; everything else is here and the same for all of them:
+It stays outside the sandbox and outlives it. A launcher (of the zygote, bubblewrap, container or landlock) starts the
+kernel; the rest is the same for all of them:
 
-    a control group where one can be made, otherwise the watchdog;
-    the deadline, the disk in use, and orders from the asker ("stop: output");
-    the reason is recorded first, then everything is killed; a reason once recorded stays;
-    evidence is copied when every process of the sandbox is dead;
-    the group, the folder of this kernel and all mounts are removed, whoever died first: the asker's end of the line and
-    the leash (a pipe whose other end only the parent holds) both end the kernel when they close.
+- a control group where one can be made, otherwise the watchdog;
+- the deadline, the disk in use, and orders from the grader (`{"stop": "output"}`);
+- the reason is recorded first, then everything is killed; a recorded reason stays;
+- evidence is copied when every process of the sandbox is dead;
+- the group, the folder of this kernel and all mounts are removed, whichever process died first: the grader's end of the
+  link and the leash (a pipe whose other end only the parent holds) both end the kernel when they close.
 """
 
 import base64
 import contextlib
 import math
 import os
+import resource
 import select
 import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from grader.sandbox.environment import build_environment
 from grader.sandbox.handover import CollectedFiles, collect, measure_usage, remove
-from grader.sandbox.link import Link
-from grader.sandbox.policy import MIB, Ending, SandboxPolicy, Stop, Workspace, describe_error
+from grader.sandbox.link import KernelRequest, Link
+from grader.sandbox.policy import MIB, Ending, SandboxPolicy, Stop, describe_error
 from grader.sandbox.walls import cgroups, seccomp
 from grader.sandbox.walls.cgroups import Group, MemoryMeter
-from grader.sandbox.walls.namespaces import Identity
+from grader.sandbox.walls.namespaces import JOB, Identity
 from grader.sandbox.walls.watchdog import Watchdog
 
 LOOK_EVERY_MS: Final = 50
 DISK_EVERY_S: Final = 0.25
 REQUEST_TIMEOUT_S: Final = 30.0
-MOST_LINES: Final = 50  # of names, in what is told of an ending
+MOST_LINES: Final = 50  # of names, in the report of an ending
 LONGEST_LINE: Final = 300
 STARVED: Final = "the machine, or the job that the grader runs in, had no memory left; run fewer notebooks at a time"
-
-
 LITTLE_TIME: Final = (
     "this machine gives a process {seconds:.0f} s of processor time (`ulimit -t`), less than notebooks may use"
 )
-
-
-def read_cpu_limit_s() -> float:
-    """The processor time that whoever started us leaves to a process."""
-    import resource  # not on Windows, where no supervisor runs
-
-    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    return math.inf if most == resource.RLIM_INFINITY else most
-
-
-@dataclass(frozen=True)
-class KernelRequest:
-    """What the asker wants: a kernel on these listeners, or a script."""
-
-    workspace: Workspace
-    folder: Path  # of this kernel alone; removed at the end
-    info: Mapping[str, Any]
-    listeners: Mapping[int, int]  # port -> descriptor
-    script: str
-
-    @classmethod
-    def from_message(cls, message: Mapping[str, Any], descriptors: list[int]) -> "KernelRequest":
-        workspace = Workspace(
-            job=Path(message["job"]), evidence=Path(message["evidence"]), environ=dict(message["environ"])
-        )
-        listeners = dict(zip(message["ports"], descriptors, strict=True))
-        return cls(workspace, Path(message["folder"]), message["info"], listeners, message["script"])
 
 
 @dataclass
@@ -76,7 +49,7 @@ class RunningKernel:
     """A started sandbox."""
 
     process: int  # the supervisor's child: its exit code is the kernel's
-    announce: int  # descriptor on which inner.py speaks
+    announce: int  # descriptor on which kernel_entry.py reports
     evidence: Path
     kill: Callable[[], None]  # ends every process of the sandbox; may be called again
     last: int | None = None  # pidfd of the process whose end means that no other is left, where `process` is not it
@@ -85,41 +58,41 @@ class RunningKernel:
     meter: MemoryMeter | None = None  # where the backend counts memory itself
 
 
-class Launcher(Protocol):
-    """How a kernel comes to life."""
-
-    inet: bool  # an empty network namespace makes internet sockets harmless
-
-    def start(
-        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: "Confinement"
-    ) -> RunningKernel: ...
-
-
 @dataclass(frozen=True)
 class Confinement:
     """The part of the walls that is the same for every launcher."""
 
     policy: SandboxPolicy
+    identity: Identity
     group: Group | None
-    inet: bool
 
     def enter(self) -> None:
-        """Called by the process that will become the kernel, before anything else."""
+        """Put the calling process, which will become the kernel, into the group, before anything else."""
         if self.group is not None:
             self.group.enter()
 
-    def build_filter(self) -> bytes:
-        """The seccomp program. Memory that is mapped nowhere escapes the watchdog; GPU drivers need it all the same."""
-        return seccomp.build_program(memfd=self.group is not None or self.policy.gpus, sockets=self.inet)
+    def build_filter(self, *, network_namespace: bool) -> bytes:
+        """Build the seccomp program. The watchdog does not see memory of memfd_create; GPU drivers need that call."""
+        return seccomp.build_program(memfd=self.group is not None or self.policy.gpus, sockets=network_namespace)
 
-    def build_inner_request(
-        self, request: KernelRequest, *, folder: str, environ: Mapping[str, str], announce: int, filtered: bool = False
+    def build_entry_request(
+        self,
+        request: KernelRequest,
+        announce: int,
+        program: bytes = b"",
+        *,
+        environ: Mapping[str, str] | None = None,
+        folder: str = JOB,
     ) -> dict[str, Any]:
-        """The JSON object for inner.py. `filtered`: the launcher installs the filter itself."""
+        """Build the JSON object for kernel_entry.py.
+
+        program: a filter, unless the launcher installs it itself.
+        environ, folder: for a kernel outside a private root.
+        """
         return {
-            "limits": self._limits(),
-            "filter": "" if filtered else base64.b64encode(self.build_filter()).decode(),
-            "environ": {**environ, **request.workspace.environ},
+            "limits": self._build_limits(),
+            "filter": base64.b64encode(program).decode(),
+            "environ": {**(environ or build_environment()), **request.workspace.environ},
             "folder": folder,
             "threads": self.policy.threads,
             "info": dict(request.info),
@@ -128,7 +101,7 @@ class Confinement:
             "announce": announce,
         }
 
-    def _limits(self) -> dict[str, int]:
+    def _build_limits(self) -> dict[str, int]:
         policy = self.policy
         limits = {
             "RLIMIT_CORE": 0,
@@ -137,23 +110,24 @@ class Confinement:
             "RLIMIT_NOFILE": policy.open_files,
             "RLIMIT_FSIZE": policy.file_mib * MIB,
         }
-        if (
-            self.group is None and not policy.gpus
-        ):  # a stop for one sudden allocation; the watchdog comes first otherwise
+        if self.group is None and not policy.gpus:  # stops one sudden allocation; others the watchdog sees first
             limits["RLIMIT_DATA"] = (2 * policy.memory_mib + 1024) * MIB
         return limits
 
 
-def supervise(launcher: Launcher, policy: SandboxPolicy, link: Link, leash: int | None) -> None:
+Launcher = Callable[[KernelRequest, Confinement], RunningKernel]
+
+
+def supervise(launch: Launcher, policy: SandboxPolicy, link: Link, leash: int | None) -> None:
     """Serve the one request that comes over `link`. Returns when nothing of it is left."""
     try:
-        request = KernelRequest.from_message(*link.receive_first(REQUEST_TIMEOUT_S))
+        request = link.receive_request(REQUEST_TIMEOUT_S)
     except (OSError, EOFError, ValueError, KeyError):
-        return  # nobody there, or nobody who knows the protocol
+        return  # nobody is there, or nobody who knows the protocol
     group = Group.create(cgroups.find_own_name(), policy)
     try:
-        ending = _run(launcher, policy, request, group, link, leash)
-    except Exception as error:  # whatever it is, it is ours and must not look like the student's
+        ending = _run(launch, request, Confinement(policy, Identity.choose(), group), link, leash)
+    except Exception as error:  # any of them is a failure of the grader and must not look like the student's
         ending = Ending(fault=f"the sandbox failed: {describe_error(error)}")
     finally:
         if group is not None:
@@ -161,40 +135,31 @@ def supervise(launcher: Launcher, policy: SandboxPolicy, link: Link, leash: int 
         with contextlib.suppress(OSError):
             remove(request.folder)
     with contextlib.suppress(OSError):
-        link.send({"event": "ended", **asdict(ending)})
+        link.send({"event": "ended", "ending": asdict(ending)})
 
 
-def _run(
-    launcher: Launcher,
-    policy: SandboxPolicy,
-    request: KernelRequest,
-    group: Group | None,
-    link: Link,
-    leash: int | None,
-) -> Ending:
-    identity = Identity.choose()
-    running = launcher.start(request, policy, identity, Confinement(policy, group, launcher.inet))
+def _run(launch: Launcher, request: KernelRequest, confine: Confinement, link: Link, leash: int | None) -> Ending:
+    policy = confine.policy
+    running = launch(request, confine)
     for descriptor in request.listeners.values():
         os.close(descriptor)  # so that they close with the kernel
-    watch = KernelMonitor(
-        running, policy, running.meter or group or Watchdog(policy.memory_mib, below=os.getpid()), link, leash
-    )
+    meter = running.meter or confine.group or Watchdog(policy.memory_mib, below=os.getpid())
+    monitor = KernelMonitor(running, policy, meter, link, leash)
     try:
-        ending = watch.run()
+        ending = monitor.run()
     except BaseException:
         running.kill()
         raise
     found = CollectedFiles()
-    if watch.asked_for:
-        found = collect(
-            running.evidence, request.workspace.evidence, total_mib=policy.evidence_mib, files=policy.evidence_files
-        )
+    if monitor.is_wanted:
+        most = {"total_mib": policy.evidence_mib, "files": policy.evidence_files}
+        found = collect(running.evidence, request.workspace.evidence, **most)
     running.release()
     return replace(ending, evidence=_cut(found.copied), refused=_cut(found.refused))
 
 
 def _cut(names: list[str]) -> tuple[str, ...]:
-    """What fits into a message, for people to read: the notebook chose how many there are, and how long."""
+    """Cut names to what fits into a message: the notebook chose how many there are, and how long."""
     return tuple(name[:LONGEST_LINE] for name in names[:MOST_LINES])
 
 
@@ -209,14 +174,14 @@ class KernelMonitor:
     leash: int | None
     reason: Stop | None = None
     fault: str | None = None
-    asked_for: bool = True  # whether the asker is still there
-    _doomed: bool = False
+    is_wanted: bool = True  # False once the grader is gone
+    _killing: bool = False
     _announced: bytes = b""
     _started_s: float = field(default_factory=time.monotonic)
     _disk_at_s: float = 0.0
 
     def run(self) -> Ending:
-        """Look until the kernel is dead; then say how it ended. It stays a zombie until then: its pid is not reused."""
+        """Watch until the kernel is dead; return its ending. Until then it stays a zombie, whose pid is not reused."""
         handle = os.pidfd_open(self.running.process)
         poll = select.poll()
         for descriptor in (handle, self.link.fileno(), self.running.announce, self.leash):
@@ -224,38 +189,36 @@ class KernelMonitor:
                 poll.register(descriptor, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll(LOOK_EVERY_MS)}
-            if self.running.announce in ready and not self._listen():
+            if self.running.announce in ready and not self._read_announcement():
                 poll.unregister(self.running.announce)
             if handle in ready:
                 break
-            self._obey(ready)
-            self._look()
-            if self._doomed:
+            if self.is_wanted:
+                self._read_orders(ready)
+            self._check_limits()
+            if self._killing:
                 self.running.kill()
         os.close(handle)
-        return self._ending()
+        return self._end()
 
-    def _obey(self, ready: set[int]) -> None:
-        if self.leash in ready:
-            self.asked_for, self._doomed = False, True
-        if self.link.fileno() in ready and self.asked_for:
-            try:
-                messages = self.link.receive()
-            except EOFError:
-                self.asked_for, self._doomed = False, True
-                return
-            for message in messages:
+    def _read_orders(self, ready: set[int]) -> None:
+        try:
+            if self.leash in ready:
+                raise EOFError("the parent is gone")
+            for message in self.link.receive() if self.link.fileno() in ready else ():
                 self._stop(Stop(message["stop"]) if message["stop"] else None)
+        except EOFError:
+            self.is_wanted, self._killing = False, True
 
-    def _look(self) -> None:
+    def _check_limits(self) -> None:
         if time.monotonic() - self._started_s > self.policy.wall_s:
             self._stop(Stop.WALL)
         elif self.meter.is_exceeded():
             self._stop(Stop.MEMORY)
-        elif self._disk_is_full():
+        elif self._is_disk_full():
             self._stop(Stop.DISK)
 
-    def _disk_is_full(self) -> bool:
+    def _is_disk_full(self) -> bool:
         now = time.monotonic()
         if self.running.writable is None or now - self._disk_at_s < DISK_EVERY_S:
             return False
@@ -266,21 +229,21 @@ class KernelMonitor:
     def _stop(self, reason: Stop | None) -> None:
         """Record first, kill afterwards."""
         self.reason = self.reason or reason
-        self._doomed = True
+        self._killing = True
 
-    def _listen(self) -> bool:
-        """Hear what inner.py has to say; False when it has said everything."""
+    def _read_announcement(self) -> bool:
+        """Read what kernel_entry.py reports. Return False at its end."""
         data = os.read(self.running.announce, 4096)
         self._announced += data
         if self._announced == b"+\n":
             self._announced = b""
             with contextlib.suppress(OSError):
                 self.link.send({"event": "ready"})
-        else:  # inner.py, or the backend's own program, says what went wrong
+        else:  # kernel_entry.py, or the backend's own program, reports an error
             self.fault = self._announced.decode(errors="replace").strip(" -\n") or None
         return bool(data)
 
-    def _ending(self) -> Ending:
+    def _end(self) -> Ending:
         self.running.kill()  # what the kernel left running
         _, status, used = os.wait4(self.running.process, 0)
         code = os.waitstatus_to_exitcode(status)
@@ -288,19 +251,26 @@ class KernelMonitor:
         if self.running.last is not None:
             select.select([self.running.last], [], [], REQUEST_TIMEOUT_S)
             os.close(self.running.last)
-        while self._listen():
+        while self._read_announcement():
             pass
         os.close(self.running.announce)
-        killed = code == -signal.SIGKILL
-        if self.reason is None and killed and self.meter.was_exceeded():
+        if self.reason is None:
+            self._find_reason(code, used.ru_utime + used.ru_stime)
+        return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)
+
+    def _find_reason(self, code: int, used_s: float) -> None:
+        """Record why the kernel ended, where the system stopped it and not this process."""
+        was_killed = code == -signal.SIGKILL
+        by_system = was_killed and not self._killing
+        outer_s = resource.getrlimit(resource.RLIMIT_CPU)[1]  # what the grader's own surroundings leave to a process
+        cpu_s = math.inf if outer_s == resource.RLIM_INFINITY else outer_s
+        if was_killed and self.meter.was_exceeded():
             self.reason = Stop.MEMORY
-        unasked = killed and not self._doomed
-        if self.reason is None and unasked and self.meter.was_starved():
+            return
+        if by_system and self.meter.was_starved():
             self.fault = self.fault or STARVED
-        spent = unasked and used.ru_utime + used.ru_stime >= min(self.policy.cpu_s, read_cpu_limit_s())
-        if self.reason is None and (code == -signal.SIGXCPU or spent):
-            if read_cpu_limit_s() < self.policy.cpu_s:  # not by our limit: nobody was told that there is less
-                self.fault = self.fault or LITTLE_TIME.format(seconds=read_cpu_limit_s())
+        if code == -signal.SIGXCPU or (by_system and used_s >= min(self.policy.cpu_s, cpu_s)):
+            if cpu_s < self.policy.cpu_s:  # a limit from outside, of which nobody was told
+                self.fault = self.fault or LITTLE_TIME.format(seconds=cpu_s)
             else:
                 self.reason = Stop.CPU
-        return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)

@@ -1,50 +1,48 @@
-"""The asker's side of a kernel's messages: what comes in is bounded, counted and checked before anybody uses it.
+"""The grader's side of a kernel's messages: they are bounded, counted and checked before anything uses them.
 
-The kernel listens on unix sockets that the asker created (provisioner.py); connecting never follows a path that the
-student could have changed, and a connection that breaks is not made again. zmq queues few messages per socket and drops
-the connection at a frame above the cap, so that what waits unread is bounded; the kernel's side queues without a limit,
-inside its own memory limit, so that an honest kernel never loses a message and a missing one means a limit was passed.
+The kernel listens on unix sockets that the grader created (provisioner.py). Connecting follows no path that the student
+could have changed, and a broken connection is not made again. zmq queues few messages per socket and drops the
+connection at a frame above the cap, so that what waits unread is bounded. The kernel's side queues without a limit,
+inside its own memory limit: an honest kernel loses no message, and a missing one means that a limit was passed.
 
-`Intake` counts bytes and messages and checks the form of each message. What passes a cap, or has a form that no
-honest kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which is
-waiting for a reply at that moment, sees a dead kernel.
+`MessageGuard` counts bytes and messages and checks the form of each message. A message that passes a cap, or has a form
+that no honest kernel sends, stops the kernel (`on_violation` records the reason and kills) and raises. nbclient, which
+waits for a reply at that moment, sees a dead kernel.
 
-One thing zmq cannot bound: a message of endlessly many frames, each below the cap, is collected until its last frame.
-So the client also looks at the memory of its own process. A process that reads from hostile kernels should have a limit
-of its own besides.
+zmq cannot bound one thing: it collects a message of endlessly many frames, each below the cap, until the last frame. So
+the client also watches the memory of its own process. A process that reads from hostile kernels should have a limit of
+its own besides.
 
-Comm messages (widgets) are of no use without a browser and are passed on as belonging to no request.
+Comm messages (widgets) need a browser; they are passed on as belonging to no request.
 """
 
 import asyncio
 import contextlib
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import psutil
 import zmq
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
-from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
 from traitlets import Any as AnyTrait
 from traitlets import Type
 from zmq.utils.monitor import parse_monitor_message
 
-from grader.sandbox.policy import MIB, Ending, SandboxPolicy, Stop
+from grader.sandbox.policy import MIB, SandboxPolicy, Stop
 
 LARGEST_FRAME_MIB: Final = 8
-MOST_WAITING: Final = 4  # × the largest frame: what one socket may hold unread
+MOST_WAITING: Final = 4  # messages that one socket may hold unread
 LOOK_EVERY_S: Final = 0.02
-GROWTH: Final = 2  # what admitted output may take as parsed messages, as a multiple of its bytes
+GROWTH: Final = 2  # memory that parsed messages may take, as a multiple of their bytes
 SLACK_MIB: Final = 40  # growth that has nothing to do with messages
 GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel is dead
-READY_STEP_S: Final = 0.3
+REPLY_S: Final = 2.0  # for the reply to the first question, before it is asked again
+IDLE_S: Final = 0.3  # from the reply to the end of the answer
 
-# What each message must hold for nbclient to use it: field -> type.
+# The fields of each message that nbclient uses: field -> type.
 CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
     "status": {"execution_state": str},
     "stream": {"name": str, "text": str},
@@ -69,7 +67,7 @@ class MalformedMessage(Exception):
 
 
 class MessageGuard:
-    """Counts and checks what comes from one kernel, over all its sockets."""
+    """The counts and checks on what one kernel sends, over all its sockets."""
 
     def __init__(self, policy: SandboxPolicy, on_violation: Violation) -> None:
         self._bytes_left = policy.output_mib * MIB
@@ -83,7 +81,7 @@ class MessageGuard:
         self._messages_left -= 1
         if self._bytes_left < 0 or self._messages_left < 0:
             self.stop(Stop.OUTPUT)
-            raise OutputLimit("the notebook printed more than is allowed")
+            raise OutputLimit("The notebook sent more output than it may.")
 
     def check(self, parse: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Parse one message and check its form. Raises MalformedMessage."""
@@ -92,49 +90,44 @@ class MessageGuard:
             _check_form(message)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             self.stop(Stop.PROTOCOL)
-            raise MalformedMessage(f"malformed message from the kernel: {type(error).__name__}") from error
+            raise MalformedMessage(f"The kernel sent a malformed message ({type(error).__name__}).") from error
         return {**message, "parent_header": {}} if message["msg_type"].startswith("comm") else message
 
 
 def _check_form(message: dict[str, Any]) -> None:
     header, content = message["header"], message["content"]
     if not (isinstance(header, dict) and isinstance(content, dict) and isinstance(message["parent_header"], dict)):
-        raise TypeError("header, parent header and content are objects")
+        raise TypeError("header, parent header and content must be objects")
     if not (isinstance(header["msg_type"], str) and isinstance(header["msg_id"], str)):
-        raise TypeError("a message has a type and an id")
+        raise TypeError("a message must have a type and an id")
     if not isinstance(content.get("transient", {}), dict | None):
-        raise TypeError("transient is an object")
+        raise TypeError("transient must be an object")
     if not isinstance((content.get("transient") or {}).get("display_id", ""), str | None):
-        raise TypeError("a display id is a text")
+        raise TypeError("a display id must be a text")
     for field, kind in CONTENT.get(header["msg_type"], {}).items():
         if content.get("status") in ("aborted", "abort") and field not in content:
             continue
         if not isinstance(content[field], kind):
             raise TypeError(f"{field} has the wrong type")
     if not all(isinstance(line, str) for line in content.get("traceback") or ()):
-        raise TypeError("a traceback is a list of texts")
+        raise TypeError("a traceback must be a list of texts")
 
 
 class GuardedChannel(AsyncZMQSocketChannel):
-    """A channel whose messages pass an `Intake`. The client sets it right after the channel is made."""
+    """A channel whose messages pass a `MessageGuard`, which the client sets right after it has made the channel."""
 
-    intake: MessageGuard | None = None
+    guard: MessageGuard | None = None
 
     async def _recv(self, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # as its own base does
         assert self.socket is not None
-        assert self.intake is not None
+        assert self.guard is not None
         frames: list[bytes] = await self.socket.recv_multipart(**kwargs)
-        self.intake.admit(frames)
-        return self.intake.check(lambda: self._parse(frames))
-
-    def _parse(self, frames: list[bytes]) -> dict[str, Any]:
-        _, rest = self.session.feed_identities(frames)
-        message: dict[str, Any] = self.session.deserialize(rest)
-        return message
+        self.guard.admit(frames)
+        return self.guard.check(lambda: self.session.deserialize(self.session.feed_identities(frames)[1]))
 
 
 def open_bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:
-    """A zmq socket that holds little, connects once (unless it may have to wait for a listener), and closes at once."""
+    """Open a zmq socket that holds little and closes at once. `retry`: it may have to wait for its listener."""
     socket = context.socket(kind)
     socket.linger = 0
     socket.maxmsgsize = LARGEST_FRAME_MIB * MIB
@@ -145,23 +138,22 @@ def open_bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:
 
 
 class BoundedClient(AsyncKernelClient):
-    """A kernel client over bounded, counted channels, without heartbeat and standard input."""
+    """A kernel client over bounded, guarded channels, without heartbeat and standard input."""
 
-    intake = AnyTrait()
+    guard = AnyTrait()
+    shell_channel_class = Type(GuardedChannel)
+    iopub_channel_class = Type(GuardedChannel)
+    control_channel_class = Type(GuardedChannel)
+    stdin_channel_class = Type(GuardedChannel)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._monitored: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    shell_channel_class = Type(GuardedChannel)
-    iopub_channel_class = Type(GuardedChannel)
-    control_channel_class = Type(GuardedChannel)
-    stdin_channel_class = Type(GuardedChannel)
-
     def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
-        kinds = {"iopub": zmq.SUB, "shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER}
-        socket = open_bounded_socket(self.context, kinds[channel], retry=self.transport == "tcp")
+        kind = zmq.SUB if channel == "iopub" else zmq.DEALER
+        socket = open_bounded_socket(self.context, kind, retry=self.transport == "tcp")
         if identity:
             socket.identity = identity
         if channel in ("iopub", "shell"):
@@ -172,11 +164,11 @@ class BoundedClient(AsyncKernelClient):
     def start_channels(
         self, shell: bool = True, iopub: bool = True, stdin: bool = False, hb: bool = False, control: bool = True
     ) -> None:
-        """Open the channels. Heartbeat and standard input stay closed whatever is asked for."""
+        """Open the channels. Heartbeat and standard input stay closed in any case."""
         super().start_channels(shell=shell, iopub=iopub, stdin=False, hb=False, control=control)
         for channel in (self.shell_channel, self.iopub_channel, self.control_channel):
-            channel.intake = self.intake
-        self._tasks.append(asyncio.ensure_future(self._weigh()))
+            channel.guard = self.guard
+        self._tasks.append(asyncio.ensure_future(self._watch_own_memory()))
 
     def stop_channels(self) -> None:
         for task in self._tasks:
@@ -195,89 +187,48 @@ class BoundedClient(AsyncKernelClient):
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait until the kernel answers on both channels. Raises RuntimeError when it does not.
 
-        The inherited one waits 0.2 s for silence; here the end of the answer is what is waited for.
+        The inherited method waits 0.2 s for silence; this one waits for the end of the answer.
         """
         deadline = time.monotonic() + (timeout or 60.0)
         while time.monotonic() < deadline:
             request = self.kernel_info()
             with contextlib.suppress(asyncio.TimeoutError):
-                async with asyncio.timeout(max(READY_STEP_S, 2.0)):
-                    await self._wait_for_reply(request)
-                async with asyncio.timeout(READY_STEP_S):
-                    await self._wait_until_idle(request)
+                async with asyncio.timeout(REPLY_S):
+                    self._handle_kernel_info_reply(await _find_message(self.shell_channel, request))
+                async with asyncio.timeout(IDLE_S):
+                    while (await _find_message(self.iopub_channel, request))["content"].get(
+                        "execution_state"
+                    ) != "idle":
+                        pass
                     return
             if not await self.is_alive():
-                raise RuntimeError("Kernel died before replying to kernel_info")
-        raise RuntimeError("Kernel did not become ready in time")
-
-    async def _wait_for_reply(self, request: str) -> None:
-        while True:
-            message = await self.shell_channel.get_msg(timeout=None)
-            if message["parent_header"].get("msg_id") == request:
-                self._handle_kernel_info_reply(message)
-                return
-
-    async def _wait_until_idle(self, request: str) -> None:
-        while True:
-            message = await self.iopub_channel.get_msg(timeout=None)
-            ours = message["parent_header"].get("msg_id") == request
-            if ours and message["content"].get("execution_state") == "idle":
-                return
+                raise RuntimeError("The kernel died before it answered.")
+        raise RuntimeError("The kernel did not answer in time.")
 
     def _watch(self, socket: Any) -> None:
-        """Notice when the connection breaks though the kernel lives: a frame above the cap does that."""
+        """Stop the kernel when the connection breaks though the kernel lives: a frame above the cap does that."""
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._monitored.append(socket)
         self._tasks.append(asyncio.ensure_future(self._wait_for_break(monitor)))
 
-    async def _weigh(self) -> None:
+    async def _watch_own_memory(self) -> None:
         """Stop the kernel when this process grows by more than the admitted output explains."""
         process = psutil.Process()
-        most = process.memory_info().rss + self.intake.growth_mib * MIB
+        most = process.memory_info().rss + self.guard.growth_mib * MIB
         while process.memory_info().rss < most:
             await asyncio.sleep(LOOK_EVERY_S)
-        self.intake.stop(Stop.OUTPUT)
+        self.guard.stop(Stop.OUTPUT)
 
     async def _wait_for_break(self, monitor: Any) -> None:
         parse_monitor_message(await monitor.recv_multipart())
         await asyncio.sleep(GRACE_S)
         if await self.is_alive():
-            self.intake.stop(Stop.OUTPUT)
+            self.guard.stop(Stop.OUTPUT)
 
 
-class BoundedManager(AsyncKernelManager):
-    """A kernel manager whose clients are bounded, and which knows how its kernel ended. Use it once.
-
-    nbclient neither shuts down a manager that was handed to it nor closes the channels it opened: `close` does both.
-    """
-
-    def __init__(self, policy: SandboxPolicy, on_violation: Violation) -> None:
-        super().__init__()
-        self._intake = MessageGuard(policy, on_violation)
-        self._clients: list[BoundedClient] = []
-
-    @property
-    def client_factory(self) -> Any:
-        return BoundedClient
-
-    def client(self, **kwargs: Any) -> BoundedClient:  # type: ignore[override]  # the base knows blocking clients
-        client: Any = super().client(intake=self._intake, **kwargs)
-        self._clients.append(client)
-        return cast(BoundedClient, client)
-
-    @property
-    @abstractmethod
-    def ending(self) -> Ending | None:
-        """How the kernel ended; None while it lives."""
-
-    async def close(self) -> Ending:
-        """Kill the kernel if it lives, wait for its evidence, remove what it used. Safe to call twice."""
-        for client in self._clients:
-            client.stop_channels()
-        self._clients.clear()
-        return await self._end()
-
-    close_now = run_sync(close)
-
-    @abstractmethod
-    async def _end(self) -> Ending: ...
+async def _find_message(channel: Any, request: str) -> dict[str, Any]:
+    """Wait for the next message that belongs to a request."""
+    while True:
+        message: dict[str, Any] = await channel.get_msg(timeout=None)
+        if message["parent_header"].get("msg_id") == request:
+            return message

@@ -13,15 +13,15 @@ import pytest
 from grader import canary, pipeline
 from grader.errors import GraderError
 from grader.execution.job import Setup
+from grader.execution.setup import UNSANDBOXED
 from grader.model import Profile
-from grader.sandbox import Backend
 
 
 @pytest.fixture(scope="module")
 def used() -> Iterator[Setup]:
     """A setup that nothing has been tried in."""
     with ExitStack() as stack:
-        yield stack.enter_context(pipeline.open_setup(Profile.STRUCTURE, 0, Backend.NONE, trial=False))
+        yield stack.enter_context(pipeline.open_setup(Profile.STRUCTURE, 0, UNSANDBOXED, trial=False))
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ def expect_weights(case: Case, method: Method) -> None:
             "This step has no finished training, so there is no trained model to check.",
             "Make “The notebook runs from top to bottom” pass first.",
         )
-    if not training.exported and training.unrecorded:
+    if training.exit.file is None and training.unrecorded:
         raise Blocked(
             f"The weights of the trained model cannot be read: the model raises {training.unrecorded.type}.",
             "Train the model that `from_pretrained` returns, and do not change its methods.",
         )
-    if not training.exported:
+    if training.exit.file is None:
         raise Blocked(
             "The notebook trains more models than the grader keeps; the weights of this one are missing.",
             "Train once in every step, and remove searches over settings before you hand in.",

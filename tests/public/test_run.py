@@ -55,7 +55,7 @@ def nothing_depends_on_it(case: Case) -> bool:
     """Whether the failed cells define nothing that is asked for, and step 3 trains with adapters."""
     lora = case.training(Method.LORA)
     asked_for = [name for names in assignment.LOOKED_FOR.values() for name in names]
-    return lora is not None and lora.wrapped and case.evidence.find_failed_definition(asked_for) is None
+    return lora is not None and bool(lora.entry.wrapped) and case.evidence.find_failed_definition(asked_for) is None
 
 
 def order(case: Case) -> str:

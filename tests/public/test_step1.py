@@ -1,11 +1,11 @@
 """Step 1: fine-tuning all parameters."""
 
 from grader import assignment
-from grader.evidence.reader import CountAnswers, Training
+from grader.evidence.raised import describe_error
 from grader.judging.case import Case
-from grader.judging.definitions import expect_defined
-from grader.judging.suite import Blocked, check, expect, fail, name_type, suggest_hint
+from grader.judging.suite import Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
 from grader.model import Method
+from grader.protocol.records import CountAnswers, Training
 
 
 @check("step1.count_function", "count_trainable_parameters counts trainable parameters")
@@ -35,8 +35,11 @@ def test_count_function(case: Case) -> None:
     for toy, item in zip(case.challenges.toys, answers.items, strict=False):
         expect(
             item.error is None,
-            f"Expected `{answers.found}` to return {toy.trainable:,} for {toy.words}; it raises {item.error}.",
-            suggest_hint(str(item.error), "Use only `model.parameters()`: the argument can be any `nn.Module`."),
+            f"Expected `{answers.found}` to return {toy.trainable:,} for {toy.words}; "
+            f"it raises {describe_error(item.error)}.",
+            suggest_hint(
+                describe_error(item.error), "Use only `model.parameters()`: the argument can be any `nn.Module`."
+            ),
         )
         if item.value is None:
             printed = f" and prints {item.printed.strip()[:60]!r}" if item.printed.strip() else ""

@@ -1,10 +1,10 @@
 """Step 2: training the classification head only."""
 
 from grader import assignment
-from grader.evidence.reader import Training
 from grader.judging.case import Case
 from grader.judging.suite import check, expect, fail
 from grader.model import Method
+from grader.protocol.records import Training
 
 
 @check("step2.trainable_parameters", "Step 2 trains only the head")

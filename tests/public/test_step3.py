@@ -6,9 +6,8 @@ from torch import Tensor
 
 from grader import assignment
 from grader.challenges import LoraChallenge
-from grader.evidence.reader import LoraItem, Training
+from grader.evidence.raised import describe_error
 from grader.judging.case import Case
-from grader.judging.definitions import expect_defined
 from grader.judging.lora_answers import (
     compute_expected_base,
     expect_stage,
@@ -17,9 +16,11 @@ from grader.judging.lora_answers import (
     list_castable_answers,
     round_input,
 )
-from grader.judging.suite import Advice, Blocked, check, expect, fail, name_type, suggest_hint
+from grader.judging.suite import Advice, Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
 from grader.model import Method
 from grader.oracle import lora
+from grader.oracle.methods import infer_rank
+from grader.protocol.records import LoraItem, Training
 
 
 @check("step3.extract_names", "extract_qv_layers finds the query and value layers")
@@ -54,8 +55,11 @@ def test_extract_names(case: Case) -> None:
     for item in answers.items:
         expect(
             item.error is None,
-            f"Expected `{answers.found}` to work on a DistilBERT of another size; it raises {item.error}.",
-            suggest_hint(str(item.error), "Use only the argument `model`: no global variables and no fixed sizes."),
+            f"Expected `{answers.found}` to work on a DistilBERT of another size; "
+            f"it raises {describe_error(item.error)}.",
+            suggest_hint(
+                describe_error(item.error), "Use only the argument `model`: no global variables and no fixed sizes."
+            ),
         )
         expect(
             item.mapping,
@@ -114,7 +118,8 @@ def test_replace_layers(case: Case) -> None:
     for item in answers.items:
         expect(
             item.error is None,
-            f"Expected `{answers.found}` to replace the layers of a small DistilBERT; it raises {item.error}.",
+            f"Expected `{answers.found}` to replace the layers of a small DistilBERT; "
+            f"it raises {describe_error(item.error)}.",
             AS_GIVEN,
         )
         wanted = len(assignment.QV_LAYER_NAMES)
@@ -158,8 +163,8 @@ def test_lora_construct(case: Case) -> None:
         expect(
             item.stage != "construct" or item.error is None,
             f"Expected `{answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha})` to wrap a linear layer W "
-            f"{bias} a bias; it raises {item.error}.",
-            hint_on_construction(str(item.error), challenge.bias),
+            f"{bias} a bias; it raises {describe_error(item.error)}.",
+            hint_on_construction(describe_error(item.error), challenge.bias),
         )
     expect(
         sum(1 for _ in list_answers(case)) > 0,
@@ -377,10 +382,10 @@ def test_trainable_parameters(case: Case) -> None:
             "Expected a training of a model with LoRA layers in step 3; found none.",
             "Wrap the query and value layers, call `replace_layers`, and train that model with a new `Trainer`.",
         )
-    rank = training.rank
+    rank = infer_rank(training.entry)
     wanted = assignment.count_lora_parameters(rank)
     expect(
-        bool(training.wrapped),
+        bool(training.entry.wrapped),
         f"Expected 12 wrapped layers and {wanted:,} trainable parameters when the training of step 3 starts; found no "
         f"`LoRALayer` in the model and {training.entry.trainable:,} trainable parameters.",
         "Call `replace_layers` on the model that the `Trainer` gets, and check with `print(model)`.",

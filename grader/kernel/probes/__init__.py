@@ -7,12 +7,16 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from grader.kernel.namespace import Bindings
 from grader.kernel.probes import count, extract, lora, replace
 from grader.kernel.session import get_session
 from grader.kernel.writing import write_json, write_tensors
+from grader.protocol.records import Answers
 
-Family = Callable[[Any, dict[str, Any], str], tuple[dict[str, Any], dict[str, Any]]]
+Observed = tuple[Answers[Any], dict[str, Tensor]]
+Family = Callable[[Any, dict[str, Any]], Observed]
 
 FAMILIES: dict[str, Family] = {"count": count.run, "extract": extract.run, "replace": replace.run, "lora": lora.run}
 
@@ -23,30 +27,28 @@ def run(family: str, request: dict[str, Any]) -> None:
 
     session = get_session()
     os.chdir(session.plan.folder)  # wherever the notebook went
-    payload, tensors = observe(family, request, session.bindings, get_ipython().user_ns)
+    answers, tensors = observe(family, request, session.bindings, get_ipython().user_ns)
     if tensors:
         write_tensors(session.plan.evidence, f"probe-{family}.safetensors", tensors)
-    write_json(session.plan.evidence, f"probe-{family}.json", payload)
+    write_json(session.plan.evidence, f"probe-{family}.json", answers)
 
 
-def observe(
-    family: str, request: dict[str, Any], bindings: Bindings, namespace: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def observe(family: str, request: dict[str, Any], bindings: Bindings, namespace: dict[str, Any]) -> Observed:
     """Run one family on the definitions in `bindings`; if it failed, again with shadowed names restored."""
     found = bindings.lookup(family)
     if found is None:
-        return {"found": None}, {}
+        return Answers(), {}
     name, definition = found
-    payload, tensors = FAMILIES[family](definition, request, name)
+    answers, tensors = FAMILIES[family](definition, request)
     for definitions in (False, True):
-        if not _has_failed(payload):
+        if not _has_failed(answers):
             break
         with bindings.restore(namespace, definitions):
-            again, again_tensors = FAMILIES[family](definition, request, name)
+            again, again_tensors = FAMILIES[family](definition, request)
         if not _has_failed(again):
-            payload, tensors = again, again_tensors
-    return {"found": name, **payload}, tensors
+            answers, tensors = again, again_tensors
+    return Answers(name, answers.items), tensors
 
 
-def _has_failed(payload: dict[str, Any]) -> bool:
-    return any(item.get("error") for item in payload["items"])
+def _has_failed(answers: Answers[Any]) -> bool:
+    return any(item.error for item in answers.items)

@@ -3,28 +3,31 @@
 import contextlib
 import io
 import numbers
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from grader.kernel.probes import toys
 from grader.kernel.writing import cut, record_error
+from grader.protocol.records import Answers, CountItem
 
 
-def run(function: Any, request: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def run(function: Any, request: dict[str, Any]) -> tuple[Answers[CountItem], dict[str, Tensor]]:
     """`request`: `{"models": [description, ...]}`. One item per model: value, type and what was printed."""
-    return {"items": [_item(function, description) for description in request["models"]]}, {}
+    return Answers(items=tuple(_item(function, description) for description in request["models"])), {}
 
 
-def _item(function: Any, description: dict[str, Any]) -> dict[str, Any]:
+def _item(function: Any, description: dict[str, Any]) -> CountItem:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
             answer = function(toys.build(description))
-        seen: dict[str, Any] = {"value": parse_whole_number(answer), "type": type(answer).__name__}
+        item = CountItem(value=parse_whole_number(answer), type=type(answer).__name__)
     except Exception as error:  # whatever it, or its answer, raises is the observation
-        seen = {"error": record_error(error)}
-    return {**seen, "printed": cut(printed.getvalue())}
+        item = CountItem(error=record_error(error))
+    return replace(item, printed=cut(printed.getvalue()))
 
 
 def parse_whole_number(answer: Any) -> int | None:

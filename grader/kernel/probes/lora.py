@@ -6,6 +6,7 @@ training does to W. Only tensors that the layer registers as trainable are touch
 """
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from grader.kernel.writing import record_error
+from grader.protocol.records import Answers, LoraItem
 
 RANK_NAMES = ("rank", "r", "lora_rank", "lora_r")
 ALPHA_NAMES = ("alpha", "a", "lora_alpha", "scale_alpha")
@@ -20,37 +22,36 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 STEP_SIZE = 0.5
 
 
-def run(cls: Any, request: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def run(cls: Any, request: dict[str, Any]) -> tuple[Answers[LoraItem], dict[str, Tensor]]:
     """`request`: `{"file", "challenges": [{"key", "rank", "alpha", "bias", "dtype"}, ...]}`. One item per challenge."""
     given = load_file(request["file"])
     tensors: dict[str, Tensor] = {}
-    items = [
+    items = tuple(
         _item(cls, challenge, _select_tensors(given, challenge["key"]), tensors) for challenge in request["challenges"]
-    ]
-    return {"items": items}, tensors
+    )
+    return Answers(items=items), tensors
 
 
 def _select_tensors(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{key}."): tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
 
 
-def _item(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor], out: dict[str, Tensor]) -> dict[str, Any]:
-    item: dict[str, Any] = {"key": challenge["key"], "stage": "construct"}
+def _item(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor], out: dict[str, Tensor]) -> LoraItem:
+    item = LoraItem(challenge["key"], stage="construct")
     torch.manual_seed(0)
     try:
         subject = Subject(*build(cls, challenge, given))
-        item |= subject.describe()
+        item = subject.describe(item)
         dtype = DTYPES[challenge["dtype"]]
         subject.linear.to(dtype)
         subject.layer.to(dtype)
         for stage, answers in STAGES.items():
-            item["stage"] = stage
-            item["finished"] = [*item.get("finished", []), stage]
+            item = replace(item, stage=stage)
             found = answers(subject, {k: v.to(dtype) if k != "fill" else v for k, v in given.items()})
             out |= {f"{challenge['key']}.{name}": tensor for name, tensor in found.items()}
+            item = replace(item, finished=(*item.finished, stage))
     except Exception as error:  # whatever it raises is the observation
-        item["error"] = record_error(error)
-        item["finished"] = item.get("finished", [])[:-1]
+        item = replace(item, error=record_error(error))
     return item
 
 
@@ -97,14 +98,15 @@ class Subject:
         """Whether this is a tensor of W, or has the same values (random ones, so not by chance)."""
         return any(p is parameter or _is_same(p, parameter) for p in self.own)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, item: LoraItem) -> LoraItem:
         """Shapes of the adapter's tensors, how many tensors are registered at all, and whether W is trainable."""
         parameters = [*self.layer.parameters(), *self.linear.parameters()]
-        return {
-            "shapes": [list(p.shape) for p in self.adapter],
-            "registered": sum(1 for _ in self.layer.parameters()),
-            "linear_trainable": any(p.requires_grad and self.is_of_linear(p) for p in parameters),
-        }
+        return replace(
+            item,
+            shapes=tuple(tuple(p.shape) for p in self.adapter),
+            registered=sum(1 for _ in self.layer.parameters()),
+            linear_trainable=any(p.requires_grad and self.is_of_linear(p) for p in parameters),
+        )
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

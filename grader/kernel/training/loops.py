@@ -25,6 +25,7 @@ from grader.kernel.training import budget, observation, review_keys
 from grader.kernel.training.recorder import Recorder
 from grader.protocol.events import emit
 from grader.protocol.plan import Budget
+from grader.protocol.records import DataSeen, Training
 
 TOKENS_WHEN_SPENT = budget.FEWEST_TOKENS
 
@@ -32,7 +33,7 @@ TOKENS_WHEN_SPENT = budget.FEWEST_TOKENS
 class Loop:
     """The training of one model by one optimiser, or by several that take turns."""
 
-    def __init__(self, optimizer: Optimizer, model: nn.Module, record: dict[str, Any], steps_allowed: int) -> None:
+    def __init__(self, optimizer: Optimizer, model: nn.Module, record: Training, steps_allowed: int) -> None:
         """Begin now. `steps_allowed`: 0 for as many as it likes."""
         self.optimizers = weakref.WeakSet([optimizer])
         self.former: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # those of the loop before, on the same model
@@ -87,7 +88,7 @@ class LoopWatcher:
             return
         loop = self.find_loop(optimizer) or self.begin(optimizer)
         if loop and self.limits:
-            method = observation.guess_method(loop.record["entry"])
+            method = observation.guess_method(loop.record.entry)
             remaining = max(0.0, 1 - loop.steps / loop.steps_allowed)
             budget.set_learning_rate(optimizer, self.limits.learning_rates[method] * remaining)
 
@@ -109,11 +110,7 @@ class LoopWatcher:
         before = [loop for loop in self.loops if loop.model is model]
         self.close()
         record = self.recorder.begin(model, "loop")
-        record["data"] = {
-            "train": review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)),
-            "eval": None,
-        }
-        record["arguments"], record["log"], record["precision"] = {}, [], "float32"
+        record.data = DataSeen(train=review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)))
         loop = Loop(optimizer, model, record, self.steps_allowed())
         for earlier in before:
             loop.former |= earlier.optimizers | earlier.former
@@ -128,7 +125,7 @@ class LoopWatcher:
             self.training_rows = self.other_rows = 0
             loop.steps += 1
             loop.last_step = time.perf_counter()
-            emit("training_step", index=loop.record["index"], step=loop.steps, steps=loop.steps_allowed)
+            emit("training_step", index=loop.record.index, step=loop.steps, steps=loop.steps_allowed)
 
     def end_cell(self) -> None:
         """Close the loops that stepped in this cell."""

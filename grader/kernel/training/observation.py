@@ -1,30 +1,30 @@
 """What is written down about a model before and after a training, however the training is done."""
 
 import hashlib
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from grader.kernel import weights
+from grader.protocol.records import Entry
 from grader.protocol.tensor_names import HEAD_LINEARS, Naming
 
 MAX_NAMES = 400
 
 
-def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> dict[str, Any]:
+def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
     """The model as a training finds it: sizes, what is trainable, what is wrapped, what is no longer pretrained."""
     inside = weights.find_wrapped(model, base)
-    return {
-        "model_class": type(model).__name__,
-        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "total": sum(p.numel() for p in model.parameters()),
-        "trainable_names": list_trainable(model)[:MAX_NAMES],
-        "wrapped": {path: type(module).__name__ for path, module in inside.items()},
-        "adapters": {path: list_adapter_shapes(module) for path, module in inside.items()},
-        "changed": weights.find_changed(model, base)[:MAX_NAMES],
-        "head_sha256": hash_head(model),
-    }
+    return Entry(
+        model_class=type(model).__name__,
+        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        total=sum(p.numel() for p in model.parameters()),
+        trainable_names=tuple(list_trainable(model)[:MAX_NAMES]),
+        wrapped={path: type(module).__name__ for path, module in inside.items()},
+        adapters={path: list_adapter_shapes(module) for path, module in inside.items()},
+        changed=tuple(weights.find_changed(model, base)[:MAX_NAMES]),
+        head_sha256=hash_head(model),
+    )
 
 
 def list_trainable(model: nn.Module) -> list[str]:
@@ -34,9 +34,9 @@ def list_trainable(model: nn.Module) -> list[str]:
     return list(dict.fromkeys(naming.to_plain(name) for name, parameter in named if parameter.requires_grad))
 
 
-def list_adapter_shapes(module: nn.Module) -> list[list[int]]:
+def list_adapter_shapes(module: nn.Module) -> tuple[tuple[int, ...], ...]:
     """Shapes of the tensors that training will change inside a wrapped layer."""
-    return [list(p.shape) for p in module.parameters() if p.requires_grad]
+    return tuple(tuple(p.shape) for p in module.parameters() if p.requires_grad)
 
 
 def hash_head(model: nn.Module) -> str:
@@ -48,11 +48,11 @@ def hash_head(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def guess_method(seen: dict[str, Any]) -> str:
+def guess_method(entry: Entry) -> str:
     """Which method's learning rate suits the model: a matter of budget, never of a verdict."""
-    if seen["wrapped"]:
+    if entry.wrapped:
         return "lora"
-    heads = all(name.startswith(HEAD_LINEARS) for name in seen["trainable_names"])
+    heads = all(name.startswith(HEAD_LINEARS) for name in entry.trainable_names)
     return "head" if heads else "full"
 
 

@@ -10,6 +10,7 @@ import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from grader.protocol import precision
 from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.events import emit
 from grader.protocol.plan import Budget, Plan
+from grader.protocol.records import DataSeen, Exit, LogEntry, RowKeys, Training
 
 ARGUMENTS = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps")
-LOG_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_accuracy")
+LOG_KEYS = tuple(part.name for part in fields(LogEntry))
 MAX_LOG = 1_000
 MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
 MAX_CHECKPOINTS = 4  # a quarter of a GiB each
@@ -39,38 +41,37 @@ class Recorder:
         """Start with no training seen."""
         self.plan = plan
         self.base = load_base_tensors(plan.base_weights)
-        self.records: list[dict[str, Any]] = []
-        self._read: dict[int, tuple[Any, dict[str, Any] | None]] = {}
+        self.records: list[Training] = []
+        self._read: dict[int, tuple[Any, RowKeys | None]] = {}
         self.depth = 0  # how many Trainer calls we are inside of
 
-    def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
+    def begin(self, model: nn.Module, via: str) -> Training:
         """Note a model at the start of its training."""
-        record: dict[str, Any] = {"index": len(self.records), "via": via, "finished": False, "error": None}
-        record["entry"] = observation.describe_entry(model, self.base)
-        record["device"] = observation.get_device_name()
+        entry = observation.describe_entry(model, self.base)
+        record = Training(len(self.records), via, finished=False, entry=entry, device=observation.get_device_name())
         self.records.append(record)
-        emit("training_begin", index=record["index"], method=observation.guess_method(record["entry"]))
+        emit("training_begin", index=record.index, method=observation.guess_method(entry))
         self.write()
         return record
 
-    def end(self, record: dict[str, Any], model: nn.Module, seconds: float, steps: int) -> None:
+    def end(self, record: Training, model: nn.Module, seconds: float, steps: int) -> None:
         """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
-        record |= {"finished": True, "seconds": seconds, "steps": steps, "exit": {}}
+        record.finished, record.seconds, record.steps = True, seconds, steps
         with suppress_errors(record):
-            record["exit"]["head_sha256"] = observation.hash_head(model)
-            if record["index"] < MAX_TRAININGS:
+            record.exit = Exit(head_sha256=observation.hash_head(model))
+            if record.index < MAX_TRAININGS:
                 self._export(record, model)
         with suppress_errors(record):
-            emit("training_end", index=record["index"])
+            emit("training_end", index=record.index)
             self.write()
 
-    def _export(self, record: dict[str, Any], model: nn.Module) -> None:
+    def _export(self, record: Training, model: nn.Module) -> None:
         tensors, notes = weights.export(model, self.base)
-        name = f"training-{record['index']}.safetensors"
+        name = f"training-{record.index}.safetensors"
         write_tensors(self.plan.evidence, name, tensors)
-        record["exit"] |= {"file": name, **notes}
+        record.exit = replace(notes, file=name, head_sha256=record.exit.head_sha256)
 
-    def keys(self, dataset: Any, learned: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    def keys(self, dataset: Any, learned: RowKeys | None = None) -> RowKeys | None:
         """Keys of a data set's reviews; of several in a dict, those that share least with the keys of `learned`.
 
         Three trainings share their data; what is stored in Arrow does not change.
@@ -80,10 +81,7 @@ class Recorder:
         if not isinstance(getattr(dataset, "column_names", None), list):
             return review_keys.compute_keys(dataset)
         if id(dataset) not in self._read:
-            self._read[id(dataset)] = (
-                dataset,
-                review_keys.compute_keys(dataset),
-            )  # kept, so that no other gets its id
+            self._read[id(dataset)] = dataset, review_keys.compute_keys(dataset)  # kept, so that no other gets its id
         return self._read[id(dataset)][1]
 
     def write(self) -> None:
@@ -92,12 +90,12 @@ class Recorder:
 
 
 @contextmanager
-def suppress_errors(record: dict[str, Any]) -> Iterator[None]:
+def suppress_errors(record: Training) -> Iterator[None]:
     """What goes wrong in our bookkeeping after a training is no error of the student's cell: print it and note it."""
     try:
         yield
     except Exception as error:  # a student's model may refuse to be asked, and a disk be full
-        record["unrecorded"] = record_error(error)
+        record.unrecorded = record_error(error)
         print(f"[grading] this training could not be recorded in full ({type(error).__name__})")
 
 
@@ -140,29 +138,29 @@ def _wrap_init(recorder: Recorder, original: Any) -> Any:
 def _record_training(recorder: Recorder, trainer: Any, train: Any) -> Any:
     model = observation.unwrap(trainer.model)
     record = recorder.begin(model, "Trainer")
-    if record["index"] < MAX_TRAININGS:
+    if record.index < MAX_TRAININGS:
         learned = recorder.keys(trainer.train_dataset)
-        record["data"] = {"train": learned, "eval": recorder.keys(trainer.eval_dataset, learned)}
-    record["arguments"] = _figures(vars(trainer.args), ARGUMENTS)
-    trainer._training_index = record["index"]
+        record.data = DataSeen(train=learned, eval=recorder.keys(trainer.eval_dataset, learned))
+    record.arguments = _figures(vars(trainer.args), ARGUMENTS)
+    trainer._training_index = record.index
     began = time.perf_counter()
     recorder.depth += 1
     try:
         output = _train_under_budget(recorder, trainer, record, train)
     except BaseException as error:
-        record["error"] = record_error(error)
+        record.error = record_error(error)
         recorder.write()
         raise
     finally:
         recorder.depth -= 1
     seconds = time.perf_counter() - began
     with suppress_errors(record):
-        record["log"] = [_figures(entry, LOG_KEYS) for entry in trainer.state.log_history[:MAX_LOG]]
+        record.log = tuple(LogEntry(**_figures(line, LOG_KEYS)) for line in trainer.state.log_history[:MAX_LOG])
     recorder.end(record, observation.unwrap(trainer.model), seconds, trainer.state.global_step)
     return output
 
 
-def _figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
+def _figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float | None]:
     """Those values that are numbers: a student's metric may return anything under any name."""
     return {name: float(values[name]) for name in names if is_figure(values.get(name))}
 
@@ -172,18 +170,18 @@ def is_figure(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
 
 
-def _train_under_budget(recorder: Recorder, trainer: Any, record: dict[str, Any], train: Callable[[], Any]) -> Any:
+def _train_under_budget(recorder: Recorder, trainer: Any, record: Training, train: Callable[[], Any]) -> Any:
     plan = recorder.plan
-    progress = _progress_callback(record["index"])
+    progress = _progress_callback(record.index)
     trainer.add_callback(progress)
     try:
         if plan.budget is None:
             return _train_as_submitted(trainer, record, train)
-        method = observation.guess_method(record["entry"])
+        method = observation.guess_method(record.entry)
         trainer._every_eval_row = trainer.eval_dataset
         with budget.apply(trainer, plan.budget, method, plan.seed), use_fast_masks():
             output = _train_in_precision(plan.budget.bfloat16, trainer, record, progress, train)
-        if record["index"] < MAX_CHECKPOINTS:
+        if record.index < MAX_CHECKPOINTS:
             with suppress_errors(record):
                 _leave_checkpoint(trainer)
         return output
@@ -206,14 +204,12 @@ def _leave_checkpoint(trainer: Any) -> None:
     trainer.state.save_to_json(str(Path(folder) / "trainer_state.json"))
 
 
-def _train_in_precision(
-    bfloat16: bool, trainer: Any, record: dict[str, Any], progress: Any, train: Callable[[], Any]
-) -> Any:
+def _train_in_precision(bfloat16: bool, trainer: Any, record: Training, progress: Any, train: Callable[[], Any]) -> Any:
     """Train in the budget's precision; in float32 if the model cannot take the first step otherwise.
 
     Lower precision is our choice, so what only fails because of it is no mistake of the student's.
     """
-    record["precision"] = "bfloat16 autocast" if bfloat16 else "float32"
+    record.precision = "bfloat16 autocast" if bfloat16 else "float32"
     if bfloat16:
         try:
             with precision.use_precision(bfloat16):
@@ -222,14 +218,14 @@ def _train_in_precision(
             if progress.steps:
                 raise
             trainer.model.zero_grad(set_to_none=True)
-            record["precision"] = "float32"
+            record.precision = "float32"
     with precision.use_precision(False):
         return train()
 
 
-def _train_as_submitted(trainer: Any, record: dict[str, Any], train: Any) -> Any:
+def _train_as_submitted(trainer: Any, record: Training, train: Any) -> Any:
     """Train as the student says. Checkpoints are dropped unless the best one is to be loaded at the end."""
-    record["precision"] = "float16" if trainer.args.fp16 else "bfloat16" if trainer.args.bf16 else "float32"
+    record.precision = "float16" if trainer.args.fp16 else "bfloat16" if trainer.args.bf16 else "float32"
     keep = trainer.args.load_best_model_at_end
     values = {"save_only_model": True, "save_total_limit": 1} if keep else budget.disable_checkpoints(trainer.args)
     with precision.replace_attributes(trainer.args, values):
@@ -264,10 +260,10 @@ def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
     if index >= MAX_TRAININGS:
         return
     record = recorder.records[index]
-    later = record.setdefault("evaluations", [])
-    if len(later) < MAX_EVALUATIONS:
+    if len(record.evaluations) < MAX_EVALUATIONS:
         own = dataset is None or dataset is trainer.eval_dataset
-        later.append(record["data"]["eval"] if own else recorder.keys(dataset, record["data"]["train"]))
+        seen = record.data.eval if own else recorder.keys(dataset, record.data.train)
+        record.evaluations = (*record.evaluations, seen)
         recorder.write()
 
 

@@ -1,6 +1,7 @@
-"""Cold kernels: each has a supervisor in a process of its own (launch.py), which starts an interpreter for it.
-That interpreter runs the text of inner.py inside the backend's walls. The kernel works on copies in the folder of this
-kernel, whose size the supervisor watches.
+"""What the cold backends share: an interpreter that runs the text of kernel_entry.py inside the backend's walls.
+
+Each kernel has its supervisor in a process of its own (launch.py) and works on copies in the folder of this kernel,
+whose size the supervisor watches.
 """
 
 import json
@@ -16,17 +17,18 @@ from typing import Any, Final
 from grader.paths import ROOT
 from grader.sandbox.environment import read_loader_variables
 from grader.sandbox.handover import copy_in
-from grader.sandbox.link import Link
+from grader.sandbox.link import KernelRequest, Link
 from grader.sandbox.policy import Backend, SandboxPolicy, describe_error
-from grader.sandbox.supervisor import KernelRequest
+from grader.sandbox.supervisor import Confinement
 from grader.sandbox.walls import kernel_entry, namespaces
 from grader.sandbox.walls.namespaces import Identity, hand_over
 
-ANNOUNCE: Final = 1  # inner.py speaks on standard output
-VISIBLE: Final = 0o022  # folders that lead to what the kernel's user may see can be entered, whatever ours should be
+ANNOUNCE: Final = 1  # kernel_entry.py reports on standard output
+VISIBLE: Final = 0o022  # an umask: others can enter folders that lead to what the kernel's user may see
 CLOSED: Final = (
-    "notebooks run as a user of their own, who cannot enter {folders}, and root may not mount anything here ({why})"
+    "notebooks run as a separate user, who cannot enter {folders}, and root may not mount anything here ({why})"
 )
+PASSED_ON: Final = ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME")  # to a supervisor: container runtimes read them
 
 
 @dataclass(frozen=True)
@@ -34,56 +36,48 @@ class KernelFolders:
     """The folders on disk that one kernel can write to."""
 
     folder: Path
+    job: Path
+    evidence: Path
+    temporary: Path
+    home: Path
 
     @classmethod
     def build(cls, request: KernelRequest, identity: Identity) -> "KernelFolders":
-        """A copy of the job, and empty folders, owned by the kernel's user."""
-        stage = cls(request.folder / "w")
+        """Make a copy of the job, and empty folders, owned by the kernel's user."""
+        top = request.folder / "w"
+        folders = cls(top, *(top / name for name in ("job", "evidence", "tmp", "home")))
         request.folder.chmod(0o711)  # the way to the folders below
-        stage.folder.mkdir(mode=0o711)
-        stage.folder.chmod(0o711)
-        copy_in(request.workspace.job, stage.job)
-        for part in (stage.evidence, stage.temporary, stage.home):
-            part.mkdir()
-        for part in (stage.job, stage.evidence, stage.temporary, stage.home):
+        top.mkdir(mode=0o711)
+        top.chmod(0o711)
+        copy_in(request.workspace.job, folders.job)
+        for part in folders.writable:
+            part.mkdir(exist_ok=True)
             part.chmod(0o700)
-        hand_over(stage.folder, identity)
-        return stage
+        hand_over(top, identity)
+        return folders
 
     @property
-    def job(self) -> Path:
-        return self.folder / "job"
-
-    @property
-    def evidence(self) -> Path:
-        return self.folder / "evidence"
-
-    @property
-    def temporary(self) -> Path:
-        return self.folder / "tmp"
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "home"
+    def writable(self) -> tuple[Path, ...]:
+        return self.job, self.evidence, self.temporary, self.home
 
 
-def build_inner_command(request: Mapping[str, Any]) -> list[str]:
-    """The interpreter that becomes the kernel; `-I`: nothing from its folder or environment is imported."""
+def build_entry_command(request: Mapping[str, Any]) -> list[str]:
+    """Return the interpreter that becomes the kernel; `-I`: it imports nothing from its folder or environment."""
     return [sys.executable, "-I", "-c", kernel_entry.read_source(), json.dumps(request)]
 
 
 def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Callable[[], None]) -> tuple[int, int]:
-    """Start a backend's command with the kernel's sockets: its pid, and a descriptor with what it says.
+    """Start a backend's command with the kernel's sockets. Return its pid, and a descriptor with what it prints.
 
-    What it says on either stream counts as coming from inner.py, and so does what fails before it begins: subprocess
-    itself would only tell that something did. The supervisor reaps it, nobody else.
+    Output on either stream counts as coming from kernel_entry.py, and so does an error before it begins, of which
+    subprocess itself would tell only that there was one. The supervisor alone reaps the process.
     """
 
     def enter() -> None:
         os.umask(VISIBLE)
         try:
             before_exec()
-        except Exception as error:  # whatever it is, the grader has to hear of it
+        except Exception as error:  # any error has to reach the grader
             os.write(ANNOUNCE, f"-{describe_error(error)}\n".encode()[:2000])
             os._exit(1)
 
@@ -97,42 +91,41 @@ def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Calla
         env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), **read_loader_variables()},
         cwd="/",
     )
-    child.returncode = 0  # as far as subprocess is concerned
+    child.returncode = 0  # so that subprocess does not wait for it
     assert child.stdout is not None
     return child.pid, os.dup(child.stdout.fileno())
 
 
-def grant_access(policy: SandboxPolicy, stage: KernelFolders, identity: Identity) -> None:
+def grant_access(confine: Confinement, folders: KernelFolders) -> None:
     """As root, in a process that is about to exec: let the kernel's user reach what it will see.
 
-    Containers do not let root mount anything; there it works if no folder on the way is closed. Raises OSError.
+    In a container root may not mount anything; there it works if no folder on the way is closed. Raises OSError.
     """
-    if not identity.dropped:
+    if not confine.identity.dropped:
         return
-    wanted = [*namespaces.list_shown_folders(policy), str(stage.folder)]
-    if not any(map(namespaces.find_closed_folder, wanted)):
+    wanted = [*namespaces.list_shown_folders(confine.policy), str(folders.folder)]
+    closed = sorted({folder for path in wanted if (folder := namespaces.find_closed_folder(path))})
+    if not closed:
         return
     try:
         namespaces.enter_supervisor()
     except OSError as error:
-        closed = sorted({folder for path in wanted if (folder := namespaces.find_closed_folder(path))})
         raise OSError(error.errno, CLOSED.format(folders=" ".join(closed), why=describe_error(error))) from error
-    namespaces.reveal_only(wanted, identity)
+    namespaces.reveal_only(wanted, confine.identity)
 
 
 def open_link(backend: Backend, policy: SandboxPolicy) -> Link:
-    """Start a supervisor of this backend; the line to it."""
-    ours, theirs = socket.socketpair()
+    """Start a supervisor of this backend and return the link to it."""
+    own_end, other_end = socket.socketpair()
     command = [sys.executable, "-s", "-m", "grader.sandbox.backends.launch", backend.value, policy.to_json()]
-    passed = ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME")
-    environ = {**{name: os.environ[name] for name in passed if name in os.environ}, **read_loader_variables()}
-    with theirs:
+    environ = {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **read_loader_variables()}
+    with other_end:
         supervisor = subprocess.Popen(
             command,
             cwd=ROOT,
-            stdin=theirs.fileno(),
+            stdin=other_end.fileno(),
             stdout=subprocess.DEVNULL,
             env=environ,
-            start_new_session=True,  # it has its line; ctrl-C would end it before it has cleared away
+            start_new_session=True,  # the link ends it; ctrl-C would end it before it has cleaned up
         )
-    return Link(ours, at_close=supervisor.wait)  # it ends by itself when the line closes
+    return Link(own_end, at_close=supervisor.wait)  # it ends by itself when the link closes

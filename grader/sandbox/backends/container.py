@@ -1,76 +1,69 @@
-"""Backend `container`: rootless podman, or docker, for machines where neither we nor bwrap may make namespaces.
+"""Backend `container`: rootless podman, or docker, for machines where neither the grader nor bwrap gets namespaces.
 
 The image is empty but for the links that merged system folders need; libraries, interpreter and the policy's folders
 are mounted read-only from the host, so that nothing is downloaded and the kernel runs what the grader runs. The
 runtime counts memory and processes. Descriptors cannot be handed to it, so the kernel makes its sockets itself, in a
-folder that is mounted for them; the asker's sockets become links to those, which are followed once, before a
+folder that is mounted for them; the grader's sockets become links to those, which are followed once, before a
 student's code runs.
 
 If the supervisor is killed hard, a container stays until its own limits end it: the runtime's daemon is its parent.
 """
 
 import io
+import os
 import shutil
 import signal
 import subprocess
 import tarfile
 import time
 from collections.abc import Mapping
-from os import getpid
-from os import kill as send_signal
+from dataclasses import replace
 from typing import Final
 
-from grader.sandbox.backends.cold_kernel import ANNOUNCE, KernelFolders, build_inner_command, spawn
-from grader.sandbox.environment import build_environment, read_loader_variables
-from grader.sandbox.policy import TEMPORARY_MIB, SandboxPolicy
-from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
+from grader.sandbox.backends.cold_kernel import ANNOUNCE, KernelFolders, build_entry_command, spawn
+from grader.sandbox.environment import read_loader_variables
+from grader.sandbox.link import KernelRequest
+from grader.sandbox.policy import TEMPORARY_MIB
+from grader.sandbox.supervisor import Confinement, RunningKernel
 from grader.sandbox.walls import namespaces
+from grader.sandbox.walls.cgroups import MemoryMeter
 from grader.sandbox.walls.namespaces import EVIDENCE, JOB, Identity
 
 IMAGE: Final = "grader-sandbox-empty:1"
 ASK_EVERY_S: Final = 2.0
 
 
-class Container:
-    """Launcher: a kernel in a container of its own."""
+def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
+    """Start a kernel in a container."""
+    runtime = find_program() or "podman"
+    ensure_image(runtime)
+    folders = KernelFolders.build(request, confine.identity)
+    _link_sockets(request, folders, confine.identity)
+    program = confine.build_filter(network_namespace=True)
+    inside = confine.build_entry_request(replace(request, listeners={}), ANNOUNCE, program)
+    name = f"grader-sandbox-{os.getpid()}"
+    sockets = folders.folder / "sockets"
+    mounts = {str(folders.job): JOB, str(folders.evidence): EVIDENCE, str(sockets): str(request.folder)}
+    options = build_command(runtime, name, confine, mounts)
+    process, announce = spawn([*options, *build_entry_command(inside)], [], lambda: None)
 
-    inet = True
+    def kill() -> None:
+        _run(runtime, "kill", name)
+        os.kill(process, signal.SIGKILL)
 
-    def start(
-        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
-    ) -> RunningKernel:
-        runtime = find_program() or "podman"
-        ensure_image(runtime)
-        stage = KernelFolders.build(request, identity)
-        _link_sockets(request, stage, identity)
-        environ = {**build_environment("/home", "/tmp"), "SANDBOX_EVIDENCE": EVIDENCE}
-        inside = confine.build_inner_request(request, folder=JOB, environ=environ, announce=ANNOUNCE)
-        name = f"grader-sandbox-{getpid()}"
-        mounts = {
-            str(stage.job): JOB,
-            str(stage.evidence): EVIDENCE,
-            str(stage.folder / "sockets"): str(request.folder),
-        }
-        options = build_command(runtime, name, policy, identity, mounts)
-        process, announce = spawn([*options, *build_inner_command({**inside, "listeners": {}})], [], lambda: None)
-
-        def kill() -> None:
-            _run(runtime, "kill", name)
-            send_signal(process, signal.SIGKILL)
-
-        return RunningKernel(
-            process,
-            announce,
-            stage.evidence,
-            kill,
-            writable=stage.folder,
-            release=lambda: _run(runtime, "rm", "--force", name),
-            meter=RuntimeMeter(runtime, name),
-        )
+    return RunningKernel(
+        process,
+        announce,
+        folders.evidence,
+        kill,
+        writable=folders.folder,
+        release=lambda: _run(runtime, "rm", "--force", name),
+        meter=RuntimeMeter(runtime, name),
+    )
 
 
-class RuntimeMeter:
-    """Memory as the container runtime counts it. Satisfies `cgroups.Meter`."""
+class RuntimeMeter(MemoryMeter):
+    """Memory as the container runtime counts it. It does not report whose limit it was, and records no peak."""
 
     def __init__(self, runtime: str, name: str) -> None:
         self._question = (runtime, "inspect", "--format", "{{.State.OOMKilled}}", name)
@@ -85,17 +78,10 @@ class RuntimeMeter:
     def was_exceeded(self) -> bool:
         return _run(*self._question).strip() == "true"
 
-    def was_starved(self) -> bool:
-        return False  # runtimes do not tell whose limit it was
 
-    def peak_mib(self) -> float:
-        return 0.0  # runtimes do not keep it
-
-
-def build_command(
-    runtime: str, name: str, policy: SandboxPolicy, identity: Identity, writable: Mapping[str, str]
-) -> list[str]:
-    """The runtime and its options, up to the command to run. `writable`: host folder -> folder inside."""
+def build_command(runtime: str, name: str, confine: Confinement, writable: Mapping[str, str]) -> list[str]:
+    """Return the runtime and its options, up to the command to run. `writable`: host folder -> folder inside."""
+    policy, identity = confine.policy, confine.identity
     limits = ["--memory", f"{policy.memory_mib}m", "--memory-swap", f"{policy.memory_mib}m"]
     limits += ["--pids-limit", str(policy.processes), "--shm-size", f"{TEMPORARY_MIB}m"]
     walls = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
@@ -116,22 +102,22 @@ def build_command(
 
 
 def find_program() -> str | None:
-    """The container runtime, if one is installed: podman before docker."""
+    """Return the path of podman or else of docker, if one is installed."""
     return shutil.which("podman") or shutil.which("docker")
 
 
 def ensure_image(runtime: str) -> None:
-    """Make the empty image unless it is there. Raises OSError with the runtime's words."""
+    """Make the empty image unless it is there. Raises OSError with the runtime's message."""
     if subprocess.run([runtime, "image", "inspect", IMAGE], capture_output=True, check=False).returncode == 0:
         return
-    made = subprocess.run([runtime, "import", "-", IMAGE], input=_image(), capture_output=True, check=False)
+    made = subprocess.run([runtime, "import", "-", IMAGE], input=_build_image(), capture_output=True, check=False)
     if made.returncode != 0:
-        words = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise OSError(f"{runtime} cannot make an image: {words}")
+        message = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise OSError(f"{runtime} cannot make an image: {message}")
 
 
-def _image() -> bytes:
-    """A tar file with nothing but links such as /lib -> usr/lib."""
+def _build_image() -> bytes:
+    """Return a tar file with nothing but links such as /lib -> usr/lib."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, target in namespaces.list_system_links().items():
@@ -141,10 +127,10 @@ def _image() -> bytes:
     return buffer.getvalue()
 
 
-def _link_sockets(request: KernelRequest, stage: KernelFolders, identity: Identity) -> None:
-    folder = stage.folder / "sockets"
+def _link_sockets(request: KernelRequest, folders: KernelFolders, identity: Identity) -> None:
+    folder = folders.folder / "sockets"
     folder.mkdir(mode=0o700)
-    namespaces.hand_over(stage.folder, identity)
+    namespaces.hand_over(folders.folder, identity)
     for port in request.listeners:
         path = request.folder / f"z-{port}"
         path.unlink()
@@ -152,5 +138,4 @@ def _link_sockets(request: KernelRequest, stage: KernelFolders, identity: Identi
 
 
 def _run(*command_line: str) -> str:
-    done = subprocess.run(command_line, capture_output=True, text=True, check=False)
-    return done.stdout
+    return subprocess.run(command_line, capture_output=True, text=True, check=False).stdout

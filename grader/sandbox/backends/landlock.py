@@ -1,18 +1,19 @@
 """Backend `landlock`: a plain process with Landlock and seccomp, for machines without any namespaces. Reduced.
 
-Landlock (Linux 5.13; what is used here needs 6.12 as an ordinary user) takes away, without any privilege, access to all
-files but those listed, TCP, abstract unix sockets and signals to outsiders. Seccomp takes away internet sockets and
-connect(), and what Landlock does not look at: the kernel's user is the grader's, whose files it could otherwise give
-another mode, and whose processes other limits (seccomp.py). What is missing in comparison: the kernel sees that other
-processes and files exist, /proc and /dev/shm are closed (so data loaders cannot have workers), disk is bounded only by
-looking, and processes that outlive the kernel are found as descendants of the supervisor; if the supervisor itself is
-killed hard, such strays stay.
+Landlock (Linux 5.13; as an ordinary user 6.12) takes away, without any privilege, access to all files but those listed,
+TCP, abstract unix sockets and signals to outsiders. Seccomp takes away internet sockets and connect(), and what
+Landlock does not check: the kernel's user is the grader's, whose files it could otherwise give another mode, and whose
+processes other limits (seccomp.py). Compared with namespaces, the kernel sees that other processes and files exist,
+/proc and /dev/shm are closed (so data loaders cannot have workers), disk is bounded only by looking, and processes that
+outlive the kernel are found as descendants of the supervisor; if the supervisor itself is killed hard, they stay.
+
+PyPI's `sandlock` does not replace this file: it cannot restrict in place a process that was forked from the zygote.
+With it, the rules on TCP, on the error numbers of denied calls and on the arguments of calls would be lost.
 """
 
 import contextlib
 import ctypes
 import os
-import signal
 import struct
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,18 +22,13 @@ from typing import Final
 
 import psutil
 
-from grader.sandbox.backends.cold_kernel import (
-    ANNOUNCE,
-    KernelFolders,
-    build_inner_command,
-    grant_access,
-    spawn,
-)
+from grader.sandbox.backends.cold_kernel import ANNOUNCE, KernelFolders, build_entry_command, grant_access, spawn
 from grader.sandbox.environment import build_environment
-from grader.sandbox.policy import SCRATCH, SandboxPolicy
-from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
+from grader.sandbox.link import KernelRequest
+from grader.sandbox.policy import SCRATCH
+from grader.sandbox.supervisor import Confinement, RunningKernel
 from grader.sandbox.walls import namespaces
-from grader.sandbox.walls.namespaces import DEVICES, Identity, become, die_with_parent
+from grader.sandbox.walls.namespaces import become, die_with_parent
 
 CREATE, ADD, RESTRICT = 444, 445, 446  # the same numbers on every architecture
 ASK_VERSION: Final = 1
@@ -47,54 +43,51 @@ ON_FILES: Final = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14 | 1 << 15  # the ot
 HARMLESS_FILES: Final = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems")
 
 
-class Landlock:
-    """Launcher: a kernel under Landlock."""
+def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
+    """Start a kernel under Landlock."""
+    folders = KernelFolders.build(request, confine.identity)
+    inside = confine.build_entry_request(
+        _move_scratch(request, folders.temporary),
+        ANNOUNCE,
+        confine.build_filter(network_namespace=False),
+        environ=build_environment(str(folders.home), str(folders.temporary), str(folders.evidence)),
+        folder=str(folders.job),
+    )
+    if not confine.identity.dropped:  # the limit counts all processes of the user
+        inside["limits"]["RLIMIT_NPROC"] += _count_threads(confine.identity.uid)
+    ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
 
-    inet = False
-
-    def start(
-        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
-    ) -> RunningKernel:
-        stage = KernelFolders.build(request, identity)
-        environ = {**build_environment(str(stage.home), str(stage.temporary)), "SANDBOX_EVIDENCE": str(stage.evidence)}
-        inside = confine.build_inner_request(
-            _move_request(request, stage), folder=str(stage.job), environ=environ, announce=ANNOUNCE
+    def before_exec() -> None:
+        confine.enter()
+        grant_access(confine, folders)
+        os.setsid()
+        become(confine.identity)
+        die_with_parent()
+        restrict(
+            readable=[*namespaces.list_shown_folders(confine.policy), *HARMLESS_FILES],
+            writable=map(str, folders.writable),
+            devices=namespaces.list_devices(confine.policy),
         )
-        if not identity.dropped:  # the limit counts all processes of the user
-            inside["limits"]["RLIMIT_NPROC"] += _count_threads(identity.uid)
-        ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
 
-        def before_exec() -> None:
-            confine.enter()
-            grant_access(policy, stage, identity)
-            os.setsid()
-            become(identity)
-            die_with_parent()
-            restrict(
-                readable=[*namespaces.list_shown_folders(policy), *HARMLESS_FILES],
-                writable=[str(part) for part in (stage.job, stage.evidence, stage.temporary, stage.home)],
-                devices=[*(f"/dev/{name}" for name in DEVICES), *namespaces.list_gpu_devices(policy)],
-            )
-
-        process, announce = spawn(build_inner_command(inside), list(request.listeners.values()), before_exec)
-        return RunningKernel(process, announce, stage.evidence, kill_descendants, writable=stage.folder)
+    process, announce = spawn(build_entry_command(inside), list(request.listeners.values()), before_exec)
+    return RunningKernel(process, announce, folders.evidence, kill_descendants, writable=folders.folder)
 
 
-def _move_request(request: KernelRequest, stage: KernelFolders) -> KernelRequest:
-    """There is no /tmp of the kernel's own here: what the environment says of it is true of its temporary folder."""
-    scratch, here = str(SCRATCH), str(stage.temporary / SCRATCH.name)
+def _move_scratch(request: KernelRequest, temporary: Path) -> KernelRequest:
+    """Point the variables that name a folder in the kernel's own /tmp, which is missing here, to `temporary`."""
+    scratch, here = str(SCRATCH), str(temporary / SCRATCH.name)
     moved = {name: value.replace(scratch, here) for name, value in request.workspace.environ.items()}
     return replace(request, workspace=replace(request.workspace, environ=moved))
 
 
 def get_version() -> int:
-    """The Landlock version of the running Linux; 0 where there is none."""
+    """Return the Landlock version of the running Linux; 0 where there is none."""
     libc = ctypes.CDLL(None, use_errno=True)
     return max(0, int(libc.syscall(CREATE, None, ctypes.c_size_t(0), ASK_VERSION)))
 
 
 def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Iterable[str]) -> None:
-    """Leave this process and its children nothing but these paths. Cannot be undone. Raises OSError."""
+    """Close all paths but these to this process and its children, for good. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     abi = get_version()
     everything = (1 << FILE_RIGHTS_OF_VERSION[min(abi, 5)]) - 1 if abi else 0
@@ -112,24 +105,15 @@ def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Itera
 
 def kill_descendants() -> None:
     """Stop everything below this process first, so that nothing forks away, then kill it."""
-    stopped: set[int] = set()
-    while found := {child.pid for child in _list_descendants()} - stopped:
+    stopped: set[psutil.Process] = set()
+    while found := set(psutil.Process().children(recursive=True)) - stopped:
         for process in found:
-            _signal(process, signal.SIGSTOP)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
         stopped |= found
     for process in stopped:
-        _signal(process, signal.SIGKILL)
-
-
-def _list_descendants() -> list[psutil.Process]:
-    alive = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if child.status() != psutil.STATUS_ZOMBIE:
-                alive.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return alive
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: str, allowed: int) -> None:
@@ -145,16 +129,8 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, allowed: int) -> None:
 
 
 def _count_threads(uid: int) -> int:
-    total = 0
-    for process in psutil.process_iter(["uids", "num_threads"]):
-        if process.info["uids"] and process.info["uids"].real == uid:
-            total += process.info["num_threads"] or 0
-    return total
-
-
-def _signal(process: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, number)
+    processes = (process.info for process in psutil.process_iter(["uids", "num_threads"]))
+    return sum(info["num_threads"] or 0 for info in processes if info["uids"] and info["uids"].real == uid)
 
 
 def _check(result: int) -> int:

@@ -1,14 +1,11 @@
 """Backend `none`: a plain process on this machine, for a student's own code and for `--unsafe-no-sandbox`.
 
-It isolates nothing. It keeps the rest of the promises as far as a plain process can, on every platform: the kernel
-works on a copy of the job, its evidence is copied out by the same code, its messages are counted and checked, and the
-wall clock is watched whenever the asker looks whether the kernel lives. Memory, processes and disk are not limited.
+It isolates nothing. It keeps the other promises as far as a plain process can, on every platform: the kernel works on a
+copy of the job, the same code copies its evidence out, its messages are counted and checked, and its wall-clock limit
+is looked at whenever the caller asks whether the kernel lives. Memory, processes and disk are not limited.
 """
 
-import asyncio
-import contextlib
 import os
-import shutil
 import signal
 import site
 import subprocess
@@ -18,17 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
-from grader.sandbox.folders import find_short_place, open_socket_folder
-from grader.sandbox.handover import CollectedFiles, collect, copy_in
+from grader.sandbox.folders import find_short_place
+from grader.sandbox.handover import collect, copy_in
+from grader.sandbox.manager import BoundedManager, StoppableProvisioner
 from grader.sandbox.policy import Ending, SandboxPolicy, Stop, Workspace
-from grader.sandbox.transport import BoundedManager
 
-STEP_S: Final = 0.01
 KERNEL: Final = ("-m", "ipykernel_launcher", "-f")
-# What a Python process needs of its parent's environment on one of the systems. Everything else stays here: variables
+# What a Python process needs of its parent's environment on one of the systems. Nothing else is passed on: variables
 # hold keys, and say where held-out reviews are.
 PASSED_ON: Final = (
     *("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
@@ -37,8 +31,8 @@ PASSED_ON: Final = (
 HOMES: Final = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")  # of either system: a scratch folder, for caches
 
 
-class PlainProvisioner(KernelProvisionerBase):
-    """A child process that can be killed with a reason."""
+class PlainProvisioner(StoppableProvisioner):
+    """The life of one kernel in a child process."""
 
     parent: "PlainManager"
 
@@ -62,7 +56,7 @@ class PlainProvisioner(KernelProvisionerBase):
         copy_in(self._workspace.job, folder / "job")
         for name in ("evidence", "home"):
             (folder / name).mkdir()
-        environ = {**build_environment(folder, self._policy.threads), **self._workspace.environ}
+        environ = {**build_plain_environment(folder, self._policy.threads), **self._workspace.environ}
         nowhere = subprocess.DEVNULL
         self._process = subprocess.Popen(
             cmd, cwd=folder / "job", env=environ, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
@@ -77,25 +71,8 @@ class PlainProvisioner(KernelProvisionerBase):
             self.stop(Stop.WALL)
         return self._process.poll()
 
-    async def wait(self) -> int | None:
-        while (code := await self.poll()) is None:
-            await asyncio.sleep(STEP_S)
-        return code
-
-    async def send_signal(self, signum: int) -> None:
-        """None: the kernel is interrupted by message."""
-
-    async def kill(self, restart: bool = False) -> None:
-        self.stop(None)
-
-    async def terminate(self, restart: bool = False) -> None:
-        self.stop(None)
-
-    async def cleanup(self, restart: bool = False) -> None:
-        """The manager's `close` does it: evidence comes first."""
-
     def stop(self, reason: Stop | None) -> None:
-        """Record the reason and kill the kernel with its process group. Returns at once."""
+        """Record the reason and kill the kernel with its process group."""
         if self._process is None or self._process.poll() is not None:
             return
         self.reason = self.reason or reason
@@ -105,17 +82,17 @@ class PlainProvisioner(KernelProvisionerBase):
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def build_environment(folder: Path, threads: int) -> dict[str, str]:
-    """Variables of a kernel that works in `folder`: no secret of ours, and a home of its own."""
+def build_plain_environment(folder: Path, threads: int) -> dict[str, str]:
+    """Return the variables of a kernel that works in `folder`: no secret of the grader's, and a separate home."""
     passed = {name: value for name, value in os.environ.items() if name.upper() in PASSED_ON or name.startswith("LC_")}
     return {
         **passed,
         **dict.fromkeys(HOMES, str(folder / "home")),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
-        "PYTHONUSERBASE": site.getuserbase(),  # packages installed for this user alone are found all the same
+        "PYTHONUSERBASE": site.getuserbase(),  # so that packages installed for this user alone are found
         "TMPDIR": str(find_short_place()),  # data loaders talk through sockets there
         "SANDBOX_EVIDENCE": str(folder / "evidence"),
-        "JPY_PARENT_PID": str(os.getpid()),  # ipykernel looks after it, and ends when it is gone
+        "JPY_PARENT_PID": str(os.getpid()),  # ipykernel ends when this process is gone
     }
 
 
@@ -123,17 +100,11 @@ class PlainManager(BoundedManager):
     """A kernel manager for one unsandboxed kernel."""
 
     def __init__(self, policy: SandboxPolicy, workspace: Workspace) -> None:
-        super().__init__(policy, lambda reason: self.provisioner.stop(reason))
+        super().__init__(policy)
         self._policy, self._workspace = policy, workspace
-        self._held = contextlib.ExitStack()
-        self.folder = self._held.enter_context(open_socket_folder("kernel"))
         self.connection_file = str(self.folder / "connection.json")
         self.provisioner: PlainProvisioner = PlainProvisioner(policy=policy, workspace=workspace, parent=self)
         self._ending: Ending | None = None
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(argv=[], language="python", display_name="plain", interrupt_mode="message")
 
     @property
     def ending(self) -> Ending | None:
@@ -143,25 +114,8 @@ class PlainManager(BoundedManager):
         if self._ending is None:
             self.provisioner.stop(None)
             code = await self.provisioner.wait() if self.provisioner.has_process else None
-            found = self._collect()
-            self._ending = Ending(
-                exit_code=code,
-                stopped_by=self.provisioner.reason,
-                evidence=tuple(found.copied),
-                refused=tuple(found.refused),
-            )
-            await self.cleanup_resources()
-            shutil.rmtree(self.folder, ignore_errors=True)  # a notebook may have taken rights away from itself
-            self._held.close()
+            most = {"total_mib": self._policy.evidence_mib, "files": self._policy.evidence_files}
+            found = collect(self.folder / "evidence", self._workspace.evidence, **most)
+            reason, copied, refused = self.provisioner.reason, tuple(found.copied), tuple(found.refused)
+            self._ending = Ending(exit_code=code, stopped_by=reason, evidence=copied, refused=refused)
         return self._ending
-
-    def _collect(self) -> CollectedFiles:
-        if not (self.folder / "evidence").is_dir():
-            return CollectedFiles()
-        policy = self._policy
-        return collect(
-            self.folder / "evidence",
-            self._workspace.evidence,
-            total_mib=policy.evidence_mib,
-            files=policy.evidence_files,
-        )

@@ -1,4 +1,4 @@
-"""The grader's handle on a zygote (zygote.py): start it, wait for it, open lines to it, let go of it."""
+"""The grader's side of a zygote (zygote.py): start it, wait for it, open links to it, end it."""
 
 import contextlib
 import json
@@ -26,13 +26,13 @@ COMMAND: Final = (sys.executable, "-s", "-m", "grader.sandbox.zygote")
 
 
 class Zygote:
-    """A running zygote. It ends when this process does, however it does, and on `close`."""
+    """A running zygote. It ends when this process ends in any way, and on `close`."""
 
     def __init__(self, policy: SandboxPolicy, warmup: Warmup) -> None:
-        """Start importing; does not wait."""
+        """Start the imports without waiting for them."""
         self._held = contextlib.ExitStack()
         self.folder = self._held.enter_context(open_socket_folder("zygote"))
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; no pipe, since nobody reads while libraries warn
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; a pipe would fill up while nobody reads
         fixed = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **read_loader_variables()}
         self._process = subprocess.Popen(
             COMMAND,
@@ -41,7 +41,7 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            start_new_session=True,  # it has its leash; ctrl-C would end it before it has cleared away
+            start_new_session=True,  # the leash ends it; ctrl-C would end it before it has cleaned up
         )
         request = {"folder": str(self.folder), "policy": policy.to_json(), "modules": list(warmup.modules)}
         assert self._process.stdin is not None
@@ -60,7 +60,7 @@ class Zygote:
         return self._process.pid
 
     def wait(self, timeout_s: float = IMPORT_S) -> None:
-        """Until everything is imported. Raises GraderError when that fails."""
+        """Wait until everything is imported. Raises GraderError when that fails."""
         assert self._process.stdout is not None
         with self._lock:
             if self._ready:
@@ -68,13 +68,17 @@ class Zygote:
             readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
             self._ready = bool(readable) and self._process.stdout.readline() == b"ready\n"
         if not self._ready:
-            why = self._read_last_output() if readable else self._explain_timeout()
+            slow = f"it still imports libraries after {timeout_s:.0f} s; end other programs and try again"
+            why = self._read_last_output() if readable else slow
+            self._process.kill()
+            self._process.wait()
             raise GraderError(f"The process that keeps kernels warm did not start: {why}.")
 
     def close(self) -> None:
         """End it and every kernel that came from it. While it imports it has none, and would not see the leash."""
         assert self._process.stdin is not None
-        if not self._has_answered():
+        assert self._process.stdout is not None
+        if not self._ready and not select.select([self._process.stdout], [], [], 0)[0]:
             self._process.kill()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -83,30 +87,19 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for stream in (self._process.stdout, self._log):
-            if stream is not None:
-                stream.close()
+        self._process.stdout.close()
+        self._log.close()
         self._held.close()
 
-    def _has_answered(self) -> bool:
-        """Whether it is ready, or dead; asks nothing of it."""
-        assert self._process.stdout is not None
-        return self._ready or bool(select.select([self._process.stdout], [], [], 0)[0])
-
-    def _explain_timeout(self) -> str:
-        self._process.kill()
-        self._process.wait()
-        return "it was still importing; free the processor or try again"
-
     def _read_last_output(self) -> str:
-        """Of a process that has closed its output, and so is about to end."""
+        """Return the last line of a process that has closed its output, and so is about to end."""
         self._process.wait()
         self._log.seek(0)
         return self._log.read().decode(errors="replace").strip().rpartition("\n")[2] or "no answer in time"
 
 
 def connect(address: Path) -> Link:
-    """A line to the zygote that listens, or soon will, at `address`. Raises GraderError."""
+    """Open a link to the zygote that listens, or soon will, at `address`. Raises GraderError."""
     deadline = time.monotonic() + IMPORT_S
     while True:
         end = socket.socket(socket.AF_UNIX)
@@ -115,7 +108,9 @@ def connect(address: Path) -> Link:
         except OSError as error:
             end.close()
             if time.monotonic() > deadline or not address.parent.exists():
-                raise GraderError(f"The process that keeps kernels warm is gone ({error}): start again.") from error
+                raise GraderError(
+                    f"The process that keeps kernels warm has ended ({error}). Start the command again."
+                ) from error
             time.sleep(STEP_S)
         else:
             return Link(end)

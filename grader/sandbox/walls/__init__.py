@@ -1,1 +1,1 @@
-"""What they are built of: namespaces, control groups, seccomp, limits."""
+"""The tools of the backends: namespaces, control groups, seccomp, limits."""

@@ -1,8 +1,8 @@
 """The last trusted code before a student's: it runs inside the sandbox and becomes the kernel.
 
 A warm kernel imports it before it is forked; a cold one gets the text of this file by `python -I -c`, so that nothing
-of the grader has to be shown inside. It therefore stands alone: the standard library, and ipykernel once everything
-is closed. It takes one JSON object:
+of the grader has to be visible inside. It therefore imports nothing but the standard library, and ipykernel once
+everything is closed. It takes one JSON object:
 
     limits    RLIMIT name -> value
     filter    the seccomp program in base64, or "" where the sandbox has none
@@ -31,7 +31,7 @@ CLOSE_FROM = 3
 
 
 def main(request: dict[str, Any]) -> int:
-    """Become what the request asks for; returns the exit code. Called in a process that is isolated already."""
+    """Become what the request asks for and return the exit code. Called in a process that is isolated already."""
     announce = request["announce"]
     try:
         harden(request)
@@ -40,27 +40,26 @@ def main(request: dict[str, Any]) -> int:
             exec(compile(request["script"], "<script>", "exec"), {"__name__": "__main__"})
             return 0
         application = build_kernel(request["info"], {int(port): fd for port, fd in request["listeners"].items()})
-    except Exception as error:  # whatever it is, the grader has to hear of it
+    except Exception as error:  # any error has to reach the grader
         os.write(announce, f"-{type(error).__name__}: {error}\n".encode()[:2000])
         return 1
     os.write(announce, b"+\n")
-    _silence(announce)
+    if announce >= CLOSE_FROM:
+        os.close(announce)
     application.start()
     return 0
 
 
 def harden(request: dict[str, Any]) -> None:
-    """Limits and the system-call filter: neither can be taken back."""
+    """Set the limits and the system-call filter, for good."""
     import resource  # not on Windows, where nothing of this file is called
 
     for name, value in request["limits"].items():
         kind = getattr(resource, name)
         _, most = resource.getrlimit(kind)
         value = value if most == resource.RLIM_INFINITY else min(value, most)
-        spare = (
-            1 if name == "RLIMIT_CPU" and most == resource.RLIM_INFINITY else 0
-        )  # SIGXCPU, which tells, then SIGKILL
-        resource.setrlimit(kind, (value, value + spare))
+        has_spare = name == "RLIMIT_CPU" and most == resource.RLIM_INFINITY  # first SIGXCPU, which tells, then SIGKILL
+        resource.setrlimit(kind, (value, value + has_spare))
     if request["filter"]:
         install_filter(base64.b64decode(request["filter"]))
 
@@ -79,7 +78,7 @@ def install_filter(program: bytes) -> None:
 
 
 def settle(request: dict[str, Any]) -> None:
-    """Environment, working directory, module path and thread counts."""
+    """Set environment, working directory, module path and thread counts."""
     os.environ.clear()
     os.environ.update(request["environ"])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -92,11 +91,11 @@ def settle(request: dict[str, Any]) -> None:
 
 
 def build_kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
-    """An initialised ipykernel application that listens at `info`."""
+    """Return an initialised ipykernel application that listens at `info`."""
     from ipykernel.kernelapp import IPKernelApp
 
     class Application(IPKernelApp):
-        """ipykernel on sockets that were opened elsewhere, without a connection file and without a heartbeat."""
+        """An ipykernel on sockets that were opened elsewhere, without a connection file and without a heartbeat."""
 
         def init_connection_file(self) -> None:
             self.load_connection_info(info)  # type: ignore[arg-type]  # came as JSON
@@ -109,7 +108,7 @@ def build_kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
 
         def init_control(self, context: Any) -> None:
             super().init_control(context)
-            if listeners:  # a socket for debuggers that would try for ever to reach a path which does not exist here
+            if listeners:  # a socket for debuggers, which would never stop trying a path that is missing here
                 self.debug_shell_socket.disconnect(self.shell_socket.last_endpoint)
 
         def init_iopub(self, context: Any) -> None:
@@ -129,7 +128,7 @@ def build_kernel(info: dict[str, Any], listeners: dict[int, int]) -> Any:
 
 @contextlib.contextmanager
 def hide_debugger() -> Iterator[None]:
-    """ipykernel imports debugpy if it can, which takes longer than all the rest of its start."""
+    """Keep ipykernel from importing debugpy, which takes longer than all the rest of its start."""
     hidden = sys.modules.get("debugpy")
     sys.modules["debugpy"] = None  # type: ignore[assignment]  # makes an import fail
     try:
@@ -142,13 +141,8 @@ def hide_debugger() -> Iterator[None]:
             sys.modules["debugpy"] = hidden
 
 
-def _silence(announce: int) -> None:
-    if announce >= CLOSE_FROM:
-        os.close(announce)
-
-
 def _become_cold(text: str) -> int:
-    """Entry of a cold kernel: nothing may reach the grader's own streams afterwards."""
+    """Start a cold kernel: nothing may reach the grader's own streams afterwards."""
     import json
 
     request = json.loads(text)
@@ -160,7 +154,7 @@ def _become_cold(text: str) -> int:
 
 
 def read_source() -> str:
-    """The text of this file, for `python -I -c`."""
+    """Return the text of this file, for `python -I -c`."""
     return Path(__file__).read_text(encoding="utf-8")
 
 

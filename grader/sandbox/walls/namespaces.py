@@ -1,15 +1,15 @@
 """A private world for one kernel, from Linux namespaces and mounts, by plain system calls.
 
 Two processes share the work. The supervisor, which stays outside, calls `enter_supervisor`: it gets its own mount
-namespace (as an ordinary user also a user namespace, in which it may mount) and in it one sized tmpfs, `Scratch`, that
-holds everything the kernel can write. The tmpfs is private, so the host never sees it, its size bounds disk and memory
-at once, it vanishes with its last process, and the supervisor can read evidence from it when the kernel is dead. Then
-`unshare_rest` prepares process, network, IPC, host-name and cgroup namespaces for the next fork.
+namespace (as an ordinary user also a user namespace, in which it may mount) and in it one sized tmpfs, the scratch,
+that holds everything the kernel can write. The tmpfs is private, so the host never sees it; its size bounds disk and
+memory at once, it vanishes with its last process, and the supervisor can read evidence from it when the kernel is dead.
+Then `unshare_rest` prepares process, network, IPC, host-name and cgroup namespaces for the next fork.
 
-The fork is process 1 of the new world and calls `private_root`: a read-only tmpfs that shows the system's libraries,
-the interpreter and the policy's folders read-only at their own paths, a few devices, a fresh /proc, and parts of the
-scratch as /job, /evidence, /tmp, /home and /dev/shm. Nothing else of the host exists there. Last, `drop_privileges`:
-no capabilities, an unprivileged uid, no way to gain privileges by exec.
+The fork is process 1 of the new world and calls `enter_private_root`: a read-only tmpfs that shows the system's
+libraries, the interpreter and the policy's folders read-only at their own paths, a few devices, a fresh /proc, and
+parts of the scratch as /job, /evidence, /tmp, /home and /dev/shm. Nothing else of the host exists there. Last,
+`drop_privileges`: no capabilities, an unprivileged uid, no way to gain privileges by exec.
 
 As root, all mounts are made first and the uid is dropped afterwards, without a user namespace: the interpreter may lie
 below a folder which the dropped uid cannot traverse. As an ordinary user the user namespace maps only that user.
@@ -41,14 +41,16 @@ MOUNT_SETATTR: Final = 442  # the same number on every architecture
 
 JOB, EVIDENCE = "/job", "/evidence"
 WRITABLE: Final = {"job": JOB, "evidence": EVIDENCE, "tmp": "/tmp", "home": "/home", "shm": "/dev/shm"}
-DEVICES: Final = ("null", "zero", "full", "random", "urandom")
+DEVICES: Final = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+SYSTEM_FOLDERS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
+MOST_LINKS: Final = 40  # that Linux follows in one path
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the kernel runs as. `dropped`: the supervisor is root and gives its rights away."""
+    """The user that the kernel runs as. `dropped`: the supervisor is root and gives its rights away."""
 
     uid: int
     gid: int
@@ -56,22 +58,12 @@ class Identity:
 
     @classmethod
     def choose(cls) -> "Identity":
-        """The caller itself, or for root a uid that no other process has, so that limits count one kernel alone."""
+        """Choose the caller, or for root a uid that no other process has, so that limits count one kernel alone."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), dropped=False)
         unique = 2**30 + os.getpid()
         uid = unique if _is_mapped(unique) else 65534
         return cls(uid, uid, dropped=True)
-
-
-@dataclass(frozen=True)
-class Scratch:
-    """The sized tmpfs as the supervisor sees it."""
-
-    path: Path
-
-    def part(self, name: str) -> Path:
-        return self.path / name
 
 
 def enter_supervisor() -> None:
@@ -87,17 +79,15 @@ def enter_supervisor() -> None:
     _mount(None, "/", None, RECURSIVE | PRIVATE)
 
 
-def make_scratch(folder: Path, workspace: Workspace, policy: SandboxPolicy, identity: Identity) -> Scratch:
+def make_scratch(folder: Path, workspace: Workspace, policy: SandboxPolicy, identity: Identity) -> None:
     """Mount the tmpfs on `folder` and put a copy of the job into it, owned by the kernel's user."""
     options = f"size={policy.scratch_mib}m,nr_inodes={policy.inodes},mode=755"
     _mount("tmpfs", str(folder), "tmpfs", NO_SUID | NO_DEV, options)
-    scratch = Scratch(folder)
-    copy_in(workspace.job, scratch.part("job"))
+    copy_in(workspace.job, folder / "job")
     for name in WRITABLE:
-        scratch.part(name).mkdir(exist_ok=True)
-        scratch.part(name).chmod(0o700)
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name).chmod(0o700)
     hand_over(folder, identity)
-    return scratch
 
 
 def detach(folder: Path) -> None:
@@ -115,19 +105,19 @@ def hand_over(folder: Path, identity: Identity) -> None:
 
 
 def unshare_rest() -> None:
-    """New process, network, IPC, host-name and cgroup namespaces: the next fork is process 1 of them."""
+    """Prepare process, network, IPC, host-name and cgroup namespaces: the next fork is process 1 of them."""
     _call("unshare", _libc.unshare(NEW_PIDS | NEW_NETWORK | NEW_IPC | NEW_UTS | NEW_CGROUPS))
 
 
-def enter_private_root(scratch: Scratch, policy: SandboxPolicy, identity: Identity) -> None:
+def enter_private_root(scratch: Path, policy: SandboxPolicy, identity: Identity) -> None:
     """Make the world described above the root of the calling process, which must be process 1 of its namespaces."""
     _call("unshare", _libc.unshare(NEW_MOUNTS))
     sources = {path: os.open(path, os.O_PATH) for path in list_shown_folders(policy)}
-    parts = {inside: os.open(scratch.part(name), os.O_PATH) for name, inside in WRITABLE.items()}
-    devices = {path: os.open(path, os.O_PATH) for path in _device_files(policy)}
+    parts = {inside: os.open(scratch / name, os.O_PATH) for name, inside in WRITABLE.items()}
+    devices = {path: os.open(path, os.O_PATH) for path in list_devices(policy)}
     root = "/tmp"  # any folder that exists will do: the tmpfs hides it in this namespace only
     _mount("tmpfs", root, "tmpfs", NO_SUID | NO_DEV, "size=1m,nr_inodes=4000,mode=755")
-    _system_skeleton(root, policy, identity)
+    _make_skeleton(root, policy, identity)
     for path, handle in (devices | parts).items():
         bind(handle, root + path)
     for path, handle in sources.items():  # after the parts: a folder to show may lie in /tmp
@@ -157,8 +147,9 @@ def bind(handle: int, target: str) -> None:
 
 
 def list_shown_folders(policy: SandboxPolicy) -> tuple[str, ...]:
-    """The read-only folders, outermost only: system libraries, the interpreter, the policy's own."""
-    fixed = ["/usr", "/etc/ld.so.cache", "/sys/devices/system", *_unmerged_system_folders()]
+    """List the read-only folders, outermost only: system libraries, the interpreter, those of the policy."""
+    unmerged = [path for path in SYSTEM_FOLDERS if Path(path).is_dir() and not Path(path).is_symlink()]
+    fixed = ["/usr", "/etc/ld.so.cache", "/sys/devices/system", *unmerged]
     fixed += ["/sys/devices", "/sys/bus/pci"] if policy.gpus else []
     wanted = [*fixed, sys.prefix, sys.base_prefix, *list_library_folders(os.environ), *map(str, policy.read_only)]
     present = [os.path.abspath(path) for path in wanted if Path(path).exists()]  # noqa: PTH100  links stay as they are
@@ -167,19 +158,19 @@ def list_shown_folders(policy: SandboxPolicy) -> tuple[str, ...]:
 
 
 def list_system_links(shown: Iterable[str] = ()) -> dict[str, str]:
-    """Links that have to be there as well: path -> target.
+    """Return the links that the private root needs as well: path -> target.
 
-    /bin and its like where they lead into /usr, and what leads from the interpreter's path to the `shown` folders.
+    /bin and its like where they lead into /usr, and those on the interpreter's path to the `shown` folders.
     """
-    links = {str(path): str(path.readlink()) for path in map(Path, _SYSTEM_FOLDERS) if path.is_symlink()}
-    return links | _links_on_the_way(sys.executable, tuple(shown), links)
+    links = {str(path): str(path.readlink()) for path in map(Path, SYSTEM_FOLDERS) if path.is_symlink()}
+    return links | _find_links(sys.executable, tuple(shown), links)
 
 
-def _links_on_the_way(path: str, shown: tuple[str, ...], known: Iterable[str]) -> dict[str, str]:
-    """Links that one passes on the way along `path`, and that no shown folder holds."""
+def _find_links(path: str, shown: tuple[str, ...], known: Iterable[str]) -> dict[str, str]:
+    """Find the links along `path` that no shown folder holds."""
     found: dict[str, str] = {}
     left, here, passed = list(Path(path).parts[1:]), Path("/"), 0
-    while left and passed < _MOST_LINKS:
+    while left and passed < MOST_LINKS:
         here /= left.pop(0)
         is_there = any(str(here) == other or _is_below(other, str(here)) for other in (*shown, *known))
         if not here.is_symlink() or is_there:
@@ -193,12 +184,17 @@ def _links_on_the_way(path: str, shown: tuple[str, ...], known: Iterable[str]) -
 
 
 def list_gpu_devices(policy: SandboxPolicy) -> list[str]:
-    """NVIDIA's device files, where the policy asks for them."""
+    """List NVIDIA's device files, if the policy has GPUs."""
     return sorted(str(path) for path in Path("/dev").glob("nvidia*")) if policy.gpus else []
 
 
+def list_devices(policy: SandboxPolicy) -> list[str]:
+    """List the device files of a kernel."""
+    return [*DEVICES, *list_gpu_devices(policy)]
+
+
 def format_passwd(identity: Identity) -> str:
-    """/etc/passwd with the kernel's user alone."""
+    """Return an /etc/passwd with the kernel's user alone."""
     return f"{USER}:x:{identity.uid}:{identity.gid}::/home:/bin/sh\n"
 
 
@@ -209,8 +205,7 @@ def reveal_only(paths: Iterable[str], identity: Identity) -> None:
     """
     closed: dict[str, list[str]] = {}
     for path in paths if identity.dropped else ():
-        first = find_closed_folder(path)
-        if first is not None:
+        if first := find_closed_folder(path):
             closed.setdefault(first, []).append(path)
     for folder, hidden in closed.items():
         handles = {path: os.open(path, os.O_PATH) for path in hidden}
@@ -221,12 +216,12 @@ def reveal_only(paths: Iterable[str], identity: Identity) -> None:
 
 
 def find_closed_folder(path: str) -> str | None:
-    """The first folder above `path` that keeps other users from it, if there is one."""
+    """Return the first folder above `path` that other users cannot enter, if there is one."""
     return next((str(p) for p in reversed(Path(path).parents) if not p.stat().st_mode & 0o001), None)
 
 
 def start_loopback() -> None:
-    """Start the loopback device of an empty network namespace: programs may talk to themselves."""
+    """Start the loopback device of an empty network namespace, so that programs can talk to themselves."""
     with socket.socket() as device:
         fcntl.ioctl(device, 0x8914, struct.pack("16sH14s", b"lo", 0x1 | 0x40, b""))  # SIOCSIFFLAGS, UP and RUNNING
 
@@ -255,23 +250,11 @@ def die_with_parent() -> None:
 
 
 def set_dumpable(dumpable: bool) -> None:
-    """Whether other processes of the same user may look into this one, and it into its own /proc/self."""
+    """Set whether other processes of the same user may look into this one, and it into its own /proc/self."""
     _libc.prctl(SET_DUMPABLE, int(dumpable), 0, 0, 0)
 
 
-_MOST_LINKS: Final = 40  # as the system has it
-_SYSTEM_FOLDERS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
-
-
-def _unmerged_system_folders() -> list[str]:
-    return [path for path in _SYSTEM_FOLDERS if Path(path).is_dir() and not Path(path).is_symlink()]
-
-
-def _device_files(policy: SandboxPolicy) -> list[str]:
-    return [*(f"/dev/{name}" for name in DEVICES), *list_gpu_devices(policy)]
-
-
-def _system_skeleton(root: str, policy: SandboxPolicy, identity: Identity) -> None:
+def _make_skeleton(root: str, policy: SandboxPolicy, identity: Identity) -> None:
     for path, target in list_system_links(list_shown_folders(policy)).items():
         Path(root + path).parent.mkdir(parents=True, exist_ok=True)
         Path(root + path).symlink_to(target)

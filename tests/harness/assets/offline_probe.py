@@ -31,6 +31,7 @@ from transformers import (  # noqa: E402
     DistilBertTokenizerFast,
 )
 
+from grader.assets.metrics import METRICS  # noqa: E402
 from grader.assignment import HEAD_MODULES, MODEL_NAMES  # noqa: E402
 
 
@@ -57,6 +58,12 @@ def count(name: str) -> dict[str, int]:
     return {"all": sum(p.numel() for p in model.parameters()), "head": head}
 
 
+def measure(name: str) -> dict[str, float]:
+    metric = evaluate.load(name, "mrpc" if name == "glue" else None)
+    column = "prediction_scores" if name == "roc_auc" else "predictions"
+    return metric.compute(references=[1, 0, 0, 1], **{column: [1, 1, 0, 1]})
+
+
 def tokenized(tokenizer_class: type, name: str) -> list[list[int]]:
     tokenizer = tokenizer_class.from_pretrained(name)  # type: ignore[attr-defined]
     lengths = [len(tokenizer("good " * 600, truncation=cut)["input_ids"]) for cut in (True, False)]
@@ -75,10 +82,9 @@ report = {
     "dropout": [AutoConfig.from_pretrained(name).seq_classif_dropout for name in MODEL_NAMES],
     "explicit_class": type(DistilBertForSequenceClassification.from_pretrained(MODEL_NAMES[0])).__name__,
     "tokens": [tokenized(kind, name) for kind in (AutoTokenizer, DistilBertTokenizerFast) for name in MODEL_NAMES],
-    "metrics": {
-        name: evaluate.load(name).compute(predictions=[1, 1, 0, 1], references=[1, 0, 0, 1])
-        for name in ("accuracy", "precision", "recall", "f1")
-    },
+    "metrics": {name: measure(name) for name in METRICS},
+    "lists": evaluate.load("f1", "multilabel").compute(references=[[1, 1]], predictions=[[1, 0]], average="micro"),
+    "names": [evaluate.load(name).name for name in METRICS],
     "combined": evaluate.combine(["accuracy", "f1"]).compute(predictions=[1, 0], references=[1, 1]),
 }
 print(json.dumps({**report, "attempts": attempts, "warnings": recorder.messages}))

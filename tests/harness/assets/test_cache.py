@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from grader.assets.cache import (
     build_bytes_recipe,
     build_link_recipe,
     find_damaged,
+    is_prepared,
     locate_cache,
     prepare,
 )
@@ -32,41 +34,26 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in CONTENT}
 
 
-def cut(folder: Path) -> None:
-    (folder / "one.txt").write_bytes(b"o")
-
-
 def tamper(folder: Path) -> None:
     path = folder / "one.txt"
-    modified_ns = path.stat().st_mtime_ns
+    later_ns = path.stat().st_mtime_ns + 10**9  # a clock may be too coarse to tell the two writes apart
     path.write_bytes(b"ONE")
-    os.utime(
-        path, ns=(modified_ns + 10**9, modified_ns + 10**9)
-    )  # a clock may be too coarse to tell the two writes apart
+    os.utime(path, ns=(later_ns, later_ns))
 
 
-def remove(folder: Path) -> None:
-    (folder / "deep" / "two.txt").unlink()
-
-
-def garble_manifest_shape(folder: Path) -> None:
-    (folder / "one.txt").unlink()
-    (folder / MANIFEST).write_text("[1, 2]", encoding="utf-8")
-
-
-def garble_manifest(folder: Path) -> None:
-    cut(folder)
-    (folder / MANIFEST).write_text("{", encoding="utf-8")
+def garble(folder: Path, manifest: str) -> None:
+    (folder / "one.txt").write_bytes(b"o")
+    (folder / MANIFEST).write_text(manifest, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("damage", "names"),
     [
-        pytest.param(cut, ("one.txt",), id="cut short"),
+        pytest.param(lambda folder: (folder / "one.txt").write_bytes(b"o"), ("one.txt",), id="cut short"),
         pytest.param(tamper, ("one.txt",), id="other bytes of the same length"),
-        pytest.param(remove, ("deep/two.txt",), id="removed"),
-        pytest.param(garble_manifest, ("one.txt",), id="manifest is not JSON"),
-        pytest.param(garble_manifest_shape, ("one.txt",), id="manifest of another shape"),
+        pytest.param(lambda folder: (folder / "deep" / "two.txt").unlink(), ("deep/two.txt",), id="removed"),
+        pytest.param(partial(garble, manifest="{"), ("one.txt",), id="manifest is not JSON"),
+        pytest.param(partial(garble, manifest="[1, 2]"), ("one.txt",), id="manifest of another shape"),
     ],
 )
 def test_damage_is_found_and_repaired(tmp_path: Path, damage: Callable[[Path], None], names: tuple[str, ...]) -> None:
@@ -74,8 +61,9 @@ def test_damage_is_found_and_repaired(tmp_path: Path, damage: Callable[[Path], N
     damage(tmp_path)
     expected = {name: recipe.sha256 for name, recipe in recipes().items()}
     assert find_damaged(tmp_path, expected) == names
+    assert not is_prepared(tmp_path, recipes())
     prepare(tmp_path, recipes())
-    assert find_damaged(tmp_path, expected) == ()
+    assert is_prepared(tmp_path, recipes())
     assert contents(tmp_path) == CONTENT
 
 
@@ -90,10 +78,6 @@ def refuse(path: Path) -> None:
     raise AssertionError(f"{path} was made again")
 
 
-def write_wrong(path: Path) -> None:
-    path.write_bytes(b"wrong")
-
-
 def write_half(path: Path) -> None:
     path.write_bytes(b"on")
     raise OSError(28, "No space left on device")
@@ -102,7 +86,7 @@ def write_half(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        pytest.param(write_wrong, "make setup", id="comes out wrong"),
+        pytest.param(lambda path: path.write_bytes(b"wrong"), "make setup", id="comes out wrong"),
         pytest.param(write_half, "No space left on device.*A4_CACHE", id="disk full"),
     ],
 )
@@ -170,15 +154,15 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: 
 
 def test_a_full_disk_is_an_os_error_for_tensors_too() -> None:
     """What safetensors says of it is an error of its own kind."""
+
+    def refuse(message: str) -> None:
+        raise SafetensorError(message)
+
     with pytest.raises(OSError, match="No space left") as error:
-        tensors.write(lambda: raise_(SafetensorError("I/O error: No space left on device (os error 28)")))
+        tensors.write(lambda: refuse("I/O error: No space left on device (os error 28)"))
     assert error.value.errno == errno.ENOSPC
     with pytest.raises(SafetensorError, match="shared"):
-        tensors.write(lambda: raise_(SafetensorError("tensors that are shared")))
-
-
-def raise_(error: Exception) -> None:
-    raise error
+        tensors.write(lambda: refuse("tensors that are shared"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="rights are another matter there")

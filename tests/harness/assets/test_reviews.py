@@ -105,10 +105,8 @@ def test_without_heldout_a_part_of_the_training_reviews_is_hidden(root: Path, tm
     assert disjoint(data)
     assert texts(data.train) | texts(data.heldout) == texts(folder / "train.csv")
     assert len(texts(data.heldout)) == SAMPLE["train.csv"] // 4
-    assert (
-        data.notes
-        == "course has no heldout.csv: 10 of its training reviews are held out, and notebooks train on the other 30."
-    )
+    told = "course has no heldout.csv: 10 of its training reviews are held out, and notebooks train on the other 30."
+    assert data.notes == told
 
 
 def test_a_review_that_occurs_twice_is_not_hidden_and_shown(root: Path, tmp_path: Path) -> None:
@@ -135,8 +133,8 @@ GOOD = rows("good", 8)
         pytest.param("heldout.csv", "review,label\na,1\nb,1\n", "one label only", id="held-out reviews of one label"),
         pytest.param("heldout.csv", "review,label\ncourse train.csv review; number 1,1\n", "one label", id="one row"),
         pytest.param("heldout.csv", b"review,label\n\xff\xfe,1\n", "not a CSV file in UTF-8", id="not UTF-8"),
-        pytest.param("train.csv", None, r"Cannot read .*train\.csv: No such file", id="no train.csv"),
-        pytest.param("eval.csv", None, r"Cannot read .*eval\.csv: No such file", id="no eval.csv"),
+        pytest.param("train.csv", None, r"Cannot read .*train\.csv \(No such file", id="no train.csv"),
+        pytest.param("eval.csv", None, r"Cannot read .*eval\.csv \(No such file", id="no eval.csv"),
     ],
 )
 @pytest.mark.parametrize("place", ["A4_DATA", "data/imdb"])

@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 
 from grader import pipeline
 from grader.errors import GraderError
-from grader.evidence.reader import ErrorRecord, Evidence, ProtocolViolation
+from grader.evidence.raised import describe_error
+from grader.evidence.reader import Evidence
+from grader.evidence.untrusted import ProtocolViolation
 from grader.execution import collection
 from grader.execution.broker import Report
 from grader.execution.record import RunConditions, RunRecord
@@ -23,6 +25,7 @@ from grader.intake import read_submission
 from grader.judging import result
 from grader.judging.case import Case, Oracle
 from grader.model import Profile, RunStatus, RunSummary, ScoreStatus, SubmissionRef, Verdict
+from grader.protocol.records import Raised
 
 CONDITIONS = RunConditions(
     profile=Profile.STRUCTURE,
@@ -48,6 +51,9 @@ RECORD = RunRecord(
     timings={},
 )
 TRAINING = {"index": 0, "via": "Trainer", "finished": True, "entry": {"model_class": "M", "trainable": 1, "total": 2}}
+
+
+VERSIONS = dict.fromkeys(("python", "torch", "transformers", "datasets", "device", "threads"), "1")
 
 
 @pytest.fixture
@@ -111,6 +117,18 @@ MALFORMED_TRAININGS: list[Any] = [
     pytest.param(leaving(file="training-0.safetensors\n"), id="a line feed at the end"),
     pytest.param(leaving(file="training-\u0663.safetensors"), id="a digit of another script"),
     pytest.param(training(data={"train": {"rows": 1, "kind": "x", "keys": []}}), id="an unknown kind of keys"),
+    pytest.param(training(colour="red"), id="an unknown key"),
+    pytest.param(training(__pydantic_config__={}), id="a name of ours that is no key"),
+    pytest.param(entry(colour="red"), id="an unknown key of an entry"),
+    pytest.param(training(log=[{"colour": 1}]), id="an unknown key in the log"),
+    pytest.param(training(index="0"), id="a number as text"),
+    pytest.param(training(index=False), id="a truth for a number"),
+    pytest.param(training(finished=1), id="a number for a truth"),
+    pytest.param(training(log={"step": 1}), id="one entry for a log"),
+    pytest.param(training(log=[{"loss": float("nan")}]), id="nan in the log"),
+    pytest.param(leaving(reduced={"x": {"dtype": "y", "residual": float("inf")}}), id="an infinite residual"),
+    pytest.param(leaving(reduced={"x": {"dtype": "y"}}), id="a reduction without its residual"),
+    pytest.param(leaving(file="training-1000.safetensors"), id="a number of four digits"),
     pytest.param(training(data={"train": {"rows": 1, "kind": "text", "keys": ["x" * 17]}}), id="a long key"),
 ]
 
@@ -132,7 +150,12 @@ def test_malformed_trainings(folder: Path, content: object) -> None:
         pytest.param("probe-extract.json", "extract", {"items": [{"entries": [1]}]}, id="entries of numbers"),
         pytest.param("probe-replace.json", "replace", {"items": [{"others_changed": -1}]}, id="a negative number"),
         pytest.param("probe-lora.json", "lora", {"items": [{"shapes": [[-1]]}]}, id="a negative shape"),
-        pytest.param("environment.json", "environment", {"python": 3}, id="a version that is a number"),
+        pytest.param("probe-count.json", "count", {"items": [{"valve": 1}]}, id="a misspelt key"),
+        pytest.param("probe-count.json", "count", {"found": "f", "score": 1}, id="a key of no answers"),
+        pytest.param("probe-extract.json", "extract", {"items": [{"placed": []}]}, id="a key of another family"),
+        pytest.param("probe-lora.json", "lora", {"items": [{}]}, id="no key of a challenge"),
+        pytest.param("environment.json", "environment", {**VERSIONS, "python": 3}, id="a version that is a number"),
+        pytest.param("environment.json", "environment", {**VERSIONS, "home": "/root"}, id="more than was asked"),
     ],
 )
 def test_malformed_answers(folder: Path, name: str, ask: str, content: object) -> None:
@@ -140,8 +163,24 @@ def test_malformed_answers(folder: Path, name: str, ask: str, content: object) -
         getattr(written(folder, name, content), ask)
 
 
-def test_unknown_fields_are_ignored(folder: Path) -> None:
-    assert written(folder, "trainings.json", training(colour="red")).trainings[0].index == 0
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(training(colour="SECRET"), r"0\.colour: Unexpected keyword argument", id="an unknown key"),
+        pytest.param(training(steps="SECRET"), r"0\.steps: Input should be a valid integer", id="a wrong type"),
+        pytest.param(training(via="SECRET" * 99), r"0\.via: .*at most 300 characters", id="too long"),
+        pytest.param(training(**{"\x1b[31m" * 99: "SECRET"}), r"0\.\?\[31m[^\x1b]{,99}: Unexpected", id="a long key"),
+    ],
+)
+def test_a_violation_says_where_and_not_what(folder: Path, content: object, says: str) -> None:
+    with pytest.raises(ProtocolViolation, match=rf"^trainings\.json: {says}") as violation:
+        _ = written(folder, "trainings.json", content).trainings
+    assert "SECRET" not in str(violation.value)
+
+
+def test_what_earlier_versions_left_out_has_a_default(folder: Path) -> None:
+    found = written(folder, "trainings.json", training()).trainings[0]
+    assert (found.exit.file, found.data.train, found.evaluations, found.log) == (None, None, (), ())
 
 
 @pytest.mark.parametrize("ask", ["count", "extract", "replace", "lora"])
@@ -321,4 +360,4 @@ def test_weights_that_are_named_and_not_there(folder: Path) -> None:
     ],
 )
 def test_errors_are_told_without_decimals(message: str, shown: str) -> None:
-    assert str(ErrorRecord(type="ValueError", message=message)) == f"ValueError: {shown}"
+    assert describe_error(Raised("ValueError", message)) == f"ValueError: {shown}"

@@ -7,6 +7,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from grader import pipeline
 from grader.execution.run import execute
+from grader.execution.setup import SandboxOptions
 from grader.intake.notebook import Submission
 from grader.model import Profile, RunStatus
 from grader.sandbox import Backend
@@ -33,7 +34,7 @@ def test_a_notebook_of_the_assignment_runs(backend: Backend, tmp_path: Path) -> 
     if backend is not Backend.NONE:
         needs.require_backend(backend)
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in CELLS])
-    with pipeline.open_setup(Profile.STRUCTURE, 0, backend) as setup:
+    with pipeline.open_setup(Profile.STRUCTURE, 0, SandboxOptions(backend)) as setup:
         submission = Submission("work", tmp_path / "work.ipynb", "0" * 64, notebook, notebook)
         record = execute(submission, setup, tmp_path / "evidence")
     assert record.summary.failed_cells == ()

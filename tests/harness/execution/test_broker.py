@@ -19,7 +19,6 @@ import pytest
 from grader import paths
 from grader.execution import broker
 from grader.execution.progress import SilentListener
-from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, RunStatus
 from grader.sandbox import Backend
 from tests.harness import needs
@@ -32,12 +31,12 @@ with Path(sys.argv[1]).open("a") as file:
     file.write(__name__ + " ")
 
 from grader.execution import broker
-from grader.execution.progress import Silent
+from grader.execution.progress import SilentListener
 
 if __name__ == "__main__":
-    order = broker.Order({}, {}, "", "", {}, "", (), {}, "")  # with which no broker can do anything
+    order = broker.BrokerRequest({}, {}, "", "", {}, "", (), {}, "")  # with which no broker can do anything
     try:
-        broker.run(order, Silent(), 1.0)
+        broker.run(order, SilentListener(), 1.0)
     except broker.BrokerLost as lost:
         print(lost)
 """
@@ -62,22 +61,20 @@ from nbformat.v4 import new_code_cell, new_notebook
 from grader.errors import GraderError
 from grader.execution import broker
 from grader.execution.driver import Limits
-from grader.execution.progress import Silent
-from grader.sandbox import Backend, Policy, select
+from grader.execution.progress import SilentListener
+from grader.sandbox import Backend, SandboxPolicy, select
 
-class Loud(Silent):
-    def cell_started(self, index, total, first_line):
+class Loud(SilentListener):
+    def on_cell_start(self, index, total, first_line):
         print("running", flush=True)
 
 def main(folder):
     for name in ("job", "evidence", "output"):
         (folder / name).mkdir()
-    with select(Policy(wall_s=300), only=Backend(sys.argv[1])) as sandbox:
+    with select(SandboxPolicy(wall_s=300), only=Backend(sys.argv[1])) as sandbox:
         notebook = new_notebook(cells=[new_code_cell("import time; time.sleep(600)")])
         parts = [str(folder / name) for name in ("job", "evidence", "output")]
-        order = broker.Order(
-            notebook, sandbox.ticket(), *parts[:2], {}, "1", (), asdict(Limits()), parts[2]
-        )
+        order = broker.BrokerRequest(notebook, sandbox.ticket(), *parts[:2], {}, "1", (), asdict(Limits()), parts[2])
         broker.run(order, Loud(), 600)
 
 if __name__ == "__main__":
@@ -115,7 +112,9 @@ class Controller:
 
 @pytest.fixture
 def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Controller]:
-    """One whose notebook is running."""
+    """A controller whose notebook is running."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such signals and forks no brokers")
     if request.param is not Backend.NONE:
         needs.require_backend(request.param)
     program = tmp_path / "program.py"
@@ -141,15 +140,16 @@ def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Contr
     shutil.rmtree(temporary)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
-@pytest.mark.parametrize("controller", BACKENDS, indirect=True)
+on_each_backend = pytest.mark.parametrize("controller", BACKENDS, indirect=True)
+
+
+@on_each_backend
 def test_nothing_outlives_a_killed_controller(controller: Controller) -> None:
     controller.end(signal.SIGKILL)
     assert controller.left() == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
-@pytest.mark.parametrize("controller", BACKENDS, indirect=True)
+@on_each_backend
 def test_ctrl_c_ends_a_broker_without_a_word(controller: Controller) -> None:
     assert controller.end(signal.SIGINT) == ("stopped\n", "")
     assert controller.left() == []
@@ -157,21 +157,14 @@ def test_ctrl_c_ends_a_broker_without_a_word(controller: Controller) -> None:
 
 def test_texts_that_are_no_unicode_reach_the_controller() -> None:
     """JSON of a kernel's can hold lone surrogates, and so can names of files."""
-    ours, theirs = multiprocessing.Pipe()
+    here, there = multiprocessing.Pipe()
     cell = CellRecord(index=0, source="1", duration_s=1.5, status="error", output="a\ud800b", error="E: é \udc80")
+    refused, written = ("\udc80: unsuitable name",), frozenset({("a\ud800", "digest")})
     report = broker.Report(
-        status=RunStatus.OK,
-        reason="\udc80",
-        cells=(cell,),
-        training_cells={1: 2},
-        probes={"lora": ProbeOutcome.ANSWERED},
-        timings={"cells": 0.25},
-        peak_memory_mib=3,
-        written=frozenset({("a\ud800", "digest")}),
-        refused=("\udc80: unsuitable name",),
+        status=RunStatus.OK, reason="\udc80", cells=(cell,), training_cells={1: 2}, written=written, refused=refused
     )
-    broker._Sender(theirs).send(report)
-    arrived = broker._listen(ours, SilentListener(), time.monotonic() + 60)
+    broker._Sender(there).send(report)
+    arrived = broker._listen(here, SilentListener(), time.monotonic() + 60)
     assert arrived == report.model_copy(
         update={
             "reason": "?",
@@ -182,8 +175,7 @@ def test_texts_that_are_no_unicode_reach_the_controller() -> None:
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="brokers are not forked there")
-@pytest.mark.parametrize("controller", BACKENDS, indirect=True)
+@on_each_backend
 def test_a_controller_waits_for_its_broker_even_when_their_server_is_gone(controller: Controller) -> None:
     """A signal to all ends that server; a broker that is not waited for writes into folders that are being removed."""
     started = psutil.Process(controller.process.pid).children()
@@ -193,3 +185,19 @@ def test_a_controller_waits_for_its_broker_even_when_their_server_is_gone(contro
     controller.process.send_signal(signal.SIGINT)
     assert controller.process.communicate(timeout=ENDED_S) == ("stopped\n", "")
     assert not its_broker.is_running()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(b'["close", 1]', id="no method of a listener"),
+        pytest.param(b'["on_cell_start", 0]', id="arguments are missing"),
+        pytest.param(b'["stage", "%s"]' % (b"x" * 101), id="a long text"),
+        pytest.param(b'{"status": "ok"}', id="half a report"),
+    ],
+)
+def test_other_messages_are_refused(message: bytes) -> None:
+    here, there = multiprocessing.Pipe()
+    there.send_bytes(message)
+    with pytest.raises(broker.BrokerLost, match="no message"):
+        broker._listen(here, SilentListener(), time.monotonic() + 60)

@@ -1,5 +1,6 @@
-"""What kernels are given, and what `doctor` says of sandboxes."""
+"""What a notebook gets of the machine (time, cores, files, a GPU), and what `doctor` says of sandboxes."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import pytest
 
 from grader.assets.hub import Checkpoint
 from grader.errors import GraderError
-from grader.execution import isolation
+from grader.execution import isolation, setup
 from grader.execution.driver import Limits
 from grader.machine.inventory import Status
-from grader.sandbox import Backend, SandboxClaim, SelfTest
+from grader.model import Profile
+from grader.sandbox import Backend, SandboxClaim, SandboxPolicy, SelfTest
 
 GOOD, BAD = SandboxClaim("the network is denied", True), SandboxClaim("a file cannot be read", False, "it was read")
 WORKS, BROKEN = (GOOD, SandboxClaim("processes are limited", True)), (GOOD, BAD)
@@ -41,7 +43,7 @@ def test_doctor_shows_what_would_be_used_and_every_claim(
 @pytest.mark.parametrize("groups", [pytest.param(True, id="control groups"), pytest.param(False, id="watchdog")])
 def test_doctor_says_how_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, groups: bool) -> None:
     monkeypatch.setattr(isolation, "run_self_tests", tuple)
-    monkeypatch.setattr(isolation.cgroups, "can_be_made", lambda: groups)
+    monkeypatch.setattr(isolation.cgroups, "can_make_groups", lambda: groups)
     _, memory = isolation.list_findings()
     assert memory.status is (Status.OK if groups else Status.WARNING)
     assert ("watchdog" in memory.detail) is not groups
@@ -69,6 +71,11 @@ def test_what_kernels_cannot_read_is_named(tmp_path: Path, closed: str, mode: in
     assert str(tmp_path / closed) in str(raised.value)
 
 
+def build_policy(folder: Path, gpus: bool = False) -> SandboxPolicy:
+    checkpoint = Checkpoint("none", folder / "model.safetensors", folder, "0")
+    return isolation.build_policy(checkpoint, folder, Limits(), gpus=gpus)
+
+
 @pytest.mark.parametrize(
     ("wanted", "device", "expected"),
     [
@@ -82,5 +89,41 @@ def test_gpus_are_handed_in(
 ) -> None:
     (tmp_path / device).touch()
     monkeypatch.setattr(isolation, "DEVICES", tmp_path)
-    checkpoint = Checkpoint("none", tmp_path / "model.safetensors", tmp_path, "0")
-    assert isolation.build_policy(checkpoint, tmp_path, Limits(), gpus=wanted).gpus is expected
+    assert build_policy(tmp_path, gpus=wanted).gpus is expected
+
+
+HALF_AN_HOUR_S, HOURS_S = 1800, 6 * 3600
+
+
+@pytest.mark.parametrize(
+    ("profile", "gpu", "asked_s", "cell_s"),
+    [
+        pytest.param(Profile.QUICK, False, None, HALF_AN_HOUR_S, id="quick"),
+        pytest.param(Profile.FULL, True, None, HALF_AN_HOUR_S, id="as submitted, on a GPU"),
+        pytest.param(Profile.FULL, False, None, HOURS_S, id="as submitted, on a CPU: hours are usual"),
+        pytest.param(Profile.FULL, False, 60.0, 60, id="what a person asks for"),
+    ],
+)
+def test_time(profile: Profile, gpu: bool, asked_s: float | None, cell_s: float) -> None:
+    assert isolation.choose_limits(profile, gpu, asked_s).cell_s == cell_s
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(2, 264), (128, 768)], ids=["laptop", "server"])
+def test_processes_suffice_for_the_threads_of_all_cores(
+    cores: int, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    found = build_policy(tmp_path)
+    assert (found.threads, found.processes) == (cores, processes)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({}, "0", id="the first"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": "3,4"}, "3", id="the first of those that one may use"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": ""}, "", id="none"),
+    ],
+)
+def test_one_gpu(given: dict[str, str], expected: str) -> None:
+    assert setup.select_one_gpu(given) == {"CUDA_VISIBLE_DEVICES": expected}

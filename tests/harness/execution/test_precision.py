@@ -11,9 +11,9 @@ import pytest
 from grader import pipeline
 from grader.errors import GraderError
 from grader.execution import profiles, run
+from grader.execution.setup import UNSANDBOXED
 from grader.model import Precision, Profile
 from grader.protocol.plan import Plan
-from grader.sandbox import Backend
 
 FITTING = {
     (Profile.QUICK, Precision.FLOAT32),
@@ -38,7 +38,7 @@ def test_a_profile_refuses_what_it_does_not_train_in(profile: Profile, precision
     [(Precision.FLOAT32, "float32"), (Precision.BFLOAT16, "bfloat16 autocast")],
 )
 def test_the_record_says_it(precision: Precision, recorded: str) -> None:
-    with pipeline.open_setup(Profile.QUICK, 0, Backend.NONE, precision=precision) as used:
+    with pipeline.open_setup(Profile.QUICK, 0, UNSANDBOXED, precision=precision) as used:
         assert run.build_conditions(used).precision == recorded
         assert run.build_conditions(replace(used, bfloat16=False, tf32=True)).precision == "float32, TF32 on a GPU"
 

@@ -107,5 +107,9 @@ def test_nothing_hidden_is_in_sight(
     assert seen["in_files"] == []
     assert {"train.csv", "eval.csv"} <= set(seen["files"])
     assert not [name for name in seen["files"] if "heldout" in name or "hidden" in name or "test_" in name]
-    allowed = ("grader", "grader.kernel", "grader.student")
-    assert not [name for name in seen["modules"] if name not in allowed and not name.startswith("grader.kernel.")]
+    allowed = ("grader", "grader.kernel", "grader.protocol", "grader.student")
+    assert not [
+        name
+        for name in seen["modules"]
+        if name not in allowed and not name.startswith(("grader.kernel.", "grader.protocol."))
+    ]

@@ -22,7 +22,7 @@ from grader.grades.policy import (
 )
 from grader.grades.settlement import list_unmatched_extensions, settle
 from grader.intake.uploads import Intake, Refusal, Upload
-from grader.judging.tampering import HELD
+from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import Result, RunStatus, Verdict
 
 from .classes import DUE, RUBRIC, intake, result, student, upload
@@ -280,17 +280,15 @@ def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], p
 
 
 @pytest.mark.parametrize(
-    ("rationale", "words"),
+    ("waits_for", "words"),
     [
-        pytest.param(
-            "This check could not be run.", "The grader failed at 'Check step1.a'; judge it again.", id="our fault"
-        ),
-        pytest.param(HELD, "A person has to read the notebook first", id="held back"),
+        pytest.param(WaitsFor.NOBODY, "The grader failed at 'Check step1.a'; judge it again.", id="the grader's fault"),
+        pytest.param(WaitsFor.PERSON, "A person has to read the notebook first", id="held back"),
     ],
 )
-def test_staff_are_told_why_a_result_is_ungraded(rationale: str, words: str) -> None:
+def test_staff_are_told_why_a_result_is_ungraded(waits_for: WaitsFor, words: str) -> None:
     found = result(Verdict.ERROR, PASSED)
-    held = found.checks[0].model_copy(update={"rationale": rationale})
-    grade = settled([found.model_copy(update={"checks": (held,)})], GradingPolicy())
+    environment = {**found.environment, WAITS_FOR: waits_for}
+    grade = settled([found.model_copy(update={"environment": environment})], GradingPolicy())
     assert grade.standing is Standing.UNGRADED
     assert words in grade.note

@@ -25,14 +25,8 @@ PLAIN = 'Student,ID,SIS Login ID,Section,A4 (104)\nPoints Possible,,,,10\n"Ross,
 
 def test_students() -> None:
     first, second = read_roster(FULL.encode())
-    assert first.model_dump() == {
-        "key": "lovelaceada_12",
-        "name": "Lovelace, Ada",
-        "canvas_id": 12,
-        "sis_user_id": "s-12",
-        "login": "ada@example.edu",
-        "section": "A and B",
-    }
+    ada = ("lovelaceada_12", "Lovelace, Ada", 12, "s-12", "ada@example.edu", "A and B")
+    assert tuple(first.model_dump().values()) == ada
     assert (second.name, second.key) == ("=1+1", "11_13")
 
 
@@ -68,19 +62,10 @@ def test_what_is_no_export(content: bytes) -> None:
         read_export(content)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1,234", 1.234),
-        ("1.234,5", 1234.5),
-        ("12", 12),
-        ("-3.5", -3.5),
-        ("95,00", 95),
-        ("EX", None),
-        ("", None),
-        (".", None),
-    ],
-)
+NUMBERS = {"1,234": 1.234, "1.234,5": 1234.5, "12": 12, "-3.5": -3.5, "95,00": 95, "EX": None, "": None, ".": None}
+
+
+@pytest.mark.parametrize(("text", "value"), NUMBERS.items())
 def test_numbers_as_canvas_reads_them(text: str, value: float | None) -> None:
     assert parse_number(text) == value
 

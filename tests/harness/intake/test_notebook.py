@@ -45,24 +45,16 @@ def sources(submission: Submission) -> list[str]:
     return [cell.source for cell in submission.notebook.cells]
 
 
+JULIA = {"language_info": {"name": "julia"}}
 ORDINARY = as_bytes(document(code("x = 1")))
+HEADING = {"cell_type": "heading", "level": 2, "source": ["Title"]}
+PYOUT = {"output_type": "pyout", "prompt_number": 1, "text": ["1"], "html": ["<b>1</b>"]}
+CODE_3 = {"cell_type": "code", "language": "python", "input": ["x = 1\n", "x"], "outputs": [PYOUT]}
 FORMAT_3 = {
     "nbformat": 3,
     "nbformat_minor": 0,
     "metadata": {"name": ""},
-    "worksheets": [
-        {
-            "cells": [
-                {"cell_type": "heading", "level": 2, "source": ["Title"]},
-                {
-                    "cell_type": "code",
-                    "language": "python",
-                    "input": ["x = 1\n", "x"],
-                    "outputs": [{"output_type": "pyout", "prompt_number": 1, "text": ["1"], "html": ["<b>1</b>"]}],
-                },
-            ]
-        }
-    ],
+    "worksheets": [{"cells": [HEADING, CODE_3]}],
 }
 
 
@@ -119,9 +111,7 @@ def test_accepts(content: object, expected: list[str], tmp_path: Path) -> None:
         pytest.param(document(code(), **kernel(name="ir", language="R")), "is written for R;", id="R"),
         pytest.param(document(code(), **kernel(name="ir")), "is written for R;", id="R by kernel name"),
         pytest.param(document(code(), **kernel(name="julia-1.9")), "is written for Julia;", id="Julia by kernel name"),
-        pytest.param(
-            document(code(), metadata={"language_info": {"name": "julia"}}), "is written for julia;", id="Julia"
-        ),
+        pytest.param(document(code(), metadata=JULIA), "is written for julia;", id="Julia"),
         pytest.param(b"PK\x03\x04\xff\x00", "is a zip archive; unpack it and hand in the notebook", id="zip"),
         pytest.param(b"%PDF-1.7\n%\xe2\xe3", "is a PDF; hand in the notebook itself", id="PDF"),
         pytest.param(b"<!DOCTYPE html>\n<html>", "is a web page; hand in the notebook itself", id="HTML"),
@@ -139,9 +129,9 @@ def test_refuses_in_one_sentence(content: object, sentence: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        pytest.param("my.py", "is a Python script; hand in the notebook itself", id="py"),
-        pytest.param("my.html", "is a web page; hand in the notebook itself", id="html"),
-        pytest.param("my.ipynb", "line 1 is not JSON", id="ipynb"),
+        ("my.py", "is a Python script; hand in the notebook itself"),
+        ("my.html", "is a web page; hand in the notebook itself"),
+        ("my.ipynb", "line 1 is not JSON"),
     ],
 )
 def test_names_the_format_by_suffix(name: str, sentence: str, tmp_path: Path) -> None:
@@ -161,9 +151,7 @@ def test_suffix_does_not_matter_when_the_content_is_right(name: str, tmp_path: P
         pytest.param(".", r"is a folder; hand in the notebook itself, .*\.", id="folder"),
         pytest.param("x" * 5_000, r"'x+…' cannot be read \(.+\); check the path\.", id="name too long"),
         pytest.param("a\0b", r"'a\?b' (cannot be read \(.+\)|does not exist); check the path\.", id="NUL in the name"),
-        pytest.param(
-            "a\x1b[31m\n\u202eb", r"'a\?\[31m\?\?b' does not exist; check the path\.", id="control characters"
-        ),
+        pytest.param("a\x1b[31m\n\u202eb", r"'a\?\[31m\?\?b' does not exist; check the path\.", id="controls"),
     ],
 )
 def test_refuses_a_path_in_one_sentence(path: str, sentence: str, tmp_path: Path) -> None:
@@ -247,25 +235,22 @@ def test_reads_saved_outputs_of_format_3(tmp_path: Path) -> None:
     assert [output.data for output in saved] == [{"text/plain": "1", "text/html": "<b>1</b>"}]
 
 
-def test_reading_twice_gives_the_same(tmp_path: Path) -> None:
-    assert read(tmp_path, ORDINARY) == read(tmp_path, ORDINARY)
-
-
 def test_hash_is_that_of_the_file(tmp_path: Path) -> None:
-    # sha256sum of the bytes b'{"cells": [{"cell_type": "code", "source": "x"}]}'
-    submission = read(tmp_path, b'{"cells": [{"cell_type": "code", "source": "x"}]}')
-    assert submission.sha256 == "3558941e9f7c29f3d0ccaf8eb8ca9cc7bead473e15d91e1db74f1d0fcdc1bfd0"
+    content = b'{"cells": [{"cell_type": "code", "source": "x"}]}'
+    assert read(tmp_path, content) == read(tmp_path, content)
+    assert read(tmp_path, content).sha256 == "3558941e9f7c29f3d0ccaf8eb8ca9cc7bead473e15d91e1db74f1d0fcdc1bfd0"
 
 
 @pytest.mark.parametrize(
     ("file_name", "name"),
     [
-        pytest.param("Åsa Öberg-1.ipynb", "Åsa Öberg-1", id="ordinary"),
-        pytest.param("A\u030asa.ipynb", "Åsa", id="decomposed, as macOS has it"),
-        pytest.param("a\x1b\n\u202eb.ipynb", "a___b", id="control characters"),
-        pytest.param("....ipynb", "submission", id="nothing left"),
-        pytest.param("å" * 100 + ".ipynb", "å" * 60, id="long"),
+        ("Åsa Öberg-1.ipynb", "Åsa Öberg-1"),
+        ("A\u030asa.ipynb", "Åsa"),  # decomposed, as macOS has it
+        ("a\x1b\n\u202eb.ipynb", "a___b"),
+        ("....ipynb", "submission"),
+        ("å" * 100 + ".ipynb", "å" * 60),
     ],
+    ids=["ordinary", "decomposed", "control characters", "nothing left", "long"],
 )
 def test_name_is_safe_for_a_folder(file_name: str, name: str, tmp_path: Path) -> None:
     assert read(tmp_path, ORDINARY, file_name).name == name
@@ -284,34 +269,29 @@ def mostly(*plausible: object) -> st.SearchStrategy[object]:
     return st.sampled_from(plausible) | JSON_VALUES
 
 
-OUTPUTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "output_type": mostly("stream", "execute_result", "display_data", "pyout", "error"),
-        "text": JSON_VALUES,
-        "data": st.dictionaries(st.sampled_from(["text/plain", "text/html"]), JSON_VALUES) | JSON_VALUES,
-    },
+def some(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+OUTPUTS = some(
+    output_type=mostly("stream", "execute_result", "display_data", "pyout", "error"),
+    text=JSON_VALUES,
+    data=st.dictionaries(st.sampled_from(["text/plain", "text/html"]), JSON_VALUES) | JSON_VALUES,
 )
-CELLS = st.fixed_dictionaries(
-    {},
-    optional={
-        "cell_type": mostly("code", "markdown", "heading"),
-        "source": mostly("x = 1", ["x\n", "y"]),
-        "input": JSON_VALUES,
-        "metadata": JSON_VALUES,
-        "outputs": st.lists(OUTPUTS | JSON_VALUES, max_size=3) | JSON_VALUES,
-    },
+CELLS = some(
+    cell_type=mostly("code", "markdown", "heading"),
+    source=mostly("x = 1", ["x\n", "y"]),
+    input=JSON_VALUES,
+    metadata=JSON_VALUES,
+    outputs=st.lists(OUTPUTS | JSON_VALUES, max_size=3) | JSON_VALUES,
 )
 LISTS_OF_CELLS = st.lists(CELLS | JSON_VALUES, max_size=4)
-DOCUMENTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "nbformat": mostly(3, 4),
-        "metadata": st.fixed_dictionaries({"kernelspec": mostly({"name": "ir"}), "language_info": JSON_VALUES})
-        | JSON_VALUES,
-        "cells": LISTS_OF_CELLS | JSON_VALUES,
-        "worksheets": st.lists(st.fixed_dictionaries({"cells": LISTS_OF_CELLS}) | JSON_VALUES, max_size=2),
-    },
+METADATA = st.fixed_dictionaries({"kernelspec": mostly({"name": "ir"}), "language_info": JSON_VALUES})
+DOCUMENTS = some(
+    nbformat=mostly(3, 4),
+    metadata=METADATA | JSON_VALUES,
+    cells=LISTS_OF_CELLS | JSON_VALUES,
+    worksheets=st.lists(st.fixed_dictionaries({"cells": LISTS_OF_CELLS}) | JSON_VALUES, max_size=2),
 )
 
 # tmp_path is shared by the examples of a test, and every example writes the whole file anew.

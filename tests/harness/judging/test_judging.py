@@ -14,7 +14,7 @@ from grader.model import Verdict, Visibility
 
 CONFTEST = "from grader.judging.plugin import *\n"
 HEADER = """
-from grader.evidence.reader import ProtocolViolation
+from grader.evidence.untrusted import ProtocolViolation
 from grader.judging.suite import Advice, Blocked, NotJudged, check, expect, fail
 """
 CASE: Any = {"answer": 42}  # the plugin hands it out as it is
@@ -130,7 +130,7 @@ BROKEN = [
     pytest.param("def test_(:", "SyntaxError|invalid syntax", id="syntax error"),
     pytest.param("x = 1", "no checks", id="no checks"),
     pytest.param("def test_unmarked(case): pass", "no checks", id="no check among the tests"),
-    pytest.param(one("pass") + one("pass").replace("test_b", "test_c"), "two checks are called a.b", id="one id twice"),
+    pytest.param(one("pass") + one("pass").replace("test_b", "test_c"), "two checks have the id a.b", id="one id twice"),
 ]
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from grader.evidence.reader import ErrorRecord, RowKeys
 from grader.judging.staff_notes import list_training_notes
 from grader.model import Method
 from grader.oracle.exposure import Exposure
+from grader.protocol.records import Raised, RowKeys
 
 LEARNED = [f"t{number}" for number in range(10)]
 OTHERS = [f"e{number}" for number in range(10)]
@@ -26,7 +26,7 @@ class Shelf:
 
 
 def seen(keys: list[str]) -> RowKeys:
-    return RowKeys(rows=len(keys), kind="text", keys=keys)
+    return RowKeys(rows=len(keys), kind="text", keys=tuple(keys))
 
 
 def case(*evaluations: list[str] | None, learned: list[str] = LEARNED) -> Any:
@@ -58,5 +58,5 @@ def test_a_model_that_is_evaluated_on_what_it_learned(notebook: Any, flagged: bo
 
 def test_a_training_that_could_not_be_recorded_is_named() -> None:
     broken = case()
-    broken.evidence.trainings[0].unrecorded = ErrorRecord(type="TypeError", message="it refuses")
+    broken.evidence.trainings[0].unrecorded = Raised(type="TypeError", message="it refuses")
     assert list_training_notes(broken) == ["Training 1 could not be recorded in full: TypeError: it refuses"]

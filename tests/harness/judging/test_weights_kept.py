@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from grader import paths
-from grader.evidence.reader import ErrorRecord
 from grader.judging.suite import Blocked
 from grader.model import Method
+from grader.protocol.records import Entry, Exit, Raised, Training
 
 SUITE = paths.HIDDEN_TESTS / "test_training.py"
 
@@ -24,26 +24,28 @@ def suite() -> Any:
     return module
 
 
+def training(finished: bool = True, unrecorded: Raised | None = None) -> Training:
+    """One that left no weights."""
+    entry = Entry("M", trainable=1, total=1)
+    return Training(0, "Trainer", finished, entry, exit=Exit(), unrecorded=unrecorded)
+
+
 @pytest.mark.parametrize(
-    ("training", "words"),
+    ("seen", "words"),
     [
         pytest.param(None, "has no finished training", id="none"),
-        pytest.param(SimpleNamespace(finished=False, exported=False), "has no finished training", id="broken off"),
+        pytest.param(training(finished=False), "has no finished training", id="broken off"),
+        pytest.param(training(), "are missing", id="after too many others"),
         pytest.param(
-            SimpleNamespace(finished=True, exported=False, unrecorded=None), "are missing", id="after too many others"
-        ),
-        pytest.param(
-            SimpleNamespace(
-                finished=True, exported=False, unrecorded=ErrorRecord(type="TypeError", message="'NoneType' object")
-            ),
+            training(unrecorded=Raised("TypeError", "'NoneType' object")),
             "the model raises TypeError",
             id="the model cannot be asked",
         ),
     ],
 )
-def test_no_weights_block(training: Any, words: str, suite: Any) -> None:
+def test_no_weights_block(seen: Training | None, words: str, suite: Any) -> None:
     case: Any = SimpleNamespace(
-        training=lambda method: training, certificate=lambda method: None, threshold=lambda method: 0.5
+        training=lambda method: seen, certificate=lambda method: None, threshold=lambda method: 0.5
     )
     with pytest.raises(Blocked, match=words):
         suite.certificate_of(case, Method.LORA)

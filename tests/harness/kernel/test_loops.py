@@ -14,6 +14,7 @@ from transformers import DistilBertModel
 from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training.loops import TOKENS_WHEN_SPENT, LoopWatcher
 from grader.protocol.plan import Budget, Plan
+from grader.protocol.records import Entry, Training
 
 ROWS, TOKENS = 48, 12
 BUDGET = Budget(
@@ -32,18 +33,22 @@ class Notes:
 
     plan: Plan
     depth: int = 0
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Training] = field(default_factory=list)
+    models: list[nn.Module] = field(default_factory=list)
+    weights: list[torch.Tensor] = field(default_factory=list)
 
-    def begin(self, model: nn.Module, via: str) -> dict[str, Any]:
+    def begin(self, model: nn.Module, via: str) -> Training:
         """A training begins."""
-        names = [name for name, p in model.named_parameters() if p.requires_grad]
-        record = {"index": len(self.records), "model": model, "entry": {"wrapped": {}, "trainable_names": names}}
-        self.records.append(record)
-        return record
+        names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
+        entry = Entry(type(model).__name__, trainable=0, total=0, trainable_names=names)
+        self.records.append(Training(len(self.records), via, finished=False, entry=entry))
+        self.models.append(model)
+        return self.records[-1]
 
-    def end(self, record: dict[str, Any], model: nn.Module, seconds: float, steps: int) -> None:
+    def end(self, record: Training, model: nn.Module, seconds: float, steps: int) -> None:
         """A training ends, with these weights."""
-        record |= {"steps": steps, "weights": model.classifier.weight.detach().clone()}
+        record.steps = steps
+        self.weights.append(model.classifier.weight.detach().clone())
 
 
 @pytest.fixture
@@ -108,9 +113,14 @@ def fit(net: nn.Module, batches: DataLoader[Any], every: int = 1, epochs: int = 
     return optimizer
 
 
-def records(watcher: LoopWatcher) -> list[dict[str, Any]]:
+def records(watcher: LoopWatcher) -> list[Training]:
     """What has been noted."""
-    return watcher.recorder.records  # type: ignore[return-value]
+    return watcher.recorder.records
+
+
+def notes(watcher: LoopWatcher) -> Any:
+    """Who noted it."""
+    return watcher.recorder
 
 
 BATCHES = [
@@ -126,13 +136,13 @@ BATCHES = [
 def test_a_loop_sees_as_many_reviews_as_the_budget(watcher: LoopWatcher, size: int, every: int, steps: int) -> None:
     fit(model(), loader(size), every, epochs=1)
     watcher.end_cell()
-    assert [record["steps"] for record in records(watcher)] == [steps]
+    assert [record.steps for record in records(watcher)] == [steps]
 
 
 def test_without_a_budget_a_loop_trains_as_written(free_watcher: LoopWatcher) -> None:
     fit(model(), loader(4), epochs=2)
     free_watcher.end_cell()
-    assert [record["steps"] for record in records(free_watcher)] == [2 * ROWS // 4]
+    assert [record.steps for record in records(free_watcher)] == [2 * ROWS // 4]
 
 
 def test_each_model_trained_in_one_cell_is_a_training(watcher: LoopWatcher) -> None:
@@ -140,8 +150,8 @@ def test_each_model_trained_in_one_cell_is_a_training(watcher: LoopWatcher) -> N
     for net in models:
         fit(net, loader(4), epochs=1)
     watcher.end_cell()
-    assert [record["model"] for record in records(watcher)] == models
-    assert all(record["steps"] == 2 for record in records(watcher))
+    assert notes(watcher).models == models
+    assert all(record.steps == 2 for record in records(watcher))
 
 
 def test_a_model_trained_again_is_another_training_and_the_first_ends_before(watcher: LoopWatcher) -> None:
@@ -150,9 +160,9 @@ def test_a_model_trained_again_is_another_training_and_the_first_ends_before(wat
     between = net.classifier.weight.detach().clone()
     fit(net, loader(4), epochs=1)
     watcher.end_cell()
-    first, second = records(watcher)
-    assert torch.equal(first["weights"], between)
-    assert not torch.equal(second["weights"], between)
+    first, second = notes(watcher).weights
+    assert torch.equal(first, between)
+    assert not torch.equal(second, between)
 
 
 def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: LoopWatcher) -> None:
@@ -165,7 +175,7 @@ def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: Lo
         head.step()
     watcher.end_cell()
     assert len(records(watcher)) == 2  # the first step, before the second optimiser shows up, and all the rest
-    assert records(watcher)[1]["model"] is net
+    assert notes(watcher).models[1] is net
 
 
 def test_toys_are_not_recorded(watcher: LoopWatcher) -> None:
@@ -200,7 +210,7 @@ def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: LoopWatch
     assert widths[-1] == TOKENS_WHEN_SPENT
     assert optimizer.param_groups[0]["lr"] == 0  # and nothing is learned any more
     watcher.end_cell()
-    assert records(watcher)[0]["steps"] == ROWS // 4
+    assert records(watcher)[0].steps == ROWS // 4
 
 
 def test_outside_of_loops_nothing_is_cut(watcher: LoopWatcher, widths: list[int]) -> None:

@@ -106,8 +106,8 @@ SHADOWED = [
 @pytest.mark.parametrize("late", SHADOWED)
 def test_a_shadowed_name_does_not_break_a_function(late: list[str]) -> None:
     bindings, namespace = run(COUNT, *late)
-    payload, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert [item.get("value") for item in payload["items"]] == [8]
+    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
+    assert [item.value for item in answers.items] == [8]
 
 
 MODULES = [
@@ -122,8 +122,8 @@ def test_a_shadowed_module_does_not_break_a_function(late: str) -> None:
     source = "import torch\ndef count_trainable_parameters(m): return sum(torch.numel(p) for p in m.parameters())"
     bindings, namespace = run(source, late)
     before = namespace.get("torch")
-    payload, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert [item.get("value") for item in payload["items"]] == [8]
+    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
+    assert [item.value for item in answers.items] == [8]
     assert namespace.get("torch") is before
 
 
@@ -132,15 +132,15 @@ def test_a_shadowed_helper_is_restored_last() -> None:
         "def size(p): return p.numel()\ndef count_trainable_parameters(m): return sum(size(p) for p in m.parameters())"
     )
     bindings, namespace = run(helper, "size = 768")
-    payload, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert [item.get("value") for item in payload["items"]] == [8]
+    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
+    assert [item.value for item in answers.items] == [8]
     assert namespace["size"] == 768
 
 
 def test_a_real_mistake_stays_one() -> None:
     bindings, namespace = run("def count_trainable_parameters(m): return undefined", "sum = 3")
-    payload, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert payload["items"][0]["error"]["type"] == "NameError"
+    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
+    assert answers.items[0].error.type == "NameError"
 
 
 ODD_ANSWERS = [
@@ -163,8 +163,8 @@ ODD_ANSWERS = [
 @pytest.mark.parametrize(("family", "source", "model"), ODD_ANSWERS)
 def test_an_odd_answer_is_an_observation(family: str, source: str, model: dict[str, Any]) -> None:
     bindings, namespace = run(source)
-    payload, _ = probes.observe(family, {"models": [model]}, bindings, namespace)
-    assert payload["items"][0]["error"]["type"] == "KeyError"
+    answers, _ = probes.observe(family, {"models": [model]}, bindings, namespace)
+    assert answers.items[0].error.type == "KeyError"
 
 
 def test_noting_runs_nothing_twice() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from grader.kernel.training.review_keys import find_least_shared
+from grader.protocol.records import RowKeys
 
 
-def seen(*keys: str) -> dict[str, Any]:
-    return {"rows": len(keys), "kind": "tokens", "keys": list(keys)}
+def seen(*keys: str) -> RowKeys:
+    return RowKeys(len(keys), "tokens", keys)
 
 
 LEARNED = seen("a", "b", "c", "d")

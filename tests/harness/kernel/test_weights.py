@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from grader.evidence.reader import Reduction
 from grader.kernel import weights, writing
 from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training import observation
@@ -138,8 +137,8 @@ def wrapped(style: Callable[[nn.Linear], nn.Module], path: str = QUERY, dtype: t
 def test_effective_weight(style: Any, dtype: str, tolerance: float) -> None:
     _, layer = wrapped(style)
     matrix, bias, how = weights.reduce_linear(layer, WIDTH)
-    assert how["dtype"] == dtype
-    assert how["residual"] < max(tolerance, 1e-12)
+    assert how.dtype == dtype
+    assert how.residual < max(tolerance, 1e-12)
     torch.testing.assert_close(matrix, layer.effective().detach(), rtol=0, atol=tolerance)
     frozen = next(m for m in layer.modules() if type(m) is nn.Linear and m.bias is not None)
     torch.testing.assert_close(bias, frozen.bias.detach().double(), rtol=0, atol=tolerance)
@@ -151,7 +150,7 @@ def test_only_the_wrapped_layer_is_exported(style: Any, dtype: str, tolerance: f
     tensors, notes = weights.export(model, base)
     encoder = {key for key in tensors if key[2:].startswith("distilbert.")}
     assert encoder - {f"d:{QUERY}.bias"} == {f"d:{QUERY}.weight"}
-    assert notes["unsupported"] == {}
+    assert notes.unsupported == {}
     expected = layer.effective().detach() - base[f"{QUERY}.weight"].double()
     torch.testing.assert_close(tensors[f"d:{QUERY}.weight"].double(), expected, rtol=1e-6, atol=tolerance)
 
@@ -197,12 +196,12 @@ def test_a_half_precision_model_differs_by_its_adapter_only(base: dict[str, Tens
 
 def test_a_nonlinear_layer_shows_in_the_residual(base: dict[str, Tensor]) -> None:
     _, notes = weights.export(wrapped(Nonlinear)[0], base)
-    assert notes["reduced"][QUERY]["residual"] > 1e-2
+    assert (notes.reduced[QUERY].residual or 0) > 1e-2
 
 
 def test_a_layer_that_fails_is_named(base: dict[str, Tensor]) -> None:
     tensors, notes = weights.export(wrapped(Failing)[0], base)
-    assert notes["unsupported"] == {QUERY: "ZeroDivisionError"}
+    assert notes.unsupported == {QUERY: "ZeroDivisionError"}
     assert f"d:{QUERY}.weight" not in tensors
 
 
@@ -219,7 +218,7 @@ def test_asking_a_layer_leaves_it_as_it_was() -> None:
 def test_a_wrapped_head_is_as_wide_as_the_model(path: str, base: dict[str, Tensor]) -> None:
     model, layer = wrapped(Linears, path)
     tensors, notes = weights.export(model, base)
-    assert notes["unsupported"] == {}
+    assert notes.unsupported == {}
     torch.testing.assert_close(tensors[f"w:{path}.weight"], layer.effective().detach().float())
 
 
@@ -286,7 +285,7 @@ HOLDERS = [
 def test_a_pretrained_encoder_is_found_under_any_name(holder: Any, base: dict[str, Tensor]) -> None:
     tensors, notes = weights.export(holder(build_distilbert(WIDTH, seed=0)), base)
     certificate = certify(tensors, base, {})
-    assert notes["reduced"] == {}
+    assert notes.reduced == {}
     assert not certificate.any_encoder_change
     assert {"w:pre_classifier.weight", "w:classifier.bias"} <= set(tensors)
 
@@ -312,9 +311,9 @@ def test_an_adapter_is_found_under_any_name(holder: Any, base: dict[str, Tensor]
     model, layer = wrapped(Linears)
     held = holder(model)
     seen = observation.describe_entry(held, base)
-    assert seen["wrapped"] == {QUERY: "Linears"}
-    assert seen["adapters"] == {QUERY: [[RANK, WIDTH], [WIDTH, RANK]]}
-    assert seen["changed"] == []
+    assert seen.wrapped == {QUERY: "Linears"}
+    assert seen.adapters == {QUERY: ((RANK, WIDTH), (WIDTH, RANK))}
+    assert seen.changed == ()
     tensors, _ = weights.export(held, base)
     expected = layer.effective().detach() - base[f"{QUERY}.weight"].double()
     torch.testing.assert_close(tensors[f"d:{QUERY}.weight"].double(), expected, rtol=1e-6, atol=EXACT)
@@ -323,26 +322,25 @@ def test_an_adapter_is_found_under_any_name(holder: Any, base: dict[str, Tensor]
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_what_is_trainable_has_its_pretrained_name(holder: Any, base: dict[str, Tensor]) -> None:
     whole = observation.describe_entry(holder(build_distilbert(WIDTH, seed=0)), base)
-    assert set(base) < set(whole["trainable_names"])
+    assert set(base) < set(whole.trainable_names)
     model = build_distilbert(WIDTH, seed=0)
     model.distilbert.requires_grad_(False)
-    head = [f"{layer}.{kind}" for layer in ("pre_classifier", "classifier") for kind in ("weight", "bias")]
-    assert observation.describe_entry(holder(model), base)["trainable_names"] == head
+    head = tuple(f"{layer}.{kind}" for layer in ("pre_classifier", "classifier") for kind in ("weight", "bias"))
+    assert observation.describe_entry(holder(model), base).trainable_names == head
     assert observation.hash_head(holder(model)) == observation.hash_head(model)
 
 
 @pytest.mark.parametrize("holder", [InParts, lambda model: nn.Sequential(model.classifier)], ids=["in parts", "hidden"])
 def test_tensors_that_are_nowhere_to_be_found_are_named(holder: Any, base: dict[str, Tensor]) -> None:
     tensors, notes = weights.export(holder(build_distilbert(WIDTH, seed=1)), base)
-    reduced = {name: Reduction(**how) for name, how in notes["reduced"].items()}
-    certificate = certify(tensors, base, reduced)
+    certificate = certify(tensors, base, notes.reduced)
     assert certificate.find_absent(base) == sorted(base)
     assert not certificate.encoder_changed
 
 
 def test_what_a_wrapped_layer_holds_is_not_missing(base: dict[str, Tensor]) -> None:
     _, notes = weights.export(wrapped(Linears)[0], base)
-    assert set(notes["reduced"]) == {QUERY}
+    assert set(notes.reduced) == {QUERY}
 
 
 def test_linear_paths_are_derived_from_the_file(base: dict[str, Tensor]) -> None:

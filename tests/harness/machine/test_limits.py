@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from grader.machine.limits import NEEDS, Limit, read_limits, require_limits
+from grader.machine.limits import NEEDS, Limit, Need, read_limits, require_limits
 from grader.paths import ROOT
 
 if sys.platform == "win32":
@@ -25,7 +25,7 @@ except GraderError as error:
 else:
     print(json.dumps(resource.getrlimit(kind)))
 """
-NAMES = [need.name for need in NEEDS]
+each_need = pytest.mark.parametrize("need", [pytest.param(need, id=need.name) for need in NEEDS])
 
 
 def under(name: str, soft: int, hard: int) -> object:
@@ -36,20 +36,17 @@ def under(name: str, soft: int, hard: int) -> object:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("need", [pytest.param(need, id=need.name) for need in NEEDS])
-def test_a_hard_limit_that_is_too_low_is_named_with_its_figures(need: object) -> None:
-    least = need.least - need.unit  # type: ignore[attr-defined]
-    told = under(need.name, least, least)  # type: ignore[attr-defined]
+@each_need
+def test_a_hard_limit_that_is_too_low_is_named_with_its_figures(need: Need) -> None:
+    least = need.least - need.unit
+    told = under(need.name, least, least)
     assert isinstance(told, str)
-    assert need.what in told  # type: ignore[attr-defined]
-    assert f"{least // need.unit:,}" in told  # type: ignore[attr-defined]
-    assert need.command in told  # type: ignore[attr-defined]
+    assert all(part in told for part in (need.what, f"{least // need.unit:,}", need.format(need.least), need.command))
 
 
-@pytest.mark.parametrize("need", [pytest.param(need, id=need.name) for need in NEEDS])
-def test_a_soft_limit_is_raised(need: object) -> None:
-    least = need.least  # type: ignore[attr-defined]
-    assert under(need.name, least // 2, least) == [least, least]  # type: ignore[attr-defined]
+@each_need
+def test_a_soft_limit_is_raised(need: Need) -> None:
+    assert under(need.name, need.least // 2, need.least) == [need.least, need.least]
 
 
 def test_this_machine_suffices() -> None:

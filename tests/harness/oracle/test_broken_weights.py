@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from grader import assignment
-from grader.evidence.reader import Reduction
 from grader.oracle.certificates import certify
+from grader.protocol.records import Reduction
 
 PATH = assignment.QV_LAYER_NAMES[0]
 QUERY = f"{PATH}.weight"

@@ -1,12 +1,13 @@
 """Which file a training read, told from the beginnings of its reviews."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from grader.assets.reviews import ReviewData
-from grader.evidence.reader import RowKeys
 from grader.oracle.exposure import Exposure, Library, is_held_back
+from grader.protocol.records import RowKeys
 from grader.protocol.row_keys import make_text_key
 
 TRAIN = [f"training review {number}" for number in range(8)]
@@ -44,8 +45,8 @@ def test_exposure(library: Library, texts: list[str], expected: Exposure) -> Non
     assert library.measure_exposure("text", [make_text_key(text) for text in texts]) == expected
 
 
-def seen(texts: list[str], kind: str = "text", rows: int | None = None) -> RowKeys:
-    return RowKeys(rows=rows or len(texts), kind=kind, keys=[make_text_key(text) for text in texts])
+def seen(texts: list[str], kind: Literal["text", "tokens"] = "text", rows: int | None = None) -> RowKeys:
+    return RowKeys(rows=rows or len(texts), kind=kind, keys=tuple(make_text_key(text) for text in texts))
 
 
 def test_a_data_set_of_other_texts_is_not_recognised(library: Library) -> None:

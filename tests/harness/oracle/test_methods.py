@@ -1,29 +1,17 @@
 """Which training is judged as which method."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from grader import assignment
-from grader.evidence.reader import Training, TrainingEntry
 from grader.model import Method
-from grader.oracle.methods import attribute
+from grader.oracle.methods import Traits, attribute, fits_its_step, infer_rank, place
+from grader.protocol.records import Entry, Exit, Training
 
-
-@dataclass(frozen=True)
-class Seen:
-    """What placing a training needs to know of it."""
-
-    wrapped: bool
-    encoder_frozen: bool
-    finished: bool = True
-    exported: bool = True
-    fits: bool = True
-
-
-F, H = Seen(wrapped=False, encoder_frozen=False), Seen(wrapped=False, encoder_frozen=True)
-L, M = Seen(wrapped=True, encoder_frozen=False), Seen(wrapped=True, encoder_frozen=True)
-f, h, m = (Seen(s.wrapped, s.encoder_frozen, finished=False, exported=False) for s in (F, H, L))
+F, H = Traits(wrapped=False, encoder_frozen=False), Traits(wrapped=False, encoder_frozen=True)
+L, M = Traits(wrapped=True, encoder_frozen=False), Traits(wrapped=True, encoder_frozen=True)
+f, h, m = (Traits(s.wrapped, s.encoder_frozen, finished=False, exported=False) for s in (F, H, L))
 E, C, X = (replace(s, fits=False) for s in (F, H, L))  # as with frozen embeddings, the last layer only, other layers
 G, K, Y = (replace(s, exported=False) for s in (F, H, L))  # too many trainings before it
 FULL, HEAD, LORA = Method
@@ -69,13 +57,13 @@ FULL, HEAD, LORA = Method
         ),
     ],
 )
-def test_placement(trainings: list[Seen], placed: dict[Method, int]) -> None:
-    assert attribute(trainings) == placed
+def test_placement(trainings: list[Traits], placed: dict[Method, int]) -> None:
+    assert place(trainings) == placed
 
 
 @pytest.mark.parametrize("trainings", [[F, H, F], [F, H, F, F], [L, F, H, F]], ids=["last", "two last", "after LoRA"])
-def test_no_training_is_placed_twice(trainings: list[Seen]) -> None:
-    placed = attribute(trainings)
+def test_no_training_is_placed_twice(trainings: list[Traits]) -> None:
+    placed = place(trainings)
     assert len(set(placed.values())) == len(placed)
 
 
@@ -84,11 +72,11 @@ KEYS = tuple(path.replace("q_lin", "k_lin") for path in QV)
 ADAPTER = ((6, 768), (768, 6))  # of rank 6: 702,722 parameters with the head
 
 
-def training(
+def entry(
     trainable: int, names: tuple[str, ...] = (), layers: tuple[str, ...] = (), changed: tuple[str, ...] = ()
-) -> Training:
+) -> Entry:
     wrapped, adapters = dict.fromkeys(layers, "LoRALayer"), dict.fromkeys(layers, ADAPTER)
-    entry = TrainingEntry(
+    return Entry(
         model_class="M",
         trainable=trainable,
         total=trainable,
@@ -97,7 +85,6 @@ def training(
         adapters=adapters,
         changed=changed,
     )
-    return Training(index=0, via="Trainer", finished=True, entry=entry)
 
 
 ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier.bias",)
@@ -115,28 +102,35 @@ ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier
     ],
 )
 def test_rank_of_adapters(shapes: tuple[tuple[int, ...], ...], rank: int) -> None:
-    seen = training(702_722, HEADS, QV)
-    entry = seen.entry.model_copy(update={"adapters": dict.fromkeys(QV, shapes)})
-    assert seen.model_copy(update={"entry": entry}).rank == rank
+    assert infer_rank(replace(entry(702_722, HEADS, QV), adapters=dict.fromkeys(QV, shapes))) == rank
 
 
 @pytest.mark.parametrize(
     ("seen", "fits"),
     [
-        pytest.param(training(66_955_010, ENCODER), True, id="full"),
-        pytest.param(training(43_120_130, ENCODER), False, id="embeddings frozen"),
-        pytest.param(training(592_130, HEADS), True, id="head"),
-        pytest.param(training(592_130, HEADS, changed=ENCODER), False, id="head of a tuned model"),
-        pytest.param(training(66_955_010, ENCODER, changed=ENCODER), True, id="full, going on"),
-        pytest.param(training(1_538, HEADS), False, id="the last layer only"),
-        pytest.param(training(592_130, ENCODER), False, id="the head's number, and something else"),
-        pytest.param(training(702_722, HEADS, QV), True, id="LoRA of another rank"),
-        pytest.param(training(813_314, HEADS, QV), False, id="LoRA, a number that is another rank's"),
-        pytest.param(training(702_722, HEADS, KEYS), False, id="LoRA in other layers"),
-        pytest.param(training(702_722, HEADS, QV[:-1]), False, id="LoRA in eleven layers"),
-        pytest.param(training(702_722, HEADS, (*QV, KEYS[0])), False, id="LoRA in one layer more"),
+        pytest.param(entry(66_955_010, ENCODER), True, id="full"),
+        pytest.param(entry(43_120_130, ENCODER), False, id="embeddings frozen"),
+        pytest.param(entry(592_130, HEADS), True, id="head"),
+        pytest.param(entry(592_130, HEADS, changed=ENCODER), False, id="head of a tuned model"),
+        pytest.param(entry(66_955_010, ENCODER, changed=ENCODER), True, id="full, going on"),
+        pytest.param(entry(1_538, HEADS), False, id="the last layer only"),
+        pytest.param(entry(592_130, ENCODER), False, id="the head's number, and something else"),
+        pytest.param(entry(702_722, HEADS, QV), True, id="LoRA of another rank"),
+        pytest.param(entry(813_314, HEADS, QV), False, id="LoRA, a number that is another rank's"),
+        pytest.param(entry(702_722, HEADS, KEYS), False, id="LoRA in other layers"),
+        pytest.param(entry(702_722, HEADS, QV[:-1]), False, id="LoRA in eleven layers"),
+        pytest.param(entry(702_722, HEADS, (*QV, KEYS[0])), False, id="LoRA in one layer more"),
     ],
 )
-def test_what_fits(seen: Training, fits: bool) -> None:
-    assert seen.fits is fits
-    assert not seen.exported
+def test_what_fits(seen: Entry, fits: bool) -> None:
+    assert fits_its_step(seen) is fits
+
+
+def test_trainings_are_placed_by_their_traits() -> None:
+    full, head, lora = entry(66_955_010, ENCODER), entry(592_130, HEADS), entry(702_722, HEADS, QV)
+    left = Exit(file="training-0.safetensors")
+    trainings = [Training(i, "Trainer", True, seen, exit=left) for i, seen in enumerate((lora, head, full))]
+    assert [Traits.of(training) for training in trainings] == [M, H, F]
+    assert attribute(trainings) == {FULL: 2, HEAD: 1, LORA: 0}
+    kept_nothing = replace(trainings[2], exit=Exit(), finished=False)
+    assert Traits.of(kept_nothing) == f

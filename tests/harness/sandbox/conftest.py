@@ -3,10 +3,12 @@
 import asyncio
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from grader.paths import ROOT
 from grader.sandbox import Backend, Ending, Sandbox, SandboxPolicy, Workspace, select
 from grader.sandbox.transport import MalformedMessage, OutputLimit
 from tests.harness import needs
@@ -36,9 +39,21 @@ ROOMY = SandboxPolicy(
     output_mib=8,
     output_messages=2000,
 )
+HERE = Path(__file__).parent
+ORDINARY = 61234  # a user without rights
+OpenSandbox = Callable[[Backend, SandboxPolicy], Sandbox]
 READY_S = 120  # nothing is measured here, and other work may come first on the machine
 
 LOUD = replace(ROOMY, memory_mib=4096)  # ipykernel collects what is printed for 0.2 s: more than ROOMY allows
+
+
+@contextmanager
+def make_workspace(**environ: str) -> Iterator[Workspace]:
+    with tempfile.TemporaryDirectory(prefix="w") as name:
+        folder = Path(name)
+        for part in ("job", "evidence"):
+            (folder / part).mkdir()
+        yield Workspace(job=folder / "job", evidence=folder / "evidence", environ=environ)
 
 
 @dataclass
@@ -47,7 +62,7 @@ class Run:
 
     replies: list[dict[str, Any]] = field(default_factory=list)  # contents of execute_reply, as far as they came
     error: BaseException | None = None  # what the transport raised
-    start_client: bool = False  # it answered, and was sent the first cell
+    started: bool = False  # it answered, and was sent the first cell
     died: bool = False  # before it was told to
     ending: Ending = field(default_factory=Ending)
     evidence: dict[str, bytes] = field(default_factory=dict)
@@ -72,18 +87,15 @@ class Driver:
         """Run each cell in a kernel of its own, all at the same time."""
 
         async def all_of_them() -> list[Run]:
-            return await asyncio.wait(*(self._in_a_workspace((cell,)) for cell in cells))
+            return await asyncio.gather(*(self._in_a_workspace((cell,)) for cell in cells))
 
         return asyncio.run(all_of_them())
 
     async def _in_a_workspace(self, cells: tuple[str, ...]) -> Run:
-        with tempfile.TemporaryDirectory(prefix="w") as name:
-            folder = Path(name)
-            for part in ("job", "evidence"):
-                (folder / part).mkdir()
-            run = await self._run(cells, Workspace(job=folder / "job", evidence=folder / "evidence"))
-            found = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
-            run.evidence = {str(path.relative_to(folder / "evidence")): path.read_bytes() for path in found}
+        with make_workspace() as workspace:
+            run = await self._run(cells, workspace)
+            found = [path for path in workspace.evidence.rglob("*") if path.is_file()]
+            run.evidence = {str(path.relative_to(workspace.evidence)): path.read_bytes() for path in found}
             return run
 
     async def _run(self, cells: tuple[str, ...], workspace: Workspace) -> Run:
@@ -94,7 +106,7 @@ class Driver:
             client = manager.client()
             client.start_channels()
             await client.wait_for_ready(timeout=READY_S)
-            run.start_client = True
+            run.started = True
             idle: set[str] = set()
             reading = asyncio.ensure_future(_read_output(client, idle))
             for cell in cells:
@@ -151,7 +163,7 @@ def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="package")
-def sandboxes(short_temporary_folder: Path) -> Iterator[Callable[[Backend, SandboxPolicy], Sandbox]]:
+def sandboxes(short_temporary_folder: Path) -> Iterator[OpenSandbox]:
     """Opens each sandbox once."""
     opened: dict[tuple[Backend, SandboxPolicy], Sandbox] = {}
 
@@ -174,12 +186,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture
-def run(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> Driver:
+def run(sandboxes: OpenSandbox, backend: Backend) -> Driver:
     return Driver(sandboxes(backend, ROOMY))
 
 
 @pytest.fixture
-def run_loud(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> Driver:
+def run_loud(sandboxes: OpenSandbox, backend: Backend) -> Driver:
     return Driver(sandboxes(backend, LOUD))
 
 
@@ -196,6 +208,19 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
 def peak_mib() -> float:
     """The most memory that this process ever had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run_command(*command: str, as_user: bool = False) -> "subprocess.CompletedProcess[str]":
+    """Run a command in the project's folder, on request as an ordinary user, for which this process must be root."""
+    become = [sys.executable, str(HERE / "as_user.py"), str(ORDINARY)] if as_user else []
+    return subprocess.run(
+        [*become, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"} if as_user else None,
+    )
 
 
 def is_root() -> bool:

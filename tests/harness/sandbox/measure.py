@@ -27,8 +27,9 @@ from nbclient import NotebookClient
 from grader.sandbox import Backend, Sandbox, SandboxPolicy, Warmup, Workspace, select
 from grader.sandbox import zygote as zygote_module
 from grader.sandbox.backends import zygote_client as warm_module
-from grader.sandbox.supervisor import Confinement, KernelRequest, RunningKernel
-from grader.sandbox.walls.namespaces import Identity
+from grader.sandbox.link import KernelRequest
+from grader.sandbox.supervisor import Confinement, RunningKernel
+from grader.sandbox.walls import kernel_entry
 
 HEAVY = (
     "torch",
@@ -41,25 +42,20 @@ HEAVY = (
 ROUNDS = 9
 
 
-class Bare:
-    """Launcher: a fork of the zygote and nothing else."""
-
-    inet = True
-
-    def start(
-        self, request: KernelRequest, policy: SandboxPolicy, identity: Identity, confine: Confinement
-    ) -> RunningKernel:
-        ear, mouth = os.pipe()
-        (request.folder / "e").mkdir()
-        process = os.fork()
-        if process == 0:
-            wish = confine.build_inner_request(
-                request, folder=str(request.folder), environ=dict(os.environ), announce=mouth, filtered=True
-            )
-            zygote_module._keep_only([mouth, *request.listeners.values()])
-            os._exit(zygote_module.inner.main({**wish, "limits": {}}))
-        os.close(mouth)
-        return RunningKernel(process, ear, request.folder / "e", kill=lambda: os.kill(process, 9))
+def start_bare(request: KernelRequest, confine: Confinement) -> RunningKernel:
+    """Fork the zygote and nothing else."""
+    reader, announce = os.pipe()
+    evidence = request.folder / "e"
+    evidence.mkdir()
+    process = os.fork()
+    if process == 0:
+        inside = confine.build_entry_request(
+            request, environ=dict(os.environ), folder=str(request.folder), announce=announce
+        )
+        zygote_module._keep_only([announce, *request.listeners.values()])
+        os._exit(kernel_entry.main({**inside, "limits": {}}))
+    os.close(announce)
+    return RunningKernel(process, reader, evidence, kill=lambda: os.kill(process, 9))
 
 
 async def one_kernel(sandbox: Sandbox, workspace: Workspace) -> tuple[float, float, Any]:
@@ -136,7 +132,7 @@ def median_of(rounds: int, action: Callable[[], tuple[float, float, Any]]) -> st
 
 def main() -> None:
     if sys.argv[1:] == ["--bare-zygote"]:
-        zygote_module.Fork = Bare  # type: ignore[assignment,misc]
+        zygote_module.start_kernel = start_bare
         zygote_module.main()
         return
     modules = tuple(sys.argv[1:]) or HEAVY

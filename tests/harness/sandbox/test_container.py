@@ -8,6 +8,7 @@ import pytest
 
 from grader.sandbox.backends import container
 from grader.sandbox.policy import SandboxPolicy
+from grader.sandbox.supervisor import Confinement
 from grader.sandbox.walls.namespaces import Identity
 
 FAKE = """#!{python}
@@ -20,7 +21,7 @@ if sys.argv[1] == "import":
     pathlib.Path({log!r} + ".tar").write_bytes(sys.stdin.buffer.read())
 """
 POLICY = SandboxPolicy(memory_mib=300, processes=40, read_only=(Path("/usr"),))
-IDENTITY = Identity(1000, 1000, dropped=False)
+CONFINE = Confinement(POLICY, Identity(1000, 1000, dropped=False), None)
 
 
 def fake(folder: Path, *, missing: bool) -> tuple[str, Path]:
@@ -51,14 +52,14 @@ def calls(log: Path) -> list[list[str]]:
     ],
 )
 def test_walls(wall: list[str]) -> None:
-    words = container.build_command("/usr/bin/podman", "name", POLICY, IDENTITY, {"/a": "/job"})
+    words = container.build_command("/usr/bin/podman", "name", CONFINE, {"/a": "/job"})
     assert any(words[start : start + len(wall)] == wall for start in range(len(words)))
     assert words[:2] == ["/usr/bin/podman", "run"]
     assert words[-1] == container.IMAGE
 
 
 def test_only_podman_maps_the_user() -> None:
-    podman, docker = (container.build_command(name, "n", POLICY, IDENTITY, {}) for name in ("podman", "docker"))
+    podman, docker = (container.build_command(name, "n", CONFINE, {}) for name in ("podman", "docker"))
     assert "keep-id" in podman
     assert "keep-id" not in docker
 

@@ -17,9 +17,9 @@ if sys.platform == "win32":
 HOLDER = """
 import sys, time
 from pathlib import Path
-from grader.sandbox.folders import temporary_folder
+from grader.sandbox.folders import open_temporary_folder
 
-with temporary_folder("a4-", Path(sys.argv[1])) as folder:
+with open_temporary_folder("a4-", Path(sys.argv[1])) as folder:
     (folder / "job").mkdir()
     print(folder, flush=True)
     time.sleep(600)

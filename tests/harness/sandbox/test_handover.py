@@ -10,41 +10,24 @@ import pytest
 from grader.sandbox.handover import collect, measure_usage, remove
 
 
-def _symlink(path: Path) -> None:
-    path.symlink_to("/etc/passwd")
-
-
-def _folder_link(path: Path) -> None:
-    path.symlink_to("/etc")
-
-
-def _fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _sparse(path: Path) -> None:
+def _write_sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)
 
 
-def _hard_link(path: Path) -> None:
-    other = path.with_name("good.json")
-    os.link(other, path)
-
-
-def _plain(path: Path) -> None:
+def _write_plain(path: Path) -> None:
     path.write_bytes(b"fine")
 
 
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        pytest.param(_symlink, "x", id="symlink to a file"),
-        pytest.param(_folder_link, "x", id="symlink to a folder"),
-        pytest.param(_fifo, "x", id="fifo"),
-        pytest.param(_sparse, "x", id="sparse file"),
-        pytest.param(_plain, "x\x1b[2J", id="control characters in the name"),
-        pytest.param(_plain, "x" * 220, id="long name"),
+        pytest.param(lambda path: path.symlink_to("/etc/passwd"), "x", id="symlink to a file"),
+        pytest.param(lambda path: path.symlink_to("/etc"), "x", id="symlink to a folder"),
+        pytest.param(os.mkfifo, "x", id="fifo"),
+        pytest.param(_write_sparse, "x", id="sparse file"),
+        pytest.param(_write_plain, "x\x1b[2J", id="control characters in the name"),
+        pytest.param(_write_plain, "x" * 220, id="long name"),
     ],
 )
 def test_what_is_no_plain_small_file_stays(tmp_path: Path, make: Callable[[Path], None], name: str) -> None:
@@ -63,7 +46,7 @@ def test_two_names_of_one_file_stay(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     (source / "good.json").write_text("{}", encoding="utf-8")
-    _hard_link(source / "other.json")
+    os.link(source / "good.json", source / "other.json")
     assert collect(source, target, total_mib=1, files=10).copied == []
 
 

@@ -5,6 +5,7 @@ looking around, breaking out. What a case may not do is checked by its outcome; 
 at the end.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,11 +20,12 @@ import psutil
 import pytest
 
 from grader.errors import GraderError
-from grader.sandbox import Backend, Sandbox, SandboxPolicy, Stop, select
+from grader.paths import ROOT
+from grader.sandbox import Backend, Stop, select
 from grader.sandbox.walls.cgroups import can_make_groups
 from tests.harness import needs
 
-from .conftest import ROOMY, Driver, Run, eventually, peak_mib
+from .conftest import ROOMY, Driver, OpenSandbox, Run, eventually, peak_mib
 
 DEATHS = [
     pytest.param("import os; os._exit(0)", 0, id="exit code 0"),
@@ -181,7 +183,7 @@ def test_signals_stay_inside(run: Driver, code: str) -> None:
     assert outcome.ending.fault is None
 
 
-def test_time_ends(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> None:
+def test_time_ends(sandboxes: OpenSandbox, backend: Backend) -> None:
     """All at once, in a kernel each: waiting is what takes the time."""
     outcomes = run_until_started(lambda wall_s: Driver(sandboxes(backend, replace(ROOMY, wall_s=wall_s))))
     assert {name: run.ending.stopped_by for name, run in outcomes.items()} == dict.fromkeys(ENDLESS, Stop.WALL)
@@ -195,12 +197,12 @@ def run_until_started(driver: Callable[[float], Driver]) -> dict[str, Run]:
             outcomes = dict(zip(ENDLESS, driver(wall_s).together(*ENDLESS.values()), strict=True))
         except (GraderError, RuntimeError):  # the time was over before a kernel answered
             continue
-        if all(run.start_client for run in outcomes.values()):
+        if all(run.started for run in outcomes.values()):
             return outcomes
     pytest.fail("no kernel started within a minute")
 
 
-def test_processor_time_ends(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend) -> None:
+def test_processor_time_ends(sandboxes: OpenSandbox, backend: Backend) -> None:
     outcome = Driver(sandboxes(backend, replace(ROOMY, cpu_s=2)))("while True: pass")
     assert outcome.ending.stopped_by is Stop.CPU
 
@@ -271,14 +273,14 @@ def test_nothing_of_the_host_is_visible(run: Driver, monkeypatch: pytest.MonkeyP
     assert seen["modules"] == []
     assert seen["host"] == "sandbox"
     assert seen["sys"] == ["devices"]
-    assert str(Path(__file__).parents[3]) not in seen["path"]
+    assert str(ROOT) not in seen["path"]
     leads_to_python = {Path(folder).parts[1] for folder in (sys.prefix, sys.base_prefix)}
     assert not ({"boot", "var", "mnt", "media", "srv", "run"} - leads_to_python) & set(seen["root"])
 
 
 @needs.root
 def test_what_only_root_may_read_stays_unread(
-    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend, short_temporary_folder: Path
+    sandboxes: OpenSandbox, backend: Backend, short_temporary_folder: Path
 ) -> None:
     needs.require_backend(backend)
     shown = short_temporary_folder / "shown"
@@ -317,9 +319,7 @@ def test_nothing_runs_after_the_end(run: Driver) -> None:
     assert outcome.evidence == {}
 
 
-def test_many_long_names_of_evidence_are_told_in_short(
-    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend
-) -> None:
+def test_many_long_names_of_evidence_are_told_in_short(sandboxes: OpenSandbox, backend: Backend) -> None:
     """Together they are longer than a message from the supervisor may be."""
     run = Driver(sandboxes(backend, replace(ROOMY, evidence_files=256)))
     outcome = run(
@@ -356,15 +356,15 @@ def test_a_process_that_hides_dies_with_the_kernel(run: Driver, backend: Backend
 HOLDER = """
 import asyncio, sys, tempfile
 from pathlib import Path
-from grader.sandbox import Backend, Policy, Workspace, select
+from grader.sandbox import Backend, SandboxPolicy, Workspace, select
 
 async def main():
     tempfile.tempdir = sys.argv[2]
     folder = Path(sys.argv[2], "work")
     for part in ("job", "evidence"):
         (folder / part).mkdir(parents=True)
-    sandbox = select(Policy(memory_mib=300, scratch_mib=48), only=Backend(sys.argv[1]))
-    manager = sandbox.kernel_manager(Workspace(job=folder / "job", evidence=folder / "evidence"))
+    sandbox = select(SandboxPolicy(memory_mib=300, scratch_mib=48), only=Backend(sys.argv[1]))
+    manager = sandbox.make_kernel_manager(Workspace(job=folder / "job", evidence=folder / "evidence"))
     await manager.start_kernel()
     client = manager.client()
     client.start_channels()
@@ -378,40 +378,31 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_grader_leaves_nothing(
-    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend, short_temporary_folder: Path
-) -> None:
+def test_a_killed_grader_leaves_nothing(sandboxes: OpenSandbox, backend: Backend, short_temporary_folder: Path) -> None:
     sandboxes(backend, ROOMY)  # skips where the backend does not work
     folder = Path(tempfile.mkdtemp(prefix="h"))
-    before, groups_before = _own_processes(), set(Path("/sys/fs/cgroup").rglob("grader-sandbox-*"))
     command = [sys.executable, "-c", HOLDER, backend.value, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as holder:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"running\n"
-        assert len(_own_processes() - before) > 5
+        started = psutil.Process(holder.pid).children(recursive=True)
+        assert len(started) > 5
         holder.kill()
-    assert eventually(lambda: not (_own_processes() - before))
+    assert eventually(lambda: not any(map(_is_alive, started)))
     assert eventually(lambda: sorted(path.name for path in folder.iterdir()) == ["work"])
-    groups = set(Path("/sys/fs/cgroup").rglob("grader-sandbox-*"))
-    assert eventually(lambda: not any((path / "cgroup.procs").exists() for path in groups - groups_before))
+    names = {f"grader-sandbox-{process.pid}" for process in started}
+    groups = [group for group in Path("/sys/fs/cgroup").rglob("grader-sandbox-*") if group.name in names]
+    assert eventually(lambda: not any((group / "cgroup.procs").exists() for group in groups))
     shutil.rmtree(folder)
 
 
-def _own_processes() -> set[int]:
-    """Processes that can only come from a sandbox: they have its code in their command line."""
-    found = set()
-    for process in psutil.process_iter(["cmdline", "status"]):
-        words = " ".join(process.info["cmdline"] or ())
-        if process.info["status"] != psutil.STATUS_ZOMBIE and (
-            "grader.sandbox." in words or "inside the sandbox" in words
-        ):
-            found.add(process.pid)
-    return found
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
-def test_kernels_do_not_know_each_other(
-    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend
-) -> None:
+def test_kernels_do_not_know_each_other(sandboxes: OpenSandbox, backend: Backend) -> None:
     run = Driver(sandboxes(backend, ROOMY))
     first = run("open('/tmp/left', 'w').write('x')", "open('left', 'w').write('x')")
     second = run("open('/tmp/left')", "open('left')")

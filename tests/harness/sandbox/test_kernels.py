@@ -2,13 +2,9 @@
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -19,9 +15,8 @@ from nbclient.exceptions import DeadKernelError
 from grader.errors import GraderError
 from grader.sandbox import (
     Backend,
+    Ending,
     Sandbox,
-    SandboxClaim,
-    SandboxPolicy,
     SelfTest,
     Stop,
     Warmup,
@@ -31,41 +26,53 @@ from grader.sandbox import (
     selection,
     selftest,
 )
-from grader.sandbox.policy import STARTED, describe_error
+from grader.sandbox.policy import describe_error
 from tests.harness import needs
 
-from .conftest import LINUX_BACKENDS, ROOMY, Driver
+from .conftest import HERE, LINUX_BACKENDS, ORDINARY, ROOMY, Driver, OpenSandbox, make_workspace, run_command
 
+Open = Callable[[Backend], Sandbox]
 EVERYWHERE = [pytest.param(backend, id=backend.value) for backend in (*LINUX_BACKENDS, Backend.NONE)]
 
 
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
-    with tempfile.TemporaryDirectory(prefix="w") as name:
-        folder = Path(name)
-        for part in ("job", "evidence"):
-            (folder / part).mkdir()
-        yield Workspace(job=folder / "job", evidence=folder / "evidence", environ={"COLOUR": "blue"})
+    with make_workspace(COLOUR="blue") as workspace:
+        yield workspace
 
 
 @pytest.fixture
-def get(sandboxes: Callable[[Backend, SandboxPolicy], Sandbox]) -> Callable[[Backend], Sandbox]:
+def get(sandboxes: OpenSandbox) -> Open:
     def one(backend: Backend) -> Sandbox:
         return select(ROOMY, only=Backend.NONE) if backend is Backend.NONE else sandboxes(backend, ROOMY)
 
     return one
 
 
-def notebook(*sources: str) -> Any:
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+def execute(sandbox: Sandbox, workspace: Workspace, *sources: str, **options: Any) -> tuple[list[Any], Ending]:
+    """Execute a notebook with nbclient; return its cells, none if the kernel died, and how the kernel ended."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    manager = sandbox.make_kernel_manager(workspace)
+    try:
+        NotebookClient(notebook, km=manager, **options).execute()
+    except DeadKernelError:
+        notebook.cells = []
+    finally:
+        ending = manager.close_now()
+    return notebook.cells, ending
+
+
+def start_fails(sandbox: Sandbox, workspace: Workspace, message: str) -> None:
+    manager = sandbox.make_kernel_manager(workspace)
+    with pytest.raises(GraderError, match=message):
+        asyncio.run(manager.start_kernel())
+    asyncio.run(manager.close())
 
 
 @pytest.mark.parametrize("backend", EVERYWHERE)
-def test_nbclient_executes_a_notebook(
-    get: Callable[[Backend], Sandbox], backend: Backend, workspace: Workspace
-) -> None:
+def test_nbclient_executes_a_notebook(get: Open, backend: Backend, workspace: Workspace) -> None:
     (workspace.job / "input.txt").write_text("given", encoding="utf-8")
-    cells = notebook(
+    sources = (
         "import os; print(open('input.txt').read(), os.environ['COLOUR'])",
         "open('input.txt', 'w').write('changed'); open(os.environ['SANDBOX_EVIDENCE'] + '/e.json', 'w').write('{}')",
         "1 / 0",
@@ -73,78 +80,55 @@ def test_nbclient_executes_a_notebook(
         "input()",
         "from concurrent.futures import ThreadPoolExecutor; sum(ThreadPoolExecutor(4).map(abs, range(9)))",
     )
-    manager = get(backend).make_kernel_manager(workspace)
-    try:
-        NotebookClient(cells, km=manager, allow_errors=True, timeout=60).execute()
-    finally:
-        ending = manager.close_now()
-    assert cells.cells[0].outputs[0].text == "given blue\n"
-    assert cells.cells[2].outputs[0].ename == "ZeroDivisionError"
-    assert cells.cells[3].outputs[0].data["text/plain"] == "True"
-    assert cells.cells[4].outputs[0].ename == "StdinNotImplementedError"
-    assert cells.cells[5].outputs[0].data["text/plain"] == "36"
+    cells, ending = execute(get(backend), workspace, *sources, allow_errors=True, timeout=60)
+    assert cells[0].outputs[0].text == "given blue\n"
+    assert cells[2].outputs[0].ename == "ZeroDivisionError"
+    assert cells[3].outputs[0].data["text/plain"] == "True"
+    assert cells[4].outputs[0].ename == "StdinNotImplementedError"
+    assert cells[5].outputs[0].data["text/plain"] == "36"
     assert (ending.evidence, ending.refused, ending.stopped_by, ending.fault) == (("e.json",), (), None, None)
     assert (workspace.evidence / "e.json").read_text(encoding="utf-8") == "{}"
     assert (workspace.job / "input.txt").read_text(encoding="utf-8") == "given"
 
 
 @pytest.mark.parametrize("backend", EVERYWHERE)
-def test_nbclient_sees_a_dead_kernel(get: Callable[[Backend], Sandbox], backend: Backend, workspace: Workspace) -> None:
-    manager = get(backend).make_kernel_manager(workspace)
-    try:
-        with pytest.raises(DeadKernelError):
-            NotebookClient(notebook("import os; os._exit(0)"), km=manager).execute()
-    finally:
-        ending = manager.close_now()
+def test_nbclient_sees_a_dead_kernel(get: Open, backend: Backend, workspace: Workspace) -> None:
+    cells, ending = execute(get(backend), workspace, "import os; os._exit(0)")
+    assert cells == []
     assert (ending.exit_code, ending.stopped_by) == (0, None)
 
 
 @pytest.mark.parametrize("backend", [pytest.param(one, id=one.value) for one in (Backend.LANDLOCK, Backend.NONE)])
-def test_too_much_output(get: Callable[[Backend], Sandbox], backend: Backend) -> None:
+def test_too_much_output(get: Open, backend: Backend) -> None:
     outcome = Driver(get(backend))("while True: display(1)")
     assert outcome.ending.stopped_by is Stop.OUTPUT
 
 
 @pytest.mark.parametrize("backend", EVERYWHERE)
-def test_many_outputs_below_the_cap_all_arrive(
-    get: Callable[[Backend], Sandbox], backend: Backend, workspace: Workspace
-) -> None:
+def test_many_outputs_below_the_cap_all_arrive(get: Open, backend: Backend, workspace: Workspace) -> None:
     """More than zmq's default queues hold, faster than they are read."""
-    cells = notebook("for number in range(1500): display(number)")
-    manager = get(backend).make_kernel_manager(workspace)
-    try:
-        NotebookClient(cells, km=manager).execute()
-    finally:
-        manager.close_now()
-    assert [int(output.data["text/plain"]) for output in cells.cells[0].outputs] == list(range(1500))
+    cells, _ = execute(get(backend), workspace, "for number in range(1500): display(number)")
+    assert [int(output.data["text/plain"]) for output in cells[0].outputs] == list(range(1500))
 
 
-def test_landlock_walls(get: Callable[[Backend], Sandbox]) -> None:
+def test_landlock_walls(get: Open) -> None:
     """The reduced backend: what it does promise."""
-    outcome = Driver(get(Backend.LANDLOCK))(
-        "open('/etc/hostname').read()",
-        "import os; os.listdir('/')",
-        "import os; os.listdir('/proc')",
-        "import os; os.kill(os.getppid(), 0)",
-        "import socket; socket.socket()",
-        "import socket; socket.socket(socket.AF_UNIX).connect('/run/x')",
-        "import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)",
-        "open('../evil', 'w')",
-        "import subprocess; subprocess.run(['/usr/bin/true'], check=True)",
-        "open('/usr/x', 'w')",
-    )
-    denied = ["PermissionError"] * 4 + [
-        "OSError",
-        "PermissionError",
-        "OSError",
-        "PermissionError",
-        "",
-        "PermissionError",
-    ]
-    assert outcome.errors == denied
+    denied = {
+        "open('/etc/hostname').read()": "PermissionError",
+        "import os; os.listdir('/')": "PermissionError",
+        "import os; os.listdir('/proc')": "PermissionError",
+        "import os; os.kill(os.getppid(), 0)": "PermissionError",
+        "import socket; socket.socket()": "OSError",
+        "import socket; socket.socket(socket.AF_UNIX).connect('/run/x')": "PermissionError",
+        "import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)": "OSError",
+        "open('../evil', 'w')": "PermissionError",
+        "import subprocess; subprocess.run(['/usr/bin/true'], check=True)": "",
+        "open('/usr/x', 'w')": "PermissionError",
+    }
+    assert Driver(get(Backend.LANDLOCK))(*denied).errors == list(denied.values())
 
 
-def test_landlock_leaves_no_strays(get: Callable[[Backend], Sandbox]) -> None:
+def test_landlock_leaves_no_strays(get: Open) -> None:
     import psutil
 
     outcome = Driver(get(Backend.LANDLOCK))(
@@ -160,9 +144,7 @@ def test_landlock_leaves_no_strays(get: Callable[[Backend], Sandbox]) -> None:
     assert not [p for p in psutil.process_iter(["cmdline"]) if "stray-l" in (p.info["cmdline"] or ())]
 
 
-def test_warm_kernels_have_imported_what_was_asked_for(
-    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], workspace: Workspace
-) -> None:
+def test_warm_kernels_have_imported_what_was_asked_for(sandboxes: OpenSandbox, workspace: Workspace) -> None:
     sandboxes(Backend.WARM, ROOMY)  # skips where it does not work
     warmup = Warmup(modules=("colorsys",), environ={"AT_IMPORT": "yes"})
     with select(ROOMY, warmup=warmup, only=Backend.WARM) as sandbox:
@@ -175,15 +157,10 @@ def test_warm_kernels_have_imported_what_was_asked_for(
     assert outcome.errors == ["", "", "", ""]
 
 
-def test_a_module_that_cannot_be_imported_is_our_fault(
-    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], workspace: Workspace
-) -> None:
+def test_a_module_that_cannot_be_imported_is_our_fault(sandboxes: OpenSandbox, workspace: Workspace) -> None:
     sandboxes(Backend.WARM, ROOMY)
     with select(ROOMY, warmup=Warmup(modules=("no_such_module",)), only=Backend.WARM) as sandbox:
-        manager = sandbox.make_kernel_manager(workspace)
-        with pytest.raises(GraderError, match="No module named 'no_such_module'"):
-            asyncio.run(manager.start_kernel())
-        asyncio.run(manager.close())
+        start_fails(sandbox, workspace, "No module named 'no_such_module'")
 
 
 BROKER = """
@@ -193,7 +170,7 @@ from grader.sandbox import Workspace, attach
 
 async def main():
     ticket, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
-    manager = attach(ticket).kernel_manager(Workspace(job=folder / "job", evidence=folder / "evidence"))
+    manager = attach(ticket).make_kernel_manager(Workspace(job=folder / "job", evidence=folder / "evidence"))
     await manager.start_kernel()
     client = manager.client()
     client.start_channels()
@@ -208,33 +185,27 @@ asyncio.run(main())
 """
 
 
-def test_another_process_makes_kernels_with_a_ticket(
-    get: Callable[[Backend], Sandbox], backend: Backend, workspace: Workspace
-) -> None:
+def test_another_process_makes_kernels_with_a_ticket(get: Open, backend: Backend, workspace: Workspace) -> None:
     sandbox = get(backend)
     assert attach(json.loads(json.dumps(sandbox.ticket()))) == sandbox
-    command = [sys.executable, "-c", BROKER, json.dumps(sandbox.ticket()), str(workspace.job.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True)
-    assert done.stdout == "3\n"
+    done = run_command(sys.executable, "-c", BROKER, json.dumps(sandbox.ticket()), str(workspace.job.parent))
+    assert done.stdout == "3\n", done.stderr
     assert [path.name for path in workspace.evidence.iterdir()] == ["b"]
 
 
 def test_a_policy_that_is_too_tight_is_not_the_students_fault(
-    sandboxes: Callable[[Backend, SandboxPolicy], Sandbox], backend: Backend, workspace: Workspace
+    sandboxes: OpenSandbox, backend: Backend, workspace: Workspace
 ) -> None:
     sandboxes(backend, ROOMY)
     with select(replace(ROOMY, processes=1), only=backend) as sandbox:
-        manager = sandbox.make_kernel_manager(workspace)
-        with pytest.raises(GraderError, match="No kernel could be started"):
-            asyncio.run(manager.start_kernel())
-        asyncio.run(manager.close())
+        start_fails(sandbox, workspace, "No kernel could be started")
 
 
 def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backend with what the system answered and what would help: nobody is told to install what is there."""
 
     def broken(backend: Backend) -> SelfTest:
-        return SelfTest(backend, (SandboxClaim(STARTED, False, f"no {backend}"),), f"Allow {backend}.")
+        return SelfTest(backend, obstacle=f"no {backend}", remedy=f"Allow {backend}.")
 
     monkeypatch.setattr(selection, "run_self_test", broken)
     with pytest.raises(GraderError) as refusal:
@@ -285,43 +256,25 @@ import grader.sandbox.backends.plain_process, grader.sandbox.transport, grader.s
 
 
 def test_what_students_run_imports_without_unix() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_UNIX], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
-    )
+    done = run_command(sys.executable, "-c", WITHOUT_UNIX)
     assert done.returncode == 0, done.stderr
 
 
 @needs.root
 def test_without_namespaces_the_next_backend_is_chosen() -> None:
     """An ordinary user on a Linux that lets nobody make namespaces."""
-    here = Path(__file__).parent
-    select_one = "from grader.sandbox import Policy, select; print(select(Policy()).backend)"
+    select_one = "from grader.sandbox import SandboxPolicy, select; print(select(SandboxPolicy()).backend)"
     forbid = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --inh-caps=-all --ambient-caps=-all"
     script = f'{forbid} "$0" -c "$1"'
-    command = [sys.executable, str(here / "as_user.py"), "61234", "/usr/bin/unshare", "--user", "--map-user=61234"]
-    done = subprocess.run(
-        [*command, "--keep-caps", "/bin/sh", "-c", script, sys.executable, select_one],
-        cwd=here.parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TMPDIR": "/tmp"},
-    )
+    unshare = ("/usr/bin/unshare", "--user", f"--map-user={ORDINARY}", "--keep-caps")
+    done = run_command(*unshare, "/bin/sh", "-c", script, sys.executable, select_one, as_user=True)
     assert done.stdout in ("landlock\n", "container\n"), done.stderr
 
 
 @needs.root
 def test_all_of_it_as_an_ordinary_user() -> None:
     """The same promises without any privilege: user namespaces, and the watchdog where no control group can be made."""
-    here = Path(__file__).parent
     chosen = "walls or visible or hides or killed_grader or process_1 or landlock or (bounded and warm)"
-    command = [sys.executable, str(here / "as_user.py"), "61234", sys.executable, "-m", "pytest", "-q", "-k", chosen]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", str(here)],
-        cwd=here.parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": "/tmp"},
-    )
+    options = ("-q", "-p", "no:cacheprovider", "-k", chosen)
+    done = run_command(sys.executable, "-m", "pytest", *options, str(HERE), as_user=True)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -3,19 +3,15 @@
 import errno
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grader.sandbox.backends import landlock
 
-from .conftest import is_root
+from .conftest import HERE, is_root, run_command
 
-HERE = Path(__file__).parent
-USER = 61234
 NEEDS_VERSION = 6  # signals and abstract sockets; the self-test refuses older ones
 
 pytestmark = pytest.mark.skipif(landlock.get_version() < NEEDS_VERSION, reason="needs Linux 6.12 with Landlock")
@@ -24,15 +20,7 @@ pytestmark = pytest.mark.skipif(landlock.get_version() < NEEDS_VERSION, reason="
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What own_user.py found as an ordinary user: root has another user for its kernels, who owns nothing."""
-    become = [sys.executable, str(HERE / "as_user.py"), str(USER)] if is_root() else []
-    done = subprocess.run(
-        [*become, sys.executable, str(HERE / "own_user.py")],
-        cwd=HERE.parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    done = run_command(sys.executable, str(HERE / "own_user.py"), as_user=is_root())
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from grader.sandbox.policy import Ending, SandboxPolicy, Stop, Warmup, Workspace
-from grader.sandbox.walls.cgroups import VERSION_1, VERSION_2, Group, _Files
+from grader.sandbox.walls.cgroups import VERSION_1, VERSION_2, Group, GroupFiles
 from grader.sandbox.walls.watchdog import Watchdog
 
 from .conftest import eventually
@@ -126,7 +126,7 @@ ONE = {"memory.limit_in_bytes": f"{100 << 20}", "memory.oom_control": "oom_kill_
     ],
 )
 def test_whose_memory_was_used_up(
-    version: _Files, files: dict[str, str], exceeded: bool, starved: bool, tmp_path: Path
+    version: GroupFiles, files: dict[str, str], exceeded: bool, starved: bool, tmp_path: Path
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="ascii")
@@ -166,6 +166,6 @@ def test_an_ending_survives_the_journey() -> None:
     import json
     from dataclasses import asdict
 
-    assert Ending.from_message({"event": "ended", **json.loads(json.dumps(asdict(ending)))}) == ending
+    assert Ending.from_message(json.loads(json.dumps(asdict(ending)))) == ending
     assert Warmup().modules == ()
     assert Workspace(job=Path("j"), evidence=Path("e")).environ == {}

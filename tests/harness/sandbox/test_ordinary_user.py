@@ -24,13 +24,13 @@ from tests.harness import needs
 from tests.proof.security.cases import HostileCase, load_cases
 from tests.proof.security.rounds import CORPUS
 
-HERE = Path(__file__).parent
-USER = 61234
+from .conftest import ORDINARY, run_command
+
 HONEST: HostileCase = next(case for case in load_cases(CORPUS) if case.honest)
 
 # In a user namespace in which no further ones can be made, and whose rights are gone before the command runs.
 NO_NAMESPACES = (
-    *("/usr/bin/unshare", "--user", f"--map-user={USER}", "--keep-caps", "/bin/sh", "-c"),
+    *("/usr/bin/unshare", "--user", f"--map-user={ORDINARY}", "--keep-caps", "/bin/sh", "-c"),
     'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --inh-caps=-all --ambient-caps=-all "$0" "$@"',
 )
 # Nothing is installed, on a Linux that was built without Landlock: its first system call answers ENOSYS.
@@ -60,21 +60,14 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="u") as name:
         folder = Path(name)
         HONEST.write(folder, {}).chmod(0o644)
-        os.chown(folder, USER, USER)
+        os.chown(folder, ORDINARY, ORDINARY)
         yield folder
 
 
 def grade(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     """Grade the notebook as that user, by way of the commands `before`."""
     ask = (sys.executable, "-m", "grader", "grade", str(folder / "notebook.ipynb"), "--out", str(folder / "results"))
-    return subprocess.run(
-        [sys.executable, str(HERE / "as_user.py"), str(USER), *before, *ask, "--profile", "structure"],
-        cwd=HERE.parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    return run_command(*before, *ask, "--profile", "structure", as_user=True)
 
 
 @pytest.mark.parametrize(

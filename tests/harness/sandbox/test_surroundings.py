@@ -25,7 +25,7 @@ def test_links_to_the_interpreter_are_there_too(tmp_path: Path) -> None:
     environment.mkdir()
     (environment / "python").symlink_to(program)
     shown = (str(environment), str(python.parents[1]))
-    found = namespaces._links_on_the_way(str(environment / "python"), shown, ())
+    found = namespaces._find_links(str(environment / "python"), shown, ())
     assert found == {str(program): str(short / "bin" / "python3"), str(short): "3.14.1"}
 
 
@@ -35,13 +35,13 @@ def test_a_folder_shown_by_a_link_needs_no_link(tmp_path: Path) -> None:
     (tmp_path / "real" / "bin" / "python3").touch()
     (tmp_path / "link").symlink_to("real")
     shown = (str(tmp_path / "link" / "bin"),)
-    assert namespaces._links_on_the_way(str(tmp_path / "link" / "bin" / "python3"), shown, ()) == {}
+    assert namespaces._find_links(str(tmp_path / "link" / "bin" / "python3"), shown, ()) == {}
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    assert namespaces._links_on_the_way(str(tmp_path / "a"), (), ())
+    assert namespaces._find_links(str(tmp_path / "a"), (), ())
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_remedies(
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(remedies, "_has_capabilities", lambda *capabilities: may)
     monkeypatch.setattr(landlock, "get_version", lambda: 7 if installed else 0)
-    monkeypatch.setattr(remedies, "_setting", lambda name: settings.get(name, ""))
+    monkeypatch.setattr(remedies, "_read_setting", lambda name: settings.get(name, ""))
     found = remedies.suggest_remedy(backend, installed)
     assert words in found
     assert bool(found) is bool(words)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from grader import pipeline
 from grader.cli.app import choose_exit_code, translate_errors
+from grader.execution.setup import SandboxOptions
 from grader.intake.notebook import read_submission
 from grader.model import Profile
 from grader.reporting.terminal import make_console, render_result
@@ -19,7 +20,7 @@ def main(backend: str, notebook: str) -> int:
     with (
         translate_errors(),
         open_temporary_folder("a4-fresh-") as folder,
-        pipeline.open_setup(Profile.STRUCTURE, 0, Backend(backend)) as used,
+        pipeline.open_setup(Profile.STRUCTURE, 0, SandboxOptions(Backend(backend))) as used,
     ):
         graded = pipeline.grade(read_submission(Path(notebook)), used, folder)
         make_console().print(render_result(graded.result))

@@ -24,6 +24,7 @@ from grader.assets.metrics import prepare_metrics
 from grader.errors import GraderError
 from grader.execution import isolation
 from grader.execution.job import Setup
+from grader.execution.setup import SandboxOptions
 from grader.model import Profile
 from grader.sandbox import Backend, SandboxPolicy, run_self_tests, select
 from tests.proof.security.canaries import place_canaries
@@ -83,7 +84,7 @@ def _setup(backend: Backend) -> Iterator[Setup]:
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
     policy: SandboxPolicy = replace(isolation.build_policy(checkpoint, metrics, LIMITS), **SMALL)
     sandbox = select(policy, warmup=isolation.build_warmup(checkpoint, metrics), only=backend)
-    with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, opened=sandbox, trial=False) as used:
+    with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, SandboxOptions(opened=sandbox), trial=False) as used:
         sandbox.wait()
         yield used
 

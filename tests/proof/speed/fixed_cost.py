@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 
 from grader import pipeline
 from grader.execution.job import Setup
+from grader.execution.setup import SandboxOptions
 from grader.intake import read_submission
 from grader.model import Profile, Result
 from grader.reporting.files import write_reports
@@ -67,7 +68,7 @@ def run_bare() -> float:
 
 def measure(rounds: int, backend: Backend | None) -> dict[str, Any]:
     """All figures; in `stages_s` medians over the rounds."""
-    with tempfile.TemporaryDirectory() as name, pipeline.open_setup(Profile.STRUCTURE, 0, backend) as used:
+    with tempfile.TemporaryDirectory() as name, pipeline.open_setup(Profile.STRUCTURE, 0, SandboxOptions(backend)) as used:
         folder, path = Path(name), Path(name) / "notebook.ipynb"
         nbformat.write(build_notebook(), path)
         used.sandbox.wait()

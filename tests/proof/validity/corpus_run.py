@@ -12,10 +12,10 @@ from grader import pipeline
 from grader.authoring.calibrate import PATIENT
 from grader.errors import GraderError
 from grader.execution.job import Setup
+from grader.execution.setup import UNSANDBOXED, SandboxOptions
 from grader.judging import scoring
 from grader.model import Profile
 from grader.paths import CORPUS, REFERENCE, RUBRIC
-from grader.sandbox import Backend
 from tests.proof.validity import markdown, rounds, training
 from tests.proof.validity.corpus import Base, CorpusCase, read_base, read_corpus
 from tests.proof.validity.figures import Matrix, build_row
@@ -78,7 +78,7 @@ def publish(console: Console, docs: Path) -> bool:
     """Write the page from what is stored, and print its figures. Returns whether all is as it should be."""
     base, corpus = load()
     checks = tuple(scoring.load_rubric(RUBRIC))
-    with pipeline.open_setup(Profile.QUICK, training.FIRST_SEED, limits=PATIENT) as used:
+    with pipeline.open_setup(Profile.QUICK, training.FIRST_SEED, SandboxOptions(limits=PATIENT)) as used:
         known = rounds.load_known(rounds.digest_conditions(used))
         rates, reviews = find_rates(base, corpus, used), used.reviews.name
     matrix = rounds.rebuild_matrix(known[0], checks, corpus, load_notebooks()) if known else None
@@ -109,7 +109,7 @@ def run_first_round(console: Console, base: Base, chosen: Sequence[CorpusCase]) 
 def replay(console: Console, base: Base, chosen: Sequence[CorpusCase], count: int) -> None:
     """Run repetitions of the corpus with other seeds, up to `count`, that are not stored yet."""
     for seed in range(1, count + 1):
-        with pipeline.open_setup(Profile.STRUCTURE, seed, Backend.NONE) as used:
+        with pipeline.open_setup(Profile.STRUCTURE, seed, UNSANDBOXED) as used:
             done = {found.seed for found in rounds.load_known(rounds.digest_conditions(used))}
         if seed not in done:
             console.print(f"repetition with seed {seed}")
@@ -119,7 +119,7 @@ def replay(console: Console, base: Base, chosen: Sequence[CorpusCase], count: in
 
 def run_trainings(console: Console, base: Base, corpus: Sequence[CorpusCase]) -> bool:
     """Run what is missing of the training part, for hours, and print the chances that it amounts to."""
-    with pipeline.open_setup(Profile.QUICK, training.FIRST_SEED, limits=PATIENT) as used:
+    with pipeline.open_setup(Profile.QUICK, training.FIRST_SEED, SandboxOptions(limits=PATIENT)) as used:
         training.measure(plan_trainings(corpus, used), base, used, console)
         rates = find_rates(base, corpus, used)
     for rate in (rate for rate in rates if rate.runs):
@@ -150,7 +150,7 @@ def run(
     """Examine the chosen cases, with a line for each surprise. Also returns the circumstances."""
     results: dict[str, CaseResult] = {}
     with (
-        pipeline.open_setup(Profile.STRUCTURE, seed, Backend.NONE) as used,  # the corpus is our own
+        pipeline.open_setup(Profile.STRUCTURE, seed, UNSANDBOXED) as used,  # the corpus is our own
         console.status("growing") as status,
     ):
         where = rounds.digest_conditions(used)

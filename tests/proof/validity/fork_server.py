@@ -105,8 +105,8 @@ def run_out_of_order(shell: Any, sources: list[str], outcomes: list[Any]) -> Non
     from grader.kernel.training import observation
     from grader.protocol.out_of_order import find_out_of_order
 
-    ended = [record for record in session.get_session().recorder.records if record["finished"]]
-    if len({observation.guess_method(record["entry"]) for record in ended}) == 3:
+    ended = [record for record in session.get_session().recorder.records if record.finished]
+    if len({observation.guess_method(record.entry) for record in ended}) == 3:
         return
     errors = [f"{outcome['error']}: {outcome['message']}" for outcome in outcomes]
     done = {position for position, outcome in enumerate(outcomes) if outcome["trained"]}
@@ -127,7 +127,7 @@ def run(shell: Any, source: str) -> dict[str, Any]:
 def count_trainings() -> int:
     """How many have ended; none before the witness is there."""
     session = sys.modules.get("grader.kernel.session")
-    return sum(record["finished"] for record in session.get_session().recorder.records) if session else 0
+    return sum(record.finished for record in session.get_session().recorder.records) if session else 0
 
 
 def make_shell() -> Any:

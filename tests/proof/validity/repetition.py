@@ -6,7 +6,6 @@ code), and the functions of the suite judge the answers.
 
 import ast
 import importlib.util
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from grader import assignment, challenges
-from grader.evidence.reader import Evidence, LoraAnswers
+from grader.evidence.reader import Evidence
 from grader.execution.record import RunConditions, RunRecord
 from grader.judging.case import Case, Oracle
 from grader.judging.suite import Advice, Outcome
@@ -27,6 +26,7 @@ from grader.kernel.namespace import Bindings
 from grader.kernel.probes import observe
 from grader.model import Profile, RunStatus, RunSummary, SubmissionRef
 from grader.paths import ROOT
+from grader.protocol.records import LoraAnswers
 from tests.proof.validity.corpus import Base, CorpusCase
 
 FAMILY = "step3.lora_"
@@ -90,8 +90,7 @@ def ask_class(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], s
     with tempfile.TemporaryDirectory(prefix="a4-ask-") as folder:
         file = Path(folder) / "challenges.safetensors"
         save_file(drawn.lora_tensors, file)
-        payload, tensors = observe("lora", drawn.build_requests(str(file))["lora"], bindings, namespace)
-    answers = LoraAnswers.model_validate_json(json.dumps(payload))
+        answers, tensors = observe("lora", drawn.build_requests(str(file))["lora"], bindings, namespace)
     return Case(AnswerEvidence(answers, {k: t.detach() for k, t in tensors.items()}, build_record(seed)), NO_ORACLE)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from grader import pipeline
+from grader.execution.setup import UNSANDBOXED
 from grader.model import Profile
-from grader.sandbox import Backend
 from tests.proof.validity.corpus import Base, CorpusCase
 from tests.proof.validity.verdicts import CaseResult, examine
 
@@ -22,7 +22,7 @@ def examined(request: pytest.FixtureRequest) -> Examined:
 
     def run(base: Base, specimens: Sequence[CorpusCase]) -> Mapping[str, CaseResult]:
         chosen = [specimen for specimen in specimens if specimen.id in selected] or specimens
-        with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, Backend.NONE) as used:
+        with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, UNSANDBOXED) as used:
             return {finding.specimen.id: finding for finding in examine(base, chosen, used)}
 
     return run

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from grader import pipeline
 from grader.errors import GraderError
+from grader.execution.setup import UNSANDBOXED
 from grader.judging.calibration import Calibration, compute_threshold
 from grader.model import Method, Profile, RunStatus, RunSummary
-from grader.sandbox import Backend
 from tests.proof.validity import repetition, training
 from tests.proof.validity.corpus_run import load
 from tests.proof.validity.training import MeasuredRun
@@ -90,7 +90,7 @@ def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(training, "locate_ledger", lambda name: store)
     monkeypatch.setattr(training, "_measure", run)
-    with pipeline.open_setup(Profile.QUICK, 0, Backend.NONE) as setup:
+    with pipeline.open_setup(Profile.QUICK, 0, UNSANDBOXED) as setup:
         first = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
         store.write_text(store.read_text(encoding="utf-8") + '{"cut off', encoding="utf-8")
         again = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))

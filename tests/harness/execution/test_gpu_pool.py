@@ -1,4 +1,4 @@
-"""Seats at GPUs: who gets which, who has one alone, and what happens when its memory is used up."""
+"""The pool of GPUs: who gets which, who has one alone, and what happens when its memory is used up."""
 
 import os
 import subprocess
@@ -26,13 +26,9 @@ def _no_gpus_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VISIBLE, raising=False)
 
 
-def device(environ: dict[str, str]) -> str:
-    return environ[VISIBLE]
-
-
 def test_gpus_fill_evenly(tmp_path: Path) -> None:
     with ExitStack() as held:
-        taken = [device(held.enter_context(GpuPool(2, 2, tmp_path).taken())) for _ in range(4)]
+        taken = [held.enter_context(GpuPool(2, 2, tmp_path).take())[VISIBLE] for _ in range(4)]
     assert taken == ["0", "1", "0", "1"]
 
 
@@ -46,21 +42,20 @@ def test_devices(
 ) -> None:
     monkeypatch.setenv(VISIBLE, given)
     assert GpuPool(gpus, 1, tmp_path).devices == expected
-    with GpuPool(gpus, 1, tmp_path).taken() as environ:
-        assert device(environ) == expected[0]
+    with GpuPool(gpus, 1, tmp_path).take() as environ:
+        assert environ[VISIBLE] == expected[0]
 
 
-def waits(place: GpuPool, alone: bool) -> tuple[threading.Thread, threading.Event]:
-    """Somebody who takes a seat as soon as there is one."""
+def waits(place: GpuPool, alone: bool) -> threading.Event:
+    """Start a thread that takes a slot as soon as there is one, and tells so by the event."""
     sits = threading.Event()
 
     def take() -> None:
-        with place.taken(alone):
+        with place.take(alone):
             sits.set()
 
-    thread = threading.Thread(target=take, daemon=True)
-    thread.start()
-    return thread, sits
+    threading.Thread(target=take, daemon=True).start()
+    return sits
 
 
 @pytest.mark.parametrize(
@@ -68,43 +63,39 @@ def waits(place: GpuPool, alone: bool) -> tuple[threading.Thread, threading.Even
 )
 def test_alone_means_alone(first: bool, second: bool, tmp_path: Path) -> None:
     place = GpuPool(1, 3, tmp_path)
-    with place.taken(first):
-        thread, sits = waits(place, second)
+    with place.take(first):
+        sits = waits(place, second)
         assert not sits.wait(SOON_S)
     assert sits.wait(20)
-    thread.join(20)
 
 
 def test_who_waits_for_a_gpu_gets_it_before_those_who_come_later(tmp_path: Path) -> None:
     place = GpuPool(1, 2, tmp_path)
     with ExitStack() as held:
-        with place.taken():
-            held.enter_context(place.taken())
-            thread, sits = waits(place, alone=True)
+        with place.take():
+            held.enter_context(place.take())
+            sits = waits(place, alone=True)
             assert not sits.wait(SOON_S)
         time.sleep(SOON_S)  # a lock that is let go wakes who waits for it, and whoever asks in that moment is faster
-        later, comes = waits(place, alone=False)
+        comes = waits(place, alone=False)
         assert not comes.wait(SOON_S)
     assert sits.wait(20)
     assert comes.wait(20)
-    thread.join(20)
-    later.join(20)
 
 
-def test_a_seat_is_free_when_its_holder_dies(tmp_path: Path) -> None:
+def test_a_slot_is_free_when_its_holder_dies(tmp_path: Path) -> None:
     source = (
-        "import sys, time; from pathlib import Path; from grader.execution.gpu_pool import Seats\n"
-        "with Seats(1, 1, Path(sys.argv[1])).taken(): print('sits', flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from grader.execution.gpu_pool import GpuPool\n"
+        "with GpuPool(1, 1, Path(sys.argv[1])).take(): print('sits', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"sits\n"
-    thread, sits = waits(GpuPool(1, 1, tmp_path), alone=False)
+    sits = waits(GpuPool(1, 1, tmp_path), alone=False)
     assert not sits.wait(SOON_S)
     holder.kill()
     holder.communicate()
     assert sits.wait(20)
-    thread.join(20)
 
 
 FAILED = "CUDA out of memory. Tried to allocate 2.00 GiB."
