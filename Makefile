@@ -118,14 +118,14 @@ validate: $(READY) ##+ show that the verdicts are right, on mutants and variants
 hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m tests.proof.security
 
-test: lint ##+ lint, then run every test but those that take as long as a training
-	@$(VENV_PYTHON) -m pytest -m "not training"
+test: lint ##+ lint, then run every test that is quick, one real grading included: five minutes at most
+	@$(VENV_PYTHON) -m pytest -m "not slow"
 
 fresh: ##+ try the README's commands on bare Debian roots, under strange conditions; needs root and debootstrap [RELEASES="bookworm trixie sid"] [ESSENTIAL=1] [TESTS=1] [ONLY=words]
 	@python3 -m tests.proof.fresh $(RELEASES) $(if $(filter 1,$(ESSENTIAL)),--essential) $(if $(filter 1,$(TESTS)),--tests) $${ONLY:+--only "$$ONLY"}
 
-test-all: lint ##+ lint, then run every test
-	@$(VENV_PYTHON) -m pytest
+test-all: $(READY) ##+ run the tests that `make test` leaves out: half an hour
+	@$(VENV_PYTHON) -m pytest -m slow
 
 bench: $(READY) ##+ measure what grading costs, say which bounds hold, write docs/performance.md [ONLY=parts] [PEERS=1] [SEEDS=n]
 	@set -f; $(VENV_PYTHON) -m tests.proof.speed --measure --report $${ONLY:+--only $$ONLY} $(if $(filter 1,$(PEERS)),--peers) $${SEEDS:+--seeds "$$SEEDS"}

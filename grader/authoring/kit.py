@@ -35,7 +35,7 @@ TEXTS: Final = (
 STARTED: Final = ("grader.__main__", "grader.student", "grader.assets.__main__", "tests/conftest.py", "tests/public")
 
 # The command line has these where there is a grader/batch, and does without them where there is none.
-FOR_CLASSES: Final = ("grader/batch", "grader/cli/batch.py", "grader/cli/staff.py")
+FOR_CLASSES: Final = ("grader/batch", "grader/cli/batch.py")
 
 STAFF_FOLDERS: Final = tuple(
     PurePosixPath(folder)

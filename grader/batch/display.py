@@ -1,4 +1,4 @@
-"""What a batch shows while it runs: a live board on a terminal, a line per submission without one, little for cron."""
+"""Progress of a batch: a live board on a terminal, a line per submission without one, only problems for cron."""
 
 import threading
 import time
@@ -17,7 +17,6 @@ from grader.reporting.words import format_points
 
 NAME_CHARS: Final = 44
 PROBLEMS_SHOWN: Final = 6
-STYLES: Final = {TaskStatus.GRADED: "green", TaskStatus.REFUSED: "yellow"}
 
 
 class BatchDisplay(LiveView):
@@ -26,45 +25,45 @@ class BatchDisplay(LiveView):
     def __init__(
         self, console: Console, total: int, quiet: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`total`: tasks. `quiet`: say what is wrong and nothing else."""
+        """`total`: tasks. `quiet`: print problems only."""
         super().__init__(console, redraws_per_s=4, shown=not quiet)
         self.total, self.quiet, self._clock = total, quiet, clock
         self.done = self.failed = 0
         self.problems: list[str] = []
-        self._running: dict[str, tuple[float, str]] = {}  # task -> since when, where it has come to
+        self._running: dict[str, tuple[float, str]] = {}  # task -> since when, and how far it is
         self._first_s = clock()
         self._lock = threading.Lock()  # events arrive in a thread of Dask's
 
     def tell(self, task: str, host: str, line: str) -> None:
-        """A worker has come somewhere."""
+        """Note how far a worker is."""
         with self._lock:
             if task in self._running:
                 self._running[task] = (self._running[task][0], sanitise_line(line, 100))
 
-    def given(self, task: Task) -> None:
-        """A task was handed out."""
+    def on_start(self, task: Task) -> None:
+        """Note that a task was handed out."""
         with self._lock:
             self._running[task.name] = (self._clock(), "waiting for a worker")
 
-    def ended(self, outcome: TaskOutcome, again: bool) -> None:
-        """A task came back."""
+    def on_end(self, outcome: TaskOutcome, again: bool) -> None:
+        """Note that a task came back; `again`: it will be tried once more."""
         with self._lock:
             self._running.pop(outcome.task.name, None)
             self.done += not again
-            self.failed += not again and outcome.status not in (TaskStatus.GRADED, TaskStatus.REFUSED)
+            self.failed += not again and outcome.status.is_problem
         line = describe(outcome, again)
-        if outcome.status not in (TaskStatus.GRADED, TaskStatus.REFUSED):
+        if outcome.status.is_problem:
             self.problems.append(line)
             self._say(line)
         elif self._live is None and not self.quiet:
             self._say(f"{self.done}/{self.total} {line}")
 
     def on_no_workers(self) -> None:
-        """Nobody is there to work."""
-        self._say("No worker has come yet; waiting for one.")
+        """Tell that there is no worker yet."""
+        self._say("No worker has started yet; waiting for one.")
 
     def estimate_left_s(self) -> float | None:
-        """Seconds that are left if it goes on as it went; None before anything is done."""
+        """Estimate the seconds left, at the speed so far; None before anything is done."""
         if not self.done:
             return None
         return (self._clock() - self._first_s) / self.done * (self.total - self.done)
@@ -90,7 +89,7 @@ class BatchDisplay(LiveView):
 
 
 def describe(outcome: TaskOutcome, again: bool = False) -> str:
-    """One line: which submission, what became of it, at which stage if it went wrong."""
+    """Describe an outcome in one line: the submission, its points or what went wrong, and at which stage."""
     name = sanitise_line(outcome.task.name)
     if outcome.status is TaskStatus.GRADED:
         how = "" if outcome.executed else ", from stored evidence"
@@ -98,7 +97,5 @@ def describe(outcome: TaskOutcome, again: bool = False) -> str:
         return f"{name}: {points} in {outcome.seconds:.0f} s{how}"
     if outcome.status is TaskStatus.REFUSED:
         return f"{name}: refused: {outcome.message}"
-    if outcome.status is TaskStatus.UNGRADED:
-        return f"{name}: ungraded at stage {outcome.stage}: {outcome.message}"
-    what = "will be tried again" if again else "ungraded"
-    return f"{name}: {what}: failed at stage {outcome.stage}: {outcome.message}"
+    what = f"failed at stage {outcome.stage}, will be tried again" if again else f"ungraded at stage {outcome.stage}"
+    return f"{name}: {what}: {outcome.message}"

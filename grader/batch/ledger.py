@@ -1,8 +1,8 @@
-"""What is known about weights, noted once, so that judging again reads no weights and does not even need them.
+"""What is known about trained weights, written down once, so that judging again needs no weights.
 
-A training of all parameters leaves 268 MB. What the suite asks about them are a few facts (a certificate, an accuracy),
-and in `structure`, where nothing was really learned, the weights are of no other use: they go when their facts are
-noted. The ledger is written by trusted code, beside the evidence folder and not in it.
+A training of all parameters leaves 268 MB. The suite asks for a few facts about them (a certificate, an accuracy), and
+in `structure`, where nothing is really learned, the weights have no other use: they are removed once their facts are
+written. Trusted code writes the ledger, beside the evidence folder and not in it.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from grader.errors import GraderError
 from grader.evidence.reader import Evidence
 from grader.evidence.untrusted import ProtocolViolation
 from grader.model import FrozenModel
-from grader.oracle.certificates import Certificate, certify
+from grader.oracle.certificates import Certificate, KnownRank, certify
 from grader.protocol.records import Training
 
 NAME: Final = "ledger.json"
 
 
 class Facts(FrozenModel):
-    """What is known about one file of weights."""
+    """The facts about one file of weights."""
 
     sha256: str
     encoder_changed: tuple[str, ...]
@@ -32,10 +32,9 @@ class Facts(FrozenModel):
     unreadable: tuple[str, ...]
 
     def certificate(self) -> Certificate:
-        """As `certify` gives it, with the ranks in place of the matrices that they were computed from."""
-        found = Certificate(self.encoder_changed, {}, self.head_changed, self.unreadable)
-        vars(found)["qv_ranks"] = dict(self.qv_ranks)  # where `cached_property` keeps what it computed
-        return found
+        """Return what `certify` returns, with the ranks alone in place of matrices."""
+        deltas = {path: KnownRank(rank) for path, rank in self.qv_ranks.items()}
+        return Certificate(self.encoder_changed, deltas, self.head_changed, self.unreadable)
 
 
 class Ledger(FrozenModel):
@@ -45,7 +44,7 @@ class Ledger(FrozenModel):
 
 
 def load(folder: Path) -> Ledger:
-    """The ledger in a folder of the store; empty where there is none. Raises GraderError when it is damaged."""
+    """Read the ledger in a folder of the store; empty where there is none. Raises GraderError when it is damaged."""
     path = folder / NAME
     try:
         return Ledger.model_validate_json(path.read_bytes()) if path.is_file() else Ledger()
@@ -54,22 +53,18 @@ def load(folder: Path) -> Ledger:
 
 
 def note(folder: Path, base: Mapping[str, Tensor], keep_weights: bool) -> Ledger:
-    """Write the ledger of `folder`/evidence, and remove the weights that it speaks for unless they are to be kept."""
+    """Write the ledger of `folder`/evidence; remove the weights that it describes unless they are to be kept."""
     evidence = Evidence(folder / "evidence")
-    ledger = Ledger(facts=dict(_facts(evidence, base)))
+    try:
+        ended = [t for t in evidence.trainings if t.finished and t.exit.file]
+        ledger = Ledger(facts={t.exit.file or "": _compute_facts(evidence, t, base) for t in ended})
+    except (ProtocolViolation, RuntimeError):  # what is malformed stays as it is: judging says what is wrong with it
+        ledger = Ledger()
     (folder / NAME).write_text(ledger.model_dump_json(indent=1), encoding="utf-8")  # published with the folder, or not
     if not keep_weights:
         for name in ledger.facts:
             (evidence.folder / name).unlink()
     return ledger
-
-
-def _facts(evidence: Evidence, base: Mapping[str, Tensor]) -> list[tuple[str, Facts]]:
-    try:
-        trainings = [t for t in evidence.trainings if t.finished and t.exit.file]
-        return [(t.exit.file or "", _compute_facts(evidence, t, base)) for t in trainings]
-    except (ProtocolViolation, RuntimeError):  # what is malformed stays as it is: judging says what is wrong with it
-        return []
 
 
 def _compute_facts(evidence: Evidence, training: Training, base: Mapping[str, Tensor]) -> Facts:

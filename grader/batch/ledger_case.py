@@ -1,4 +1,4 @@
-"""A case whose weights may be gone: what the suite asks about them stands in the ledger."""
+"""A case whose weights may be gone: the ledger answers what the suite asks about them."""
 
 from pathlib import Path
 
@@ -21,14 +21,14 @@ class LedgerEvidence(Evidence):
         self.ledger = ledger
 
     def digest(self, name: str) -> str:
-        """SHA-256 as noted, or computed."""
+        """Return the SHA-256 of a file, from the ledger or computed."""
         noted = self.ledger.facts.get(name)
         return noted.sha256 if noted else super().digest(name)
 
     def weights(self, name: str) -> dict[str, Tensor]:
-        """The tensors. Raises GraderError where only their facts were kept."""
+        """Read the tensors. Raises GraderError where only their facts are kept."""
         if name in self.ledger.facts and not (self.folder / name).is_file():
-            raise GraderError("The weights were not kept; grade this submission again with --keep-weights.")
+            raise GraderError("The weights are not kept; grade this submission again with --keep-weights.")
         return super().weights(name)
 
 
@@ -39,10 +39,10 @@ class LedgerCase(Case):
         """`base`: the checkpoint's tensors, which many cases share."""
         super().__init__(evidence, oracle)
         self.ledger = evidence.ledger
-        self.base = base  # in the place of the cached property
+        self.base = base  # instead of the cached property
 
     def certificate(self, method: Method) -> Certificate | None:
-        """From the ledger, or computed."""
+        """Return the certificate of a training, from the ledger or computed."""
         training = self.training(method)
         noted = self.ledger.facts.get(training.exit.file or "") if training and training.finished else None
         return noted.certificate() if noted else super().certificate(method)

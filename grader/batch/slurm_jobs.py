@@ -18,7 +18,7 @@ ENVIRONMENT: Final = ("export DASK_DISTRIBUTED__WORKER__DAEMON=False", f"export 
 
 
 class SlurmOptions(FrozenModel):
-    """What to ask Slurm for: `jobs` jobs, each with one worker, or one for each kernel of its GPUs."""
+    """What to ask Slurm for: `jobs` jobs, each with one worker, or with one for each kernel of its GPUs."""
 
     jobs: int
     gpus: int = 0
@@ -29,14 +29,13 @@ class SlurmOptions(FrozenModel):
 
     @property
     def workers_per_job(self) -> int:
-        """Processes in one job."""
+        """The number of processes in one job."""
         return max(1, self.gpus * self.kernels_per_gpu)
 
 
 def build_cluster_options(wish: SlurmOptions) -> dict[str, Any]:
-    """Arguments of `dask_jobqueue.SLURMCluster`: one thread for each worker, cores for its kernel."""
+    """Build the arguments of `dask_jobqueue.SLURMCluster`: one thread for each worker, cores for its kernel."""
     workers = wish.workers_per_job
-    extra = [f"--gres=gpu:{wish.gpus}"] if wish.gpus else []
     return {
         "cores": workers,
         "processes": workers,
@@ -47,33 +46,33 @@ def build_cluster_options(wish: SlurmOptions) -> dict[str, Any]:
         "walltime": wish.walltime,
         "death_timeout": DEATH_S,
         "job_script_prologue": list(ENVIRONMENT),
-        "job_extra_directives": extra,
+        "job_extra_directives": [f"--gres=gpu:{wish.gpus}"] if wish.gpus else [],
         "worker_extra_args": ["--resources", f"{GPU}=1"] if wish.gpus else [],
         "scheduler_options": {"dashboard_address": ":0"},
     }
 
 
 def render_script(wish: SlurmOptions) -> str:
-    """The job script that would be submitted; starts nothing that lasts."""
+    """Return the job script that would be submitted; start no job."""
     with open_cluster(wish) as cluster:
         return str(cluster.job_script())
 
 
 def make_cluster_opener(wish: SlurmOptions) -> Callable[[], AbstractContextManager[Any]]:
-    """Opens a cluster and asks for its jobs."""
+    """Return what opens a cluster and asks for its jobs."""
 
     @contextmanager
-    def asked() -> Iterator[Any]:
+    def open_with_jobs() -> Iterator[Any]:
         with open_cluster(wish) as found:
             found.scale(jobs=wish.jobs)
             yield found
 
-    return asked
+    return open_with_jobs
 
 
 @contextmanager
 def open_cluster(wish: SlurmOptions) -> Iterator[Any]:
-    """A cluster without jobs."""
+    """Open a cluster without jobs."""
     from dask_jobqueue.slurm import SLURMCluster
 
     with dask.config.set(CONFIG), SLURMCluster(**build_cluster_options(wish)) as found:

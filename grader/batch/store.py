@@ -1,4 +1,4 @@
-"""What is done stays done: evidence and results under names that say what they depend on, whole or not at all.
+"""Keeps what is done: evidence and results under names that say what they depend on, whole or not at all.
 
     STORE/
         lock                one batch at a time
@@ -8,7 +8,7 @@
         results/KEY.json    a judgement
 
 A folder is written in `incoming`, forced to the disk and then renamed, so that whoever finds it finds all of it. A
-file is replaced the same way. What is killed in between leaves rubbish in `incoming`, which the next batch removes.
+file is replaced the same way. A process that is killed leaves rubbish in `incoming`, which the next batch removes.
 """
 
 import errno
@@ -29,20 +29,20 @@ PRESENT = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 class Store:
-    """One class's store. Safe to use from many processes at once, on one machine or over a shared file system."""
+    """The store of one class, for many processes at once, on one machine or over a shared file system."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is made when something is written."""
+        """Make nothing: `folder` is made when something is written."""
         self.folder = folder
 
     @property
     def uploads(self) -> Path:
-        """Where what was handed in is kept."""
+        """The folder of what was handed in."""
         return self.folder / "uploads"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep others out, and clear what a crash left. Raises GraderError when another batch is at work here."""
+        """Keep other batches out, and remove what a crash left. Raises GraderError when another batch runs here."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / "lock", timeout=0):
@@ -50,16 +50,16 @@ class Store:
                 yield
         except Timeout as error:
             raise GraderError(
-                f"Another batch is at work in {self.folder.parent}; wait for it, or choose another folder with --out."
+                f"Another batch runs in {self.folder.parent}; wait until it ends, or choose another folder with --out."
             ) from error
 
     def evidence(self, key: str) -> Path:
-        """Folder of an execution's evidence and ledger, whether it is there or not."""
+        """Return the folder of an execution's evidence and ledger, which need not exist."""
         return self.folder / "evidence" / key
 
     @contextmanager
     def open_incoming(self, key: str) -> Iterator[Path]:
-        """A folder to fill and `publish`; what is not published is removed."""
+        """Make a folder to fill and `publish`; without that it is removed."""
         parent = self.folder / "incoming"
         parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{key[:12]}-", dir=parent))
@@ -69,7 +69,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, key: str) -> Path:
-        """Make a filled folder the evidence `key`. Where somebody was faster, theirs stays. Raises OSError."""
+        """Make a filled folder the evidence `key`, unless another process was faster. Raises OSError."""
         target = self.evidence(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         for path in [*(p for p in folder.rglob("*") if p.is_file()), folder]:
@@ -83,7 +83,7 @@ class Store:
         return target
 
     def read_judgement(self, key: str) -> StoredJudgement | None:
-        """A stored judgement; None where there is none that can be read."""
+        """Read a stored judgement; None where there is none that can be read."""
         try:
             return StoredJudgement.model_validate_json(self._result(key).read_bytes())
         except (OSError, ValidationError):  # absent, or from a version with other fields: it is judged again
@@ -98,7 +98,7 @@ class Store:
 
 
 def write(path: Path, content: bytes) -> Path:
-    """Write a file so that readers, and whoever comes after a crash, see the old content or the new. Raises OSError."""
+    """Write a file so that readers see the old content or the new, also after a crash. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -115,7 +115,7 @@ def write(path: Path, content: bytes) -> Path:
 def sync(path: Path) -> None:
     """Force a file, or the names in a folder, to the disk. Raises OSError."""
     if os.name == "nt" and path.is_dir():
-        return  # Windows cannot, and does not need to
+        return  # Windows cannot do it, and does not need it
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

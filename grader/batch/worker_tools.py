@@ -29,24 +29,24 @@ from grader.sandbox import Backend, attach
 
 
 class WorkerTools(AbstractContextManager["WorkerTools"]):
-    """The real equipment. Opening it raises GraderError where this machine cannot grade."""
+    """The real tools of a worker. Raises GraderError where this machine cannot grade."""
 
-    def __init__(self, order: BatchConfig) -> None:
-        """Starts to import; a kernel that comes too early waits."""
-        self.order, self._stack = order, ExitStack()
-        self.limits = Limits(cell_s=order.cell_s, notebook_s=order.run_s)
-        torch.set_num_threads(order.threads)
+    def __init__(self, config: BatchConfig) -> None:
+        """Start to import; a kernel that comes too early waits."""
+        self.config, self._stack = config, ExitStack()
+        self.limits = Limits(cell_s=config.cell_s, notebook_s=config.run_s)
+        torch.set_num_threads(config.threads)
         sandbox = SandboxOptions(
-            None if order.isolates else Backend.NONE,
+            None if config.isolates else Backend.NONE,
             self.limits,
-            order.threads,
-            opened=attach(order.sandbox) if order.sandbox else None,
+            config.threads,
+            opened=attach(config.sandbox) if config.sandbox else None,
         )
         found = self._stack.enter_context(
-            pipeline.open_setup(order.profile, order.seed, sandbox, order.precision, trial=order.execute)
+            pipeline.open_setup(config.profile, config.seed, sandbox, config.precision, trial=config.execute)
         )
-        seats = GpuPool(order.gpus, order.kernels_per_gpu) if order.gpus else None
-        self.setup: Setup = replace(found, threads=order.threads, gpu_pool=seats)
+        pool = GpuPool(config.gpus, config.kernels_per_gpu) if config.gpus else None
+        self.setup: Setup = replace(found, threads=config.threads, gpu_pool=pool)
         self.oracle: Oracle = pipeline.build_oracle(self.setup)
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again
@@ -61,7 +61,7 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         submission = read_submission(task.notebook)
         record = execute(submission, self.setup, folder / "evidence", listener, self.limits)
         listener.stage("noting what the weights show")
-        ledger.note(folder, self.base, self.order.keep_weights)
+        ledger.note(folder, self.base, self.config.keep_weights)
         return record.summary.status
 
     def judge(self, folder: Path) -> StoredJudgement:
@@ -74,5 +74,5 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the sandbox go."""
+        """Close the sandbox."""
         self._stack.close()

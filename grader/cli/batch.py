@@ -1,13 +1,12 @@
-"""Commands for a whole class. Exit codes: 0 everything graded or refused; 2 something could not be graded here."""
+"""Commands for a whole class, and for staff. Exit codes: 0 everything graded or refused; 2 something is ungraded."""
 
 import logging
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -34,15 +33,15 @@ if TYPE_CHECKING:
     from grader.batch.session import BatchResult, WorkerSettings
     from grader.batch.slurm_jobs import SlurmOptions
 
-Folder = Annotated[Path, typer.Argument(help="folder of a class's results", show_default=False)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="say only what is wrong, and one summary")]
+Folder = Annotated[Path, typer.Argument(help="folder with the results of a class", show_default=False)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print problems and one summary only")]
 Course = Annotated[int, typer.Option(help="id of the course in Canvas, from its address")]
 CanvasAssignment = Annotated[int, typer.Option(help="id of the assignment in Canvas, from its address")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (batch, rejudge, hand_out, times, upload, gradescope, worker):
+    for command in (batch, rejudge, hand_out, times, upload, gradescope, worker, calibrate):
         app.command(name=command.__name__.replace("_", "-"))(take_objects(command))
 
 
@@ -59,7 +58,6 @@ def batch(
     from grader.batch import session, slurm_jobs
     from grader.reporting.terminal import make_console
 
-    _require_possible(cluster, workers.scheduler)
     slurm = _choose_slurm(workers, cluster)
     if slurm and cluster.dry_run:
         print(slurm_jobs.render_script(slurm))
@@ -67,17 +65,16 @@ def batch(
     request, console = _build_request(submissions, run, files, results, workers.gpus > 0), make_console()
     with _explain_interruption():
         ended = session.run_batch(request, _choose_workers(workers, slurm), console, quiet)
-    _say(ended, request.folder, console, quiet)
+    _finish(ended, request.folder, console, quiet)
 
 
 def _build_request(
     submissions: Path, run: RunOptions, files: ClassFiles, results: ResultOptions, gpu: bool
 ) -> "BatchRequest":
     from grader.batch.request import BatchRequest
-    from grader.execution import isolation
 
-    source, structure = make_absolute(submissions), run.profile is Profile.STRUCTURE
-    limits = isolation.choose_limits(run.profile, gpu, run.cell_limit, run.run_limit)
+    source, limits = make_absolute(submissions), run.choose_limits(gpu)
+    keeps = results.keep_weights
     return BatchRequest(
         source=source,
         folder=make_absolute(results.out) / (results.name or derive_class_name(source)),
@@ -87,37 +84,31 @@ def _build_request(
         cell_s=limits.cell_s,
         run_s=limits.notebook_s,
         sandboxed=not run.unsafe_no_sandbox,
-        keep_weights=not structure if results.keep_weights is None else results.keep_weights,
+        keep_weights=run.profile is not Profile.STRUCTURE if keeps is None else keeps,
         **files.given(),
     )
 
 
 def rejudge(folder: Folder, jobs: Jobs = None, scheduler: Scheduler = None, quiet: Quiet = False) -> None:
-    """Judge stored evidence by today's suite, rubric and thresholds. Executes nothing."""
+    """Judge stored evidence again, by today's tests, points and thresholds. Executes nothing."""
     from grader.batch import session
     from grader.reporting.terminal import make_console
 
     console, place = make_console(), make_absolute(folder)
     with _explain_interruption():
         ended = session.rejudge(place, _choose_workers(WorkerOptions(jobs=jobs, scheduler=scheduler)), console, quiet)
-    _say(ended, place, console, quiet)
+    _finish(ended, place, console, quiet)
 
 
 def hand_out(folder: Folder, files: ClassFiles) -> None:
-    """Make gradebook, feedback and dashboard again, with another export, policy or overrides. Judges nothing."""
+    """Write gradebook, feedback and dashboard again, with another export, policy or overrides. Judges nothing."""
     from grader.batch import session
     from grader.reporting.terminal import make_console
 
     place = make_absolute(folder)
-    _, handed = session.renew_outputs(place, files.given())
-    console = make_console()
-    lines = (
-        *session.format_notes(handed),
-        session.format_without_grade(handed),
-        session.describe_location(place, handed),
-    )
-    for line in filter(None, lines):
-        console.print(line, soft_wrap=True)
+    _, made = session.renew_outputs(place, files.given())
+    lines = (*session.format_notes(made), session.describe_students(made), session.describe_location(place, made))
+    _print_lines(lines, make_console())
 
 
 def times(
@@ -125,7 +116,7 @@ def times(
     course: Course,
     assignment: CanvasAssignment,
 ) -> None:
-    """Ask Canvas when everybody handed in; address and token: CANVAS_API_URL and CANVAS_API_TOKEN."""
+    """Fetch from Canvas when everybody handed in. Needs CANVAS_API_URL and CANVAS_API_TOKEN."""
     from grader.gradebook.canvas_times import fetch
 
     count = fetch(course, assignment, out.expanduser())
@@ -136,20 +127,19 @@ def upload(
     folder: Folder,
     course: Course,
     assignment: CanvasAssignment,
-    send: Annotated[bool, typer.Option("--send", help="really send; without it, only show what would be sent")] = False,
+    send: Annotated[bool, typer.Option("--send", help="really send; without it, only show what to send")] = False,
 ) -> None:
-    """Send scores, comments and feedback to Canvas; address and token: CANVAS_API_URL and CANVAS_API_TOKEN."""
+    """Send scores, comments and feedback to Canvas. Needs CANVAS_API_URL and CANVAS_API_TOKEN."""
     from grader.batch import delivery, session
     from grader.gradebook.canvas_upload import upload as deliver
 
-    remembered, handed = session.renew_outputs(make_absolute(folder), {})
-    parcels = delivery.build_deliveries(remembered.request, handed.grades)
-    if ungraded := session.format_without_grade(handed):
-        print(f"{len(handed.grades)} students, {ungraded}")
-    delivered = deliver(course, assignment, parcels, really=send)
+    saved, made = session.renew_outputs(make_absolute(folder), {})
+    if made.ungraded:
+        print(session.describe_students(made))
+    report = deliver(course, assignment, delivery.build_deliveries(saved.request, made.grades), really=send)
     if send:
-        print(f"Sent to {delivered.sent} students.")
-    raise typer.Exit(2 if delivered.failures else 0)
+        print(f"Sent to {report.sent} students.")
+    raise typer.Exit(2 if report.failures else 0)
 
 
 def gradescope(
@@ -160,7 +150,7 @@ def gradescope(
         Path | None, typer.Option(help="folder with the course's train.csv, eval.csv and heldout.csv to pack in")
     ] = None,
 ) -> None:
-    """Write the archive that Gradescope takes as an autograder. Without --reviews it grades on synthetic ones."""
+    """Write the archive that Gradescope takes as an autograder. Without --reviews it grades on synthetic reviews."""
     from grader.gradebook.gradescope import build_autograder
 
     print(f"Upload {build_autograder(out, profile, seed, reviews=make_absolute(reviews))} under Configure Autograder.")
@@ -168,40 +158,50 @@ def gradescope(
 
 def worker(
     scheduler: Annotated[str, typer.Argument(help="address of the scheduler, such as tcp://host:8786")],
-    jobs: Annotated[int, typer.Option(help="workers to start here, each for one submission at a time", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="workers to start, each for one submission at a time", min=1)] = 1,
     gpus: Annotated[bool, typer.Option("--gpus", help="offer a GPU to each of them")] = False,
 ) -> None:
-    """Start Dask workers on this machine for a batch that is run elsewhere; ctrl-C ends them."""
+    """Start Dask workers on this machine for a batch that runs elsewhere; ctrl-C ends them."""
     from grader.batch.executor import serve
 
     serve(scheduler, jobs, gpus)
 
 
+def calibrate(
+    profile: Annotated[Profile, typer.Option(help="profile to calibrate")] = Profile.QUICK,
+    seeds: Annotated[int, typer.Option(help="how many seeds to run", min=5, max=100)] = 8,
+    first_seed: Annotated[int, typer.Option(help="the first of them", min=0)] = 0,
+) -> None:
+    """Measure the reference's accuracy over several seeds and write the thresholds to data/calibration.json."""
+    from grader.authoring.calibrate import calibrate as measure
+    from grader.reporting.terminal import make_console
+
+    measure(profile, range(first_seed, first_seed + seeds), make_console())
+
+
 def derive_class_name(source: Path) -> str:
-    """The folder of a class's results. A second download of the same class, `a4 (1).zip`, goes on with the first."""
+    """Name the folder of a class's results. A second download of the class, `a4 (1).zip`, continues the first."""
     return re.sub(r" \(\d+\)$", "", source.name if source.is_dir() else source.stem)
-
-
-def _require_possible(cluster: SlurmChoice, scheduler: str | None) -> None:
-    """Refuse options that contradict each other, before anything is graded."""
-    if cluster.dry_run and not cluster.slurm:
-        raise typer.BadParameter("shows the job script of --slurm; add --slurm", param_hint="--dry-run")
-    if cluster.slurm and scheduler:
-        raise typer.BadParameter("starts its own scheduler; leave --scheduler out", param_hint="--slurm")
 
 
 def _choose_slurm(workers: WorkerOptions, cluster: SlurmChoice) -> "SlurmOptions | None":
     from grader.batch.slurm_jobs import SlurmOptions
 
-    if not cluster.slurm:
-        return None
-    return SlurmOptions(
-        jobs=workers.jobs or 1,
-        gpus=workers.gpus,
-        kernels_per_gpu=workers.kernels_per_gpu,
-        queue=cluster.queue,
-        account=cluster.account,
-        walltime=cluster.walltime,
+    if cluster.dry_run and not cluster.slurm:
+        raise typer.BadParameter("shows the job script of --slurm; add --slurm", param_hint="--dry-run")
+    if cluster.slurm and workers.scheduler:
+        raise typer.BadParameter("starts its own scheduler; leave --scheduler out", param_hint="--slurm")
+    return (
+        SlurmOptions(
+            jobs=workers.jobs or 1,
+            gpus=workers.gpus,
+            kernels_per_gpu=workers.kernels_per_gpu,
+            queue=cluster.queue,
+            account=cluster.account,
+            walltime=cluster.walltime,
+        )
+        if cluster.slurm
+        else None
     )
 
 
@@ -214,14 +214,14 @@ def _choose_workers(options: WorkerOptions, slurm: "SlurmOptions | None" = None)
     def open_local() -> AbstractContextManager[Any]:
         return nullcontext(scheduler) if scheduler else executor.open_local_cluster(count, gpus)
 
-    found = session.WorkerSettings(
-        workers=slurm_jobs.make_cluster_opener(slurm) if slurm else open_local,
-        threads=slurm_jobs.CORES if slurm else session.compute_threads(count),
+    threads = slurm_jobs.CORES if slurm else session.compute_threads(count)
+    return session.WorkerSettings(
+        open_cluster=slurm_jobs.make_cluster_opener(slurm) if slurm else open_local,
+        threads=options.threads or threads,
         local=slurm is None and scheduler is None,
         gpus=gpus,
         kernels_per_gpu=per_gpu,
     )
-    return replace(found, threads=options.threads or found.threads)
 
 
 @contextmanager
@@ -230,22 +230,24 @@ def _explain_interruption() -> Iterator[None]:
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _mute_logs)
     try:
-        with report_on_stop("Stopped. What was graded is kept; run the same command again to go on."):
+        with report_on_stop("Stopped. What is graded is kept; run the same command again to continue."):
             yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _mute_logs(number: int, frame: object) -> None:
-    """From here on, what libraries log is about workers that go away, as they should."""
-    logging.disable(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # libraries would log that the workers end, as they should
     raise KeyboardInterrupt
 
 
-def _say(ended: "BatchResult", folder: Path, console: "Console", quiet: bool) -> None:
+def _finish(ended: "BatchResult", folder: Path, console: "Console", quiet: bool) -> NoReturn:
     from grader.batch import session
 
-    notes = () if quiet else session.format_notes(ended.outputs)
-    for line in (*notes, session.format_summary(ended), session.describe_location(folder, ended.outputs)):
-        console.print(line, soft_wrap=True)
+    _print_lines(session.list_last_lines(ended, folder, quiet), console)
     raise typer.Exit(ended.exit_code)
+
+
+def _print_lines(lines: Iterable[str], console: "Console") -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True)

@@ -26,7 +26,7 @@ CHANCE: Final = 0.5
 
 
 class Threshold(FrozenModel):
-    """What one method has to reach."""
+    """The accuracy that one method has to reach, and the measurements behind it."""
 
     accuracies: tuple[float, ...]
     mean: float
@@ -49,9 +49,14 @@ class Calibration(FrozenModel):
     false_fail: float
     methods: Annotated[dict[Method, Threshold], Field(min_length=len(Method))]
 
+    @property
+    def circumstances(self) -> tuple[Profile, str, str, str]:
+        """What the thresholds hold for; the same tuple as the arguments of `find`."""
+        return self.profile, self.budget, self.checkpoint_sha256, self.reviews_sha256
+
 
 def compute_threshold(accuracies: Sequence[float], false_fail: float = FALSE_FAIL) -> Threshold:
-    """The bound below which the next honest run falls with probability `false_fail`."""
+    """Compute the bound below which the next honest run falls with probability `false_fail`."""
     from scipy.stats import t
 
     n = len(accuracies)
@@ -66,7 +71,7 @@ def compute_threshold(accuracies: Sequence[float], false_fail: float = FALSE_FAI
 
 
 def load(path: Path) -> tuple[Calibration, ...]:
-    """All calibrations of a file; none when it does not exist. Raises GraderError when it is broken."""
+    """Return all calibrations of a file; none when it does not exist. Raises GraderError when it is broken."""
     if not path.is_file():
         return ()
     try:
@@ -77,29 +82,25 @@ def load(path: Path) -> tuple[Calibration, ...]:
 
 def save(path: Path, calibrations: Sequence[Calibration]) -> None:
     """Write all calibrations, in an order that makes small diffs."""
-    ordered = sorted(calibrations, key=lambda c: c.name)
-    path.write_text(json.dumps([c.model_dump(mode="json") for c in ordered], indent=1) + "\n", encoding="utf-8")
+    ordered = [c.model_dump(mode="json") for c in sorted(calibrations, key=lambda c: c.name)]
+    path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
 
 def find(
     calibrations: Sequence[Calibration], profile: Profile, budget: str, checkpoint_sha256: str, reviews_sha256: str
 ) -> Calibration | None:
-    """The calibration for these circumstances, or None: thresholds are never guessed."""
+    """Return the calibration for these circumstances, or None: thresholds are never guessed."""
     wanted = (profile, budget, checkpoint_sha256, reviews_sha256)
-    return next(
-        (c for c in calibrations if (c.profile, c.budget, c.checkpoint_sha256, c.reviews_sha256) == wanted), None
-    )
+    return next((c for c in calibrations if c.circumstances == wanted), None)
 
 
 def merge(old: Sequence[Calibration], new: Calibration) -> tuple[Calibration, ...]:
-    """`old` with `new` in place of the one for the same circumstances."""
-    key = (new.profile, new.budget, new.checkpoint_sha256, new.reviews_sha256)
-    kept = [c for c in old if (c.profile, c.budget, c.checkpoint_sha256, c.reviews_sha256) != key]
-    return (*kept, new)
+    """Replace the calibration in `old` that is for the same circumstances by `new`."""
+    return (*(c for c in old if c.circumstances != new.circumstances), new)
 
 
 def list_warnings(methods: Mapping[Method, Threshold]) -> list[str]:
-    """What a person should know before committing a calibration."""
+    """Return a sentence for each threshold that nobody should use."""
     return [
         f"{m.value}: the threshold {t.threshold:.3f} is no better than chance"
         for m, t in methods.items()

@@ -1,4 +1,4 @@
-"""What a notebook's own outputs claim: accuracies, and numbers of trainable parameters.
+"""The claims in a notebook's own outputs: accuracies, and numbers of trainable parameters.
 
 A claim is set beside what the grader measured and is a flag for staff, never a deduction. Where a figure could mean
 several things, no claim is read.
@@ -21,7 +21,7 @@ from grader.model import Claim, Method, MethodSummary
 from grader.text import cut_middle
 
 Quantity = Literal["accuracy", "trainable_parameters"]
-Where = Literal["stream", "html", "result"]
+Figure = tuple[Quantity, float, Method | None]  # the last three fields of a `RawClaim`
 
 MAX_OUTPUT_CHARS: Final = 200_000
 MAX_NOTEBOOK_CHARS: Final = 2_000_000
@@ -38,25 +38,15 @@ class RawClaim:
     cell: int
     quantity: Quantity
     value: float
-    where: Where
     method: Method | None = None
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """A claim before it is known where it stands."""
-
-    quantity: Quantity
-    value: float
-    method: Method | None
-
-
 def read_claims(notebook: NotebookNode) -> tuple[RawClaim, ...]:
-    """The claims in the outputs of a notebook (nbformat 4), in their order."""
+    """Return the claims in the outputs of a notebook (nbformat 4), in their order."""
     return tuple(
-        RawClaim(cell, figure.quantity, figure.value, where, figure.method)
-        for cell, where, text in _texts(notebook)
-        for figure in (_html_figures(text) if where == "html" else _figures(_text_rows(text)))
+        RawClaim(cell, *figure)
+        for cell, text, is_page in _texts(notebook)
+        for figure in (_page_figures(text) if is_page else _figures(_text_rows(text)))
     )
 
 
@@ -64,31 +54,33 @@ def match_claims(
     raw: Sequence[RawClaim],
     trainings: Sequence[tuple[Method, int]],
     measured: Mapping[Method, MethodSummary],
-    *,
-    accuracy_comparable: bool,
-    rows: int = EVAL_ROWS,
+    comparable_rows: int | None = EVAL_ROWS,
 ) -> tuple[Claim, ...]:
-    """At most one accuracy and one count per method, in the order of the methods, beside what was measured.
+    """Return at most one accuracy and one count per method, in the order of the methods, beside what was measured.
 
-    `trainings` has the method and the cell of each training. An accuracy belongs to the method that its line or row
-    names, otherwise to the training nearest at or before its cell; the last one of a method counts. Counts are printed
-    on either side of a training and of other models as well, so a count belongs to the method that it fits; one that
-    fits none counts only for a method with no fitting one.
+    An accuracy belongs to the method that its line or row names, otherwise to the training nearest at or before its
+    cell; the last one of a method counts. Counts are printed on either side of a training and of other models as well,
+    so a count belongs to the method that it fits; one that fits none counts only for a method with no fitting one.
 
-    `accuracy_comparable` is False where the grader's budget of training differs from that of the claims: `agrees` of
-    accuracies is None then. Otherwise claimed a, a share of `rows` reviews, and measured b, one of 500, agree where
-    |a - b| <= 3 * sqrt(p * (1 - p) * (1 / rows + 1 / 500)) with p = (a + b) / 2. Counts agree only where equal.
+    Claimed a, a share of `comparable_rows` reviews, and measured b, one of 500, agree where
+    |a - b| <= 3 * sqrt(p * (1 - p) * (1 / comparable_rows + 1 / 500)) with p = (a + b) / 2. Counts agree only where
+    equal.
+
+    Args:
+        trainings: the method and the cell of each training.
+        comparable_rows: None where the grader's budget of training differs from that of the claims: then `agrees` of
+            accuracies is None.
     """
-    comparable_rows = rows if accuracy_comparable else None
-    accuracies = {method: claim for claim in raw if (method := _accuracy_method(claim, trainings))}
-    counts = _counts_by_method(raw, trainings, measured)
-    claims = [
-        _claim(method, claim, measured.get(method, MethodSummary()), comparable_rows)
+    accuracies = {
+        method: claim for claim in raw if claim.quantity == "accuracy" and (method := _locate(claim, trainings))
+    }
+    counts = _place_counts(raw, trainings, measured)
+    return tuple(
+        _compare(method, claim, measured.get(method, MethodSummary()), comparable_rows)
         for method in Method
         for claim in (accuracies.get(method), counts.get(method))
         if claim
-    ]
-    return tuple(claims)
+    )
 
 
 def find_contradictions(
@@ -97,16 +89,15 @@ def find_contradictions(
     measured: Mapping[Method, MethodSummary],
     rows: int,
 ) -> tuple[Claim, ...]:
-    """Figures that a notebook printed in the very run that was measured, and that differ from what was measured.
+    """Return figures that a notebook printed in the very run that was measured, and that differ from the measurement.
 
     Its own training is the measured one, whatever its budget; `rows` is how many reviews it could evaluate on at least.
     """
-    claims = match_claims(read_claims(executed), trainings, measured, accuracy_comparable=True, rows=rows)
-    return tuple(claim for claim in claims if claim.agrees is False)
+    return tuple(c for c in match_claims(read_claims(executed), trainings, measured, rows) if c.agrees is False)
 
 
 def find_repetitions(submitted: NotebookNode, executed: NotebookNode) -> tuple[RawClaim, ...]:
-    """Accuracies that a cell prints after another amount of training just as it did before: typed in, or chance.
+    """Return accuracies that a cell prints after another amount of training just as it did before: typed in, or chance.
 
     Compares the notebook as handed in with the same notebook executed under a budget of training. Figures that few
     reviews often give (halves, quarters, eighths) are left out.
@@ -119,61 +110,48 @@ def find_repetitions(submitted: NotebookNode, executed: NotebookNode) -> tuple[R
 # Matching.
 
 
-def _accuracy_method(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -> Method | None:
-    if claim.quantity != "accuracy":
-        return None
-    nearest = max((cell for _, cell in trainings if cell <= claim.cell), default=None)
+def _locate(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -> Method | None:
+    """Return the method that a claim names, otherwise that of the one training nearest to it.
+
+    Accuracies follow their training. Counts are printed after freezing and before training: they belong to the training
+    that follows, otherwise to the last.
+    """
+    before = max((cell for _, cell in trainings if cell <= claim.cell), default=None)
+    after = min((cell for _, cell in trainings if cell >= claim.cell), default=before)
+    nearest = before if claim.quantity == "accuracy" else after
     return claim.method or _get_only({method for method, cell in trainings if cell == nearest})
 
 
-def _counts_by_method(
+def _place_counts(
     raw: Sequence[RawClaim], trainings: Sequence[tuple[Method, int]], measured: Mapping[Method, MethodSummary]
 ) -> dict[Method, RawClaim]:
     fitting: dict[Method, RawClaim] = {}
     other: dict[Method, RawClaim] = {}
-    for claim in raw:
-        if claim.quantity != "trainable_parameters":
-            continue
-        place = claim.method or _count_method(claim, trainings)
-        if fits := _find_fitting(claim, place, measured):
-            fitting[fits] = claim
-        elif place:
-            other[place] = claim
+    for claim in (claim for claim in raw if claim.quantity == "trainable_parameters"):
+        # Several methods have the same count where nothing was ever frozen: then it is the one where the count stands.
+        fits = {method for method, summary in measured.items() if summary.trainable_parameters == claim.value}
+        place = _locate(claim, trainings)
+        if claim.method is None and place not in fits:
+            place = _get_only(fits) or place
+        if place:
+            (fitting if place in fits else other)[place] = claim
     return other | fitting
 
 
-def _find_fitting(claim: RawClaim, place: Method | None, measured: Mapping[Method, MethodSummary]) -> Method | None:
-    """The method that has this count: the one where it stands if several have it, as when nothing was ever frozen."""
-    fits = {method for method, summary in measured.items() if summary.trainable_parameters == claim.value}
-    if claim.method:
-        return claim.method if claim.method in fits else None
-    return place if place in fits else _get_only(fits)
-
-
-def _count_method(claim: RawClaim, trainings: Sequence[tuple[Method, int]]) -> Method | None:
-    """The training that follows, as counts are printed after freezing and before training; otherwise the last."""
-    following = min((cell for _, cell in trainings if cell >= claim.cell), default=None)
-    nearest = max((cell for _, cell in trainings), default=None) if following is None else following
-    return _get_only({method for method, cell in trainings if cell == nearest})
-
-
-def _claim(method: Method, claim: RawClaim, measured: MethodSummary, comparable_rows: int | None) -> Claim:
+def _compare(method: Method, claim: RawClaim, summary: MethodSummary, comparable_rows: int | None) -> Claim:
     is_accuracy = claim.quantity == "accuracy"
-    value = measured.accuracy if is_accuracy else measured.trainable_parameters
+    measured = summary.accuracy if is_accuracy else summary.trainable_parameters
     agrees = None
-    if value is not None and not is_accuracy:
-        agrees = claim.value == value
-    elif value is not None and comparable_rows is not None:
-        agrees = abs(claim.value - value) <= _tolerance(claim.value, value, comparable_rows)
+    if measured is not None and not is_accuracy:
+        agrees = claim.value == measured
+    elif measured is not None and comparable_rows is not None:
+        # The standard error of the difference of two binomial shares, at their mean.
+        share = (claim.value + measured) / 2
+        error = math.sqrt(share * (1 - share) * (1 / comparable_rows + 1 / EVAL_ROWS))
+        agrees = abs(claim.value - measured) <= STANDARD_ERRORS * error
     return Claim(
-        method=method, quantity=claim.quantity, claimed=claim.value, measured=value, cell=claim.cell, agrees=agrees
+        method=method, quantity=claim.quantity, claimed=claim.value, measured=measured, cell=claim.cell, agrees=agrees
     )
-
-
-def _tolerance(claimed: float, measured: float, rows: int) -> float:
-    """Three standard errors of the difference of two binomial shares, of `rows` and of 500 reviews, at their mean."""
-    share = (claimed + measured) / 2
-    return STANDARD_ERRORS * math.sqrt(share * (1 - share) * (1 / rows + 1 / EVAL_ROWS))
 
 
 def _get_only(methods: set[Method]) -> Method | None:
@@ -183,27 +161,26 @@ def _get_only(methods: set[Method]) -> Method | None:
 # Outputs.
 
 
-def _texts(notebook: NotebookNode) -> Iterator[tuple[int, Where, str]]:
-    """Index of the cell, kind and text of every output that has text, within the limits."""
+def _texts(notebook: NotebookNode) -> Iterator[tuple[int, str, bool]]:
+    """Yield the index of the cell, the text and whether it is HTML, of every output within the limits."""
     left = MAX_NOTEBOOK_CHARS
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", ()):
-            where, text = _output_text(output)
+            text, is_page = _output_text(output)
             left -= len(text)
             if left < 0:
                 return
-            yield index, where, text
+            yield index, text, is_page
 
 
-def _output_text(output: NotebookNode) -> tuple[Where, str]:
-    """The text of an output, or of a table that comes both as HTML and as plain text, the HTML."""
+def _output_text(output: NotebookNode) -> tuple[str, bool]:
+    """Return the text of an output; of a table that comes both as HTML and as plain text, the HTML."""
     if output.get("output_type") == "stream":
-        return "stream", _join(output.get("text"))
+        return _join(output.get("text")), False
     data = output.get("data")
     texts = {mime: _join(data.get(mime)) for mime in ("text/html", "text/plain")} if isinstance(data, dict) else {}
-    if page := texts.get("text/html"):
-        return "html", page
-    return "result", texts.get("text/plain", "")
+    page = texts.get("text/html")
+    return (page, True) if page else (texts.get("text/plain", ""), False)
 
 
 def _join(text: object) -> str:
@@ -225,7 +202,7 @@ NUMBER_TYPE: Final = re.compile(r"(?:float|int)(?:16|32|64)\(|tensor\(")  # np.f
 BARS: Final = str.maketrans(dict.fromkeys("|│┃\t", "  "))
 
 
-def _html_figures(page: str) -> Iterator[_Figure]:
+def _page_figures(page: str) -> Iterator[Figure]:
     before, *tables = TABLE.split(page)
     yield from _figures(_text_rows(html.unescape(TAG.sub("", before))))
     for table in tables:
@@ -280,8 +257,8 @@ CLAUSE_CHARS: Final = 60
 STANDS_ALONE: Final = re.compile(r"(?<![A-Za-z])\d")  # not the 1 of F1
 
 
-def _figures(rows: Iterable[list[str]]) -> Iterator[_Figure]:
-    """The figures in the columns that a header names, and in all other rows, those beside a name."""
+def _figures(rows: Iterable[list[str]]) -> Iterator[Figure]:
+    """Yield the figures in the columns that a header names, and in all other rows, those beside a name."""
     columns: dict[int, Quantity] = {}
     width = 0
     for cells in rows:
@@ -295,7 +272,7 @@ def _figures(rows: Iterable[list[str]]) -> Iterator[_Figure]:
 
 
 def _header(cells: list[str]) -> dict[int, Quantity]:
-    """The quantity of each column that holds one, counted from the right."""
+    """Return the quantity of each column that holds one, counted from the right."""
     if len(cells) < 2 or any(STANDS_ALONE.search(cell) for cell in cells):
         return {}
     return {
@@ -306,81 +283,79 @@ def _header(cells: list[str]) -> dict[int, Quantity]:
     }
 
 
-def _row_figures(cells: list[str], columns: dict[int, Quantity]) -> Iterator[_Figure]:
-    method = _method(" ".join(cell for cell in cells if not NUMBER.match(cell)))
+def _row_figures(cells: list[str], columns: dict[int, Quantity]) -> Iterator[Figure]:
+    method = _name_method(" ".join(cell for cell in cells if not NUMBER.match(cell)))
     for column, quantity in columns.items():
         number = NUMBER.match(cells[column])
-        value = _value(number, quantity) if number else None
+        value = _read_value(number, quantity) if number else None
         if value is not None:
-            yield _Figure(quantity, value, method)
+            yield quantity, value, method
 
 
-def _line_figures(line: str) -> Iterator[_Figure]:
-    if (bare := NUMBER.fullmatch(line)) and (count := _value(bare, "trainable_parameters")) is not None:
+def _line_figures(line: str) -> Iterator[Figure]:
+    if (bare := NUMBER.fullmatch(line)) and (count := _read_value(bare, "trainable_parameters")) is not None:
         if count >= MIN_BARE_COUNT:
-            yield _Figure("trainable_parameters", count, None)
+            yield "trainable_parameters", count, None
         return
     by_start = {named[0]: named for named in _find_named_numbers(line)}  # "trainable parameters" names its number twice
-    line_method, done = _method(line), 0
+    line_method, done = _name_method(line), 0
     for _, end, quantity, value in sorted(by_start.values()):
-        yield _Figure(quantity, value, _method(line[done:end]) or line_method)
+        yield quantity, value, _name_method(line[done:end]) or line_method
         done = end
 
 
 def _find_named_numbers(line: str) -> Iterator[tuple[int, int, Quantity, float]]:
-    """(start, end, quantity, value) of the number after each name of a quantity, or else before it."""
+    """Yield (start, end, quantity, value) of the number after each name of a quantity, or else before it."""
     for quantity, pattern in NAMES.items():
         for name in pattern.finditer(line):
-            clause_start, clause_end = _clause(line, name)
-            after = _number_after(line, name.end(), clause_end, quantity)
-            number = after or _number_before(line, clause_start, name.start(), quantity)
-            value = _value(number, quantity) if number else None
-            if number is None or value is None:
-                continue
-            context = line[clause_start : max(number.end(), name.end())]
-            if quantity != "accuracy" or not OTHER_ACCURACY.search(context):
-                yield number.start(), number.end(), quantity, value
+            start, end = _find_clause(line, name)
+            if found := _find_number(line, name, (start, end), quantity):
+                number, value = found
+                context = line[start : max(number.end(), name.end())]
+                if quantity != "accuracy" or not OTHER_ACCURACY.search(context):
+                    yield number.start(), number.end(), quantity, value
 
 
-def _clause(line: str, name: re.Match[str]) -> tuple[int, int]:
-    """Where the words around a name begin and end: at a comma or semicolon, or after so many characters."""
+def _find_clause(line: str, name: re.Match[str]) -> tuple[int, int]:
+    """Return the span of the words around a name: up to a comma or semicolon, or so many characters."""
     first, last = max(0, name.start() - CLAUSE_CHARS), name.end() + CLAUSE_CHARS
     start = max((stop.end() for stop in CLAUSE_END.finditer(line, first, name.start())), default=first)
     if stop := CLAUSE_END.search(line, name.end(), last):
         return start, stop.start()
-    return start, len(line) if len(line) <= last else max(
-        name.end(), line.rfind(" ", name.end(), last)
-    )  # cuts no number
+    blank = max(name.end(), line.rfind(" ", name.end(), last))  # cuts no number
+    return start, len(line) if len(line) <= last else blank
 
 
-def _number_after(line: str, start: int, end: int, quantity: Quantity) -> re.Match[str] | None:
-    numbers = (number for number in NUMBER.finditer(line, start, end) if _value(number, quantity) is not None)
-    first = next(numbers, None)
-    return first if first and not ANOTHER_NUMBER.match(line, first.end()) else None
-
-
-def _number_before(line: str, start: int, end: int, quantity: Quantity) -> re.Match[str] | None:
-    numbers = [number for number in NUMBER.finditer(line, start, end) if _value(number, quantity) is not None]
-    if not numbers or PART_OF.search(line, start, numbers[-1].start()):
+def _find_number(
+    line: str, name: re.Match[str], clause: tuple[int, int], quantity: Quantity
+) -> tuple[re.Match[str], float] | None:
+    """Return the number, with its value, that stands after a name in its clause, or else before it."""
+    after, before = (
+        [(n, value) for n in NUMBER.finditer(line, *span) if (value := _read_value(n, quantity)) is not None]
+        for span in ((name.end(), clause[1]), (clause[0], name.start()))
+    )
+    if after and not ANOTHER_NUMBER.match(line, after[0][0].end()):
+        return after[0]
+    if not before or PART_OF.search(line, clause[0], before[-1][0].start()):
         return None
-    return numbers[-1] if LINKING_WORDS.fullmatch(line, numbers[-1].end(), end) else None
+    return before[-1] if LINKING_WORDS.fullmatch(line, before[-1][0].end(), name.start()) else None
 
 
-def _value(number: re.Match[str], quantity: Quantity) -> float | None:
-    """A number as an accuracy in 0..1 or a count; None where it cannot be one."""
-    digits = number["number"]
-    if len(digits) > MAX_NUMBER_CHARS:
+def _read_value(number: re.Match[str], quantity: Quantity) -> float | None:
+    """Read a number as an accuracy in 0..1 or a count; None where it cannot be one."""
+    digits = number["number"].replace(",", "").replace("_", "")
+    if len(number["number"]) > MAX_NUMBER_CHARS:
         return None
-    value = float(digits.replace(",", "").replace("_", ""))
+    value = float(digits)
     if quantity == "trainable_parameters":
-        return value if digits.replace(",", "").replace("_", "").isdigit() and value >= MIN_COUNT else None
+        return value if digits.isdigit() and value >= MIN_COUNT else None
     if "." not in digits and not number["percent"]:  # a whole number is an epoch or a step
         return None
     share = value if value <= 1 else value / 100
     return share if share <= 1 else None
 
 
-def _method(text: str) -> Method | None:
-    """The method that a text names: LoRA where it does, as the others are often mentioned beside it."""
+def _name_method(text: str) -> Method | None:
+    """Return the method that a text names: LoRA where it does, as the others are often mentioned beside it."""
     named = {method for method, pattern in METHODS.items() if pattern.search(text)}
     return Method.LORA if Method.LORA in named else _get_only(named)

@@ -1,4 +1,4 @@
-"""What a LoRA layer answered to its challenges, in the form that checks compare. Shared by public and hidden checks."""
+"""A LoRA layer's answers to its challenges, in the form that checks compare. Used by public and hidden checks."""
 
 import re
 from collections.abc import Iterator
@@ -22,45 +22,33 @@ MIXED_PRECISIONS: Final = re.compile("d(ata)?type|scalar type|output type|type .
 
 
 def list_castable_answers(case: Case) -> Iterator[Answer]:
-    """Those that say something of a layer's arithmetic.
+    """Return the answers that say something about a layer's arithmetic.
 
     A layer that does not register its tensors cannot be moved to another precision: `step3.lora_registered` says so,
     and its other answers are judged in the precision that layers are made in.
     """
-    return (
-        (challenge, item) for challenge, item in list_answers(case) if item.shapes or challenge.dtype == OWN_PRECISION
-    )
+    return (answer for answer in list_answers(case) if answer[1].shapes or answer[0].dtype == OWN_PRECISION)
 
 
 def list_answers(case: Case) -> Iterator[Answer]:
-    """Graded challenges with the layer's answers.
+    """Return the graded challenges with the layer's answers.
 
     A layer may name float32 in its code. It is right in the assignment's model and cannot be asked in another
     precision: then its answers in float32, which cover every rank, scale and bias, are all that is judged.
     """
-    answers = [(challenge, item) for challenge, item in _all_answers(case) if challenge.graded]
+    items = {item.key: item for item in (case.evidence.lora.items if case.evidence.lora else ())}
+    answers = [(c, items[c.key]) for c in case.challenges.lora if c.graded and c.key in items]
     own = [item for challenge, item in answers if challenge.dtype == OWN_PRECISION]
     works = bool(own) and all(item.error is None for item in own)
-    return ((challenge, item) for challenge, item in answers if not (works and _mixes_precisions(item)))
-
-
-def _all_answers(case: Case) -> Iterator[Answer]:
-    answers = case.evidence.lora
-    items = {item.key: item for item in answers.items} if answers else {}
-    return ((c, items[c.key]) for c in case.challenges.lora if c.key in items)
+    return (answer for answer in answers if not (works and _mixes_precisions(answer[1])))
 
 
 def _mixes_precisions(item: LoraItem) -> bool:
     return item.error is not None and MIXED_PRECISIONS.search(item.error.message) is not None
 
 
-def get_input(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
-    """What the probe was given."""
-    return case.challenges.lora_tensors[f"{challenge.key}.{name}"]
-
-
 def get_answer(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int, ...]) -> Tensor:
-    """What the layer answered; fails the check when it is missing, not finite or of another shape."""
+    """Return an answer of the layer; fail the check when it is missing, not finite or of another shape."""
     tensor = case.evidence.lora_tensors.get(f"{challenge.key}.{name}")
     if tensor is None:
         raise Blocked(
@@ -96,11 +84,12 @@ def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: st
 
 
 def round_input(case: Case, challenge: LoraChallenge, name: str) -> Tensor:
-    """A given tensor as the layer saw it, in the challenge's precision."""
-    return get_input(case, challenge, name).to(getattr(torch, challenge.dtype)).double()
+    """Return a tensor of the challenge as the layer saw it, in the challenge's precision, as float64."""
+    given = case.challenges.lora_tensors[f"{challenge.key}.{name}"]
+    return given.to(getattr(torch, challenge.dtype)).double()
 
 
-def compute_expected_base(case: Case, challenge: LoraChallenge, name: str = "x") -> Tensor:
-    """W(x) in float64."""
-    bias = round_input(case, challenge, "bias") if challenge.bias else None
-    return lora.compute_base_output(round_input(case, challenge, name), round_input(case, challenge, "weight"), bias)
+def compute_expected_base(case: Case, challenge: LoraChallenge) -> Tensor:
+    """Compute W(x) in float64."""
+    x, weight, bias = (round_input(case, challenge, name) for name in ("x", "weight", "bias"))
+    return lora.compute_base_output(x, weight, bias if challenge.bias else None)

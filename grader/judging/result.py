@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from grader.assignment import EVAL_ROWS
 from grader.evidence.reader import Evidence
 from grader.judging import scoring
 from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import match_claims, read_claims
 from grader.judging.runner import OURS, Judgement, run_suite
-from grader.judging.staff_notes import list_notes
+from grader.judging.staff_notes import find_notes
 from grader.judging.tampering import WAITS_FOR, WaitsFor, find_tampering
 from grader.model import (
     Claim,
@@ -98,8 +99,8 @@ def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> 
 
 def _compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
     """Set the outputs of the submitted file beside what was measured."""
-    claims, comparable = read_claims(case.evidence.submitted), case.profile is Profile.FULL
-    return match_claims(claims, locate_trainings(case), methods, accuracy_comparable=comparable)
+    claims = read_claims(case.evidence.submitted)
+    return match_claims(claims, locate_trainings(case), methods, EVAL_ROWS if case.profile is Profile.FULL else None)
 
 
 def _describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[str, str]:
@@ -112,7 +113,7 @@ def _describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[
 def _build_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
     placed = read_or_none(lambda: case.placed) or {}
     curves = {method: tuple(_build_curve(training)) for method, training in placed.items()}
-    return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(list_notes(case, judgements)))
+    return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(find_notes(case, judgements)))
 
 
 def _build_curve(training: Training) -> list[CurvePoint]:

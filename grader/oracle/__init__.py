@@ -1,4 +1,1 @@
-"""Trusted recomputation: what the right answers are, and what the evidence amounts to.
-
-Runs on the host, reads validated evidence, executes nothing of the student's.
-"""
+"""Trusted recomputation of the right answers. Reads validated evidence and executes nothing of the student's."""

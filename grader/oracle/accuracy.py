@@ -1,10 +1,11 @@
-"""Accuracy of rebuilt weights on held-out reviews, measured here and nowhere else. Cached by content."""
+"""The accuracy of rebuilt weights on held-out reviews, measured here and nowhere else. Cached by content."""
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from grader.assets.reviews import read_reviews
 from grader.protocol.precision import use_precision
+from grader.protocol.tensor_names import ENCODER
 
 BATCH = 32
 CACHE_VERSION = 1  # raise it when the measurement itself changes
@@ -22,7 +24,7 @@ CACHE_VERSION = 1  # raise it when the measurement itself changes
 
 @dataclass(frozen=True)
 class AccuracyMeter:
-    """How accuracy is measured: on which reviews, how much of each, in which precision."""
+    """Measures accuracy on these reviews, up to so many tokens of each, in this precision."""
 
     heldout: Path
     snapshot: Path  # folder of the checkpoint's files, for tokenizer and configuration
@@ -33,35 +35,39 @@ class AccuracyMeter:
     cache: Path
 
     def measure(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], digest: str) -> float:
-        """Share of held-out reviews classified right by base + tensors; `digest` stands for the tensors."""
+        """Return the share of held-out reviews classified right by base + tensors; `digest` stands for the tensors."""
         known = self.known(digest)
         if known is not None:
             return known
-        accuracy = self._measured(tensors, base)
+        accuracy = self._compute(tensors, base)
         _place(self._locate_cached(digest), json.dumps({"accuracy": accuracy}).encode())
         return accuracy
 
     def known(self, digest: str) -> float | None:
-        """What was measured before for the same content under the same conditions; None when nothing was."""
+        """Return what was measured before for the same content under the same conditions, or None."""
         try:
             return float(json.loads(self._locate_cached(digest).read_text(encoding="utf-8"))["accuracy"])
         except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: it is measured again
             return None
 
     def _locate_cached(self, digest: str, kind: str = "json") -> Path:
-        key = _digest(CACHE_VERSION, digest, self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
-        return self.cache / f"{key}.{kind}"
+        conditions = (self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
+        key = hashlib.sha256(json.dumps((CACHE_VERSION, digest, *conditions)).encode()).hexdigest()
+        return self.cache / f"{key[:40]}.{kind}"
 
-    def _measured(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
+    def _compute(self, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
         model = rebuild(tensors, base, self.snapshot)
         reviews = sorted(read_reviews(self.heldout), key=lambda review: len(review.text))  # little padding in a batch
         labels = torch.tensor([review.label for review in reviews])
+        head_only = not any(key[2:].startswith(ENCODER) for key in tensors)  # the encoder is the checkpoint's own
         with torch.inference_mode(), use_precision(self.bfloat16):
-            features = self._features(model, [review.text for review in reviews], of_checkpoint=_is_head_only(tensors))
-            return int((_logits(model, features).argmax(-1) == labels).sum()) / len(reviews)
+            features = self._features(model, [review.text for review in reviews], of_checkpoint=head_only)
+            # The head of DistilBertForSequenceClassification in evaluation: (reviews, width) to (reviews, labels).
+            logits = model.classifier(torch.relu(model.pre_classifier(features)))
+            return int((logits.argmax(-1) == labels).sum()) / len(reviews)
 
     def _features(self, model: Any, texts: list[str], of_checkpoint: bool) -> Tensor:
-        """What the head sees, (reviews, width). That of the checkpoint's own encoder is the same for everyone: kept."""
+        """Compute the head's input, (reviews, width). The checkpoint's own encoder gives everyone the same: kept."""
         kept = self._locate_cached("features", "safetensors")
         if of_checkpoint and (known := _read_features(kept)) is not None:
             return known
@@ -76,19 +82,15 @@ class AccuracyMeter:
         return tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt")
 
 
-_tokenizers: dict[Path, Any] = {}
-
-
+@cache
 def _tokenizer(snapshot: Path) -> Any:
     from transformers import AutoTokenizer
 
-    if snapshot not in _tokenizers:
-        _tokenizers[snapshot] = AutoTokenizer.from_pretrained(snapshot)
-    return _tokenizers[snapshot]
+    return AutoTokenizer.from_pretrained(snapshot)
 
 
-def rebuild(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot: Path) -> torch.nn.Module:
-    """A plain DistilBERT classifier with the checkpoint's weights and the exported differences."""
+def rebuild(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot: Path) -> Any:
+    """Build a plain DistilBERT classifier from the checkpoint's weights and the exported differences."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     state = {name: tensor.float() for name, tensor in base.items()}
@@ -103,13 +105,12 @@ def rebuild(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot:
 
 
 def _materialise(model: torch.nn.Module) -> torch.nn.Module:
-    """Buffers such as position ids are computed, not loaded."""
+    """Compute buffers such as position ids, which are not loaded."""
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             if buffer.is_meta:
                 module.register_buffer(name, torch.arange(buffer.shape[-1]).expand(buffer.shape), persistent=False)
-    missing = [name for name, p in model.named_parameters() if p.is_meta]
-    if missing:
+    if missing := [name for name, p in model.named_parameters() if p.is_meta]:
         raise IncompleteWeights(missing)
     return model.eval()
 
@@ -118,25 +119,11 @@ class IncompleteWeights(Exception):
     """The exported weights are not those of a DistilBERT classifier."""
 
 
-def _is_head_only(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the encoder is the checkpoint's own."""
-    return not any(key[2:].startswith("distilbert.") for key in tensors)
-
-
-def _logits(model: Any, features: Tensor) -> Tensor:
-    """DistilBertForSequenceClassification's head in evaluation: (reviews, width) to (reviews, labels)."""
-    return model.classifier(torch.relu(model.pre_classifier(features)))
-
-
 def _read_features(path: Path) -> Tensor | None:
     try:
         return load(path.read_bytes())["features"]
     except (OSError, SafetensorError, KeyError):  # not there, or damaged: they are computed again
         return None
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
 
 
 def _place(path: Path, content: bytes) -> None:

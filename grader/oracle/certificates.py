@@ -1,17 +1,17 @@
-"""What a training did to the pretrained weights: which tensors moved, and with what rank.
+"""The changes that a training made to the pretrained weights: which tensors, and by what rank.
 
-Works on the difference between the exported effective weights and the checkpoint, so it holds whatever the code said.
+Told from the difference between the exported effective weights and the checkpoint, so it holds whatever the code says.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from grader import assignment
+from grader.protocol.records import Reduction
 
 # Differences are computed in float64 and stored in float32, so noise in a singular value of a 768-wide difference is
 # about sqrt(2 · 768) · 6e-8 of a typical entry, below 1e-8 of the largest singular value. A hundred times that:
@@ -58,30 +58,19 @@ class Certificate:
 
     @property
     def any_encoder_change(self) -> bool:
-        """Whether anything below the head moved."""
+        """True if anything below the head moved."""
         return bool(self.encoder_changed or self.qv_ranks)
 
     def find_absent(self, base: Iterable[str]) -> list[str]:
-        """Pretrained tensors, of these names, that the model does not hold: whatever it computes with is unknown."""
+        """Return the names of pretrained tensors that the model lacks: what it computes with instead is unknown."""
         return sorted(set(self.unreadable).intersection(base))
 
 
-class ReductionLike(Protocol):
-    """How a wrapped layer was reduced to a matrix; or a pretrained tensor, that it is not there."""
+def certify(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: Mapping[str, Reduction]) -> Certificate:
+    """Compare exported tensors (`w:` whole, `d:` differences) with the checkpoint. `reduced`: notes on wrapped layers.
 
-    @property
-    def dtype(self) -> str:
-        """In which precision."""
-
-    @property
-    def residual(self) -> float | None:
-        """Largest relative deviation from a linear map; None when it was not finite."""
-
-
-def certify(
-    tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: Mapping[str, ReductionLike]
-) -> Certificate:
-    """Facts from exported tensors (`w:` whole, `d:` differences), the checkpoint, and notes on reduced layers."""
+    A reduction with a residual that is None was not finite, or belongs to a pretrained tensor that is not there.
+    """
     moved = {key[2:]: key for key, tensor in tensors.items() if key[2:] in base and _has_moved(key, tensor, base)}
     qv = {f"{path}.weight": path for path in assignment.QV_LAYER_NAMES}
     qv = {name: path for name, path in qv.items() if name in moved and tensors[moved[name]].shape == base[name].shape}
@@ -103,7 +92,7 @@ def _delta(key: str, tensor: Tensor, base: Mapping[str, Tensor]) -> Tensor:
 
 
 def compute_rank(delta: Tensor, noise: float) -> int:
-    """Rank of a matrix up to rounding; full where numbers are not finite. delta (out, in).
+    """Compute the rank of a matrix up to rounding; full where numbers are not finite. delta (out, in).
 
     A Gaussian sketch of SKETCH columns has the same rank with certainty where that is below SKETCH, and singular
     values that are off by no more than a factor of (sqrt(SKETCH) + sqrt(rank)) / (sqrt(SKETCH) - sqrt(rank)), below 6
@@ -122,9 +111,9 @@ def _count_above(values: Tensor, noise: float) -> int:
     return int((values > max(RANK_TOLERANCE * float(values[0]), noise)).sum())
 
 
-def _noise(how: ReductionLike | None) -> float:
+def _noise(how: Reduction | None) -> float:
     return FLOAT32_NOISE if how is not None and how.dtype == "torch.float32" else 0.0
 
 
-def _is_linear(how: ReductionLike) -> bool:
+def _is_linear(how: Reduction) -> bool:
     return how.residual is not None and how.residual <= RESIDUAL_TOLERANCE

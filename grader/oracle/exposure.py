@@ -1,7 +1,8 @@
-"""Which of the course's files a training read: told from short keys of the reviews."""
+"""Tells from short keys of the reviews which of the course's files a training read."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from grader.assets.reviews import ReviewData, read_reviews
 from grader.protocol.records import RowKeys
@@ -14,43 +15,39 @@ KNOWN_SHARE = 0.5  # below this the notebook changed the texts beyond recognitio
 
 @dataclass(frozen=True)
 class Exposure:
-    """Shares of the rows seen that belong to the training and to the evaluation file, and to that one alone."""
+    """Shares of the rows of a data set that are in the training file only, and in the evaluation file only."""
 
     train: float
     eval: float
 
 
 def is_held_back(learned: RowKeys | None, judged: RowKeys | None) -> bool:
-    """Whether a model was judged on reviews that it has not learned from, so far as the keys are complete."""
+    """Return True if a model is evaluated on reviews that it has not learned from; False where the keys cannot tell."""
     if learned is None or judged is None or learned.kind != judged.kind or learned.rows > len(learned.keys):
         return False
-    return compute_overlap(learned.keys, judged.keys) <= FOREIGN_SHARE
-
-
-def compute_overlap(learned: Collection[str], judged: Sequence[str]) -> float:
-    """Share of the reviews that a model is judged on which it has also learned from. Keys of the same kind."""
-    known = frozenset(learned)
-    return sum(key in known for key in judged) / max(1, len(judged))
+    known = frozenset(learned.keys)
+    return sum(key in known for key in judged.keys) / max(1, len(judged.keys)) <= FOREIGN_SHARE
 
 
 class Library:
-    """Keys of the reviews of both files. Token keys need the checkpoint's tokenizer and are made when asked for."""
+    """Keys of the reviews of both files. Token keys need the checkpoint's tokenizer and are made when needed."""
 
-    def __init__(self, reviews: ReviewData, tokenizer: object) -> None:
+    def __init__(self, reviews: ReviewData, tokenizer: Any) -> None:
         """Read the texts."""
-        self.texts = {"train": _texts(reviews.train), "eval": _texts(reviews.eval)}
+        files = {"train": reviews.train, "eval": reviews.eval}
+        self.texts = {name: [review.text for review in read_reviews(path)] for name, path in files.items()}
         self.tokenizer = tokenizer
         self._keys: dict[tuple[str, str], frozenset[str]] = {}
 
     def recognise(self, seen: RowKeys | None) -> Exposure | None:
-        """How much of a data set is in one file and not in the other; None where most of it is in neither."""
+        """Measure a data set's exposure; None where most of it is in neither file."""
         if seen is None or not seen.keys:
             return None
         found = self.measure_exposure(seen.kind, seen.keys)
         return found if found.train + found.eval >= KNOWN_SHARE else None
 
     def measure_exposure(self, kind: str, keys: Sequence[str]) -> Exposure:
-        """How much of what was seen is in one file and not in the other. `kind` is "text" or "tokens"."""
+        """Measure how much of a data set is in one file and not in the other. `kind` is "text" or "tokens"."""
         rows = max(1, len(keys))
         train, evaluation = self.keys(kind, "train"), self.keys(kind, "eval")
         return Exposure(
@@ -59,20 +56,12 @@ class Library:
         )
 
     def keys(self, kind: str, name: str) -> frozenset[str]:
-        """All keys of one file."""
+        """Return all keys of one file."""
         if (kind, name) not in self._keys:
             texts = self.texts[name]
-            made = (
-                [make_text_key(t) for t in texts]
-                if kind == "text"
-                else [make_token_key(ids) for ids in self._ids(texts)]
-            )
-            self._keys[kind, name] = frozenset(made)
+            if kind == "text":
+                self._keys[kind, name] = frozenset(map(make_text_key, texts))
+            else:
+                ids = self.tokenizer(texts, truncation=True, max_length=64)["input_ids"]
+                self._keys[kind, name] = frozenset(map(make_token_key, ids))
         return self._keys[kind, name]
-
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        return self.tokenizer(texts, truncation=True, max_length=64)["input_ids"]  # type: ignore[operator]
-
-
-def _texts(path: object) -> list[str]:
-    return [review.text for review in read_reviews(path)]  # type: ignore[arg-type]

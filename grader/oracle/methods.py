@@ -1,4 +1,4 @@
-"""Which training is which method. A notebook may train more than three times, in odd order, or wrongly.
+"""Assigns trainings to methods. A notebook may train more than three times, in odd order, or wrongly.
 
 What a model is says more than where it stands: wrapped layers make it LoRA; a frozen encoder makes it head only. Only
 trainings that fit nothing are placed by their order, so that a mistake (nothing frozen, adapters never put in) is

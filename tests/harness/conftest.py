@@ -1,8 +1,40 @@
-"""The end of every run: what was skipped, and what it needs."""
+"""Which tests `make test` leaves to `make test-all`, and the end of every run: what was skipped, and what it needs."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Final
 
 import pytest
+
+# Beginnings of test ids below tests/harness, with what takes long. `make test` answers in five minutes.
+SLOW: Final[Mapping[str, str]] = {
+    "authoring/test_template.py::test_the_solution_runs": "executes the reference",
+    "execution/test_backends.py": "a real grading in each sandbox",
+    "execution/test_broker.py::test_nothing_outlives": "a real kernel in each sandbox",
+    "execution/test_broker.py::test_ctrl_c": "a real kernel in each sandbox",
+    "execution/test_broker.py::test_a_controller_waits": "a real kernel in each sandbox",
+    "execution/test_cut_short.py": "real gradings that are stopped",
+    "execution/test_precision.py": "real trainings in several precisions",
+    "execution/test_secrets.py": "searches the memory of real kernels",
+    "proof/security/test_hostile.py::test_every_notebook": "91 hostile notebooks",
+    "proof/validity/test_habits.py": "22 whole notebooks",
+    "proof/validity/test_precisions.py": "many layers in several precisions",
+    "proof/validity/test_repetition.py": "probes with many seeds",
+    "proof/validity/test_training.py": "binomial bounds over whole tables",
+    "proof/validity/test_verdicts.py": "215 mutants and variants",
+    "sandbox/test_hostile_processes.py": "attacks in each sandbox",
+    "sandbox/test_kernels.py": "a real kernel in each sandbox",
+    "sandbox/test_ordinary_user.py": "real gradings as another user",
+    "test_canary.py::test_real": "real gradings of the trial notebook",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes long: by the table above, and whatever trains."""
+    for item in items:
+        name = item.nodeid.removeprefix("tests/harness/")
+        if name.startswith(tuple(SLOW)) or item.get_closest_marker("training"):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,11 +1,12 @@
 """Step 1: fine-tuning all parameters."""
 
 from grader import assignment
+from grader.challenges import ToyModel
 from grader.evidence.raised import describe_error
 from grader.judging.case import Case
 from grader.judging.suite import Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
 from grader.model import Method
-from grader.protocol.records import CountAnswers, Training
+from grader.protocol.records import CountAnswers, CountItem, Training
 
 
 @check("step1.count_function", "count_trainable_parameters counts trainable parameters")
@@ -33,31 +34,33 @@ def test_count_function(case: Case) -> None:
         "Define it with exactly this name, outside any other function.",
     )
     for toy, item in zip(case.challenges.toys, answers.items, strict=False):
-        expect(
-            item.error is None,
-            f"Expected `{answers.found}` to return {toy.trainable:,} for {toy.words}; "
-            f"it raises {describe_error(item.error)}.",
-            suggest_hint(
-                describe_error(item.error), "Use only `model.parameters()`: the argument can be any `nn.Module`."
-            ),
-        )
-        if item.value is None:
-            printed = f" and prints {item.printed.strip()[:60]!r}" if item.printed.strip() else ""
-            returned = f"{name_type(item.type)}{printed}"
-            fail(
-                f"Expected `{answers.found}` to return {toy.trainable:,} for {toy.words}; it returns {returned}.",
-                "Return the number as an `int`; printing it is not enough.",
-            )
-        expect(
-            item.value == toy.trainable,
-            f"Expected `{answers.found}` to return {toy.trainable:,} for {toy.words}; it returns {item.value:,}"
-            f"{cause_of_number(case, answers)}.",
-            "Add up `p.numel()` for every `p` in `model.parameters()` whose `p.requires_grad` is True.",
-        )
+        expect_count(case, answers, toy, item)
     expect(
         len(answers.items) == len(case.challenges.toys),
         "Expected an answer for every small model; some answers are missing.",
         "Return a number for every model, also for a model without parameters.",
+    )
+
+
+def expect_count(case: Case, answers: CountAnswers, toy: ToyModel, item: CountItem) -> None:
+    """Compare the answer to one small model with the number that is right for it."""
+    wanted = f"Expected `{answers.found}` to return {toy.trainable:,} for {toy.words}"
+    raised = describe_error(item.error)
+    expect(
+        item.error is None,
+        f"{wanted}; it raises {raised}.",
+        suggest_hint(raised, "Use only `model.parameters()`: the argument can be any `nn.Module`."),
+    )
+    if item.value is None:
+        printed = f" and prints {item.printed.strip()[:60]!r}" if item.printed.strip() else ""
+        fail(
+            f"{wanted}; it returns {name_type(item.type)}{printed}.",
+            "Return the number as an `int`; printing it is not enough.",
+        )
+    expect(
+        item.value == toy.trainable,
+        f"{wanted}; it returns {item.value:,}{cause_of_number(case, answers)}.",
+        "Add up `p.numel()` for every `p` in `model.parameters()` whose `p.requires_grad` is True.",
     )
 
 

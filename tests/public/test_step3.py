@@ -53,13 +53,11 @@ def test_extract_names(case: Case) -> None:
         "Return a dict: `{name: layer, ...}`.",
     )
     for item in answers.items:
+        raised = describe_error(item.error)
         expect(
             item.error is None,
-            f"Expected `{answers.found}` to work on a DistilBERT of another size; "
-            f"it raises {describe_error(item.error)}.",
-            suggest_hint(
-                describe_error(item.error), "Use only the argument `model`: no global variables and no fixed sizes."
-            ),
+            f"Expected `{answers.found}` to work on a DistilBERT of another size; it raises {raised}.",
+            suggest_hint(raised, "Use only the argument `model`: no global variables and no fixed sizes."),
         )
         expect(
             item.mapping,

@@ -1,15 +1,16 @@
-"""Equipment that needs no kernels: what becomes of a notebook stands in its first line.
+"""Tools that need no kernels: the first line of a notebook says how it is graded.
 
-`points N`        graded with N of 10 points
-`unjudged`        a check fails through our fault
-`broken FILE N`   our fault, until FILE holds N lines; each execution adds one
+`points N`        N of 10 points
+`unjudged`        a check cannot be judged through a fault of the grader
+`broken FILE N`   a fault of the grader, until FILE holds N lines; each execution adds one
 `deadly FILE N`   the same, but the process dies
 `full`            the disk is full
 `no notebook`     refused
-`slow S`          graded with 5 points after S seconds
+`slow S`          5 points after S seconds
 """
 
 import errno
+import hashlib
 import json
 import os
 import time
@@ -24,13 +25,7 @@ from grader.batch.work import TaskRunner
 from grader.errors import SubmissionError
 from grader.execution.progress import Listener
 from grader.intake.uploads import Student, Upload
-from grader.model import (
-    Profile,
-    Result,
-    RunStatus,
-    StaffDetails,
-    Verdict,
-)
+from grader.model import Profile, Result, RunStatus, StaffDetails, Verdict
 from tests.harness import results
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,17 +33,17 @@ HERE = Conditions("checkpoint", "reviews")
 POSSIBLE = 10.0
 
 
-class FakeBench:
+class FakeTools:
     """Executes by looking at the first line. `executions` is a file with a line for each execution that ended well."""
 
-    def __init__(self, order: BatchConfig) -> None:
-        self.order = order
-        self.executions = order.folder / "executions"
+    def __init__(self, config: BatchConfig) -> None:
+        self.config = config
+        self.executions = config.folder / "executions"
 
     def execute(self, task: Task, folder: Path, listener: Listener) -> RunStatus:
         listener.stage("starting the kernel")
         word, *rest = task.notebook.read_text(encoding="utf-8").splitlines()[0].split()
-        status = self.happened(task, word, rest)
+        status = self.obey(task, word, rest)
         (folder / "evidence").mkdir()
         points = float(rest[0]) if word == "points" else 5.0
         evidence = {"word": word, "points": points, "status": status, "sha256": task.notebook.stem}
@@ -58,7 +53,7 @@ class FakeBench:
             self.count(self.executions, task.notebook.stem)
         return status
 
-    def happened(self, task: Task, word: str, rest: list[str]) -> RunStatus:
+    def obey(self, task: Task, word: str, rest: list[str]) -> RunStatus:
         match word:
             case "no":
                 raise SubmissionError(f"'{task.notebook.name}' is no notebook.")
@@ -80,89 +75,78 @@ class FakeBench:
 
     def judge(self, folder: Path) -> StoredJudgement:
         found = json.loads((folder / "evidence" / "run.json").read_text(encoding="utf-8"))
-        ours = found["status"] == RunStatus.INFRA_ERROR
-        bonus = float(self.order.parts.get("bonus", "0"))
-        points = None if ours or found["word"] == "unjudged" else found["points"] + bonus
-        return StoredJudgement(
-            result=result(points, found["sha256"], RunStatus(found["status"])), details=StaffDetails()
-        )
+        status = RunStatus(found["status"])
+        bonus = float(self.config.parts.get("bonus", "0"))
+        unknown = status is RunStatus.INFRA_ERROR or found["word"] == "unjudged"
+        points = None if unknown else found["points"] + bonus
+        return StoredJudgement(result=make_result(points, found["sha256"], status), details=StaffDetails())
 
 
 @contextmanager
-def open_fake(order: BatchConfig) -> Iterator[FakeBench]:
-    """As a worker opens it."""
-    yield FakeBench(order)
+def open_fake(config: BatchConfig) -> Iterator[FakeTools]:
+    """Open the fake tools as a worker opens the real ones."""
+    yield FakeTools(config)
 
 
-def result(points: float | None, sha256: str = "0" * 64, status: RunStatus = RunStatus.OK) -> Result:
-    """One check, worth all there is."""
+def make_result(points: float | None, sha256: str, status: RunStatus) -> Result:
+    """Make a result of one check, worth all there is."""
     verdict = Verdict.ERROR if points is None else Verdict.PASSED if points >= POSSIBLE else Verdict.FAILED
     works = results.check("run.works", verdict, POSSIBLE, points=points)
     score = results.graded(points, POSSIBLE)
     return results.result([works], "fake", sha256, run=results.run(status), score=score)
 
 
-def order(folder: Path, **changes: object) -> BatchConfig:
-    """An order for `folder`, with its store."""
+def make_config(folder: Path, **changes: object) -> BatchConfig:
+    """Configure a batch for `folder`, and make its store."""
     (folder / "store" / "uploads").mkdir(parents=True, exist_ok=True)
-    plain = BatchConfig(
-        folder=folder,
-        profile=Profile.STRUCTURE,
-        seed=0,
-        cell_s=10,
-        run_s=10,
-        threads=1,
-        code=digest_execution(ROOT),
-        parts={"checks": "1"},
-    )
+    limits = {"profile": Profile.STRUCTURE, "cell_s": 10, "run_s": 10, "threads": 1}
+    plain = BatchConfig(folder=folder, code=digest_execution(ROOT), parts={"checks": "1"}, **limits)
     return plain.model_copy(update=changes)
 
 
-def handed_in(folder: Path, *texts: str) -> tuple[Upload, ...]:
-    """One student for each text; equal texts are equal contents."""
-    import hashlib
-
+def hand_in(folder: Path, *texts: str) -> tuple[Upload, ...]:
+    """Store a text for each of as many students; equal texts are equal contents."""
+    uploads = folder / "store" / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
     found = []
     for number, text in enumerate(texts):
         sha256 = hashlib.sha256(text.encode()).hexdigest()
-        (folder / "store" / "uploads").mkdir(parents=True, exist_ok=True)
-        (folder / "store" / "uploads" / f"{sha256}.ipynb").write_text(text, encoding="utf-8")
+        (uploads / f"{sha256}.ipynb").write_text(text, encoding="utf-8")
         student = Student(key=f"s{number}", name=f"Student {number}", canvas_id=number)
         entry = f"s{number}_{number}_{number}_x.ipynb"
         found.append(Upload(id=f"u{number}", student=student, entry=entry, display_name="x.ipynb", sha256=sha256))
     return tuple(found)
 
 
-class Inline:
-    """A crew of one, in this process."""
+class InlineExecutor:
+    """One worker, in this process."""
 
-    def __init__(self, order: BatchConfig, bench: FakeBench | None = None) -> None:
-        self.order, self.bench = order, bench or FakeBench(order)
+    def __init__(self, config: BatchConfig, tools: FakeTools | None = None) -> None:
+        self.config, self.tools = config, tools or FakeTools(config)
         self.waiting: list[Task] = []
-        self.told: list[str] = []
 
-    def slots(self) -> int:
+    def count_slots(self) -> int:
         return 1
 
     def submit(self, task: Task) -> None:
         self.waiting.append(task)
 
-    def taken(self, timeout_s: float) -> TaskOutcome | None:
-        return TaskRunner(self.order, self.bench, self.waiting.pop(0), self.told.append).run()
+    def wait(self, timeout_s: float) -> TaskOutcome | None:
+        return TaskRunner(self.config, self.tools, self.waiting.pop(0), lambda line: None).run()
 
 
-class Deaf:
-    """An audience that only remembers."""
+class SilentListener:
+    """A listener that only remembers."""
 
     def __init__(self) -> None:
         self.again: list[bool] = []
-        self.alone = 0
+        self.lonely = 0
 
-    def given(self, task: Task) -> None:
+    def on_start(self, task: Task) -> None:
         pass
 
-    def ended(self, outcome: TaskOutcome, again: bool) -> None:
+    def on_end(self, outcome: TaskOutcome, again: bool) -> None:
         self.again.append(again)
 
     def on_no_workers(self) -> None:
-        self.alone += 1
+        self.lonely += 1

@@ -64,7 +64,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
 
     monkeypatch.setattr(executor, "connect", connected)
     monkeypatch.setattr(session, "find_conditions", circumstances)
-    return WorkerSettings(workers=nobody, threads=1)
+    return WorkerSettings(open_cluster=nobody, threads=1)
 
 
 def request(folder: Path, **changes: Any) -> BatchRequest:
@@ -78,9 +78,9 @@ def request(folder: Path, **changes: Any) -> BatchRequest:
     return plain.model_copy(update=changes)
 
 
-def graded(wanted: BatchRequest, staffing: WorkerSettings) -> tuple[BatchResult, str]:
+def graded(wanted: BatchRequest, workers: WorkerSettings) -> tuple[BatchResult, str]:
     text = io.StringIO()
-    ended = session.run_batch(wanted, staffing, Console(file=text, width=200))
+    ended = session.run_batch(wanted, workers, Console(file=text, width=200))
     return ended, text.getvalue()
 
 
@@ -116,8 +116,8 @@ def test_a_class_without_problems_ends_with_0_and_says_where_things_are(tmp_path
     handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", öbergåsa_2_12="no notebook")
     ended, _ = graded(request(tmp_path), inline)
     assert ended.exit_code == 0
-    assert str(tmp_path / "results") in session.describe_location(tmp_path / "results", ended.outputs)
-    assert "1 graded now (1 executed), 0 before, 1 refused" in session.format_summary(ended)
+    assert str(tmp_path / "results") in "\n".join(session.list_last_lines(ended, tmp_path / "results", quiet=True))
+    assert "2 uploads: 1 graded now (1 executed), 1 refused. 4 students." in summarise(ended)
 
 
 def test_quiet_says_only_what_is_wrong(tmp_path: Path, inline: WorkerSettings) -> None:
@@ -439,7 +439,7 @@ def test_workers_of_this_machine_share_a_sandbox(
         monkeypatch.setattr(session, part, lambda *arguments: None)
     monkeypatch.setattr(session, "open_sandbox", lambda *arguments, **options: zygote)
     wanted = order(tmp_path, **changes)
-    with session.share_sandbox(wanted, WorkerSettings(workers=Path, threads=1, local=here)) as shared:
+    with session.share_sandbox(wanted, WorkerSettings(open_cluster=Path, threads=1, local=here)) as shared:
         sent = BatchConfig.model_validate_json(shared.model_dump_json()).sandbox
     assert (sent is not None) == expected
     assert sent is None or attach(sent) == zygote

@@ -76,7 +76,8 @@ FILES: list[Any] = [
     ),
     pytest.param(reader.ENVIRONMENT, Environment("3.11", "2", "5", "5", "cpu", "2"), id="environment"),
 ]
-RECORDS = [kind for _, kind in inspect.getmembers(records, inspect.isclass) if is_dataclass(kind)]
+CLASSES = [kind for _, kind in inspect.getmembers(records, inspect.isclass)]
+RECORDS = [kind for kind in CLASSES if issubclass(kind, records.Record) and kind is not records.Record]
 
 
 @pytest.fixture(autouse=True)

@@ -215,9 +215,9 @@ def test_says_where_claims_stand() -> None:
         new_code_cell("# accuracy: 0.99", outputs=[displayed(COMPARISON[["accuracy"]].head(1).to_html())]),
     ]
     assert read_claims(new_notebook(cells=cells)) == (
-        RawClaim(1, "accuracy", 0.81, "stream"),
-        RawClaim(1, "accuracy", 0.82, "result"),
-        RawClaim(2, "accuracy", 0.892, "html"),
+        RawClaim(1, "accuracy", 0.81),
+        RawClaim(1, "accuracy", 0.82),
+        RawClaim(2, "accuracy", 0.892),
     )
 
 
@@ -232,7 +232,7 @@ def test_reads_the_first_and_the_last_of_a_long_output() -> None:
 def test_stops_reading_a_huge_notebook() -> None:
     outputs = [printed("x" * MAX_OUTPUT_CHARS)] * (MAX_NOTEBOOK_CHARS // MAX_OUTPUT_CHARS)
     assert read_claims(notebook(printed("accuracy: 0.81\n"), *outputs, printed("accuracy: 0.82\n"))) == (
-        RawClaim(0, "accuracy", 0.81, "stream"),
+        RawClaim(0, "accuracy", 0.81),
     )
 
 
@@ -262,15 +262,15 @@ MEASURED = {
 
 
 def said(cell: int, value: float, method: Method | None = None) -> RawClaim:
-    return RawClaim(cell, "accuracy", value, "stream", method)
+    return RawClaim(cell, "accuracy", value, method)
 
 
 def counted(cell: int, value: int, method: Method | None = None) -> RawClaim:
-    return RawClaim(cell, "trainable_parameters", value, "stream", method)
+    return RawClaim(cell, "trainable_parameters", value, method)
 
 
 def matched(*raw: RawClaim, trainings: tuple[tuple[Method, int], ...] = TRAININGS) -> list[tuple[object, ...]]:
-    claims = match_claims(raw, trainings, MEASURED, accuracy_comparable=True)
+    claims = match_claims(raw, trainings, MEASURED)
     return [(claim.method, claim.cell, claim.claimed, claim.agrees) for claim in claims]
 
 
@@ -332,13 +332,13 @@ def test_accuracies_agree_within_three_standard_errors(claimed: float, agrees: b
 
 def test_perfect_accuracies_agree() -> None:
     measured = {FULL: MethodSummary(accuracy=1.0)}
-    (claim,) = match_claims([said(10, 1.0)], TRAININGS, measured, accuracy_comparable=True)
+    (claim,) = match_claims([said(10, 1.0)], TRAININGS, measured)
     assert claim.agrees is True
 
 
 def test_accuracies_after_another_training_budget_are_not_compared_but_counts_are() -> None:
     raw = [said(10, 0.99), counted(10, 1_234_567)]
-    accuracies, counts = match_claims(raw, TRAININGS[:1], MEASURED, accuracy_comparable=False)
+    accuracies, counts = match_claims(raw, TRAININGS[:1], MEASURED, comparable_rows=None)
     assert accuracies == Claim(method=FULL, quantity="accuracy", claimed=0.99, measured=0.88, cell=10, agrees=None)
     assert counts.agrees is False
 
@@ -361,5 +361,5 @@ def test_what_a_run_prints_is_compared_with_what_was_measured_in_it(line: str, c
 
 
 def test_nothing_measured_is_neither_agreement_nor_its_opposite() -> None:
-    claims = match_claims([said(10, 0.9), counted(9, 592_130)], TRAININGS, {}, accuracy_comparable=True)
+    claims = match_claims([said(10, 0.9), counted(9, 592_130)], TRAININGS, {})
     assert [(claim.method, claim.measured, claim.agrees) for claim in claims] == [(FULL, None, None)] * 2

@@ -9,7 +9,7 @@ import pytest
 from grader import paths, pipeline
 from grader.errors import GraderError
 from grader.judging import scoring
-from grader.judging.runner import MALFORMED, OURS, Judgement, run_suite, score_judgements
+from grader.judging.runner import MALFORMED, OURS, Judgement, list_checks, run_suite
 from grader.model import Verdict, Visibility
 
 CONFTEST = "from grader.judging.plugin import *\n"
@@ -130,7 +130,9 @@ BROKEN = [
     pytest.param("def test_(:", "SyntaxError|invalid syntax", id="syntax error"),
     pytest.param("x = 1", "no checks", id="no checks"),
     pytest.param("def test_unmarked(case): pass", "no checks", id="no check among the tests"),
-    pytest.param(one("pass") + one("pass").replace("test_b", "test_c"), "two checks have the id a.b", id="one id twice"),
+    pytest.param(
+        one("pass") + one("pass").replace("test_b", "test_c"), "two checks have the id a.b", id="one id twice"
+    ),
 ]
 
 
@@ -160,28 +162,24 @@ def test_what_a_user_sets_for_pytest_changes_no_verdict(
     assert len(found) == 3
 
 
-def test_a_check_without_points_is_our_fault() -> None:
-    judgement = Judgement("a.b", "", Visibility.PUBLIC, Verdict.PASSED)
-    with pytest.raises(GraderError, match=r"gives no points for a\.b"):
-        score_judgements([judgement], {"a.c": 1})
+def test_checks_are_listed_without_running_them(tmp_path: Path) -> None:
+    folders = suite(tmp_path, public_a=CHAIN.format("raise SystemExit(1)"))
+    assert list_checks(folders) == ("a.first", "a.second", "a.third")
 
 
 class Collected:
     """Notes the checks of the suite and runs none of them."""
 
     def __init__(self) -> None:
-        self.checks: list[tuple[str, tuple[str, ...], str]] = []
+        self.checks: dict[str, pytest.Item] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            if mark := item.get_closest_marker("check"):
-                told = getattr(item, "obj", None).__doc__ or ""
-                self.checks.append((mark.kwargs["id"], mark.kwargs["requires"], told.strip()))
+        self.checks = {mark.kwargs["id"]: item for item in items if (mark := item.get_closest_marker("check"))}
 
 
 @pytest.fixture(scope="module")
-def real_suite() -> list[tuple[str, tuple[str, ...], str]]:
-    """Id, prerequisites and description of every check, in the order in which they run."""
+def real_suite() -> dict[str, pytest.Item]:
+    """All checks by id, in the order in which they run."""
     collected = Collected()
     folders = [str(folder) for folder in pipeline.list_suite_folders()]
     options = ["--collect-only", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "addopts="]
@@ -189,17 +187,17 @@ def real_suite() -> list[tuple[str, tuple[str, ...], str]]:
     return collected.checks
 
 
-def test_the_rubric_names_exactly_the_checks_of_the_suite(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
-    rubric = scoring.load_rubric(paths.RUBRIC)
-    assert sorted(rubric) == sorted(id for id, _, _ in real_suite)
+def test_the_rubric_names_exactly_the_checks_of_the_suite(real_suite: dict[str, pytest.Item]) -> None:
+    scoring.require_agreement(real_suite, scoring.load_rubric(paths.RUBRIC), complete=True)
 
 
-def test_prerequisites_come_first_and_in_the_same_step(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
-    order = [id for id, _, _ in real_suite]
-    for id, requires, _ in real_suite:
-        assert all(order.index(needed) < order.index(id) for needed in requires)
-        assert all(needed.split(".")[0] == id.split(".")[0] for needed in requires)  # `--step` leaves other steps out
+def test_prerequisites_come_first_and_in_the_same_step(real_suite: dict[str, pytest.Item]) -> None:
+    order = list(real_suite)
+    for id, item in real_suite.items():
+        for needed in item.get_closest_marker("check").kwargs["requires"]:
+            assert order.index(needed) < order.index(id)
+            assert needed.split(".")[0] == id.split(".")[0]  # `--step` leaves other steps out
 
 
-def test_every_check_tells_students_what_it_asks(real_suite: list[tuple[str, tuple[str, ...], str]]) -> None:
-    assert not [id for id, _, told in real_suite if len(told) < 40]
+def test_every_check_tells_students_what_it_asks(real_suite: dict[str, pytest.Item]) -> None:
+    assert not [id for id, item in real_suite.items() if len((item.obj.__doc__ or "").strip()) < 40]

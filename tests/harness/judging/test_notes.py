@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader.judging.staff_notes import list_training_notes
+from grader.judging.staff_notes import find_training_notes
 from grader.model import Method
 from grader.oracle.exposure import Exposure
 from grader.protocol.records import Raised, RowKeys
@@ -52,11 +52,11 @@ def case(*evaluations: list[str] | None, learned: list[str] = LEARNED) -> Any:
     ],
 )
 def test_a_model_that_is_evaluated_on_what_it_learned(notebook: Any, flagged: bool) -> None:
-    note = "After training, the notebook evaluated on training reviews only: lora."
-    assert list_training_notes(notebook) == ([note] if flagged else [])
+    note = "After training, the notebook evaluates on training reviews only: lora."
+    assert list(find_training_notes(notebook)) == ([note] if flagged else [])
 
 
 def test_a_training_that_could_not_be_recorded_is_named() -> None:
     broken = case()
     broken.evidence.trainings[0].unrecorded = Raised(type="TypeError", message="it refuses")
-    assert list_training_notes(broken) == ["Training 1 could not be recorded in full: TypeError: it refuses"]
+    assert list(find_training_notes(broken)) == ["Training 1 is not recorded in full: TypeError: it refuses"]

@@ -1,5 +1,6 @@
 """Verdicts and rubric become points."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -55,15 +56,42 @@ def test_tenths_add_up() -> None:
     assert scoring.score([check(PASSED, 0.1) for _ in range(3)], RunStatus.OK).points == 0.3
 
 
-def test_the_rubric_sums_to_a_hundred() -> None:
-    points = scoring.load_rubric(paths.RUBRIC)
-    assert sum(points.values()) == 100
-    assert all(value > 0 for value in points.values())
+def test_every_check_of_the_rubric_has_points() -> None:
+    assert all(value > 0 for value in scoring.load_rubric(paths.RUBRIC).values())
+
+
+@pytest.mark.parametrize(
+    ("checks", "complete", "words"),
+    [
+        pytest.param(["a.b", "a.c"], True, None, id="the same"),
+        pytest.param(["a.b"], False, None, id="a part: one step, or a student's kit"),
+        pytest.param(["a.b", "a.d"], False, r"gives no points for a\.d; add them", id="a check without points"),
+        pytest.param(["a.b"], True, r"gives points for a\.c, and the suite has no such check", id="points alone"),
+    ],
+)
+def test_the_rubric_agrees_with_the_suite(checks: list[str], complete: bool, words: str | None) -> None:
+    rubric = {"a.b": 60.0, "a.c": 40.0}
+    with contextlib.nullcontext() if words is None else pytest.raises(GraderError, match=words):
+        scoring.require_agreement(checks, rubric, complete)
+
+
+@pytest.mark.parametrize(("points", "total"), [("99.5", "99.5"), ("101", "101"), ("0", "0")])
+def test_the_points_must_sum_to_a_hundred(points: str, total: str, tmp_path: Path) -> None:
+    (tmp_path / "rubric.toml").write_text(f"[step1]\na = {points}\n", encoding="utf-8")
+    with pytest.raises(GraderError, match=f"must sum to 100; they sum to {total}\\. Correct them"):
+        scoring.load_rubric(tmp_path / "rubric.toml")
+
+
+def test_tenths_sum_to_a_hundred(tmp_path: Path) -> None:
+    lines = "".join(f"c{number} = 0.1\n" for number in range(1000))
+    (tmp_path / "rubric.toml").write_text(f"[step1]\n{lines}", encoding="utf-8")
+    assert len(scoring.load_rubric(tmp_path / "rubric.toml")) == 1000
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        pytest.param(None, id="no file"),
         pytest.param("[step1\n", id="not TOML"),
         pytest.param("step1 = 3\n", id="not a table"),
         pytest.param("[step1]\ncount = 'five'\n", id="not a number"),
@@ -73,12 +101,8 @@ def test_the_rubric_sums_to_a_hundred() -> None:
         pytest.param("[step1]\ncount = inf\n", id="infinite"),
     ],
 )
-def test_a_broken_rubric_is_one_sentence(text: str, tmp_path: Path) -> None:
-    (tmp_path / "rubric.toml").write_text(text, encoding="utf-8")
-    with pytest.raises(GraderError, match=r"restore it\.$"):
-        scoring.load_rubric(tmp_path / "rubric.toml")
-
-
-def test_no_rubric(tmp_path: Path) -> None:
+def test_a_broken_rubric_is_one_sentence(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "rubric.toml").write_text(text, encoding="utf-8")
     with pytest.raises(GraderError, match=r"restore it\.$"):
         scoring.load_rubric(tmp_path / "rubric.toml")

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 from grader.execution import profiles
 from grader.kernel.training import budget
 from grader.kernel.training.recorder import is_figure
+from grader.kernel.writing import to_plain
 from grader.model import Profile
+from grader.protocol.records import Training
 
 STEPS, BATCH, TOKENS, EVAL_ROWS = 6, 2, 8, 4  # of the budget in trainings.py
 SHAPE = [BATCH, TOKENS]
@@ -62,6 +65,12 @@ def test_budget_holds(trainings: dict[str, Any], name: str) -> None:
     assert not any("optimizer" in name for name in seen["checkpoint_files"])
 
 
+@pytest.mark.parametrize("name", [*BUDGETED, *FAILING, "refusing", "as_submitted"])
+def test_the_host_reads_what_is_recorded(trainings: dict[str, Any], name: str) -> None:
+    record = trainings[name]["record"]
+    assert to_plain(TypeAdapter(Training).validate_json(json.dumps(record), strict=True)) == record
+
+
 @pytest.mark.parametrize(
     ("name", "kept", "best"),
     [
@@ -104,7 +113,8 @@ def test_every_epoch_has_its_evaluation_and_its_loss(
 
 
 def test_the_log_is_recorded(trainings: dict[str, Any]) -> None:
-    recorded = [e["eval_accuracy"] for e in trainings["plain"]["record"]["log"] if "eval_accuracy" in e]
+    kept = trainings["plain"]["record"]["log"]
+    recorded = [e["eval_accuracy"] for e in kept if e["eval_accuracy"] is not None]
     assert recorded == [e["eval_accuracy"] for e in trainings["plain"]["log"] if "eval_accuracy" in e][:3]
 
 
@@ -123,8 +133,8 @@ def test_of_several_evaluations_the_one_on_other_reviews_counts(trainings: dict[
 
 def test_a_metric_that_is_no_number_is_left_out_of_the_log(trainings: dict[str, Any]) -> None:
     log = trainings["nested_metric"]["record"]["log"]
-    assert any("loss" in entry for entry in log)
-    assert not any("eval_accuracy" in entry for entry in log)
+    assert any(entry["loss"] is not None for entry in log)
+    assert all(entry["eval_accuracy"] is None for entry in log)
 
 
 def test_a_training_that_cannot_be_exported_has_ended_all_the_same(trainings: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from grader.batch import history, outputs
+from grader.batch.history import EntryStatus
 from grader.batch.messages import BatchConfig, StoredJudgement, Task
 from grader.batch.request import BatchRequest
 from grader.batch.scheduling import Conditions, plan
@@ -66,7 +67,7 @@ def fill(request: BatchRequest, intake: Intake) -> None:
             folder = order.submissions / recipient.id
             folder.mkdir(parents=True)
             write_reports(judged.result, judged.details, folder)
-            history.note(folder, order, task, ScoreStatus.GRADED, judged.result)
+            history.note(folder, order, task, EntryStatus.GRADED, judged.result)
 
 
 def run_once(request: BatchRequest) -> dict[str, float]:

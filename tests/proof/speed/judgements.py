@@ -31,7 +31,7 @@ def measure(rounds: int) -> dict[str, Any]:
             code=digest_execution(ROOT),
             parts={},
         )
-        who = Recipient(id="solution", name="solution", file="solution.ipynb")
+        who = Recipient(id="solution", file="solution.ipynb")
         with WorkerTools(order) as bench:
             bench.execute(
                 Task(notebook=REFERENCE, evidence="e", result="r", recipients=(who,)), folder, SilentListener()

@@ -160,7 +160,7 @@ def test_what_passed_waits_for_a_person() -> None:
     hostile = SimpleNamespace(run=run, sources={0: "import grader.kernel.session"})
     assert result.adjust_judgements((passed, failed), honest) == (passed, failed)
     waiting, kept = result.adjust_judgements((passed, failed), hostile)
-    assert (waiting.verdict, waiting.result(1.0).points) == (Verdict.ERROR, None)
+    assert (waiting.verdict, waiting.held, waiting.result(1.0).points) == (Verdict.ERROR, True, None)
     assert kept == failed
 
 

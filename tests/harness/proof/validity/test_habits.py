@@ -48,7 +48,7 @@ def test_copied_figures_are_flagged() -> None:
         Method.HEAD: MethodSummary(trainable_parameters=66_955_010, accuracy=0.90),
         Method.LORA: MethodSummary(),
     }
-    claims = match_claims(read_claims(notebook), places, measured, accuracy_comparable=True)
+    claims = match_claims(read_claims(notebook), places, measured)
     assert [(c.method, c.quantity, c.claimed, c.agrees) for c in claims] == [
         (Method.FULL, "accuracy", 0.904, True),
         (Method.FULL, "trainable_parameters", 66_955_010, True),

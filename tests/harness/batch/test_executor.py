@@ -17,7 +17,7 @@ from grader.batch import executor, scheduling
 from grader.batch.messages import BatchConfig, TaskStatus
 from grader.batch.scheduling import BatchSummary
 from grader.errors import GraderError
-from tests.harness.batch.fakes import HERE, ROOT, Deaf, handed_in, open_fake, order
+from tests.harness.batch.fakes import HERE, ROOT, SilentListener, handed_in, open_fake, order
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Dask leaves sockets to the collector
@@ -37,16 +37,16 @@ def graded(cluster: object, wanted: BatchConfig, *texts: str, told: list[str] | 
     with executor.connect(
         cluster, wanted, lambda task, host, line: lines.append(f"{task} {line}"), open_fake, False
     ) as c:
-        return scheduling.grade(uploads, tasks, wanted, c, Deaf())
+        return scheduling.grade(uploads, tasks, wanted, c, SilentListener())
 
 
 def test_a_local_crew(tmp_path: Path) -> None:
     wanted, told = order(tmp_path), list[str]()
     deadly = f"deadly {tmp_path / 'deaths'} 1"
     with executor.open_local_cluster(2) as cluster:
-        tally = graded(cluster, wanted, *(f"points {n}" for n in range(6)), deadly, "no notebook", told=told)
+        summary = graded(cluster, wanted, *(f"points {n}" for n in range(6)), deadly, "no notebook", told=told)
     assert results(wanted) == {**{f"u{n}": n for n in range(6)}, "u6": 5}
-    assert (tally.uploads(TaskStatus.GRADED), tally.uploads(TaskStatus.REFUSED), tally.problems) == (7, 1, [])
+    assert (summary.count_uploads(TaskStatus.GRADED), summary.count_uploads(TaskStatus.REFUSED), summary.problems) == (7, 1, [])
     assert any("starting the kernel" in line for line in told)
     assert len((tmp_path / "deaths").read_text(encoding="utf-8").splitlines()) == 2
 
@@ -66,8 +66,8 @@ def test_nobody_else_can_tell_the_workers_what_to_do(tmp_path: Path) -> None:
 def test_what_kills_every_worker_is_given_up_with_a_name(tmp_path: Path) -> None:
     wanted = order(tmp_path)
     with executor.open_local_cluster(1) as cluster:
-        tally = graded(cluster, wanted, f"deadly {tmp_path / 'deaths'} 99", "points 3")
-    (problem,) = tally.problems
+        summary = graded(cluster, wanted, f"deadly {tmp_path / 'deaths'} 99", "points 3")
+    (problem,) = summary.problems
     assert (problem.status, problem.message) == (TaskStatus.LOST, "its worker died 3 times")
     assert results(wanted) == {"u1": 3}
 
@@ -89,7 +89,7 @@ def test_a_worker_that_cannot_grade_says_so(tmp_path: Path) -> None:
                 executor.connect(cluster, bad, lambda *_: None, open_fake, False) as workers,
                 pytest.raises(GraderError, match=str(words)),
             ):
-                scheduling.grade(uploads, tasks, wanted, workers, Deaf())
+                scheduling.grade(uploads, tasks, wanted, workers, SilentListener())
 
 
 def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_two_workers_by_hand_one_killed(tmp_path: Path) -> None:
 
         killer = threading.Thread(target=kill_midway)
         killer.start()
-        tally = graded(address, disturbed, *texts)
+        summary = graded(address, disturbed, *texts)
         killer.join()
-    assert tally.problems == []
+    assert summary.problems == []
     assert results(disturbed) == results(calm)
     assert len(results(calm)) == len(texts)

@@ -13,12 +13,12 @@ from grader.batch.store import Store
 from grader.batch.work import is_disk_full
 from grader.errors import DiskFullError, GraderError
 from grader.intake.uploads import Upload
-from tests.harness.batch.fakes import HERE, Deaf, FakeBench, Inline, handed_in, order
+from tests.harness.batch.fakes import HERE, SilentListener, FakeTools, Inline, handed_in, order
 
 
-def grade(uploads: tuple[Upload, ...], wanted: BatchConfig, audience: Deaf | None = None) -> BatchSummary:
+def grade(uploads: tuple[Upload, ...], wanted: BatchConfig, listener: SilentListener | None = None) -> BatchSummary:
     tasks = scheduling.plan(uploads, wanted, HERE)
-    return scheduling.grade(uploads, tasks, wanted, Inline(wanted), audience or Deaf())
+    return scheduling.grade(uploads, tasks, wanted, Inline(wanted), listener or SilentListener())
 
 
 def caused(cause: OSError) -> GraderError:
@@ -40,7 +40,7 @@ def points(wanted: BatchConfig, upload: Upload) -> float | None:
 def test_everything_that_a_submission_leaves(tmp_path: Path) -> None:
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 7")
-    tally = grade(uploads, wanted)
+    summary = grade(uploads, wanted)
     folder = wanted.submissions / "u0"
     assert sorted(path.name for path in folder.iterdir()) == [
         "executed.ipynb",
@@ -50,7 +50,7 @@ def test_everything_that_a_submission_leaves(tmp_path: Path) -> None:
         "result.json",
         "staff.html",
     ]
-    assert tally.outcomes[0].status is TaskStatus.GRADED
+    assert summary.outcomes[0].status is TaskStatus.GRADED
     assert "starting the kernel" in (folder / "log.txt").read_text(encoding="utf-8")
     assert not list((tmp_path / "store" / "incoming").iterdir())
 
@@ -58,8 +58,8 @@ def test_everything_that_a_submission_leaves(tmp_path: Path) -> None:
 def test_equal_contents_are_executed_once(tmp_path: Path) -> None:
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 7", "points 7", "points 8", "points 7")
-    tally = grade(uploads, wanted)
-    assert (tally.executed, len(executions(wanted))) == (2, 2)
+    summary = grade(uploads, wanted)
+    assert (summary.executed, len(executions(wanted))) == (2, 2)
     assert [points(wanted, upload) for upload in uploads] == [7, 7, 8, 7]
     assert "u0" in (wanted.submissions / "u3" / "log.txt").read_text(encoding="utf-8")
 
@@ -75,8 +75,8 @@ def test_a_late_copy_of_something_graded_only_gets_reports(tmp_path: Path) -> No
     wanted = order(tmp_path)
     first, second = handed_in(tmp_path, "points 7", "points 7")
     grade((first,), wanted)
-    tally = grade((first, second), wanted)
-    assert (tally.done_before, tally.executed, points(wanted, second)) == (1, 0, 7)
+    summary = grade((first, second), wanted)
+    assert (summary.done_before, summary.executed, points(wanted, second)) == (1, 0, 7)
 
 
 CHANGES = [
@@ -93,8 +93,8 @@ def test_what_changed_decides_what_is_done_again(change: dict[str, object], exec
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 7")
     grade(uploads, wanted)
-    tally = grade(uploads, wanted.model_copy(update=change))
-    assert (tally.executed, tally.uploads(TaskStatus.GRADED)) == (executed, 1)
+    summary = grade(uploads, wanted.model_copy(update=change))
+    assert (summary.executed, summary.count_uploads(TaskStatus.GRADED)) == (executed, 1)
 
 
 def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -
     uploads = handed_in(tmp_path, "points 7", "points 9")
     grade(uploads, wanted)
     later = wanted.model_copy(update={"parts": {"checks": "1", "bonus": "1"}, "code": "newer", "execute": False})
-    tally = grade(uploads, later)
-    assert tally.executed == 0
+    summary = grade(uploads, later)
+    assert summary.executed == 0
     assert [points(wanted, upload) for upload in uploads] == [8, 10]
     first, second = history.read(wanted.submissions / "u1")
     assert (first.why, first.points) == ("first result", 9)
@@ -141,15 +141,15 @@ def test_what_was_refused_stays_refused_when_others_are_judged_again(tmp_path: P
     uploads = handed_in(tmp_path, "no notebook", "points 7")
     grade(uploads, wanted)
     later = wanted.model_copy(update={"parts": {"checks": "2"}, "execute": False})
-    tally = grade(uploads, later)
-    assert (tally.problems, tally.done_before) == ([], 1)
+    summary = grade(uploads, later)
+    assert (summary.problems, summary.done_before) == ([], 1)
     assert len(history.read(wanted.submissions / "u0")) == 1
 
 
 def test_judging_again_without_evidence_is_a_failure_with_a_name(tmp_path: Path) -> None:
     wanted = order(tmp_path, execute=False)
-    tally = grade(handed_in(tmp_path, "points 7"), wanted)
-    (problem,) = tally.problems
+    summary = grade(handed_in(tmp_path, "points 7"), wanted)
+    (problem,) = summary.problems
     assert (problem.task.recipients[0].id, problem.stage, problem.executed) == ("u0", Stage.EXECUTE, False)
     assert "Nothing is stored" in problem.message
 
@@ -162,11 +162,11 @@ TRIES = [
 
 @pytest.mark.parametrize(("faults", "fate"), TRIES)
 def test_our_faults_are_tried_three_times(faults: int, fate: TaskStatus, tmp_path: Path) -> None:
-    wanted, audience = order(tmp_path), Deaf()
+    wanted, listener = order(tmp_path), SilentListener()
     uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} {faults}")
-    tally = grade(uploads, wanted, audience)
-    assert audience.again == [True, True, False]
-    assert [outcome.status for outcome in tally.outcomes] == [fate]
+    summary = grade(uploads, wanted, listener)
+    assert listener.again == [True, True, False]
+    assert [outcome.status for outcome in summary.outcomes] == [fate]
     entry = history.read_last(wanted.submissions / "u0")
     assert entry is not None
     assert entry.status == ("graded" if fate is TaskStatus.GRADED else "ungraded")
@@ -177,17 +177,17 @@ def test_what_is_ungraded_is_tried_in_the_next_run(tmp_path: Path) -> None:
     uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} 3")
     grade(uploads, wanted)
     assert points(wanted, uploads[0]) is None
-    assert grade(uploads, wanted).uploads(TaskStatus.GRADED) == 1
+    assert grade(uploads, wanted).count_uploads(TaskStatus.GRADED) == 1
     assert points(wanted, uploads[0]) == 5
 
 
 def test_a_refused_notebook_is_no_failure_and_keeps_its_own_name(tmp_path: Path) -> None:
-    wanted, audience = order(tmp_path), Deaf()
+    wanted, listener = order(tmp_path), SilentListener()
     uploads = handed_in(tmp_path, "no notebook", "no notebook")
     renamed = (uploads[0], uploads[1].model_copy(update={"display_name": "mine.ipynb"}))
-    tally = grade(renamed, wanted, audience)
-    assert audience.again == [False]
-    assert not tally.problems
+    summary = grade(renamed, wanted, listener)
+    assert listener.again == [False]
+    assert not summary.problems
     entries = [history.read_last(wanted.submissions / upload.id) for upload in uploads]
     assert [(entry.status, entry.message) for entry in entries if entry] == [
         ("refused", "'x.ipynb' is no notebook."),
@@ -198,9 +198,9 @@ def test_a_refused_notebook_is_no_failure_and_keeps_its_own_name(tmp_path: Path)
 def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 1", "full", "points 3", "points 4")
-    tally = grade(uploads, wanted)
-    assert "No space left" in tally.stopped
-    assert (tally.uploads(TaskStatus.GRADED), tally.left) == (1, 3)
+    summary = grade(uploads, wanted)
+    assert "No space left" in summary.stopped
+    assert (summary.count_uploads(TaskStatus.GRADED), summary.left) == (1, 3)
     assert len(scheduling.plan(uploads, wanted, HERE)) == 3
 
 
@@ -215,19 +215,19 @@ def test_a_full_disk_while_evidence_is_written_leaves_none(tmp_path: Path, monke
         patched.setattr("grader.batch.store.sync", no_room)
         assert grade(uploads, wanted).stopped
     assert not (tmp_path / "store" / "evidence").exists() or not list((tmp_path / "store" / "evidence").iterdir())
-    assert grade(uploads, wanted).uploads(TaskStatus.GRADED) == 1
+    assert grade(uploads, wanted).count_uploads(TaskStatus.GRADED) == 1
 
 
 def test_a_fault_nobody_foresaw_is_ours_and_stops_nobody_else(tmp_path: Path) -> None:
-    class Careless(FakeBench):
+    class Careless(FakeTools):
         def judge(self, folder: Path) -> object:
             raise ZeroDivisionError("division by zero")
 
     wanted = order(tmp_path)
     uploads = handed_in(tmp_path, "points 1")
     tasks = scheduling.plan(uploads, wanted, HERE)
-    tally = scheduling.grade(uploads, tasks, wanted, Inline(wanted, Careless(wanted)), Deaf())
-    (problem,) = tally.problems
+    summary = scheduling.grade(uploads, tasks, wanted, Inline(wanted, Careless(wanted)), SilentListener())
+    (problem,) = summary.problems
     assert (problem.stage, problem.message) == (Stage.JUDGE, "ZeroDivisionError: division by zero")
     assert "Traceback" in (wanted.submissions / "u0" / "log.txt").read_text(encoding="utf-8")
 
@@ -242,14 +242,14 @@ def test_a_crew_without_workers_is_mentioned_once(tmp_path: Path, monkeypatch: p
     class Slow(Inline):
         asked = 0
 
-        def slots(self) -> int:
+        def count_slots(self) -> int:
             self.asked += 1
             return int(self.asked > 100)
 
-        def taken(self, timeout_s: float) -> object:
-            return super().taken(timeout_s) if self.waiting else None
+        def wait(self, timeout_s: float) -> object:
+            return super().wait(timeout_s) if self.waiting else None
 
-    wanted, audience = order(tmp_path), Deaf()
+    wanted, listener = order(tmp_path), SilentListener()
     uploads = handed_in(tmp_path, "points 1")
-    scheduling.grade(uploads, scheduling.plan(uploads, wanted, HERE), wanted, Slow(wanted), audience)
-    assert audience.alone == 1
+    scheduling.grade(uploads, scheduling.plan(uploads, wanted, HERE), wanted, Slow(wanted), listener)
+    assert listener.alone == 1

@@ -1,0 +1,67 @@
+"""The progress of a batch: where each task is, the time left, and each problem in one line."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from grader.batch.display import BatchDisplay, describe
+from grader.batch.messages import Recipient, Stage, Task, TaskOutcome, TaskStatus
+
+
+def task(name: str, *others: str) -> Task:
+    recipients = tuple(Recipient(id=i, file="x.ipynb") for i in (name, *others))
+    return Task(notebook=Path("x"), evidence="e", result=f"r{name}", recipients=recipients)
+
+
+def outcome(status: TaskStatus, *names: str, message: str = "", executed: bool = True) -> TaskOutcome:
+    ended = {"status": status, "stage": Stage.JUDGE, "message": message, "executed": executed}
+    return TaskOutcome(task=task(*(names or ("ada_1",))), points=7.5, possible=10, seconds=12.4, **ended)
+
+
+POINTS = "ada_1: 7.5 of 10 points in 12 s"
+REFUSAL = outcome(TaskStatus.REFUSED, "ada_1", "bob_2", message="'x' is empty.")
+FAILURE = outcome(TaskStatus.FAILED, message="no suite")
+LINES = [
+    pytest.param(outcome(TaskStatus.GRADED), False, POINTS, id="graded"),
+    pytest.param(outcome(TaskStatus.GRADED, executed=False), False, f"{POINTS}, from stored evidence", id="stored"),
+    pytest.param(REFUSAL, False, "ada_1 and 1 equal to it: refused: 'x' is empty.", id="refused"),
+    pytest.param(FAILURE, True, "ada_1: failed at stage judge, will be tried again: no suite", id="again"),
+    pytest.param(FAILURE, False, "ada_1: ungraded at stage judge: no suite", id="given up"),
+    pytest.param(
+        outcome(TaskStatus.UNGRADED, message="no suite"), False, "ada_1: ungraded at stage judge: no suite", id="ungraded"
+    ),
+]
+
+
+@pytest.mark.parametrize(("ended", "again", "line"), LINES)
+def test_one_line_names_submission_and_stage(ended: TaskOutcome, again: bool, line: str) -> None:
+    assert describe(ended, again) == line
+
+
+def test_a_terminal_shows_who_is_where_and_how_long_still() -> None:
+    now = [0.0]
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    board = BatchDisplay(console, 5, clock=lambda: now[0])
+    board.on_start(task("ada_1"))
+    board.on_start(task("bob_2"))
+    now[0] = 60.0
+    board.on_end(outcome(TaskStatus.GRADED), again=False)
+    board.tell("bob_2", "node", "cell 3 of 18: \x1b[2Jtrainer.train()")
+    with console.capture() as captured:
+        console.print(board._render())
+    shown = captured.get()
+    assert "1 of 5 done, 1 running, 0 failed, about 4 min left" in shown
+    assert "cell 3 of 18: ␛[2Jtrainer.train()" in shown
+    assert "ada_1" not in shown
+
+
+@pytest.mark.parametrize(("quiet", "lines"), [(False, 2), (True, 1)])
+def test_without_a_terminal(quiet: bool, lines: int) -> None:
+    text = io.StringIO()
+    with BatchDisplay(Console(file=text, width=100), 2, quiet) as board:
+        board.on_end(outcome(TaskStatus.GRADED), again=False)
+        board.on_end(outcome(TaskStatus.UNGRADED, message="no suite"), again=False)
+    assert len(text.getvalue().splitlines()) == lines
+    assert "no suite" in text.getvalue()
