@@ -1,4 +1,4 @@
-"""`./autograder`, or `python -m grader` in this folder."""
+"""Runs the command line: `./autograder`, or `python -m grader` in this folder."""
 
 from grader.cli.app import main
 

@@ -21,7 +21,7 @@ DEFAULT_ALPHA: Final = 24
 TRAIN_ROWS: Final = 2_000
 EVAL_ROWS: Final = 500
 
-# What the handout asks for first, then names that earlier handouts and students used for the same thing.
+# The name in the handout comes first, then names that earlier handouts and students use for the same thing.
 COUNT_NAMES: Final = (
     "count_trainable_parameters",
     "num_trainable_parameters",
@@ -37,12 +37,12 @@ LOOKED_FOR: Final = {"count": COUNT_NAMES, "extract": EXTRACT_NAMES, "replace": 
 
 
 def count_lora_parameters(rank: int) -> int:
-    """Trainable parameters of the whole model in step 3: the head plus twelve adapters of this rank."""
+    """Count the trainable parameters of the model in step 3: the head plus twelve adapters of this rank."""
     return HEAD_PARAMETERS + LORA_PARAMETERS_PER_RANK * rank
 
 
 def count_surplus_labels(observed: int, wanted: int) -> int:
-    """How many labels too many (below zero: too few) explain the number of parameters; 0 if they do not.
+    """Return how many labels too many (below zero: too few) explain the number of parameters; 0 if none do.
 
     Each label has a row of weights and a bias in the last layer.
     """

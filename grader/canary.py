@@ -1,12 +1,12 @@
-"""A notebook that is known to be right, graded before anybody's: is this machine fit to grade?
+"""A small notebook that is known to be right, graded before anybody's: is this machine fit to grade?
 
-What a library asks of a machine while it is imported, what a sandbox keeps from it, limits that a shell passes on:
-nobody can list them all, and each would look like a student's mistake. So once per machine, environment and sandbox a
-small notebook goes the way that every submission goes, and has to get its points. If it does not, nobody gets a
-verdict. That it did is remembered for a day, under everything that it may depend on.
+The demands of libraries on a machine, the walls of a sandbox, limits that a shell passes on: nobody can list them all,
+and each would look like a student's mistake. So once per machine, environment and sandbox this notebook is graded like
+any submission and must get its points. Otherwise nobody gets a verdict. A success is remembered for a day, under
+everything that it may depend on.
 
-Students have this file too: the notebook solves none of their exercises. Its layer has no adapter, and is asked only
-for what holds without one.
+Students have this file too: the notebook solves none of their exercises. Its layer has no adapter, and only what holds
+without one is checked.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +34,15 @@ from grader.execution.progress import Listener
 from grader.execution.run import execute
 from grader.intake.notebook import Submission
 from grader.judging.case import Case
-from grader.judging.runner import Judgement, run_suite
+from grader.judging.runner import run_suite
 from grader.machine.limits import read_limits
-from grader.model import FailedCell, Profile, RunStatus, Verdict
+from grader.model import Profile, RunStatus, Verdict
 from grader.paths import PUBLIC_TESTS, ROOT
 from grader.sandbox.folders import open_temporary_folder
 
-FIT_S: Final = 24 * 3600.0  # how long a machine is believed to be as it was
+FIT_S: Final = 24 * 3600.0  # how long a success counts
 WAIT_S: Final = 600.0  # for another process that tries the same
-LONGEST: Final = 300  # characters of what a cell said
+LONGEST: Final = 300  # characters of one reason
 LOCK: Final = ".lock"
 STAGE: Final = "trying this machine with a small notebook"
 CELLS: Final = (
@@ -87,7 +87,7 @@ class LoRALayer(nn.Module):
     def forward(self, x):
         return self.W(x)""",
 )
-# What it has to pass, besides running without an error: a training with its weights, and the questions to a class.
+# The checks that it must pass, besides running without an error: a training with its weights, and a class.
 REQUIRED: Final = ("step1.trainable_parameters", "step3.lora_construct", "step3.lora_fresh")
 UNFIT: Final = (
     "This machine cannot grade: a small notebook that is known to be right lost points here, in sandbox `{sandbox}`. "
@@ -97,28 +97,16 @@ ADVICE: Final = "Run `make doctor`, fix what it reports, and give the same comma
 MakeCase = Callable[[Path, Setup], Case]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What the notebook should have got, and got."""
-
-    what: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: expected {self.expected}, found {self.found}"
-
-
 def require_fit(used: Setup, make_case: MakeCase, listener: Listener | None = None) -> None:
-    """Have the notebook graded, unless it was on this machine today. Raises GraderError where it loses points.
+    """Grade the notebook, unless it passed on this machine today. Raises GraderError where it loses points.
 
-    make_case: evidence in a folder beside the oracle for it.
+    make_case: puts evidence in a folder beside the oracle for it.
     """
-    name = f"{fingerprint(used)}.json"
+    name = f"{_fingerprint(used)}.json"
     if any(_is_fresh(folder / name) for folder in _list_folders()):
         return
     place = next(filter(_may_write, _list_folders()), None)
-    if place is None:  # an installation that is only read, for a user without a home: tried each time
+    if place is None:  # an installation that is only read, for a user without a home: graded each time
         return _require_points(used, make_case, listener)
     try:
         with FileLock(place / LOCK, timeout=WAIT_S):
@@ -130,7 +118,7 @@ def require_fit(used: Setup, make_case: MakeCase, listener: Listener | None = No
 
 
 def _remember(note: Path) -> None:
-    """For a day; what is older goes. Where the disk is full it is tried again."""
+    """Write a note and remove old ones; where the disk is full, the notebook is graded again next time."""
     with contextlib.suppress(OSError):
         for old in note.parent.glob("*.json"):
             if not _is_fresh(old):
@@ -138,8 +126,16 @@ def _remember(note: Path) -> None:
         note.write_text(json.dumps({"at": time.time()}), encoding="utf-8")
 
 
+def _is_fresh(note: Path) -> bool:
+    try:
+        age_s = time.time() - float(json.loads(note.read_text(encoding="utf-8"))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return 0 <= age_s < FIT_S
+
+
 def _list_folders() -> tuple[Path, ...]:
-    """Where it may be remembered: beside the other prepared things, or with this user's caches."""
+    """Return the places for notes: beside the other prepared files, and in this user's caches."""
     return locate_cache(ROOT, os.environ) / "fit", platformdirs.user_cache_path("finetuning-grader") / "fit"
 
 
@@ -159,79 +155,55 @@ def _require_points(used: Setup, make_case: MakeCase, listener: Listener | None)
         raise GraderError("\n".join((UNFIT.format(sandbox=used.sandbox.backend), *lines, ADVICE)))
 
 
-def attempt(used: Setup, make_case: MakeCase) -> tuple[Difference, ...]:
-    """Have the notebook graded now; what it did not get. Raises GraderError where it cannot even be run."""
-    with open_temporary_folder("a4-fit-") as folder:
-        plain = replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, gpu_pool=None)
-        execute(load_notebook(), plain, folder / "evidence")
-        return tuple(find_differences(make_case(folder / "evidence", plain)))
-
-
-def load_notebook() -> Submission:
-    """The notebook, as if it had been handed in."""
+def attempt(used: Setup, make_case: MakeCase) -> tuple[str, ...]:
+    """Grade the notebook now and return what it did not get. Raises GraderError where it cannot even be run."""
     made = new_notebook(cells=[new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(CELLS)])
     digest = hashlib.sha256(nbformat.writes(made).encode()).hexdigest()
-    return Submission("canary", Path("canary.ipynb"), digest, made, made)
+    plain = replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, gpu_pool=None)
+    with open_temporary_folder("a4-fit-") as folder:
+        execute(Submission("canary", Path("canary.ipynb"), digest, made, made), plain, folder / "evidence")
+        return tuple(_find_differences(make_case(folder / "evidence", plain)))
 
 
-def find_differences(case: Case) -> Iterator[Difference]:
-    """Where the notebook did not get what it has to get; first what explains the rest."""
-    summary = case.evidence.run.summary
+def _find_differences(case: Case) -> Iterator[str]:
+    """Yield what the notebook did not get; first what explains the rest."""
+    summary, reason = case.evidence.run.summary, case.evidence.run.reason
     if summary.status not in (RunStatus.OK, RunStatus.STUDENT_ERROR):
-        reason = case.evidence.run.reason
-        yield Difference("its run", RunStatus.OK, summary.status + (f" ({reason})" if reason else ""))
-    yield from (Difference(f"its cell {cell.index + 1}", "no error", _words(cell)) for cell in summary.failed_cells)
-    judged = {judgement.id: judgement for judgement in run_suite(case, [PUBLIC_TESTS])}
-    for judgement in (judged[name] for name in REQUIRED if name in judged):  # a course may leave a check out
-        if judgement.verdict is not Verdict.PASSED:
-            yield Difference(f"“{judgement.title}”", Verdict.PASSED, _explain(judgement))
+        yield f"its run: expected {RunStatus.OK}, found {summary.status}{f' ({reason})' if reason else ''}"
+    for cell in summary.failed_cells:
+        yield f"its cell {cell.index + 1}: expected no error, found {f'{cell.error}: {cell.message}'[:LONGEST]}"
+    for judgement in run_suite(case, [PUBLIC_TESTS]):  # a course may leave a check out
+        if judgement.id in REQUIRED and judgement.verdict is not Verdict.PASSED:
+            found = f"{judgement.verdict} ({judgement.fault or judgement.rationale})"[:LONGEST]
+            yield f"“{judgement.title}”: expected {Verdict.PASSED}, found {found}"
 
 
-def _words(cell: FailedCell) -> str:
-    return f"{cell.error}: {cell.message}"[:LONGEST]
-
-
-def _explain(judgement: Judgement) -> str:
-    return f"{judgement.verdict} ({judgement.fault or judgement.rationale})"[:LONGEST]
-
-
-def _is_fresh(note: Path) -> bool:
-    try:
-        age_s = time.time() - float(json.loads(note.read_text(encoding="utf-8"))["at"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return 0 <= age_s < FIT_S
-
-
-def fingerprint(used: Setup) -> str:
-    """Everything that the outcome may depend on: machine, environment, limits, sandbox, code and data."""
+def _fingerprint(used: Setup) -> str:
+    """Digest everything that the outcome may depend on: machine, environment, limits, sandbox, code and data."""
     facts = {
-        "machine": [platform.node(), platform.release(), platform.machine(), _boot()],
-        "python": [sys.executable, sys.version, _packages()],
+        "machine": [platform.node(), platform.release(), platform.machine(), _read_boot_id()],
+        "python": [sys.executable, sys.version],
+        "packages": sorted(f"{found.name} {found.version}" for found in importlib.metadata.distributions()),
         "user": getattr(os, "geteuid", lambda: 0)(),
         "environment": {name: os.environ.get(name) for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "LANG")},
         "limits": [str(limit) for limit in read_limits()],
         "sandbox": [used.sandbox.backend, used.sandbox.policy.gpus],
         "checkpoint": used.checkpoint.sha256,
         "reviews": used.reviews.sha256,
-        "code": _code(),
+        "code": _digest_code(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _boot() -> str:
-    """Changes when the machine starts; empty where it is not told."""
+def _read_boot_id() -> str:
+    """Return what changes when the machine starts; empty where the system does not tell."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
 
 
-def _packages() -> list[str]:
-    return sorted(f"{found.name} {found.version}" for found in importlib.metadata.distributions())
-
-
-def _code() -> str:
+def _digest_code() -> str:
     hasher = hashlib.sha256()
     for path in sorted((ROOT / "grader").rglob("*.py")):
         hasher.update(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What the probes ask, drawn at random from a seed: no answer can be prepared, and every draw can be repeated."""
+"""The questions of the probes, drawn at random from a seed: no answer can be prepared, every draw can be repeated."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ DISTINCT: Final = 0.1  # relative distance between the right scale and every wro
 
 @dataclass(frozen=True)
 class LoraChallenge:
-    """One LoRA layer to build and question. `graded` is False for advice."""
+    """One LoRA layer to build and question. `graded` is False where a wrong answer only leads to advice."""
 
     key: str
     rank: int
@@ -39,7 +39,7 @@ class LoraChallenge:
         return self.alpha / self.rank
 
     def __str__(self) -> str:
-        """The call that makes this layer, for rationales; with the precision where it is not float32."""
+        """Return the call that makes this layer, for rationales; with the precision where it is not float32."""
         linear = f"nn.Linear({self.in_features}, {self.out_features}{'' if self.bias else ', bias=False'})"
         call = f"`LoRALayer({linear}, rank={self.rank}, alpha={self.alpha})`"
         return call if self.dtype == "float32" else f"{call} in {self.dtype}"
@@ -63,24 +63,23 @@ class ToyModel:
 
     @cached_property
     def tensors(self) -> tuple[Parameter, ...]:
-        """The parameters of the model. Shared ones are there once, buffers are not."""
-        d = self.description
-        frozen, frozen_bias = set(d.get("frozen", ())), set(d.get("frozen_bias", ()))
+        """The parameters of the model: shared ones once, no buffers."""
+        frozen, frozen_bias = (self.description.get(name, ()) for name in ("frozen", "frozen_bias"))
         found = []
-        for i, (a, b) in enumerate(pairwise(d["sizes"])):
+        for i, (a, b) in enumerate(pairwise(self.description["sizes"])):
             found.append(Parameter(a * b, trainable=i not in frozen, matrix=True))
-            if d.get("bias", True):
-                found.append(Parameter(b, trainable=i not in frozen | frozen_bias, matrix=False))
+            if self.description.get("bias", True):
+                found.append(Parameter(b, trainable=i not in (*frozen, *frozen_bias), matrix=False))
         return tuple(found)
 
     @property
     def trainable(self) -> int:
-        """How many trainable numbers the model has."""
+        """The number of trainable numbers in the model."""
         return sum(p.size for p in self.tensors if p.trainable)
 
     @property
     def wrong_counts(self) -> dict[str, int]:
-        """What students count by mistake, in words -> number."""
+        """The results of common mistakes: the mistake in words -> the number that it gives."""
         trainable = [p for p in self.tensors if p.trainable]
         return {
             "it counts all parameters, frozen or not": sum(p.size for p in self.tensors),
@@ -92,7 +91,7 @@ class ToyModel:
 
 @dataclass(frozen=True)
 class Challenges:
-    """Everything that one run asks."""
+    """All questions of one run."""
 
     lora: tuple[LoraChallenge, ...]
     lora_tensors: dict[str, Tensor]
@@ -100,19 +99,19 @@ class Challenges:
     models: tuple[dict[str, int], ...]  # small DistilBERTs: width and seed
 
     def build_requests(self, tensors_file: str) -> dict[str, dict[str, Any]]:
-        """The request to each family of probes."""
+        """Build the request to each family of probes."""
         lora = [{k: getattr(c, k) for k in ("key", "rank", "alpha", "bias", "dtype")} for c in self.lora]
-        replace = [{**model, "names": list(assignment.QV_LAYER_NAMES)} for model in self.models]
+        names = list(assignment.QV_LAYER_NAMES)
         return {
             "count": {"models": [toy.description for toy in self.toys]},
             "extract": {"models": list(self.models)},
-            "replace": {"models": replace},
+            "replace": {"models": [{**model, "names": names} for model in self.models]},
             "lora": {"file": tensors_file, "challenges": lora},
         }
 
 
 def draw(seed: int) -> Challenges:
-    """The challenges that belong to a seed."""
+    """Draw the challenges that belong to a seed."""
     dice = np.random.default_rng([seed, 0xA4])
     lora = tuple(_lora(dice, number) for number in range(len(DTYPES) + ADVISORY))
     tensors = {f"{c.key}.{name}": tensor for c in lora for name, tensor in _tensors(dice, c).items()}
@@ -131,21 +130,19 @@ def _lora(dice: np.random.Generator, number: int) -> LoraChallenge:
 
 
 def _rank_and_alpha(dice: np.random.Generator) -> tuple[int, int]:
-    """A pair for which alpha / rank is far from everything else that students compute instead.
+    """Draw a pair for which alpha / rank is far from everything else that students compute instead.
 
     alpha is not below the rank: `alpha // rank` would be zero, and its author would be told of missing gradients.
     """
     while True:
         rank, alpha = int(dice.integers(2, 13)), int(dice.integers(3, 41))
-        right = alpha / rank
-        if alpha >= rank and all(
-            abs(wrong - right) > DISTINCT * right for wrong in list_wrong_scales(rank, alpha).values()
-        ):
+        right, wrong = alpha / rank, list_wrong_scales(rank, alpha).values()
+        if alpha >= rank and all(abs(scale - right) > DISTINCT * right for scale in wrong):
             return rank, alpha
 
 
 def list_wrong_scales(rank: int, alpha: float) -> dict[str, float]:
-    """Scales that students use by mistake: how they would write them -> value."""
+    """Return the scales that students use by mistake: the expression in their code -> value."""
     return {
         "alpha": alpha,
         "1": 1.0,

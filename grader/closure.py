@@ -1,24 +1,25 @@
-"""Which files of this repository a module depends on, read off its source. Nothing is imported for it.
+"""Finds the files of this repository that a module depends on, by reading sources; imports nothing.
 
     closure(Tree(ROOT), ["grader.execution.run"])  ->  ("grader/__init__.py", "grader/assets/__init__.py", …)
 
 A module depends on
 
-- the modules that it imports, at once or later in a function, and on the packages that these lie in. What only a type
-  checker imports (`if TYPE_CHECKING:`) does not count.
+- the modules that it imports, anywhere in its source, and the packages that these lie in. What only a type checker
+  imports (`if TYPE_CHECKING:`) does not count.
 - modules that a string names: `"grader.sandbox.zygote"` is started with `-m`, imported by name, or loaded by a worker.
-  After `"-m"` the name of a package stands for its `__main__`.
-- files that a string names by their path: `"grader/kernel"` is copied as it stands, and counts whole.
-- what a string names without a path: a file beside it (`"zygote.py"`), data of its room (`"feedback.html"`), or a
-  folder beside it that is no package (`"templates"`).
+  After `"-m"` a package stands for its `__main__`.
+- files that a string names by their path; a folder, such as `"grader/kernel"`, counts whole.
+- files that a string names without a path: one beside the module (`"zygote.py"`), data of its room
+  (`"feedback.html"`), or a folder beside it that is no package (`"templates"`).
 
-Templates name each other in the same way. A string that is there by chance makes a closure larger than it has to be,
-never smaller. Names that are put together while a program runs are not seen; so write such names out.
+Templates name each other in the same way. A string that matches by chance makes a closure larger than necessary, never
+smaller. Names that a program composes are not seen: write such names out.
 """
 
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import resolve_name
@@ -43,31 +44,32 @@ class Tree:
         self._found: dict[tuple[str, bytes], frozenset[str]] = {}
 
     def replace(self, name: str, content: bytes) -> Self:
-        """The same files, but for one with another content. No file is added by it."""
-        other = type(self)(self.root)
-        other._contents, other._found = {**self._contents, name: content}, self._found
-        vars(other).update(names=self.names, data=self.data, folders=self.folders)
+        """Return the same files, one of them with another content."""
+        other = copy(self)
+        other._contents = {**self._contents, name: content}
         return other
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Everything that a closure may hold: code and its data, without what Python or a desktop left there."""
+        """All that a closure may hold: code and its data, without the caches of Python or a desktop."""
         paths = (path for package in PACKAGES for path in (self.root / package).rglob("*") if path.is_file())
-        names = (path.relative_to(self.root).as_posix() for path in paths)
-        return frozenset(name for name in names if not _is_litter(name))
+        names = (path.relative_to(self.root) for path in paths)
+        return frozenset(
+            name.as_posix() for name in names if not any(p.startswith(".") or p == "__pycache__" for p in name.parts)
+        )
 
     @cached_property
     def data(self) -> tuple[str, ...]:
-        """What of it is no module."""
+        """The names of files that are no modules."""
         return tuple(name for name in self.names if not name.endswith(".py"))
 
     @cached_property
     def folders(self) -> frozenset[str]:
-        """All folders of these files."""
+        """The folders of these files."""
         return frozenset(parent.as_posix() for name in self.names for parent in PurePosixPath(name).parents)
 
     def read(self, name: str) -> bytes:
-        """The content of a file. Raises GraderError."""
+        """Read a file. Raises GraderError."""
         if name not in self._contents:
             try:
                 self._contents[name] = (self.root / name).read_bytes()
@@ -76,16 +78,16 @@ class Tree:
         return self._contents[name]
 
     def holds(self, name: str) -> bool:
-        """Whether there is a file of this name, of ours or beside it: `data/rubric.toml`."""
+        """Return True if there is a file of this name, also outside the packages: `data/rubric.toml`."""
         inside = name == PurePosixPath(name).as_posix() and not name.startswith(("/", "."))
         return name in self.names or (inside and (self.root / name).is_file())
 
     def list_folder(self, folder: str) -> frozenset[str]:
-        """All files in a folder, at any depth."""
+        """List all files in a folder, at any depth."""
         return frozenset(name for name in self.names if name.startswith(f"{folder}/"))
 
     def expand(self, entry: str) -> frozenset[str]:
-        """The files that a module, file or folder stands for. Raises GraderError where there is none."""
+        """Find the files that a module, file or folder stands for. Raises GraderError where there is none."""
         if found := self.list_folder(entry) or frozenset(locate_module(self, entry)):
             return found
         if self.holds(entry):
@@ -93,7 +95,7 @@ class Tree:
         raise GraderError(f"There is no {entry} in {self.root}; restore it.")
 
     def find_direct(self, name: str) -> frozenset[str]:
-        """The files that one file names."""
+        """Find the files that one file names."""
         key = (name, self.read(name))
         if key not in self._found:
             self._found[key] = frozenset(_resolve_references(self, name)) - {name}
@@ -102,18 +104,18 @@ class Tree:
 
 @dataclass(frozen=True)
 class References:
-    """What a source names, ours or not."""
+    """The names in a source, of files here or not."""
 
     imports: frozenset[str] = frozenset()
     strings: frozenset[str] = frozenset()
 
 
 def closure(tree: Tree, entries: Iterable[str], without: Iterable[str] = ()) -> tuple[str, ...]:
-    """All files that the entries depend on, directly or not, and themselves; sorted.
+    """List the files that the entries depend on, directly or not, and their own; sorted.
 
     Args:
         entries: modules (`grader.student`), files and folders (`tests/public`).
-        without: files and folders that are left out, with what only they depend on.
+        without: files and folders to leave out, with what only they depend on.
 
     Raises:
         GraderError: an entry is not there, or a file cannot be read.
@@ -130,12 +132,12 @@ def closure(tree: Tree, entries: Iterable[str], without: Iterable[str] = ()) -> 
 
 
 def is_below(name: str, places: Iterable[str]) -> bool:
-    """Whether a file is one of the places, or in a folder that is one."""
+    """Return True if a file is one of the places, or in a folder that is one."""
     return any(name == place or name.startswith(f"{place}/") for place in places)
 
 
 def locate_module(tree: Tree, module: str) -> Iterator[str]:
-    """The file of a module, after those of the packages that it lies in. Nothing where it is none of ours."""
+    """Find the files of the packages that a module lies in, then its own; nothing for a module from elsewhere."""
     path = module.replace(".", "/")
     own = next((name for name in (f"{path}.py", f"{path}/__init__.py") if name in tree.names), None)
     if own:
@@ -154,14 +156,14 @@ def _resolve_references(tree: Tree, name: str) -> Iterator[str]:
 
 
 def _locate_import(tree: Tree, name: str) -> Iterator[str]:
-    """Of `grader.model.Profile`, the module that the name is in."""
+    """Find the module of a name such as `grader.model.Profile`."""
     while name and not (found := tuple(locate_module(tree, name))):
         name = name.rpartition(".")[0]
     yield from found if name else ()
 
 
 def _resolve_string(tree: Tree, name: str, text: str) -> Iterator[str]:
-    """The files that a string in the file `name` stands for, in each of the ways that the top of this module lists."""
+    """Find the files that a string in the file `name` stands for, in each of the ways listed at the top."""
     beside = f"{PurePosixPath(name).parent.as_posix()}/{text}"
     if "/" in text:
         yield from tree.list_folder(text) if text in tree.folders else [text] * tree.holds(text)
@@ -174,13 +176,13 @@ def _resolve_string(tree: Tree, name: str, text: str) -> Iterator[str]:
 
 
 def _find_room(name: str) -> str:
-    """`grader/reporting` for all that is below it."""
+    """Return `grader/reporting` for all that is below it."""
     return "/".join(PurePosixPath(name).parts[:2])
 
 
 @cache
 def read_references(source: bytes, is_python: bool = True) -> References:
-    """What a module or a template names."""
+    """Read the names in a module or a template."""
     text = source.decode("utf-8", "replace")
     strings = frozenset(STRING.findall(text))
     if not is_python:
@@ -190,7 +192,7 @@ def read_references(source: bytes, is_python: bool = True) -> References:
 
 
 def _list_imports(node: ast.AST) -> Iterator[str]:
-    """`grader.model.Profile` for `from grader.model import Profile`, from all statements that are ever run."""
+    """List `grader.model.Profile` for `from grader.model import Profile`, from all statements that ever run."""
     for statement in _list_statements(node):
         if isinstance(statement, ast.Import):
             yield from (alias.name for alias in statement.names)
@@ -202,14 +204,10 @@ def _list_imports(node: ast.AST) -> Iterator[str]:
 
 
 def _list_statements(node: ast.AST) -> Iterator[ast.AST]:
-    """What stands in the blocks of a statement."""
+    """List the statements in the blocks of a statement."""
     if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == TYPES_ONLY:
         yield from node.orelse
         return
     for block in ("body", "orelse", "finalbody", "handlers", "cases"):
         found = getattr(node, block, ())
         yield from found if isinstance(found, list) else ()
-
-
-def _is_litter(name: str) -> bool:
-    return any(part.startswith(".") or part == "__pycache__" for part in PurePosixPath(name).parts)

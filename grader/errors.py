@@ -7,7 +7,7 @@ from typing import Final
 
 RETRY: Final = "free disk space and retry"
 ANOTHER_FOLDER: Final = "choose another folder (--out, or OUT= for make)"
-# What to do about a refusal of the file system; for others, whoever asked knows better.
+# What to do about a refusal of the file system; about others, the caller knows better.
 ADVICE: Final[Mapping[int, str]] = {
     errno.ENOSPC: RETRY,
     errno.EDQUOT: RETRY,
@@ -16,28 +16,28 @@ ADVICE: Final[Mapping[int, str]] = {
     errno.EPERM: "give this user the right to it",
     errno.EMFILE: "raise the limit on open files (`ulimit -n 4096`) and retry",
     errno.ENFILE: "this machine has too many files open: close other programs and retry",
-    errno.EIO: "the disk does not answer as it should: have it checked",
+    errno.EIO: "the disk reports an error: have it checked",
 }
 
 
 class SubmissionError(Exception):
-    """Theirs: the upload cannot be graded as handed in. The message is one sentence for its author. Exit code 1."""
+    """The upload cannot be graded as handed in. The message is one sentence for its author. Exit code 1."""
 
 
 class GraderError(Exception):
-    """Ours: the grader or its set-up is at fault. The message says what to do about it. Exit code 2."""
+    """The grader or its set-up is at fault. The message says what to do about it. Exit code 2."""
 
 
 class DiskFullError(GraderError):
-    """A disk has too little room to begin, or to trust what was done."""
+    """A disk has too little room to begin, or to trust what is written."""
 
 
 def explain_refusal(action: str, error: OSError, otherwise: str) -> GraderError:
-    """One sentence on what the file system refused.
+    """Build an error with one sentence on what the file system refused.
 
     Args:
-        action: what was tried, after "Cannot": "write the reports to results/x".
-        error: what the system said.
+        action: what the grader tried, after "Cannot": "write the reports to results/x".
+        error: the system's answer.
         otherwise: what may help besides what the kind of error suggests.
     """
     known = ADVICE.get(error.errno or 0, "")
@@ -47,7 +47,7 @@ def explain_refusal(action: str, error: OSError, otherwise: str) -> GraderError:
 
 @contextmanager
 def report_on_stop(sentence: str) -> Iterator[None]:
-    """Tell whoever stops a command what became of the work."""
+    """Raise GraderError with a sentence on what became of the work, if the user stops the block."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Result types: what flows between the stages and what `result.json` holds. Imports no sibling.
+"""Result types, which flow between the stages and into `result.json`. Imports no sibling.
 
 Everything is immutable. `Result` is schema 1 of `result.json`; other tools read it, so fields are only ever added.
 """
@@ -10,24 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Verdict(StrEnum):
-    """What the grader says of one check."""
+    """The grader's verdict on one check."""
 
     PASSED = "passed"
     FAILED = "failed"
     BLOCKED = "blocked"  # a prerequisite did not pass
-    ERROR = "error"  # our fault: never a zero
+    ERROR = "error"  # the grader is at fault: never a zero
     NOT_JUDGED = "not_judged"  # this profile or calibration does not cover it
 
 
 class Visibility(StrEnum):
-    """Whether students hold the check's source."""
+    """Who has the source of a check: students too, or only staff."""
 
     PUBLIC = "public"
     HIDDEN = "hidden"
 
 
 class Profile(StrEnum):
-    """How much training an execution does."""
+    """The amount of training in an execution."""
 
     STRUCTURE = "structure"
     QUICK = "quick"
@@ -35,7 +35,7 @@ class Profile(StrEnum):
 
 
 class Precision(StrEnum):
-    """How matrices are multiplied. `structure` always uses float32."""
+    """The precision of matrix products. `structure` always uses float32."""
 
     AUTO = "auto"  # quick: bfloat16 where the processor has matrix units for it; full: as submitted
     FLOAT32 = "float32"  # quick
@@ -52,21 +52,21 @@ class Method(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """How the execution of a notebook ended."""
+    """The end of a notebook's execution."""
 
     OK = "ok"
-    STUDENT_ERROR = "student_error"  # at least one cell raised; later cells ran all the same
+    STUDENT_ERROR = "student_error"  # at least one cell raised; later cells ran too
     TIMEOUT = "timeout"
     MEMORY = "memory"
     OUTPUT_LIMIT = "output_limit"
     KERNEL_DIED = "kernel_died"
     PROTOCOL_VIOLATION = "protocol_violation"  # evidence or messages that no honest kernel sends
     BAD_SUBMISSION = "bad_submission"  # not executed at all
-    INFRA_ERROR = "infra_error"  # our fault: never a zero
+    INFRA_ERROR = "infra_error"  # the grader is at fault: never a zero
 
 
 class ScoreStatus(StrEnum):
-    """Whether the points may go into a gradebook."""
+    """The state of the points: only graded ones may go into a gradebook."""
 
     GRADED = "graded"
     UNGRADED = "ungraded"
@@ -79,7 +79,7 @@ class FrozenModel(BaseModel):
 
 
 class SubmissionRef(FrozenModel):
-    """Which upload a result belongs to."""
+    """The upload that a result belongs to."""
 
     name: str
     sha256: str
@@ -89,12 +89,12 @@ class FailedCell(FrozenModel):
     """A cell that raised or was stopped. `index` counts all cells of the notebook from 0."""
 
     index: int
-    error: str  # "ValueError", or "TimeLimit" when the harness stopped it
+    error: str  # "ValueError", or "TimeLimit" when the grader stopped it
     message: str
 
 
 class RunSummary(FrozenModel):
-    """How the execution went."""
+    """A summary of the execution."""
 
     status: RunStatus
     wall_s: float
@@ -131,7 +131,7 @@ class MethodSummary(FrozenModel):
 
     trainable_parameters: int | None = None
     accuracy: float | None = None  # on the hidden held-out reviews, from rebuilt weights
-    threshold: float | None = None  # accuracy that the check asked for
+    threshold: float | None = None  # accuracy that the check requires
     train_s: float | None = None
     steps: int | None = None
 
@@ -168,16 +168,16 @@ class Result(FrozenModel):
 
 
 class CellRecord(FrozenModel):
-    """What one code cell did, for the staff report. `output` is text only, cut to a bounded size."""
+    """One executed code cell, for the staff report. `output` is text only, cut to a bounded size."""
 
     index: int
     source: str
     duration_s: float
     status: Literal["ok", "error", "timeout", "not_run"]
     output: str = ""
-    error: str = ""  # "ValueError: what it said"
+    error: str = ""  # "ValueError: its message"
     traceback: str = ""
-    first_error: str = ""  # in its place, where it came too early; it was run again after the last cell
+    first_error: str = ""  # where the cell came too early: in its place, before it ran again after the last cell
 
 
 class CurvePoint(FrozenModel):
@@ -189,7 +189,7 @@ class CurvePoint(FrozenModel):
 
 
 class StaffDetails(FrozenModel):
-    """What the staff report shows beyond the result."""
+    """The parts of the staff report beyond the result."""
 
     cells: tuple[CellRecord, ...] = ()
     curves: dict[Method, tuple[CurvePoint, ...]] = {}

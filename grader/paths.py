@@ -1,4 +1,4 @@
-"""Where the files of this project lie that are no modules. A kit of students' has some of them only."""
+"""Paths of this project's files other than modules. The students' kit has only some of them."""
 
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ REFERENCE: Final = ROOT / "reference" / "solution.ipynb"
 TEMPLATE: Final = ROOT / "student_template" / "assignment.ipynb"
 RUBRIC: Final = ROOT / "data" / "rubric.toml"
 CALIBRATIONS: Final = ROOT / "data" / "calibration.json"
-MEASURED: Final = ROOT / "data" / "measured"  # what took hours to find out, kept so that nobody repeats it
+MEASURED: Final = ROOT / "data" / "measured"  # results of measurements that took hours
 PUBLIC_TESTS: Final = ROOT / "tests" / "public"
 HIDDEN_TESTS: Final = ROOT / "tests" / "hidden"
 CORPUS: Final = ROOT / "tests" / "corpus"

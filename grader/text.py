@@ -1,13 +1,13 @@
-"""Texts of others, cut to size and made fit for one line."""
+"""Makes text from notebooks short and safe to print."""
 
 
 def sanitise(text: str, limit: int = 100) -> str:
-    """`text` on one line that no terminal interprets: other characters become `?`, a long one is cut."""
+    """Return `text` on one line that no terminal interprets: odd characters become `?`, a long text is cut."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def cut_middle(text: str, limit: int) -> str:
-    """`text` where it has at most `limit` characters, otherwise its first and last half of that on separate lines."""
+    """Return `text`, or if it exceeds `limit` characters its beginning and end, half of `limit` each, on two lines."""
     half = limit // 2
     return text if len(text) <= limit else f"{text[:half]}\n{text[-half:]}"

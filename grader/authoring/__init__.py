@@ -1,1 +1,1 @@
-"""What teachers use to make the assignment: the template from the reference solution, and the kit for students."""
+"""The makers of the assignment: the template from the reference solution, the kit for students, the thresholds."""

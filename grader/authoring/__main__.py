@@ -1,4 +1,4 @@
-"""What `make template` and `make kit` run."""
+"""Write what students get: the template and the kit, by `make template` and `make kit`."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -34,7 +34,7 @@ def kit(out: Annotated[Path, typer.Argument(help="The zip file to write.")] = KI
 
 
 def main() -> None:
-    """Translates a fault of the set-up to one sentence and exit code 2."""
+    """Run a command; a fault of the set-up becomes one sentence and exit code 2."""
     try:
         app()
     except GraderError as error:

@@ -1,7 +1,7 @@
-"""Measures the thresholds: the reference, graded like any submission, over several seeds.
+"""Measures the thresholds: grades the reference like any submission, over several seeds.
 
-Accuracies are stored seed by seed: an interrupted calibration goes on where it stopped, and a longer
-one uses what a shorter one measured.
+Accuracies are stored seed by seed: an interrupted calibration continues where it stopped, and a longer one uses what a
+shorter one measured.
 """
 
 import hashlib
@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from grader import pipeline
@@ -22,22 +24,20 @@ from grader.execution.setup import SandboxOptions
 from grader.intake.notebook import read_submission
 from grader.judging import calibration
 from grader.judging.calibration import FALSE_FAIL, Calibration
-from grader.judging.case import Case
 from grader.model import Method, Profile, RunStatus
 from grader.paths import CALIBRATIONS, MEASURED, REFERENCE
 from grader.sandbox.folders import open_temporary_folder
 
-PATIENT = Limits(cell_s=36_000, notebook_s=72_000)  # nobody waits for it, and other work may come first
+PATIENT: Final = Limits(cell_s=36_000, notebook_s=72_000)  # nobody waits for it, and other work may come first
 
 Accuracies = dict[Method, float]
+RUNS: Final = TypeAdapter(dict[int, Accuracies])  # what a file holds: accuracies by seed
 
 
 def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calibration:
     """Run the reference once per seed and write the thresholds to data/calibration.json. Raises GraderError."""
     if profile is Profile.STRUCTURE:
-        raise GraderError(
-            "Profile structure trains two steps, which says nothing about accuracy; calibrate quick or full."
-        )
+        raise GraderError("Profile structure trains two steps, too few to judge accuracy by; calibrate quick or full.")
     numbers = tuple(seeds)
     with pipeline.open_setup(profile, numbers[0], SandboxOptions(limits=PATIENT)) as used:
         runs = [_measure(replace(used, seed=seed), console) for seed in numbers]
@@ -54,54 +54,44 @@ def calibrate(profile: Profile, seeds: Iterable[int], console: Console) -> Calib
 
 
 def _measure(used: Setup, console: Console) -> Accuracies:
-    """The reference's accuracies with one seed: stored ones, or new ones."""
-    stored = _locate_runs(used)
-    known = _read(stored)
-    if str(used.seed) not in known:
-        known[str(used.seed)] = _run(used)
+    """Return the reference's accuracies with one seed: stored ones, or new ones."""
+    known = load_runs(used)
+    if used.seed not in known:
+        known[used.seed] = _run(used)
+        stored = _locate_runs(used)
         stored.parent.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    found = load_runs(used)[used.seed]
+        stored.write_bytes(RUNS.dump_json(known, indent=1))
+    found = known[used.seed]
     console.print(f"seed {used.seed}: " + ", ".join(f"{method.value} {a:.3f}" for method, a in found.items()))
     return found
 
 
-def _run(used: Setup) -> dict[str, float]:
+def _run(used: Setup) -> Accuracies:
     with open_temporary_folder("a4-calibrate-") as folder:
         evidence = folder / "evidence"
         record = execute(read_submission(REFERENCE), used, evidence, limits=PATIENT)
         if record.summary.status is not RunStatus.OK:
-            raise GraderError(f"The reference does not run ({record.reason}); mend it before calibrating.")
-        return collect_accuracies(pipeline.make_case(evidence, used))
-
-
-def collect_accuracies(case: Case) -> dict[str, float]:
-    """Held-out accuracy by method. Raises GraderError when one is missing."""
-    found = {method.value: case.accuracy(method) for method in Method}
-    if any(accuracy is None for accuracy in found.values()):
-        raise GraderError("The reference left no weights to measure; mend it before calibrating.")
-    return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
+            raise GraderError(f"The reference does not run ({record.reason}); fix it before calibrating.")
+        case = pipeline.make_case(evidence, used)
+        found = {method: accuracy for method in Method if (accuracy := case.accuracy(method)) is not None}
+        if len(found) < len(Method):
+            raise GraderError("The reference leaves no weights to measure; fix it before calibrating.")
+        return found
 
 
 def load_runs(used: Setup) -> dict[int, Accuracies]:
-    """All runs of the reference under these circumstances that are stored, by seed."""
-    known = _read(_locate_runs(used))
-    return {int(seed): {Method(name): a for name, a in found.items()} for seed, found in known.items()}
+    """Return all stored runs of the reference under these circumstances, by seed."""
+    stored = _locate_runs(used)
+    return RUNS.validate_json(stored.read_bytes()) if stored.is_file() else {}
 
 
 def _locate_runs(used: Setup) -> Path:
-    """File of the accuracies measured under these circumstances, by seed."""
     about = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
     digest = hashlib.sha256(json.dumps([*about, read_submission(REFERENCE).sha256]).encode()).hexdigest()[:16]
     return MEASURED / f"reference-{used.profile.value}-{digest}.json"
 
 
-def _read(path: Path) -> dict[str, dict[str, float]]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
 def _calibration(used: Setup, seeds: tuple[int, ...], runs: list[Accuracies]) -> Calibration:
-    precision = "bfloat16 autocast" if used.bfloat16 else "float32"
     return Calibration(
         name=f"{used.profile.value}, {used.checkpoint.name}, {used.reviews.name} ({used.reviews.sha256[:8]})",
         profile=used.profile,
@@ -110,7 +100,7 @@ def _calibration(used: Setup, seeds: tuple[int, ...], runs: list[Accuracies]) ->
         checkpoint_sha256=used.checkpoint.sha256,
         reviews=used.reviews.name,
         reviews_sha256=used.reviews.sha256,
-        precision=precision,
+        precision="bfloat16 autocast" if used.bfloat16 else "float32",
         seeds=seeds,
         false_fail=FALSE_FAIL,
         methods={method: calibration.compute_threshold([run[method] for run in runs]) for method in Method},

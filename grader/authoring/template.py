@@ -1,15 +1,14 @@
 """Reference solution → student template.
 
-The reference is the single source. A line of its own marks where a solution begins and where it ends:
+The reference is the single source. A separate line marks where a solution begins and where it ends:
 
     code cells                               markdown cells
     # BEGIN SOLUTION                         <!-- BEGIN SOLUTION -->
     # STUB: raise NotImplementedError("…")   <!-- STUB: *Your answer.* -->
     # END SOLUTION                           <!-- END SOLUTION -->
 
-The template keeps what is outside the regions, and of each region its stubs, as many as there are, with their
-indentation. A cell with the tag `solution` is left out altogether. A region that is not well-formed could give the
-solution away, so everything doubtful is an error.
+The template keeps everything outside the regions, and of each region its stubs with their indentation. A cell with the
+tag `solution` is left out. A malformed region could give the solution away, so everything doubtful is an error.
 """
 
 import ast
@@ -26,13 +25,13 @@ from grader.errors import GraderError
 
 SOLUTION_TAG: Final = "solution"
 
-# A line that was meant as a marker, however it is spelt and whatever kind of cell it is in.
+# A line that looks like a marker, in any spelling and in any kind of cell.
 MARKER_LIKE: Final = re.compile(r"\s*(#+|<!--)\s*(BEGIN|END)[ _-]*SOLUTION", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Markers:
-    """How one kind of cell marks its solutions. The groups of `stub` are the indentation and the text."""
+    """The markers of solutions in one kind of cell. The groups of `stub` are the indentation and the text."""
 
     begin: str
     end: str
@@ -46,9 +45,9 @@ MARKERS: Final = {
 
 
 def derive_template(reference: NotebookNode) -> NotebookNode:
-    """The notebook that students start from: same cells, same ids, without outputs, tags and solutions.
+    """Derive the notebook that students start from: same cells and ids, without outputs, tags and solutions.
 
-    Raises GraderError for a region or tag that is not well-formed, naming the cell (counted from 0).
+    Raises GraderError, which names the cell (counted from 0), for a malformed region or an unknown tag.
     """
     cells = [
         _derive_cell(cell, f"Cell {index} ({cell.get('id', 'no id')})")
@@ -60,7 +59,7 @@ def derive_template(reference: NotebookNode) -> NotebookNode:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """Raises GraderError when there is no valid notebook of format 4 at `path`."""
+    """Read a notebook of format 4. Raises GraderError when there is none at `path`."""
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=nbformat.NO_CONVERT)
         nbformat.validate(notebook)
@@ -72,7 +71,7 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def format_notebook(notebook: NotebookNode) -> str:
-    """The canonical file content: one line of JSON for each line of source, so that differences can be read."""
+    """Return the canonical file content: one line of JSON for each line of source, so that differences are readable."""
     return nbformat.writes(notebook) + "\n"
 
 
@@ -92,15 +91,14 @@ def _derive_cell(cell: NotebookNode, where: str) -> NotebookNode:
 
 
 def _template_lines(source: str, markers: Markers, where: str) -> Iterator[str]:
-    """The lines outside solution regions, and the stubs inside them."""
+    """Yield the lines outside solution regions, and the stubs inside them."""
     inside = False
     for line in source.splitlines():
         stub = markers.stub.fullmatch(line)
         if line.strip() in (markers.begin, markers.end):
-            begins = line.strip() == markers.begin
-            if begins == inside:
-                raise GraderError(f"{where} {_MISPLACED[begins]}.")
-            inside = begins
+            if (line.strip() == markers.begin) == inside:
+                raise GraderError(f"{where} {INSIDE if inside else OUTSIDE}.")
+            inside = not inside
         elif MARKER_LIKE.match(line):
             raise GraderError(f"{where} has the line {line.strip()!r}; write {markers.begin!r} or {markers.end!r}.")
         elif stub:
@@ -113,14 +111,12 @@ def _template_lines(source: str, markers: Markers, where: str) -> Iterator[str]:
         raise GraderError(f"{where} begins a solution that does not end; add a line {markers.end!r}.")
 
 
-_MISPLACED: Final = {
-    True: "begins a solution inside a solution; end the first one before",
-    False: "ends a solution that did not begin; remove the line or mark the beginning",
-}
+INSIDE: Final = "begins a solution inside a solution; end the first one before"
+OUTSIDE: Final = "ends a solution that did not begin; remove the line or mark the beginning"
 
 
 def _tidy(lines: Iterator[str]) -> str:
-    """Closes the gaps that regions without a stub leave behind."""
+    """Close the gaps that regions without a stub leave behind."""
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines)).strip("\n")
 
 

@@ -1,4 +1,4 @@
-"""A whole class: what is missing is executed, what changed is judged again, and nothing that is done gets lost.
+"""A whole class: execute what is missing, judge again what changed, lose nothing that is done.
 
     controller ── scheduler ──┬── worker ──┬── zygote ── kernels
                               └── worker ──┘
@@ -8,11 +8,7 @@
 
 The workers of the controller's machine share its zygote; those of other machines have their own.
 
-How the pieces stand to each other: session.py is what the commands call, with what request.py remembers; messages.py
-has the words; digests.py says what a result depends on, and outdated.py what of a class is not of today; store.py keeps
-what is done, visible only when it is whole; worker_tools.py is a worker's warm equipment, ledger.py what it notes about
-weights, so that they need not stay, and ledger_case.py judges by that; work.py takes one submission through the stages;
-executor.py puts Dask workers to it; scheduling.py decides what is left to do and does it; display.py and log.py show
-it, and history.py keeps what was ever said; outputs.py writes what goes back to students, and delivery.py packs it for
-Canvas; slurm_jobs.py asks a cluster for workers.
+The commands call session.py. It plans with scheduling.py by what digests.py says a result depends on; executor.py puts
+Dask workers to work.py, which takes one submission through the stages with worker_tools.py; store.py keeps what is
+done, visible only when it is whole; outputs.py writes what goes back to students.
 """

@@ -1,4 +1,4 @@
-"""What each student is sent through Canvas: a score, a page, a comment of a few lines."""
+"""Builds what Canvas sends to each student: a score, a page, a comment of a few lines."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -13,7 +13,7 @@ READ: Final = "The attached page says what was checked and what to try."
 
 
 def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[Delivery, ...]:
-    """One for each student, in order."""
+    """Build one delivery for each student, in order."""
     return tuple(
         Delivery(grade=grade, comment=format_comment(grade), feedback=find_feedback_page(request, grade))
         for grade in grades
@@ -21,7 +21,7 @@ def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[De
 
 
 def format_comment(grade: Grade) -> str:
-    """What the student reads beside the score."""
+    """Write what the student reads beside the score."""
     if grade.standing is Standing.REFUSED:
         return f"Your upload could not be graded: {grade.note}"
     if grade.standing is not Standing.GRADED:

@@ -1,9 +1,9 @@
-"""What a result depends on, as short hashes. Anything else may change without making a stored result wrong.
+"""Short hashes of what a result depends on. Anything else may change without making a stored result wrong.
 
-Two things are told apart. The *execution digest* stands for the code that decides what ends up in evidence and ledger;
-where it changes, notebooks are executed again. The *judging digests*, one for each part, stand for what makes a result
-of that; where one changes, stored evidence is judged again. Which files belong to which is found by following imports
-from where each begins (`grader.closure`). Files count byte by byte: docstrings are what students read.
+The *execution digest* stands for the code that decides what ends up in evidence and ledger; when it changes, notebooks
+are executed again. The *judging digests*, one for each part, stand for what makes a result of that; when one changes,
+stored evidence is judged again. `grader.closure` finds the files of each by following imports. Files count byte by
+byte: students read docstrings.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ WORKER: Final = "grader/batch/worker_tools.py"
 
 
 def digest_execution(root: Path) -> str:
-    """Of the code that executes. Computed once in a process. Raises GraderError."""
+    """Digest the code that executes; computed once in a process. Raises GraderError."""
     return _digest_all(root)[EXECUTION]
 
 
 def digest_judging(root: Path) -> dict[str, str]:
-    """Of suite, rubric, calibration, judging code, reports and versions, by name. Raises GraderError."""
+    """Digest suite, rubric, calibration, judging code, reports and versions, by name. Raises GraderError."""
     return {name: digest for name, digest in _digest_all(root).items() if name != EXECUTION}
 
 
@@ -46,7 +46,7 @@ def _digest_all(root: Path) -> dict[str, str]:
 
 
 def list_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
-    """The files behind each digest, by its name. Raises GraderError."""
+    """List the files behind each digest, by its name. Raises GraderError."""
     judging = closure(tree, [WORKER, *SUITE])
     return {
         EXECUTION: tuple(sorted({*closure(tree, STAGES), WORKER, VERSIONS})),
@@ -60,7 +60,7 @@ def list_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
 
 
 def digest_files(tree: Tree, names: Iterable[str]) -> str:
-    """Of names and contents. Raises GraderError."""
+    """Digest names and contents of files. Raises GraderError."""
     hasher = hashlib.sha256()
     for name in names:
         hasher.update(f"{name}\0".encode())
@@ -74,5 +74,5 @@ def _hash(content: bytes) -> bytes:
 
 
 def hash_values(*parts: object) -> str:
-    """One hash of plain values, as the name of what depends on them."""
+    """Hash plain values, to name what depends on them."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:CHARS]

@@ -35,9 +35,8 @@ from grader.judging.scoring import load_rubric
 from grader.model import FrozenModel, Result
 from grader.paths import RUBRIC, TEMPLATE
 from grader.reporting.cohort.dashboard import render_dashboard
-from grader.reporting.cohort.refusal import render_refusal
 from grader.reporting.cohort.similarity_page import render_similar
-from grader.reporting.feedback import render_feedback
+from grader.reporting.feedback import render_feedback, render_refusal
 from grader.reporting.staff import render_staff
 
 FEEDBACK: Final = "feedback.html"

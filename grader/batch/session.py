@@ -48,7 +48,6 @@ class WorkerSettings:
     local: bool = False  # all of them on this machine
     gpus: int = 0  # of each machine that works
     kernels_per_gpu: int = 1  # submissions that share a GPU
-    opener: executor.Opener = executor.open_tools
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _carry_out(
         share_sandbox(config, workers) as shared,
         workers.open_cluster() as cluster,
         display,
-        executor.connect(cluster, shared, display.tell, workers.opener, workers.gpus > 0) as crew,
+        executor.connect(cluster, shared, display.tell, executor.open_tools, workers.gpus > 0) as crew,
     ):
         return scheduling.grade(intake.uploads, tasks, shared, crew, display)
 
@@ -198,14 +197,14 @@ def list_last_lines(result: BatchResult, folder: Path, quiet: bool) -> tuple[str
     """List the lines that end a batch: notes for staff, the counts, the folder of the results."""
     summary, outputs = result.summary, result.outputs
     counts = {
-        f"graded now ({summary.executed} executed)": summary.count_uploads(TaskStatus.GRADED),
+        "graded now": summary.count_uploads(TaskStatus.GRADED),
         "done before": summary.done_before,
         "refused": summary.count_uploads(TaskStatus.REFUSED),
         "ungraded, named above": len(summary.problems),
         "executed by older code": outputs.outdated,
     }
-    shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    line = f"{summary.total} uploads: {shown or 'nothing to grade'}. {describe_students(outputs)}"
+    shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none graded"
+    line = f"Uploads: {summary.total} ({shown}). Notebooks executed: {summary.executed}. {describe_students(outputs)}"
     return (*(() if quiet else format_notes(outputs)), line, describe_location(folder, outputs))
 
 
@@ -216,10 +215,8 @@ def format_notes(outputs: BatchOutputs) -> tuple[str, ...]:
 
 def describe_students(outputs: BatchOutputs) -> str:
     """Count the students, and those who handed in and have no grade."""
-    students = len({grade.student.key for grade in outputs.grades})
-    if not outputs.ungraded:
-        return f"{students} students."
-    return f"{students} students; {outputs.ungraded} of them handed in and have no grade yet: see index.html."
+    without = f" ({outputs.ungraded} handed in, but without a grade: see index.html)" if outputs.ungraded else ""
+    return f"Students: {len({grade.student.key for grade in outputs.grades})}{without}."
 
 
 def describe_location(folder: Path, outputs: BatchOutputs) -> str:

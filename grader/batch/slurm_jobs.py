@@ -1,8 +1,8 @@
 """Workers as Slurm jobs, through dask-jobqueue."""
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import dask
@@ -54,26 +54,15 @@ def build_cluster_options(wish: SlurmOptions) -> dict[str, Any]:
 
 def render_script(wish: SlurmOptions) -> str:
     """Return the job script that would be submitted; start no job."""
-    with open_cluster(wish) as cluster:
+    with open_cluster(wish, jobs=0) as cluster:
         return str(cluster.job_script())
 
 
-def make_cluster_opener(wish: SlurmOptions) -> Callable[[], AbstractContextManager[Any]]:
-    """Return what opens a cluster and asks for its jobs."""
-
-    @contextmanager
-    def open_with_jobs() -> Iterator[Any]:
-        with open_cluster(wish) as found:
-            found.scale(jobs=wish.jobs)
-            yield found
-
-    return open_with_jobs
-
-
 @contextmanager
-def open_cluster(wish: SlurmOptions) -> Iterator[Any]:
-    """Open a cluster without jobs."""
+def open_cluster(wish: SlurmOptions, jobs: int) -> Iterator[Any]:
+    """Open a cluster and ask for so many jobs."""
     from dask_jobqueue.slurm import SLURMCluster
 
-    with dask.config.set(CONFIG), SLURMCluster(**build_cluster_options(wish)) as found:
-        yield found
+    with dask.config.set(CONFIG), SLURMCluster(**build_cluster_options(wish)) as cluster:
+        cluster.scale(jobs=jobs)
+        yield cluster

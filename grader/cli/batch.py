@@ -211,13 +211,14 @@ def _choose_workers(options: WorkerOptions, slurm: "SlurmOptions | None" = None)
     gpus, per_gpu, scheduler = options.gpus, options.kernels_per_gpu, options.scheduler
     count = options.jobs or (gpus * per_gpu) or session.compute_default_jobs()
 
-    def open_local() -> AbstractContextManager[Any]:
+    def open_cluster() -> AbstractContextManager[Any]:
+        if slurm:
+            return slurm_jobs.open_cluster(slurm, slurm.jobs)
         return nullcontext(scheduler) if scheduler else executor.open_local_cluster(count, gpus)
 
-    threads = slurm_jobs.CORES if slurm else session.compute_threads(count)
     return session.WorkerSettings(
-        open_cluster=slurm_jobs.make_cluster_opener(slurm) if slurm else open_local,
-        threads=options.threads or threads,
+        open_cluster=open_cluster,
+        threads=options.threads or (slurm_jobs.CORES if slurm else session.compute_threads(count)),
         local=slurm is None and scheduler is None,
         gpus=gpus,
         kernels_per_gpu=per_gpu,

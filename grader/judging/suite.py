@@ -13,6 +13,7 @@ import pytest
 
 from grader.judging.case import Case
 from grader.model import Verdict
+from grader.protocol.records import Raised
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -98,7 +99,7 @@ def name_type(type_name: str) -> str:
     return "None" if type_name == "NoneType" else f"{article} {type_name}"
 
 
-def suggest_hint(error: str, otherwise: str) -> str:
+def suggest_hint(error: Raised | None, otherwise: str) -> str:
     """Suggest to write a function that raised the template's error; otherwise this other hint."""
-    unwritten = "NotImplementedError" in error
+    unwritten = error is not None and error.type == NotImplementedError.__name__
     return "Write this function: the template raises this error until you do." if unwritten else otherwise

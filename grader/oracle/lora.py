@@ -1,4 +1,4 @@
-"""What a LoRA layer should have answered, in float64, whatever its tensors are called and however they lie.
+"""The right answers of a LoRA layer, in float64, whatever its tensors are called and however they lie.
 
 y = W x + b + (alpha / rank) · B A x  (Hu et al. 2021, eq. 3). The host knows W, x and the values it had the adapter
 filled with. A is (rank, in) and B is (out, rank), or their transposes, in either order: all readings that the shapes
@@ -41,38 +41,33 @@ class Fit:
 
 
 def compute_tolerance(challenge: LoraChallenge, magnitude: float) -> float:
-    """Largest deviation that rounding in the challenge's dtype can cause in outputs of this magnitude."""
+    """Compute the largest deviation that rounding in the challenge's dtype can cause in outputs of this magnitude."""
     terms = challenge.in_features + challenge.rank
     relative = SAFETY * ROUNDOFF[challenge.dtype] * terms**0.5 + ROUNDED_SCALE
     return relative * max(magnitude, 1e-30)
 
 
 def compute_base_output(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """W(x) in float64. x (..., in), weight (out, in), bias (out)."""
+    """Compute W(x) in float64. x (..., in), weight (out, in), bias (out)."""
     output = x.double() @ weight.double().T
     return output if bias is None else output + bias.double()
 
 
-def count_numbers(shape: Sequence[int]) -> int:
-    """How many numbers a tensor of this shape holds."""
-    return prod(shape)
-
-
 def split(fill: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """The values each trainable tensor was filled with, float64, in the layer's order; none for absurd shapes.
+    """Return the values that each trainable tensor was filled with, in the layer's order; none for absurd shapes.
 
     The probe starts again from the first value when an adapter is larger than what it was given.
     """
-    needed = sum(prod(s) for s in shapes)
+    sizes = [prod(shape) for shape in shapes]
+    needed = sum(sizes)
     if needed > MAX_FILLED:
         return []
-    fill = fill.repeat(max(1, -(-needed // fill.numel())))
-    offsets = [sum(prod(s) for s in shapes[:i]) for i in range(len(shapes))]
-    return [fill[o : o + prod(s)].view(*s).double() for o, s in zip(offsets, shapes, strict=True)]
+    values = fill.repeat(max(1, -(-needed // fill.numel())))[:needed].double()
+    return [part.view(tuple(shape)) for part, shape in zip(values.split(sizes), shapes, strict=True)]
 
 
 def list_readings(tensors: Sequence[Tensor], challenge: LoraChallenge) -> Iterator[tuple[Tensor, Tensor]]:
-    """All (A (rank, in), B (out, rank)) that two tensors can be read as."""
+    """Yield all (A (rank, in), B (out, rank)) that two tensors can be read as."""
     for first, second in permutations(tensors, 2) if len(tensors) == 2 else ():
         a = _orient(first, challenge.rank, challenge.in_features)
         b = _orient(second, challenge.out_features, challenge.rank)
@@ -92,29 +87,24 @@ def fit(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraCha
     The best is the right one, else one of which the update is a multiple, else the nearest. Where W is square, either
     tensor can be read as A; both are right, since B A with its factors exchanged is a low-rank update as well.
     """
-    allowed = compute_tolerance(challenge, magnitude)
     found = [
-        _fit(update.double(), x.double() @ a.T @ b.T, challenge, allowed) for a, b in list_readings(tensors, challenge)
+        _fit(update.double(), x.double() @ a.T @ b.T, challenge, magnitude)
+        for a, b in list_readings(tensors, challenge)
     ]
     nothing = Fit(matches=False, unreadable=True, observed_scale=None, error=float("inf"))
     return min(found, key=lambda f: (not f.matches, f.observed_scale is None, f.error), default=nothing)
 
 
-def _fit(update: Tensor, product: Tensor, challenge: LoraChallenge, allowed: float) -> Fit:
+def _fit(update: Tensor, product: Tensor, challenge: LoraChallenge, magnitude: float) -> Fit:
+    allowed = compute_tolerance(challenge, magnitude)
     error = float((update - challenge.scale * product).abs().max()) / allowed
-    return Fit(
-        matches=error <= 1, unreadable=False, observed_scale=_find_multiple(update, product, allowed), error=error
-    )
-
-
-def _find_multiple(update: Tensor, product: Tensor, allowed: float) -> float | None:
-    """The factor c with update = c · product, if there is one."""
-    c = float((update * product).sum() / product.square().sum().clamp_min(1e-300))
-    return c if float((update - c * product).abs().max()) <= 4 * allowed else None
+    factor = float((update * product).sum() / product.square().sum().clamp_min(1e-300))
+    is_multiple = float((update - factor * product).abs().max()) <= 4 * allowed
+    return Fit(matches=error <= 1, unreadable=False, observed_scale=factor if is_multiple else None, error=error)
 
 
 def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChallenge) -> bool:
-    """Whether an adapter full of ones adds scale · rank · Σx = alpha · Σx to every output, however it is built."""
+    """Return True if an adapter full of ones adds scale · rank · Σx = alpha · Σx to every output, in any form."""
     ones, emptied = (tensors.get(f"{challenge.key}.{name}") for name in ("ones", "emptied"))
     if ones is None or emptied is None or ones.shape != emptied.shape:
         return False
@@ -124,7 +114,7 @@ def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChalleng
 
 
 def name_scale(observed: float, challenge: LoraChallenge) -> list[str]:
-    """How a student may have written this scale, if it is one of the usual mistakes; likely ones first."""
+    """Return the expressions of the usual mistakes that give this scale; likely ones first."""
     wrong = list_wrong_scales(challenge.rank, challenge.alpha)
     return [
         name for name, value in wrong.items() if abs(observed - value) <= SCALE_MATCH * abs(value or challenge.scale)
@@ -141,7 +131,7 @@ ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
 
 
 def diagnose(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraChallenge, magnitude: float) -> str:
-    """What an update (n, out) on x (n, in) is instead of a multiple of B A x, in words; empty when nothing is known."""
+    """Explain an update (n, out) on x (n, in) that is no multiple of B A x; empty when no cause is known."""
     allowed = 4 * compute_tolerance(challenge, magnitude)
     for a, b in list_readings(tensors, challenge):
         inner = x.double() @ a.T
@@ -152,10 +142,10 @@ def diagnose(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: Lo
 
 
 def find_moved_parameter(sources: Sequence[str], class_name: str) -> str | None:
-    """Code in the last definition of a class that moves an `nn.Parameter` after making it, or None.
+    """Return code in the last definition of a class that moves an `nn.Parameter` after making it, or None.
 
     `nn.Parameter(t).to(device)` is the same object on the CPU, and a plain tensor on a GPU: only the source shows it.
-    A parameter that is asked for the precision it has, as by `.float()`, stays the same object on every device.
+    A parameter that is converted to the precision it has, as by `.float()`, stays the same object on every device.
     """
     definition = _last_class(sources, class_name)
     for node in ast.walk(definition) if definition else ():
@@ -167,18 +157,18 @@ def find_moved_parameter(sources: Sequence[str], class_name: str) -> str | None:
 
 
 MOVES = ("cuda", "double", "half", "bfloat16")
-MOVES_IF_ASKED = ("to", "type")  # to a device or to a precision, by what is given
+MAY_MOVE = ("to", "type")  # to a device or to a precision, by what is given
 NO_DEVICE = ("dtype", "non_blocking", "copy", "memory_format")  # keywords of `to`
 
 
 def _can_move(call: ast.Call, method: str) -> bool:
-    """Whether a call of this method of a tensor can give another tensor, on some device."""
+    """Return True if a call of this method of a tensor can give another tensor, on some device."""
     given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg not in NO_DEVICE)]
-    return method in MOVES or (method in MOVES_IF_ASKED and not all(map(_is_precision, given)))
+    return method in MOVES or (method in MAY_MOVE and not all(map(_is_precision, given)))
 
 
 def _is_precision(argument: ast.expr) -> bool:
-    """Whether an expression reads as a dtype: `torch.float32`, `W.weight.dtype`, `dtype`."""
+    """Return True if an expression reads as a dtype: `torch.float32`, `W.weight.dtype`, `dtype`."""
     name = ast.unparse(argument).split(".")[-1].removesuffix("()")
     return name.endswith("dtype") or isinstance(getattr(torch, name, None), torch.dtype)
 

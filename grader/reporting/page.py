@@ -1,21 +1,23 @@
 """The page that all HTML reports share: one template engine, one style sheet, one policy.
 
 Nothing in a page can run or fetch. Autoescaping turns markup into text, `finalize` passes every value that a template
-prints through `inert_text`, and the Content-Security-Policy allows only the style sheet, named by its hash: even markup
-that slipped through could neither run a script nor load a picture. The class dashboard has one script of its own, for
+prints through `sanitise_text`, and the Content-Security-Policy allows only the style sheet, named by its hash: even
+markup that slipped through could neither run a script nor load a picture. The class dashboard has one script, for
 sorting and filtering, which is named by its hash too.
 """
 
 import base64
 import hashlib
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.reporting import words
 from grader.reporting.sanitisation import sanitise_line, sanitise_text
+
+_LOADER: Final = PackageLoader("grader.reporting")
 
 
 def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: str = "", **values: object) -> str:
@@ -23,20 +25,23 @@ def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: s
 
     `styles` and `script` name files beside the templates; without `script`, nothing in the page can run.
     """
-    environment = _environment()
-    css = "".join(map(_asset, styles))
-    javascript = _asset(script) if script else ""
-    return environment.get_template(template).render(
-        css=Markup(css),  # our own file, without a value in it
-        javascript=Markup(javascript),  # the same
-        csp=build_csp(css, javascript),
-        words=words,
-        **values,
+    css = "".join(map(_read_asset, styles))
+    javascript = _read_asset(script) if script else ""
+    return (
+        _build_engine()
+        .get_template(template)
+        .render(
+            css=Markup(css),  # the grader's own file, without a value in it
+            javascript=Markup(javascript),  # the same
+            csp=_build_csp(css, javascript),
+            words=words,
+            **values,
+        )
     )
 
 
-def build_csp(css: str, javascript: str = "") -> str:
-    """The Content-Security-Policy of a page with this style sheet and, if any, this script: nothing else."""
+def _build_csp(css: str, javascript: str) -> str:
+    """Build the Content-Security-Policy of a page with this style sheet and, if any, this script: nothing else."""
     scripts = f" script-src '{_digest(javascript)}';" if javascript else ""
     # data: images are allowed for the empty icon, which keeps browsers from asking a server for /favicon.ico.
     return (
@@ -48,16 +53,17 @@ def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _finalize(value: Any) -> Any:
-    if isinstance(value, Markup):
-        return value
-    return "" if value is None else sanitise_text(str(value))
+@cache
+def _read_asset(name: str) -> str:
+    source, _, _ = _LOADER.get_source(_build_engine(), name)
+    return source.replace("\r\n", "\n")  # a browser hashes what it parsed, and parsing removes carriage returns
 
 
-def build_engine(loader: BaseLoader) -> Environment:
-    """A template engine in whose pages values are only ever text."""
-    return Environment(
-        loader=loader,
+@cache
+def _build_engine() -> Environment:
+    """Build a template engine in whose pages values are only ever text."""
+    engine = Environment(
+        loader=_LOADER,
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
@@ -65,12 +71,7 @@ def build_engine(loader: BaseLoader) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-
-
-@cache
-def _environment() -> Environment:
-    environment = build_engine(PackageLoader("grader.reporting"))
-    environment.filters.update(
+    engine.filters.update(
         points=words.format_points,
         signed=words.format_signed,
         count=words.format_count,
@@ -78,12 +79,10 @@ def _environment() -> Environment:
         seconds=words.format_seconds,
         line=sanitise_line,
     )
-    return environment
+    return engine
 
 
-@cache
-def _asset(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, name)
-    return source.replace("\r\n", "\n")  # a browser hashes what it parsed, and parsing removes carriage returns
+def _finalize(value: Any) -> Any:
+    if isinstance(value, Markup):
+        return value
+    return "" if value is None else sanitise_text(str(value))

@@ -3,7 +3,6 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console, RenderableType
@@ -56,31 +55,23 @@ class LiveView(ABC):
     """A context manager: a terminal shows what `_render` returns, again and again until the end; others nothing."""
 
     def __init__(self, console: Console, redraws_per_s: float, shown: bool = True) -> None:
-        self.console, self._redraws_per_s = console, redraws_per_s
-        self._shown = shown and console.is_terminal and not console.is_dumb_terminal
-        self._live: Live | None = None
+        self.console = console
+        self.is_live = shown and console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=redraws_per_s, transient=True
+        )
 
     def __enter__(self) -> Self:
-        if self._shown:
-            self._live = Live(
-                console=self.console,
-                get_renderable=self._render,
-                refresh_per_second=self._redraws_per_s,
-                transient=True,
-            )
+        if self.is_live:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
 
     @abstractmethod
     def _render(self) -> RenderableType:
-        """What is to be seen now."""
+        """Return what the terminal shows now."""
 
 
 class ProgressDisplay(LiveView):
@@ -124,7 +115,7 @@ class ProgressDisplay(LiveView):
         return f"training, {name}: step {step} of {steps}{left and f', {left} left'}"
 
     def _print_line(self, line: str) -> None:
-        if self._live is None:
+        if not self.is_live:
             self.console.print(Text(line), soft_wrap=True)
 
     def _render(self) -> RenderableType:

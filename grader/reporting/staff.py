@@ -1,40 +1,30 @@
 """The page for staff: everything that is known about one submission."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from grader.grades.grade import Grade
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
 from grader.reporting.bars import Bar, build_duration_bars, build_method_charts
-from grader.reporting.outline import count_verdicts, group_by_step, select_measured, summarise_adjustments
+from grader.reporting.outline import count_verdicts, group_by_step, select_measured
 from grader.reporting.page import render
 from grader.reporting.plots import draw_curves
-from grader.reporting.sanitisation import sanitise_line
 
 CELLS_MAX: Final = 300  # with the limit per text this bounds the page to some megabytes
 
 
-@dataclass(frozen=True)
-class _Cell:
-    record: CellRecord
-    bar: Bar
-
-    @property
-    def first_line(self) -> str:
-        return next((sanitise_line(line) for line in self.record.source.splitlines() if line.strip()), "")
-
-
 def render_staff(result: Result, details: StaffDetails, grade: Grade | None = None) -> str:
-    """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks. With a
-    grade, its points are shown, and who changed them and why."""
+    """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks.
+
+    With a grade, its points are shown, and who changed them and why.
+    """
     methods = select_measured(result.methods)
     return render(
         "staff.html",
+        staff=True,
         result=result,
         grade=grade,
-        adjusted=summarise_adjustments(grade),
         details=details,
         notices=words.list_notices(result, grade),
         steps=group_by_step(result.checks),
@@ -44,13 +34,12 @@ def render_staff(result: Result, details: StaffDetails, grade: Grade | None = No
         charts=build_method_charts(methods, with_thresholds=True),
         curves=draw_curves(details.curves),
         mismatches=sum(claim.agrees is False for claim in result.claims),
-        cells=_cells(details.cells[:CELLS_MAX]),
+        cells=_pair_with_bars(details.cells[:CELLS_MAX]),
         cells_left_out=max(0, len(details.cells) - CELLS_MAX),
         timings=build_duration_bars(result.timings.items()),
     )
 
 
-def _cells(records: Iterable[CellRecord]) -> tuple[_Cell, ...]:
-    kept = tuple(records)
-    bars = build_duration_bars((f"cell {record.index + 1}", record.duration_s) for record in kept)
-    return tuple(_Cell(record, bar) for record, bar in zip(kept, bars, strict=True))
+def _pair_with_bars(cells: Sequence[CellRecord]) -> list[tuple[CellRecord, Bar]]:
+    bars = build_duration_bars((f"cell {cell.index + 1}", cell.duration_s) for cell in cells)
+    return list(zip(cells, bars, strict=True))

@@ -3,104 +3,85 @@
 import math
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
-from grader.grades.grade import AdjustmentKind, Grade, Standing
+from grader.assets.reviews import Source
+from grader.grades.grade import AdjustmentKind, Grade
+from grader.judging.tampering import waits_for_a_person
 from grader.model import Method, Profile, Result, RunStatus, ScoreStatus, Verdict
 
 MISSING: Final = "–"
 
-VERDICTS: Final[Mapping[Verdict, str]] = MappingProxyType(
-    {
-        Verdict.PASSED: "passed",
-        Verdict.FAILED: "failed",
-        Verdict.BLOCKED: "blocked",
-        Verdict.ERROR: "error",
-        Verdict.NOT_JUDGED: "not judged",
-    }
-)
+VERDICTS: Final[Mapping[Verdict, str]] = {verdict: verdict.value.replace("_", " ") for verdict in Verdict}
 
-MEANINGS: Final[Mapping[Verdict, str]] = MappingProxyType(
-    {
-        Verdict.PASSED: "The check passed.",
-        Verdict.FAILED: "The check did not find what the assignment asks for.",
-        Verdict.BLOCKED: "A check that comes first did not pass, so there was nothing to look at here yet.",
-        Verdict.ERROR: "This check has no verdict yet: the grader failed at it, or a person has to look first. "
-        "It costs you nothing.",
-        Verdict.NOT_JUDGED: "This run does not cover the check, so it counts neither for nor against you.",
-    }
-)
+MEANINGS: Final[Mapping[Verdict, str]] = {
+    Verdict.PASSED: "The check passed.",
+    Verdict.FAILED: "The check did not find what the assignment asks for.",
+    Verdict.BLOCKED: "This check is judged once the checks that it builds on pass.",
+    Verdict.ERROR: "This machine could not judge the check, or a person has to look first. It costs no points.",
+    Verdict.NOT_JUDGED: "This run does not cover the check. It neither gives nor costs points.",
+}
 
-METHODS: Final[Mapping[Method, str]] = MappingProxyType(
-    {Method.FULL: "Full fine-tuning", Method.HEAD: "Head only", Method.LORA: "LoRA"}
-)
+METHODS: Final[Mapping[Method, str]] = {
+    Method.FULL: "Full fine-tuning",
+    Method.HEAD: "Head only",
+    Method.LORA: "LoRA",
+}
 
-PROFILES: Final[Mapping[Profile, str]] = MappingProxyType(
-    {
-        Profile.STRUCTURE: "Training was cut to a few steps: this run looks at the code, not at accuracy.",
-        Profile.QUICK: "Training ran on a small budget set by the grader, the same for everyone.",
-        Profile.FULL: "Training ran exactly as the notebook asks.",
-    }
-)
+PROFILES: Final[Mapping[Profile, str]] = {
+    Profile.STRUCTURE: "Training was cut to a few steps: this run looks at the code, not at accuracy.",
+    Profile.QUICK: "Training ran on a small budget set by the grader, the same for everyone.",
+    Profile.FULL: "Training ran exactly as the notebook asks.",
+}
 
-RUNS: Final[Mapping[RunStatus, str]] = MappingProxyType(
-    {
-        RunStatus.OK: "Every cell ran without an error.",
-        RunStatus.STUDENT_ERROR: "At least one cell raised an error; the cells after it ran all the same.",
-        RunStatus.TIMEOUT: "The notebook was stopped at its time limit.",
-        RunStatus.MEMORY: "The notebook was stopped at its memory limit.",
-        RunStatus.OUTPUT_LIMIT: "The notebook was stopped because it printed more than the grader keeps.",
-        RunStatus.KERNEL_DIED: "The Python process of the notebook ended before the notebook did.",
-        RunStatus.PROTOCOL_VIOLATION: "The notebook sent messages that a notebook does not send; "
-        "a member of staff has to look at it.",
-        RunStatus.BAD_SUBMISSION: "The file could not be executed as it was handed in.",
-        RunStatus.INFRA_ERROR: "The grader failed while the notebook ran. It costs no points; staff will run it again.",
-    }
-)
+RUNS: Final[Mapping[RunStatus, str]] = {
+    RunStatus.OK: "Every cell ran without an error.",
+    RunStatus.STUDENT_ERROR: "At least one cell raised an error; the cells after it ran all the same.",
+    RunStatus.TIMEOUT: "The notebook was stopped at its time limit.",
+    RunStatus.MEMORY: "The notebook was stopped at its memory limit.",
+    RunStatus.OUTPUT_LIMIT: "The notebook was stopped because it printed more than the grader keeps.",
+    RunStatus.KERNEL_DIED: "The Python process of the notebook ended before the last cell did.",
+    RunStatus.PROTOCOL_VIOLATION: "The notebook sent messages that no ordinary notebook sends; "
+    "a member of staff has to look at it.",
+    RunStatus.BAD_SUBMISSION: "The file could not be executed as it was handed in.",
+    RunStatus.INFRA_ERROR: "This machine could not run the notebook to its end. It costs no points; "
+    "staff will run it again.",
+}
 
-STANDINGS: Final[Mapping[Standing, str]] = MappingProxyType({standing: standing.value for standing in Standing})
-
-ADJUSTMENTS: Final[Mapping[AdjustmentKind, str]] = MappingProxyType(
-    {
-        AdjustmentKind.LATE: "Late",
-        AdjustmentKind.OVERRIDE: "Changed by a person",
-        AdjustmentKind.MANUAL: "Judged by a person",
-        AdjustmentKind.EXCUSED: "Excused",
-    }
-)
-
-_STEPS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "run": "The notebook as a whole",
-        "step1": "Step 1: full fine-tuning",
-        "step2": "Step 2: head only",
-        "step3": "Step 3: LoRA",
-    }
-)
+ADJUSTMENTS: Final[Mapping[AdjustmentKind, str]] = {
+    AdjustmentKind.LATE: "Late",
+    AdjustmentKind.OVERRIDE: "Changed by a person",
+    AdjustmentKind.MANUAL: "Judged by a person",
+    AdjustmentKind.EXCUSED: "Excused",
+}
 
 NO_SANDBOX: Final = "none"
 
+_STEPS: Final[Mapping[str, str]] = {
+    "run": "The notebook as a whole",
+    "step1": "Step 1: full fine-tuning",
+    "step2": "Step 2: head only",
+    "step3": "Step 3: LoRA",
+}
+
 
 def get_step_title(key: str) -> str:
-    """Title of a group of checks: the part of their ids before the dot."""
+    """Return the title of a group of checks; `key` is the part of their ids before the dot."""
     return _STEPS.get(key) or re.sub(r"(?<=\D)(?=\d)", " ", key).replace("_", " ").capitalize()
 
 
-def format_agreement(agrees: bool | None) -> str:
-    """Say whether a claimed figure agrees with the measured one."""
-    if agrees is None:
-        return "not compared"
-    return "agrees" if agrees else "differs"
-
-
 def list_notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
-    """What a reader must know before the verdicts: most serious first. A person may have graded what we could not."""
+    """List what a reader must know before the verdicts, most serious first.
+
+    With a grade that has points, a person has graded what this machine could not.
+    """
     found = []
     if result.sandbox == NO_SANDBOX:
         found.append("This notebook was run without a sandbox: it could have changed the grader and this result.")
     if result.score.status is ScoreStatus.UNGRADED and (grade is None or grade.points is None):
-        found.append("This submission is ungraded: the grader could not judge it fairly. No points are recorded.")
+        waits = waits_for_a_person(result)
+        cause = "a person has to read the notebook first" if waits else "this machine could not judge all of it"
+        found.append(f"This submission is ungraded: {cause}. No points are recorded.")
     if is_measured_on_synthetic(result):
         found.append("Accuracy was measured on synthetic reviews, not on the real data of the assignment.")
     if result.run.status is not RunStatus.OK:
@@ -109,10 +90,14 @@ def list_notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
 
 
 def is_measured_on_synthetic(result: Result) -> bool:
-    """Whether an accuracy was measured, and on reviews that the project made up."""
-    about = (result.environment.get("reviews"), result.calibration)
+    """Return True if an accuracy was measured, and on reviews that the project made up."""
     measured = any(method.accuracy is not None for method in result.methods.values())
-    return measured and any("synthetic" in (text or "").lower() for text in about)
+    return measured and result.environment.get("reviews") == Source.SYNTHETIC
+
+
+def format_agreement(agrees: bool | None) -> str:
+    """Say whether a claimed figure agrees with the measured one."""
+    return {None: "not compared", True: "agrees", False: "differs"}[agrees]
 
 
 def format_points(value: float | None) -> str:

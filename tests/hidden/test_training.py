@@ -5,6 +5,7 @@ from grader.judging.case import Case
 from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
+from grader.protocol.records import Training
 
 
 def certificate_of(case: Case, method: Method) -> Certificate:
@@ -85,6 +86,13 @@ def test_certificate(case: Case) -> None:
     certificate = certificate_of(case, Method.LORA)
     training = case.training(Method.LORA)
     assert training is not None
+    expect_readable(case, training, certificate)
+    expect_only_adapters(training, certificate)
+    expect_low_rank(training, certificate)
+
+
+def expect_readable(case: Case, training: Training, certificate: Certificate) -> None:
+    """Fail the check where wrapped layers cannot be read as matrices, or pretrained tensors are missing."""
     if training.exit.unsupported:
         path, error = next(iter(training.exit.unsupported.items()))
         fail(
@@ -97,6 +105,10 @@ def test_certificate(case: Case) -> None:
         f"Expected each wrapped layer to be linear in x; `{(certificate.unreadable or ('',))[0]}` is not.",
         "Put nothing between A and B: no activation, and no dropout that stays on in evaluation mode.",
     )
+
+
+def expect_only_adapters(training: Training, certificate: Certificate) -> None:
+    """Fail the check where anything differs but the head and the weights of the query and value layers."""
     biases = [name for name in certificate.encoder_changed if name.removesuffix(".bias") in training.entry.wrapped]
     expect(
         not biases or len(biases) < len(certificate.encoder_changed),
@@ -117,6 +129,10 @@ def test_certificate(case: Case) -> None:
         f"for example `{(certificate.encoder_changed or ('',))[0]}`.",
         "Load the pretrained model again for step 3, and freeze everything except the adapters and the head.",
     )
+
+
+def expect_low_rank(training: Training, certificate: Certificate) -> None:
+    """Fail the check unless each of the 12 layers differs by a matrix of the adapters' rank or less."""
     unchanged = [path for path in assignment.QV_LAYER_NAMES if path not in certificate.qv_ranks]
     expect(
         not unchanged,

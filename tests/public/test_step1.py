@@ -45,11 +45,10 @@ def test_count_function(case: Case) -> None:
 def expect_count(case: Case, answers: CountAnswers, toy: ToyModel, item: CountItem) -> None:
     """Compare the answer to one small model with the number that is right for it."""
     wanted = f"Expected `{answers.found}` to return {toy.trainable:,} for {toy.words}"
-    raised = describe_error(item.error)
     expect(
         item.error is None,
-        f"{wanted}; it raises {raised}.",
-        suggest_hint(raised, "Use only `model.parameters()`: the argument can be any `nn.Module`."),
+        f"{wanted}; it raises {describe_error(item.error)}.",
+        suggest_hint(item.error, "Use only `model.parameters()`: the argument can be any `nn.Module`."),
     )
     if item.value is None:
         printed = f" and prints {item.printed.strip()[:60]!r}" if item.printed.strip() else ""

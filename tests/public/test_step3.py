@@ -1,6 +1,7 @@
 """Step 3: LoRA."""
 
 from collections.abc import Callable
+from math import prod
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from grader.judging.suite import Advice, Blocked, check, expect, expect_defined,
 from grader.model import Method
 from grader.oracle import lora
 from grader.oracle.methods import infer_rank
-from grader.protocol.records import LoraItem, Training
+from grader.protocol.records import Entry, LoraItem, Raised, Training
 
 
 @check("step3.extract_names", "extract_qv_layers finds the query and value layers")
@@ -57,7 +58,7 @@ def test_extract_names(case: Case) -> None:
         expect(
             item.error is None,
             f"Expected `{answers.found}` to work on a DistilBERT of another size; it raises {raised}.",
-            suggest_hint(raised, "Use only the argument `model`: no global variables and no fixed sizes."),
+            suggest_hint(item.error, "Use only the argument `model`: no global variables and no fixed sizes."),
         )
         expect(
             item.mapping,
@@ -162,7 +163,7 @@ def test_lora_construct(case: Case) -> None:
             item.stage != "construct" or item.error is None,
             f"Expected `{answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha})` to wrap a linear layer W "
             f"{bias} a bias; it raises {describe_error(item.error)}.",
-            hint_on_construction(describe_error(item.error), challenge.bias),
+            hint_on_construction(item.error, challenge.bias),
         )
     expect(
         sum(1 for _ in list_answers(case)) > 0,
@@ -171,10 +172,11 @@ def test_lora_construct(case: Case) -> None:
     )
 
 
-def hint_on_construction(error: str, bias: bool) -> str:
+def hint_on_construction(error: Raised | None, bias: bool) -> str:
     """What to try, from the error that the class raised."""
-    hints = {
-        "NotImplementedError": "Write `__init__` and `forward`: the template raises this error until you do.",
+    if error is not None and error.type == NotImplementedError.__name__:
+        return "Write `__init__` and `forward`: the template raises this error until you do."
+    hints = {  # by words in messages of Python and PyTorch
         "is not an nn.Module": "Write `class LoRALayer(nn.Module)`.",
         "Module.__init__() call": "Call `super().__init__()` before anything else in `__init__`.",
         "__init__() ": "Write `def __init__(self, W, rank=12, alpha=24)`: the call is `LoRALayer(W, rank, alpha)`.",
@@ -183,7 +185,7 @@ def hint_on_construction(error: str, bias: bool) -> str:
     otherwise = "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)`."
     if not bias:
         otherwise = "Call `W(x)` instead of using `W.bias`, or test `W.bias is not None`: without a bias it is None."
-    return next((hint for words, hint in hints.items() if words in error), otherwise)
+    return next((hint for words, hint in hints.items() if words in describe_error(error)), otherwise)
 
 
 @check("step3.lora_fresh", "A fresh LoRALayer computes what W computes", requires=("step3.lora_construct",))
@@ -232,15 +234,16 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
 def test_lora_registered(case: Case) -> None:
     """The trainable numbers in `layer.parameters()` are those of A and B: rank · (in + out) of them, no more."""
     for challenge, item in list_answers(case):
-        observed = sum(lora.count_numbers(shape) for shape in item.shapes)
+        observed = sum(map(prod, item.shapes))
         wanted = challenge.rank * (challenge.in_features + challenge.out_features)
-        cause = "" if observed == wanted else cause_of_registered(observed, item, challenge)
+        frozen = observed == 0 and item.registered > (2 if challenge.bias else 1)  # more than W's own
+        cause = "" if observed == wanted else cause_of_registered(observed, frozen, item, challenge)
         expect(
             observed == wanted,
             f"Expected {wanted:,} trainable numbers in A and B of {challenge}; found {observed:,} in `parameters()`"
             f"{cause}.",
             "Freeze only W: A and B need `requires_grad` True."
-            if "frozen" in cause
+            if frozen
             else "Assign A and B to `self` as `nn.Parameter` or `nn.Linear(..., bias=False)`, with sizes from `rank`.",
         )
     moved = source_moves_parameter(case)
@@ -253,12 +256,12 @@ def test_lora_registered(case: Case) -> None:
     advise_on_shapes(case)
 
 
-def cause_of_registered(observed: int, item: LoraItem, challenge: LoraChallenge) -> str:
+def cause_of_registered(observed: int, frozen: bool, item: LoraItem, challenge: LoraChallenge) -> str:
     """The likely reason, where the number shows one."""
+    if frozen:
+        return ": A and B are frozen (`requires_grad` is False)"
     if observed == 0:
-        own = 2 if challenge.bias else 1
-        listed = ": A and B are frozen (`requires_grad` is False)"
-        return listed if item.registered > own else ": plain tensors and items of a list are not registered"
+        return ": plain tensors and items of a list are not registered"
     if (challenge.out_features, challenge.in_features) in item.shapes:
         return ": one trainable matrix is as large as W's weight"
     both = challenge.in_features + challenge.out_features
@@ -388,58 +391,64 @@ def test_trainable_parameters(case: Case) -> None:
         f"`LoRALayer` in the model and {training.entry.trainable:,} trainable parameters.",
         "Call `replace_layers` on the model that the `Trainer` gets, and check with `print(model)`.",
     )
-    cause = "" if training.entry.trainable == wanted else cause_of_count(training, wanted)
-    expect(
-        training.entry.trainable == wanted,
-        f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
-        f"{training.entry.trainable:,}.{cause}",
-        next((hint for words, hint in HINTS_ON_COUNT.items() if words in cause), FREEZE),
-    )
+    if training.entry.trainable != wanted:
+        cause, hint = cause_of_count(training, wanted)
+        fail(
+            f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
+            f"{training.entry.trainable:,}. {cause}",
+            hint,
+        )
 
 
 FREEZE = "Freeze the encoder first, then wrap: only A, B, `pre_classifier` and `classifier` stay trainable."
-HINTS_ON_COUNT = {
-    "not parameters of": "Create one `LoRALayer` per layer, and assign A and B to attributes of `self`, not to a list.",
-    "W is trainable": "Freeze the encoder before you wrap its layers, and keep W frozen in `LoRALayer`.",
-    "as large as": "Make A and B thin: one side of each has the size `rank`.",
-    "num_labels": "Load 'distilbert-base-uncased' with `num_labels=2` in every step.",
-    "should not be wrapped": "Wrap only what `extract_qv_layers` returns: the layers called `q_lin` and `v_lin`.",
-    "are not wrapped": "Wrap all twelve layers: `q_lin` and `v_lin` in all six blocks.",
-    "have more trainable": "Give A and B no bias, and keep W frozen.",
-    "share one adapter": "Create one `LoRALayer` for each layer, and assign A and B to attributes of `self`.",
-}
 
 
-def cause_of_count(training: Training, wanted: int) -> str:
-    """What is trainable and should not be, or the other way round."""
-    names = training.entry.trainable_names
+def cause_of_count(training: Training, wanted: int) -> tuple[str, str]:
+    """What is trainable and should not be, or the other way round, and what to try."""
+    entry, names = training.entry, training.entry.trainable_names
     missing = [m for m in assignment.HEAD_MODULES if not any(n.startswith(m) for n in names)]
     if missing:
         frozen = " and ".join(f"`{name}`" for name in missing)
-        return f" {frozen} {'is' if len(missing) == 1 else 'are'} frozen."
-    outside = [
-        n
-        for n in names
-        if n.startswith("distilbert.") and not any(n.startswith(f"{path}.") for path in training.entry.wrapped)
-    ]
+        return f"{frozen} {'is' if len(missing) == 1 else 'are'} frozen.", FREEZE
+    wrapped = tuple(f"{path}." for path in entry.wrapped)
+    outside = [n for n in names if n.startswith("distilbert.") and not n.startswith(wrapped)]
     if outside:
-        return f" {len(outside)} encoder tensors outside the adapters are trainable, for example `{outside[0]}`."
-    shapes = [shape for adapter in training.entry.adapters.values() for shape in adapter]
-    if training.entry.wrapped and training.entry.total <= assignment.FULL_PARAMETERS:
-        return " A and B are not parameters of every wrapped layer."
-    if training.entry.wrapped and not shapes:
-        return " A and B are frozen."
-    if (assignment.WIDTH, assignment.WIDTH) in shapes:
-        whole = "W is trainable inside the wrapped layers."
-        return f" {whole}" if (assignment.WIDTH,) in shapes else " The adapters hold matrices as large as W's weight."
-    others = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
-    if others:
-        return f" {len(others)} wrapped layers should not be wrapped, for example `{others[0]}`."
-    absent = [path for path in assignment.QV_LAYER_NAMES if path not in training.entry.wrapped]
-    if absent:
-        return f" {len(absent)} of the 12 layers are not wrapped, for example `{absent[0]}`."
-    if labels := assignment.count_surplus_labels(training.entry.trainable, wanted):
-        return f" A model with num_labels={2 + labels} has this number."
-    if training.entry.trainable > wanted:
-        return " The wrapped layers have more trainable numbers than A and B."
-    return " Several layers share one adapter, or A or B is not registered."
+        return f"{len(outside)} encoder tensors outside the adapters are trainable, for example `{outside[0]}`.", FREEZE
+    if entry.wrapped and entry.total <= assignment.FULL_PARAMETERS:
+        return (
+            "A and B are not parameters of every wrapped layer.",
+            "Create one `LoRALayer` per layer, and assign A and B to attributes of `self`, not to a list.",
+        )
+    if entry.wrapped and not any(entry.adapters.values()):
+        return "A and B are frozen.", FREEZE
+    return cause_of_adapters(entry, wanted)
+
+
+def cause_of_adapters(entry: Entry, wanted: int) -> tuple[str, str]:
+    """What is wrong with adapters that are trainable, and what to try."""
+    shapes = {shape for adapter in entry.adapters.values() for shape in adapter}
+    others = [path for path in entry.wrapped if path not in assignment.QV_LAYER_NAMES]
+    absent = [path for path in assignment.QV_LAYER_NAMES if path not in entry.wrapped]
+    labels = assignment.count_surplus_labels(entry.trainable, wanted)
+    if {(assignment.WIDTH, assignment.WIDTH), (assignment.WIDTH,)} <= shapes:
+        cause = "W is trainable inside the wrapped layers."
+        hint = "Freeze the encoder before you wrap its layers, and keep W frozen in `LoRALayer`."
+    elif (assignment.WIDTH, assignment.WIDTH) in shapes:
+        cause = "The adapters hold matrices as large as W's weight."
+        hint = "Make A and B thin: one side of each has the size `rank`."
+    elif others:
+        cause = f"{len(others)} wrapped layers should not be wrapped, for example `{others[0]}`."
+        hint = "Wrap only what `extract_qv_layers` returns: the layers called `q_lin` and `v_lin`."
+    elif absent:
+        cause = f"{len(absent)} of the 12 layers are not wrapped, for example `{absent[0]}`."
+        hint = "Wrap all twelve layers: `q_lin` and `v_lin` in all six blocks."
+    elif labels:
+        cause = f"A model with num_labels={2 + labels} has this number."
+        hint = "Load 'distilbert-base-uncased' with `num_labels=2` in every step."
+    elif entry.trainable > wanted:
+        cause = "The wrapped layers have more trainable numbers than A and B."
+        hint = "Give A and B no bias, and keep W frozen."
+    else:
+        cause = "Several layers share one adapter, or A or B is not registered."
+        hint = "Create one `LoRALayer` for each layer, and assign A and B to attributes of `self`."
+    return cause, hint

@@ -10,17 +10,25 @@ from grader.intake.uploads import Intake
 from grader.model import Method, Result, Verdict
 from grader.reporting import words
 from grader.reporting.cohort import STYLES
-from grader.reporting.cohort.attention import GradedClass, find_problems, format_mismatches, is_stopped
+from grader.reporting.cohort.attention import find_problems, format_mismatches, is_stopped
 from grader.reporting.cohort.figures import compute_check_figures, compute_method_figures, compute_spread
-from grader.reporting.cohort.links import list_report_links
-from grader.reporting.outline import list_adjustment_lines, select_measured
+from grader.reporting.cohort.graded_class import GradedClass, Link
+from grader.reporting.outline import select_measured
 from grader.reporting.page import render
 from grader.reporting.plots import MARKERS, draw_accuracy_over_time, draw_score_histogram
 from grader.reporting.sanitisation import sanitise_line
 from grader.similarity import Similarity
 
+ENTRIES_SHOWN: Final = 10  # of one kind of problem, before the rest is folded away
 VALUES_SHOWN: Final = 4  # different values of one fact
 SAME_FOR_ALL: Final = ("checkpoint", "reviews", "precision", "grader", "torch", "transformers", "python")
+TONES: Final[Mapping[Standing, Verdict]] = {  # each standing has the colour and the sign of a verdict
+    Standing.GRADED: Verdict.PASSED,
+    Standing.UNGRADED: Verdict.ERROR,
+    Standing.REFUSED: Verdict.FAILED,
+    Standing.MISSING: Verdict.BLOCKED,
+    Standing.EXCUSED: Verdict.NOT_JUDGED,
+}
 
 
 @dataclass(frozen=True)
@@ -29,23 +37,25 @@ class StudentRow:
 
     grade: Grade
     flags: tuple[str, ...]
-    links: tuple[tuple[str, str], ...]
+    links: tuple[Link, ...]
 
     @property
-    def passed(self) -> int | None:
-        """Checks that passed; None without a result."""
-        result = self.grade.result
-        return None if result is None else sum(check.verdict is Verdict.PASSED for check in result.checks)
+    def passed(self) -> int:
+        """Number of checks that passed."""
+        checks = self.grade.result.checks if self.grade.result else ()
+        return sum(check.verdict is Verdict.PASSED for check in checks)
 
     @property
     def changed(self) -> str:
-        """What happened to the points: `late −10, changed by a person +4`."""
-        lines = list_adjustment_lines(self.grade) if self.grade.standing is not Standing.EXCUSED else ()
-        return ", ".join(f"{line.what.lower()} {line.points}" for line in lines)
+        """Changes of the points: `late −10, changed by a person +4`."""
+        changes = self.grade.adjustments if self.grade.standing is not Standing.EXCUSED else ()
+        return ", ".join(
+            f"{words.ADJUSTMENTS[change.kind].lower()} {words.format_signed(change.points)}" for change in changes
+        )
 
     @property
     def search(self) -> str:
-        """What the filter looks through."""
+        """Text that the filter looks through."""
         student, upload = self.grade.student, self.grade.upload
         parts = (student.name, student.key, student.section, student.login, upload and upload.display_name, *self.flags)
         return sanitise_line(" ".join(part for part in parts if part)).casefold()
@@ -63,106 +73,96 @@ def render_dashboard(
 ) -> str:
     """Return `index.html` of a batch: one self-contained page that is complete without its script.
 
-    `name`: title of the batch. `rules`: the policy in sentences. `warnings`: sentences for staff on the batch as a
-    whole. `folders`: upload id -> folder of its reports, relative to the page; the id where it is not named.
+    `name`: title of the batch. `rules`: the policy in sentences. For the others see `GradedClass`.
     """
     people = sorted(grades, key=lambda grade: (grade.student.name.casefold(), grade.student.key))
+    settled = GradedClass(people, intake, similarity or Similarity(), tuple(warnings), folders or {})
     results = [grade.result for grade in people if grade.result]
-    methods = [select_measured(result.methods) for result in results]
-    shares = [grade.points / grade.possible for grade in people if grade.points is not None and grade.possible > 0]
-    flags = _flags(people, similarity)
-    checks = compute_check_figures(results)
     return render(
         "dashboard.html",
         styles=STYLES,
         script="dashboard.js",
         name=name,
-        intake=intake,
         standings=Counter(grade.standing for grade in people),
-        spread=compute_spread(people),
-        possible=max((grade.possible for grade in people if grade.points is not None), default=0.0),
-        notices=_notices(results),
-        problems=find_problems(GradedClass(people, intake, similarity, tuple(warnings), folders or {})),
-        histogram=draw_score_histogram(shares),
-        checks=checks,
-        hardest=sorted((check for check in checks if check.passed is not None), key=lambda c: c.passed or 0.0)[:3],
-        methods=compute_method_figures(methods),
-        over_time=draw_accuracy_over_time(methods),
-        rows=[
-            StudentRow(
-                grade, flags.get(grade.student.key, ()), list_report_links(grade.upload, folders or {}, grade.result)
-            )
-            for grade in people
-        ],
-        facts=_facts(results, intake),
+        tones=TONES,
+        notices=_list_notices(results),
+        problems=find_problems(settled),
+        shown_max=ENTRIES_SHOWN,
+        rows=[StudentRow(grade, _list_flags(settled, grade), settled.list_links(grade)) for grade in people],
+        facts=_list_facts(results, intake),
         rules=tuple(rules),
         similarity=similarity,
         markers=MARKERS,
         Method=Method,
         Verdict=Verdict,
-        AdjustmentKind=AdjustmentKind,
+        **_compute_figures(people, results),
     )
 
 
-def _flags(grades: Iterable[Grade], similarity: Similarity | None) -> dict[str, tuple[str, ...]]:
-    """Words for the table by the key of the student, so that a filter finds them."""
-    alike = {paper.id for group in similarity.equal for paper in group} if similarity else set()
-    alike |= {paper.id for pair in similarity.pairs for paper in (pair.left, pair.right)} if similarity else set()
+def _compute_figures(people: Sequence[Grade], results: Sequence[Result]) -> dict[str, object]:
+    """Compute the figures of the class, and draw its pictures, by their names in the template."""
+    graded = [grade for grade in people if grade.points is not None]
+    checks = compute_check_figures(results)
+    methods = [select_measured(result.methods) for result in results]
     return {
-        grade.student.key: tuple(
-            text
-            for text, applies in (
-                ("late", any(change.kind is AdjustmentKind.LATE for change in grade.adjustments)),
-                ("claims differ", bool(format_mismatches(grade))),
-                ("similar code", grade.upload is not None and grade.upload.id in alike),
-                ("stopped", is_stopped(grade)),
-            )
-            if applies
-        )
-        for grade in grades
+        "spread": compute_spread(people),
+        "possible": max((grade.possible for grade in graded), default=0.0),
+        "histogram": draw_score_histogram((g.points or 0.0) / g.possible for g in graded if g.possible > 0),
+        "checks": checks,
+        "hardest": sorted((c for c in checks if c.passed is not None), key=lambda c: c.passed or 0.0)[:3],
+        "methods": compute_method_figures(methods),
+        "over_time": draw_accuracy_over_time(methods),
     }
 
 
-def _notices(results: Sequence[Result]) -> tuple[str, ...]:
-    """What a reader must know before the figures."""
+def _list_flags(settled: GradedClass, grade: Grade) -> tuple[str, ...]:
+    """List words for the table, so that a filter finds them."""
+    flags = {
+        "late": any(change.kind is AdjustmentKind.LATE for change in grade.adjustments),
+        "claims differ": bool(format_mismatches(grade)),
+        "similar code": grade.upload is not None and grade.upload.id in settled.alike,
+        "stopped": is_stopped(grade),
+    }
+    return tuple(text for text, applies in flags.items() if applies)
+
+
+def _list_notices(results: Sequence[Result]) -> list[str]:
+    """List what a reader must know before the figures."""
     bare = sum(result.sandbox == words.NO_SANDBOX for result in results)
-    invented = sum(map(words.is_measured_on_synthetic, results))
+    synthetic = sum(map(words.is_measured_on_synthetic, results))
+    of_all = f"of {len(results)} notebooks"
     found = []
     if bare:
-        found.append(
-            f"{bare} of {len(results)} notebooks were run without a sandbox: they could have changed any result."
-        )
-    if invented:
-        found.append(f"Accuracy was measured on synthetic reviews for {invented} of {len(results)} notebooks.")
-    return tuple(found)
+        found.append(f"{bare} {of_all} were run without a sandbox: they could have changed any result.")
+    if synthetic:
+        found.append(f"Accuracy was measured on synthetic reviews for {synthetic} {of_all}.")
+    return found
 
 
-def _facts(results: Sequence[Result], intake: Intake) -> tuple[tuple[str, str], ...]:
-    """How it was graded. Where results differ, each value with its number."""
-    values: dict[str, Counter[str]] = {
+def _list_facts(results: Sequence[Result], intake: Intake) -> list[tuple[str, str]]:
+    """List how it was graded. Where results differ, each value with its number."""
+    values = {
         "Profile": Counter(result.profile.value for result in results),
         "Calibration": Counter(result.calibration or "none" for result in results),
         "Sandbox": Counter(result.sandbox for result in results),
         "Seed": Counter(str(result.seed) for result in results),
     }
     for name in SAME_FOR_ALL:
-        found = Counter(result.environment[name] for result in results if name in result.environment)
-        if found:
+        if found := Counter(result.environment[name] for result in results if name in result.environment):
             values[name.capitalize()] = found
-    run_s = sum(result.run.wall_s for result in results)
-    memory = max((result.run.peak_memory_mib for result in results), default=0.0)
-    return (
+    memory_mib = max((result.run.peak_memory_mib for result in results), default=0.0)
+    return [
         ("Submissions from", intake.source),
-        ("Files", f"{len(intake.uploads)}, of which {len({upload.sha256 for upload in intake.uploads})} differ"),
-        *((name, _values(counts)) for name, counts in values.items()),
-        ("All runs together", words.format_seconds(run_s)),
-        ("Largest memory", f"{words.format_count(memory)} MiB"),
-    )
+        ("Files", f"{len(intake.uploads)}, {len({upload.sha256 for upload in intake.uploads})} of them different"),
+        *((name, _format_values(counts)) for name, counts in values.items()),
+        ("All runs together", words.format_seconds(sum(result.run.wall_s for result in results))),
+        ("Largest memory", f"{words.format_count(memory_mib)} MiB"),
+    ]
 
 
-def _values(counts: Counter[str]) -> str:
+def _format_values(counts: Counter[str]) -> str:
     if len(counts) == 1:
         return sanitise_line(next(iter(counts)))
     shown = [f"{sanitise_line(value, 80)} ({number})" for value, number in counts.most_common(VALUES_SHOWN)]
-    left_out = len(counts) - len(shown)
-    return ", ".join([*shown, *([f"{left_out} more values"] if left_out else [])]) or "nothing was run"
+    left_out = [f"{len(counts) - VALUES_SHOWN} more values"] if len(counts) > VALUES_SHOWN else []
+    return ", ".join(shown + left_out) or "nothing was run"

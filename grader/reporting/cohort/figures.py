@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, median, quantiles
+from statistics import correlation, mean, median, quantiles
 from typing import Final
 
 from grader.grades.grade import Grade
@@ -119,13 +119,7 @@ def _figures(found: Sequence[tuple[CheckResult, float | None]]) -> CheckFigures:
 
 
 def compute_point_biserial(pairs: Sequence[tuple[bool, float]]) -> float | None:
-    """Correlation of a yes or no with a number, in −1 to 1; None for few pairs, or where one of both does not vary."""
-    yes = [value for passed, value in pairs if passed]
-    no = [value for passed, value in pairs if not passed]
-    if len(pairs) < FEW or not yes or not no:
-        return None
-    middle = mean(value for _, value in pairs)
-    deviation = math.sqrt(sum((value - middle) ** 2 for _, value in pairs) / len(pairs))
-    if deviation < 1e-9:
-        return None
-    return (mean(yes) - mean(no)) / deviation * math.sqrt(len(yes) * len(no)) / len(pairs)
+    """Correlate a yes or no with a number, in −1 to 1; None for few pairs, or where one of both does not vary."""
+    passed, shares = [float(yes) for yes, _ in pairs], [round(share, 9) for _, share in pairs]
+    varies = len(set(passed)) > 1 and len(set(shares)) > 1
+    return correlation(passed, shares) if varies and len(pairs) >= FEW else None

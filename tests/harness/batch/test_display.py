@@ -30,7 +30,10 @@ LINES = [
     pytest.param(FAILURE, True, "ada_1: failed at stage judge, will be tried again: no suite", id="again"),
     pytest.param(FAILURE, False, "ada_1: ungraded at stage judge: no suite", id="given up"),
     pytest.param(
-        outcome(TaskStatus.UNGRADED, message="no suite"), False, "ada_1: ungraded at stage judge: no suite", id="ungraded"
+        outcome(TaskStatus.UNGRADED, message="no suite"),
+        False,
+        "ada_1: ungraded at stage judge: no suite",
+        id="ungraded",
     ),
 ]
 

@@ -17,7 +17,7 @@ from grader.batch import executor, scheduling
 from grader.batch.messages import BatchConfig, TaskStatus
 from grader.batch.scheduling import BatchSummary
 from grader.errors import GraderError
-from tests.harness.batch.fakes import HERE, ROOT, SilentListener, handed_in, open_fake, order
+from tests.harness.batch.fakes import HERE, ROOT, SilentListener, hand_in, make_config, open_fake
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Dask leaves sockets to the collector
@@ -25,28 +25,32 @@ pytestmark = [
 ]
 
 
-def results(wanted: BatchConfig) -> dict[str, float]:
-    paths = wanted.submissions.glob("*/result.json")
+def results(config: BatchConfig) -> dict[str, float]:
+    paths = config.submissions.glob("*/result.json")
     return {p.parent.name: json.loads(p.read_text(encoding="utf-8"))["score"]["points"] for p in paths}
 
 
-def graded(cluster: object, wanted: BatchConfig, *texts: str, told: list[str] | None = None) -> BatchSummary:
-    uploads = handed_in(wanted.folder, *texts)
-    tasks = scheduling.plan(uploads, wanted, HERE)
+def graded(cluster: object, config: BatchConfig, *texts: str, told: list[str] | None = None) -> BatchSummary:
+    uploads = hand_in(config.folder, *texts)
+    tasks = scheduling.plan(uploads, config, HERE)
     lines = told if told is not None else []
     with executor.connect(
-        cluster, wanted, lambda task, host, line: lines.append(f"{task} {line}"), open_fake, False
+        cluster, config, lambda task, host, line: lines.append(f"{task} {line}"), open_fake, False
     ) as c:
-        return scheduling.grade(uploads, tasks, wanted, c, SilentListener())
+        return scheduling.grade(uploads, tasks, config, c, SilentListener())
 
 
 def test_a_local_crew(tmp_path: Path) -> None:
-    wanted, told = order(tmp_path), list[str]()
+    config, told = make_config(tmp_path), list[str]()
     deadly = f"deadly {tmp_path / 'deaths'} 1"
     with executor.open_local_cluster(2) as cluster:
-        summary = graded(cluster, wanted, *(f"points {n}" for n in range(6)), deadly, "no notebook", told=told)
-    assert results(wanted) == {**{f"u{n}": n for n in range(6)}, "u6": 5}
-    assert (summary.count_uploads(TaskStatus.GRADED), summary.count_uploads(TaskStatus.REFUSED), summary.problems) == (7, 1, [])
+        summary = graded(cluster, config, *(f"points {n}" for n in range(6)), deadly, "no notebook", told=told)
+    assert results(config) == {**{f"u{n}": n for n in range(6)}, "u6": 5}
+    assert (summary.count_uploads(TaskStatus.GRADED), summary.count_uploads(TaskStatus.REFUSED), summary.problems) == (
+        7,
+        1,
+        [],
+    )
     assert any("starting the kernel" in line for line in told)
     assert len((tmp_path / "deaths").read_text(encoding="utf-8").splitlines()) == 2
 
@@ -64,12 +68,12 @@ def test_nobody_else_can_tell_the_workers_what_to_do(tmp_path: Path) -> None:
 
 
 def test_what_kills_every_worker_is_given_up_with_a_name(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
+    config = make_config(tmp_path)
     with executor.open_local_cluster(1) as cluster:
-        summary = graded(cluster, wanted, f"deadly {tmp_path / 'deaths'} 99", "points 3")
+        summary = graded(cluster, config, f"deadly {tmp_path / 'deaths'} 99", "points 3")
     (problem,) = summary.problems
     assert (problem.status, problem.message) == (TaskStatus.LOST, "its worker died 3 times")
-    assert results(wanted) == {"u1": 3}
+    assert results(config) == {"u1": 3}
 
 
 REFUSED = [
@@ -79,23 +83,23 @@ REFUSED = [
 
 
 def test_a_worker_that_cannot_grade_says_so(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 1")
-    tasks = scheduling.plan(uploads, wanted, HERE)
+    config = make_config(tmp_path)
+    uploads = hand_in(tmp_path, "points 1")
+    tasks = scheduling.plan(uploads, config, HERE)
     with executor.open_local_cluster(1) as cluster:
         for change, words in (case.values for case in REFUSED):
-            bad = wanted.model_copy(update=change)
+            bad = config.model_copy(update=change)
             with (
                 executor.connect(cluster, bad, lambda *_: None, open_fake, False) as workers,
                 pytest.raises(GraderError, match=str(words)),
             ):
-                scheduling.grade(uploads, tasks, wanted, workers, SilentListener())
+                scheduling.grade(uploads, tasks, config, workers, SilentListener())
 
 
 def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "ANSWER_S", 1)
     with pytest.raises(GraderError, match="No Dask scheduler answers"):
-        graded("tcp://127.0.0.1:9", order(tmp_path), "points 1")
+        graded("tcp://127.0.0.1:9", make_config(tmp_path), "points 1")
 
 
 def started(*arguments: str) -> subprocess.Popen[bytes]:
@@ -130,7 +134,7 @@ def by_hand(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]
 def test_two_workers_by_hand_one_killed(tmp_path: Path) -> None:
     texts = [f"slow 0.2\n{n}" if n % 2 else f"points {n}" for n in range(14)]
     (tmp_path / "calm").mkdir()
-    calm, disturbed = order(tmp_path / "calm"), order(tmp_path / "disturbed")
+    calm, disturbed = make_config(tmp_path / "calm"), make_config(tmp_path / "disturbed")
     with by_hand(tmp_path) as (address, workers):
         graded(address, calm, *texts)
 

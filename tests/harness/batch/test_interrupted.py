@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness.batch.fakes import ROOT
 
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups there")
 def test_one_sentence(tmp_path: Path) -> None:
     process = subprocess.Popen(

@@ -2,81 +2,82 @@
 
 import errno
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from grader.batch import history, scheduling
-from grader.batch.messages import BatchConfig, Stage, TaskStatus
+from grader.batch.messages import BatchConfig, Stage, Task, TaskStatus
 from grader.batch.scheduling import BatchSummary
 from grader.batch.store import Store
 from grader.batch.work import is_disk_full
 from grader.errors import DiskFullError, GraderError
 from grader.intake.uploads import Upload
-from tests.harness.batch.fakes import HERE, SilentListener, FakeTools, Inline, handed_in, order
+from tests.harness.batch.fakes import HERE, FakeTools, InlineExecutor, SilentListener, hand_in, make_config
 
 
-def grade(uploads: tuple[Upload, ...], wanted: BatchConfig, listener: SilentListener | None = None) -> BatchSummary:
-    tasks = scheduling.plan(uploads, wanted, HERE)
-    return scheduling.grade(uploads, tasks, wanted, Inline(wanted), listener or SilentListener())
+@dataclass
+class Batch:
+    """Uploads of one text each, and the configuration that they are graded with."""
+
+    config: BatchConfig
+    uploads: tuple[Upload, ...]
+    listener: SilentListener = field(default_factory=SilentListener)
+
+    def plan(self, **changes: object) -> list[Task]:
+        return scheduling.plan(self.uploads, self.config.model_copy(update=changes), HERE)
+
+    def grade(self, executor: InlineExecutor | None = None, **changes: object) -> BatchSummary:
+        config = self.config.model_copy(update=changes)
+        executor = executor or InlineExecutor(config)
+        return scheduling.grade(self.uploads, self.plan(**changes), config, executor, self.listener)
+
+    def find(self, name: str, upload: str = "u0") -> Path:
+        return self.config.submissions / upload / name
+
+    def read_points(self) -> list[float | None]:
+        texts = [self.find("result.json", upload.id).read_text(encoding="utf-8") for upload in self.uploads]
+        return [json.loads(text)["score"]["points"] for text in texts]
+
+    def read_entries(self) -> list[history.HistoryEntry]:
+        found = [history.read_last(self.find("", upload.id)) for upload in self.uploads]
+        return [entry for entry in found if entry]
 
 
-def caused(cause: OSError) -> GraderError:
-    error = GraderError("Cannot write to results; free disk space and retry.")
-    error.__cause__ = cause
-    return error
-
-
-def executions(wanted: BatchConfig) -> list[str]:
-    path = wanted.folder / "executions"
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-
-
-def points(wanted: BatchConfig, upload: Upload) -> float | None:
-    path = wanted.submissions / upload.id / "result.json"
-    return json.loads(path.read_text(encoding="utf-8"))["score"]["points"]
+def prepare(folder: Path, *texts: str, **changes: object) -> Batch:
+    return Batch(make_config(folder, **changes), hand_in(folder, *texts))
 
 
 def test_everything_that_a_submission_leaves(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 7")
-    summary = grade(uploads, wanted)
-    folder = wanted.submissions / "u0"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "executed.ipynb",
-        "feedback.html",
-        "history.jsonl",
-        "log.txt",
-        "result.json",
-        "staff.html",
-    ]
+    batch = prepare(tmp_path, "points 7")
+    summary = batch.grade()
+    names = "executed.ipynb feedback.html history.jsonl log.txt result.json staff.html"
+    assert sorted(path.name for path in batch.find("").iterdir()) == names.split()
     assert summary.outcomes[0].status is TaskStatus.GRADED
-    assert "starting the kernel" in (folder / "log.txt").read_text(encoding="utf-8")
+    assert "starting the kernel" in batch.find("log.txt").read_text(encoding="utf-8")
     assert not list((tmp_path / "store" / "incoming").iterdir())
 
 
 def test_equal_contents_are_executed_once(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 7", "points 7", "points 8", "points 7")
-    summary = grade(uploads, wanted)
-    assert (summary.executed, len(executions(wanted))) == (2, 2)
-    assert [points(wanted, upload) for upload in uploads] == [7, 7, 8, 7]
-    assert "u0" in (wanted.submissions / "u3" / "log.txt").read_text(encoding="utf-8")
+    batch = prepare(tmp_path, "points 7", "points 7", "points 8", "points 7")
+    assert batch.grade().executed == 2
+    assert len((tmp_path / "executions").read_text(encoding="utf-8").splitlines()) == 2
+    assert batch.read_points() == [7, 7, 8, 7]
+    assert "u0" in batch.find("log.txt", "u3").read_text(encoding="utf-8")
 
 
 def test_a_second_run_does_nothing(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 7", "no notebook")
-    grade(uploads, wanted)
-    assert scheduling.plan(uploads, wanted, HERE) == []
+    batch = prepare(tmp_path, "points 7", "no notebook")
+    batch.grade()
+    assert batch.plan() == []
 
 
 def test_a_late_copy_of_something_graded_only_gets_reports(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    first, second = handed_in(tmp_path, "points 7", "points 7")
-    grade((first,), wanted)
-    summary = grade((first, second), wanted)
-    assert (summary.done_before, summary.executed, points(wanted, second)) == (1, 0, 7)
+    batch = prepare(tmp_path, "points 7", "points 7")
+    Batch(batch.config, batch.uploads[:1]).grade()
+    summary = batch.grade()
+    assert (summary.done_before, summary.executed, batch.read_points()) == (1, 0, [7, 7])
 
 
 CHANGES = [
@@ -90,37 +91,38 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "executed"), CHANGES)
 def test_what_changed_decides_what_is_done_again(change: dict[str, object], executed: int, tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 7")
-    grade(uploads, wanted)
-    summary = grade(uploads, wanted.model_copy(update=change))
+    batch = prepare(tmp_path, "points 7")
+    batch.grade()
+    summary = batch.grade(**change)
     assert (summary.executed, summary.count_uploads(TaskStatus.GRADED)) == (executed, 1)
 
 
 def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 7", "points 9")
-    grade(uploads, wanted)
-    later = wanted.model_copy(update={"parts": {"checks": "1", "bonus": "1"}, "code": "newer", "execute": False})
-    summary = grade(uploads, later)
-    assert summary.executed == 0
-    assert [points(wanted, upload) for upload in uploads] == [8, 10]
-    first, second = history.read(wanted.submissions / "u1")
+    batch = prepare(tmp_path, "points 7", "points 9")
+    batch.grade()
+    assert batch.grade(parts={"checks": "1", "bonus": "1"}, code="newer", execute=False).executed == 0
+    assert batch.read_points() == [8, 10]
+    first, second = history.read(batch.find("", "u1"))
     assert (first.why, first.points) == ("first result", 9)
     assert (second.why, second.points, second.changed) == ("bonus changed", 10, ("run.works: failed → passed",))
     assert first.evidence == second.evidence
 
 
 def test_what_another_version_wrote_into_the_history_stays(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 7")
-    grade(uploads, wanted)
-    path = wanted.submissions / "u0" / history.NAME
+    batch = prepare(tmp_path, "points 7")
+    batch.grade()
+    path = batch.find(history.NAME)
     foreign = b'{"of": "another version"}\n\xff\n' + path.read_bytes().rstrip(b"\n")
     path.write_bytes(foreign)
-    grade(uploads, wanted.model_copy(update={"parts": {"checks": "2"}, "execute": False}))
+    batch.grade(parts={"checks": "2"}, execute=False)
     assert path.read_bytes().startswith(foreign + b"\n")
     assert [entry.why for entry in history.read(path.parent)] == ["first result", "checks changed"]
+
+
+def translate(cause: OSError) -> GraderError:
+    error = GraderError("Cannot write to results; free disk space and retry.")
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -128,8 +130,8 @@ def test_what_another_version_wrote_into_the_history_stays(tmp_path: Path) -> No
     [
         pytest.param(DiskFullError("Less than 1 GiB are free."), True, id="too little room"),
         pytest.param(OSError(errno.ENOSPC, "No space left on device"), True, id="none left"),
-        pytest.param(caused(OSError(errno.EDQUOT, "Disk quota exceeded")), True, id="none left, translated"),
-        pytest.param(caused(PermissionError(errno.EACCES, "Permission denied")), False, id="not allowed, translated"),
+        pytest.param(translate(OSError(errno.EDQUOT, "Disk quota exceeded")), True, id="none left, translated"),
+        pytest.param(translate(PermissionError(errno.EACCES, "Permission denied")), False, id="forbidden, translated"),
     ],
 )
 def test_only_a_full_disk_stops_a_batch(error: Exception, is_full: bool) -> None:
@@ -137,20 +139,16 @@ def test_only_a_full_disk_stops_a_batch(error: Exception, is_full: bool) -> None
 
 
 def test_what_was_refused_stays_refused_when_others_are_judged_again(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "no notebook", "points 7")
-    grade(uploads, wanted)
-    later = wanted.model_copy(update={"parts": {"checks": "2"}, "execute": False})
-    summary = grade(uploads, later)
+    batch = prepare(tmp_path, "no notebook", "points 7")
+    batch.grade()
+    summary = batch.grade(parts={"checks": "2"}, execute=False)
     assert (summary.problems, summary.done_before) == ([], 1)
-    assert len(history.read(wanted.submissions / "u0")) == 1
+    assert len(history.read(batch.find(""))) == 1
 
 
 def test_judging_again_without_evidence_is_a_failure_with_a_name(tmp_path: Path) -> None:
-    wanted = order(tmp_path, execute=False)
-    summary = grade(handed_in(tmp_path, "points 7"), wanted)
-    (problem,) = summary.problems
-    assert (problem.task.recipients[0].id, problem.stage, problem.executed) == ("u0", Stage.EXECUTE, False)
+    (problem,) = prepare(tmp_path, "points 7", execute=False).grade().problems
+    assert (problem.task.name, problem.stage, problem.executed) == ("u0", Stage.EXECUTE, False)
     assert "Nothing is stored" in problem.message
 
 
@@ -160,86 +158,72 @@ TRIES = [
 ]
 
 
-@pytest.mark.parametrize(("faults", "fate"), TRIES)
-def test_our_faults_are_tried_three_times(faults: int, fate: TaskStatus, tmp_path: Path) -> None:
-    wanted, listener = order(tmp_path), SilentListener()
-    uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} {faults}")
-    summary = grade(uploads, wanted, listener)
-    assert listener.again == [True, True, False]
-    assert [outcome.status for outcome in summary.outcomes] == [fate]
-    entry = history.read_last(wanted.submissions / "u0")
-    assert entry is not None
-    assert entry.status == ("graded" if fate is TaskStatus.GRADED else "ungraded")
+@pytest.mark.parametrize(("faults", "status"), TRIES)
+def test_faults_of_the_grader_are_tried_three_times(faults: int, status: TaskStatus, tmp_path: Path) -> None:
+    batch = prepare(tmp_path, f"broken {tmp_path / 'tries'} {faults}")
+    summary = batch.grade()
+    assert batch.listener.again == [True, True, False]
+    assert [outcome.status for outcome in summary.outcomes] == [status]
+    assert [entry.status.value for entry in batch.read_entries()] == [status.value]
 
 
 def test_what_is_ungraded_is_tried_in_the_next_run(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, f"broken {tmp_path / 'tries'} 3")
-    grade(uploads, wanted)
-    assert points(wanted, uploads[0]) is None
-    assert grade(uploads, wanted).count_uploads(TaskStatus.GRADED) == 1
-    assert points(wanted, uploads[0]) == 5
+    batch = prepare(tmp_path, f"broken {tmp_path / 'tries'} 3")
+    batch.grade()
+    assert batch.read_points() == [None]
+    assert batch.grade().count_uploads(TaskStatus.GRADED) == 1
+    assert batch.read_points() == [5]
 
 
 def test_a_refused_notebook_is_no_failure_and_keeps_its_own_name(tmp_path: Path) -> None:
-    wanted, listener = order(tmp_path), SilentListener()
-    uploads = handed_in(tmp_path, "no notebook", "no notebook")
-    renamed = (uploads[0], uploads[1].model_copy(update={"display_name": "mine.ipynb"}))
-    summary = grade(renamed, wanted, listener)
-    assert listener.again == [False]
-    assert not summary.problems
-    entries = [history.read_last(wanted.submissions / upload.id) for upload in uploads]
-    assert [(entry.status, entry.message) for entry in entries if entry] == [
+    config, (first, second) = make_config(tmp_path), hand_in(tmp_path, "no notebook", "no notebook")
+    batch = Batch(config, (first, second.model_copy(update={"display_name": "mine.ipynb"})))
+    summary = batch.grade()
+    assert (batch.listener.again, summary.problems) == ([False], [])
+    assert [(entry.status, entry.message) for entry in batch.read_entries()] == [
         ("refused", "'x.ipynb' is no notebook."),
         ("refused", "'mine.ipynb' is no notebook."),
     ]
 
 
 def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 1", "full", "points 3", "points 4")
-    summary = grade(uploads, wanted)
+    batch = prepare(tmp_path, "points 1", "full", "points 3", "points 4")
+    summary = batch.grade()
     assert "No space left" in summary.stopped
-    assert (summary.count_uploads(TaskStatus.GRADED), summary.left) == (1, 3)
-    assert len(scheduling.plan(uploads, wanted, HERE)) == 3
+    assert (summary.count_uploads(TaskStatus.GRADED), summary.left, len(batch.plan())) == (1, 3, 3)
 
 
 def test_a_full_disk_while_evidence_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 1")
+    def fail(path: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    def no_room(path: object) -> None:
-        raise OSError(28, "No space left on device")
-
+    batch, evidence = prepare(tmp_path, "points 1"), tmp_path / "store" / "evidence"
     with monkeypatch.context() as patched:
-        patched.setattr("grader.batch.store.sync", no_room)
-        assert grade(uploads, wanted).stopped
-    assert not (tmp_path / "store" / "evidence").exists() or not list((tmp_path / "store" / "evidence").iterdir())
-    assert grade(uploads, wanted).count_uploads(TaskStatus.GRADED) == 1
+        patched.setattr("grader.batch.store.sync", fail)
+        assert batch.grade().stopped
+    assert not evidence.exists() or not list(evidence.iterdir())
+    assert batch.grade().count_uploads(TaskStatus.GRADED) == 1
 
 
-def test_a_fault_nobody_foresaw_is_ours_and_stops_nobody_else(tmp_path: Path) -> None:
+def test_a_fault_nobody_foresaw_stops_nobody_else(tmp_path: Path) -> None:
     class Careless(FakeTools):
         def judge(self, folder: Path) -> object:
             raise ZeroDivisionError("division by zero")
 
-    wanted = order(tmp_path)
-    uploads = handed_in(tmp_path, "points 1")
-    tasks = scheduling.plan(uploads, wanted, HERE)
-    summary = scheduling.grade(uploads, tasks, wanted, Inline(wanted, Careless(wanted)), SilentListener())
-    (problem,) = summary.problems
+    batch = prepare(tmp_path, "points 1")
+    (problem,) = batch.grade(InlineExecutor(batch.config, Careless(batch.config))).problems
     assert (problem.stage, problem.message) == (Stage.JUDGE, "ZeroDivisionError: division by zero")
-    assert "Traceback" in (wanted.submissions / "u0" / "log.txt").read_text(encoding="utf-8")
+    assert "Traceback" in batch.find("log.txt").read_text(encoding="utf-8")
 
 
 def test_two_batches_at_once(tmp_path: Path) -> None:
     first, second = Store(tmp_path / "store"), Store(tmp_path / "store")
-    with first.lock(), pytest.raises(GraderError, match="Another batch is at work"), second.lock():
+    with first.lock(), pytest.raises(GraderError, match="Another batch runs in"), second.lock():
         pass
 
 
-def test_a_crew_without_workers_is_mentioned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow(Inline):
+def test_missing_workers_are_mentioned_once(tmp_path: Path) -> None:
+    class Slow(InlineExecutor):
         asked = 0
 
         def count_slots(self) -> int:
@@ -249,7 +233,6 @@ def test_a_crew_without_workers_is_mentioned_once(tmp_path: Path, monkeypatch: p
         def wait(self, timeout_s: float) -> object:
             return super().wait(timeout_s) if self.waiting else None
 
-    wanted, listener = order(tmp_path), SilentListener()
-    uploads = handed_in(tmp_path, "points 1")
-    scheduling.grade(uploads, scheduling.plan(uploads, wanted, HERE), wanted, Slow(wanted), listener)
-    assert listener.alone == 1
+    batch = prepare(tmp_path, "points 1")
+    batch.grade(Slow(batch.config))
+    assert batch.listener.lonely == 1

@@ -4,8 +4,9 @@ import html
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from grader.batch import digests, executor, history, session
 from grader.batch.messages import BatchConfig
 from grader.batch.outputs import BatchOutputs
 from grader.batch.request import BatchRequest
-from grader.batch.scheduling import Conditions
 from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
 from grader.cli.batch import derive_class_name
@@ -25,9 +25,10 @@ from grader.grades.grade import Standing
 from grader.model import Profile
 from grader.paths import ROOT
 from grader.sandbox import Backend, Sandbox, SandboxPolicy, attach
-from tests.harness.batch.fakes import HERE, Inline, order
+from tests.harness.batch.fakes import HERE, InlineExecutor, make_config
 
-NOTEBOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+ADA, ASA, ALAN = "lovelaceada_1_11", "öbergåsa_2_12", "turingalan_4_14"
+LATE_ADA = "lovelaceada_LATE_1_11"
 EXPORT = """\
 Student,ID,SIS User ID,SIS Login ID,Section,A4 (77),Current Score
     Points Possible,,,,,10,(read only)
@@ -37,307 +38,293 @@ Student,ID,SIS User ID,SIS Login ID,Section,A4 (77),Current Score
 "Turing, Alan",4,S4,alan,DAT,4,
 "Student, Test",9,,test,DAT,,
 """
+TWO_COLUMNS = EXPORT.replace("A4 (77)", "A3 (76),A4 (77)").replace(",10,(read only)", ",10,10,(read only)")
+LATE_POLICY = '[late]\nunit = "points"\nflat = 2\n'
+SIGNED = 'author = "M"\nreason = "seen by hand"\n'
 
 
-def handed_in(path: Path, **texts: str) -> Path:
-    """A Canvas archive: first line of each file by the owner and ids in its name."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in texts.items():
-            archive.writestr(f"{name}_x.ipynb", text)
-    return path
+@dataclass
+class Classroom:
+    """A class in a folder, graded in this process without Dask."""
+
+    root: Path
+    workers: WorkerSettings
+    shown: str = ""  # by the last batch
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "results"
+
+    def write(self, name: str, text: str) -> Path:
+        (self.root / name).write_text(text, encoding="utf-8")
+        return self.root / name
+
+    def request(self, **changes: Any) -> BatchRequest:
+        export = self.write("export.csv", EXPORT)
+        plain = {"source": self.root / "a4.zip", "folder": self.folder, "gradebook": export}
+        return BatchRequest(**{**plain, "profile": Profile.STRUCTURE, **changes})
+
+    def hand_in(self, **texts: str) -> None:
+        """Make the archive of Canvas: the first line of each file by the owner and ids in its name."""
+        with zipfile.ZipFile(self.root / "a4.zip", "w") as archive:
+            for name, text in texts.items():
+                archive.writestr(f"{name}_x.ipynb", text)
+
+    def grade(self, quiet: bool = False, **changes: Any) -> BatchResult:
+        text = io.StringIO()
+        result = session.run_batch(self.request(**changes), self.workers, Console(file=text, width=200), quiet)
+        self.shown = text.getvalue()
+        return result
+
+    def rejudge(self) -> BatchResult:
+        return session.rejudge(self.folder, self.workers, Console(file=io.StringIO()))
+
+    def renew(self, **changes: Any) -> BatchOutputs:
+        return session.renew_outputs(self.folder, changes)[1]
+
+    def summarise(self, result: BatchResult) -> str:
+        return "\n".join(session.list_last_lines(result, self.folder, quiet=True))
+
+    def find(self, name: str, upload: str = ADA) -> Path:
+        return self.folder / "submissions" / upload / name
+
+    def read_entry(self) -> history.HistoryEntry:
+        entry = history.read_last(self.find(""))
+        assert entry is not None
+        return entry
+
+    def read_page(self) -> str:
+        return self.find("feedback.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
-    """Everything in this process, without Dask."""
+def a4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Classroom:
+    @contextmanager
+    def connect(cluster: object, config: BatchConfig, *_: Any) -> Iterator[InlineExecutor]:
+        yield InlineExecutor(config)
 
     @contextmanager
-    def connected(cluster: object, order: BatchConfig, *_: Any) -> Iterator[Inline]:
-        yield Inline(order)
-
-    @contextmanager
-    def nobody() -> Iterator[None]:
+    def open_nothing() -> Iterator[None]:
         yield None
 
-    def circumstances(request: BatchRequest) -> Conditions:
-        return HERE
-
-    monkeypatch.setattr(executor, "connect", connected)
-    monkeypatch.setattr(session, "find_conditions", circumstances)
-    return WorkerSettings(open_cluster=nobody, threads=1)
+    monkeypatch.setattr(executor, "connect", connect)
+    monkeypatch.setattr(session, "find_conditions", lambda request: HERE)
+    return Classroom(tmp_path, WorkerSettings(open_cluster=open_nothing, threads=1))
 
 
-def request(folder: Path, **changes: Any) -> BatchRequest:
-    (folder / "export.csv").write_text(EXPORT, encoding="utf-8")
-    plain = BatchRequest(
-        source=folder / "a4.zip",
-        folder=folder / "results",
-        profile=Profile.STRUCTURE,
-        gradebook=folder / "export.csv",
-    )
-    return plain.model_copy(update=changes)
+@pytest.fixture
+def graded(a4: Classroom) -> Classroom:
+    """Ada's notebook has got 7 points."""
+    a4.hand_in(**{ADA: "points 7"})
+    a4.grade()
+    return a4
 
 
-def graded(wanted: BatchRequest, workers: WorkerSettings) -> tuple[BatchResult, str]:
-    text = io.StringIO()
-    ended = session.run_batch(wanted, workers, Console(file=text, width=200))
-    return ended, text.getvalue()
+def find_points(outputs: BatchOutputs, canvas_id: int = 1) -> float | None:
+    return next(grade.points for grade in outputs.grades if grade.student.canvas_id == canvas_id)
 
 
-def test_a_class(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(
-        tmp_path / "a4.zip",
-        lovelaceada_1_11="points 7",
-        öbergåsa_LATE_2_12="no notebook",
-        turingalan_4_14=f"broken {tmp_path / 'tries'} 99",
-    )
-    ended, shown = graded(request(tmp_path), inline)
-    folder = tmp_path / "results"
-    assert ended.exit_code == 2
-    assert {"index.html", "similar.html", "gradebook.csv", "feedback.zip", "checks.csv", "checks.json"} <= {
-        path.name for path in folder.iterdir()
-    }
-    column = [line.split(",")[6] for line in (folder / "gradebook.csv").read_text("utf-8").splitlines()[2:]]
+def break_forever(a4: Classroom) -> str:
+    return f"broken {a4.root / 'tries'} 99"
+
+
+def test_a_class(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "points 7", "öbergåsa_LATE_2_12": "no notebook", ALAN: break_forever(a4)})
+    assert a4.grade().exit_code == 2
+    names = {"index.html", "similar.html", "gradebook.csv", "feedback.zip", "checks.csv", "checks.json"}
+    assert names <= {path.name for path in a4.folder.iterdir()}
+    column = [line.split(",")[6] for line in (a4.folder / "gradebook.csv").read_text("utf-8").splitlines()[2:]]
     assert column == ["7.00", "", "EX", "4", ""]  # what is ungraded keeps its old value
-    with zipfile.ZipFile(folder / "feedback.zip") as archive:
+    with zipfile.ZipFile(a4.folder / "feedback.zip") as archive:
         assert archive.namelist() == ["lovelaceada_1_11_x.ipynb", "öbergåsa_LATE_2_12_x.ipynb"]
         assert "7 of 10" not in (refused := archive.read("öbergåsa_LATE_2_12_x.ipynb").decode())
         assert "'x.ipynb' is no notebook." in html.unescape(refused)
-    assert sorted(path.name for path in (folder / "gradescope").iterdir()) == [
-        "lovelaceada_1.json",
-        "turingalan_4.json",
-        "öbergåsa_2.json",
-    ]
-    assert "turingalan_4_14: ungraded at stage execute: " in shown
-    assert "'x.ipynb' is no notebook." in shown
+    written = sorted(path.name for path in (a4.folder / "gradescope").iterdir())
+    assert written == ["lovelaceada_1.json", "turingalan_4.json", "öbergåsa_2.json"]
+    assert "turingalan_4_14: ungraded at stage execute: " in a4.shown
+    assert "'x.ipynb' is no notebook." in a4.shown
 
 
-def test_a_class_without_problems_ends_with_0_and_says_where_things_are(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", öbergåsa_2_12="no notebook")
-    ended, _ = graded(request(tmp_path), inline)
-    assert ended.exit_code == 0
-    assert str(tmp_path / "results") in "\n".join(session.list_last_lines(ended, tmp_path / "results", quiet=True))
-    assert "2 uploads: 1 graded now (1 executed), 1 refused. 4 students." in summarise(ended)
+def test_a_class_without_problems_ends_with_0_and_says_where_things_are(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "points 7", ASA: "no notebook"})
+    result = a4.grade()
+    counts, place = a4.summarise(result).splitlines()
+    assert result.exit_code == 0
+    assert counts == "Uploads: 2 (1 graded now, 1 refused). Notebooks executed: 1. Students: 4."
+    assert place.startswith(f"Results in {a4.folder} on ")
 
 
-def test_quiet_says_only_what_is_wrong(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14=f"broken {tmp_path / 'tries'} 99")
-    text = io.StringIO()
-    session.run_batch(request(tmp_path), inline, Console(file=text, width=200), quiet=True)
-    lines = text.getvalue().splitlines()
+def test_the_last_line_names_what_is_ungraded(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "points 7", ALAN: break_forever(a4)})
+    assert a4.summarise(a4.grade()).splitlines()[0] == (
+        "Uploads: 2 (1 graded now, 1 ungraded, named above). Notebooks executed: 2. "
+        "Students: 4 (1 handed in, but without a grade: see index.html)."
+    )
+
+
+def test_quiet_says_only_what_is_wrong(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "points 7", ALAN: break_forever(a4)})
+    a4.grade(quiet=True)
+    lines = a4.shown.splitlines()
     assert len(lines) == 3  # three tries
-    assert all("turingalan_4_14" in line for line in lines)
+    assert all(ALAN in line for line in lines)
 
 
-def test_judging_again_needs_the_folder_alone(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    (tmp_path / "a4.zip").unlink()
-    ended = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
-    assert (ended.exit_code, ended.summary.executed, ended.summary.done_before) == (0, 0, 1)
+def test_judging_again_needs_the_folder_alone(graded: Classroom) -> None:
+    (graded.root / "a4.zip").unlink()
+    result = graded.rejudge()
+    assert (result.exit_code, result.summary.executed, result.summary.done_before) == (0, 0, 1)
 
 
 def change_code(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
-    """As if a file had been edited that these digests stand for."""
+    """Pretend that a file was edited that these digests stand for."""
     now = {**digests._digest_all(ROOT), **changes}
     monkeypatch.setattr(digests, "_digest_all", lambda root: now)
 
 
-def find_outdated(handed: BatchOutputs) -> list[str]:
-    return [note for note in handed.notes if "than today's" in note]
+def find_outdated(outputs: BatchOutputs) -> list[str]:
+    return [note for note in outputs.notes if "older code" in note or "today's" in note]
 
 
-def read_entry(folder: Path) -> history.HistoryEntry:
-    entry = history.read_last(folder / "results" / "submissions" / "lovelaceada_1_11")
-    assert entry is not None
-    return entry
-
-
-def test_evidence_of_other_code_is_never_taken_for_new(
-    tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", öbergåsa_2_12="no notebook")
-    graded(request(tmp_path), inline)
-    before = read_entry(tmp_path).depends[digests.EXECUTION]
+def test_evidence_of_other_code_is_never_taken_for_new(a4: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    a4.hand_in(**{ADA: "points 7", ASA: "no notebook"})
+    a4.grade()
+    before = a4.read_entry().depends[digests.EXECUTION]
     change_code(monkeypatch, execution="f" * 32, judge="e" * 32)
-    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
-    (note,) = find_outdated(again.outputs)
-    assert note == (
-        f"1 of 1 uploads were executed by other code than today's ({before[:8]}; today's is ffffffff): their verdicts "
-        "are today's, their evidence is not. Run `make batch` again to execute them."
-    )
-    assert "1 executed by other code than today's" in session.format_summary(again)
-    assert "executed by other code" in (tmp_path / "results" / "index.html").read_text(encoding="utf-8")
-    assert (again.summary.executed, read_entry(tmp_path).why) == (0, "judge changed")
-    assert read_entry(tmp_path).depends == {**digests.digest_judging(ROOT), digests.EXECUTION: before}
-    newly, _ = graded(request(tmp_path), inline)
+    again = a4.rejudge()
+    assert find_outdated(again.outputs) == [
+        f"1 of 1 uploads were executed by older code (version {before[:8]}; now ffffffff). Their verdicts are up to "
+        "date, their evidence is not. Run `make batch` again to execute them."
+    ]
+    assert "1 executed by older code" in a4.summarise(again)
+    assert "executed by older code" in (a4.folder / "index.html").read_text(encoding="utf-8")
+    assert (again.summary.executed, a4.read_entry().why) == (0, "judge changed")
+    assert a4.read_entry().depends == {**digests.digest_judging(ROOT), digests.EXECUTION: before}
+    newly = a4.grade()
     assert (newly.summary.executed, find_outdated(newly.outputs), newly.outputs.outdated) == (1, [], 0)
-    assert (read_entry(tmp_path).why, read_entry(tmp_path).depends[digests.EXECUTION]) == (
-        "execution changed",
-        "f" * 32,
-    )
+    entry = a4.read_entry()
+    assert (entry.why, entry.depends[digests.EXECUTION]) == ("execution changed", "f" * 32)
 
 
-def test_a_history_that_does_not_say_what_executed(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    path = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / history.NAME
+def test_a_history_that_does_not_say_what_executed(graded: Classroom) -> None:
+    path = graded.find(history.NAME)
     line = json.loads(path.read_text(encoding="utf-8"))
     del line["depends"][digests.EXECUTION]
     path.write_text(json.dumps(line), encoding="utf-8")
-    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
-    assert "(not noted; today's is " in find_outdated(again.outputs)[0]
-    assert points(again.outputs, 1) == 7
+    again = graded.rejudge()
+    assert "(version not recorded; now " in find_outdated(again.outputs)[0]
+    assert find_points(again.outputs) == 7
 
 
 def test_verdicts_of_another_suite_are_handed_out_with_a_note(
-    tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    graded: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
     change_code(monkeypatch, suite="f" * 32)
-    _, handed = session.renew_outputs(tmp_path / "results", {})
-    (note,) = find_outdated(handed)
+    (note,) = find_outdated(graded.renew())
     assert note.startswith("1 of 1 uploads were judged by other tests, points or code than today's.")
-    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
-    assert find_outdated(again.outputs) == []
+    assert find_outdated(graded.rejudge().outputs) == []
 
 
-def test_another_policy_is_handed_out_without_judging(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_LATE_1_11="points 7")
-    graded(request(tmp_path), inline)
-    policy = tmp_path / "policy.toml"
-    policy.write_text('[late]\nunit = "points"\nflat = 2\n', encoding="utf-8")
-    _, handed = session.renew_outputs(tmp_path / "results", {"policy": policy})
-    ada = next(grade for grade in handed.grades if grade.student.canvas_id == 1)
-    assert ada.points == 5
-    page = (tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "feedback.html").read_text(encoding="utf-8")
+def test_another_policy_is_handed_out_without_judging_and_kept(a4: Classroom) -> None:
+    a4.hand_in(**{LATE_ADA: "points 7"})
+    a4.grade()
+    made = a4.renew(policy=a4.write("policy.toml", LATE_POLICY))
+    assert [find_points(outputs) for outputs in (made, a4.renew(), a4.rejudge().outputs)] == [5, 5, 5]
+    page = a4.read_page()
     assert "5 of 10" in page or "5 / 10" in page or "−2" in page
 
 
-def test_what_was_handed_out_last_is_what_later_commands_know(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_LATE_1_11="points 7")
-    graded(request(tmp_path), inline)
-    policy = tmp_path / "policy.toml"
-    policy.write_text('[late]\nunit = "points"\nflat = 2\n', encoding="utf-8")
-    session.renew_outputs(tmp_path / "results", {"policy": policy})
-    _, handed = session.renew_outputs(tmp_path / "results", {})
-    again = session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO())).outputs
-    assert [points(given, 1) for given in (handed, again)] == [5, 5]
-
-
-def points(handed: BatchOutputs, canvas_id: int) -> float | None:
-    return next(grade.points for grade in handed.grades if grade.student.canvas_id == canvas_id)
-
-
-def test_a_class_with_a_folder_for_each_student(tmp_path: Path, inline: WorkerSettings) -> None:
+def test_a_class_with_a_folder_for_each_student(a4: Classroom) -> None:
     for number, name in enumerate(("ada", "alan"), 5):
-        (tmp_path / "class" / name).mkdir(parents=True)
-        (tmp_path / "class" / name / "assignment.ipynb").write_text(f"points {number}", encoding="utf-8")
-    ended, _ = graded(request(tmp_path, source=tmp_path / "class"), inline)
-    assert (points(ended.outputs, 1), points(ended.outputs, 4)) == (5, 6)
-    assert "feedback.zip" not in {path.name for path in ended.outputs.files}  # Canvas would take nothing of it
+        (a4.root / "class" / name).mkdir(parents=True)
+        a4.write(f"class/{name}/assignment.ipynb", f"points {number}")
+    outputs = a4.grade(source=a4.root / "class").outputs
+    assert (find_points(outputs, 1), find_points(outputs, 4)) == (5, 6)
+    assert "feedback.zip" not in {path.name for path in outputs.files}  # Canvas would take nothing of it
 
 
-def test_points_for_a_check_that_failed_through_our_fault_stand_in_the_report(
-    tmp_path: Path, inline: WorkerSettings
-) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="unjudged")
-    ended, _ = graded(request(tmp_path), inline)
-    changes = tmp_path / "overrides.toml"
-    changes.write_text('[[total]]\nstudent = "1"\npoints = 9\nauthor = "M"\nreason = "seen by hand"\n', "utf-8")
-    _, handed = session.renew_outputs(tmp_path / "results", {"overrides": changes})
-    page = (tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "feedback.html").read_text(encoding="utf-8")
-    assert (ended.exit_code, points(handed, 1)) == (2, 9)
-    assert "seen by hand" in page
-    again, _ = graded(request(tmp_path), inline)
-    assert again.summary.done_before == 0  # our fault is looked into again, whatever is stored
+def test_points_for_a_check_that_could_not_be_judged_stand_in_the_report(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "unjudged"})
+    first = a4.grade()
+    changes = a4.write("overrides.toml", f'[[total]]\nstudent = "1"\npoints = 9\n{SIGNED}')
+    assert (first.exit_code, find_points(a4.renew(overrides=changes))) == (2, 9)
+    assert "seen by hand" in a4.read_page()
+    assert a4.grade().summary.done_before == 0  # a fault of the grader is looked into again, whatever is stored
 
 
-def test_another_notebook_has_no_grade_before_it_was_graded(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14="no notebook")
-    graded(request(tmp_path), inline)
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="full", turingalan_4_14="full")
+def test_another_notebook_has_no_grade_before_it_was_graded(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "points 7", ALAN: "no notebook"})
+    a4.grade()
+    a4.hand_in(**{ADA: "full", ALAN: "full"})
     with pytest.raises(GraderError, match="No space left"):
-        graded(request(tmp_path), inline)
-    _, handed = session.renew_outputs(tmp_path / "results", {})
-    standings = {grade.student.canvas_id: grade.standing for grade in handed.grades}
+        a4.grade()
+    standings = {grade.student.canvas_id: grade.standing for grade in a4.renew().grades}
     assert (standings[1], standings[4]) == (Standing.UNGRADED, Standing.UNGRADED)
+
+
+def interrupt(a4: Classroom, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Begin a batch and stop it before anything is graded."""
+
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_grade", stop)
+        with pytest.raises(KeyboardInterrupt):
+            a4.grade(**changes)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 3}, {"profile": Profile.QUICK}], ids=["seed", "profile"])
 def test_what_was_graded_in_another_way_is_no_grade(
-    changes: dict[str, Any], tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], graded: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    monkeypatch.setattr(session, "_grade", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        graded(request(tmp_path, **changes), inline)
-    _, handed = session.renew_outputs(tmp_path / "results", {})
-    assert points(handed, 1) is None
+    interrupt(graded, monkeypatch, **changes)
+    assert find_points(graded.renew()) is None
 
 
-def test_what_was_graded_in_another_way_is_not_judged_again(
-    tmp_path: Path, inline: WorkerSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "_grade", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            graded(request(tmp_path, seed=3), inline)
+def test_what_was_graded_in_another_way_is_not_judged_again(graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(graded, monkeypatch, seed=3)
     with pytest.raises(GraderError, match=r"1 of 1 uploads were graded with profile structure and seed 0.*seed 3"):
-        session.rejudge(tmp_path / "results", inline, Console(file=io.StringIO()))
+        graded.rejudge()
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["lost", "empty"])
-def test_a_lost_result_is_written_again_from_the_store(tmp_path: Path, inline: WorkerSettings, lose: Any) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    result = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "result.json"
+def test_a_lost_result_is_written_again_from_the_store(graded: Classroom, lose: Callable[[Path], object]) -> None:
+    result = graded.find("result.json")
     before = result.read_bytes()
     lose(result)
-    again, _ = graded(request(tmp_path), inline)
-    assert (again.summary.executed, points(again.outputs, 1)) == (0, 7)
+    again = graded.grade()
+    assert (again.summary.executed, find_points(again.outputs)) == (0, 7)
     assert result.read_bytes() == before
 
 
-def test_files_of_an_earlier_run_do_not_stay(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    later, _ = graded(request(tmp_path, gradebook=None), inline)
-    assert not (tmp_path / "results" / "gradebook.csv").exists()
-    assert "gradebook.csv was of an earlier run, and is removed." in later.outputs.notes
+def test_files_of_an_earlier_run_do_not_stay(graded: Classroom) -> None:
+    later = graded.grade(gradebook=None)
+    assert not (graded.folder / "gradebook.csv").exists()
+    assert "gradebook.csv of an earlier run is removed." in later.outputs.notes
 
 
-def test_gradescope_hears_what_people_changed(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7", turingalan_4_14="points 5")
-    signed = 'author = "M"\nreason = "seen"\n'
-    (tmp_path / "o.toml").write_text(
-        f'[[total]]\nstudent = "1"\npoints = 70\n{signed}[[excused]]\nstudent = "4"\n{signed}', encoding="utf-8"
-    )
-    graded(request(tmp_path, overrides=tmp_path / "o.toml"), inline)
-    folder = tmp_path / "results" / "gradescope"
-    found = json.loads((folder / "lovelaceada_1.json").read_text(encoding="utf-8"))
-    assert (found["score"], "Total set to 70 points. seen" in found["output"]) == (70, True)
-    assert [path.name for path in folder.iterdir()] == ["lovelaceada_1.json"]
+def test_gradescope_hears_what_people_changed(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "points 7", ALAN: "points 5"})
+    changes = f'[[total]]\nstudent = "1"\npoints = 70\n{SIGNED}[[excused]]\nstudent = "4"\n{SIGNED}'
+    a4.grade(overrides=a4.write("o.toml", changes))
+    found = json.loads((a4.folder / "gradescope" / "lovelaceada_1.json").read_text(encoding="utf-8"))
+    assert (found["score"], "Total set to 70 points. seen by hand" in found["output"]) == (70, True)
+    assert [path.name for path in (a4.folder / "gradescope").iterdir()] == ["lovelaceada_1.json"]
 
 
-def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(GraderError, match="holds nothing that was handed in"):
-        graded(request(tmp_path, source=tmp_path / "empty"), inline)
+def test_a_source_with_nothing_in_it_is_one_sentence(a4: Classroom) -> None:
+    (a4.root / "empty").mkdir()
+    with pytest.raises(GraderError, match="empty holds no submission"):
+        a4.grade(source=a4.root / "empty")
 
 
-def test_results_inside_of_the_source_are_not_handed_in(tmp_path: Path, inline: WorkerSettings) -> None:
-    (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "lovelaceada_1_11_x.ipynb").write_text("points 7", encoding="utf-8")
-    places = {"source": tmp_path / "class", "folder": tmp_path / "class" / "results" / "class"}
-    inside = request(tmp_path).model_copy(update=places)
-    first, _ = graded(inside, inline)
-    again, _ = graded(inside, inline)
-    assert (first.summary.total, again.summary.total, again.summary.done_before) == (1, 1, 1)
+def test_results_inside_of_the_source_are_not_handed_in(a4: Classroom) -> None:
+    (a4.root / "class").mkdir()
+    a4.write(f"class/{ADA}_x.ipynb", "points 7")
+    places = {"source": a4.root / "class", "folder": a4.root / "class" / "results" / "class"}
+    first, again = a4.grade(**places).summary, a4.grade(**places).summary
+    assert (first.total, again.total, again.done_before) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -351,62 +338,50 @@ def test_the_name_of_a_class(source: str, name: str, tmp_path: Path) -> None:
     assert derive_class_name(path) == name
 
 
-def interrupted(*arguments: object, **options: object) -> None:
-    raise KeyboardInterrupt
+def test_nothing_is_handed_out_while_a_batch_runs(graded: Classroom) -> None:
+    with Store(graded.folder / "store").lock(), pytest.raises(GraderError, match="Another batch runs in"):
+        graded.renew()
 
 
-def test_nothing_is_handed_out_while_a_batch_is_at_work(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    with (
-        Store(tmp_path / "results" / "store").lock(),
-        pytest.raises(GraderError, match="Another batch is at work"),
-    ):
-        session.renew_outputs(tmp_path / "results", {})
-
-
-TWO = EXPORT.replace("A4 (77)", "A3 (76),A4 (77)").replace(",10,(read only)", ",10,10,(read only)")
 WRONG_FILES = [
-    pytest.param("export.csv", TWO, {}, "does not tell which column to fill", id="two columns"),
-    pytest.param("policy.toml", "[late", {"policy": "policy.toml"}, "it is not TOML", id="policy"),
-    pytest.param("gone", "", {"policy": "nowhere.toml"}, "Cannot read the policy", id="no policy"),
-    pytest.param("o.toml", "[[total]]", {"overrides": "o.toml"}, "Cannot use the overrides", id="overrides"),
-    pytest.param("t.csv", "who,when", {"times": "t.csv"}, "Cannot use the times", id="times"),
-    pytest.param("gone", "", {"gradebook": "nowhere.csv"}, "Cannot read .*nowhere.csv", id="no gradebook"),
+    pytest.param("policy", "p.toml", "[late", "it is not TOML", id="policy"),
+    pytest.param("policy", "nowhere.toml", None, "Cannot read the policy", id="no policy"),
+    pytest.param("overrides", "o.toml", "[[total]]", "Cannot use the overrides", id="overrides"),
+    pytest.param("times", "t.csv", "who,when", "Cannot use the times", id="times"),
+    pytest.param("gradebook", "two.csv", TWO_COLUMNS, "does not tell which column to fill", id="two columns"),
+    pytest.param("gradebook", "nowhere.csv", None, "Cannot read .*nowhere.csv", id="no gradebook"),
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "changes", "says"), WRONG_FILES)
+@pytest.mark.parametrize(("option", "name", "text", "says"), WRONG_FILES)
 def test_what_is_wrong_with_a_file_is_said_before_anything_is_graded(
-    name: str, text: str, changes: dict[str, str], says: str, tmp_path: Path, inline: WorkerSettings
+    option: str, name: str, text: str | None, says: str, a4: Classroom
 ) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    wanted = request(tmp_path, **{key: tmp_path / value for key, value in changes.items()})
-    (tmp_path / name).write_text(text, encoding="utf-8")
+    a4.hand_in(**{ADA: "points 7"})
+    if text is not None:
+        a4.write(name, text)
     with pytest.raises(GraderError, match=says):
-        graded(wanted, inline)
-    assert not (tmp_path / "results" / "submissions").exists()
+        a4.grade(**{option: a4.root / name})
+    assert not (a4.folder / "submissions").exists()
 
 
-def test_an_export_that_was_moved_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    (tmp_path / "export.csv").unlink()
+def test_an_export_that_was_moved_is_one_sentence(graded: Classroom) -> None:
+    (graded.root / "export.csv").unlink()
     with pytest.raises(GraderError, match=r"Cannot read .*export.csv \(No such file or directory\); check the path"):
-        session.renew_outputs(tmp_path / "results", {})
+        graded.renew()
 
 
-def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    (tmp_path / "results").write_text("a file", encoding="utf-8")
+def test_a_file_where_the_folder_should_be_is_one_sentence(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "points 7"})
+    a4.write("results", "a file")
     with pytest.raises(GraderError, match="Cannot write to"):
-        graded(request(tmp_path), inline)
+        a4.grade()
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="full", turingalan_4_14="points 7")
+def test_a_full_disk_is_one_sentence(a4: Classroom) -> None:
+    a4.hand_in(**{ADA: "full", ALAN: "points 7"})
     with pytest.raises(GraderError, match=r"No space left on device.*2 of 2 uploads wait"):
-        graded(request(tmp_path), inline)
+        a4.grade()
 
 
 def test_nothing_was_graded_here(tmp_path: Path) -> None:
@@ -414,12 +389,9 @@ def test_nothing_was_graded_here(tmp_path: Path) -> None:
         session.renew_outputs(tmp_path, {})
 
 
-def test_the_result_is_the_one_of_the_schema(tmp_path: Path, inline: WorkerSettings) -> None:
-    handed_in(tmp_path / "a4.zip", lovelaceada_1_11="points 7")
-    graded(request(tmp_path), inline)
-    path = tmp_path / "results" / "submissions" / "lovelaceada_1_11" / "result.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    assert (found["schema"], found["submission"]["name"]) == (1, "lovelaceada_1_11")
+def test_the_result_is_the_one_of_the_schema(graded: Classroom) -> None:
+    found = json.loads(graded.find("result.json").read_text(encoding="utf-8"))
+    assert (found["schema"], found["submission"]["name"]) == (1, ADA)
 
 
 SHARED = [
@@ -438,8 +410,8 @@ def test_workers_of_this_machine_share_a_sandbox(
     for part in ("resolve_checkpoint", "prepare_metrics"):
         monkeypatch.setattr(session, part, lambda *arguments: None)
     monkeypatch.setattr(session, "open_sandbox", lambda *arguments, **options: zygote)
-    wanted = order(tmp_path, **changes)
-    with session.share_sandbox(wanted, WorkerSettings(open_cluster=Path, threads=1, local=here)) as shared:
+    workers = WorkerSettings(open_cluster=Path, threads=1, local=here)
+    with session.share_sandbox(make_config(tmp_path, **changes), workers) as shared:
         sent = BatchConfig.model_validate_json(shared.model_dump_json()).sandbox
     assert (sent is not None) == expected
     assert sent is None or attach(sent) == zygote

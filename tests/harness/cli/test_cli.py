@@ -1,4 +1,4 @@
-"""Exit codes and sentences: 1 is theirs, 2 is ours, and nobody sees a traceback for bad input."""
+"""Exit codes and sentences: 1 for bad input, without a traceback, and 2 for a fault of the grader."""
 
 import json
 from collections.abc import Callable
@@ -13,11 +13,7 @@ from grader.cli import app
 from grader.errors import GraderError
 from grader.execution import setup
 from grader.judging.result import GradingResult
-from grader.model import (
-    RunStatus,
-    ScoreStatus,
-    StaffDetails,
-)
+from grader.model import RunStatus, ScoreStatus, StaffDetails
 from tests.harness import results
 
 Main = Callable[..., tuple[int, str]]
@@ -125,11 +121,11 @@ def test_results_that_cannot_be_written_are_found_out_first(main: Main, work: Pa
 @pytest.mark.parametrize(
     ("raised", "words"),
     [
-        pytest.param(GraderError("No model; run make setup."), "No model; run make setup.", id="a fault of ours"),
+        pytest.param(GraderError("No model; run make setup."), "No model; run make setup.", id="a fault of the grader"),
         pytest.param(KeyboardInterrupt(), "Stopped.", id="ctrl-C"),
     ],
 )
-def test_our_fault_is_one_sentence(
+def test_a_fault_of_the_grader_is_one_sentence(
     raised: BaseException, words: str, main: Main, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object, **options: object) -> Any:
@@ -142,7 +138,9 @@ def test_our_fault_is_one_sentence(
     assert "Traceback" not in text
 
 
-def test_what_nobody_foresaw_is_ours(main: Main, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_foresaw_is_a_fault_of_the_grader(
+    main: Main, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pipeline, "open_setup", lambda *a, **k: 1 / 0)
     code, text = main("grade", work, "--out", tmp_path / "results")
     assert code == 2
@@ -192,7 +190,7 @@ def graded(run: RunStatus, score: ScoreStatus) -> GradingResult:
         pytest.param(RunStatus.OUTPUT_LIMIT, ScoreStatus.GRADED, 1, id="too much output"),
         pytest.param(RunStatus.PROTOCOL_VIOLATION, ScoreStatus.GRADED, 1, id="malformed evidence"),
         pytest.param(RunStatus.OK, ScoreStatus.UNGRADED, 2, id="a check could not be judged"),
-        pytest.param(RunStatus.INFRA_ERROR, ScoreStatus.UNGRADED, 2, id="the run was our failure"),
+        pytest.param(RunStatus.INFRA_ERROR, ScoreStatus.UNGRADED, 2, id="the grader could not run it"),
     ],
 )
 def test_exit_code_of_a_result(run: RunStatus, score: ScoreStatus, code: int) -> None:

@@ -1,4 +1,4 @@
-"""`./autograder`: from any folder, by a link, and where nothing is set up yet."""
+"""`./autograder`: from any folder, by a link, and before anything is set up."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ def test_sets_up_and_passes_on_what_is_given(checkout: Path, tmp_path: Path, lin
     assert done.stderr == "made\n"  # standard output is the grader's
 
 
-def test_a_set_up_that_fails_is_our_fault(checkout: Path) -> None:
+def test_a_set_up_that_fails_is_no_fault_of_the_notebook(checkout: Path) -> None:
     (checkout / "Makefile").write_text("setup:\n\t@echo no network >&2; false\n", encoding="utf-8")
     done = run(checkout / "autograder", "doctor", cwd=checkout)
     assert done.returncode == 2

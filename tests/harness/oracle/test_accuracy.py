@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,23 +20,10 @@ REVIEWS = [("good film", 1), ("bad film", 0), ("very very good film", 1), ("not 
 class Unread(Mapping[str, Tensor]):
     """Weights that may not be looked at."""
 
-    def __getitem__(self, key: str) -> Tensor:
+    def __getitem__(self, *key: str) -> Tensor:
         raise AssertionError("weights were read")
 
-    def __iter__(self) -> None:  # type: ignore[override]
-        raise AssertionError("weights were read")
-
-    def __len__(self) -> int:
-        raise AssertionError("weights were read")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These models are so small that threads would wait for each other most of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    __iter__ = __len__ = __getitem__  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+"""A class after grading, as its pages see it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from urllib.parse import quote
+
+from grader.grades.grade import Grade
+from grader.intake.uploads import Intake, Upload
+from grader.similarity import Paper, Similarity
+
+Link = tuple[str, str]  # text, address
+
+
+@dataclass(frozen=True)
+class GradedClass:
+    """A class after grading.
+
+    `warnings`: sentences for staff on the batch as a whole. `folders`: upload id -> folder of its reports, relative to
+    the page; the id where it is not named.
+    """
+
+    grades: Sequence[Grade]
+    intake: Intake
+    similarity: Similarity = field(default_factory=Similarity)
+    warnings: Sequence[str] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def alike(self) -> frozenset[str]:
+        """Ids of the uploads that share code with another one."""
+        papers = chain(*self.similarity.equal, *((pair.left, pair.right) for pair in self.similarity.pairs))
+        return frozenset(paper.id for paper in papers)
+
+    @cached_property
+    def _uploads(self) -> dict[str, Upload]:
+        return {upload.id: upload for upload in self.intake.uploads}
+
+    def name_author(self, paper: Paper) -> str:
+        """Return whose paper it is; its id where nobody knows."""
+        return self._uploads[paper.id].student.name if paper.id in self._uploads else paper.id
+
+    def locate_reports(self, upload_id: str) -> str:
+        """Return the address of the folder of an upload's reports."""
+        return "./" + quote(self.folders.get(upload_id, upload_id), errors="replace")
+
+    def list_links(self, grade: Grade) -> tuple[Link, ...]:
+        """List the reports of a student; none where nothing was judged."""
+        if grade.upload is None or grade.result is None:
+            return ()
+        folder = self.locate_reports(grade.upload.id)
+        return ("staff report", f"{folder}/staff.html"), ("feedback", f"{folder}/feedback.html")
