@@ -43,8 +43,6 @@ from grader.sandbox.folders import open_temporary_folder
 FIT_S: Final = 24 * 3600.0  # how long a success counts
 WAIT_S: Final = 600.0  # for another process that tries the same
 LONGEST: Final = 300  # characters of one reason
-LOCK: Final = ".lock"
-STAGE: Final = "trying this machine with a small notebook"
 CELLS: Final = (
     """\
 import json, math, os, random, time
@@ -109,7 +107,7 @@ def require_fit(used: Setup, make_case: MakeCase, listener: Listener | None = No
     if place is None:  # an installation that is only read, for a user without a home: graded each time
         return _require_points(used, make_case, listener)
     try:
-        with FileLock(place / LOCK, timeout=WAIT_S):
+        with FileLock(place / ".lock", timeout=WAIT_S):
             if not _is_fresh(place / name):
                 _require_points(used, make_case, listener)
                 _remember(place / name)
@@ -149,7 +147,7 @@ def _may_write(folder: Path) -> bool:
 
 def _require_points(used: Setup, make_case: MakeCase, listener: Listener | None) -> None:
     if listener:
-        listener.stage(STAGE)
+        listener.stage("trying this machine with a small notebook")
     if found := attempt(used, make_case):
         lines = (f"- {difference}" for difference in found)
         raise GraderError("\n".join((UNFIT.format(sandbox=used.sandbox.backend), *lines, ADVICE)))

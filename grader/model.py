@@ -20,7 +20,7 @@ class Verdict(StrEnum):
 
 
 class Visibility(StrEnum):
-    """Who has the source of a check: students too, or only staff."""
+    """The readers of a check's source: students too, or only staff."""
 
     PUBLIC = "public"
     HIDDEN = "hidden"

@@ -55,7 +55,7 @@ class BatchDisplay(LiveView):
         if outcome.status.is_problem:
             self.problems.append(line)
             self._say(line)
-        elif self._live is None and not self.quiet:
+        elif not self.is_live and not self.quiet:
             self._say(f"{self.done}/{self.total} {line}")
 
     def on_no_workers(self) -> None:

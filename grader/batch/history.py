@@ -22,7 +22,7 @@ AGAIN: Final = "graded again after a fault of the grader"
 
 
 class EntryStatus(StrEnum):
-    """How an upload was graded."""
+    """The outcome for an upload."""
 
     GRADED = "graded"
     UNGRADED = "ungraded"

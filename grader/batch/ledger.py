@@ -1,4 +1,4 @@
-"""What is known about trained weights, written down once, so that judging again needs no weights.
+"""Facts about trained weights, written down once, so that judging again needs no weights.
 
 A training of all parameters leaves 268 MB. The suite asks for a few facts about them (a certificate, an accuracy), and
 in `structure`, where nothing is really learned, the weights have no other use: they are removed once their facts are

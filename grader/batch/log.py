@@ -1,4 +1,4 @@
-"""A log per submission, written as things happen, and the same lines for whoever watches."""
+"""A log per submission, written as things happen, and the same lines for a display."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime

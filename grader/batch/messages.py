@@ -1,4 +1,4 @@
-"""What a controller and its workers send each other: how a batch grades, one task of it, and the outcome of a task."""
+"""Messages between a controller and its workers: the configuration of a batch, a task, and the outcome of a task."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ class Stage(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """How a task ended."""
+    """The end of a task."""
 
     GRADED = "graded"
     REFUSED = "refused"  # the submission cannot be graded as handed in
@@ -36,7 +36,7 @@ class TaskStatus(StrEnum):
 
 
 class RunSettings(FrozenModel):
-    """How the notebooks of a class are executed. `folder` holds the results of the class."""
+    """Settings for executing the notebooks of a class. `folder` holds the results of the class."""
 
     folder: Path
     profile: Profile = Profile.QUICK
@@ -54,7 +54,7 @@ class RunSettings(FrozenModel):
 
 
 class BatchConfig(RunSettings):
-    """What workers are told about a batch. Folders are those of a file system that all workers share."""
+    """The configuration of a batch. Folders are those of a file system that all workers share."""
 
     threads: int
     code: str  # digest of what executes: a worker with other code is of no use
@@ -62,7 +62,9 @@ class BatchConfig(RunSettings):
     gpus: int = 0  # of each machine that works
     kernels_per_gpu: int = 1  # submissions that share a GPU
     execute: bool = True  # False: judge what is stored
-    sandbox: dict[str, Any] | None = None  # ticket of one that is open on this machine; without it workers open theirs
+    sandbox: dict[str, Any] | None = (
+        None  # ticket of one that is open on this machine; without it each worker opens one
+    )
 
     @property
     def isolates(self) -> bool:
@@ -98,7 +100,7 @@ class Task(FrozenModel):
 
 
 class StoredJudgement(FrozenModel):
-    """What is stored of a judgement."""
+    """A judgement as it is stored."""
 
     result: Result
     details: StaffDetails

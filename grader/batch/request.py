@@ -1,4 +1,4 @@
-"""What a person asks for, kept in the class's folder, so that judging again needs only the name of that folder."""
+"""A person's request, kept in the class's folder, so that judging again needs only the name of that folder."""
 
 from pathlib import Path
 from typing import Final

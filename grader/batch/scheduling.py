@@ -1,4 +1,4 @@
-"""What is left to do of a class, and doing it: hand out tasks, try failed ones again, stop where nothing helps."""
+"""Plans what is left to do of a class, and does it: hands out tasks, tries failed ones again, stops at a full disk."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ class BatchSummary:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What evidence depends on besides the notebook and the configuration of the batch."""
+    """The conditions of evidence besides the notebook and the configuration of the batch."""
 
     checkpoint_sha256: str
     reviews_sha256: str

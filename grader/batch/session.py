@@ -175,7 +175,7 @@ def share_sandbox(config: BatchConfig, workers: WorkerSettings) -> Iterator[Batc
 
 
 def make_config(request: BatchRequest, workers: WorkerSettings, execute: bool) -> BatchConfig:
-    """Build what workers are told."""
+    """Build the configuration for workers."""
     return BatchConfig(
         **request.model_dump(include=set(RunSettings.model_fields)),
         threads=workers.threads,

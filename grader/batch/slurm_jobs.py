@@ -18,7 +18,7 @@ ENVIRONMENT: Final = ("export DASK_DISTRIBUTED__WORKER__DAEMON=False", f"export 
 
 
 class SlurmOptions(FrozenModel):
-    """What to ask Slurm for: `jobs` jobs, each with one worker, or with one for each kernel of its GPUs."""
+    """A request to Slurm: `jobs` jobs, each with one worker, or with one for each kernel of its GPUs."""
 
     jobs: int
     gpus: int = 0

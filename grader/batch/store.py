@@ -7,7 +7,7 @@
         evidence/KEY/       evidence/ as an execution left it, and ledger.json
         results/KEY.json    a judgement
 
-A folder is written in `incoming`, forced to the disk and then renamed, so that whoever finds it finds all of it. A
+A folder is written in `incoming`, forced to the disk and then renamed, so that it is never found incomplete. A
 file is replaced the same way. A process that is killed leaves rubbish in `incoming`, which the next batch removes.
 """
 

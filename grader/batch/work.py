@@ -25,7 +25,7 @@ NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class GradingTools(Protocol):
-    """What a worker grades with: warm kernels and a suite that is loaded. Raises GraderError and SubmissionError."""
+    """A worker's tools: warm kernels and a suite that is loaded. They raise GraderError and SubmissionError."""
 
     def execute(self, task: Task, folder: Path, listener: Listener) -> RunStatus:
         """Leave evidence and ledger of the notebook in `folder`."""

@@ -1,4 +1,4 @@
-"""What a worker keeps warm from one submission to the next: a sandbox with everything imported, suite and oracle."""
+"""The tools that a worker keeps warm between submissions: a sandbox with everything imported, suite and oracle."""
 
 import gc
 from contextlib import AbstractContextManager, ExitStack

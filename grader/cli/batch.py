@@ -85,7 +85,7 @@ def _build_request(
         run_s=limits.notebook_s,
         sandboxed=not run.unsafe_no_sandbox,
         keep_weights=run.profile is not Profile.STRUCTURE if keeps is None else keeps,
-        **files.given(),
+        **files.collect_given(),
     )
 
 
@@ -106,7 +106,7 @@ def hand_out(folder: Folder, files: ClassFiles) -> None:
     from grader.reporting.terminal import make_console
 
     place = make_absolute(folder)
-    _, made = session.renew_outputs(place, files.given())
+    _, made = session.renew_outputs(place, files.collect_given())
     lines = (*session.format_notes(made), session.describe_students(made), session.describe_location(place, made))
     _print_lines(lines, make_console())
 

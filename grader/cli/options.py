@@ -22,7 +22,7 @@ Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask s
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a notebook is executed."""
+    """Options for executing a notebook."""
 
     profile: Training = Profile.QUICK
     seed: Seed = 0
@@ -55,7 +55,7 @@ class ClassFiles:
     overrides: Annotated[Path | None, typer.Option(help="points changed by a person (TOML or CSV)")] = None
     times: Annotated[Path | None, typer.Option(help="hand-in times (CSV, written by `./autograder times`)")] = None
 
-    def given(self) -> dict[str, Any]:
+    def collect_given(self) -> dict[str, Any]:
         """Return the options that were used, by name; paths are absolute."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: make_absolute(value) for name, value in values.items() if value is not None}
@@ -75,7 +75,7 @@ class ResultOptions:
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How many submissions are graded at a time, and on what."""
+    """Options for the workers of a batch."""
 
     jobs: Jobs = None
     gpus: Annotated[int, typer.Option(help="GPUs of this machine, or of one Slurm job", min=0)] = 0

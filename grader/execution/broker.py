@@ -1,32 +1,27 @@
 """The disposable process, one per submission, that parses everything a kernel sends.
 
-    controller ── pipe ── broker ── unix sockets ── kernel
+    controller ── pipes ── broker ── unix sockets ── kernel
 
 A kernel's messages are bytes from a stranger. The broker reads them, under limits of memory and time; it sends JSON of
 bounded size, which the controller validates. Whatever the bytes do to the broker, the worst that the controller sees is
 a broker that is gone, which is an `infra_error`.
 
-Brokers are forked from a server that has nbclient imported, so that one costs milliseconds.
-
-A broker ends its kernel and itself when its controller is gone. Its end of the pipe tells: the controller never sends,
-so that the only thing to come is the end. (Its parent tells nothing: that is the server, which waits for its brokers.)
+It reads a `BrokerRequest` from its standard input and writes messages to its standard output, a line of JSON each.
+Nothing follows the request, so that its input ends when its controller is gone: then it ends its kernel and itself.
 """
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
-import types
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import nbformat
 import psutil
@@ -37,22 +32,23 @@ from grader.execution.driver import Driver, KernelLost, Limits
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, FrozenModel, Method, RunStatus
+from grader.paths import ROOT
 from grader.sandbox import Ending, Stop, Workspace, attach
-from grader.sandbox.folders import shelter_multiprocessing
 
 if TYPE_CHECKING:
     from grader.sandbox.backends.plain_process import PlainManager
     from grader.sandbox.provisioner import SandboxManager
 
+COMMAND: Final = (sys.executable, "-P", "-m", "grader.execution.broker")
 MAX_RECORD_BYTES: Final = 64 * 2**20
 MAX_EXECUTED_BYTES: Final = 128 * 2**20  # of the executed notebook, which is kept for people
 MEMORY_MIB: Final = 1024
 GRACE_S: Final = 60.0  # beyond all limits of the notebook
 ENDING_S: Final = 20.0  # for a broker whose controller is gone to end its kernel and remove what it used
+PATIENCE_S: Final = ENDING_S + 5  # of the controller with a broker that ends
 STEP_S: Final = 0.1
-TERMINAL: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # a terminal or a supervisor of services sends them to all processes
+STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # a supervisor of services sends them to all processes
 EXECUTED: Final = "executed.ipynb"
-STARTING: Final = threading.Lock()
 
 ENDED: Final = {
     Stop.MEMORY: (RunStatus.MEMORY, "the notebook used more memory than it may"),
@@ -107,79 +103,51 @@ class BrokerLost(Exception):
 
 def run(order: BrokerRequest, listener: Listener, deadline_s: float) -> Report:
     """Have a broker carry out the order. Raises BrokerLost."""
-    here, there = multiprocessing.Pipe()
-    process = _get_context().Process(target=_main, args=(there, json.dumps(vars(order))), daemon=False)
-    with _hide_program():
-        process.start()
-    there.close()
-    started = _find_process(process.pid)
-    try:
-        return _listen(here, listener, time.monotonic() + deadline_s + GRACE_S)
-    finally:
-        here.close()
-        _, alive = psutil.wait_procs(started, ENDING_S + 5)
-        _kill(alive)
-        process.join()
-
-
-def _find_process(number: int) -> list[psutil.Process]:
-    """Return the process of this number, or nothing if it has ended.
-
-    The system tells when it ends. `join` asks the server that brokers are forked from; where a signal has ended that
-    server (a terminal that closes ends all), it calls brokers ended that still write into folders about to be removed.
-    """
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return [psutil.Process(number)]
-    return []
-
-
-def _kill(processes: Iterable[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def warm_up() -> None:
-    """Start the server that brokers are forked from, so that the first does not wait for it."""
-    if sys.platform != "win32":
-        from multiprocessing import forkserver
-
-        _get_context()
-        forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def _hide_program() -> Iterator[None]:
-    """Keep a new process from importing the program that was started, with torch: seconds for each notebook.
-
-    While it starts a process, multiprocessing reads the program's name or path from `__main__`; it has no option.
-    """
-    with STARTING:
-        program = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
+    search = (str(ROOT), *filter(None, (os.environ.get("PYTHONPATH"),)))
+    deadline = time.monotonic() + deadline_s + GRACE_S
+    process = subprocess.Popen(
+        COMMAND,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # the end of its input ends it; ctrl-C would end it before it has cleaned up
+    )
+    too_late = threading.Timer(deadline_s + GRACE_S, _end, [process])
+    too_late.daemon = True
+    too_late.start()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdout:
         try:
-            yield
+            with contextlib.suppress(OSError):  # it died: no message comes
+                process.stdin.write(json.dumps(vars(order)).encode() + b"\n")
+                process.stdin.flush()
+            return _listen(process.stdout, listener, deadline)
         finally:
-            sys.modules["__main__"] = program
+            too_late.cancel()
+            _end(process)
 
 
-def _get_context() -> Any:
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    shelter_multiprocessing()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["grader.execution.broker"])
-    return context
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the input of a broker, wait until it has ended its kernel and itself, and kill it if it does not."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _listen(pipe: Connection, listener: Listener, deadline: float) -> Report:
+def _listen(messages: IO[bytes], listener: Listener, deadline: float) -> Report:
+    """Repeat what the broker calls until its report. Raises BrokerLost when its output ends or is no message."""
     while True:
-        if not pipe.poll(max(0.0, deadline - time.monotonic())):
-            raise BrokerLost("it did not finish in time")
+        line = messages.readline(MAX_RECORD_BYTES)
+        if not line.endswith(b"\n"):
+            raise BrokerLost("it died" if time.monotonic() < deadline else "it did not finish in time")
         try:
-            message = MESSAGES.validate_json(pipe.recv_bytes(MAX_RECORD_BYTES))
-        except (EOFError, OSError):
-            raise BrokerLost("it died") from None
+            message = MESSAGES.validate_json(line)
         except ValidationError:
             raise BrokerLost("it sent something that is no message") from None
         if isinstance(message, Report):
@@ -191,20 +159,14 @@ def _listen(pipe: Connection, listener: Listener, deadline: float) -> Report:
 class _Sender:
     """The listener inside of the broker: sends events to the controller."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
 
     def send(self, message: Message) -> None:
         """Send a message. Lone surrogates, which a kernel's JSON and file names can hold, become `?` for pydantic."""
         text = json.dumps(MESSAGES.dump_python(message, mode="json"), ensure_ascii=False)
-        self._pipe.send_bytes(text.encode("utf-8", "replace"))
-
-    def is_alone(self, wait_s: float | None = 0) -> bool:
-        """Return True if the controller closed its end, as it also does by dying. `wait_s`: None for ever."""
-        try:
-            return self._pipe.poll(wait_s)
-        except OSError:  # the same, on Windows
-            return True
+        self._stream.write(text.encode("utf-8", "replace") + b"\n")
+        self._stream.flush()
 
     def stage(self, name: str) -> None:
         self.send(("stage", name[:100]))
@@ -216,18 +178,31 @@ class _Sender:
         self.send(("on_training_step", method, step, steps))
 
 
-def _main(pipe: Connection, text: str) -> None:
-    """Run a broker's own process."""
-    for name in TERMINAL:  # The controller gets them too and ends this process. Kernels would inherit SIG_IGN.
+def main() -> None:
+    """Run a broker: carry out the request on standard input."""
+    for name in STOPPING:  # The controller gets them too and ends this process. Kernels would inherit SIG_IGN.
         if hasattr(signal, name):  # Windows has fewer
             signal.signal(getattr(signal, name), lambda number, frame: None)
-    sender = _Sender(pipe)
+    request = sys.stdin.buffer.readline()
+    if not request.endswith(b"\n"):  # the controller was stopped
+        return
+    sender = _Sender(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)  # so that nothing that a library prints comes between the messages
+    alone = threading.Event()
+    threading.Thread(target=_watch_input, args=(alone,), daemon=True).start()
     try:
-        sender.send(_carry_out(BrokerRequest(**json.loads(text)), sender))
+        sender.send(_carry_out(BrokerRequest(**json.loads(request)), sender, alone))
     except OSError:  # the controller may be gone, and its folders with it
-        if not sender.is_alone():
+        if not alone.wait(STEP_S):
             raise
     os._exit(0)
+
+
+def _watch_input(alone: threading.Event) -> None:
+    """Set the event when the controller closed its end, as it also does by dying."""
+    with contextlib.suppress(OSError):
+        os.read(0, 1)
+    alone.set()
 
 
 def _bound_memory() -> None:
@@ -239,29 +214,31 @@ def _bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _end_with_the_controller(sender: _Sender, manager: "SandboxManager | PlainManager") -> None:
+def _end_with_the_controller(alone: threading.Event, manager: "SandboxManager | PlainManager") -> None:
     """Stop the kernel when the controller is gone. The main thread, if it still waits for one, closes the manager."""
 
     def watch() -> None:
-        sender.is_alone(wait_s=None)
+        alone.wait()
         deadline = time.monotonic() + ENDING_S
         while manager.provisioner.has_process and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 manager.provisioner.stop(None)
             time.sleep(STEP_S)
-        _kill(psutil.Process().children(recursive=True))  # a sandbox ends with this process, a plain kernel does not
+        for process in psutil.Process().children(recursive=True):  # sandboxes end with this process, others do not
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         shutil.rmtree(manager.folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _carry_out(order: BrokerRequest, listener: _Sender) -> Report:
+def _carry_out(order: BrokerRequest, listener: _Sender, alone: threading.Event) -> Report:
     notebook = nbformat.from_dict(order.notebook)
     driver = Driver(notebook, Limits(**order.limits), listener, when_started=_bound_memory)
     workspace = Workspace(job=Path(order.job), evidence=Path(order.evidence), environ=order.environ)
     manager = attach(order.ticket).make_kernel_manager(workspace)
-    _end_with_the_controller(listener, manager)
+    _end_with_the_controller(alone, manager)
     lost = _drive(driver, manager, order)
     ending = manager.close_now()
     _write_executed(driver.notebook, Path(order.output))
@@ -313,3 +290,7 @@ def _write_executed(notebook: nbformat.NotebookNode, folder: Path) -> None:
         text = nbformat.writes(notebook)
     with contextlib.suppress(OSError):
         (folder / EXECUTED).write_text(text, encoding="utf-8", errors="replace")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
-from grader.execution import broker, profiles
+from grader.execution import profiles
 from grader.execution.driver import Limits
 from grader.execution.gpu_pool import VISIBLE
 from grader.execution.isolation import open_sandbox
@@ -45,7 +45,6 @@ def open_setup(
     require_limits()
     cache_dir = locate_cache(ROOT, os.environ)
     checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
-    broker.warm_up()
     gpus = profiles.uses_gpu(profile)
     with wanted.opened or open_sandbox(
         checkpoint, metrics, wanted.limits, wanted.backend, wanted.threads, gpus=gpus

@@ -68,8 +68,8 @@ def match_claims(
 
     Args:
         trainings: the method and the cell of each training.
-        comparable_rows: None where the grader's budget of training differs from that of the claims: then `agrees` of
-            accuracies is None.
+        comparable_rows: how many reviews the claims were measured on at least. None where they were printed after
+            another amount of training than the grader's: then `agrees` of accuracies is None.
     """
     accuracies = {
         method: claim for claim in raw if claim.quantity == "accuracy" and (method := _locate(claim, trainings))
@@ -81,19 +81,6 @@ def match_claims(
         for claim in (accuracies.get(method), counts.get(method))
         if claim
     )
-
-
-def find_contradictions(
-    executed: NotebookNode,
-    trainings: Sequence[tuple[Method, int]],
-    measured: Mapping[Method, MethodSummary],
-    rows: int,
-) -> tuple[Claim, ...]:
-    """Return figures that a notebook printed in the very run that was measured, and that differ from the measurement.
-
-    Its own training is the measured one, whatever its budget; `rows` is how many reviews it could evaluate on at least.
-    """
-    return tuple(c for c in match_claims(read_claims(executed), trainings, measured, rows) if c.agrees is False)
 
 
 def find_repetitions(submitted: NotebookNode, executed: NotebookNode) -> tuple[RawClaim, ...]:

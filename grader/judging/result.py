@@ -78,7 +78,7 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
         checks=checks,
         methods=methods,
         claims=claims,
-        environment={**environment, **_describe_conditions(case, judgements)},
+        environment={**environment, **describe_conditions(case, judgements)},
         timings={**run.timings, "judging": round(time.perf_counter() - began, 3)},
     )
     return GradingResult(result, _build_details(case, judgements))
@@ -103,7 +103,8 @@ def _compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tupl
     return match_claims(claims, locate_trainings(case), methods, EVAL_ROWS if case.profile is Profile.FULL else None)
 
 
-def _describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[str, str]:
+def describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[str, str]:
+    """Return the grader's part of a result's environment: the conditions of the run, and whom the result waits for."""
     c = case.evidence.run.conditions
     waits_for = WaitsFor.PERSON if any(judgement.held for judgement in judgements) else WaitsFor.NOBODY
     described = {"checkpoint": c.checkpoint, "reviews": c.reviews, "precision": c.precision, "grader": c.grader}

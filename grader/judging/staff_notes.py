@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from grader.execution import profiles
 from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
-from grader.judging.claims import find_contradictions, find_repetitions
+from grader.judging.claims import find_repetitions, match_claims, read_claims
 from grader.judging.runner import Judgement
 from grader.judging.tampering import find_tampering
 from grader.model import Method, Profile
@@ -75,8 +75,9 @@ def _find_contradictions(case: Case) -> Iterator[str]:
         return
     measured = {method: summarise_method(case, method) for method in Method}
     rows = profiles.count_evaluated_rows(case.profile)
-    for c in find_contradictions(executed, locate_trainings(case), measured, rows):
-        yield (
-            f"Cell {c.cell + 1} prints {c.claimed:,.10g} {WORDS[c.quantity]} for {c.method.value} in this run; "
-            f"{c.measured:,.10g} is measured."
-        )
+    for c in match_claims(read_claims(executed), locate_trainings(case), measured, rows):
+        if c.agrees is False:
+            yield (
+                f"Cell {c.cell + 1} prints {c.claimed:,.10g} {WORDS[c.quantity]} for {c.method.value} in this run; "
+                f"{c.measured:,.10g} is measured."
+            )

@@ -17,7 +17,7 @@ from grader.protocol.tensor_names import ENCODER
 
 
 def infer_rank(entry: Entry) -> int:
-    """The rank of the adapters in the model, told from the shapes of their tensors."""
+    """Infer the rank of the adapters in the model from the shapes of their tensors."""
     shapes = (shape for adapter in entry.adapters.values() for shape in adapter if len(shape) == 2)
     sides = [side for shape in shapes for side in shape if side < assignment.WIDTH]
     if sides:
@@ -28,13 +28,15 @@ def infer_rank(entry: Entry) -> int:
 
 
 def is_encoder_frozen(entry: Entry) -> bool:
-    """Whether nothing below the head is trainable."""
+    """Return True if nothing below the head is trainable."""
     return not any(name.startswith(ENCODER) for name in entry.trainable_names)
 
 
 def fits_its_step(entry: Entry) -> bool:
-    """Whether it trains what the step that it looks like asks for: so many parameters, LoRA in these layers, a head on
-    an encoder that nothing has tuned."""
+    """Return True if a training trains what the step that it looks like requires.
+
+    That is the number of parameters, LoRA in the right layers, and a head on an encoder that nothing has tuned.
+    """
     if entry.wrapped:
         right_layers = set(entry.wrapped) == set(assignment.QV_LAYER_NAMES)
         return right_layers and entry.trainable == assignment.count_lora_parameters(infer_rank(entry))
@@ -45,7 +47,7 @@ def fits_its_step(entry: Entry) -> bool:
 
 @dataclass(frozen=True)
 class Traits:
-    """What placing a training needs to know of it."""
+    """The properties of a training that decide its place."""
 
     wrapped: bool  # any linear layer is replaced
     encoder_frozen: bool
@@ -55,7 +57,7 @@ class Traits:
 
     @classmethod
     def of(cls, training: Training) -> Self:
-        """Those of a recorded training."""
+        """Read the traits of a recorded training."""
         entry = training.entry
         return cls(
             wrapped=bool(entry.wrapped),
@@ -67,12 +69,12 @@ class Traits:
 
 
 def attribute(trainings: Sequence[Training]) -> dict[Method, int]:
-    """Method -> index of the training that is judged for it."""
+    """Return the index of the training that is judged for each method."""
     return place([Traits.of(training) for training in trainings])
 
 
 def place(trainings: Sequence[Traits]) -> dict[Method, int]:
-    """Method -> index of the training that is judged for it.
+    """Return the index of the training that is judged for each method.
 
     Of several versions the last counts, but one that ended, left weights and fits counts before others: after its three
     steps a notebook may try what the handout suggests, such as adapting other layers.
@@ -86,7 +88,7 @@ def place(trainings: Sequence[Traits]) -> dict[Method, int]:
 
 
 def _ends_with_another_step(frozen: list[bool]) -> bool:
-    """Whether the last plain training comes after both a full and a head-only one: step 3 without its adapters.
+    """Return True if the last plain training comes after both a full and a head-only one: step 3 without its adapters.
 
     Three trainings of everything are read as the three steps with nothing ever frozen.
     """

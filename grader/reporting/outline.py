@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from grader.model import CheckResult, Method, MethodSummary, Verdict
-from grader.reporting.words import get_step_title
+from grader.reporting import words
 
 PROBLEM_ORDER: Final = (Verdict.FAILED, Verdict.ERROR, Verdict.BLOCKED, Verdict.NOT_JUDGED)
 
@@ -21,7 +21,7 @@ class Step:
     @property
     def title(self) -> str:
         """Heading of this step."""
-        return get_step_title(self.key)
+        return words.get_step_title(self.key)
 
     @property
     def points(self) -> float:
@@ -63,6 +63,18 @@ def select_measured(methods: Mapping[Method, MethodSummary]) -> dict[Method, Met
         for method in Method
         if method in methods and methods[method] != MethodSummary(threshold=methods[method].threshold)
     }
+
+
+def list_measurements(summary: MethodSummary, *, with_threshold: bool) -> dict[str, str]:
+    """Return a row of the table of methods: heading -> what was measured, as text."""
+    row = {
+        "Trainable parameters": words.format_count(summary.trainable_parameters),
+        "Accuracy": words.format_percent(summary.accuracy),
+        "Threshold": words.format_percent(summary.threshold),
+        "Training time": words.format_seconds(summary.train_s),
+        "Steps": words.format_count(summary.steps),
+    }
+    return row if with_threshold else {heading: text for heading, text in row.items() if heading != "Threshold"}
 
 
 def count_verdicts(checks: Iterable[CheckResult]) -> dict[Verdict, int]:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.reporting import words
+from grader.reporting.outline import list_measurements
 from grader.reporting.sanitisation import sanitise_line, sanitise_text
 
 _LOADER: Final = PackageLoader("grader.reporting")
@@ -77,6 +78,7 @@ def _build_engine() -> Environment:
         count=words.format_count,
         percent=words.format_percent,
         seconds=words.format_seconds,
+        measurements=list_measurements,
         line=sanitise_line,
     )
     return engine

@@ -55,19 +55,20 @@ class LiveView(ABC):
     """A context manager: a terminal shows what `_render` returns, again and again until the end; others nothing."""
 
     def __init__(self, console: Console, redraws_per_s: float, shown: bool = True) -> None:
-        self.console = console
+        self.console, self._redraws_hz = console, redraws_per_s
         self.is_live = shown and console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=redraws_per_s, transient=True
-        )
 
     def __enter__(self) -> Self:
         if self.is_live:
+            self._live = Live(
+                console=self.console, get_renderable=self._render, refresh_per_second=self._redraws_hz, transient=True
+            )
             self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.stop()
+        if self.is_live:
+            self._live.stop()
 
     @abstractmethod
     def _render(self) -> RenderableType:
@@ -83,9 +84,8 @@ class ProgressDisplay(LiveView):
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, redraws_per_s=8)
         self._time_left = TimeLeft(clock)
-        self._stage = "starting"
-        self._cell = ""
-        self._training: tuple[str, int, int] | None = None
+        self._stage, self._cell = "starting", ""
+        self._training: tuple[str, int, int] | None = None  # name of the method, step, steps
         self._spinner = Spinner("line" if console.options.ascii_only else "dots")
 
     def stage(self, name: str) -> None:

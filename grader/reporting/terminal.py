@@ -19,7 +19,7 @@ from rich.text import Text
 
 from grader.model import CheckResult, Claim, Method, MethodSummary, Result, Verdict
 from grader.reporting import words
-from grader.reporting.outline import Step, count_verdicts, group_by_step, select_measured
+from grader.reporting.outline import Step, count_verdicts, group_by_step, list_measurements, select_measured
 from grader.reporting.sanitisation import sanitise_line, sanitise_text
 
 if TYPE_CHECKING:
@@ -122,17 +122,10 @@ def _format_share(owner: Step | CheckResult) -> str:
 
 
 def _render_methods(methods: Mapping[Method, MethodSummary]) -> RenderableType:
-    headings = ("Method", "Trainable parameters", "Accuracy", "Threshold", "Training time", "Steps")
-    table = _make_ruled_table(headings)
-    for method, row in methods.items():
-        table.add_row(
-            words.METHODS[method],
-            words.format_count(row.trainable_parameters),
-            words.format_percent(row.accuracy),
-            words.format_percent(row.threshold),
-            words.format_seconds(row.train_s),
-            words.format_count(row.steps),
-        )
+    rows = {method: list_measurements(summary, with_threshold=True) for method, summary in methods.items()}
+    table = _make_ruled_table(("Method", *next(iter(rows.values()))))
+    for method, row in rows.items():
+        table.add_row(words.METHODS[method], *row.values())
     return _add_title("The three methods, as measured", table)
 
 

@@ -53,12 +53,12 @@ class Paper:
     cells: tuple[tuple[int, int], ...] = ()  # of each cell of code its first line, from 0, and its number, from 1
 
     def find_cell(self, line: int) -> int:
-        """The number of the cell that a line lies in; 0 where cells are not known."""
+        """Return the number of the cell that a line lies in; 0 where cells are not known."""
         return next((number for first, number in reversed(self.cells) if first <= line), 0)
 
     @cached_property
     def tokens(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of a number that stands for a token and of the line, from 0, that it begins in."""
+        """Pairs of a number that stands for a token, and the line, from 0, that it begins in."""
         ends = list(accumulate(len(line) + 1 for line in self.lines))
         found = islice(_normalise(self.code[:CHARS_MAX]), TOKENS_MAX)
         return tuple((zlib.crc32(text.encode("utf-8", "replace")), bisect_right(ends, place)) for text, place in found)
@@ -70,23 +70,23 @@ class Paper:
 
 
 def make_paper(id_: str, author: str, sha256: str, notebook: Any) -> Paper:
-    """A paper from a notebook as intake rebuilt it; `notebook` has `cells` with `cell_type` and `source`."""
-    cells = _code(notebook.cells)
+    """Make a paper from a notebook as intake rebuilt it; `notebook` has `cells` with `cell_type` and `source`."""
+    cells = _list_code(notebook.cells)
     heights = accumulate((source.count("\n") + 1 for _, source in cells), initial=0)
     starts = tuple((first, number) for first, (number, _) in zip(heights, cells, strict=False))
     return Paper(id_, author, sha256, "\n".join(source for _, source in cells), starts)
 
 
 def read_template_code(path: Path) -> str:
-    """The code that all students were given. Raises GraderError."""
+    """Return the code that all students were given. Raises GraderError."""
     try:
-        return "\n".join(source for _, source in _code(nbformat.read(path, 4).cells))
+        return "\n".join(source for _, source in _list_code(nbformat.read(path, 4).cells))
     except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
         raise GraderError(f"Cannot read the template {path} ({error}); restore it.") from error
 
 
-def _code(cells: Iterable[Any]) -> list[tuple[int, str]]:
-    """The sources of the cells of code with their numbers, which count all cells from 1."""
+def _list_code(cells: Iterable[Any]) -> list[tuple[int, str]]:
+    """List the cells of code: number, counted over all cells from 1, and source."""
     return [(number, cell.source) for number, cell in enumerate(cells, 1) if cell.cell_type == "code"]
 
 

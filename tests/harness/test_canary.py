@@ -60,7 +60,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pytest.param((*canary.CELLS, "import os; os._exit(1)"), ("its run: expected ok",), id="a kernel that dies"),
     ],
 )
-def test_what_differs_is_named(
+def test_real_gradings_name_what_differs(
     used: Setup, remembered: Path, monkeypatch: pytest.MonkeyPatch, cells: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(canary, "CELLS", cells)

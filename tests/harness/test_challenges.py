@@ -4,19 +4,85 @@ import ast
 import json
 
 import pytest
-import torch
-from torch import nn
 
 from grader import challenges
-from grader.challenges import Challenges, LoraChallenge, ToyModel, list_wrong_scales
+from grader.challenges import ADVISORY, DISTINCT, DTYPES, ROWS, Challenges, list_wrong_scales
 from grader.kernel.probes import toys
-from grader.protocol.checkpoint import FILL_VALUES
 
-SEEDS = range(50)
-DRAWS = [challenges.draw(seed) for seed in SEEDS]
-LORA = [challenge for drawn in DRAWS for challenge in drawn.lora]
+DRAWS = [challenges.draw(seed) for seed in range(40)]
+LORA = [(drawn, challenge) for drawn in DRAWS for challenge in drawn.lora]
 
 
 def describe(drawn: Challenges) -> str:
     numbers = {name: tensor.tolist() for name, tensor in drawn.lora_tensors.items()}
-    return json.dumps([drawn.build_requests("x.safetensors"), numbers])
+    return json.dumps([drawn.build_requests("given.safetensors"), list(map(str, drawn.lora)), numbers])
+
+
+def test_a_seed_draws_the_same_again_and_every_seed_something_else() -> None:
+    described = [describe(drawn) for drawn in DRAWS[:10]]
+    assert described == [describe(challenges.draw(seed)) for seed in range(10)]
+    assert len(set(described)) == 10
+
+
+@pytest.mark.parametrize("part", ["lora", "toys", "models"])
+def test_every_part_differs_between_seeds(part: str) -> None:
+    assert len({str(getattr(drawn, part)) for drawn in DRAWS}) == len(DRAWS)
+
+
+def test_no_wrong_scale_is_near_the_right_one() -> None:
+    """But at rank 1, where several are right: another challenge of the draw tells them."""
+    for _, challenge in LORA:
+        wrong = list_wrong_scales(challenge.rank, challenge.alpha).values()
+        near = [scale for scale in wrong if abs(scale - challenge.scale) <= DISTINCT * challenge.scale]
+        assert not near or (challenge.rank, set(near)) == (1, {challenge.scale}), str(challenge)
+
+
+@pytest.mark.parametrize("drawn", DRAWS[:10], ids=range(10))
+def test_every_draw_covers_what_layers_differ_in(drawn: Challenges) -> None:
+    graded = [challenge for challenge in drawn.lora if challenge.graded]
+    assert [challenge.dtype for challenge in graded] == list(DTYPES)
+    assert {challenge.bias for challenge in graded} == {True, False}
+    assert graded[0].rank == 1
+    assert all(challenge.in_features == challenge.out_features for challenge in graded)
+    advisory = [challenge for challenge in drawn.lora if not challenge.graded]
+    assert len(advisory) == ADVISORY
+    assert all(challenge.in_features < challenge.out_features for challenge in advisory)
+
+
+def test_tensors_have_the_shapes_of_their_challenge() -> None:
+    for drawn, c in LORA:
+        shapes = {
+            "weight": (c.out_features, c.in_features),
+            "bias": (c.out_features,),
+            "x": (ROWS, c.in_features),
+            "x3": (2, 3, c.in_features),
+            "cotangent": (ROWS, c.out_features),
+        }
+        assert {name: tuple(drawn.lora_tensors[f"{c.key}.{name}"].shape) for name in shapes} == shapes
+        assert drawn.lora_tensors[f"{c.key}.fill"].numel() > c.rank * (c.in_features + c.out_features)
+
+
+def test_the_call_in_words_is_python() -> None:
+    for _, challenge in LORA:
+        call, _, precision = str(challenge).removeprefix("`").partition("`")
+        assert ast.parse(call, mode="eval")
+        assert ("bias=False" in call) is not challenge.bias
+        assert precision == ("" if challenge.dtype == "float32" else f" in {challenge.dtype}")
+
+
+def test_toy_models_are_counted_as_pytorch_counts_them() -> None:
+    for toy in (toy for drawn in DRAWS for toy in drawn.toys):
+        parameters = list(toys.build(toy.description).parameters())
+        trainable = [p for p in parameters if p.requires_grad]
+        assert toy.trainable == sum(p.numel() for p in trainable), toy.words
+        assert list(toy.wrong_counts.values()) == [
+            sum(p.numel() for p in parameters),
+            sum(p.numel() for p in parameters if not p.requires_grad),
+            len(trainable),
+            sum(p.numel() for p in trainable if p.dim() == 2),
+        ], toy.words
+
+
+@pytest.mark.parametrize("mistake", DRAWS[0].toys[0].wrong_counts)
+def test_every_draw_of_toys_tells_every_mistake(mistake: str) -> None:
+    assert all(any(toy.wrong_counts[mistake] != toy.trainable for toy in drawn.toys) for drawn in DRAWS)

@@ -1,7 +1,8 @@
 """Names and signatures of older versions of the libraries, right when the student (or the tutorial) wrote them."""
 
-import importlib
+import functools
 import inspect
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,11 @@ RENAMED = {
     "warmup_ratio": "warmup_steps",  # a number below 1 is a ratio there
 }
 HALF_PRECISION = ("fp16", "bf16", "fp16_full_eval", "bf16_full_eval", "tf32")  # for want of a GPU
+UNWANTED = ("torch_compile", "torch_compile_backend", "torch_compile_mode", "use_liger_kernel")
 ADAMW = frozenset((  # by names that went, or in memory formats of packages that are not here
     "adamw_hf", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw", "paged_adamw_8bit",
     "paged_adamw_32bit",
 ))  # fmt: skip
-ATTENTION = ("MultiHeadSelfAttention", "DistilBertSdpaAttention")
 NUMPY = {
     "product": "prod", "cumproduct": "cumprod", "alltrue": "all", "sometrue": "any", "float_": "float64", "Inf": "inf",
     "infty": "inf", "NaN": "nan", "in1d": "isin", "trapz": "trapezoid", "row_stack": "vstack", "round_": "round",
@@ -37,29 +38,31 @@ def accept(files: InputFiles) -> None:
     """Let notebooks for older versions run on the installed one. Nothing is compiled and nothing published."""
     import transformers
 
-    wrap(transformers.TrainingArguments, "__init__", lambda original: _training_arguments(original, files))
-    wrap(transformers.Trainer, "__init__", _trainer)
-    _disable_publishing(transformers)
-    _restore_old_names(transformers)
+    known = frozenset(inspect.signature(transformers.TrainingArguments.__init__).parameters)
+    wrap(transformers.TrainingArguments, "__init__", functools.partial(_make_arguments, files, known))
+    wrap(transformers.Trainer, "__init__", _make_trainer)
+    for cls in (transformers.Trainer, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase):
+        cls.push_to_hub = lambda self, *a, **k: print(
+            "[grading] push_to_hub is skipped: nothing is published from here"
+        )
+    transformers.Trainer.create_model_card = lambda self, *a, **k: None
     torch.compile = lambda model=None, **k: model if model is not None else (lambda function: function)  # type: ignore[assignment]
+    restore_names()
 
 
-def _training_arguments(original: Callable[..., Any], files: InputFiles) -> Callable[..., Any]:
-    known = list(inspect.signature(original).parameters)
-
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        kwargs = translate_arguments(kwargs, frozenset(known))
-        if args:
-            args = (files.place(args[0]), *args[1:])
-        elif "output_dir" in kwargs:
-            kwargs["output_dir"] = files.place(kwargs["output_dir"])
-        original(self, *args, **kwargs)
-
-    return init
+def _make_arguments(
+    files: InputFiles, known: frozenset[str], original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any
+) -> None:
+    kwargs = translate_arguments(kwargs, known)
+    if args:
+        args = (files.place(args[0]), *args[1:])
+    elif "output_dir" in kwargs:
+        kwargs["output_dir"] = files.place(kwargs["output_dir"])
+    original(self, *args, **kwargs)
 
 
 def translate_arguments(kwargs: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """Arguments that the installed version knows, in its words."""
+    """Return arguments of TrainingArguments as the installed version, which has the `known` ones, names them."""
     found = dict(kwargs)
     for old, new in RENAMED.items():
         if old in found and old not in known:
@@ -71,23 +74,19 @@ def translate_arguments(kwargs: dict[str, Any], known: frozenset[str]) -> dict[s
     if found.get("optim") in ADAMW:
         found["optim"] = "adamw_torch"
     for name in [name for name in found if name not in known]:
-        print(f"[grading] TrainingArguments({name}=...) is unknown to this version of transformers and was left out")
+        print(f"[grading] TrainingArguments({name}=...) is unknown to this version of transformers and is left out")
         del found[name]
-    unwanted = ("torch_compile", "torch_compile_backend", "torch_compile_mode", "use_liger_kernel")
-    for name in (*unwanted, *(() if torch.cuda.is_available() else HALF_PRECISION)):
+    for name in (*UNWANTED, *(() if torch.cuda.is_available() else HALF_PRECISION)):
         found.pop(name, None)
     return found | {"report_to": "none", "push_to_hub": False}
 
 
-def _trainer(original: Callable[..., Any]) -> Callable[..., Any]:
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        if "tokenizer" in kwargs:
-            kwargs.setdefault("processing_class", kwargs.pop("tokenizer"))
-        original(self, *args, **kwargs)
-        for name, extra in LATER.items():
-            _drop_extra(self, name, extra)
-
-    return init
+def _make_trainer(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> None:
+    if "tokenizer" in kwargs:
+        kwargs.setdefault("processing_class", kwargs.pop("tokenizer"))
+    original(self, *args, **kwargs)
+    for name, extra in LATER.items():
+        _drop_extra(self, name, extra)
 
 
 def _drop_extra(trainer: Any, name: str, extra: str) -> None:
@@ -105,50 +104,40 @@ def _drop_extra(trainer: Any, name: str, extra: str) -> None:
     setattr(trainer, name, call)
 
 
-def _disable_publishing(transformers: Any) -> None:
-    for cls in (transformers.Trainer, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase):
-        cls.push_to_hub = lambda self, *a, **k: print("[grading] nothing is published")
-    transformers.Trainer.create_model_card = lambda self, *a, **k: None
-
-
-def _restore_old_names(transformers: Any) -> None:
-    _restore_names_elsewhere()
-    distilbert = importlib.import_module("transformers.models.distilbert.modeling_distilbert")
-    for name in ATTENTION:
-        if not hasattr(distilbert, name):
-            setattr(distilbert, name, distilbert.DistilBertSelfAttention)
-    if not hasattr(transformers, "AdamW"):
-        transformers.AdamW = transformers.optimization.AdamW = AdamW
-    if not hasattr(transformers.Trainer, "tokenizer"):
-        transformers.Trainer.tokenizer = property(lambda self: self.processing_class)
-    base = transformers.PreTrainedTokenizerBase
-    for name in ("encode_plus", "batch_encode_plus"):
-        if not hasattr(base, name):
-            setattr(base, name, _encode)
-
-
-def _restore_names_elsewhere() -> None:
-    """Of numpy before 2, pandas before 2, matplotlib before 3.8 and IPython before 9."""
-    import IPython.core.display
-    import IPython.display
+def restore_names() -> None:
+    """Give libraries the names they had: numpy and pandas before 2, matplotlib before 3.8, IPython before 9."""
     import matplotlib.style
-    import numpy as np
-    import pandas as pd
 
-    renamed = {old: getattr(np, new) for old, new in NUMPY.items()} | {"float": float, "int": int, "object": object}
-    np.__dict__.update({old: new for old, new in renamed.items() if old not in np.__dict__})
-    for owner in (pd.DataFrame, pd.Series):
-        for name, method in (("append", _append), ("iteritems", lambda self: self.items())):
-            if not hasattr(owner, name):
-                setattr(owner, name, method)
-    if not hasattr(pd.DataFrame, "applymap"):
-        pd.DataFrame.applymap = pd.DataFrame.map
+    for owner, names in list_old_names().items():
+        for name, value in names.items():
+            if not hasattr(found := pkgutil.resolve_name(owner), name):
+                setattr(found, name, value)
     styles = matplotlib.style.library
     for name in [name for name in styles if name.startswith("seaborn-v0_8")]:
         styles.setdefault(name.replace("-v0_8", ""), styles[name])
-    for name in ("display", "clear_output"):
-        if not hasattr(IPython.core.display, name):
-            setattr(IPython.core.display, name, getattr(IPython.display, name))
+
+
+def list_old_names() -> dict[str, dict[str, Any]]:
+    """Return what has to be there: module or class -> name -> value."""
+    import IPython.display
+    import numpy as np
+    import pandas as pd
+    from transformers.models.distilbert.modeling_distilbert import DistilBertSelfAttention
+
+    of_pandas = {"append": _append, "iteritems": lambda self: self.items()}
+    return {
+        "numpy": {old: getattr(np, new) for old, new in NUMPY.items()} | {"float": float, "int": int, "object": object},
+        "pandas.Series": of_pandas,
+        "pandas.DataFrame": {**of_pandas, "applymap": getattr(pd.DataFrame, "map", None)},
+        "IPython.core.display": {name: getattr(IPython.display, name) for name in ("display", "clear_output")},
+        "transformers": {"AdamW": AdamW},
+        "transformers.optimization": {"AdamW": AdamW},
+        "transformers.Trainer": {"tokenizer": property(lambda self: self.processing_class)},
+        "transformers.PreTrainedTokenizerBase": dict.fromkeys(("encode_plus", "batch_encode_plus"), _encode),
+        "transformers.models.distilbert.modeling_distilbert": dict.fromkeys(
+            ("MultiHeadSelfAttention", "DistilBertSdpaAttention"), DistilBertSelfAttention
+        ),
+    }
 
 
 def _append(
@@ -191,5 +180,4 @@ class AdamW(torch.optim.AdamW):
         correct_bias: bool = True,
         no_deprecation_warning: bool = False,
     ) -> None:
-        """The last two arguments have nothing to do any more."""
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)

@@ -13,31 +13,24 @@ ELSEWHERE = ("cuda", "mps", "xpu")
 MEMORY_BYTES = 16 * 2**30  # of the GPU that Colab lends, for notebooks that choose a batch size by it
 NAME = "none (the CPU, while grading)"
 PROPERTIES = SimpleNamespace(name=NAME, total_memory=MEMORY_BYTES, major=0, minor=0, multi_processor_count=0)
-QUIET: dict[str, dict[str, Any]] = {  # functions that fail without a GPU, and what they return here
+# Functions that fail without a GPU, and what they return here.
+SILENT = (
+    *("synchronize", "ipc_collect", "set_device", "set_per_process_memory_fraction"),
+    *("reset_peak_memory_stats", "reset_max_memory_allocated"),
+)
+OF_DEVICE: dict[str, Any] = {"get_device_name": NAME, "get_device_properties": PROPERTIES}
+ANSWERS: dict[str, dict[str, Any]] = {
     "cuda": {
-        "synchronize": None,
-        "ipc_collect": None,
-        "reset_peak_memory_stats": None,
-        "reset_max_memory_allocated": None,
-        "set_per_process_memory_fraction": None,
-        "set_device": None,
-        "current_device": 0,
-        "utilization": 0,
+        **dict.fromkeys(SILENT),
+        **OF_DEVICE,
+        **{"current_device": 0, "utilization": 0, "memory_summary": "", "get_device_capability": (0, 0)},
         "mem_get_info": (MEMORY_BYTES, MEMORY_BYTES),
-        "memory_summary": "",
-        "get_device_capability": (0, 0),
-        "get_device_name": NAME,
-        "get_device_properties": PROPERTIES,
     },
     "mps": {
-        "synchronize": None,
-        "empty_cache": None,
-        "set_per_process_memory_fraction": None,
-        "current_allocated_memory": 0,
-        "driver_allocated_memory": 0,
-        "recommended_max_memory": MEMORY_BYTES,
+        **dict.fromkeys(("synchronize", "empty_cache", "set_per_process_memory_fraction")),
+        **{"current_allocated_memory": 0, "driver_allocated_memory": 0, "recommended_max_memory": MEMORY_BYTES},
     },
-    "xpu": {"synchronize": None, "get_device_name": NAME, "get_device_properties": PROPERTIES},
+    "xpu": {"synchronize": None, **OF_DEVICE},
 }
 
 
@@ -57,36 +50,34 @@ class CpuMode(TorchFunctionMode):
 
 
 class Event:
-    """`torch.cuda.Event`, for those who time their training with it."""
+    """`torch.cuda.Event`, for those who time their training with it. On a CPU nothing is ever pending."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Takes what the original takes."""
         self.seconds = 0.0
 
     def record(self, stream: Any = None) -> None:
-        """Note the time: nothing is pending on a CPU."""
+        """Note the time."""
         self.seconds = time.perf_counter()
 
     def wait(self, stream: Any = None) -> None:
-        """It is over."""
+        """Return at once."""
 
     def synchronize(self) -> None:
-        """It is over."""
+        """Return at once."""
 
     def query(self) -> bool:
-        """It is over."""
+        """Return True: the event is over."""
         return True
 
     def elapsed_time(self, end: "Event") -> float:
-        """Milliseconds from this event to `end`."""
+        """Return the milliseconds from this event to `end`."""
         return 1000 * (end.seconds - self.seconds)
 
 
 class GeneratorKind(type(torch.Generator)):  # type: ignore[misc]
-    """`isinstance(x, torch.Generator)` stays true for all generators."""
+    """Keeps `isinstance(x, torch.Generator)` true for all generators."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        """Ask the original."""
         return isinstance(instance, torch._C.Generator)
 
 
@@ -94,55 +85,44 @@ class Generator(torch.Generator, metaclass=GeneratorKind):
     """`torch.Generator("cuda")` makes one of the original's for the CPU. A type, since annotations name it."""
 
     def __new__(cls, device: Any = "cpu") -> Any:
-        """The only thing that is different."""
         return torch._C.Generator(to_cpu(device))
 
 
 def to_cpu(value: Any) -> Any:
-    """The CPU in place of a GPU, however it is named; anything else unchanged."""
+    """Return the CPU in place of a GPU, however it is named; anything else unchanged."""
     if isinstance(value, torch.device) and value.type in ELSEWHERE:
         return torch.device("cpu")
     return "cpu" if isinstance(value, str) and value.split(":")[0] in ELSEWHERE else value
 
 
 def redirect_gpu() -> None:
-    """`.to('cuda')`, `.cuda()`, `device='mps'` and their like mean the CPU where there is no GPU."""
+    """Have `.to('cuda')`, `.cuda()`, `device='mps'` and their like mean the CPU where there is no GPU."""
+    import transformers
+
     if torch.cuda.is_available():
         return
     CpuMode().__enter__()
     for name in ("cuda", "xpu"):
-        wrap(torch.nn.Module, name, lambda original: lambda self, device=None: self)
-    wrap(torch.nn.Module, "to", _module_to)
-    wrap(torch, "load", _torch_load)
-    for kind, answers in QUIET.items():
+        wrap(torch.nn.Module, name, lambda original, self, device=None: self)
+    wrap(torch.nn.Module, "to", _move)
+    wrap(torch, "load", _load)
+    for owner in (transformers.PreTrainedModel, transformers.AutoModelForSequenceClassification):
+        wrap(owner, "from_pretrained", _load_pretrained)
+    for kind, answers in ANSWERS.items():
         for name, answer in answers.items():
             setattr(getattr(torch, kind), name, lambda *a, _answer=answer, **k: _answer)
     torch.cuda.Event, torch.Generator = Event, Generator  # type: ignore[assignment,misc]
-    _load_models_on_cpu()
 
 
-def _module_to(original: Any) -> Any:
-    def to(self: Any, *args: Any, **kwargs: Any) -> Any:
-        args = tuple("cpu" if type(value) is int else to_cpu(value) for value in args)
-        return original(self, *args, **{key: to_cpu(value) for key, value in kwargs.items()})
-
-    return to
+def _move(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    args = tuple("cpu" if type(value) is int else to_cpu(value) for value in args)
+    return original(self, *args, **{key: to_cpu(value) for key, value in kwargs.items()})
 
 
-def _torch_load(original: Any) -> Any:
-    return lambda f, map_location=None, **k: original(f, map_location=to_cpu(map_location), **k)
+def _load(original: Any, f: Any, map_location: Any = None, **kwargs: Any) -> Any:
+    return original(f, map_location=to_cpu(map_location), **kwargs)
 
 
-def _load_models_on_cpu() -> None:
-    """`from_pretrained(..., device_map=...)` has one place to put a model."""
-    import transformers
-
-    classes: list[Any] = [transformers.PreTrainedModel, transformers.AutoModelForSequenceClassification]
-    for owner in classes:
-        function = owner.from_pretrained.__func__
-
-        def load(cls: Any, /, *args: Any, _load: Any = function, **kwargs: Any) -> Any:
-            kwargs.pop("device_map", None)
-            return _load(cls, *args, **kwargs)
-
-        owner.from_pretrained = classmethod(load)
+def _load_pretrained(original: Any, cls: Any, /, *args: Any, device_map: Any = None, **kwargs: Any) -> Any:
+    """There is one place to put a model, so `device_map` says nothing."""
+    return original(cls, *args, **kwargs)

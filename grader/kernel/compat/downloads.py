@@ -1,9 +1,9 @@
 """Downloads of the course's files, known by the last part of the address: there is no network here."""
 
+import functools
 import io
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,34 +17,29 @@ def redirect(files: InputFiles) -> None:
 
     import requests
 
-    def asked(url: Any) -> str | None:
-        name = get_base_name(urlsplit(url).path) if isinstance(url, str) else None
-        return files.inputs.get(name.lower()) if name else None
-
-    wrap(urllib.request, "urlretrieve", lambda original: _retrieve(original, asked))
-    wrap(requests, "get", lambda original: _get(original, asked))
+    wrap(urllib.request, "urlretrieve", functools.partial(_retrieve, files))
+    wrap(requests, "get", functools.partial(_get, files))
 
 
-def _retrieve(original: Callable[..., Any], asked: Callable[[Any], str | None]) -> Callable[..., Any]:
-    def retrieve(url: Any, filename: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if (here := asked(url)) is None:
-            return original(url, filename, *args, **kwargs)
-        if filename is not None and os.path.realpath(filename) != os.path.realpath(here):
-            shutil.copyfile(here, filename)
-        return filename or here, None
-
-    return retrieve
+def _find(files: InputFiles, url: Any) -> str | None:
+    name = get_base_name(urlsplit(url).path) if isinstance(url, str) else None
+    return files.inputs.get(name.lower()) if name else None
 
 
-def _get(original: Callable[..., Any], asked: Callable[[Any], str | None]) -> Callable[..., Any]:
+def _retrieve(files: InputFiles, original: Any, url: Any, filename: Any = None, *args: Any, **kwargs: Any) -> Any:
+    if (here := _find(files, url)) is None:
+        return original(url, filename, *args, **kwargs)
+    if filename is not None and os.path.realpath(filename) != os.path.realpath(here):
+        shutil.copyfile(here, filename)
+    return filename or here, None
+
+
+def _get(files: InputFiles, original: Any, url: Any, *args: Any, **kwargs: Any) -> Any:
     import requests
 
-    def get(url: Any, *args: Any, **kwargs: Any) -> Any:
-        if (here := asked(url)) is None:
-            return original(url, *args, **kwargs)
-        response = requests.Response()
-        response.status_code, response.url, response.encoding = 200, url, "utf-8"
-        response.raw = io.BytesIO(Path(here).read_bytes())
-        return response
-
-    return get
+    if (here := _find(files, url)) is None:
+        return original(url, *args, **kwargs)
+    response = requests.Response()
+    response.status_code, response.url, response.encoding = 200, url, "utf-8"
+    response.raw = io.BytesIO(Path(here).read_bytes())
+    return response

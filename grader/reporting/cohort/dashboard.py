@@ -40,12 +40,6 @@ class StudentRow:
     links: tuple[Link, ...]
 
     @property
-    def passed(self) -> int:
-        """Number of checks that passed."""
-        checks = self.grade.result.checks if self.grade.result else ()
-        return sum(check.verdict is Verdict.PASSED for check in checks)
-
-    @property
     def changed(self) -> str:
         """Changes of the points: `late −10, changed by a person +4`."""
         changes = self.grade.adjustments if self.grade.standing is not Standing.EXCUSED else ()

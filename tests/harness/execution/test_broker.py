@@ -1,7 +1,7 @@
 """The disposable process between controller and kernel: what it costs to have one."""
 
 import contextlib
-import multiprocessing
+import io
 import os
 import shutil
 import signal
@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 
 def test_a_broker_imports_nothing_of_the_program_that_started_it(tmp_path: Path) -> None:
-    """multiprocessing would: seconds for each notebook where that program has imported torch."""
+    """It would take seconds for each notebook where that program has imported torch."""
     program, imported = tmp_path / "program.py", tmp_path / "imported"
     program.write_text(PROGRAM, encoding="utf-8")
     command = [sys.executable, str(program), str(imported)]
@@ -114,7 +114,7 @@ class Controller:
 def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Controller]:
     """A controller whose notebook is running."""
     if sys.platform == "win32":
-        pytest.skip("Windows has no such signals and forks no brokers")
+        pytest.skip("Windows has no such signals")
     if request.param is not Backend.NONE:
         needs.require_backend(request.param)
     program = tmp_path / "program.py"
@@ -157,14 +157,15 @@ def test_ctrl_c_ends_a_broker_without_a_word(controller: Controller) -> None:
 
 def test_texts_that_are_no_unicode_reach_the_controller() -> None:
     """JSON of a kernel's can hold lone surrogates, and so can names of files."""
-    here, there = multiprocessing.Pipe()
+    pipe = io.BytesIO()
     cell = CellRecord(index=0, source="1", duration_s=1.5, status="error", output="a\ud800b", error="E: é \udc80")
     refused, written = ("\udc80: unsuitable name",), frozenset({("a\ud800", "digest")})
     report = broker.Report(
         status=RunStatus.OK, reason="\udc80", cells=(cell,), training_cells={1: 2}, written=written, refused=refused
     )
-    broker._Sender(there).send(report)
-    arrived = broker._listen(here, SilentListener(), time.monotonic() + 60)
+    broker._Sender(pipe).send(report)
+    pipe.seek(0)
+    arrived = broker._listen(pipe, SilentListener(), time.monotonic() + 60)
     assert arrived == report.model_copy(
         update={
             "reason": "?",
@@ -176,12 +177,10 @@ def test_texts_that_are_no_unicode_reach_the_controller() -> None:
 
 
 @on_each_backend
-def test_a_controller_waits_for_its_broker_even_when_their_server_is_gone(controller: Controller) -> None:
-    """A signal to all ends that server; a broker that is not waited for writes into folders that are being removed."""
+def test_a_controller_waits_for_its_broker(controller: Controller) -> None:
+    """A broker that is not waited for writes into folders that are being removed."""
     started = psutil.Process(controller.process.pid).children()
-    [server] = [one for one in started if "multiprocessing.forkserver" in " ".join(one.cmdline())]
-    [its_broker] = server.children()
-    server.kill()
+    [its_broker] = [one for one in started if broker.COMMAND[-1] in one.cmdline()]
     controller.process.send_signal(signal.SIGINT)
     assert controller.process.communicate(timeout=ENDED_S) == ("stopped\n", "")
     assert not its_broker.is_running()
@@ -197,7 +196,32 @@ def test_a_controller_waits_for_its_broker_even_when_their_server_is_gone(contro
     ],
 )
 def test_other_messages_are_refused(message: bytes) -> None:
-    here, there = multiprocessing.Pipe()
-    there.send_bytes(message)
     with pytest.raises(broker.BrokerLost, match="no message"):
-        broker._listen(here, SilentListener(), time.monotonic() + 60)
+        broker._listen(io.BytesIO(message + b"\n"), SilentListener(), time.monotonic() + 60)
+
+
+@pytest.mark.parametrize(
+    ("output", "left_s", "reason"),
+    [
+        pytest.param(b"", 60, "it died", id="without a word"),
+        pytest.param(b'["stage", ', 60, "it died", id="within a message"),
+        pytest.param(b'["stage", "%s"]\n' % (b"x" * 90), 60, "it died", id="beyond the longest message"),
+        pytest.param(b"", -1, "it did not finish in time", id="stopped for taking too long"),
+    ],
+)
+def test_a_broker_whose_output_ends_is_lost(
+    output: bytes, left_s: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "MAX_RECORD_BYTES", 100)
+    with pytest.raises(broker.BrokerLost, match=reason):
+        broker._listen(io.BytesIO(output), SilentListener(), time.monotonic() + left_s)
+
+
+def test_a_broker_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one that does not look at its input any more."""
+    monkeypatch.setattr(broker, "COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
+    monkeypatch.setattr(broker, "GRACE_S", 1.0)
+    monkeypatch.setattr(broker, "PATIENCE_S", 1.0)
+    order = broker.BrokerRequest({}, {}, "", "", {}, "", (), {}, "")
+    with pytest.raises(broker.BrokerLost, match="it did not finish in time"):
+        broker.run(order, SilentListener(), 0.0)

@@ -9,6 +9,7 @@ from typing import Final
 
 import psutil
 
+from grader.execution import broker
 from grader.execution.memory import MIB, PeriodicSampler
 
 SETTLED_S: Final = 15.0  # a supervisor takes a moment to clean up after its kernel, longer on a busy machine
@@ -91,7 +92,6 @@ class GrowthSampler(PeriodicSampler):
         """Nothing measured yet."""
         super().__init__()
         self._me = psutil.Process()
-        self._server = next((c for c in self._me.children() if "forkserver" in " ".join(c.cmdline())), None)
         self._began: dict[int, int] = {}
         self._most: dict[int, int] = {}
 
@@ -110,7 +110,13 @@ class GrowthSampler(PeriodicSampler):
                 self._most[process.pid] = max(size, peak, self._most.get(process.pid, 0))
 
     def _brokers(self) -> list[psutil.Process]:
-        try:
-            return self._server.children() if self._server else []
-        except psutil.NoSuchProcess:
-            return []
+        """Those whose kernel runs: they have imported everything, and have just been given a limit of memory."""
+        return [process for process in self._me.children() if _is_bounded_broker(process)]
+
+
+def _is_bounded_broker(process: psutil.Process) -> bool:
+    try:
+        bounded = process.rlimit(psutil.RLIMIT_DATA)[0] != psutil.RLIM_INFINITY
+        return bounded and broker.COMMAND[-1] in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False

@@ -14,6 +14,7 @@ from grader.kernel import writing
 from grader.kernel.training import recorder as recording
 from grader.paths import ROOT
 from grader.protocol.plan import Plan
+from grader.protocol.records import RowKeys
 
 
 class Arrow:
@@ -40,10 +41,12 @@ def test_shared_data_sets(
     dataset: Any, expected: int, recorder: recording.Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(recording.reviews_seen, "keys", lambda given: seen.append(given) or {"rows": len(seen)})
+    monkeypatch.setattr(
+        recording.review_keys, "compute_keys", lambda given: seen.append(given) or RowKeys(len(seen), "text", ())
+    )
     answers = [recorder.keys(dataset) for _ in range(3)]
     assert len(seen) == expected
-    assert [answer["rows"] for answer in answers if answer] == ([1, 1, 1] if expected == 1 else [1, 2, 3])
+    assert [answer.rows for answer in answers if answer] == ([1, 1, 1] if expected == 1 else [1, 2, 3])
 
 
 def test_weights_are_not_copied_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +62,7 @@ def test_weights_are_not_copied_to_be_written(tmp_path: Path, monkeypatch: pytes
 
 
 def test_judging_does_not_load_what_kernels_need() -> None:
-    """It takes seconds of every worker's start, and memory that a broker, forked from the same server, may not have."""
+    """It takes seconds of every worker's start."""
     heavy = ("datasets", "evaluate", "pandas", "pyarrow", "matplotlib")
     program = f"import sys, grader.batch.worker_tools; print(*sorted(set({heavy}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
