@@ -104,13 +104,13 @@ def build_oracle(used: Setup) -> Oracle:
 
     return Oracle(
         base_weights=used.checkpoint.weights,
-        meter=lambda evidence: _make_meter(used, evidence.profile),
+        meter=lambda evidence: make_meter(used, evidence.profile),
         library=cache(lambda: Library(used.reviews, _tokenizer(used.checkpoint))),
         calibration=find,
     )
 
 
-def _make_meter(used: Setup, profile: Profile) -> AccuracyMeter:
+def make_meter(used: Setup, profile: Profile) -> AccuracyMeter:
     return AccuracyMeter(
         heldout=used.reviews.heldout,
         snapshot=used.checkpoint.weights.parent,

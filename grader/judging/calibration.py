@@ -51,7 +51,7 @@ class Calibration(FrozenModel):
 
     @property
     def circumstances(self) -> tuple[Profile, str, str, str]:
-        """What the thresholds hold for; the same tuple as the arguments of `find`."""
+        """The conditions that the thresholds hold for: the same tuple as the arguments of `find`."""
         return self.profile, self.budget, self.checkpoint_sha256, self.reviews_sha256
 
 

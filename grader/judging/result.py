@@ -11,7 +11,7 @@ from grader.evidence.reader import Evidence
 from grader.judging import scoring
 from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import match_claims, read_claims
-from grader.judging.runner import OURS, Judgement, run_suite
+from grader.judging.runner import GRADER_FAULT, Judgement, run_suite
 from grader.judging.staff_notes import find_notes
 from grader.judging.tampering import WAITS_FOR, WaitsFor, find_tampering
 from grader.model import (
@@ -29,7 +29,7 @@ from grader.model import (
 from grader.paths import HIDDEN_TESTS, PUBLIC_TESTS, RUBRIC
 from grader.protocol.records import Training
 
-EXCUSED: Final[Mapping[str, Any]] = {"verdict": Verdict.ERROR, "rationale": OURS, "hint": ""}
+EXCUSED: Final[Mapping[str, Any]] = {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, "hint": ""}
 HELD: Final[Mapping[str, Any]] = {
     "verdict": Verdict.ERROR,
     "rationale": "The notebook uses the grader's own code. A person reads the notebook before this check gives points.",
@@ -114,7 +114,12 @@ def describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[s
 def _build_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
     placed = read_or_none(lambda: case.placed) or {}
     curves = {method: tuple(_build_curve(training)) for method, training in placed.items()}
-    return StaffDetails(cells=case.evidence.run.cells, curves=curves, notes=tuple(find_notes(case, judgements)))
+    return StaffDetails(
+        cells=case.evidence.run.cells,
+        curves=curves,
+        notes=tuple(find_notes(case, judgements)),
+        faults={judgement.id: judgement.fault for judgement in judgements if judgement.fault},
+    )
 
 
 def _build_curve(training: Training) -> list[CurvePoint]:

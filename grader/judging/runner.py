@@ -20,7 +20,9 @@ from grader.judging.suite import Outcome
 from grader.model import CheckResult, Verdict, Visibility
 
 CASE = pytest.StashKey[Case]()
-OURS = "This machine could not run the check, so it costs you nothing. If it happens again, tell the course staff."
+GRADER_FAULT = (
+    "This machine could not run the check, so it costs you nothing. If it happens again, tell the course staff."
+)
 MALFORMED = "Expected well-formed answers from the notebook; they are malformed or too large, so nothing can be judged."
 OPTIONS = (
     *("-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:logging", "--disable-plugin-autoload"),
@@ -129,7 +131,7 @@ def _read_outcome(raised: BaseException | None) -> dict[str, Any]:
             return {"verdict": raised.verdict, "rationale": raised.rationale, "hint": raised.hint}
         case ProtocolViolation():
             return {"verdict": Verdict.FAILED, "rationale": MALFORMED, "fault": str(raised)}
-    return {"verdict": Verdict.ERROR, "rationale": OURS, "fault": f"{type(raised).__name__}: {raised}"}
+    return {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, "fault": f"{type(raised).__name__}: {raised}"}
 
 
 def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> tuple[Judgement, ...]:

@@ -1,11 +1,16 @@
-"""First thing to run in a kernel: seeds, shims, recorder. After `start`, the notebook's own cells run."""
+"""Prepares a kernel: seeds, shims, recorder. After `start`, the notebook's own cells run."""
 
 import ctypes
-import os
+import platform
 import random
 import sys
-import warnings
 from typing import Any
+
+import datasets
+import numpy as np
+import torch
+import transformers
+from IPython import get_ipython
 
 from grader.kernel.compat import shims
 from grader.kernel.namespace import Bindings
@@ -19,20 +24,19 @@ from grader.protocol.plan import Plan
 from grader.protocol.records import Environment
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-MEMORY_KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 1 << 30}  # the largest that it takes; a step's worth
+MEMORY_KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 1 << 30}  # bytes: the largest allowed; a step's worth
 
 
 def start(plan_path: str) -> None:
     """Prepare this process to run a notebook under the plan."""
-    from IPython import get_ipython
-
     plan = Plan.load(plan_path)
     events.publish_through(get_ipython())
     seed_everything(plan.seed)
-    limit_threads(plan.threads)
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
     keep_memory()
     allow_tf32(plan.tf32)
-    tolerate(plan, get_ipython())
+    shims.tolerate(plan, get_ipython())
     recorder = Recorder(plan)
     install(recorder)
     watcher = LoopWatcher(recorder)
@@ -44,21 +48,10 @@ def start(plan_path: str) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds of random, numpy and torch."""
-    import numpy as np
-    import torch
-
+    """Seed random, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def limit_threads(threads: int | None) -> None:
-    """Use the cores that the host gave us."""
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
 
 
 def keep_memory() -> None:
@@ -74,22 +67,13 @@ def keep_memory() -> None:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Let GPUs that can multiply in TF32 do so: about twice as fast on the host's word, never by default."""
-    import torch
-
+    """Let GPUs that can multiply in TF32 do so: about twice as fast, and only where the host allows it."""
     if allowed:
         torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 
-def tolerate(plan: Plan, shell: Any) -> None:
-    """Put the compatibility shims in place."""
-    shims.tolerate(plan, shell)
-    os.environ.setdefault("WANDB_MODE", "disabled")
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
-
-
 def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
-    """After every cell: note definitions, close loops."""
+    """Note definitions and close loops after every cell."""
 
     def after_cell(result: Any) -> None:
         try:
@@ -101,13 +85,7 @@ def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
 
 
 def describe_environment() -> Environment:
-    """Versions of what matters, as strings."""
-    import platform
-
-    import datasets
-    import torch
-    import transformers
-
+    """Return versions of what matters, as strings."""
     return Environment(
         python=platform.python_version(),
         torch=str(torch.__version__),

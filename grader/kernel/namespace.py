@@ -23,53 +23,53 @@ MISSING = object()
 
 
 class Bindings:
-    """Remembers definitions and imports by the names they were bound to."""
+    """Definitions and imports of a notebook, by the names they were bound to."""
 
     def __init__(self, names: Mapping[str, tuple[str, ...]]) -> None:
         """`names`: what to look for -> accepted names, best first."""
         self.names = names
-        self.callables: dict[str, Any] = {}
+        self.callables: dict[str, Any] = {}  # in the order of their last definition
         self.imported: dict[str, Any] = {}
-        self.order: dict[str, int] = {}
 
     def note(self, namespace: dict[str, Any], source: str = "") -> None:
         """Take note of a namespace after a cell with this source."""
         for name, value in list(namespace.items()):
             with suppress(Exception):  # a student's object may raise anything when it is asked for an attribute
-                self._note_value(name, value)
+                if is_definition(value):
+                    self._remember(name, value)
+                elif isinstance(value, ModuleType) or inspect.isroutine(value) or inspect.isclass(value):
+                    self.imported.setdefault(name, value)
         self._note_overwritten(namespace, source)
-
-    def _note_value(self, name: str, value: Any) -> None:
-        if is_definition(value):
-            self._remember(name, value)
-        elif isinstance(value, ModuleType) or inspect.isroutine(value) or inspect.isclass(value):
-            self.imported.setdefault(name, value)
 
     def _remember(self, name: str, value: Any) -> None:
         if self.callables.get(name) is not value:
+            self.callables.pop(name, None)
             self.callables[name] = value
-            self.order[name] = max(self.order.values(), default=-1) + 1
 
     def _note_overwritten(self, namespace: dict[str, Any], source: str) -> None:
         """`def extract` and `extract = extract(model)` in one cell: run the definition once more, to get hold of it."""
         wanted = {name for names in self.names.values() for name in names}
-        for node in _definitions(source):
+        for node in _list_definitions(source):
             if node.name in wanted and not is_definition(namespace.get(node.name, len)) and node.name in namespace:
                 found = _execute_definition(node, namespace)
                 if found is not MISSING:
                     self._remember(node.name, found)
 
     def lookup(self, what: str) -> tuple[str, Callable[..., Any]] | None:
-        """The name and object for `what`: an exact name, else one that differs in case or underscores only."""
-        exact = [name for name in self.names[what] if name in self.callables]
+        """Return name and object for `what`: an exact name, else one that differs in case or underscores only."""
         loose = {_loosen(name) for name in self.names[what]}
-        similar = [name for name, value in self.callables.items() if _loosen(name) in loose and _serves(what, value)]
-        found = exact or sorted(similar, key=self.order.__getitem__, reverse=True)
+        exact = [name for name in self.names[what] if name in self.callables]
+        similar = [name for name in reversed(self.callables) if _loosen(name) in loose and self._serves(what, name)]
+        found = [*exact, *similar]
         return (found[0], self.callables[found[0]]) if found else self._find_in_class(what)
 
+    def _serves(self, what: str, name: str) -> bool:
+        """Return False for a definition of another kind: a helper called `lora` is no layer."""
+        return what != "lora" or not isinstance(self.callables[name], FunctionType)
+
     def _find_in_class(self, what: str) -> tuple[str, Callable[..., Any]] | None:
-        """A function kept in a class, callable without an instance."""
-        for cls in reversed([value for value in self.callables.values() if inspect.isclass(value)]):
+        """Find a function that is kept in a class and callable without an instance."""
+        for cls in filter(inspect.isclass, reversed(self.callables.values())):
             for name in self.names[what]:
                 if _needs_no_instance(inspect.getattr_static(cls, name, None)):
                     return name, getattr(cls, name)
@@ -112,8 +112,8 @@ def _put_back(namespace: dict[str, Any], name: str, value: Any) -> None:
         namespace[name] = value
 
 
-def _definitions(source: str) -> list[Any]:
-    """Functions and classes of a cell that are not inside of others."""
+def _list_definitions(source: str) -> list[Any]:
+    """Return the functions and classes of a cell that are not inside of others."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError):
@@ -122,7 +122,7 @@ def _definitions(source: str) -> list[Any]:
 
 
 def _execute_definition(node: Any, namespace: dict[str, Any]) -> Any:
-    """What a definition makes, leaving the namespace as it is."""
+    """Return what a definition makes, leaving the namespace as it is."""
     before = namespace.get(node.name, MISSING)
     try:
         exec(compile(ast.Module([node], []), "<definition>", "exec"), namespace)
@@ -133,17 +133,12 @@ def _execute_definition(node: Any, namespace: dict[str, Any]) -> Any:
         _put_back(namespace, node.name, before)
 
 
-def _serves(what: str, value: Any) -> bool:
-    """Whether a definition is of the kind that is looked for: a helper called `lora` is no layer."""
-    return what != "lora" or not isinstance(value, FunctionType)
-
-
 def _loosen(name: str) -> str:
     return name.replace("_", "").lower()
 
 
 def is_definition(value: Any) -> bool:
-    """Whether the notebook itself, or a file that it has written, defines the callable `value`.
+    """Return True if the notebook itself, or a file that it has written, defines the callable `value`.
 
     Asks for its type and what is stored in it, since its `__getattr__` may raise anything or say yes to everything.
     """
@@ -154,11 +149,11 @@ def is_definition(value: Any) -> bool:
         value, kind = value.__func__, type(value.__func__)
     wraps = inspect.getattr_static(value, "__wrapped__", MISSING) is not MISSING
     if kind is FunctionType or issubclass(kind, type) or (wraps and callable(value)):
-        return _is_theirs(getattr(value, "__module__", ""))
-    return callable(value) and not issubclass(kind, nn.Module) and _is_theirs(kind.__module__)
+        return _is_of_notebook(getattr(value, "__module__", ""))
+    return callable(value) and not issubclass(kind, nn.Module) and _is_of_notebook(kind.__module__)
 
 
-def _is_theirs(module_name: Any) -> bool:
+def _is_of_notebook(module_name: Any) -> bool:
     if module_name == "__main__":
         return True
     module = sys.modules.get(module_name) if isinstance(module_name, str) else None

@@ -1,4 +1,4 @@
-"""What the kernel remembers between the cells: the plan, the recorder, the bindings. One per process."""
+"""The state that the kernel keeps between the cells: the plan, the recorder, the bindings. One per process."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ def open_session(session: Session) -> Session:
 
 
 def get_session() -> Session:
-    """The session of this process; LookupError when the bootstrap has not run."""
+    """Return the session of this process; LookupError if the bootstrap has not run."""
     if not _open:
         raise LookupError("the grading session has not been started in this process")
     return _open[0]

@@ -1,4 +1,4 @@
-"""What a model computes, written as plain DistilBERT weights.
+"""A model's function, written as plain DistilBERT weights.
 
 Wherever the pretrained network has a linear layer and the student's model has something else, that something is
 reduced to the matrix and bias it computes, by feeding it the identity and zero. So nothing here depends on how an
@@ -7,7 +7,6 @@ about 1e-16, and its rank can be read off.
 """
 
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ MAX_EXTRA = 50
 
 
 def find(model: nn.Module, path: str) -> nn.Module | None:
-    """The submodule at `path`, or None."""
+    """Return the submodule at `path`, or None."""
     try:
         return model.get_submodule(path)
     except AttributeError:
@@ -27,26 +26,26 @@ def find(model: nn.Module, path: str) -> nn.Module | None:
 
 
 def list_linear_paths(base: dict[str, Tensor]) -> list[str]:
-    """Paths of the linear layers of the network: those with a bias and a matrix, so no embedding and no norm."""
+    """Return the paths of linear layers: those with a bias and a matrix, so no embedding and no norm."""
     encoder = [n.removesuffix(".weight") for n, t in base.items() if n.endswith(".weight") and t.ndim == 2]
     return [path for path in encoder if f"{path}.bias" in base] + list(HEAD_LINEARS)
 
 
 def collect_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A model's tensors by the names that they have in the pretrained one."""
+    """Return a model's tensors by the names that they have in the pretrained one."""
     naming = Naming.of(model)
     return {naming.to_plain(name): tensor for name, tensor in model.state_dict().items()}
 
 
 def is_plain(module: nn.Module | None) -> bool:
-    """Whether the module is an ordinary linear layer, nothing wrapped around or inside it."""
+    """Return True for an ordinary linear layer, with nothing wrapped around or inside it."""
     if type(module) is not nn.Linear:
         return False
     return not (module._forward_hooks or module._forward_pre_hooks) or _is_only_watched(module)
 
 
 def _is_only_watched(linear: nn.Linear) -> bool:
-    """Whether hooks leave what a linear layer computes as it is: they keep features, or print shapes."""
+    """Return True if hooks leave what a linear layer computes as it is: they keep features, or print shapes."""
     if set(linear._parameters) != {"weight", "bias"} or list(linear.children()):
         return False
     generator = torch.Generator().manual_seed(0)
@@ -62,32 +61,30 @@ def _is_only_watched(linear: nn.Linear) -> bool:
 
 
 def find_wrapped(model: nn.Module, base: dict[str, Tensor]) -> dict[str, nn.Module]:
-    """Linear positions that hold something other than a plain linear layer."""
+    """Return what is no plain linear layer where the network has one: path -> module."""
     naming = Naming.of(model)
     found = ((path, find(model, naming.own(path))) for path in list_linear_paths(base))
     return {path: module for path, module in found if module is not None and not is_plain(module)}
 
 
 def find_changed(model: nn.Module, base: dict[str, Tensor]) -> list[str]:
-    """Names of pretrained tensors that the model holds with other values (or does not hold at all)."""
+    """Return the names of pretrained tensors that the model holds with other values, or does not hold."""
     inside = find_wrapped(model, base)
     state = collect_tensors(model)
     names = (name for name in base if name.rsplit(".", 1)[0] not in inside)
-    return [name for name in names if not _is_same(state.get(name), base[name])]
+    return [name for name in names if not _is_as_pretrained(state.get(name), base[name])]
 
 
-def _is_same(mine: Tensor | None, theirs: Tensor) -> bool:
-    """Bit for bit the pretrained values, in whatever precision the model holds them."""
-    if mine is None or mine.shape != theirs.shape:
-        return False
-    return torch.equal(mine.detach().cpu(), theirs.to(mine.dtype))
+def _is_as_pretrained(held: Tensor | None, pretrained: Tensor) -> bool:
+    """Compare bit for bit, in whatever precision the model holds the tensor."""
+    return held is not None and torch.equal(held.detach().cpu(), pretrained.to(held.dtype))
 
 
 def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, Reduction]:
-    """Matrix (out, in) and bias (out) that `module` computes, with how sure we are of it.
+    """Compute the matrix (out, in) and bias (out) that `module` stands for, in float64, and how exact they are.
 
-    Returns float64 tensors; the residual is the largest deviation from that linear map on random input, relative to the
-    largest output. Raises what the module raises when it cannot be asked at all.
+    The residual is the largest deviation from that linear map on random input, relative to the largest output. Raises
+    what the module raises if it cannot be called at all.
     """
     for dtype in (torch.float64, torch.float32):
         try:
@@ -96,14 +93,10 @@ def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, Reduct
             continue
     training = module.training
     try:
-        return _reduce(module.eval(), width, get_dtype(module))
+        own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+        return _reduce(module.eval(), width, own)
     finally:
         module.train(training)
-
-
-def get_dtype(module: nn.Module) -> torch.dtype:
-    """The precision of a module's first parameter."""
-    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Reduction]:
@@ -120,13 +113,13 @@ def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, 
 
 
 def _infer_dtype(answer: Tensor) -> torch.dtype:
-    """The precision that an answer was rounded to: a layer may compute in float32 when it is given float64."""
+    """Return the precision of an answer: a layer may compute in float32 when it is given float64."""
     rounded = answer.dtype == torch.float64 and torch.equal(answer, answer.float().double())
     return torch.float32 if rounded else answer.dtype
 
 
 def export(model: nn.Module, base: dict[str, Tensor]) -> tuple[dict[str, Tensor], Exit]:
-    """Tensors by which the model's function differs from the checkpoint, and notes on the reduced layers.
+    """Return the tensors by which the model's function differs from the checkpoint, and notes on reduced layers.
 
     Keys: `w:NAME` a whole tensor, `d:NAME` a difference to the pretrained tensor NAME (float32, exact to its own
     size). A pretrained tensor that the model does not hold is among the reduced, with no residual: what is in its place
@@ -135,30 +128,23 @@ def export(model: nn.Module, base: dict[str, Tensor]) -> tuple[dict[str, Tensor]
     state = collect_tensors(model)
     inside = find_wrapped(model, base)
     differing = find_changed(model, base)
-    tensors = {f"w:{name}": state[name] for name in differing if name in state}
-    tensors |= {f"w:{name}": state[name] for name in _head_names(state, inside)}
+    head = [f"{path}.{kind}" for path in HEAD_LINEARS if path not in inside for kind in ("weight", "bias")]
+    tensors = {f"w:{name}": state[name] for name in (*differing, *head) if name in state}
     absent = {name: Reduction("absent", None) for name in differing if name not in state}
-    notes = Exit(reduced=absent, extra=_extra(state, base, inside))
+    known = tuple(f"{path}." for path in (*inside, *HEAD_LINEARS))
+    extra = [name for name in state if name not in base and not name.startswith(known)]
+    notes = Exit(reduced=absent, extra=tuple(extra[:MAX_EXTRA]))
     for path, module in inside.items():
         _export_wrapped(path, module, base, tensors, notes)
     return tensors, notes
-
-
-def _head_names(state: dict[str, Tensor], inside: dict[str, nn.Module]) -> Iterator[str]:
-    names = (f"{path}.{kind}" for path in HEAD_LINEARS if path not in inside for kind in ("weight", "bias"))
-    return (name for name in names if name in state)
-
-
-def _extra(state: dict[str, Tensor], base: dict[str, Tensor], inside: dict[str, nn.Module]) -> tuple[str, ...]:
-    known = tuple(f"{path}." for path in (*inside, *HEAD_LINEARS))
-    return tuple(name for name in state if name not in base and not name.startswith(known))[:MAX_EXTRA]
 
 
 def _export_wrapped(
     path: str, module: nn.Module, base: dict[str, Tensor], tensors: dict[str, Tensor], notes: Exit
 ) -> None:
     try:
-        matrix, bias, how = reduce_linear(module, _width(path, base))
+        # What goes into a layer of the head is the network's hidden state.
+        matrix, bias, how = reduce_linear(module, base.get(f"{path}.weight", base[EMBEDDINGS]).shape[1])
     except Exception as error:  # whatever a student's layer raises is an observation
         notes.unsupported[path] = type(error).__name__
         return
@@ -173,13 +159,7 @@ def _export_wrapped(
             tensors[f"d:{path}.{kind}"] = delta.float()
 
 
-def _width(path: str, base: dict[str, Tensor]) -> int:
-    """How many numbers go into the linear layer at `path`; the head's layers read the network's hidden state."""
-    weight = base.get(f"{path}.weight")
-    return (base[EMBEDDINGS] if weight is None else weight).shape[1]
-
-
 def _round_as_held(before: Tensor, module: nn.Module) -> Tensor:
-    """The pretrained tensor as rounded when the wrapped layer holds it in another precision."""
+    """Round the pretrained tensor as it is where the wrapped layer holds it in another precision."""
     held = (p.dtype for p in module.parameters() if p.shape == before.shape and p.is_floating_point())
     return before.to(next(held, before.dtype))

@@ -1,4 +1,4 @@
-"""Evidence leaves the kernel through here: records as JSON, and safetensors, bounded in size.
+"""Writes evidence: records as JSON, and tensors as safetensors, bounded in size.
 
 Every file is announced to the host by its digest before it is there: what a notebook puts into the folder itself is not
 taken for evidence.
@@ -22,7 +22,7 @@ MAX_TEXT = 500
 
 
 def cut(text: object) -> str:
-    """Text of bounded length; an object whose `str` fails is named by its type."""
+    """Return text of bounded length; an object whose `str` fails is named by its type."""
     try:
         plain = str(text).encode("utf-8", "replace").decode("utf-8")  # lone surrogates are not JSON
     except Exception:  # a student's object may raise anything
@@ -31,15 +31,12 @@ def cut(text: object) -> str:
 
 
 def record_error(error: BaseException) -> Raised:
-    """An exception as data."""
+    """Return an exception as data."""
     return Raised(type(error).__name__, cut(error))
 
 
 def to_plain(value: Any) -> Any:
-    """A record as JSON has it: a dictionary for it and all records in it.
-
-    None stands for what JSON cannot say: NaN and infinities, as where a training diverged.
-    """
+    """Convert records to dictionaries. None stands for what JSON lacks: NaN and infinities of a diverged training."""
     if is_dataclass(value):
         return {part.name: to_plain(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, dict):
@@ -67,7 +64,7 @@ def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> N
 
 
 def _separate(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Whole tensors with a storage of their own. Few share one, and a copy of all weights takes as long as writing."""
+    """Copy what shares its storage, and nothing else: a copy of all weights takes as long as writing them."""
     taken: set[int] = set()
     for key, value in tensors.items():
         plain = value.detach().cpu().contiguous()

@@ -32,7 +32,7 @@ SCALE_MATCH = 0.02  # a scale is recognised within 2 %: scales in a draw are 10 
 
 @dataclass(frozen=True)
 class Fit:
-    """How an observed update relates to the right one."""
+    """The relation of an observed update to the right one."""
 
     matches: bool
     unreadable: bool  # the tensors are not one A and one B of the rank asked for

@@ -87,7 +87,7 @@ def test_lora_gradients(case: Case) -> None:
 
 def gradients(case: Case, key: str, name: str) -> list[bool]:
     """For each trainable tensor, whether its gradient is finite and not zero."""
-    found = []
+    found: list[bool] = []
     while (tensor := case.evidence.lora_tensors.get(f"{key}.{name}_gradient{len(found)}")) is not None:
         found.append(bool(tensor.isfinite().all() and tensor.any()))
     return found

@@ -6,7 +6,13 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
+import IPython.display
+import matplotlib.style
+import numpy as np
+import pandas as pd
 import torch
+import transformers
+from transformers.models.distilbert.modeling_distilbert import DistilBertSelfAttention
 
 from grader.kernel.compat.files import InputFiles, wrap
 
@@ -36,16 +42,15 @@ LATER = {  # method of Trainer -> parameter that later versions pass in addition
 
 def accept(files: InputFiles) -> None:
     """Let notebooks for older versions run on the installed one. Nothing is compiled and nothing published."""
-    import transformers
-
     known = frozenset(inspect.signature(transformers.TrainingArguments.__init__).parameters)
     wrap(transformers.TrainingArguments, "__init__", functools.partial(_make_arguments, files, known))
     wrap(transformers.Trainer, "__init__", _make_trainer)
-    for cls in (transformers.Trainer, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase):
+    publishers: list[Any] = [transformers.Trainer, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]
+    for cls in publishers:
         cls.push_to_hub = lambda self, *a, **k: print(
             "[grading] push_to_hub is skipped: nothing is published from here"
         )
-    transformers.Trainer.create_model_card = lambda self, *a, **k: None
+    transformers.Trainer.create_model_card = lambda self, *a, **k: None  # type: ignore[method-assign]
     torch.compile = lambda model=None, **k: model if model is not None else (lambda function: function)  # type: ignore[assignment]
     restore_names()
 
@@ -106,12 +111,11 @@ def _drop_extra(trainer: Any, name: str, extra: str) -> None:
 
 def restore_names() -> None:
     """Give libraries the names they had: numpy and pandas before 2, matplotlib before 3.8, IPython before 9."""
-    import matplotlib.style
-
-    for owner, names in list_old_names().items():
+    for path, names in list_old_names().items():
+        owner = pkgutil.resolve_name(path)
         for name, value in names.items():
-            if not hasattr(found := pkgutil.resolve_name(owner), name):
-                setattr(found, name, value)
+            if inspect.getattr_static(owner, name, None) is None:  # numpy warns of names that are asked for
+                setattr(owner, name, value)
     styles = matplotlib.style.library
     for name in [name for name in styles if name.startswith("seaborn-v0_8")]:
         styles.setdefault(name.replace("-v0_8", ""), styles[name])
@@ -119,11 +123,6 @@ def restore_names() -> None:
 
 def list_old_names() -> dict[str, dict[str, Any]]:
     """Return what has to be there: module or class -> name -> value."""
-    import IPython.display
-    import numpy as np
-    import pandas as pd
-    from transformers.models.distilbert.modeling_distilbert import DistilBertSelfAttention
-
     of_pandas = {"append": _append, "iteritems": lambda self: self.items()}
     return {
         "numpy": {old: getattr(np, new) for old, new in NUMPY.items()} | {"float": float, "int": int, "object": object},
@@ -144,8 +143,6 @@ def _append(
     self: Any, other: Any, ignore_index: bool = False, verify_integrity: bool = False, sort: bool = False
 ) -> Any:
     """`append` of pandas 1, for tables and columns."""
-    import pandas as pd
-
     others = list(other) if isinstance(other, (list, tuple)) else [other]
     if isinstance(self, pd.DataFrame):
         others = [_convert_to_table(part) for part in others]
@@ -154,9 +151,7 @@ def _append(
 
 
 def _convert_to_table(part: Any) -> Any:
-    """A row, given as a dict or a Series, as a table of one row."""
-    import pandas as pd
-
+    """Return a row, given as a dict or a Series, as a table of one row."""
     row = pd.Series(part) if isinstance(part, dict) else part
     return row.to_frame().T if isinstance(row, pd.Series) else row
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import transformers
 from torch.overrides import TorchFunctionMode
 
 from grader.kernel.compat.files import wrap
@@ -97,8 +98,6 @@ def to_cpu(value: Any) -> Any:
 
 def redirect_gpu() -> None:
     """Have `.to('cuda')`, `.cuda()`, `device='mps'` and their like mean the CPU where there is no GPU."""
-    import transformers
-
     if torch.cuda.is_available():
         return
     CpuMode().__enter__()

@@ -4,19 +4,18 @@ import functools
 import io
 import os
 import shutil
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import requests
 
 from grader.kernel.compat.files import InputFiles, get_base_name, wrap
 
 
 def redirect(files: InputFiles) -> None:
     """Let `urlretrieve` and `requests.get` find data files. Other addresses fail as they do without a network."""
-    import urllib.request
-
-    import requests
-
     wrap(urllib.request, "urlretrieve", functools.partial(_retrieve, files))
     wrap(requests, "get", functools.partial(_get, files))
 
@@ -35,8 +34,6 @@ def _retrieve(files: InputFiles, original: Any, url: Any, filename: Any = None, 
 
 
 def _get(files: InputFiles, original: Any, url: Any, *args: Any, **kwargs: Any) -> Any:
-    import requests
-
     if (here := _find(files, url)) is None:
         return original(url, *args, **kwargs)
     response = requests.Response()

@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import transformers
+from IPython.core import interactiveshell
+
 ELSEWHERE = "elsewhere"  # the folder that stands for other machines
 BUILDERS = ("csv", "json", "text", "pandas", "parquet", "arrow", "generator")
 PRETRAINED = (
@@ -163,8 +166,6 @@ class InputFiles:
 
 def redirect(files: InputFiles) -> None:
     """Let what students open, list, load and save files with go through `files`."""
-    import transformers
-
     _redirect_open(files)
     _redirect_folders(files)
     for table, way in ((READ, files.locate), (WRITTEN, files.make_place), (PLACED, files.place)):
@@ -207,8 +208,6 @@ def redirect_arguments(owner: Any, name: str, /, **ways: Callable[[Any], Any]) -
 
 
 def _redirect_open(files: InputFiles) -> None:
-    from IPython.core import interactiveshell
-
     wrap(builtins, "open", functools.partial(_open, files))
     io.open = builtins.open  # what pathlib calls
     interactiveshell.io_open = builtins.open  # type: ignore[attr-defined]  # `open` of a cell, also after %reset
@@ -221,7 +220,7 @@ def _open(files: InputFiles, original: Any, file: Any, mode: str = "r", *args: A
 
 def _redirect_folders(files: InputFiles) -> None:
     """Have folders that are not here hold the data files."""
-    replacements = [
+    replacements: list[tuple[Any, str, Callable[..., Any]]] = [
         (os, "chdir", _change_folder),
         (os, "listdir", _list_folder),
         (os, "walk", _walk),

@@ -1,6 +1,6 @@
-"""Packages that are not here. An import of one does not end its cell: many are imported and never used.
+"""Packages that are not installed here. An import of one does not end its cell: many are imported and never used.
 
-What is not decorative (see `absent`) is missed honestly, where it is used.
+Using one that is not decorative (see `stub_packages`) raises the error that its import would have raised.
 """
 
 import ast
@@ -15,7 +15,7 @@ class MissingPackage:
 
     def __init__(self, name: str, *derived: Any) -> None:
         """`name` of the package. With more arguments, a class statement derives a class of that name from this."""
-        self.__dict__["_package"] = derived[0][0]._package if derived else name
+        object.__setattr__(self, "_package", derived[0][0]._package if derived else name)
         if derived:
             self._miss()
 
@@ -23,7 +23,7 @@ class MissingPackage:
         raise ModuleNotFoundError(f"No module named {self._package!r}", name=self._package)
 
     def __getattr__(self, name: str) -> Any:
-        """Names of protocols stay missing: whoever looks at all variables asks for them."""
+        """Raise; names of protocols are simply missing, since whoever looks at all variables asks for them."""
         if name.startswith("__"):
             raise AttributeError(name)
         return self._miss()
@@ -35,33 +35,31 @@ class ImportGuard(ast.NodeTransformer):
     """Has the lines below a failing import run, where it stands directly in a cell: `try: import x` asks for x."""
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
-        """A cell."""
+        """Guard the imports of a cell."""
         node.body = [guard_import(statement) if _fails(statement) else statement for statement in node.body]
         return ast.fix_missing_locations(node)
 
 
 def guard_import(statement: Any) -> ast.stmt:
-    """The import in a `try` whose handler binds its names to what says that the package is missing."""
-    package = _package(statement)
+    """Put an import in a `try` whose handler binds its names to what says that the package is missing."""
+    package = _get_package(statement)
     bound = [alias.asname or alias.name.partition(".")[0] for alias in statement.names if alias.name != "*"]
     lines = [f"{name} = {MADE}({package!r})" for name in bound]
-    lines.append(f"print('[grading] there is no package {package} here')")
+    lines.append(f"print('[grading] the package {package} is not installed on this machine')")
     handler = ast.ExceptHandler(ast.Name("ModuleNotFoundError", ast.Load()), None, ast.parse("\n".join(lines)).body)
     return ast.copy_location(ast.Try([statement], [handler], [], []), statement)
 
 
-def _package(statement: Any) -> str:
+def _get_package(statement: Any) -> str:
     name = statement.module if isinstance(statement, ast.ImportFrom) else statement.names[0].name
     return str(name or "").partition(".")[0]
 
 
 def _fails(statement: ast.stmt) -> bool:
-    """Whether an import names a package that is nowhere. Of several in one statement, the first decides."""
-    if not isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return False
-    if isinstance(statement, ast.ImportFrom) and statement.level:
+    """Return True for the import of a package that is nowhere. Of several in one statement, the first decides."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)) or getattr(statement, "level", None):
         return False
     try:
-        return importlib.util.find_spec(_package(statement)) is None
+        return importlib.util.find_spec(_get_package(statement)) is None
     except (ImportError, ValueError):
         return False

@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import datasets
+
 from grader.kernel.compat.files import BUILDERS, InputFiles, exists, redirect_arguments, wrap
 
 STAND_IN = "imdb-stand-in"  # a data set's description, which all that is derived from it inherits
@@ -12,8 +14,6 @@ STAND_IN = "imdb-stand-in"  # a data set's description, which all that is derive
 
 def redirect(files: InputFiles) -> None:
     """Let `load_dataset`, `from_csv` and the abandoned `load_metric` work here."""
-    import datasets
-
     wrap(datasets, "load_dataset", functools.partial(_load_dataset, files))
     for cls in (datasets.Dataset, datasets.DatasetDict):
         wrap(cls, "from_csv", functools.partial(_from_csv, files))

@@ -9,9 +9,13 @@ import multiprocessing
 import sys
 from typing import Any
 
+import datasets
+import multiprocess  # type: ignore[import-untyped]  # what datasets has instead of multiprocessing
+from torch.utils.data import DataLoader
+
 from grader.kernel.compat.files import redirect_arguments
 
-OF_WORKERS = {
+WITHOUT_WORKERS = {
     "num_workers": 0,
     "prefetch_factor": None,
     "persistent_workers": False,
@@ -27,37 +31,24 @@ def fork() -> None:
     """
     if sys.platform != "linux":
         return
-    import multiprocess  # type: ignore[import-untyped]  # what datasets has instead of multiprocessing
-
     for module in (multiprocessing, multiprocess):
         contexts = module.context._default_context
-        if contexts._actual_context is contexts._default_context:  # asked for, but not chosen
+        if contexts._actual_context is contexts._default_context:  # looked at, but not chosen
             contexts._actual_context = None
         contexts._default_context = contexts.get_context("fork")
 
 
 def work_alone() -> None:
-    """Have nothing done by other processes if they could not be talked to. Results are the same."""
-    if _share_memory():
-        return
-    import datasets
-    from torch.utils.data import DataLoader
-
-    redirect_arguments(
-        DataLoader, "__init__", **{name: lambda _, value=value: value for name, value in OF_WORKERS.items()}
-    )
-    for owner in (datasets.Dataset, datasets.DatasetDict):
-        for name in ("map", "filter"):
-            redirect_arguments(owner, name, num_proc=_ignore_request)
-
-
-def _ignore_request(asked: Any) -> None:
-    return None
-
-
-def _share_memory() -> bool:
+    """Have nothing done by other processes where these cannot share memory. Results are the same."""
     try:
         multiprocessing.Lock()
     except OSError:
-        return False
-    return True
+        _ignore_workers()
+
+
+def _ignore_workers() -> None:
+    alone: dict[str, Any] = {name: lambda _, value=value: value for name, value in WITHOUT_WORKERS.items()}
+    redirect_arguments(DataLoader, "__init__", **alone)
+    for owner in (datasets.Dataset, datasets.DatasetDict):
+        for name in ("map", "filter"):
+            redirect_arguments(owner, name, num_proc=lambda _: None)

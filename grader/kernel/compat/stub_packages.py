@@ -1,7 +1,7 @@
 """Packages that decorate a notebook and are not installed here: importing them succeeds and using them does nothing.
 
 Only what cannot matter to training is on the list: plots, dashboards, accounts, summaries. A package that does work
-for the student is missed honestly.
+for the student raises where it is used (see `missing_imports`).
 """
 
 import importlib
@@ -10,22 +10,25 @@ import importlib.machinery
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-DECORATIVE = frozenset((
+import huggingface_hub
+
+TENSORBOARD = "torch.utils.tensorboard"
+DECORATIVE = frozenset((  # with all their modules
     "wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "trackio", "codecarbon",
     "kagglehub", "kaggle", "kaggle_secrets", "gdown", "wget", "dotenv",
     "seaborn", "plotly", "ipywidgets", "torchinfo", "torchsummary", "torchviz", "torchview", "tabulate", "prettytable",
     "termcolor", "colorama", "GPUtil", "pynvml", "memory_profiler", "watermark", "nb_black", "humanize",
+    "google.colab", TENSORBOARD,
 ))  # fmt: skip
 STARRED = {  # what `from pynvml import *` brings, as in the documentation of transformers
     "pynvml": ("nvmlInit", "nvmlShutdown", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName",
                "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUtilizationRates"),
 }  # fmt: skip
-ALSO = ("google.colab", "torch.utils.tensorboard")
 
 
 class NullObject(str):
@@ -34,48 +37,30 @@ class NullObject(str):
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """A decorator gives the function back; everything else is nothing again."""
+        """As a decorator, give the function back; otherwise return nothing again."""
         decorates = len(args) == 1 and not kwargs and inspect.isroutine(args[0])
         return args[0] if decorates else self
 
     def __getattr__(self, name: str) -> Any:
-        """Any attribute but those of protocols."""
+        """Return nothing for any name but those of protocols."""
         if name.startswith("__"):
             raise AttributeError(name)
         return self
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Forget it."""
-
-    def __getitem__(self, key: Any) -> Any:
-        """Any item."""
-        return self
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Forget it."""
-
     def __iter__(self) -> Iterator[Any]:
-        """No items."""
         return iter(())
 
-    def __enter__(self) -> Any:
-        """As a context, nothing."""
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        """Errors inside pass through."""
-
     def __float__(self) -> float:
-        """Zero."""
         return 0.0
 
     def __int__(self) -> int:
-        """Zero."""
         return 0
 
     def __format__(self, specification: str) -> str:
-        """Empty in any format."""
         return ""
+
+    def _ignore(self, *args: Any) -> None:
+        """Do nothing. As the end of a context, let errors pass through."""
 
     def _return_self(self, *others: Any) -> Any:
         return self
@@ -83,9 +68,11 @@ class NullObject(str):
     def _return_text(self, other: Any) -> Any:
         return other if isinstance(other, str) else self
 
+    __setattr__ = __setitem__ = __exit__ = _ignore
     __add__ = __radd__ = _return_text  # beside a text it stays empty text
     __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _return_self
     __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = __round__ = __neg__ = __abs__ = _return_self
+    __getitem__ = __enter__ = _return_self
 
 
 NOTHING = NullObject()
@@ -98,7 +85,7 @@ class StubModule(ModuleType):
     __version__ = "999"  # pandas asks whether tabulate is new enough
 
     def __getattr__(self, name: str) -> Any:
-        """Names of protocols stay missing."""
+        """Return nothing for any name but those of protocols."""
         if name == "__all__" and self.__name__ in STARRED:
             return STARRED[self.__name__]
         if name.startswith("__"):
@@ -107,34 +94,36 @@ class StubModule(ModuleType):
 
 
 class StubFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Comes last, so that whatever is installed is found before."""
+    """Finds stub modules for packages on a list."""
+
+    def __init__(self, packages: Collection[str] = DECORATIVE, parents: Collection[str] = ("google",)) -> None:
+        """`packages` are found with all their modules, `parents` alone: they may hold nothing but listed packages."""
+        self.packages, self.parents = packages, parents
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """A specification for what is on the list."""
-        listed = fullname.partition(".")[0] in DECORATIVE
-        if listed or fullname == "google" or any(fullname == a or fullname.startswith(f"{a}.") for a in ALSO):
+        """Return a specification for what is on the list."""
+        listed = any(f"{fullname}.".startswith(f"{package}.") for package in self.packages)
+        if listed or fullname in self.parents:
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
 
     def create_module(self, spec: Any) -> ModuleType:
-        """An empty-handed module."""
+        """Return a stub for a specification."""
         return StubModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run."""
+        """Run nothing."""
 
 
 def install(inputs: dict[str, str]) -> None:
     """Let imports of decorative packages succeed from here on, and logging in to accounts."""
-    import huggingface_hub
-
-    if importlib.util.find_spec("tensorboard") is None:  # torch's part for it is there, and finds ours too old
-        sys.modules["torch.utils.tensorboard"] = StubModule("torch.utils.tensorboard")
     _simplify_progress_bars()
     for name in ("login", "notebook_login", "interpreter_login", "logout"):
         setattr(huggingface_hub, name, NOTHING)
-    sys.meta_path.append(StubFinder())
-    _stub_colab(inputs)
+    if importlib.util.find_spec("tensorboard") is None:  # torch's part for it is there and needs the real one
+        sys.meta_path.insert(0, StubFinder((TENSORBOARD,), parents=()))
+    sys.meta_path.append(StubFinder())  # last, so that whatever is installed is found before
+    stub_colab(inputs)
 
 
 def _simplify_progress_bars() -> None:
@@ -147,7 +136,7 @@ def _simplify_progress_bars() -> None:
     plain.tqdm.get_lock()  # `thread_map` takes away a lock that it made, also from other threads that hold it
 
 
-def _stub_colab(inputs: dict[str, str]) -> None:
-    """`google.colab.files.upload()` gives what a student would have chosen."""
+def stub_colab(inputs: dict[str, str]) -> None:
+    """Have `google.colab.files.upload()` return what a student would have chosen: file name -> content."""
     files = importlib.import_module("google.colab.files")
     files.upload = lambda *a, **k: {name: Path(path).read_bytes() for name, path in inputs.items()}  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ def test_template_can_be_written_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.parametrize("command", ["template", "kit"])
-def test_our_fault_is_one_sentence_and_exit_code_2(
+def test_a_fault_of_the_set_up_is_one_sentence_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:
     monkeypatch.setattr(commands, "ROOT", tmp_path)  # an empty repository

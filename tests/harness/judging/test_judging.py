@@ -1,4 +1,4 @@
-"""The suite's plugin: outcomes become verdicts, prerequisites block, and a broken suite is our fault."""
+"""The suite's plugin: outcomes become verdicts, prerequisites block, and a broken suite is the grader's fault."""
 
 import textwrap
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from grader import paths, pipeline
 from grader.errors import GraderError
 from grader.judging import scoring
-from grader.judging.runner import MALFORMED, OURS, Judgement, list_checks, run_suite
+from grader.judging.runner import GRADER_FAULT, MALFORMED, Judgement, list_checks, run_suite
 from grader.model import Verdict, Visibility
 
 CONFTEST = "from grader.judging.plugin import *\n"
@@ -51,10 +51,10 @@ OUTCOMES = [
     pytest.param("raise Blocked('first', 'hint')", Verdict.BLOCKED, "first", "hint", id="blocked"),
     pytest.param("raise NotJudged('not here')", Verdict.NOT_JUDGED, "not here", "", id="not judged"),
     pytest.param("raise ProtocolViolation('x')", Verdict.FAILED, MALFORMED, "", id="malformed evidence"),
-    pytest.param("1 / 0", Verdict.ERROR, OURS, "", id="our bug"),
-    pytest.param("assert False", Verdict.ERROR, OURS, "", id="a bare assertion"),
-    pytest.param("import pytest; pytest.skip()", Verdict.ERROR, OURS, "", id="a skip"),
-    pytest.param("raise SystemExit(0)", Verdict.ERROR, OURS, "", id="an exit"),
+    pytest.param("1 / 0", Verdict.ERROR, GRADER_FAULT, "", id="a bug of the grader"),
+    pytest.param("assert False", Verdict.ERROR, GRADER_FAULT, "", id="a bare assertion"),
+    pytest.param("import pytest; pytest.skip()", Verdict.ERROR, GRADER_FAULT, "", id="a skip"),
+    pytest.param("raise SystemExit(0)", Verdict.ERROR, GRADER_FAULT, "", id="an exit"),
 ]
 
 
@@ -65,7 +65,7 @@ def test_outcomes(body: str, verdict: Verdict, rationale: str, hint: str, tmp_pa
     assert (found.title, found.visibility) == ("Title", Visibility.PUBLIC)
 
 
-def test_our_bug_is_described_to_staff_only(tmp_path: Path) -> None:
+def test_a_bug_of_the_grader_is_described_to_staff_only(tmp_path: Path) -> None:
     found = judged(tmp_path, public_a=one("raise KeyError('secret')"))["a.b"]
     assert "KeyError" in found.fault
     assert "secret" not in found.result(5).model_dump_json()
@@ -137,7 +137,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("body", "why"), BROKEN)
-def test_a_broken_suite_is_our_fault(body: str, why: str, tmp_path: Path) -> None:
+def test_a_broken_suite_is_the_graders_fault(body: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(GraderError, match=why) as raised:
         judged(tmp_path, public_a=body)
     assert "\n" not in str(raised.value)

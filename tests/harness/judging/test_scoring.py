@@ -35,8 +35,8 @@ def test_points_of_a_verdict(verdict: Verdict, points: float | None) -> None:
         pytest.param([PASSED, FAILED, BLOCKED], 10, 30, ScoreStatus.GRADED, id="failed and blocked count"),
         pytest.param([PASSED, NOT_JUDGED], 10, 10, ScoreStatus.GRADED, id="not judged leaves what is possible"),
         pytest.param([FAILED, FAILED], 0, 20, ScoreStatus.GRADED, id="a zero is a grade"),
-        pytest.param([PASSED, ERROR], None, 20, ScoreStatus.UNGRADED, id="our error leaves it ungraded"),
-        pytest.param([FAILED, ERROR], None, 20, ScoreStatus.UNGRADED, id="our error is never a zero"),
+        pytest.param([PASSED, ERROR], None, 20, ScoreStatus.UNGRADED, id="an error leaves it ungraded"),
+        pytest.param([FAILED, ERROR], None, 20, ScoreStatus.UNGRADED, id="an error is never a zero"),
         pytest.param([NOT_JUDGED], None, 0, ScoreStatus.UNGRADED, id="nothing judged"),
         pytest.param([], None, 0, ScoreStatus.UNGRADED, id="no checks"),
     ],
@@ -47,7 +47,7 @@ def test_score(verdicts: list[Verdict], points: float | None, possible: float, s
 
 
 @pytest.mark.parametrize("run", list(RunStatus), ids=[r.value for r in RunStatus])
-def test_only_our_own_failure_leaves_a_run_ungraded(run: RunStatus) -> None:
+def test_only_a_failure_of_the_grader_leaves_a_run_ungraded(run: RunStatus) -> None:
     ungraded = scoring.score([check(FAILED)], run).status is ScoreStatus.UNGRADED
     assert ungraded == (run is RunStatus.INFRA_ERROR)
 

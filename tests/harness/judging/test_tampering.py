@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from grader.judging.result import HELD, describe_conditions
-from grader.judging.runner import OURS, Judgement
+from grader.judging.runner import GRADER_FAULT, Judgement
 from grader.judging.tampering import FORMER_RATIONALE, WAITS_FOR, WaitsFor, waits_for_a_person
 from grader.model import Verdict, Visibility
 from tests.harness import results
@@ -29,7 +29,7 @@ def test_a_result_says_whom_it_waits_for(held: list[bool], waits: bool) -> None:
     ("rationale", "environment", "waits"),
     [
         pytest.param(FORMER_RATIONALE, {}, True, id="stored before it was a field"),
-        pytest.param(OURS, {}, False, id="a stored fault of the grader"),
+        pytest.param(GRADER_FAULT, {}, False, id="a stored fault of the grader"),
         pytest.param(HELD["rationale"], {WAITS_FOR: "person"}, True, id="by the field"),
         pytest.param(FORMER_RATIONALE, {WAITS_FOR: "nobody"}, False, id="the field comes first"),
     ],

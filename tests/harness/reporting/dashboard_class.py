@@ -17,13 +17,13 @@ from grader.model import (
     MethodSummary,
     Result,
     RunStatus,
-    RunSummary,
     SubmissionRef,
     Verdict,
 )
 from grader.similarity import Paper, Similarity, compare
+from tests.harness import results
 
-from .examples import full_marks
+from .examples import METHODS, full_marks
 
 DUE = datetime.fromisoformat("2026-12-01T23:59:00+01:00")
 POLICY = GradingPolicy(deadline=Deadline(due=DUE, grace_min=15), late=LatePenalty(per_day=10, cap=50))
@@ -35,9 +35,8 @@ HARDEST = {"step3.lora_forward": 0.9, "step3.lora_fresh": 0.6, "step2.encoder_un
 def student(number: int) -> Student:
     first, last = FIRST.split(), LAST.split()
     name = f"{last[number * 7 % len(last)]}, {first[number * 3 % len(first)]}"
-    return Student(
-        key=f"s{number:04}", name=f"{name} {number}", canvas_id=40_000 + number, section=f"Group {number % 4}"
-    )
+    section = f"Group {number % 4}" if number % 4 else None  # not everybody is in one
+    return Student(key=f"s{number:04}", name=f"{name} {number}", canvas_id=40_000 + number, section=section)
 
 
 def _check(check: CheckResult, verdict: Verdict) -> CheckResult:
@@ -60,9 +59,9 @@ def _methods(chance: random.Random, skill: float) -> dict[Method, MethodSummary]
             continue
         lost = 0.12 * (chance.random() < 0.08)
         found[method] = MethodSummary(
-            trainable_parameters=full_marks().methods[method].trainable_parameters,
+            trainable_parameters=METHODS[method].trainable_parameters,
             accuracy=round(min(0.95, chance.gauss(accuracy, 0.012) - lost), 4),
-            threshold=full_marks().methods[method].threshold,
+            threshold=METHODS[method].threshold,
             train_s=round(seconds * chance.lognormvariate(0, 0.18), 1),
             steps=64,
         )
@@ -75,26 +74,22 @@ def result(number: int) -> Result:
     skill = chance.gauss(0.6, 1.0)
     model = full_marks()
     checks = tuple(_check(check, _verdict(check, skill, chance)) for check in model.checks)
-    run = RunSummary(status=RunStatus.OK, wall_s=round(chance.gauss(330, 40), 1), peak_memory_mib=3_400.0)
+    run = results.run(wall_s=round(chance.gauss(330, 40), 1), peak_memory_mib=3_400.0)
     if number % 23 == 5:
         cell = FailedCell(index=12, error="TimeLimit", message="stopped after 1,800 s")
-        run = run.model_copy(update={"status": RunStatus.TIMEOUT, "wall_s": 1_802.0, "failed_cells": (cell,)})
+        run = results.run(RunStatus.TIMEOUT, wall_s=1_802.0, peak_memory_mib=3_400.0, failed_cells=(cell,))
     if number % 41 == 7:
         checks = (*checks[:-1], _check(checks[-1], Verdict.ERROR))
     methods = _methods(chance, skill)
-    claims: tuple[Claim, ...] = ()
-    if number % 19 == 3:
-        measured = methods[Method.FULL].accuracy
-        claims = (
-            Claim(method=Method.FULL, quantity="accuracy", claimed=0.931, measured=measured, cell=11, agrees=False),
-        )
+    measured = methods[Method.FULL].accuracy
+    claim = Claim(method=Method.FULL, quantity="accuracy", claimed=0.931, measured=measured, cell=11, agrees=False)
     update = {
         "submission": SubmissionRef(name=f"assignment-{number}", sha256=f"{number:064x}"),
         "run": run,
         "checks": checks,
         "score": score(checks, run.status),
         "methods": methods,
-        "claims": claims,
+        "claims": (claim,) if number % 19 == 3 else (),
     }
     return model.model_copy(update=update)
 

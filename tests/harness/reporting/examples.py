@@ -1,6 +1,6 @@
 """Results to look at: full marks, an untouched template, and one in the middle with every verdict in it."""
 
-from typing import Any
+from typing import Any, Literal
 
 from grader.model import (
     CellRecord,
@@ -46,6 +46,8 @@ _SUITE: tuple[tuple[str, str, float, bool], ...] = (
 )
 
 _Judged = tuple[Verdict, str, str]
+CellStatus = Literal["ok", "error", "timeout", "not_run"]
+Quantity = Literal["accuracy", "trainable_parameters"]
 _PASSED: _Judged = (Verdict.PASSED, "", "")
 _PARTIAL: dict[str, _Judged] = {
     "run.completes": (
@@ -80,12 +82,13 @@ _PARTIAL: dict[str, _Judged] = {
     "step3.accuracy": (Verdict.BLOCKED, "Step 3 was not trained.", ""),
 }
 
-_METHODS = {
-    Method.FULL: MethodSummary(
-        trainable_parameters=66_955_010, accuracy=0.826, threshold=0.74, train_s=151.2, steps=64
-    ),
-    Method.HEAD: MethodSummary(trainable_parameters=592_130, accuracy=0.658, threshold=0.59, train_s=41.7, steps=64),
-    Method.LORA: MethodSummary(trainable_parameters=813_314, accuracy=0.812, threshold=0.72, train_s=109.4, steps=64),
+METHODS = {
+    method: MethodSummary(trainable_parameters=count, accuracy=accuracy, threshold=threshold, train_s=time, steps=64)
+    for method, count, accuracy, threshold, time in (
+        (Method.FULL, 66_955_010, 0.826, 0.74, 151.2),
+        (Method.HEAD, 592_130, 0.658, 0.59, 41.7),
+        (Method.LORA, 813_314, 0.812, 0.72, 109.4),
+    )
 }
 _ENVIRONMENT = {
     "python": "3.11.2",
@@ -103,7 +106,7 @@ def full_marks() -> Result:
     return _result(
         "reference-solution.ipynb",
         {},
-        methods=_METHODS,
+        methods=METHODS,
         claims=(_claim(Method.FULL, 0.824, 0.826, True), _claim(Method.HEAD, 0.66, 0.658, True)),
     )
 
@@ -121,43 +124,28 @@ def untouched_template() -> Result:
     verdicts["step3.extract_names"] = (Verdict.FAILED, missing.format("extract_qv_layers"), "Write it in step 3.")
     verdicts["step3.replace_layers"] = _PASSED
     verdicts["step3.lora_construct"] = (Verdict.FAILED, missing.format("LoRALayer"), "Write the class in step 3.")
-    run = RunSummary(
-        status=RunStatus.STUDENT_ERROR,
-        wall_s=6.3,
-        peak_memory_mib=912.0,
-        failed_cells=(FailedCell(index=6, error="NotImplementedError", message=""),),
-    )
+    cells = (FailedCell(index=6, error="NotImplementedError", message=""),)
+    run = results.run(RunStatus.STUDENT_ERROR, wall_s=6.3, peak_memory_mib=912.0, failed_cells=cells)
     methods = {method: MethodSummary() for method in Method}
     return _result("assignment.ipynb", verdicts, run=run, methods=methods, profile=Profile.STRUCTURE, calibration=None)
 
 
 def middle() -> Result:
     """Return a result with every verdict in it, failed cells and a claim that does not hold."""
-    run = RunSummary(
-        status=RunStatus.STUDENT_ERROR,
-        wall_s=268.4,
-        peak_memory_mib=3_412.7,
-        failed_cells=(
-            FailedCell(index=23, error="RuntimeError", message="shapes cannot be multiplied (16x768 and 12x768)"),
-            FailedCell(index=26, error="NameError", message="name 'lora_trainer' is not defined"),
-        ),
+    cells = (
+        FailedCell(index=23, error="RuntimeError", message="shapes cannot be multiplied (16x768 and 12x768)"),
+        FailedCell(index=26, error="NameError", message="name 'lora_trainer' is not defined"),
     )
+    run = results.run(RunStatus.STUDENT_ERROR, wall_s=268.4, peak_memory_mib=3_412.7, failed_cells=cells)
     methods = {
-        Method.FULL: _METHODS[Method.FULL],
+        Method.FULL: METHODS[Method.FULL],
         Method.HEAD: MethodSummary(trainable_parameters=66_955_010, accuracy=0.794, train_s=148.8, steps=64),
         Method.LORA: MethodSummary(trainable_parameters=7_900_418),
     }
     claims = (
         _claim(Method.FULL, 0.912, 0.826, False),
         _claim(Method.HEAD, 0.79, 0.794, True),
-        Claim(
-            method=Method.HEAD,
-            quantity="trainable_parameters",
-            claimed=592_130,
-            measured=66_955_010,
-            cell=17,
-            agrees=False,
-        ),
+        _claim(Method.HEAD, 592_130, 66_955_010, False, "trainable_parameters"),
         _claim(Method.LORA, 0.884, None, None),
     )
     return _result(
@@ -184,45 +172,13 @@ def details() -> StaffDetails:
     }
     return StaffDetails(
         cells=(
-            CellRecord(
-                index=1,
-                source="!pip install transformers datasets evaluate",
-                duration_s=0.02,
-                status="ok",
-                output="skipped by the grader\n",
-            ),
-            CellRecord(index=3, source="import torch\nfrom transformers import Trainer", duration_s=4.1, status="ok"),
-            CellRecord(
-                index=11,
-                source="# step 1\ntrainer.train()",
-                duration_s=151.2,
-                status="ok",
-                output="{'eval_accuracy': 0.912, 'epoch': 2.0}\n",
-            ),
-            CellRecord(index=17, source="head_trainer.train()", duration_s=98.8, status="ok"),
-            CellRecord(
-                index=23,
-                source=(
-                    "lora_model = replace_layers(model, {n: LoRALayer(m) for n, m in extract(model).items()})\n"
-                    "lora_trainer = Trainer(lora_model, args)"
-                ),
-                duration_s=3.7,
-                status="error",
-                traceback=(
-                    "\x1b[0;31m--------------------\x1b[0m\n\x1b[0;31mRuntimeError\x1b[0m  Traceback\n"
-                    "Cell In[12], line 14, in LoRALayer.forward(self, x)\n     13 def forward(self, x):\n"
-                    "---> 14     return self.W(x) + self.scale * (x @ self.A @ self.B)\n\n"
-                    "RuntimeError: shapes cannot be multiplied (16x768 and 12x768)"
-                ),
-            ),
-            CellRecord(
-                index=26,
-                source="lora_trainer.train()",
-                duration_s=0.01,
-                status="error",
-                traceback="NameError: name 'lora_trainer' is not defined",
-            ),
-            CellRecord(index=28, source="", duration_s=0.0, status="not_run"),
+            _cell(1, 0.02, "!pip install transformers datasets evaluate", output="skipped by the grader\n"),
+            _cell(3, 4.1, "import torch\nfrom transformers import Trainer"),
+            _cell(11, 151.2, "# step 1\ntrainer.train()", output="{'eval_accuracy': 0.912, 'epoch': 2.0}\n"),
+            _cell(17, 98.8, "head_trainer.train()"),
+            _cell(23, 3.7, _LORA_CELL, "error", traceback=_TRACEBACK),
+            _cell(26, 0.01, "lora_trainer.train()", "error", traceback="NameError: name 'lora_trainer' is not defined"),
+            _cell(28, 0.0, "", "not_run"),
         ),
         curves=curves,
         notes=(
@@ -230,6 +186,22 @@ def details() -> StaffDetails:
             "The notebook defines LoRALayer twice; the last definition counts.",
         ),
     )
+
+
+_LORA_CELL = (
+    "lora_model = replace_layers(model, {n: LoRALayer(m) for n, m in extract(model).items()})\n"
+    "lora_trainer = Trainer(lora_model, args)"
+)
+_TRACEBACK = (
+    "\x1b[0;31m--------------------\x1b[0m\n\x1b[0;31mRuntimeError\x1b[0m  Traceback\n"
+    "Cell In[12], line 14, in LoRALayer.forward(self, x)\n     13 def forward(self, x):\n"
+    "---> 14     return self.W(x) + self.scale * (x @ self.A @ self.B)\n\n"
+    "RuntimeError: shapes cannot be multiplied (16x768 and 12x768)"
+)
+
+
+def _cell(index: int, duration_s: float, source: str, status: CellStatus = "ok", **texts: str) -> CellRecord:
+    return CellRecord(index=index, source=source, duration_s=duration_s, status=status, **texts)
 
 
 def hostile_copies(value: Any, text: str) -> Any:
@@ -280,6 +252,8 @@ def _check(
     return results.check(id_, verdict, possible, title=title, visibility=visibility, rationale=rationale, hint=hint)
 
 
-def _claim(method: Method, claimed: float, measured: float | None, agrees: bool | None) -> Claim:
+def _claim(
+    method: Method, claimed: float, measured: float | None, agrees: bool | None, quantity: Quantity = "accuracy"
+) -> Claim:
     cell = {Method.FULL: 11, Method.HEAD: 17, Method.LORA: 23}[method]
-    return Claim(method=method, quantity="accuracy", claimed=claimed, measured=measured, cell=cell, agrees=agrees)
+    return Claim(method=method, quantity=quantity, claimed=claimed, measured=measured, cell=cell, agrees=agrees)

@@ -4,194 +4,175 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 
 import pytest
 
+from grader.grades.grade import Standing
+from grader.grades.policy import GradingPolicy
+from grader.grades.settlement import settle
+from grader.intake.uploads import Intake
+from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails
 from grader.reporting.feedback import render_feedback
 from grader.reporting.staff import CELLS_MAX, render_staff
 
+from . import dashboard_class as invented
 from . import hostile
-from .examples import details, full_marks, hostile_copies, middle, untouched_template
+from .examples import details, full_marks, middle, untouched_template
+from .pages import INVISIBLE, KINDS, PAGES, Reader, adjust_grade, build_hostile_pages, read_words
 
 Page = Callable[[Result, StaffDetails], str]
-
-PAGES = [
+ONE_SUBMISSION = [
     pytest.param(lambda result, _: render_feedback(result), id="feedback"),
     pytest.param(render_staff, id="staff"),
 ]
-RESULTS = [
-    pytest.param(full_marks(), id="full_marks"),
-    pytest.param(untouched_template(), id="untouched_template"),
-    pytest.param(middle(), id="middle"),
-]
-_VOID = {"meta", "link", "br", "hr", "img", "input"}
-_ACTIVE = {
-    "script",
-    "iframe",
-    "object",
-    "embed",
-    "form",
-    "input",
-    "button",
-    "base",
-    "img",
-    "image",
-    "foreignobject",
-}
+ACTIVE = {"iframe", "object", "embed", "form", "base", "img", "image", "foreignobject"}
+SCRIPTED = {"script", "input", "button"}  # only the dashboard sorts and filters
+UNGRADED = Score(points=None, possible=100, status=ScoreStatus.UNGRADED)
+every_page = pytest.mark.parametrize("name", PAGES)
 
 
-class Reader(HTMLParser):
-    """Collects elements and visible text, and fails on a tag that is closed in the wrong place."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-    def values(self, name: str) -> list[str]:
-        return [attributes[name] or "" for _, attributes in self.elements if name in attributes]
-
-
-def _hostile(text: str) -> tuple[Result, StaffDetails]:
-    result = Result.model_validate(hostile_copies(middle().model_dump(by_alias=True), text))
-    return result, StaffDetails.model_validate(hostile_copies(details().model_dump(), text))
-
-
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("result", RESULTS)
-def test_page_is_well_formed_and_self_contained(page: Page, result: Result) -> None:
-    html = page(result, details())
+@every_page
+def test_page_is_well_formed_and_self_contained(name: str) -> None:
+    html = PAGES[name]
     reader = Reader(html)
-    ids = reader.values("id")
+    ids, links = reader.values("id"), reader.values("href")
     assert html.startswith("<!doctype html>\n<html lang=")
     assert len(ids) == len(set(ids))
-    assert not {tag for tag, _ in reader.elements} & _ACTIVE
-    assert not [name for _, attributes in reader.elements for name in attributes if name.startswith("on")]
-    assert all(href.startswith("#") or href == "data:," for href in reader.values("href"))
-    assert {href[1:] for href in reader.values("href") if href.startswith("#")} <= set(ids)
+    assert not {tag for tag, _ in reader.elements} & (ACTIVE if name == "dashboard" else ACTIVE | SCRIPTED)
+    assert not [one for _, attributes in reader.elements for one in attributes if one.startswith("on")]
+    beside = ("#", "./") if name in ("dashboard", "similar code") else ("#",)
+    assert all(link.startswith(beside) or link == "data:," for link in links)
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
     assert not reader.values("src") + reader.values("xlink:href")
     assert not reader.values("style")  # the policy would block them
     assert "width=device-width" in html
-    assert len(html) < 100_000  # a page that is mailed; the largest example has about 45,000
+    assert len(html) < (200_000 if name == "dashboard" else 100_000)  # pages are mailed; examples have about 45,000
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_policy_allows_the_style_sheet_and_nothing_else(page: Page) -> None:
-    html = page(middle(), details())
-    (style,) = re.findall(r"<style>(.*?)</style>", html, re.S)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    (policy,) = (a["content"] for _, a in Reader(html).elements if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+@every_page
+def test_every_cell_of_a_table_stands_under_its_heading(name: str) -> None:
+    for headings, *rows in Reader(PAGES[name]).tables:
+        assert rows
+        for row in rows:
+            assert len(row) == len(headings)
+            labelled = [(cell, head) for cell, head in zip(row, headings, strict=True) if "data-label" in cell]
+            assert [cell["data-label"] for cell, _ in labelled] == [head["text"] for _, head in labelled]
+            assert all(cell["text"].strip() for cell, _ in labelled)
+
+
+def test_the_number_of_tables() -> None:
+    assert {name: len(Reader(PAGES[name]).tables) for name in KINDS} == dict(zip(KINDS, (1, 2, 3, 0), strict=True))
+
+
+@every_page
+def test_policy_allows_the_style_sheet_and_the_script_of_the_dashboard(name: str) -> None:
+    html = PAGES[name]
+    (style,), scripts = (
+        re.findall(r"<style>(.*?)</style>", html, re.S),
+        re.findall(r"<script>(.*?)</script>", html, re.S),
     )
-    assert "url(" not in style
-    assert "@import" not in style
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, *scripts)]
+    (policy,) = (a["content"] for _, a in Reader(html).elements if a.get("http-equiv") == "Content-Security-Policy")
+    script = f" script-src 'sha256-{digests[1]}';" if name == "dashboard" else ""
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digests[0]}';{script} img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert not re.search(r"url\(|@import", style)
+    writes = r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(|fetch|import"
+    assert not re.search(writes, "".join(scripts))
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in hostile.TEXTS.items()])
-def test_hostile_text_in_every_field_stays_text(page: Page, text: str) -> None:
-    honest = Reader(page(*_hostile("plain")))
-    html = page(*_hostile(text))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", hostile.TEXTS.values(), ids=hostile.TEXTS)
+def test_hostile_text_in_every_field_stays_text(kind: str, text: str) -> None:
+    html = build_hostile_pages(text)[kind]
     html.encode("utf-8")
-    reader = Reader(html)
+    honest, reader = Reader(build_hostile_pages("plain")[kind]), Reader(html)
     assert [tag for tag, _ in reader.elements] == [tag for tag, _ in honest.elements]
     assert [set(attributes) for _, attributes in reader.elements] == [set(a) for _, a in honest.elements]
+    assert all(link.startswith(("#", "./")) or link == "data:," for link in reader.values("href"))
     assert hostile.MARK in reader.text
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", html)
+    assert not INVISIBLE.search(html)
 
 
 def test_feedback_shows_no_more_of_a_hidden_check_than_its_rationale() -> None:
-    html = render_feedback(middle())
-    assert "Weights outside the head changed while the head was trained." in html
-    assert "Freeze every parameter except those of pre_classifier" not in html
-    assert "Freeze every parameter except those of pre_classifier" in render_staff(middle(), details())
-
-
-def test_feedback_leaves_out_what_is_for_staff() -> None:
-    text = Reader(render_feedback(middle())).text
-    for private in ("91.2%", "74.0%", "Claimed", "Asked for", "quick, stand-in", "Traceback", "2.13.0"):
-        assert private not in text
-        assert private in Reader(render_staff(middle(), details())).text
+    assert "Weights outside the head changed while the head was trained." in PAGES["feedback"]
+    assert "Freeze every parameter except those of pre_classifier" not in PAGES["feedback"]
+    assert "Freeze every parameter except those of pre_classifier" in PAGES["staff report"]
 
 
 @pytest.mark.parametrize(
-    ("verdict", "sentence"),
+    "private",
+    ["91.2%", "74.0%", "Claimed", "Threshold", "quick, stand-in", "Traceback", "2.13.0", "step3.lora_forward"],
+)
+def test_feedback_leaves_out_what_is_for_staff(private: str) -> None:
+    assert private not in Reader(PAGES["feedback"]).text
+    assert private in Reader(PAGES["staff report"]).text
+
+
+@pytest.mark.parametrize(
+    "sentence",
     [
-        pytest.param("blocked", "A check that comes first did not pass", id="blocked"),
-        pytest.param("error", "or a person has to look first. It costs you nothing.", id="error"),
-        pytest.param("not judged", "counts neither for nor against you", id="not_judged"),
+        pytest.param("once the checks that it builds on pass", id="blocked"),
+        pytest.param("or a person has to look first. It costs no points.", id="error"),
+        pytest.param("It neither gives nor costs points.", id="not judged"),
     ],
 )
-def test_feedback_explains_unusual_verdicts_only_where_they_occur(verdict: str, sentence: str) -> None:
-    assert sentence in Reader(render_feedback(middle())).text
-    assert sentence not in Reader(render_feedback(full_marks())).text
+def test_feedback_explains_unusual_verdicts_only_where_they_occur(sentence: str) -> None:
+    assert sentence in Reader(PAGES["feedback"]).text
+    assert sentence not in Reader(PAGES["feedback of full marks"]).text
 
 
 def test_feedback_leads_to_the_problems_and_folds_what_passed() -> None:
-    html = render_feedback(middle())
-    reader = Reader(html)
+    reader = Reader(PAGES["feedback"])
     failed = [check.id for check in middle().checks if check.verdict in ("failed", "error")]
     assert [href[7:] for href in reader.values("href") if href.startswith("#check-")] == failed
     assert "open" not in [name for tag, attributes in reader.elements if tag == "details" for name in attributes]
-    assert "What to look at" not in render_feedback(full_marks())
+    assert "What to look at" not in PAGES["feedback of full marks"]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ONE_SUBMISSION)
 def test_a_run_without_a_sandbox_is_stamped(page: Page) -> None:
     text = Reader(page(full_marks().model_copy(update={"sandbox": "none"}), details())).text
     assert "run without a sandbox" in text
     assert "run without a sandbox" not in Reader(page(full_marks(), details())).text
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ONE_SUBMISSION)
 def test_an_ungraded_submission_shows_no_points(page: Page) -> None:
-    score = Score(points=None, possible=100, status=ScoreStatus.UNGRADED)
     run = RunSummary(status=RunStatus.INFRA_ERROR, wall_s=1.0, peak_memory_mib=100.0)
-    empty = full_marks().model_copy(update={"score": score, "run": run, "checks": (), "methods": {}, "claims": ()})
-    text = Reader(page(empty, StaffDetails())).text
-    assert "ungraded" in text
-    assert "The grader failed while the notebook ran" in text
+    update = {"score": UNGRADED, "run": run, "checks": (), "methods": {}, "claims": ()}
+    text = read_words(page(full_marks().model_copy(update=update), StaffDetails()))
+    assert "ungraded: this machine could not judge all of it." in text
+    assert "This machine could not run the notebook to its end." in text
     assert "of 100 points" not in text
 
 
+@pytest.mark.parametrize("page", ONE_SUBMISSION)
+def test_a_submission_that_waits_for_a_person_says_so(page: Page) -> None:
+    update = {"score": UNGRADED, "environment": {WAITS_FOR: WaitsFor.PERSON.value}}
+    assert "ungraded: a person has to read" in read_words(page(full_marks().model_copy(update=update), details()))
+
+
 def test_methods_of_which_nothing_was_measured_are_left_out() -> None:
-    assert "as measured" not in Reader(render_feedback(untouched_template())).text
+    assert "as measured" not in Reader(PAGES["feedback of an untouched template"]).text
     assert "No training was measured." in Reader(render_staff(untouched_template(), StaffDetails())).text
-    assert "as measured" in Reader(render_feedback(middle())).text
+    assert "as measured" in Reader(PAGES["feedback"]).text
 
 
 def test_staff_report_flags_claims_that_do_not_hold() -> None:
-    reader = Reader(render_staff(middle(), details()))
+    reader = Reader(PAGES["staff report"])
     assert "2 claimed figures differ" in reader.text
     assert [a.get("class") for tag, a in reader.elements if tag == "tr"].count("mismatch") == 2
 
 
-def test_staff_report_shows_cells_with_their_tracebacks_as_text() -> None:
-    text = Reader(render_staff(middle(), details())).text
-    for part in ("# step 1", "2 min 31 s", "skipped by the grader", "RuntimeError  Traceback", "---> 14", "not run"):
-        assert part in text
+@pytest.mark.parametrize(
+    "part", ["# step 1", "2 min 31 s", "skipped by the grader", "RuntimeError  Traceback", "---> 14", "not run"]
+)
+def test_staff_report_shows_cells_with_their_tracebacks_as_text(part: str) -> None:
+    assert part in Reader(PAGES["staff report"]).text
 
 
 def test_a_notebook_of_many_large_cells_makes_a_bounded_page() -> None:
@@ -199,3 +180,48 @@ def test_a_notebook_of_many_large_cells_makes_a_bounded_page() -> None:
     html = render_staff(full_marks(), StaffDetails(cells=(cell,) * (CELLS_MAX + 7)))
     assert "7 more cells are not shown here" in html
     assert len(html) < 15_000_000  # 300 cells, two texts of at most 20,000 characters each, and their frame
+
+
+def test_feedback_shows_how_the_points_came_about() -> None:
+    text = read_words(render_feedback(full_marks(), adjust_grade()))
+    assert "88 of 100 points" in text
+    assert "Points of the checks 100" in text
+    assert "Changed by a person −2 Step 1 trains the pretrained model: 3 of 5 points. Half of it." in text
+    assert "Late −10 Handed in 20 h after the deadline" in text
+    assert "Your points 88 / 100" in text
+    assert "M. Example" not in text
+
+
+def test_staff_report_names_who_changed_the_points() -> None:
+    text = read_words(PAGES["staff report of full marks"])
+    assert "Changed by a person M. Example −2" in text
+    assert "88 of 100 points" in text
+
+
+def test_nothing_is_said_where_nothing_was_changed() -> None:
+    upload = invented.upload(1)
+    (grade,) = settle(Intake(source="x", uploads=(upload,)), {upload.id: full_marks()}, GradingPolicy())
+    assert "came about" not in render_feedback(full_marks(), grade)
+    assert render_feedback(full_marks(), grade) == render_feedback(full_marks())
+
+
+@pytest.mark.parametrize("standing", [Standing.EXCUSED, Standing.UNGRADED], ids=str)
+def test_feedback_without_points_says_why_there_are_none(standing: Standing) -> None:
+    grade = adjust_grade().model_copy(update={"standing": standing, "points": None})
+    text = Reader(render_feedback(full_marks(), grade)).text
+    assert standing.value in text
+    assert "of 100 points" not in text
+    assert "– / 100" in text
+
+
+def test_a_total_given_by_a_person_replaces_the_word_ungraded() -> None:
+    run = full_marks().run.model_copy(update={"status": RunStatus.INFRA_ERROR})
+    broken = full_marks().model_copy(update={"run": run, "score": UNGRADED})
+    assert "submission is ungraded" in render_feedback(broken)
+    assert "submission is ungraded" not in render_feedback(broken, adjust_grade())
+
+
+def test_a_refusal_says_why_and_that_no_points_are_lost() -> None:
+    text = read_words(PAGES["refusal"])
+    assert "What you handed in cannot be graded. 'assignment.pdf' is a PDF; hand in the notebook itself" in text
+    assert "No points were recorded, and none were taken away." in text

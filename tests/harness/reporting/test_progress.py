@@ -124,7 +124,7 @@ def test_on_a_terminal_the_display_is_gone_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in hostile.TEXTS.items()])
+@pytest.mark.parametrize("text", hostile.TEXTS.values(), ids=hostile.TEXTS)
 def test_hostile_first_lines_stay_text(text: str, terminal: bool) -> None:
     console = _console(terminal=terminal)
     with ProgressDisplay(console) as progress:

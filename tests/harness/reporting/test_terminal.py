@@ -6,13 +6,12 @@ The golden file changes only by `UPDATE_GOLDENS=1 python -m pytest tests/harness
 import io
 import os
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
+from grader.machine.inventory import Finding, Status
 from grader.model import Result
 from grader.reporting.terminal import make_console, render_findings, render_result
 
@@ -34,20 +33,6 @@ def _shown(renderable: RenderableType, *, colour: bool = False, width: int = 80,
     ).print(renderable)
     stream.flush()
     return "\n".join(line.rstrip() for line in raw.getvalue().decode(encoding).split("\n"))
-
-
-class Status(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class Found:
-    what: str
-    status: Status
-    detail: str
-    hint: str
 
 
 def test_golden() -> None:
@@ -81,7 +66,7 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii_marks() -> None:
     assert "o blocked" in shown
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in hostile.TEXTS.items()])
+@pytest.mark.parametrize("text", hostile.TEXTS.values(), ids=hostile.TEXTS)
 def test_hostile_text_in_every_field_stays_text(text: str) -> None:
     result = Result.model_validate(hostile_copies(middle().model_dump(by_alias=True), text))
     shown = _shown(render_result(result, [Path("feedback.html")]))
@@ -93,9 +78,9 @@ def test_hostile_text_in_every_field_stays_text(text: str) -> None:
 
 def test_doctor_says_what_is_missing_and_what_to_do() -> None:
     findings = [
-        Found("Python", Status.OK, "3.11.2", "never shown"),
-        Found("Data", Status.MISSING, "no [b]train.csv[/b]", "Set A4_DATA."),
-        Found("Disk", Status.WARNING, "2 GiB free", ""),
+        Finding("Python", Status.OK, "3.11.2", "never shown"),
+        Finding("Data", Status.MISSING, "no [b]train.csv[/b]", "Set A4_DATA."),
+        Finding("Disk", Status.WARNING, "2 GiB free", ""),
     ]
     lines = [line.strip() for line in _shown(render_findings(findings)).splitlines()]
     assert lines == [

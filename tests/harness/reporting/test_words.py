@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from grader.assets.reviews import Source
 from grader.model import Method, Profile, Result, RunStatus, Score, ScoreStatus, Verdict
 from grader.reporting import words
 
@@ -67,8 +68,11 @@ def _changed(**changes: Any) -> Result:
     [
         pytest.param(_changed(), [], id="nothing_to_say"),
         pytest.param(_changed(sandbox="none"), ["run without a sandbox"], id="no_sandbox"),
-        pytest.param(_changed(environment={"reviews": "Synthetic reviews"}), ["synthetic"], id="synthetic_data"),
-        pytest.param(_changed(calibration="quick-synthetic"), ["synthetic"], id="synthetic_calibration"),
+        pytest.param(_changed(environment={"reviews": Source.SYNTHETIC.value}), ["synthetic"], id="synthetic_data"),
+        pytest.param(_changed(environment={"reviews": "not synthetic reviews"}), [], id="a name with the word"),
+        pytest.param(
+            _changed(environment={"reviews": Source.SYNTHETIC.value}, methods={}), [], id="synthetic, nothing measured"
+        ),
         pytest.param(
             _changed(score=Score(points=None, possible=100, status=ScoreStatus.UNGRADED)), ["ungraded"], id="ungraded"
         ),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from grader.cli.app import main
-from grader.cli.batch import Jobs
+from grader.cli.options import Jobs
 from grader.reporting.files import make_results_folder
 from grader.reporting.terminal import make_console
 from tests.proof.demo.demo import demonstrate

@@ -39,7 +39,7 @@ REFUSED: Final = (  # what is handed in instead of a notebook: suffix of its nam
 
 @dataclass(frozen=True)
 class DemoStudent:
-    """What one student hands in. `what` names the specimen."""
+    """What one student hands in. `what` names the case."""
 
     given: str
     family: str
@@ -71,7 +71,7 @@ def load_table() -> ClassTable:
 
 
 def generate_notebooks(table: ClassTable) -> Iterator[tuple[str, bytes]]:
-    """What is handed in, one student after the other, without end: the specimen's name and the file's content."""
+    """What is handed in, one student after the other, without end: the case's name and the file's content."""
     from tests.proof.validity.corpus_run import load
 
     _, corpus = load()
@@ -97,8 +97,8 @@ def generate_notebooks(table: ClassTable) -> Iterator[tuple[str, bytes]]:
         yield last
 
 
-def _read_case(specimen: CorpusCase) -> tuple[str, bytes]:
-    return specimen.id, build_notebook(specimen.cells)
+def _read_case(case: CorpusCase) -> tuple[str, bytes]:
+    return case.id, build_notebook(case.cells)
 
 
 def _read_hostile_case(case: HostileCase) -> tuple[str, bytes]:

@@ -84,7 +84,9 @@ def _setup(backend: Backend) -> Iterator[Setup]:
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
     policy: SandboxPolicy = replace(isolation.build_policy(checkpoint, metrics, LIMITS), **SMALL)
     sandbox = select(policy, warmup=isolation.build_warmup(checkpoint, metrics), only=backend)
-    with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, SandboxOptions(opened=sandbox), trial=False) as used:
+    with pipeline.open_setup(
+        Profile.STRUCTURE, pipeline.DEFAULT_SEED, SandboxOptions(opened=sandbox), trial=False
+    ) as used:
         sandbox.wait()
         yield used
 

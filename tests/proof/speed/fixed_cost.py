@@ -68,7 +68,10 @@ def run_bare() -> float:
 
 def measure(rounds: int, backend: Backend | None) -> dict[str, Any]:
     """All figures; in `stages_s` medians over the rounds."""
-    with tempfile.TemporaryDirectory() as name, pipeline.open_setup(Profile.STRUCTURE, 0, SandboxOptions(backend)) as used:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        pipeline.open_setup(Profile.STRUCTURE, 0, SandboxOptions(backend)) as used,
+    ):
         folder, path = Path(name), Path(name) / "notebook.ipynb"
         nbformat.write(build_notebook(), path)
         used.sandbox.wait()

@@ -2,13 +2,14 @@
 
 Two runs for each seed take minutes, so every run is kept as a line at once, and the next call goes on from there. A
 line says of which day and code it is, since a verdict depends on little of the code (notebook, budget, checkpoint and
-reviews are its circumstances), but on some.
+reviews are its conditions), but on some.
 """
 
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ class Run(FrozenModel):
 
     seed: int
     precision: Precision
-    circumstances: str
+    conditions: str
     verdicts: dict[str, Verdict]
     accuracies: dict[Method, float | None]
     measured: str = "2026-11-23"  # the day; lines that do not say so are of this one
@@ -41,7 +42,7 @@ class Run(FrozenModel):
     @property
     def key(self) -> tuple[int, Precision, str]:
         """What makes two runs the same."""
-        return self.seed, self.precision, self.circumstances
+        return self.seed, self.precision, self.conditions
 
 
 def measure(seeds: Sequence[int]) -> Part:
@@ -70,11 +71,11 @@ def _runs(precision: Precision, seeds: Sequence[int]) -> list[Run]:
 
 def _run(submission: Submission, seed: int, precision: Precision, where: str, used: Setup) -> Run:
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
-        result = pipeline.grade(submission, pipeline.replace_seed(used, seed), Path(name)).result
+        result = pipeline.grade(submission, replace(used, seed=seed), Path(name)).result
     run = Run(
         seed=seed,
         precision=precision,
-        circumstances=where,
+        conditions=where,
         verdicts={check.id: check.verdict for check in result.checks},
         accuracies={method: summary.accuracy for method, summary in result.methods.items()},
         measured=format_today(),

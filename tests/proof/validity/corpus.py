@@ -1,6 +1,6 @@
 """The corpus: tables of small patches to the reference solution, each with the verdicts that it has to get.
 
-A specimen is a `[[mutant]]` or a `[[variant]]` in a TOML file. What it changes is one of
+A case is a `[[mutant]]` or a `[[variant]]` in a TOML file. What it changes is one of
 
 - `edits`: lists of [cell id, old text, new text]; the cell id `*` stands for all cells that hold the old text
 - `define`: source that takes the place of the definition of the same name, wherever the reference has it
@@ -26,7 +26,7 @@ LAST_CELL: Final = "train-lora"  # what follows only shows results
 
 
 class CaseKind(StrEnum):
-    """What a specimen is for."""
+    """What a case is for."""
 
     MUTANT = "mutant"
     VARIANT = "variant"
@@ -34,7 +34,7 @@ class CaseKind(StrEnum):
 
 @dataclass(frozen=True)
 class Base:
-    """The notebook that specimens are patches of: sources of its code cells by cell id, in order."""
+    """The notebook that cases are patches of: sources of its code cells by cell id, in order."""
 
     cells: Mapping[str, str]
 
@@ -81,16 +81,16 @@ def strip_assertions(source: str) -> str:
 
 
 def read_corpus(folder: Path, base: Base) -> tuple[CorpusCase, ...]:
-    """All specimens of all tables in `folder`, mutants first. Raises GraderError for a table that does not fit."""
+    """All cases of all tables in `folder`, mutants first. Raises GraderError for a table that does not fit."""
     found = [
         _build_case(entry, kind, base, path)
         for kind in CaseKind
         for path in sorted((folder / f"{kind}s").glob("*.toml"))
         for entry in _entries(path, kind)
     ]
-    twice = {specimen.id for specimen in found if sum(other.id == specimen.id for other in found) > 1}
+    twice = {case.id for case in found if sum(other.id == case.id for other in found) > 1}
     if twice:
-        raise GraderError(f"The corpus has more than one specimen called {', '.join(sorted(twice))}; rename one.")
+        raise GraderError(f"The corpus has more than one case called {', '.join(sorted(twice))}; rename one.")
     return tuple(found)
 
 

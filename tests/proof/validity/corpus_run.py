@@ -147,7 +147,7 @@ def run(
     notebooks: Sequence[CorpusCase] = (),
     seed: int = pipeline.DEFAULT_SEED,
 ) -> tuple[Matrix, tuple[CaseResult, ...], str]:
-    """Examine the chosen cases, with a line for each surprise. Also returns the circumstances."""
+    """Examine the chosen cases, with a line for each surprise. Also returns the conditions."""
     results: dict[str, CaseResult] = {}
     with (
         pipeline.open_setup(Profile.STRUCTURE, seed, UNSANDBOXED) as used,  # the corpus is our own
@@ -156,10 +156,10 @@ def run(
         where = rounds.digest_conditions(used)
         for shared, cases in ((base, chosen), (NOTHING_SHARED, notebooks)):
             for result in examine(shared, cases, used) if cases else ():
-                results[result.specimen.id] = result
-                status.update(f"{len(results)} of {len(chosen) + len(notebooks)}: {result.specimen.id}")
+                results[result.case.id] = result
+                status.update(f"{len(results)} of {len(chosen) + len(notebooks)}: {result.case.id}")
                 for surprise in result.surprises:
-                    console.print(f"{result.specimen.id}: {surprise}", markup=False, soft_wrap=True)
+                    console.print(f"{result.case.id}: {surprise}", markup=False, soft_wrap=True)
     checks = tuple(scoring.load_rubric(RUBRIC))
     rows, whole = (tuple(build_row(results[case.id], checks) for case in cases) for cases in (chosen, notebooks))
     return Matrix(checks, rows, whole), tuple(results.values()), where

@@ -105,4 +105,4 @@ class Matrix:
 def build_row(result: CaseResult, checks: Sequence[str]) -> Row:
     """The row of one case; `?` where a check said nothing."""
     letters = {j.id: LETTERS[j.verdict] for j in result.judgements}
-    return Row(result.specimen, "".join(letters.get(check, "?") for check in checks), result.surprises)
+    return Row(result.case, "".join(letters.get(check, "?") for check in checks), result.surprises)

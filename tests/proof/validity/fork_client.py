@@ -1,4 +1,4 @@
-"""Evidence for specimens, without a kernel for each: the host's side of `branches`."""
+"""Evidence for cases, without a kernel for each: the host's side of `branches`."""
 
 import json
 import os
@@ -36,29 +36,29 @@ ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads 
 
 @dataclass(frozen=True)
 class ExecutedCase:
-    """One specimen that has been executed."""
+    """One case that has been executed."""
 
-    specimen: CorpusCase
+    case: CorpusCase
     folder: Path  # its evidence, gone when the next one is asked for
 
 
-def execute_cases(base: Base, specimens: Sequence[CorpusCase], setup: Setup) -> Iterator[ExecutedCase]:
-    """Execute all specimens, in the order in which they end. Raises GraderError when the grader is at fault."""
+def execute_cases(base: Base, cases: Sequence[CorpusCase], setup: Setup) -> Iterator[ExecutedCase]:
+    """Execute all cases, in the order in which they end. Raises GraderError when the grader is at fault."""
     if not hasattr(os, "fork"):
         raise GraderError("Validation branches processes, which Windows cannot do; run it on Linux or macOS.")
-    by_id = {specimen.id: specimen for specimen in specimens}
+    by_id = {case.id: case for case in cases}
     with open_temporary_folder("a4-fork-") as name:
         folder = name.resolve()
         drawn = challenges.draw(setup.seed)
         (folder / "evidence").mkdir()
         job = prepare(folder / "job", folder / "scratch", _submission(base), replace(setup, threads=1), drawn)
         _shorten(job)
-        task = _task(folder, job, base, specimens)
+        task = _task(folder, job, base, cases)
         with _start_server(task, job) as lines:
             for line in lines:
-                specimen = by_id[line.removeprefix("grown ").strip()]
-                yield ExecutedCase(specimen, _add_record(folder / specimen.id, specimen, setup))
-                shutil.rmtree(folder / specimen.id, ignore_errors=True)  # before all these weights reach the disk
+                case = by_id[line.removeprefix("grown ").strip()]
+                yield ExecutedCase(case, _add_record(folder / case.id, case, setup))
+                shutil.rmtree(folder / case.id, ignore_errors=True)  # before all these weights reach the disk
 
 
 def _shorten(job: Job) -> None:
@@ -75,7 +75,7 @@ def _submission(base: Base) -> Submission:
     return Submission("reference", Path("solution.ipynb"), "0" * 64, notebook, notebook)
 
 
-def _task(folder: Path, job: Job, base: Base, specimens: Sequence[CorpusCase]) -> Path:
+def _task(folder: Path, job: Job, base: Base, cases: Sequence[CorpusCase]) -> Path:
     described = [
         {
             "id": s.id,
@@ -84,7 +84,7 @@ def _task(folder: Path, job: Job, base: Base, specimens: Sequence[CorpusCase]) -
             "folder": str(folder / s.id),
             "gpu_named": names_gpu(s.cells),
         }
-        for s in specimens
+        for s in cases
     ]
     task = {
         "cells": tuple(base.cells.values()),
@@ -93,7 +93,7 @@ def _task(folder: Path, job: Job, base: Base, specimens: Sequence[CorpusCase]) -
         "evidence": str(folder / "evidence"),
         "jobs": JOBS,
         "limit_s": BRANCH_LIMIT_S,
-        "specimens": described,
+        "cases": described,
     }
     path = folder / "task.json"
     path.write_text(json.dumps(task), encoding="utf-8")
@@ -124,19 +124,19 @@ def _start_server(task: Path, job: Job) -> Iterator[Iterator[str]]:
         raise GraderError(f"The process that runs the corpus ended with {process.returncode}: {said}")
 
 
-def _add_record(folder: Path, specimen: CorpusCase, setup: Setup) -> Path:
+def _add_record(folder: Path, case: CorpusCase, setup: Setup) -> Path:
     """Put the host's own record beside the evidence, as after an ordinary execution."""
     evidence = folder / "evidence"
     evidence.mkdir(parents=True, exist_ok=True)
     ended = folder / "ended.json"
     account = json.loads(ended.read_text(encoding="utf-8")) if ended.is_file() else None
-    record = _record(specimen, setup, account)
+    record = _record(case, setup, account)
     (evidence / RUN).write_text(record.model_dump_json(), encoding="utf-8")
-    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in specimen.cells]), evidence / SUBMITTED)
+    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in case.cells]), evidence / SUBMITTED)
     return evidence
 
 
-def _record(specimen: CorpusCase, setup: Setup, account: dict[str, Any] | None) -> RunRecord:
+def _record(case: CorpusCase, setup: Setup, account: dict[str, Any] | None) -> RunRecord:
     cells = account["cells"] if account else []
     failed = tuple(
         FailedCell(index=i, error=cell["error"], message=cell["message"])
@@ -147,13 +147,13 @@ def _record(specimen: CorpusCase, setup: Setup, account: dict[str, Any] | None) 
     status = RunStatus.KERNEL_DIED if account is None else RunStatus.STUDENT_ERROR if failed else RunStatus.OK
     answered = account["answered"] if account else {}
     return RunRecord(
-        submission=SubmissionRef(name=specimen.id, sha256="0" * 64),
+        submission=SubmissionRef(name=case.id, sha256="0" * 64),
         conditions=build_conditions(setup),
         summary=RunSummary(status=status, wall_s=0, peak_memory_mib=0, failed_cells=failed),
         reason="" if account else "the process died or took too long",
         cells=tuple(
             CellRecord(index=i, source=source, duration_s=0, status="ok", first_error=early.get(i, ""))
-            for i, source in enumerate(specimen.cells)
+            for i, source in enumerate(case.cells)
         ),
         training_cells={},
         probes={f: ProbeOutcome.ANSWERED if ok else ProbeOutcome.FAILED for f, ok in answered.items()},

@@ -1,7 +1,7 @@
-"""Runs a notebook once, and branches off a process wherever a specimen departs from it.
+"""Runs a notebook once, and branches off a process wherever a case departs from it.
 
-A specimen shares with the reference everything before its first change. So the reference is executed cell by cell in
-one warm process, and before each cell a copy of the process (`fork`) goes on with the cells of each specimen that
+A case shares with the reference everything before its first change. So the reference is executed cell by cell in
+one warm process, and before each cell a copy of the process (`fork`) goes on with the cells of each case that
 departs there. That is exact, because a branch has run just what the patched notebook would have run, and quick, because
 imports, data, and the trainings before the change are there already.
 
@@ -30,7 +30,7 @@ class ForkServer:
         self.task, self.out = task, out
         self.growing: dict[int, str] = {}
 
-    def branch(self, shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
+    def branch(self, shell: Any, case: dict[str, Any], outcomes: list[Any]) -> None:
         """Start one branch; returns at once unless too many are growing."""
         while len(self.growing) >= self.task["jobs"]:
             self.wait()
@@ -38,8 +38,8 @@ class ForkServer:
         gc.freeze()  # a branch that collects garbage would walk, and copy, all that it has inherited
         pid = os.fork()
         if pid == 0:
-            _run_branch(self.task, shell, specimen, outcomes)
-        self.growing[pid] = specimen["id"]
+            _run_branch(self.task, shell, case, outcomes)
+        self.growing[pid] = case["id"]
 
     def wait(self) -> None:
         """Wait for one branch to end."""
@@ -53,20 +53,20 @@ class ForkServer:
             self.wait()
 
 
-def _run_branch(task: dict[str, Any], shell: Any, specimen: dict[str, Any], outcomes: list[Any]) -> None:
+def _run_branch(task: dict[str, Any], shell: Any, case: dict[str, Any], outcomes: list[Any]) -> None:
     """In the branch: the rest of the cells, the probes, and the end of the process."""
     signal.alarm(task["limit_s"])
     code = 1
     try:
-        folder = Path(specimen["folder"])
+        folder = Path(case["folder"])
         redirect_evidence(Path(task["evidence"]), folder / "evidence")
         (folder / "work").mkdir()
         os.chdir(folder / "work")
         from grader.kernel.compat import devices
 
-        if specimen["gpu_named"]:
+        if case["gpu_named"]:
             devices.redirect_gpu()
-        finish(task, shell, specimen["cells"], outcomes, folder)
+        finish(task, shell, case["cells"], outcomes, folder)
         code = 0
     except BaseException:
         traceback.print_exc()  # to the file that the host reads when the nursery fails
@@ -144,7 +144,7 @@ def make_shell() -> Any:
 
 
 def main(path: str) -> None:
-    """Run a task: `{"cells", "bootstrap", "probes", "evidence", "folder", "jobs", "limit_s", "specimens"}`."""
+    """Run a task: `{"cells", "bootstrap", "probes", "evidence", "folder", "jobs", "limit_s", "cases"}`."""
     task = json.loads(Path(path).read_text(encoding="utf-8"))
     out = os.fdopen(os.dup(1), "w")
     with Path(os.devnull).open("w") as nowhere:
@@ -156,9 +156,9 @@ def main(path: str) -> None:
     shoot = ForkServer(task, out)
     outcomes: list[Any] = []
     for index, source in enumerate([*task["cells"], None]):
-        for specimen in task["specimens"]:
-            if specimen["departs"] == index:
-                shoot.branch(shell, specimen, outcomes)
+        for case in task["cases"]:
+            if case["departs"] == index:
+                shoot.branch(shell, case, outcomes)
         if source is not None:
             outcomes.append(run(shell, source))
     shoot.wait_all()

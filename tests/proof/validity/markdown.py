@@ -46,7 +46,7 @@ def _render_figures(matrix: Matrix, rounds: Sequence[Round], flips: Sequence[str
         (f"LoRA checks on {len(first.lora)} right layers, {seeds} other seeds: verdicts that flipped", str(failures)),
         (f"Repetitions of the corpus with other seeds, {len(others)}: verdicts that flipped", str(len(flips))),
     )
-    yield f"Measured on {first.measured}, on code `{first.circumstances.split()[0]}`.\n"
+    yield f"Measured on {first.measured}, on code `{first.conditions.split()[0]}`.\n"
     yield _table(("Figure", "Measured"), (*matrix.summarise(), *repeated))
     wrong = [f"{row.case.id}: {surprise}" for row in matrix.surprising for surprise in row.surprises]
     yield from (
@@ -81,7 +81,7 @@ def _render_chances(rates: Sequence[Rate], reviews: str) -> str:
 
 def render_cases(matrix: Matrix, results: Iterable[CaseResult]) -> str:
     """Every case, with its verdicts in the order of the checks and with what its student reads."""
-    said = {result.specimen.id: result for result in results}
+    said = {result.case.id: result for result in results}
     lines = [
         "# All cases",
         "",

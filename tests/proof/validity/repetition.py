@@ -1,6 +1,6 @@
 """The LoRA checks, repeated with other seeds: a verdict on a right layer must not depend on the draw.
 
-No notebook runs here. The class is taken from the specimen's cells, the probes ask it in this process (it is our own
+No notebook runs here. The class is taken from the case's cells, the probes ask it in this process (it is our own
 code), and the functions of the suite judge the answers.
 """
 
@@ -40,7 +40,7 @@ Check = Callable[[Case], None]
 class Repetition:
     """How often a check of the family failed."""
 
-    specimen: str
+    case: str
     seeds: int
     failures: tuple[str, ...]  # "seed 7: step3.lora_forward: ..."
 
@@ -50,13 +50,13 @@ class Repetition:
         return len(self.failures)
 
 
-def repeat(base: Base, specimen: CorpusCase, seeds: Iterable[int]) -> Repetition:
-    """Judge the specimen's LoRA layer once for each seed."""
+def repeat(base: Base, case: CorpusCase, seeds: Iterable[int]) -> Repetition:
+    """Judge the case's LoRA layer once for each seed."""
     names = {"lora": assignment.LORA_NAMES}
-    namespace = execute_definitions(dict(zip(base.cells, specimen.cells, strict=False)))
+    namespace = execute_definitions(dict(zip(base.cells, case.cells, strict=False)))
     numbers = tuple(seeds)
     failures = tuple(failure for seed in numbers for failure in _failures(namespace, names, seed))
-    return Repetition(specimen.id, len(numbers), failures)
+    return Repetition(case.id, len(numbers), failures)
 
 
 def execute_definitions(cells: Mapping[str, str]) -> dict[str, Any]:
@@ -72,10 +72,10 @@ KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 
 
 def _failures(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], seed: int) -> Iterator[str]:
-    case = ask_class(namespace, names, seed)
+    answered = ask_class(namespace, names, seed)
     for check, function in load_family().items():
         try:
-            function(case)
+            function(answered)
         except Advice:
             continue
         except Outcome as outcome:
@@ -95,12 +95,21 @@ def ask_class(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], s
 
 
 class AnswerEvidence(Evidence):
-    """Evidence that never was on disk."""
+    """Evidence that never was on disk: answers of the LoRA family only."""
 
     def __init__(self, lora: LoraAnswers, tensors: dict[str, Any], run: RunRecord) -> None:
-        """Answers of the LoRA family only."""
-        self.run = run
-        self.__dict__["lora"], self.__dict__["lora_tensors"] = lora, tensors
+        """Take what `observe` returns."""
+        self.run, self._lora, self._tensors = run, lora, tensors
+
+    @property
+    def lora(self) -> LoraAnswers:
+        """The answers."""
+        return self._lora
+
+    @property
+    def lora_tensors(self) -> dict[str, Any]:
+        """The tensors that belong to them."""
+        return self._tensors
 
     @property
     def sources(self) -> dict[int, str]:

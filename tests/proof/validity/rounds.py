@@ -31,7 +31,7 @@ class Round(FrozenModel):
     """All verdicts with one seed."""
 
     seed: int
-    circumstances: str
+    conditions: str
     letters: dict[str, str]  # case -> a letter for each check, in the matrix's order
     surprises: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # cases that were not judged as expected
     lora: dict[str, tuple[int, int]] = Field(
@@ -51,9 +51,7 @@ def make_round(matrix: Matrix, seed: int, where: str) -> Round:
     """The round that a matrix stands for."""
     rows = (*matrix.rows, *matrix.notebooks)
     surprises = {row.case.id: row.surprises for row in rows if row.surprises}
-    return Round(
-        seed=seed, circumstances=where, letters={row.case.id: row.letters for row in rows}, surprises=surprises
-    )
+    return Round(seed=seed, conditions=where, letters={row.case.id: row.letters for row in rows}, surprises=surprises)
 
 
 def rebuild_matrix(
@@ -68,8 +66,8 @@ def rebuild_matrix(
 
 
 def load_known(where: str) -> tuple[Round, ...]:
-    """Stored rounds under these circumstances, the one with the usual seed first; none while that one is missing."""
-    found = {r.seed: r for r in read(LEDGER, Round) if r.circumstances == where}
+    """Stored rounds under these conditions, the one with the usual seed first; none while that one is missing."""
+    found = {r.seed: r for r in read(LEDGER, Round) if r.conditions == where}
     return tuple(found[seed] for seed in sorted(found)) if pipeline.DEFAULT_SEED in found else ()
 
 
@@ -80,7 +78,7 @@ def keep(one: Round) -> None:
 
 def find_flips(rounds: Iterable[Round], checks: Sequence[str]) -> tuple[str, ...]:
     """Verdicts that differ from those of the first round: "seed 3, scale_alpha: step3.lora_forward is ·, not F"."""
-    first, *others = [*rounds] or [Round(seed=0, circumstances="", letters={})]
+    first, *others = [*rounds] or [Round(seed=0, conditions="", letters={})]
     return tuple(
         f"seed {other.seed}, {name}: {check} is {theirs}, not {ours}"
         for other in others

@@ -1,10 +1,10 @@
 """The stochastic part: how often an honest solution misses a threshold, and a dishonest one reaches it.
 
 Every run trains in profile `quick`, takes minutes, and is stored at once as one JSON line, so that validation can be
-stopped and resumed, and repeated for nothing. A line belongs to a specimen, a seed, and the circumstances that a
+stopped and resumed, and repeated for nothing. A line belongs to a case, a seed, and the conditions that a
 calibration belongs to as well. It holds accuracies alone: what they are held against is the calibration of today.
 
-A specimen makes only those trainings that its patch bears on: the others would be the reference's once more.
+A case makes only those trainings that its patch bears on: the others would be the reference's once more.
 
 The reference may have been trained over many seeds already, by `make calibrate`. Runs that the thresholds do not follow
 from are held against these; those that they follow from each against the threshold that the others give
@@ -13,7 +13,7 @@ from are held against these; those that they follow from each against the thresh
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 from pathlib import Path
 from typing import Final
@@ -43,18 +43,18 @@ MUTANT_SEEDS: Final = 5
 FIRST_SEED: Final = 1_000  # none that the calibration used
 HONEST: Final = {"rank_6": 20, "lora_parameters": 20, "more_epochs": 5}  # and their seeds
 CONFIDENCE: Final = 0.95
-ENDED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR)  # all others say nothing about the specimen
+ENDED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR)  # all others say nothing about the case
 STEPS: Final = dict(zip(("step1.accuracy", "step2.accuracy", "step3.accuracy"), Method, strict=True))
 CELLS: Final = dict(zip(("train-full", "train-head", "train-lora"), Method, strict=True))  # of the reference
 CALL: Final = "train_and_record("  # the line of such a cell that trains
 
 
 class MeasuredRun(FrozenModel):
-    """One run of one specimen."""
+    """One run of one case."""
 
-    specimen: str
+    case: str
     seed: int
-    circumstances: str
+    conditions: str
     accuracies: dict[Method, float | None]
 
     def reaches(self, method: Method, threshold: float) -> bool:
@@ -65,7 +65,7 @@ class MeasuredRun(FrozenModel):
     @property
     def key(self) -> tuple[str, int, str]:
         """What makes two runs the same."""
-        return self.specimen, self.seed, self.circumstances
+        return self.case, self.seed, self.conditions
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def plan(
 
     The reference is left out where its calibration has enough seeds, or enough with the `later` runs.
     """
-    for specimen in corpus:
-        if specimen.id == "reference" and has_enough_seeds(calibrated, later):
+    for case in corpus:
+        if case.id == "reference" and has_enough_seeds(calibrated, later):
             continue
-        seeds = HONEST | {"reference": REFERENCE_SEEDS} | ({specimen.id: MUTANT_SEEDS} if specimen.training else {})
-        yield from ((specimen, FIRST_SEED + number) for number in range(seeds.get(specimen.id, 0)))
+        seeds = HONEST | {"reference": REFERENCE_SEEDS} | ({case.id: MUTANT_SEEDS} if case.training else {})
+        yield from ((case, FIRST_SEED + number) for number in range(seeds.get(case.id, 0)))
 
 
 def has_enough_seeds(calibrated: Calibration | None, later: Sequence[MeasuredRun] = ()) -> bool:
@@ -114,7 +114,7 @@ def has_enough_seeds(calibrated: Calibration | None, later: Sequence[MeasuredRun
 
 
 def find_calibration(used: Setup) -> Calibration | None:
-    """The thresholds for these circumstances, as they are now."""
+    """The thresholds for these conditions, as they are now."""
     conditions = (used.profile, profiles.fingerprint(used.profile), used.checkpoint.sha256, used.reviews.sha256)
     return calibration.find(calibration.load(CALIBRATIONS), *conditions)
 
@@ -124,32 +124,32 @@ def find_later_runs(used: Setup, calibrated: Calibration | None) -> tuple[Measur
     seen = calibrated.seeds if calibrated else ()
     runs = {seed: found for seed, found in load_runs(used).items() if seed not in seen}
     return tuple(
-        MeasuredRun(specimen="reference", seed=seed, circumstances="calibration", accuracies=dict(found))
+        MeasuredRun(case="reference", seed=seed, conditions="calibration", accuracies=dict(found))
         for seed, found in runs.items()
     )
 
 
-def find_affected_methods(specimen: CorpusCase, base: Base) -> tuple[Method, ...]:
+def find_affected_methods(case: CorpusCase, base: Base) -> tuple[Method, ...]:
     """The methods whose accuracy the patch may change: those a mutant has to fail, those a variant's edit precedes."""
-    if specimen.kind is CaseKind.MUTANT:
-        return tuple(method for check, method in STEPS.items() if check in specimen.failed)
+    if case.kind is CaseKind.MUTANT:
+        return tuple(method for check, method in STEPS.items() if check in case.failed)
     order = list(base.cells)
-    after = tuple(method for cell, method in CELLS.items() if order.index(cell) >= specimen.departs)
+    after = tuple(method for cell, method in CELLS.items() if order.index(cell) >= case.departs)
     return after or tuple(Method)  # the reference departs nowhere
 
 
-def reduce_cells(specimen: CorpusCase, base: Base) -> tuple[str, ...]:
-    """The specimen's cells without the trainings that its patch does not bear on."""
-    needed = find_affected_methods(specimen, base)
+def reduce_cells(case: CorpusCase, base: Base) -> tuple[str, ...]:
+    """The case's cells without the trainings that its patch does not bear on."""
+    needed = find_affected_methods(case, base)
     idle = [base.cells[cell] for cell, method in CELLS.items() if method not in needed]
     lines = {line for source in idle for line in source.splitlines() if line.startswith(CALL)}
-    return tuple("\n".join(line for line in cell.splitlines() if line not in lines) for cell in specimen.cells)
+    return tuple("\n".join(line for line in cell.splitlines() if line not in lines) for cell in case.cells)
 
 
 def load_known(planned: Iterable[tuple[CorpusCase, int]], base: Base, used: Setup) -> tuple[MeasuredRun, ...]:
     """The planned runs that are stored already."""
     stored = _load_stored()
-    keys = [(specimen.id, seed, digest_conditions(used, reduce_cells(specimen, base))) for specimen, seed in planned]
+    keys = [(case.id, seed, digest_conditions(used, reduce_cells(case, base))) for case, seed in planned]
     return tuple(stored[key] for key in keys if key in stored)
 
 
@@ -158,13 +158,11 @@ def measure(
 ) -> tuple[MeasuredRun, ...]:
     """Run what is planned and not stored yet, in order; every run is stored when it ends."""
     stored, found = _load_stored(), []
-    for specimen, seed in planned:
-        cells = reduce_cells(specimen, base)
-        key = (specimen.id, seed, digest_conditions(used, cells))
+    for case, seed in planned:
+        cells = reduce_cells(case, base)
+        key = (case.id, seed, digest_conditions(used, cells))
         if key not in stored:
-            stored[key] = _measure(
-                specimen, cells, find_affected_methods(specimen, base), pipeline.replace_seed(used, seed)
-            )
+            stored[key] = _measure(case, cells, find_affected_methods(case, base), replace(used, seed=seed))
             append(locate_ledger(NAME), stored[key])
         found.append(stored[key])
         console.print(_line(found[-1]), markup=False)
@@ -181,29 +179,29 @@ def digest_conditions(used: Setup, cells: Sequence[str]) -> str:
     return f"{source} {profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
-def _measure(specimen: CorpusCase, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> MeasuredRun:
+def _measure(case: CorpusCase, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> MeasuredRun:
     notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
-    submission = Submission(specimen.id, Path(f"{specimen.id}.ipynb"), "0" * 64, notebook, notebook)
+    submission = Submission(case.id, Path(f"{case.id}.ipynb"), "0" * 64, notebook, notebook)
     with open_temporary_folder("a4-validate-") as folder:
         record = execute(submission, used, folder / "evidence", limits=PATIENT)
-        require_ended(specimen, record)
-        case = pipeline.make_case(folder / "evidence", used)
-        accuracies = {method: case.accuracy(method) for method in methods}
+        require_ended(case, record)
+        judged = pipeline.make_case(folder / "evidence", used)
+        accuracies = {method: judged.accuracy(method) for method in methods}
     where = digest_conditions(used, cells)
-    return MeasuredRun(specimen=specimen.id, seed=used.seed, circumstances=where, accuracies=accuracies)
+    return MeasuredRun(case=case.id, seed=used.seed, conditions=where, accuracies=accuracies)
 
 
-def require_ended(specimen: CorpusCase, record: RunRecord) -> None:
+def require_ended(case: CorpusCase, record: RunRecord) -> None:
     """Raise GraderError for a run that ended before its notebook did: its accuracies are not missing, but unknown."""
     if record.summary.status not in ENDED:
-        raise GraderError(f"{specimen.id} did not run to its end ({record.reason}); run the training part again.")
+        raise GraderError(f"{case.id} did not run to its end ({record.reason}); run the training part again.")
 
 
 def _line(measured: MeasuredRun) -> str:
     figures = ", ".join(
         f"{m.value} {a:.3f}" if a is not None else f"{m.value} -" for m, a in measured.accuracies.items()
     )
-    return f"{measured.specimen}, seed {measured.seed}: {figures}"
+    return f"{measured.case}, seed {measured.seed}: {figures}"
 
 
 def compute_rates(
@@ -216,14 +214,14 @@ def compute_rates(
     if calibrated is None:
         return ()
     thresholds = {method: one.threshold for method, one in calibrated.methods.items()}
-    reference = [m for m in found if m.specimen == "reference"]
-    honest = {specimen.id for specimen in corpus if specimen.kind is CaseKind.VARIANT} - {"reference"}
-    variants = [m for m in found if m.specimen in honest]
+    reference = [m for m in found if m.case == "reference"]
+    honest = {case.id for case in corpus if case.kind is CaseKind.VARIANT} - {"reference"}
+    variants = [m for m in found if m.case in honest]
     return (
         *(_rate_left_out(calibrated, method) for method in Method if has_enough_seeds(calibrated)),
         *(_false_fails("other runs of the reference", reference, m, thresholds[m]) for m in Method),
         *(_false_fails("honest variants", variants, m, thresholds[m]) for m in Method),
-        *(_false_passes([m for m in found if m.specimen == s.id], s, thresholds) for s in corpus if s.training),
+        *(_false_passes([m for m in found if m.case == s.id], s, thresholds) for s in corpus if s.training),
     )
 
 
@@ -243,7 +241,7 @@ def _false_fails(who: str, honest: Sequence[MeasuredRun], method: Method, thresh
     return Rate(f"{who} that miss the threshold of {method.value}, {threshold:.3f}", missed.count(True), len(missed))
 
 
-def _false_passes(found: Sequence[MeasuredRun], specimen: CorpusCase, thresholds: Mapping[Method, float]) -> Rate:
-    methods = [method for check, method in STEPS.items() if check in specimen.failed]
+def _false_passes(found: Sequence[MeasuredRun], case: CorpusCase, thresholds: Mapping[Method, float]) -> Rate:
+    methods = [method for check, method in STEPS.items() if check in case.failed]
     reached = [measured.reaches(method, thresholds[method]) for measured in found for method in methods]
-    return Rate(f"{specimen.id}: accuracy passes although {specimen.words}", reached.count(True), len(reached))
+    return Rate(f"{case.id}: accuracy passes although {case.words}", reached.count(True), len(reached))

@@ -1,4 +1,4 @@
-"""Judges specimens and compares what the grader says with what the corpus expects."""
+"""Judges cases and compares what the grader says with what the corpus expects."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from tests.proof.validity.fork_client import execute_cases
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What the grader said of one specimen."""
+    """What the grader said of one case."""
 
-    specimen: CorpusCase
+    case: CorpusCase
     judgements: tuple[Judgement, ...]
     first_error: str = ""  # of its cells
 
@@ -40,13 +40,13 @@ class CaseResult:
         return tuple(self._surprises())
 
     def _surprises(self) -> Iterator[str]:
-        for verdict, expected in ((Verdict.FAILED, self.specimen.failed), (Verdict.BLOCKED, self.specimen.blocked)):
+        for verdict, expected in ((Verdict.FAILED, self.case.failed), (Verdict.BLOCKED, self.case.blocked)):
             observed = self.ids(verdict)
             yield from (f"{check} is not {verdict}{self._explain(check)}" for check in sorted(expected - observed))
             yield from (f"{check} is {verdict}{self._explain(check)}" for check in sorted(observed - expected))
         yield from (f"{j.id} is an error: {j.fault}" for j in self.judgements if j.verdict is Verdict.ERROR)
         said = " ".join(f"{j.rationale} {j.hint}" for j in self.judgements)
-        yield from (f"the feedback does not say {phrase!r}" for phrase in self.specimen.says if phrase not in said)
+        yield from (f"the feedback does not say {phrase!r}" for phrase in self.case.says if phrase not in said)
 
     def _explain(self, check: str) -> str:
         """What was said of a check, or the first error of a cell."""
@@ -76,16 +76,16 @@ class SharedCase(Case):
         return self.known[file.st_ino]
 
 
-def examine(base: Base, specimens: Sequence[CorpusCase], setup: Setup) -> Iterator[CaseResult]:
-    """Execute and judge all specimens. Raises GraderError."""
+def examine(base: Base, cases: Sequence[CorpusCase], setup: Setup) -> Iterator[CaseResult]:
+    """Execute and judge all cases. Raises GraderError."""
     oracle, folders = pipeline.build_oracle(setup), pipeline.list_suite_folders()
     known: dict[int, Certificate | None] = {}
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the other core runs the next specimen
+    torch.set_num_threads(1)  # the other core runs the next case
     try:
-        for grown in execute_cases(base, specimens, setup):
-            case = SharedCase(Evidence(grown.folder), oracle, known)
-            yield CaseResult(grown.specimen, run_suite(case, folders), _find_first_error(case.evidence))
+        for grown in execute_cases(base, cases, setup):
+            submission = SharedCase(Evidence(grown.folder), oracle, known)
+            yield CaseResult(grown.case, run_suite(submission, folders), _find_first_error(submission.evidence))
     finally:
         torch.set_num_threads(threads)
 

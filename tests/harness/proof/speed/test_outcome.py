@@ -254,7 +254,7 @@ def test_what_a_class_costs(found: dict[str, Any], machine_name: str, minutes: f
 
 def run(seed: int, precision: Precision, lora: float, **verdicts: Verdict) -> Run:
     accuracies: dict[Method, float | None] = {Method.FULL: 0.9, Method.HEAD: None, Method.LORA: lora}
-    return Run(seed=seed, precision=precision, circumstances="", verdicts=verdicts, accuracies=accuracies)
+    return Run(seed=seed, precision=precision, conditions="", verdicts=verdicts, accuracies=accuracies)
 
 
 def test_seeds_whose_verdicts_differ_are_named(figures: Path) -> None:

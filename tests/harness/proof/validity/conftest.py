@@ -1,4 +1,4 @@
-"""Specimens are run together, since they branch off one process, and each is a test of its own."""
+"""Cases are run together, since they branch off one process, and each is a test of its own."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -16,14 +16,14 @@ Examined = Callable[[Base, Sequence[CorpusCase]], Mapping[str, CaseResult]]
 
 @pytest.fixture(scope="module")
 def examined(request: pytest.FixtureRequest) -> Examined:
-    """Findings by id about those of the given specimens that a selected test names, or about all if none does."""
+    """Findings by id about those of the given cases that a selected test names, or about all if none does."""
     parameters = (item.callspec.params for item in request.session.items if hasattr(item, "callspec"))
     selected = {values["name"] for values in parameters if "name" in values}
 
-    def run(base: Base, specimens: Sequence[CorpusCase]) -> Mapping[str, CaseResult]:
-        chosen = [specimen for specimen in specimens if specimen.id in selected] or specimens
+    def run(base: Base, cases: Sequence[CorpusCase]) -> Mapping[str, CaseResult]:
+        chosen = [case for case in cases if case.id in selected] or cases
         with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, UNSANDBOXED) as used:
-            return {finding.specimen.id: finding for finding in examine(base, chosen, used)}
+            return {finding.case.id: finding for finding in examine(base, chosen, used)}
 
     return run
 

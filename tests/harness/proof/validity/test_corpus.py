@@ -15,7 +15,7 @@ BASE = Base({"first": "a = 1\nb = 2", "second": "def f(x):\n    return x\n\n\nf(
 
 def test_corpus_is_large_enough() -> None:
     _, corpus = load()
-    kinds = [specimen.kind for specimen in corpus if not specimen.training]
+    kinds = [case.kind for case in corpus if not case.training]
     assert kinds.count(CaseKind.MUTANT) >= 60
     assert kinds.count(CaseKind.VARIANT) >= 45
 
@@ -40,9 +40,9 @@ def test_mutants_are_expected_to_fail_and_variants_to_pass() -> None:
 
 def test_specimens_are_valid_python() -> None:
     _, corpus = load()
-    for specimen in corpus:
-        for cell in specimen.cells:
-            compile(cell, specimen.id, "exec")
+    for case in corpus:
+        for cell in case.cells:
+            compile(cell, case.id, "exec")
 
 
 FUNCTION = "def f(x):\n    return x\n\n\nf(a)"
@@ -81,7 +81,7 @@ def test_two_specimens_of_one_name(tmp_path) -> None:
     (tmp_path / "mutants").mkdir()
     entry = '[[mutant]]\nid = "x"\nwords = "y"\nagain = "1"\n'
     (tmp_path / "mutants" / "some.toml").write_text(entry * 2, encoding="utf-8")
-    with pytest.raises(GraderError, match="more than one specimen called x"):
+    with pytest.raises(GraderError, match="more than one case called x"):
         read_corpus(tmp_path, BASE)
 
 

@@ -28,8 +28,8 @@ def finding(name: str, kind: CaseKind, failed: tuple[str, ...] = (), expected: t
         )
         for check in CHECKS
     )
-    specimen = CorpusCase(name, kind, "what | it is", False, (), 0, failed=frozenset(expected))
-    return CaseResult(specimen, judgements)
+    case = CorpusCase(name, kind, "what | it is", False, (), 0, failed=frozenset(expected))
+    return CaseResult(case, judgements)
 
 
 def row(*arguments: Any) -> Row:
@@ -71,7 +71,7 @@ def test_everything_as_expected_and_one_check_uncovered() -> None:
 def test_surprises(found: CaseResult, says: str) -> None:
     assert says in found.surprises
     (surprising,) = Matrix(CHECKS, (build_row(found, CHECKS),)).surprising
-    assert surprising.case is found.specimen
+    assert surprising.case is found.case
 
 
 def test_a_surprise_without_a_rationale_names_the_first_error() -> None:
@@ -80,10 +80,8 @@ def test_a_surprise_without_a_rationale_names_the_first_error() -> None:
 
 
 def test_missing_words_are_a_surprise() -> None:
-    specimen = CorpusCase(
-        "quiet", CaseKind.MUTANT, "", False, (), 0, failed=frozenset({"run.completes"}), says=("alpha",)
-    )
-    found = CaseResult(specimen, finding("quiet", CaseKind.MUTANT, ("run.completes",)).judgements)
+    case = CorpusCase("quiet", CaseKind.MUTANT, "", False, (), 0, failed=frozenset({"run.completes"}), says=("alpha",))
+    found = CaseResult(case, finding("quiet", CaseKind.MUTANT, ("run.completes",)).judgements)
     assert found.surprises == ("the feedback does not say 'alpha'",)
 
 

@@ -51,7 +51,7 @@ UPDATE = "(x.float() @ self.A.T @ self.B.T).to(x.dtype)"
 )  # fmt: skip
 def test_layers_that_know_one_precision(forward: str, failed: set[str]) -> None:
     cells = {"imports": IMPORTS, "lora-layer": LAYER.format(forward)}
-    specimen = CorpusCase("x", CaseKind.VARIANT, "", seen=False, cells=tuple(cells.values()), departs=0)
-    failures = [failure.split(": ") for failure in repeat(Base(cells), specimen, SEEDS).failures]
+    case = CorpusCase("x", CaseKind.VARIANT, "", seen=False, cells=tuple(cells.values()), departs=0)
+    failures = [failure.split(": ") for failure in repeat(Base(cells), case, SEEDS).failures]
     assert {check for _, check, *_ in failures} == failed
     assert {seed for seed, *_ in failures} == ({f"seed {seed}" for seed in SEEDS} if failed else set())

@@ -27,13 +27,13 @@ WRONG = {
 )
 def test_right_layer_passes_for_every_seed(name: str) -> None:
     base, corpus = load()
-    specimen = next(s for s in corpus if s.id == name)
-    assert repeat(base, specimen, SEEDS).failures == ()
+    case = next(s for s in corpus if s.id == name)
+    assert repeat(base, case, SEEDS).failures == ()
 
 
 @pytest.mark.parametrize(("name", "check"), WRONG.items())
 def test_wrong_layer_fails_for_every_seed(name: str, check: str) -> None:
     base, corpus = load()
-    specimen = next(s for s in corpus if s.id == name)
-    failures = repeat(base, specimen, SEEDS).failures
+    case = next(s for s in corpus if s.id == name)
+    failures = repeat(base, case, SEEDS).failures
     assert {f.split(": ")[0] for f in failures if f.split(": ")[1] == check} == {f"seed {seed}" for seed in SEEDS}

@@ -14,8 +14,8 @@ CHECKS = ("run.completes", "step1.count_function")
 USED = SimpleNamespace(checkpoint=SimpleNamespace(sha256="c" * 64), reviews=SimpleNamespace(sha256="r" * 64))
 
 
-def one(seed: int, circumstances: str = "here", **letters: str) -> Round:
-    return Round(seed=seed, circumstances=circumstances, letters=letters)
+def one(seed: int, conditions: str = "here", **letters: str) -> Round:
+    return Round(seed=seed, conditions=conditions, letters=letters)
 
 
 @pytest.mark.parametrize(

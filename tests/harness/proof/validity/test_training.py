@@ -16,11 +16,9 @@ from tests.proof.validity.corpus_run import load
 from tests.proof.validity.training import MeasuredRun
 
 
-def measured(name: str, seed: int, accuracy: float, circumstances: str = "here") -> MeasuredRun:
+def measured(name: str, seed: int, accuracy: float, conditions: str = "here") -> MeasuredRun:
     """A run in which every method reaches `accuracy`."""
-    return MeasuredRun(
-        specimen=name, seed=seed, circumstances=circumstances, accuracies=dict.fromkeys(Method, accuracy)
-    )
+    return MeasuredRun(case=name, seed=seed, conditions=conditions, accuracies=dict.fromkeys(Method, accuracy))
 
 
 def calibrated(accuracies: Sequence[float]) -> Calibration:
@@ -46,7 +44,7 @@ MANY = calibrated([0.80, 0.81] * 10)  # twenty seeds
 )
 def test_plan(known: Calibration | None, runs_of_the_reference: int) -> None:
     _, corpus = load()
-    planned = [specimen.id for specimen, _ in training.plan(corpus, known)]
+    planned = [case.id for case, _ in training.plan(corpus, known)]
     assert planned.count("reference") == runs_of_the_reference
     assert set(planned) - {"reference"} == {*training.HONEST, *(s.id for s in corpus if s.training)}
     assert all(planned.count(name) == seeds for name, seeds in training.HONEST.items())
@@ -73,9 +71,9 @@ VARIANTS = "honest variants that miss the threshold of"
 )
 def test_only_trainings_that_a_patch_bears_on_are_run(name: str, methods: list[Method]) -> None:
     base, corpus = load()
-    specimen = next(s for s in corpus if s.id == name)
-    source = "\n".join(training.reduce_cells(specimen, base))
-    assert list(training.find_affected_methods(specimen, base)) == methods
+    case = next(s for s in corpus if s.id == name)
+    source = "\n".join(training.reduce_cells(case, base))
+    assert list(training.find_affected_methods(case, base)) == methods
     assert [method for method in Method if f'train_and_record("{method.value}"' in source] == methods
 
 
@@ -84,7 +82,7 @@ def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     reference = next(s for s in corpus if s.id == "reference")
     store, ran = tmp_path / "deep" / "training.jsonl", []
 
-    def run(specimen: object, cells: Sequence[str], methods: object, used: object) -> MeasuredRun:
+    def run(case: object, cells: Sequence[str], methods: object, used: object) -> MeasuredRun:
         ran.append(used)
         return measured("reference", 1_000 + len(ran), 0.8, training.digest_conditions(setup, cells))
 
@@ -130,14 +128,14 @@ def test_stored_runs_of_the_reference_count_unless_thresholds_follow_from_them(
     monkeypatch.setattr(training, "load_runs", lambda used: stored)
     later = training.find_later_runs(None, known)  # type: ignore[arg-type]
     assert [run.seed for run in later] == seeds
-    assert {run.specimen for run in later} == {"reference"}
+    assert {run.case for run in later} == {"reference"}
 
 
 def test_the_reference_is_not_trained_again_where_enough_runs_are_stored() -> None:
     _, corpus = load()
     few, enough = ([measured("reference", seed, 0.8) for seed in range(count)] for count in (14, 15))
-    assert "reference" in {specimen.id for specimen, _ in training.plan(corpus, FEW, few)}
-    assert "reference" not in {specimen.id for specimen, _ in training.plan(corpus, FEW, enough)}
+    assert "reference" in {case.id for case, _ in training.plan(corpus, FEW, few)}
+    assert "reference" not in {case.id for case, _ in training.plan(corpus, FEW, enough)}
 
 
 def test_a_missing_accuracy_reaches_nothing() -> None:

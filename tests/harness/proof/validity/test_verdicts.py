@@ -8,7 +8,7 @@ from tests.proof.validity.corpus_run import load
 from tests.proof.validity.verdicts import CaseResult
 
 BASE, CORPUS = load()
-SHOWN = [specimen for specimen in CORPUS if not specimen.training]
+SHOWN = [case for case in CORPUS if not case.training]
 
 
 @pytest.fixture(scope="module")
@@ -16,11 +16,11 @@ def findings(examined: Callable[..., Mapping[str, CaseResult]]) -> Mapping[str, 
     return examined(BASE, SHOWN)
 
 
-@pytest.mark.parametrize("name", [specimen.id for specimen in SHOWN])
+@pytest.mark.parametrize("name", [case.id for case in SHOWN])
 def test_verdicts_and_feedback(findings: Mapping[str, CaseResult], name: str) -> None:
     assert findings[name].surprises == ()
 
 
 def test_feedback_has_a_rationale_and_a_hint(findings: Mapping[str, CaseResult]) -> None:
-    silent = [f"{f.specimen.id}: {j.id}" for f in findings.values() for j in f.words if not (j.rationale and j.hint)]
+    silent = [f"{f.case.id}: {j.id}" for f in findings.values() for j in f.words if not (j.rationale and j.hint)]
     assert silent == []
