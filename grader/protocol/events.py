@@ -1,11 +1,10 @@
-"""News for whoever watches: display messages of a private MIME type, which the host takes out of the outputs."""
+"""Sends events to the host: display messages of a private MIME type, which it takes out of the outputs."""
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
 MIME = "application/vnd.grader.event+json"
-
 ON_THE_WAY_S = 1.0  # to wait at most for a message to leave
 
 _shells: list[Any] = []  # of this kernel, and what it published through before a cell could redirect it (`%%capture`)
@@ -24,7 +23,7 @@ def emit(kind: str, **fields: Any) -> None:
 
 
 def announce(name: str, sha256: str) -> None:
-    """Tell the host that a file of evidence is about to be there, and see the message off: the kernel may die soon."""
+    """Tell the host of a file before it is there, and wait for the message to leave: the kernel may die soon."""
     emit("written", name=name, sha256=sha256)
     for kernel in (shell.kernel for shell in _shells if hasattr(shell, "kernel")):
         sent = threading.Event()

@@ -1,7 +1,7 @@
-"""Cells that came too early: they use a name that only a cell further down defines.
+"""Finds cells that came too early: they use a name that only a cell further down defines.
 
-Students run cells in any order and hand in a notebook that worked. So a cell that a missing name stopped is run once
-more, after the last one, where the notebook does define the name.
+Students run cells in any order and hand in a notebook that worked. So a cell that stopped at a missing name runs once
+more after the last one, if the notebook does define the name.
 """
 
 import re
@@ -15,9 +15,12 @@ COMMAND = re.compile(r"^(\s*)[!%].*$", re.MULTILINE)  # of IPython, no Python
 def find_out_of_order(sources: Sequence[str], errors: Sequence[str], done: Collection[int]) -> list[int]:
     """Return the positions of the cells to run once more, in their order.
 
-    `errors`: how each cell ended, such as "NameError: name 'x' is not defined", or nothing. `done`: positions of cells
-    in which a training has ended, which must not train again. A cell that needs a name of an earlier cell that came
-    too early came too early as well.
+    A cell that needs a name from a cell that came too early came too early as well.
+
+    Args:
+        sources: the cells.
+        errors: the error of each cell, such as "NameError: name 'x' is not defined", or nothing.
+        done: positions of cells in which a training has ended, which must not train again.
     """
     found: list[int] = []
     missing = {position: match[1] for position, error in enumerate(errors) if (match := MISSING.match(error))}

@@ -1,4 +1,4 @@
-"""What the host asks of the kernel: one JSON file, readable by the student, hence free of secrets."""
+"""The plan that the host gives the kernel: one JSON file, readable by the student, hence free of secrets."""
 
 import json
 import os
@@ -10,7 +10,7 @@ EVIDENCE = "SANDBOX_EVIDENCE"  # environment variable: the folder that evidence 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much training the harness allows, whatever the notebook asks for. Learning rates are per method."""
+    """The amount of training, whatever the notebook says. Learning rates are per method."""
 
     max_steps: int
     batch_size: int
@@ -33,8 +33,8 @@ class Plan:
     threads: int | None = None
     tf32: bool = False  # a GPU may round what it multiplies to ten bits, where the notebook says nothing of it
     gpu_named: bool = False  # the notebook names a GPU, of a kind that this machine may lack
-    folder: str = ""  # the job folder, in which the notebook starts, and
-    evidence: str = ""  # folder that the kernel writes to: both known in the kernel only
+    folder: str = ""  # the job folder, in which the notebook starts; known in the kernel only
+    evidence: str = ""  # the folder that the kernel writes to; the same
 
     def save(self, path: Path) -> None:
         """Write the plan for the kernel to read."""

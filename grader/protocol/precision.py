@@ -1,4 +1,4 @@
-"""In which precision both sides compute: the budget trains in it, the host measures accuracy in it."""
+"""The precision in which both sides compute: the kernel trains in it, the host measures accuracy in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ def use_onednn() -> Iterator[None]:
 
 
 def disable_autocast() -> Any:
-    """No autocast, also inside of one."""
+    """Return a context without autocast, also inside of one."""
     return torch.autocast("cpu", enabled=False)
 
 

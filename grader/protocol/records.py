@@ -1,12 +1,10 @@
-"""What the kernel writes down: one schema of the evidence, for the kernel that builds it and the host that checks it.
+"""The schema of the evidence, for the kernel that writes it and the host that checks it. No record says what is right.
 
-Standard dataclasses, so that the kernel imports nothing for them and a key that is none of theirs is a `TypeError`
-where it is written. Their bounds are in the types, in the vocabulary of `annotated_types`, which the host's pydantic
-understands; in the kernel nothing looks at them. Keys are never renamed or dropped: evidence of earlier runs is judged
-again. A new key has a default for the same reason.
+Files: `trainings.json` (`Trainings`), `probe-FAMILY.json` (the `Answers` of that family), `environment.json`.
 
-No record says what is right. Names of files: `trainings.json` (`Trainings`), `probe-FAMILY.json` (the `Answers` of that
-family), `environment.json` (`Environment`).
+Standard dataclasses, so that an unknown key is a `TypeError` where it is written. Their bounds are in the types, in the
+vocabulary of `annotated_types`, which the host's pydantic understands; in the kernel nothing looks at them. Keys are
+never renamed or dropped, and a new one has a default, since evidence of earlier runs is judged again.
 """
 
 import re
@@ -34,7 +32,7 @@ Item = TypeVar("Item")
 
 
 class Record:
-    """Base of all records, with what pydantic is to refuse besides values out of bounds: other keys and types, NaN."""
+    """Base of all records. pydantic refuses other keys, other types and NaN, besides values out of bounds."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
@@ -64,7 +62,7 @@ class Entry(Record):
 
 @dataclass(frozen=True, slots=True)
 class Reduction(Record):
-    """How a wrapped layer was reduced to a matrix."""
+    """The reduction of a wrapped layer to a matrix."""
 
     dtype: Name  # that it computes in; "absent" of a pretrained tensor that the model does not hold
     residual: float | None  # largest deviation from the matrix, relative to the largest output
@@ -72,7 +70,7 @@ class Reduction(Record):
 
 @dataclass(frozen=True, slots=True)
 class Exit(Record):
-    """A model at the end of a training. Nothing of it is there where the training did not end."""
+    """A model at the end of a training; the defaults where it did not end."""
 
     file: WeightsFile | None = None
     head_sha256: Name = ""
@@ -83,7 +81,7 @@ class Exit(Record):
 
 @dataclass(frozen=True, slots=True)
 class RowKeys(Record):
-    """Keys of the first reviews in a data set (`row_keys`)."""
+    """The keys of the first reviews in a data set (`row_keys`)."""
 
     rows: Count
     kind: Literal["text", "tokens"]
@@ -135,7 +133,7 @@ Trainings = Annotated[tuple[Training, ...], MaxLen(1_000)]
 
 @dataclass(frozen=True, slots=True)
 class CountItem(Record):
-    """Answer of the counting function to one toy model."""
+    """The answer of the counting function to one toy model."""
 
     value: Whole | None = None
     type: Name = ""
@@ -155,7 +153,7 @@ class LayerEntry(Record):
 
 @dataclass(frozen=True, slots=True)
 class ExtractItem(Record):
-    """Answer of the extraction to one model."""
+    """The answer of the extraction to one model."""
 
     type: Name = ""
     mapping: bool = False
@@ -165,7 +163,7 @@ class ExtractItem(Record):
 
 @dataclass(frozen=True, slots=True)
 class ReplaceItem(Record):
-    """What replacing did to one model."""
+    """The effect of replacing layers in one model."""
 
     placed: Annotated[tuple[Name, ...], MaxLen(50)] = ()
     others_changed: Count = 0
@@ -175,7 +173,7 @@ class ReplaceItem(Record):
 
 @dataclass(frozen=True, slots=True)
 class LoraItem(Record):
-    """How a LoRA layer took one challenge; its numbers are in the tensors."""
+    """The course of one challenge for a LoRA layer; its numbers are in the tensors."""
 
     key: Name
     stage: Name = ""  # the last that was begun
@@ -188,7 +186,7 @@ class LoraItem(Record):
 
 @dataclass(frozen=True, slots=True)
 class Answers(Record, Generic[Item]):
-    """What the student's function or class of this name answered; no name where the notebook defines none."""
+    """The answers of the student's function or class of this name; no name where the notebook defines none."""
 
     found: Name | None = None
     items: Annotated[tuple[Item, ...], MaxLen(100)] = ()
@@ -202,7 +200,7 @@ LoraAnswers = Answers[LoraItem]
 
 @dataclass(frozen=True, slots=True)
 class Environment(Record):
-    """What the kernel runs on: versions, the device, the number of threads."""
+    """The environment of the kernel: versions, the device, the number of threads."""
 
     python: Name
     torch: Name

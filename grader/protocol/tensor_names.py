@@ -1,7 +1,7 @@
-"""What a model calls the tensors and layers of the pretrained network.
+"""Translates a model's names of tensors and layers to those of the pretrained network, and back.
 
-A class of the student's own may hold that network, or its encoder, under an attribute of another name. Whatever is
-written down about a model says what the pretrained network says, so that nobody who reads it has to know.
+A class of the student's own may hold that network, or its encoder, under an attribute of another name. Evidence always
+uses the pretrained names, so that its readers need not know.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ SCORES: Final = f"{HEAD_LINEARS[-1]}.weight"
 class Naming:
     """Both directions between a model's names and the pretrained ones, for tensors and for layers."""
 
-    encoder: str = ENCODER  # with what the names of the encoder's parts begin here
+    encoder: str = ENCODER  # what the names of the encoder's parts begin with in this model
 
     @classmethod
     def of(cls, model: nn.Module) -> Self:
-        """Where the model holds its encoder; of several places the one that has the head beside it."""
+        """Find where the model holds its encoder; of several places the one that has the head beside it."""
         state = model.state_dict()
         inner = EMBEDDINGS.removeprefix(ENCODER)
         found = [cls(name.removesuffix(inner)) for name in state if name.endswith(f".{inner}")]
@@ -32,16 +32,16 @@ class Naming:
         return next((naming for naming in found if naming.own(SCORES) in state), found[0])
 
     def to_plain(self, name: str) -> str:
-        """The pretrained name. What the pretrained network does not have keeps its own."""
+        """Return the pretrained name. What the pretrained network does not have keeps its own."""
         if name.startswith(self.encoder):
             return ENCODER + name.removeprefix(self.encoder)
         return name.removeprefix(self._around)
 
     def own(self, name: str) -> str:
-        """The model's name of what is called `name` in the pretrained network."""
+        """Return the model's name of what is called `name` in the pretrained network."""
         return self.encoder + name.removeprefix(ENCODER) if name.startswith(ENCODER) else self._around + name
 
     @property
     def _around(self) -> str:
-        """What holds the encoder holds the head."""
+        """The prefix of what holds the encoder, and so the head."""
         return "".join(self.encoder.removesuffix(".").rpartition(".")[:2])

@@ -1,1 +1,1 @@
-"""What people read: values in, text out. Nothing here executes a notebook or reads a file of a submission."""
+"""Reports for people: values in, text out. Nothing here executes a notebook or reads a file of a submission."""

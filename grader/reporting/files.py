@@ -1,4 +1,4 @@
-"""Writes the artefacts of one submission."""
+"""Writes the artefacts of one submission to its folder."""
 
 import tempfile
 from pathlib import Path
@@ -29,7 +29,7 @@ def _write(path: Path, text: str) -> Path:
 
 
 def make_results_folder(folder: Path) -> Path:
-    """The folder, made and known to be writable before minutes are spent. Raises GraderError."""
+    """Make the folder, and make sure that it is writable before minutes are spent. Raises GraderError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

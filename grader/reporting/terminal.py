@@ -1,11 +1,11 @@
-"""What the terminal shows: the result of one submission and the findings of the doctor. Live progress: progress.py.
+"""The views of the terminal: the result of one submission and the findings of the doctor. Live progress: progress.py.
 
 Readable on 80 columns and without colour; every verdict is a word as well as a symbol. Text that comes from a notebook
 is never parsed as markup and passes through `sanitise_text` first.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
@@ -123,23 +123,19 @@ def _format_share(owner: Step | CheckResult) -> str:
 
 def _render_methods(methods: Mapping[Method, MethodSummary]) -> RenderableType:
     rows = {method: list_measurements(summary, with_threshold=True) for method, summary in methods.items()}
-    table = _make_ruled_table(("Method", *next(iter(rows.values()))))
+    table = _make_table("Method", *next(iter(rows.values())))
     for method, row in rows.items():
         table.add_row(words.METHODS[method], *row.values())
     return _add_title("The three methods, as measured", table)
 
 
 def _render_claims(claims: Iterable[Claim]) -> RenderableType:
-    table = _make_ruled_table(("Method", "Figure", "Notebook says", "Measured", "Comparison"))
+    table = _make_table("Method", "Figure", "Notebook says", "Measured", "Comparison")
     for claim in claims:
-        table.add_row(
-            words.METHODS[claim.method],
-            claim.quantity.replace("_", " "),
-            words.format_quantity(claim.quantity, claim.claimed),
-            words.format_quantity(claim.quantity, claim.measured),
-            words.format_agreement(claim.agrees),
-            style="bold red" if claim.agrees is False else "",
-        )
+        figures = [words.format_quantity(claim.quantity, value) for value in (claim.claimed, claim.measured)]
+        row = (words.METHODS[claim.method], claim.quantity.replace("_", " "), *figures)
+        style = "bold red" if claim.agrees is False else ""
+        table.add_row(*row, words.format_agreement(claim.agrees), style=style)
     return _add_title("Claimed against measured", table)
 
 
@@ -171,10 +167,11 @@ def _make_grid() -> Table:
     return table
 
 
-def _make_ruled_table(headings: Sequence[str]) -> Table:
+def _make_table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    for place, name in enumerate(headings):
-        table.add_column(name, justify="right" if place else "left", no_wrap=not place)
+    table.add_column(first, no_wrap=True)
+    for heading in others:
+        table.add_column(heading, justify="right")
     return table
 
 

@@ -16,8 +16,8 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any
 
-from grader.kernel.compat.files import wrap
 from grader.kernel.compat.missing_imports import ImportGuard
+from grader.kernel.wrapping import wrap
 
 INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
 LINE_MAGICS = (*INSTALLERS, "env", "cd", "system", "sx", "load_ext", "autoreload", "debug", "pdb")

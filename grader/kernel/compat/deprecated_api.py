@@ -3,7 +3,6 @@
 import functools
 import inspect
 import pkgutil
-from collections.abc import Callable
 from typing import Any
 
 import IPython.display
@@ -14,7 +13,8 @@ import torch
 import transformers
 from transformers.models.distilbert.modeling_distilbert import DistilBertSelfAttention
 
-from grader.kernel.compat.files import InputFiles, wrap
+from grader.kernel.compat.files import InputFiles
+from grader.kernel.wrapping import wrap
 
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
@@ -56,7 +56,7 @@ def accept(files: InputFiles) -> None:
 
 
 def _make_arguments(
-    files: InputFiles, known: frozenset[str], original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any
+    files: InputFiles, known: frozenset[str], original: Any, self: Any, *args: Any, **kwargs: Any
 ) -> None:
     kwargs = translate_arguments(kwargs, known)
     if args:
@@ -86,7 +86,7 @@ def translate_arguments(kwargs: dict[str, Any], known: frozenset[str]) -> dict[s
     return found | {"report_to": "none", "push_to_hub": False}
 
 
-def _make_trainer(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> None:
+def _make_trainer(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
     if "tokenizer" in kwargs:
         kwargs.setdefault("processing_class", kwargs.pop("tokenizer"))
     original(self, *args, **kwargs)
@@ -112,7 +112,7 @@ def _drop_extra(trainer: Any, name: str, extra: str) -> None:
 def restore_names() -> None:
     """Give libraries the names they had: numpy and pandas before 2, matplotlib before 3.8, IPython before 9."""
     for path, names in list_old_names().items():
-        owner = pkgutil.resolve_name(path)
+        owner = pkgutil.resolve_name(path)  # now: transformers replaces its own module while it loads
         for name, value in names.items():
             if inspect.getattr_static(owner, name, None) is None:  # numpy warns of names that are asked for
                 setattr(owner, name, value)

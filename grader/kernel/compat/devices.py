@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
-from grader.kernel.compat.files import wrap
+from grader.kernel.wrapping import wrap
 
 ELSEWHERE = ("cuda", "mps", "xpu")
 MEMORY_BYTES = 16 * 2**30  # of the GPU that Colab lends, for notebooks that choose a batch size by it
@@ -63,8 +63,7 @@ class Event:
     def wait(self, stream: Any = None) -> None:
         """Return at once."""
 
-    def synchronize(self) -> None:
-        """Return at once."""
+    synchronize = wait
 
     def query(self) -> bool:
         """Return True: the event is over."""

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from grader.kernel.compat.files import InputFiles, get_base_name, wrap
+from grader.kernel.compat.files import InputFiles, get_base_name
+from grader.kernel.wrapping import wrap
 
 
 def redirect(files: InputFiles) -> None:

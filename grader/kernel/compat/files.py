@@ -8,9 +8,7 @@ import builtins
 import fnmatch
 import functools
 import glob
-import inspect
 import io
-import itertools
 import os
 import pkgutil
 import tempfile
@@ -21,8 +19,9 @@ from typing import Any
 import transformers
 from IPython.core import interactiveshell
 
+from grader.kernel.wrapping import redirect_arguments, wrap
+
 ELSEWHERE = "elsewhere"  # the folder that stands for other machines
-BUILDERS = ("csv", "json", "text", "pandas", "parquet", "arrow", "generator")
 PRETRAINED = (
     *("PreTrainedModel", "PreTrainedTokenizerBase", "PreTrainedConfig"),
     *("AutoTokenizer", "AutoConfig", "AutoModel", "AutoModelForSequenceClassification"),
@@ -174,37 +173,6 @@ def redirect(files: InputFiles) -> None:
                 redirect_arguments(pkgutil.resolve_name(owner), name, **{parameter: way})
     for name in PRETRAINED:
         wrap(getattr(transformers, name), "from_pretrained", functools.partial(_load_pretrained, files))
-
-
-def wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
-    """Have calls of `owner.name` go to `replacement(original, ...)`, under the original's name and signature.
-
-    `owner` may be a module or a class. The replacement names its parameters as the original does, since students pass
-    them by position and by keyword.
-    """
-    original, kind = getattr(owner, name), type(inspect.getattr_static(owner, name))
-    if kind is classmethod:
-        original = original.__func__
-
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return replacement(original, *args, **kwargs)
-
-    setattr(owner, name, kind(call) if kind in (classmethod, staticmethod) else call)
-
-
-def redirect_arguments(owner: Any, name: str, /, **ways: Callable[[Any], Any]) -> None:
-    """Have arguments of `owner.name`, given by position or by keyword, go through functions of paths."""
-    names = tuple(inspect.signature(getattr(owner, name)).parameters)
-
-    def lead(parameter: str, value: Any) -> Any:
-        return ways[parameter](value) if parameter in ways else value
-
-    def replacement(original: Any, *args: Any, **kwargs: Any) -> Any:
-        given = map(lead, itertools.chain(names, itertools.repeat("")), args)
-        return original(*given, **{key: lead(key, value) for key, value in kwargs.items()})
-
-    wrap(owner, name, replacement)
 
 
 def _redirect_open(files: InputFiles) -> None:

@@ -2,13 +2,14 @@
 
 import functools
 import os
-from collections.abc import Callable
 from typing import Any
 
 import datasets
 
-from grader.kernel.compat.files import BUILDERS, InputFiles, exists, redirect_arguments, wrap
+from grader.kernel.compat.files import InputFiles, exists
+from grader.kernel.wrapping import redirect_arguments, wrap
 
+BUILDERS = ("csv", "json", "text", "pandas", "parquet", "arrow", "generator")  # of tables, from files that are given
 STAND_IN = "imdb-stand-in"  # a data set's description, which all that is derived from it inherits
 
 
@@ -35,26 +36,23 @@ def load_metric(path: str, *args: Any, **kwargs: Any) -> Any:
     return evaluate.load(path, *args, **kwargs)
 
 
-def _get_column_as_list(original: Callable[..., Any], self: Any, key: Any) -> Any:
+def _get_column_as_list(original: Any, self: Any, key: Any) -> Any:
     """`dataset["review"]` was a list before datasets 4: tokenizers want one, `+` joins two, and json writes one."""
     found = original(self, key)
     return list(found[:]) if isinstance(key, str) and self.format["type"] is None else found
 
 
-def _from_csv(files: InputFiles, original: Callable[..., Any], path_or_paths: Any, *args: Any, **kwargs: Any) -> Any:
-    return original(files.locate_all(path_or_paths), *args, **_use_run_cache(kwargs, files))
+def _from_csv(files: InputFiles, original: Any, path_or_paths: Any, *args: Any, **kwargs: Any) -> Any:
+    return original(files.locate_all(path_or_paths), *args, **_use_run_cache(files, kwargs))
 
 
-def _use_run_cache(kwargs: dict[str, Any], files: InputFiles) -> dict[str, Any]:
-    """Return the arguments with a cache in a folder of this run."""
+def _use_run_cache(files: InputFiles, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: files.place(value) if name == "cache_dir" else value for name, value in kwargs.items()}
 
 
-def _load_dataset(
-    files: InputFiles, original: Callable[..., Any], path: Any, name: Any = None, *args: Any, **kwargs: Any
-) -> Any:
+def _load_dataset(files: InputFiles, original: Any, path: Any, name: Any = None, *args: Any, **kwargs: Any) -> Any:
     kwargs.pop("trust_remote_code", None)
-    kwargs = _use_run_cache(kwargs, files)
+    kwargs = _use_run_cache(files, kwargs)
     text = os.fspath(path)
     if text.rsplit("/", 1)[-1].lower() == "imdb":
         return build_imdb_stand_in(original, files, kwargs.get("split"))
@@ -74,7 +72,7 @@ def _get_splits(files: InputFiles) -> dict[str, str]:
     return {"train": files.inputs["train.csv"], "test": files.inputs["eval.csv"]}
 
 
-def build_imdb_stand_in(load: Callable[..., Any], files: InputFiles, split: Any) -> Any:
+def build_imdb_stand_in(load: Any, files: InputFiles, split: Any) -> Any:
     """Load the course's reviews in place of the whole Large Movie Review Dataset (columns text, label)."""
     if isinstance(split, (list, tuple)):
         return [build_imdb_stand_in(load, files, part) for part in split]
@@ -95,7 +93,7 @@ def _stands_in(data: Any) -> bool:
     return bool(data.info.description == STAND_IN)
 
 
-def _select(original: Callable[..., Any], self: Any, indices: Any, *args: Any, **kwargs: Any) -> Any:
+def _select(original: Any, self: Any, indices: Any, *args: Any, **kwargs: Any) -> Any:
     """`select(range(3000))` of a stand-in takes what there is."""
     if _stands_in(self):
         indices = [i for i in indices if i < len(self)]
@@ -103,7 +101,7 @@ def _select(original: Callable[..., Any], self: Any, indices: Any, *args: Any, *
 
 
 def _train_test_split(
-    original: Callable[..., Any], self: Any, test_size: Any = None, train_size: Any = None, *args: Any, **kwargs: Any
+    original: Any, self: Any, test_size: Any = None, train_size: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     if _stands_in(self):
         test_size, train_size = fit_sizes(test_size, train_size, len(self))

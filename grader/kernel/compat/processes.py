@@ -13,7 +13,7 @@ import datasets
 import multiprocess  # type: ignore[import-untyped]  # what datasets has instead of multiprocessing
 from torch.utils.data import DataLoader
 
-from grader.kernel.compat.files import redirect_arguments
+from grader.kernel.wrapping import redirect_arguments
 
 WITHOUT_WORKERS = {
     "num_workers": 0,

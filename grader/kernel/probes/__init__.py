@@ -3,28 +3,39 @@
 Each family is one call, `run(family)`, made by the host after the notebook's last cell.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
+from IPython import get_ipython
 from torch import Tensor
 
 from grader.kernel.namespace import Bindings
-from grader.kernel.probes import count, extract, lora, replace
+from grader.kernel.probes import functions, lora
 from grader.kernel.session import get_session
 from grader.kernel.writing import write_json, write_tensors
 from grader.protocol.records import Answers
 
 Observed = tuple[Answers[Any], dict[str, Tensor]]
-Family = Callable[[Any, dict[str, Any]], Observed]
 
-FAMILIES: dict[str, Family] = {"count": count.run, "extract": extract.run, "replace": replace.run, "lora": lora.run}
+
+def ask_each(ask: Callable[[Any, Any], Any], definition: Any, request: dict[str, Any]) -> Observed:
+    """Ask a function of the student's about each of the models that `request["models"]` describes."""
+    return Answers(items=tuple(ask(definition, description) for description in request["models"])), {}
+
+
+# What the student defines -> how it is asked, given the definition and the host's request.
+FAMILIES: dict[str, Callable[[Any, dict[str, Any]], Observed]] = {
+    "count": functools.partial(ask_each, functions.count),
+    "extract": functools.partial(ask_each, functions.extract),
+    "replace": functools.partial(ask_each, functions.replace),
+    "lora": lora.ask,
+}
 
 
 def run(family: str, request: dict[str, Any]) -> None:
     """Run one family in the kernel of the current session and write `probe-FAMILY.json` and `.safetensors`."""
-    from IPython import get_ipython
-
     session = get_session()
     os.chdir(session.plan.folder)  # wherever the notebook went
     answers, tensors = observe(family, request, session.bindings, get_ipython().user_ns)

@@ -21,56 +21,43 @@ ALPHA_NAMES = ("alpha", "a", "lora_alpha", "scale_alpha")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 STEP_SIZE = 0.5
 
+Tensors = dict[str, Tensor]
 
-def run(cls: Any, request: dict[str, Any]) -> tuple[Answers[LoraItem], dict[str, Tensor]]:
-    """`request`: `{"file", "challenges": [{"key", "rank", "alpha", "bias", "dtype"}, ...]}`. One item per challenge."""
+
+def ask(cls: Any, request: dict[str, Any]) -> tuple[Answers[LoraItem], Tensors]:
+    """Challenge the student's class.
+
+    Args:
+        cls: the class.
+        request: `{"file", "challenges": [{"key", "rank", "alpha", "bias", "dtype"}, ...]}`.
+    """
     given = load_file(request["file"])
-    tensors: dict[str, Tensor] = {}
-    items = tuple(
-        _item(cls, challenge, _select_tensors(given, challenge["key"]), tensors) for challenge in request["challenges"]
-    )
-    return Answers(items=items), tensors
+    found: Tensors = {}
+    items = []
+    for challenge in request["challenges"]:
+        prefix = f"{challenge['key']}."
+        own = {name.removeprefix(prefix): tensor for name, tensor in given.items() if name.startswith(prefix)}
+        item, answers = _challenge(cls, challenge, own)
+        items.append(item)
+        found |= {prefix + name: tensor for name, tensor in answers.items()}
+    return Answers(items=tuple(items)), found
 
 
-def _select_tensors(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{key}."): tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
-
-
-def _item(cls: Any, challenge: dict[str, Any], given: dict[str, Tensor], out: dict[str, Tensor]) -> LoraItem:
+def _challenge(cls: Any, challenge: dict[str, Any], given: Tensors) -> tuple[LoraItem, Tensors]:
     item = LoraItem(challenge["key"], stage="construct")
+    found: Tensors = {}
     torch.manual_seed(0)
     try:
-        subject = Subject(*build(cls, challenge, given))
+        subject = Subject(cls, challenge, given)
         item = subject.describe(item)
-        dtype = DTYPES[challenge["dtype"]]
-        subject.linear.to(dtype)
-        subject.layer.to(dtype)
-        for stage, answers in STAGES.items():
+        subject.convert(DTYPES[challenge["dtype"]])
+        for stage, answer in STAGES.items():
             item = replace(item, stage=stage)
-            found = answers(subject, {k: v.to(dtype) if k != "fill" else v for k, v in given.items()})
-            out |= {f"{challenge['key']}.{name}": tensor for name, tensor in found.items()}
+            found |= answer(subject)
             item = replace(item, finished=(*item.finished, stage))
     except Exception as error:  # whatever it raises is the observation
         item = replace(item, error=record_error(error))
-    return item
-
-
-def build(
-    cls: Any, challenge: dict[str, Any], given: dict[str, Tensor]
-) -> tuple[nn.Module, nn.Linear, list[nn.Parameter]]:
-    """The student's layer around a frozen linear layer with the given values, that layer, and its tensors as made."""
-    out_features, in_features = given["weight"].shape
-    linear = nn.Linear(in_features, out_features, bias=challenge["bias"])
-    with torch.no_grad():
-        linear.weight.copy_(given["weight"])
-        if challenge["bias"]:
-            linear.bias.copy_(given["bias"])
-    linear.requires_grad_(False)
-    own = list(linear.parameters())
-    layer = construct(cls, linear, challenge["rank"], challenge["alpha"])
-    if not isinstance(layer, nn.Module):
-        raise TypeError(f"{cls.__name__} is not an nn.Module")
-    return layer, linear, own
+    return item, found
 
 
 def construct(cls: Any, linear: nn.Linear, rank: int, alpha: float) -> Any:
@@ -84,22 +71,30 @@ def construct(cls: Any, linear: nn.Linear, rank: int, alpha: float) -> Any:
 
 
 class Subject:
-    """A layer under question: W, and which of the trainable tensors are the adapter's and which are W's or copies."""
+    """The student's layer around a frozen W, and what is asked of it."""
 
-    def __init__(self, layer: nn.Module, linear: nn.Linear, own: list[nn.Parameter]) -> None:
-        """Look at a layer as it was made, before anything is written to it.
+    def __init__(self, cls: Any, challenge: dict[str, Any], given: Tensors) -> None:
+        """Make the layer and look at it before anything is written to it.
 
-        `own`: W's tensors. A layer may have put its adapter into W, as a parametrization of its weight.
+        A layer may have put its adapter into W, as a parametrization of its weight; so W's own tensors are kept.
         """
-        self.layer, self.linear, self.own = layer, linear, own
-        self.adapter = [p for p in layer.parameters() if p.requires_grad and not self.is_of_linear(p)]
+        out_features, in_features = given["weight"].shape
+        self.given = given
+        self.linear = nn.Linear(in_features, out_features, bias=challenge["bias"])
+        self.linear.load_state_dict({name: given[name] for name in self.linear.state_dict()})
+        self.linear.requires_grad_(False)
+        self.own = list(self.linear.parameters())
+        self.layer = construct(cls, self.linear, challenge["rank"], challenge["alpha"])
+        if not isinstance(self.layer, nn.Module):
+            raise TypeError(f"{cls.__name__} is not an nn.Module")
+        self.adapter = [p for p in self.layer.parameters() if p.requires_grad and not self.is_of_linear(p)]
 
     def is_of_linear(self, parameter: nn.Parameter) -> bool:
-        """Whether this is a tensor of W, or has the same values (random ones, so not by chance)."""
+        """Return True for a tensor of W, or one of the same values (random ones, so not by chance)."""
         return any(p is parameter or _is_same(p, parameter) for p in self.own)
 
     def describe(self, item: LoraItem) -> LoraItem:
-        """Shapes of the adapter's tensors, how many tensors are registered at all, and whether W is trainable."""
+        """Note shapes of the adapter's tensors, how many tensors are registered, and whether W is trainable."""
         parameters = [*self.layer.parameters(), *self.linear.parameters()]
         return replace(
             item,
@@ -108,45 +103,72 @@ class Subject:
             linear_trainable=any(p.requires_grad and self.is_of_linear(p) for p in parameters),
         )
 
+    def convert(self, dtype: torch.dtype) -> None:
+        """Convert the layers and what they are given to a precision; what fills the adapter stays exact."""
+        self.linear.to(dtype)
+        self.layer.to(dtype)
+        self.given = {name: value if name == "fill" else value.to(dtype) for name, value in self.given.items()}
+
+    def fill(self, values: Tensor) -> None:
+        """Write consecutive values into the adapter's tensors, in the layer's order, again from the start if needed."""
+        sizes = [parameter.numel() for parameter in self.adapter]
+        values = values.repeat(max(1, -(-sum(sizes) // values.numel())))[: sum(sizes)]
+        with torch.no_grad():
+            for parameter, part in zip(self.adapter, values.split(sizes), strict=True):
+                parameter.copy_(part.view(parameter.shape))
+
+    def get_output(self, inputs: str = "x") -> Tensor:
+        """Return the output of the layer, without gradients."""
+        with torch.no_grad():
+            return self.layer(self.given[inputs])
+
+    def get_gradients(self, name: str) -> Tensors:
+        """Return the gradients of the adapter for the given cotangent."""
+        self.layer.zero_grad(set_to_none=True)
+        output = self.layer(self.given["x"])
+        if output.requires_grad:
+            (output * self.given["cotangent"]).sum().backward()
+        found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.adapter]
+        self.layer.zero_grad(set_to_none=True)
+        return {f"{name}_gradient{i}": gradient for i, gradient in enumerate(found)}
+
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same numbers, whatever their precision and device."""
+    """Compare numbers, whatever their precision and device."""
     return one.shape == other.shape and torch.equal(one.detach().double().cpu(), other.detach().double().cpu())
 
 
-def probe_fresh(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Output and gradients of the layer as made."""
+def probe_fresh(subject: Subject) -> Tensors:
+    """Return output and gradients of the layer as made."""
     subject.layer.eval()
-    with torch.no_grad():
-        output = subject.layer(given["x"])
-    return {"fresh": output, **_gradients(subject, given, "fresh")}
+    return {"fresh": subject.get_output(), **subject.get_gradients("fresh")}
 
 
-def probe_emptied(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Output with the adapter zero: the path through W alone."""
-    fill(subject, torch.zeros_like(given["fill"]))
-    return _outputs(subject, given, "emptied")
+def probe_emptied(subject: Subject) -> Tensors:
+    """Return the output with the adapter zero: the path through W alone."""
+    subject.fill(torch.zeros_like(subject.given["fill"]))
+    return {"emptied": subject.get_output(), "emptied_batched": subject.get_output("x3")}
 
 
-def probe_filled(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Output and gradients with the given values in the adapter."""
-    fill(subject, given["fill"])
-    return _outputs(subject, given, "filled") | _gradients(subject, given, "filled")
+def probe_filled(subject: Subject) -> Tensors:
+    """Return output and gradients with the given values in the adapter."""
+    subject.fill(subject.given["fill"])
+    outputs = {"filled": subject.get_output(), "filled_batched": subject.get_output("x3")}
+    return outputs | subject.get_gradients("filled")
 
 
-def probe_ones(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Output with ones in the adapter, from which the scale can be read."""
-    fill(subject, torch.ones_like(given["fill"]))
-    with torch.no_grad():
-        return {"ones": subject.layer(given["x"])}
+def probe_ones(subject: Subject) -> Tensors:
+    """Return the output with ones in the adapter, from which the scale can be read."""
+    subject.fill(torch.ones_like(subject.given["fill"]))
+    return {"ones": subject.get_output()}
 
 
-def probe_trained(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """W and the path through it after a step of training in which all that is trainable moves."""
+def probe_trained(subject: Subject) -> Tensors:
+    """Return W and the path through it after a step of training in which all that is trainable moves."""
     layer = subject.layer
-    fill(subject, given["fill"])
+    subject.fill(subject.given["fill"])
     layer.train()
-    output = layer(given["x"])
+    output = layer(subject.given["x"])
     if output.requires_grad:
         output.square().mean().backward()
     with torch.no_grad():
@@ -154,39 +176,8 @@ def probe_trained(subject: Subject, given: dict[str, Tensor]) -> dict[str, Tenso
             if parameter.requires_grad and parameter.grad is not None:
                 parameter.sub_(STEP_SIZE * parameter.grad)
     layer.eval()
-    fill(subject, torch.zeros_like(given["fill"]))
-    with torch.no_grad():
-        return {"weight_after": subject.linear.weight, "trained": layer(given["x"])}
-
-
-def _outputs(subject: Subject, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    with torch.no_grad():
-        return {name: subject.layer(given["x"]), f"{name}_batched": subject.layer(given["x3"])}
-
-
-def _gradients(subject: Subject, given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    subject.layer.zero_grad(set_to_none=True)
-    output = subject.layer(given["x"])
-    if output.requires_grad:
-        (output * given["cotangent"]).sum().backward()
-    found = {
-        f"{name}_gradient{i}": torch.zeros_like(p) if p.grad is None else p.grad.clone()
-        for i, p in enumerate(subject.adapter)
-    }
-    subject.layer.zero_grad(set_to_none=True)
-    return found
-
-
-def fill(subject: Subject, values: Tensor) -> None:
-    """Write consecutive values into the adapter's tensors, in the layer's order, again from the start if need be."""
-    offset = 0
-    needed = sum(parameter.numel() for parameter in subject.adapter)
-    values = values.repeat(max(1, -(-needed // values.numel())))
-    with torch.no_grad():
-        for parameter in subject.adapter:
-            size = parameter.numel()
-            parameter.copy_(values[offset : offset + size].view(parameter.shape))
-            offset += size
+    subject.fill(torch.zeros_like(subject.given["fill"]))
+    return {"weight_after": subject.linear.weight, "trained": subject.get_output()}
 
 
 STAGES = {

@@ -1,13 +1,13 @@
-"""The harness's training budget, applied to a Trainer for the time of one call and taken away again.
+"""Applies the training budget to a Trainer for the time of one call.
 
-The student's model, data, loss and metric stay as they are. What changes is how long training goes on, how many
-tokens of a review it reads and how fast it learns, so that a submission takes minutes and can be compared with the
-calibration. The shape of the log stays too: a notebook that asks for three epochs sees three evaluations.
+The student's model, data, loss and metric stay as they are. What changes is the number of steps, the tokens that are
+read of a review and the learning rate, so that a submission takes minutes and can be compared with the calibration.
+The shape of the log stays too: a notebook that asks for three epochs sees three evaluations.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ def apply(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None
     with limit_inputs(trainer, budget), replace_attributes(trainer.args, values):
         stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
         trainer.add_callback(epochs)
-        for stopper in stoppers:  # it insists on load_best_model_at_end
+        for stopper in stoppers:  # they insist on load_best_model_at_end
             trainer.remove_callback(stopper)
         set_learning_rate(trainer.optimizer, budget.learning_rates[method], trainer.lr_scheduler)
         try:
@@ -43,7 +43,7 @@ def apply(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None
 
 
 def build_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
-    """Values of TrainingArguments under the budget."""
+    """Return the values of TrainingArguments under the budget."""
     epochs = count_evaluations(arguments)
     steps = max(budget.max_steps, epochs)  # one at least in every epoch
     values = {
@@ -66,7 +66,7 @@ def build_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> d
     }
     strategy = type(arguments.eval_strategy)
     if arguments.eval_strategy == strategy("epoch"):
-        values |= {"eval_strategy": strategy("steps"), "eval_steps": steps}  # and where `Epochs` says
+        values |= {"eval_strategy": strategy("steps"), "eval_steps": steps}  # and as `Epochs` decides
     elif arguments.eval_strategy == strategy("steps"):
         values["eval_steps"] = math.ceil(budget.max_steps / 2)
     if arguments.logging_strategy == type(arguments.logging_strategy)("epoch"):
@@ -88,7 +88,7 @@ class Epochs(TrainerCallback):
         self.logs = arguments.logging_strategy == type(arguments.logging_strategy)("epoch")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """The last step of an epoch, in proportion; that is how the log counts them, too."""
+        """Evaluate and log at the last step of an epoch, in proportion; count epochs in the log the same way."""
         state.epoch = self.ends.get(state.global_step, state.global_step * self.speed)
         if state.global_step in self.ends:
             control.should_evaluate |= self.evaluates
@@ -97,33 +97,29 @@ class Epochs(TrainerCallback):
 
 
 def count_evaluations(arguments: Any) -> int:
-    """How many epochs a log is to show."""
+    """Return how many epochs a log shows."""
     return min(MAX_EVALUATIONS, max(1, math.ceil(arguments.num_train_epochs)))
 
 
 def disable_checkpoints(arguments: Any) -> dict[str, Any]:
-    """Checkpoints with optimiser state cost 800 MB each and are not graded."""
+    """Return arguments for a training without checkpoints: with optimiser state they cost 800 MB each."""
     return {"save_strategy": type(arguments.save_strategy)("no"), "load_best_model_at_end": False}
 
 
-@contextmanager
-def limit_inputs(trainer: Any, budget: Budget) -> Iterator[None]:
+def limit_inputs(trainer: Any, budget: Budget) -> AbstractContextManager[None]:
     """Let the trainer see few rows, cut to few tokens."""
     values = {
         "data_collator": ShorteningCollator(trainer.data_collator, budget.max_tokens),
         "train_dataset": take_rows(trainer.train_dataset, budget.train_rows),
         "eval_dataset": take_rows(trainer.eval_dataset, budget.eval_rows),
     }
-    with replace_attributes(trainer, values):
-        yield
+    return replace_attributes(trainer, values)
 
 
-@contextmanager
-def restore_inputs(trainer: Any, dataset: Any, budget: Budget) -> Iterator[None]:
+def restore_inputs(trainer: Any, dataset: Any, budget: Budget) -> AbstractContextManager[None]:
     """Let the trainer evaluate on every row, for code that expects as many predictions as there are labels."""
     collate = ShorteningCollator(trainer.data_collator, budget.max_tokens, full_rows=budget.eval_rows)
-    with replace_attributes(trainer, {"data_collator": collate, "eval_dataset": dataset}):
-        yield
+    return replace_attributes(trainer, {"data_collator": collate, "eval_dataset": dataset})
 
 
 @dataclass
@@ -139,10 +135,10 @@ class ShorteningCollator:
     seen: int = 0
 
     def __call__(self, features: Any) -> Any:
-        """One batch."""
+        """Build one batch."""
         kept = self.tokens if self.seen < self.full_rows else FEWEST_TOKENS
         self.seen += len(features)
-        return cut_batch(self.collate([_cut_feature(feature, kept) for feature in features]), kept)
+        return _cut_batch(self.collate([_cut_feature(feature, kept) for feature in features]), kept)
 
 
 def _cut_feature(feature: Any, tokens: int) -> Any:
@@ -151,7 +147,7 @@ def _cut_feature(feature: Any, tokens: int) -> Any:
     return {key: value[:tokens] if key in SEQUENCE_KEYS else value for key, value in feature.items()}
 
 
-def cut_batch(batch: Any, tokens: int) -> Any:
+def _cut_batch(batch: Any, tokens: int) -> Any:
     """Cut the sequence tensors (batch, sequence) of a batch in place."""
     if hasattr(batch, "items"):
         for key in SEQUENCE_KEYS:
@@ -161,7 +157,7 @@ def cut_batch(batch: Any, tokens: int) -> Any:
 
 
 def take_rows(dataset: Any, rows: int) -> Any:
-    """The first rows of a dataset of any kind; names and anything without a length are left alone."""
+    """Return the first rows of a dataset of any kind; names and anything without a length stay as they are."""
     if isinstance(dataset, dict):
         return type(dataset)({key: take_rows(value, rows) for key, value in dataset.items()})
     if hasattr(dataset, "take") and not hasattr(dataset, "__len__"):  # a stream

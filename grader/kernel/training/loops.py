@@ -7,7 +7,6 @@ sees all batches and labels that its code expects, at little cost. A loop has no
 when another one begins or its cell is done.
 """
 
-import functools
 import gc
 import math
 import time
@@ -20,9 +19,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
+from transformers import DistilBertModel, PreTrainedModel
 
 from grader.kernel.training import budget, observation, review_keys
 from grader.kernel.training.recorder import Recorder
+from grader.kernel.wrapping import wrap
 from grader.protocol.events import emit
 from grader.protocol.plan import Budget
 from grader.protocol.records import DataSeen, Training
@@ -43,7 +44,7 @@ class Loop:
 
     @property
     def spent(self) -> bool:
-        """Whether the budget's steps are used up."""
+        """Tell whether the budget's steps are used up."""
         return bool(self.steps_allowed) and self.steps >= self.steps_allowed
 
 
@@ -51,10 +52,9 @@ class LoopWatcher:
     """Turns optimiser steps outside of Trainer into training records."""
 
     def __init__(self, recorder: Recorder) -> None:
-        """Watch on behalf of `recorder`."""
         self.recorder = recorder
         self.loops: list[Loop] = []
-        self.toys: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimisers that are not our business
+        self.toys: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimisers of other models
         self.last_train_loader: Any = None
         self.hooks: list[Any] = []
         self.total_steps = 0
@@ -64,23 +64,15 @@ class LoopWatcher:
 
     @property
     def limits(self) -> Budget | None:
-        """The budget, where it applies."""
+        """The budget; None where it does not apply."""
         return None if self.recorder.depth else self.recorder.plan.budget
 
     def install(self) -> None:
         """Hook optimisers, data loaders and the model of this process."""
-        from transformers import DistilBertModel
-
         before, after = register_optimizer_step_pre_hook, register_optimizer_step_post_hook
         self.hooks = [before(self.before_step), after(self.after_step)]
-        original = DataLoader.__iter__
-        watcher = self
-
-        def iterate(loader: DataLoader[Any]) -> Any:
-            return original(loader) if watcher.recorder.depth else watcher.limit_batches(loader, original(loader))
-
-        DataLoader.__iter__ = iterate  # type: ignore[method-assign]
-        DistilBertModel.forward = self.shorten_forward(DistilBertModel.forward)  # type: ignore[method-assign]
+        wrap(DataLoader, "__iter__", self.iterate)
+        wrap(DistilBertModel, "forward", self.run_forward)
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Begin a record at the first step of a loop, and keep to the budget's learning rate."""
@@ -93,7 +85,7 @@ class LoopWatcher:
             budget.set_learning_rate(optimizer, self.limits.learning_rates[method] * remaining)
 
     def find_loop(self, optimizer: Optimizer) -> Loop | None:
-        """The open loop that the optimiser works in. One of the loop before that is back takes turns with its own."""
+        """Find the open loop of an optimiser. One of the loop before that is back takes turns with this one's."""
         for loop in self.loops:
             if optimizer in loop.former:
                 loop.optimizers.add(optimizer)
@@ -111,14 +103,14 @@ class LoopWatcher:
         self.close()
         record = self.recorder.begin(model, "loop")
         record.data = DataSeen(train=review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)))
-        loop = Loop(optimizer, model, record, self.steps_allowed())
+        loop = Loop(optimizer, model, record, self.count_allowed_steps())
         for earlier in before:
             loop.former |= earlier.optimizers | earlier.former
         self.loops.append(loop)
         return loop
 
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Count."""
+        """Count a step."""
         loop = None if self.recorder.depth else self.find_loop(optimizer)
         if loop:
             self.total_steps += 1
@@ -139,16 +131,20 @@ class LoopWatcher:
             loop = self.loops.pop()
             self.recorder.end(loop.record, loop.model, loop.last_step - loop.began, loop.steps)
 
-    def steps_allowed(self) -> int:
-        """Optimiser steps that see as many reviews as the budget's, given how many the first step has seen."""
+    def count_allowed_steps(self) -> int:
+        """Compute how many steps see as many reviews as the budget's, given how many the first step has seen."""
         limits = self.limits
         if limits is None:
             return 0
         size = self.training_rows or getattr(self.last_train_loader, "batch_size", None) or limits.batch_size
         return max(1, math.ceil(limits.max_steps * limits.batch_size / size))
 
+    def iterate(self, original: Any, loader: DataLoader[Any]) -> Any:
+        """Read a data loader, under the budget outside of Trainer."""
+        return original(loader) if self.recorder.depth else self.limit_batches(loader, original(loader))
+
     def limit_batches(self, loader: DataLoader[Any], batches: Any) -> Iterator[Any]:
-        """All batches; but a loop that trains ends when its steps are spent."""
+        """Yield all batches, but end a loop that trains when its steps are spent."""
         started = self.total_steps
         self.iterating += 1
         self.other_rows = 0
@@ -162,21 +158,16 @@ class LoopWatcher:
         finally:
             self.iterating = max(0, self.iterating - 1)
 
-    def shorten_forward(self, original: Any) -> Any:
-        """The forward pass of the encoder, on the tokens that the budget allows."""
+    def run_forward(self, original: Any, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Run the encoder on the tokens that the budget allows."""
+        if self.limits and (self.loops or self.iterating):
+            tokens = self.count_allowed_tokens(self.limits, model, [*args, *kwargs.values()])
+            args = tuple(_cut(value, tokens) for value in args)
+            kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
+        return original(model, *args, **kwargs)
 
-        @functools.wraps(original)
-        def forward(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self.limits and (self.loops or self.iterating):
-                tokens = self.compute_allowed_tokens(self.limits, model, [*args, *kwargs.values()])
-                args = tuple(_cut(value, tokens) for value in args)
-                kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
-            return original(model, *args, **kwargs)
-
-        return forward
-
-    def compute_allowed_tokens(self, limits: Budget, model: nn.Module, inputs: list[Any]) -> int:
-        """How many tokens of each review this pass may read; counts the reviews on the way."""
+    def count_allowed_tokens(self, limits: Budget, model: nn.Module, inputs: list[Any]) -> int:
+        """Compute how many tokens of each review this pass may read, and count the reviews on the way."""
         rows = next((len(value) for value in inputs if isinstance(value, torch.Tensor)), 0)
         if model.training and torch.is_grad_enabled():
             self.training_rows += rows
@@ -187,14 +178,12 @@ class LoopWatcher:
 
 
 def _cut(value: Any, tokens: int) -> Any:
-    """The first tokens of a tensor (batch, sequence)."""
+    """Return the first tokens of a tensor (batch, sequence); anything else unchanged."""
     return value[:, :tokens] if isinstance(value, torch.Tensor) and value.ndim == 2 else value
 
 
 def find_owner(optimizer: Optimizer) -> nn.Module | None:
-    """The pretrained model whose parameters the optimiser holds, or None."""
-    from transformers import PreTrainedModel
-
+    """Return the pretrained model whose parameters the optimiser holds, or None."""
     mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for candidate in gc.get_objects():
         # by type, as asking a dead weak reference for its class raises

@@ -1,4 +1,4 @@
-"""What is written down about a model before and after a training, however the training is done."""
+"""Describes a model before and after a training, however the training is done."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ MAX_NAMES = 400
 
 
 def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
-    """The model as a training finds it: sizes, what is trainable, what is wrapped, what is no longer pretrained."""
+    """Describe the model as a training finds it: sizes, what is trainable, wrapped, and no longer as pretrained."""
     inside = weights.find_wrapped(model, base)
     return Entry(
         model_class=type(model).__name__,
@@ -21,26 +21,25 @@ def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
         total=sum(p.numel() for p in model.parameters()),
         trainable_names=tuple(list_trainable(model)[:MAX_NAMES]),
         wrapped={path: type(module).__name__ for path, module in inside.items()},
-        adapters={path: list_adapter_shapes(module) for path, module in inside.items()},
+        adapters={path: _list_trained_shapes(module) for path, module in inside.items()},
         changed=tuple(weights.find_changed(model, base)[:MAX_NAMES]),
         head_sha256=hash_head(model),
     )
 
 
 def list_trainable(model: nn.Module) -> list[str]:
-    """Pretrained names of what is trainable: every one of a tensor that the model holds in several places."""
+    """Return the pretrained names of what is trainable: every one of a tensor that is in several places."""
     naming = Naming.of(model)
     named = model.named_parameters(remove_duplicate=False)
     return list(dict.fromkeys(naming.to_plain(name) for name, parameter in named if parameter.requires_grad))
 
 
-def list_adapter_shapes(module: nn.Module) -> tuple[tuple[int, ...], ...]:
-    """Shapes of the tensors that training will change inside a wrapped layer."""
+def _list_trained_shapes(module: nn.Module) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(p.shape) for p in module.parameters() if p.requires_grad)
 
 
 def hash_head(model: nn.Module) -> str:
-    """Digest of the classification head, to see a model going on from an earlier training."""
+    """Compute a digest of the classification head, to see a model trained on from an earlier training."""
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.collect_tensors(model).items()):
         if name.startswith(HEAD_LINEARS):
@@ -49,7 +48,7 @@ def hash_head(model: nn.Module) -> str:
 
 
 def guess_method(entry: Entry) -> str:
-    """Which method's learning rate suits the model: a matter of budget, never of a verdict."""
+    """Return the method whose learning rate suits the model: a matter of budget, never of a verdict."""
     if entry.wrapped:
         return "lora"
     heads = all(name.startswith(HEAD_LINEARS) for name in entry.trainable_names)
@@ -57,7 +56,7 @@ def guess_method(entry: Entry) -> str:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, without the shells that parallel training or compilation put around it."""
+    """Return the model without the shells that parallel training or compilation put around it."""
     while hasattr(model, "module") and isinstance(model.module, nn.Module):
         model = model.module
     original = getattr(model, "_orig_mod", None)
@@ -65,5 +64,5 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def get_device_name() -> str:
-    """What the training ran on."""
+    """Return the name of the device that trainings run on."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import Trainer, TrainerCallback
 
 from grader.kernel import weights
 from grader.kernel.training import budget, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
+from grader.kernel.wrapping import wrap
 from grader.kernel.writing import record_error, write_json, write_tensors
 from grader.protocol import precision
 from grader.protocol.checkpoint import load_base_tensors
@@ -35,7 +37,7 @@ MAX_TRAININGS = 24  # beyond this a notebook is searching, not comparing: train,
 
 
 class Recorder:
-    """Holds one record per training and writes them all after each change."""
+    """One record per training. All are written after each change."""
 
     def __init__(self, plan: Plan) -> None:
         """Start with no training seen."""
@@ -60,21 +62,18 @@ class Recorder:
         with suppress_errors(record):
             record.exit = Exit(head_sha256=observation.hash_head(model))
             if record.index < MAX_TRAININGS:
-                self._export(record, model)
+                tensors, notes = weights.export(model, self.base)
+                name = f"training-{record.index}.safetensors"
+                write_tensors(self.plan.evidence, name, tensors)
+                record.exit = replace(notes, file=name, head_sha256=record.exit.head_sha256)
         with suppress_errors(record):
             emit("training_end", index=record.index)
             self.write()
 
-    def _export(self, record: Training, model: nn.Module) -> None:
-        tensors, notes = weights.export(model, self.base)
-        name = f"training-{record.index}.safetensors"
-        write_tensors(self.plan.evidence, name, tensors)
-        record.exit = replace(notes, file=name, head_sha256=record.exit.head_sha256)
-
     def keys(self, dataset: Any, learned: RowKeys | None = None) -> RowKeys | None:
-        """Keys of a data set's reviews; of several in a dict, those that share least with the keys of `learned`.
+        """Return the keys of a data set's reviews; of several in a dict, those that share least with `learned`.
 
-        Three trainings share their data; what is stored in Arrow does not change.
+        Kept for what is stored in Arrow, which does not change: three trainings share their data.
         """
         if isinstance(dataset, dict):
             return review_keys.find_least_shared([self.keys(part) for part in dataset.values()], learned)
@@ -91,7 +90,7 @@ class Recorder:
 
 @contextmanager
 def suppress_errors(record: Training) -> Iterator[None]:
-    """What goes wrong in our bookkeeping after a training is no error of the student's cell: print it and note it."""
+    """Print and note what goes wrong in the bookkeeping after a training: it is no error of the student's cell."""
     try:
         yield
     except Exception as error:  # a student's model may refuse to be asked, and a disk be full
@@ -99,54 +98,50 @@ def suppress_errors(record: Training) -> Iterator[None]:
         print(f"[grading] this training could not be recorded in full ({type(error).__name__})")
 
 
+class Progress(TrainerCallback):
+    """Counts the steps of a training and tells the host about each."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.steps = index, 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count a step."""
+        self.steps = state.global_step
+        emit("training_step", index=self.index, step=state.global_step, steps=state.max_steps)
+
+
 def install(recorder: Recorder) -> None:
     """Wrap the Trainer."""
-    from transformers import Trainer
-
-    original_train, original_evaluate, original_predict = Trainer.train, Trainer.evaluate, Trainer.predict
-
-    @functools.wraps(original_train)
-    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _record_training(recorder, self, functools.partial(original_train, self, *args, **kwargs))
-
-    replacements = {
-        "__init__": _wrap_init(recorder, Trainer.__init__),
-        "train": train,
-        "evaluate": _limit_evaluation(recorder, original_evaluate),
-        "predict": _limit_evaluation(recorder, original_predict, whole=True),
-    }
-    for name, replacement in replacements.items():
-        setattr(Trainer, name, replacement)
+    wrap(Trainer, "__init__", functools.partial(_make, recorder))
+    wrap(Trainer, "train", functools.partial(_train, recorder))
+    wrap(Trainer, "evaluate", functools.partial(_evaluate, recorder, False))
+    wrap(Trainer, "predict", functools.partial(_evaluate, recorder, True))
 
 
-def _wrap_init(recorder: Recorder, original: Any) -> Any:
-    """Under a budget, the run's seed in place of the notebook's: a Trainer seeds everything when it is made.
+def _make(recorder: Recorder, original: Callable[..., None], trainer: Any, *args: Any, **kwargs: Any) -> None:
+    """Under a budget, use the run's seed in place of the notebook's: a Trainer seeds everything when it is made.
 
     Data order, dropout and the heads of models loaded later all follow from it, so that seeds of a calibration differ.
     """
-
-    @functools.wraps(original)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        arguments: Any = kwargs.get("args", args[1] if len(args) > 1 else None)
-        if recorder.plan.budget is not None and hasattr(arguments, "seed"):
-            arguments.seed = recorder.plan.seed
-        original(self, *args, **kwargs)
-
-    return init
+    arguments: Any = kwargs.get("args", args[1] if len(args) > 1 else None)
+    if recorder.plan.budget is not None and hasattr(arguments, "seed"):
+        arguments.seed = recorder.plan.seed
+    original(trainer, *args, **kwargs)
 
 
-def _record_training(recorder: Recorder, trainer: Any, train: Any) -> Any:
-    model = observation.unwrap(trainer.model)
-    record = recorder.begin(model, "Trainer")
+def _train(recorder: Recorder, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    record = recorder.begin(observation.unwrap(trainer.model), "Trainer")
     if record.index < MAX_TRAININGS:
         learned = recorder.keys(trainer.train_dataset)
         record.data = DataSeen(train=learned, eval=recorder.keys(trainer.eval_dataset, learned))
-    record.arguments = _figures(vars(trainer.args), ARGUMENTS)
+    record.arguments = _select_figures(vars(trainer.args), ARGUMENTS)
     trainer._training_index = record.index
     began = time.perf_counter()
     recorder.depth += 1
     try:
-        output = _train_under_budget(recorder, trainer, record, train)
+        output = _train_as_planned(
+            recorder.plan, trainer, record, functools.partial(original, trainer, *args, **kwargs)
+        )
     except BaseException as error:
         record.error = record_error(error)
         recorder.write()
@@ -155,24 +150,23 @@ def _record_training(recorder: Recorder, trainer: Any, train: Any) -> Any:
         recorder.depth -= 1
     seconds = time.perf_counter() - began
     with suppress_errors(record):
-        record.log = tuple(LogEntry(**_figures(line, LOG_KEYS)) for line in trainer.state.log_history[:MAX_LOG])
+        record.log = tuple(LogEntry(**_select_figures(line, LOG_KEYS)) for line in trainer.state.log_history[:MAX_LOG])
     recorder.end(record, observation.unwrap(trainer.model), seconds, trainer.state.global_step)
     return output
 
 
-def _figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float | None]:
-    """Those values that are numbers: a student's metric may return anything under any name."""
+def _select_figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float | None]:
+    """Return those values that are numbers: a student's metric may return anything under any name."""
     return {name: float(values[name]) for name in names if is_figure(values.get(name))}
 
 
 def is_figure(value: Any) -> bool:
-    """Whether a value is a real, finite number, of Python or numpy."""
+    """Return True for a real, finite number, of Python or numpy."""
     return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
 
 
-def _train_under_budget(recorder: Recorder, trainer: Any, record: Training, train: Callable[[], Any]) -> Any:
-    plan = recorder.plan
-    progress = _progress_callback(record.index)
+def _train_as_planned(plan: Plan, trainer: Any, record: Training, train: Callable[[], Any]) -> Any:
+    progress = Progress(record.index)
     trainer.add_callback(progress)
     try:
         if plan.budget is None:
@@ -190,7 +184,7 @@ def _train_under_budget(recorder: Recorder, trainer: Any, record: Training, trai
 
 
 def _leave_checkpoint(trainer: Any) -> None:
-    """One checkpoint, of the weights alone, where a notebook goes on with the best or the last epoch's.
+    """Save one checkpoint, of the weights alone, if a notebook may load the best or the last epoch's.
 
     Not for every so many steps, which is the default and nobody's wish.
     """
@@ -204,13 +198,15 @@ def _leave_checkpoint(trainer: Any) -> None:
     trainer.state.save_to_json(str(Path(folder) / "trainer_state.json"))
 
 
-def _train_in_precision(bfloat16: bool, trainer: Any, record: Training, progress: Any, train: Callable[[], Any]) -> Any:
+def _train_in_precision(
+    bfloat16: bool, trainer: Any, record: Training, progress: Progress, train: Callable[[], Any]
+) -> Any:
     """Train in the budget's precision; in float32 if the model cannot take the first step otherwise.
 
-    Lower precision is our choice, so what only fails because of it is no mistake of the student's.
+    Lower precision is the grader's choice, so what only fails because of it is no mistake of the student's.
     """
-    record.precision = "bfloat16 autocast" if bfloat16 else "float32"
     if bfloat16:
+        record.precision = "bfloat16 autocast"
         try:
             with precision.use_precision(bfloat16):
                 return train()
@@ -218,13 +214,13 @@ def _train_in_precision(bfloat16: bool, trainer: Any, record: Training, progress
             if progress.steps:
                 raise
             trainer.model.zero_grad(set_to_none=True)
-            record.precision = "float32"
+    record.precision = "float32"
     with precision.use_precision(False):
         return train()
 
 
-def _train_as_submitted(trainer: Any, record: Training, train: Any) -> Any:
-    """Train as the student says. Checkpoints are dropped unless the best one is to be loaded at the end."""
+def _train_as_submitted(trainer: Any, record: Training, train: Callable[[], Any]) -> Any:
+    """Train as the notebook says. Checkpoints are dropped unless the best one is to be loaded at the end."""
     record.precision = "float16" if trainer.args.fp16 else "bfloat16" if trainer.args.bf16 else "float32"
     keep = trainer.args.load_best_model_at_end
     values = {"save_only_model": True, "save_total_limit": 1} if keep else budget.disable_checkpoints(trainer.args)
@@ -232,30 +228,31 @@ def _train_as_submitted(trainer: Any, record: Training, train: Any) -> Any:
         return train()
 
 
-def _limit_evaluation(recorder: Recorder, original: Any, whole: bool = False) -> Any:
-    """Evaluation on few rows, or where `whole` or the student's metric asks for it on all, most of them cut short."""
+def _evaluate(
+    recorder: Recorder, whole: bool, original: Any, trainer: Any, dataset: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    """Evaluate on few rows, or where `whole` or the student's metric asks for it on all, most of them cut short."""
+    limits = recorder.plan.budget
+    for name in ("eval_dataset", "test_dataset"):
+        dataset = kwargs.pop(name, dataset)
+    if recorder.depth == 0:
+        _note_evaluation(recorder, trainer, dataset)
 
-    @functools.wraps(original)
-    def call(self: Any, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
-        limits = recorder.plan.budget
-        for name in ("eval_dataset", "test_dataset"):
-            dataset = kwargs.pop(name, dataset)
-        evaluate = functools.partial(_evaluate, limits, original, self, args, kwargs)
-        if recorder.depth == 0:
-            _note_evaluation(recorder, self, dataset)
-        recorder.depth += 1
-        try:
-            if limits is None:
-                return evaluate(dataset)
-            return _evaluate_on_few(self, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
-        finally:
-            recorder.depth -= 1
+    def evaluate(rows: Any) -> Any:
+        call = functools.partial(original, trainer, rows, *args, **kwargs)
+        return call() if limits is None else _evaluate_in_precision(limits.bfloat16, call)
 
-    return call
+    recorder.depth += 1
+    try:
+        if limits is None:
+            return evaluate(dataset)
+        return _evaluate_on_few(trainer, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
+    finally:
+        recorder.depth -= 1
 
 
 def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
-    """Which reviews the notebook itself has a trained model judged on."""
+    """Note which reviews the notebook itself has a trained model judged on."""
     index = getattr(trainer, "_training_index", MAX_TRAININGS)
     if index >= MAX_TRAININGS:
         return
@@ -281,29 +278,11 @@ def _evaluate_on_few(
         return evaluate(dataset)
 
 
-def _evaluate(limits: Budget | None, original: Any, trainer: Any, args: Any, kwargs: Any, dataset: Any) -> Any:
+def _evaluate_in_precision(bfloat16: bool, evaluate: Callable[[], Any]) -> Any:
     """Evaluate in the budget's precision, and in float32 if that fails: a metric may not know bfloat16."""
-    evaluate = functools.partial(original, trainer, dataset, *args, **kwargs)
-    if limits is None:
-        return evaluate()
     try:
-        with precision.use_precision(limits.bfloat16):
+        with precision.use_precision(bfloat16):
             return evaluate()
     except Exception:  # whatever a student's metric raises; a real mistake is raised again below
         with precision.disable_autocast():
             return evaluate()
-
-
-def _progress_callback(index: int) -> Any:
-    from transformers import TrainerCallback
-
-    class Progress(TrainerCallback):
-        """Counts steps, and tells the host about each."""
-
-        steps = 0
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.steps = state.global_step
-            emit("training_step", index=index, step=state.global_step, steps=state.max_steps)
-
-    return Progress()

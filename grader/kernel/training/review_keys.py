@@ -1,4 +1,4 @@
-"""Which reviews a training saw: a short key per row, so that the host can tell the training file from the other one."""
+"""A short key for each review that a training saw, so that the host can tell the training file from the other one."""
 
 from typing import Any, Literal
 
@@ -11,17 +11,17 @@ Keys = tuple[Literal["text", "tokens"], list[str]]
 
 
 def compute_keys(dataset: Any) -> RowKeys | None:
-    """Keys of the first reviews, or None where nothing can be read."""
+    """Compute the keys of the first reviews, or None where nothing can be read."""
     try:
         rows = len(dataset)
-        kind, values = _columns(dataset) or _items(dataset)
+        kind, values = _read_columns(dataset) or _read_items(dataset)
     except Exception:  # a student's dataset may be anything
         return None
     return RowKeys(rows, kind, tuple(values))
 
 
 def find_least_shared(found: list[RowKeys | None], learned: RowKeys | None) -> RowKeys | None:
-    """Of several data sets that a model is judged on, the one that it has learned least of; None if none can be read.
+    """Return that one of several evaluation sets that a model has learned least of; None if none can be read.
 
     The others are there to see how much it overfits. Of equals, the first.
     """
@@ -30,7 +30,7 @@ def find_least_shared(found: list[RowKeys | None], learned: RowKeys | None) -> R
     return min(readable, key=lambda part: sum(key in known for key in part.keys) / len(part.keys), default=None)
 
 
-def _columns(dataset: Any) -> Keys | None:
+def _read_columns(dataset: Any) -> Keys | None:
     names = getattr(dataset, "column_names", None)
     if not isinstance(names, list):
         return None
@@ -41,11 +41,8 @@ def _columns(dataset: Any) -> Keys | None:
     return "tokens", [make_token_key(ids) for ids in plain[:MAX_ROWS]["input_ids"]]
 
 
-def _items(dataset: Any) -> Keys:
+def _read_items(dataset: Any) -> Keys:
+    """Read the token ids of items: by name, or the first of several tensors."""
     rows = (dataset[i] for i in range(min(len(dataset), MAX_ROWS)))
-    return "tokens", [make_token_key(_ids(row)) for row in rows]
-
-
-def _ids(row: Any) -> Any:
-    """Token ids of one item: by name, or the first of several tensors."""
-    return row[0] if isinstance(row, (tuple, list)) else row["input_ids"]
+    ids = (row[0] if isinstance(row, (tuple, list)) else row["input_ids"] for row in rows)
+    return "tokens", [make_token_key(part) for part in ids]

@@ -1,4 +1,4 @@
-"""What needs a person, most urgent first."""
+"""Finds what needs a person, most urgent first."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from statistics import correlation, mean, median, quantiles
 from typing import Final
 
 from grader.grades.grade import Grade
-from grader.model import CheckResult, Method, MethodSummary, Result, Verdict, Visibility
+from grader.model import CheckResult, Method, MethodSummary, Result, Verdict
 
 FEW: Final = 10  # results below which a correlation says nothing
 _JUDGED: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.BLOCKED)
@@ -16,11 +16,13 @@ _JUDGED: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.BLOCKED)
 
 @dataclass(frozen=True)
 class CheckFigures:
-    """One check over a class. `passed` is a share of those it was judged for; both figures are None if not known."""
+    """One check over a class.
 
-    id: str
-    title: str
-    hidden: bool
+    `check`: one of its results, for what all have in common. `passed`: share of those it was judged for. `passed` and
+    `discrimination` are None where they are not known.
+    """
+
+    check: CheckResult
     possible: float
     counts: Mapping[Verdict, int]
     passed: float | None
@@ -28,13 +30,13 @@ class CheckFigures:
 
     @property
     def odd(self) -> bool:
-        """Whether those who did well elsewhere pass it less often than the others: the check itself may be at fault."""
+        """True if those who did well elsewhere pass it less often than the others: the check itself may be wrong."""
         return self.discrimination is not None and self.discrimination < 0
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How the points of a class are spread, in points."""
+    """The spread of the points of a class, in points."""
 
     number: int
     low: float
@@ -57,7 +59,7 @@ class MethodFigures:
 
 
 def compute_check_figures(results: Iterable[Result]) -> tuple[CheckFigures, ...]:
-    """Figures of every check that occurs, in the order of the suite.
+    """Compute the figures of every check that occurs, in the order of the suite.
 
     Discrimination is the point-biserial correlation of passing with the share of the points of all *other* checks, so
     that a check does not correlate with itself; 0.3 and more tells well who can do the rest.
@@ -70,11 +72,11 @@ def compute_check_figures(results: Iterable[Result]) -> tuple[CheckFigures, ...]
             rest = possible - check.possible
             share = (points - (check.points or 0.0)) / rest if rest > 0 and check.verdict in _JUDGED else None
             found.setdefault(check.id, []).append((check, share))
-    return tuple(map(_figures, found.values()))
+    return tuple(map(_summarise_check, found.values()))
 
 
 def compute_spread(grades: Iterable[Grade]) -> Spread | None:
-    """How the points of those who are graded are spread; None if nobody is."""
+    """Compute how the points of those who are graded are spread; None if nobody is."""
     points = sorted(grade.points for grade in grades if grade.points is not None)
     if not points:
         return None
@@ -83,14 +85,14 @@ def compute_spread(grades: Iterable[Grade]) -> Spread | None:
 
 
 def compute_method_figures(class_methods: Iterable[Mapping[Method, MethodSummary]]) -> dict[Method, MethodFigures]:
-    """Figures of every method that was measured at least once."""
+    """Compute the figures of every method that was measured at least once."""
     everyone = list(class_methods)
     rows = {method: [methods[method] for methods in everyone if method in methods] for method in Method}
-    figures = {method: _summarise_rows(found) for method, found in rows.items()}
+    figures = {method: _summarise_method(found) for method, found in rows.items()}
     return {method: one for method, one in figures.items() if one.trained}
 
 
-def _summarise_rows(rows: Sequence[MethodSummary]) -> MethodFigures:
+def _summarise_method(rows: Sequence[MethodSummary]) -> MethodFigures:
     accuracies = [row.accuracy for row in rows if row.accuracy is not None and math.isfinite(row.accuracy)]
     times = [row.train_s for row in rows if row.train_s is not None and math.isfinite(row.train_s)]
     return MethodFigures(
@@ -102,15 +104,12 @@ def _summarise_rows(rows: Sequence[MethodSummary]) -> MethodFigures:
     )
 
 
-def _figures(found: Sequence[tuple[CheckResult, float | None]]) -> CheckFigures:
-    first = found[0][0]
+def _summarise_check(found: Sequence[tuple[CheckResult, float | None]]) -> CheckFigures:
     counts = Counter(check.verdict for check, _ in found)
     judged = sum(counts[verdict] for verdict in _JUDGED)
     pairs = [(check.verdict is Verdict.PASSED, rest) for check, rest in found if rest is not None]
     return CheckFigures(
-        id=first.id,
-        title=first.title,
-        hidden=first.visibility is Visibility.HIDDEN,
+        check=found[0][0],
         possible=max(check.possible for check, _ in found),
         counts=counts,
         passed=counts[Verdict.PASSED] / judged if judged else None,

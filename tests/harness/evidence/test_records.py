@@ -19,7 +19,7 @@ from grader.evidence import reader
 from grader.evidence.untrusted import ProtocolViolation, parse_json
 from grader.kernel import bootstrap, probes, weights, writing
 from grader.kernel.namespace import Bindings
-from grader.kernel.probes import extract
+from grader.kernel.probes import functions
 from grader.kernel.training import observation, recorder, review_keys
 from grader.protocol import records
 from grader.protocol.records import (
@@ -199,7 +199,7 @@ CUTS = [
     pytest.param(recorder.MAX_LOG, bound(Training, "log"), id="lines of a log"),
     pytest.param(recorder.MAX_EVALUATIONS, bound(Training, "evaluations"), id="evaluations"),
     pytest.param(len(recorder.ARGUMENTS), bound(Training, "arguments"), id="arguments"),
-    pytest.param(extract.MAX_ENTRIES, bound(ExtractItem, "entries"), id="entries"),
+    pytest.param(functions.MAX_ENTRIES, bound(ExtractItem, "entries"), id="entries"),
     pytest.param(len(writing.cut("x" * 10_000)), bound(Raised, "message"), id="a message"),
     pytest.param(len(writing.cut("x" * 10_000)), bound(CountItem, "printed"), id="what was printed"),
 ]

@@ -47,7 +47,7 @@ def main(folder: Path, sources: list[str]) -> None:
     (folder / "work").mkdir()
     os.chdir(folder / "work")
     shell = make_shell()
-    files._redirect_builtins(files.InputFiles({"train.csv": str(folder / "train.csv")}, str(folder / "work")))
+    files._redirect_open(files.InputFiles({"train.csv": str(folder / "train.csv")}, str(folder / "work")))
     cells.tolerate(shell)
     bindings, watcher = Bindings({}), Watcher()
     session: Any = SimpleNamespace(bindings=bindings)

@@ -1,8 +1,12 @@
 """Files where the notebook thinks they are."""
 
+import builtins
+import functools
 import glob
+import inspect
 import io
 import os
+import pkgutil
 import posixpath
 import shutil
 from collections.abc import Callable
@@ -14,9 +18,12 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+import transformers
+from IPython.core import interactiveshell
 
 from grader.kernel.compat import files
 from grader.kernel.compat.files import InputFiles
+from grader.kernel.wrapping import wrap
 
 
 @pytest.fixture
@@ -44,7 +51,8 @@ READ = [
 
 @pytest.mark.parametrize(("asked", "name"), READ)
 def test_a_data_file_is_found_by_its_base_name(found: InputFiles, asked: object, name: str) -> None:
-    assert found.locate(asked) == found.inputs[name]
+    assert os.fspath(found.locate(asked)) == found.inputs[name]
+    assert isinstance(found.locate(asked), Path) is isinstance(asked, Path)
 
 
 @pytest.mark.parametrize("asked", ["reviews.csv", "/mounted/other.csv", 3, None, b"train.csv"])
@@ -89,37 +97,16 @@ def test_relative_folders_are_left_alone(found: InputFiles, asked: str) -> None:
 @pytest.fixture
 def redirected(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> InputFiles:
     """`open` and its like go through `found` until the test is over."""
-    import builtins
-
-    from IPython.core import interactiveshell
-
-    patched = [
-        (builtins, "open"),
-        (interactiveshell, "io_open"),
-        (io, "open"),
-        (glob, "glob"),
-        (Path, "exists"),
-        (Path, "is_file"),
-    ]
-    removals = ("remove", "unlink", "rmdir", "rename", "replace")
-    patched += [(os, name) for name in ("chdir", "listdir", "walk", "mkdir", "makedirs", *removals)]
-    patched += [(Path, "glob"), (Path, "rglob"), *((np, name) for name in ("savetxt", "loadtxt", "genfromtxt"))]
-    patched += [(safetensors.torch, name) for name in ("save_file", "load_file")]
-    patched += [(os.path, name) for name in ("exists", "isfile", "isdir", "getsize")]
-    copies = ("copyfile", "copymode", "copystat", "copytree", "move", "rmtree", "make_archive")
-    patched += [(Path, "stat"), *((shutil, name) for name in copies)]
-    patched += [(torch, "save"), (torch, "load"), *((pd, name) for name in files.READ_WITH_PANDAS)]
-    frames = [(owner, name) for owner in (pd.DataFrame, pd.Series) for name in files.WRITTEN_WITH_PANDAS]
-    patched += [(owner, name) for owner, name in frames if hasattr(owner, name)]
+    patched: list[tuple[Any, str]] = [(builtins, "open"), (io, "open"), (interactiveshell, "io_open"), (glob, "glob")]
+    patched += [(os, name) for name in ("chdir", "listdir", "walk")]
+    patched += [(Path, name) for name in ("glob", "rglob", "iterdir", "walk") if hasattr(Path, name)]
+    patched += [(getattr(transformers, name), "from_pretrained") for name in files.PRETRAINED]
+    for table in (files.READ, files.WRITTEN, files.PLACED):
+        patched += [(pkgutil.resolve_name(owner), name) for owner, names in table.items() for name in names]
     for owner, name in patched:
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # to be undone
+        monkeypatch.setattr(owner, name, inspect.getattr_static(owner, name))  # to be undone
     monkeypatch.chdir(found.work)
-    files._redirect_builtins(found)
-    files._redirect_folders(found)
-    files._redirect_copies(found)
-    files._redirect_pandas(found)
-    files._redirect_numpy(found)
-    files._redirect_torch(found)
+    files.redirect(found)
     return found
 
 
@@ -143,7 +130,7 @@ def test_pathlib_finds_data_files(redirected: InputFiles) -> None:
 def test_folders_that_are_not_here(redirected: InputFiles, capsys: pytest.CaptureFixture[str]) -> None:
     os.chdir("/mounted/drive/MyDrive")
     assert Path.cwd() == redirected.work
-    assert "no folder" in capsys.readouterr().out
+    assert "no folder '/mounted/drive/MyDrive'" in capsys.readouterr().out
     assert sorted(os.listdir("/mounted/drive/MyDrive")) == ["eval.csv", "train.csv"]  # noqa: PTH208
     assert sorted(map(files.get_base_name, glob.glob("/mounted/*/*.csv"))) == ["eval.csv", "train.csv"]  # noqa: PTH207
 
@@ -273,20 +260,21 @@ def test_data_files_are_never_removed(redirected: InputFiles) -> None:
 
 NAME = "distilbert-base-uncased"
 LOADED = [
-    pytest.param(lambda load: load(object, NAME), {}, id="by-position"),
-    pytest.param(lambda load: load(object, pretrained_model_name_or_path=NAME), {}, id="by-keyword"),
-    pytest.param(lambda load: load(object, NAME, num_labels=2), {"num_labels": 2}, id="with-labels"),
-    pytest.param(lambda load: load(object, NAME, cache_dir="./cache"), {}, id="cache-folder"),
-    pytest.param(lambda load: load(object, NAME, force_download=True), {}, id="download-again"),
-    pytest.param(lambda load: load(object, NAME, token=True, use_auth_token=True), {}, id="account"),
+    pytest.param((NAME,), {}, {}, id="by-position"),
+    pytest.param((), {"pretrained_model_name_or_path": NAME}, {}, id="by-keyword"),
+    pytest.param((NAME,), {"num_labels": 2}, {"num_labels": 2}, id="with-labels"),
+    pytest.param((NAME,), {"cache_dir": "./cache"}, {}, id="cache-folder"),
+    pytest.param((NAME,), {"force_download": True}, {}, id="download-again"),
+    pytest.param((NAME,), {"token": True, "use_auth_token": True}, {}, id="account"),
 ]
 
 
-@pytest.mark.parametrize(("call", "kept"), LOADED)
-def test_models_are_loaded_from_what_is_here(
-    found: InputFiles, call: Callable[[Any], Any], kept: dict[str, Any]
-) -> None:
-    def from_pretrained(cls: Any, pretrained_model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
-        return pretrained_model_name_or_path, args, kwargs
+@pytest.mark.parametrize(("args", "kwargs", "kept"), LOADED)
+def test_models_are_loaded_from_what_is_here(found: InputFiles, args: Any, kwargs: Any, kept: Any) -> None:
+    class Model:
+        @classmethod
+        def from_pretrained(cls, pretrained_model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+            return cls, pretrained_model_name_or_path, args, kwargs
 
-    assert call(files._from_pretrained(from_pretrained, found)) == (NAME, (), kept)
+    wrap(Model, "from_pretrained", functools.partial(files._load_pretrained, found))
+    assert Model.from_pretrained(*args, **kwargs) == (Model, NAME, (), kept)

@@ -33,7 +33,7 @@ def test_the_lines_below_are_run(line: str, name: str, capsys: pytest.CaptureFix
     namespace = run(f"{line}\nbelow = 1")
     assert namespace["below"] == 1
     assert name in namespace
-    assert capsys.readouterr().out == f"[grading] there is no package {ABSENT} here\n"
+    assert capsys.readouterr().out == f"[grading] the package {ABSENT} is not installed on this machine\n"
 
 
 USES = [

@@ -30,23 +30,29 @@ def _written(console: Console) -> str:
     return console.file.getvalue()
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def time_left(clock: Clock) -> TimeLeft:
+    return TimeLeft(clock)
+
+
 def _train(time_left: TimeLeft, clock: Clock, method: Method, until: int, step_s: float) -> None:
     for step in range(1, until + 1):
         clock.now_s += step_s
         time_left.on_training_step(method, step, 64)
 
 
-def test_nothing_is_guessed_before_two_steps() -> None:
-    clock = Clock()
-    time_left = TimeLeft(clock)
+def test_nothing_is_guessed_before_two_steps(time_left: TimeLeft) -> None:
     assert time_left.seconds() is None
     time_left.on_training_step(Method.FULL, 1, 64)
     assert time_left.seconds() is None
 
 
-def test_estimate_covers_this_training_and_those_that_follow() -> None:
-    clock = Clock()
-    time_left = TimeLeft(clock)
+def test_estimate_covers_this_training_and_those_that_follow(time_left: TimeLeft, clock: Clock) -> None:
     _train(time_left, clock, Method.FULL, 32, 2.4)
     following_s = 64 * 2.4 * (0.38 + 0.7)  # the relative costs of the head and of LoRA
     assert time_left.seconds() == pytest.approx(32 * 2.4 + following_s)
@@ -54,19 +60,10 @@ def test_estimate_covers_this_training_and_those_that_follow() -> None:
     assert time_left.seconds() == pytest.approx(32 * 2.4 - 10 + following_s)
 
 
-def test_last_training_ends_at_zero() -> None:
-    clock = Clock()
-    time_left = TimeLeft(clock)
+def test_the_last_training_ends_at_zero_and_a_second_one_starts_again(time_left: TimeLeft, clock: Clock) -> None:
     for method in Method:
         _train(time_left, clock, method, 64, 1.0)
     assert time_left.seconds() == 0
-
-
-def test_a_second_training_with_the_same_method_starts_again() -> None:
-    clock = Clock()
-    time_left = TimeLeft(clock)
-    for method in Method:
-        _train(time_left, clock, method, 64, 1.0)
     clock.now_s += 1_000
     _train(time_left, clock, Method.LORA, 32, 2.0)
     assert time_left.seconds() == pytest.approx(32 * 2.0)
@@ -85,8 +82,8 @@ def test_about(seconds: float | None, expected: str) -> None:
     assert format_rough_duration(seconds) == expected
 
 
-def test_without_a_terminal_each_event_is_a_line() -> None:
-    console, clock = _console(), Clock()
+def test_without_a_terminal_each_event_is_a_line(clock: Clock) -> None:
+    console = _console()
     with ProgressDisplay(console, clock) as progress:
         progress.stage("running the notebook")
         progress.on_cell_start(0, 12, "import torch")
@@ -104,12 +101,11 @@ def test_without_a_terminal_each_event_is_a_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
 @pytest.mark.parametrize("steps", [0, 1, 3], ids=str)
-def test_any_number_of_steps_is_accepted(steps: int) -> None:
-    for terminal in (False, True):
-        console = _console(terminal=terminal)
-        with ProgressDisplay(console) as progress:
-            progress.on_training_step(Method.HEAD, 1, steps)
+def test_any_number_of_steps_is_accepted(steps: int, terminal: bool) -> None:
+    with ProgressDisplay(_console(terminal=terminal)) as progress:
+        progress.on_training_step(Method.HEAD, 1, steps)
 
 
 def test_on_a_terminal_the_display_is_gone_at_the_end() -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -40,25 +41,19 @@ def renamed(cells: list[str]) -> list[str]:
     return [re.sub(r"\b(model|trainer|args|dataset|self|x|W)\b", r"my_\1", cell) for cell in cells]
 
 
-def reformatted(cells: list[str]) -> list[str]:
-    return [re.sub(r"\n(\s*)(\w)", r"\n\1# a remark\n\1\2", cell).replace("'", '"') for cell in cells]
-
-
 def reordered(cells: list[str]) -> list[str]:
     third = len(cells) // 3
     return [*cells[2 * third :], *cells[:third], *cells[third : 2 * third]]
 
 
-def in_one_cell(cells: list[str]) -> list[str]:
-    return ["\n".join(cells)]
-
-
-def extended(cells: list[str]) -> list[str]:
-    return [*cells, *HONEST["expert_loop"]]
-
-
-DISGUISES = [renamed, reformatted, reordered, in_one_cell, extended, lambda cells: renamed(reordered(cells))]
-NAMES = ["renamed", "reformatted", "reordered", "in one cell", "with more around it", "renamed and reordered"]
+DISGUISES: dict[str, Callable[[list[str]], list[str]]] = {
+    "renamed": renamed,
+    "reformatted": lambda cells: [re.sub(r"\n(\s*)(\w)", r"\n\1# note\n\1\2", c).replace("'", '"') for c in cells],
+    "reordered": reordered,
+    "in one cell": lambda cells: ["\n".join(cells)],
+    "with more around it": lambda cells: [*cells, *HONEST["expert_loop"]],
+    "renamed and reordered": lambda cells: renamed(reordered(cells)),
+}
 
 
 def test_honest_solutions_are_below_the_threshold() -> None:
@@ -68,10 +63,10 @@ def test_honest_solutions_are_below_the_threshold() -> None:
     assert closest.similarity < 0.48  # 0.45: room below the threshold
 
 
-@pytest.mark.parametrize("disguise", DISGUISES, ids=NAMES)
+@pytest.mark.parametrize("disguise", DISGUISES)
 @pytest.mark.parametrize("original", ["class_based", "messy_leftovers", "out_of_order"])
-def test_a_copy_is_found_in_disguise(disguise: object, original: str) -> None:
-    copy = disguise(HONEST[original])  # type: ignore[operator]
+def test_a_copy_is_found_in_disguise(disguise: str, original: str) -> None:
+    copy = DISGUISES[disguise](HONEST[original])
     others = [paper(name, cells) for name, cells in HONEST.items() if name != "expert_loop"]
     (pair,) = found([*others, paper("zz", copy)]).pairs
     assert (pair.left.id, pair.right.id) == (original, "zz")
@@ -125,10 +120,10 @@ def test_passages_point_at_the_same_code_on_both_sides() -> None:
     left, right = paper("a", copied), paper("b", [*HONEST["async_typed"], *renamed(copied)])
     (pair,) = found([left, right]).pairs
     longest = pair.passages[0]
-    ours = [line for line in left.lines[longest.left[0] : longest.left[1] + 1] if line.strip()]
-    theirs = [line for line in right.lines[longest.right[0] : longest.right[1] + 1] if line.strip()]
-    assert len(ours) > 60
-    assert [line.replace("my_", "") for line in theirs] == ours
+    original = [line for line in left.lines[longest.left[0] : longest.left[1] + 1] if line.strip()]
+    copy = [line for line in right.lines[longest.right[0] : longest.right[1] + 1] if line.strip()]
+    assert len(original) > 60
+    assert [line.replace("my_", "") for line in copy] == original
     for one, two in combinations(pair.passages, 2):
         assert not (one.left[0] <= two.left[0] and two.left[1] <= one.left[1] and one.right == two.right)
 
@@ -146,17 +141,10 @@ def test_pairs_are_the_same_in_every_process_and_order() -> None:
         "papers = [paper(n, c) for n, c in HONEST.items()]\n"
         "print([(p.left.id, p.right.id, round(p.similarity, 6)) for p in found(papers[::-1], 0.1).pairs])"
     )
-    elsewhere = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONHASHSEED": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
+    environ = {**os.environ, "PYTHONHASHSEED": "1"}
+    elsewhere = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environ, text=True, timeout=300)
     pairs = found([paper(n, c) for n, c in HONEST.items()], 0.1).pairs
-    assert elsewhere.stdout.strip() == str([(p.left.id, p.right.id, round(p.similarity, 6)) for p in pairs])
+    assert elsewhere.strip() == str([(p.left.id, p.right.id, round(p.similarity, 6)) for p in pairs])
     assert len(pairs) > 5
 
 
@@ -193,12 +181,13 @@ def test_hostile_text_is_bounded(text: str) -> None:
     assert all(pair.passages for pair in similar.pairs)
 
 
-def test_a_template_that_is_not_there_is_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [None, "{}"], ids=["missing", "no notebook"])
+def test_a_template_that_cannot_be_read_is_the_graders_fault(tmp_path: Path, content: str | None) -> None:
+    template = tmp_path / "template.ipynb"
+    if content is not None:
+        template.write_text(content, encoding="utf-8")
     with pytest.raises(GraderError, match="restore it"):
-        read_template_code(tmp_path / "none.ipynb")
-    (tmp_path / "bad.ipynb").write_text("{}", encoding="utf-8")
-    with pytest.raises(GraderError, match="restore it"):
-        read_template_code(tmp_path / "bad.ipynb")
+        read_template_code(template)
 
 
 def test_a_class_of_two_hundred_is_compared_in_seconds() -> None:
