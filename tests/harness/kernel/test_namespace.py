@@ -1,7 +1,7 @@
 """Finding definitions, whatever happened to their names."""
 
 import functools
-import textwrap
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +13,7 @@ from grader.kernel import probes
 from grader.kernel.namespace import Bindings
 
 NAMES = {
-    "count": ("count_trainable_parameters", "num_trainable_parameters"),
+    "count": ("count_parameters", "num_parameters"),
     "extract": ("extract_qv_layers", "extract"),
     "replace": ("replace_layers", "replace"),
     "lora": ("LoRALayer", "LoRA"),
@@ -23,42 +23,32 @@ NAMES = {
 def run(*cells: str) -> tuple[Bindings, dict[str, Any]]:
     """Bindings and namespace after cells of a notebook."""
     bindings, namespace = Bindings(NAMES), {"__name__": "__main__"}
-    for cell in cells:
-        source = textwrap.dedent(cell)
+    for source in cells:
         exec(source, namespace)
         bindings.note(namespace, source)
     return bindings, namespace
 
 
-COUNT = (
-    "def count_trainable_parameters(model):\n    return sum(p.numel() for p in model.parameters() if p.requires_grad)\n"
-)
+def count(*cells: str) -> tuple[Any, dict[str, Any]]:
+    """The answer about a model of eight parameters, and the namespace after it."""
+    bindings, namespace = run(*cells)
+    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
+    assert len(answers.items) == 1
+    return answers.items[0], namespace
 
+
+COUNT = "def count_parameters(model): return sum(p.numel() for p in model.parameters() if p.requires_grad)"
 FOUND = [
     pytest.param("count", [COUNT], id="function"),
-    pytest.param("count", ["count_trainable_parameters = lambda m: 7"], id="lambda"),
-    pytest.param(
-        "count", ["from functools import partial", "count_trainable_parameters = partial(max, 7)"], id="partial"
-    ),
-    pytest.param(
-        "count", ["import functools", "@functools.cache\ndef count_trainable_parameters(m): return 7"], id="cached"
-    ),
-    pytest.param(
-        "count",
-        ["class C:\n    def __call__(self, m): return 7", "count_trainable_parameters = C()"],
-        id="callable-object",
-    ),
-    pytest.param(
-        "count", ["class C:\n    @staticmethod\n    def count_trainable_parameters(m): return 7"], id="static-method"
-    ),
-    pytest.param(
-        "count", ["class C:\n    @classmethod\n    def count_trainable_parameters(cls, m): return 7"], id="class-method"
-    ),
-    pytest.param(
-        "count", ["class C:\n    def f(self, m): return 7\ncount_trainable_parameters = C().f"], id="bound-method"
-    ),
-    pytest.param("count", ["def num_trainable_parameters(m): return 7"], id="older-name"),
-    pytest.param("count", ["def countTrainableParameters(m): return 7"], id="camel-case"),
+    pytest.param("count", ["count_parameters = lambda m: 7"], id="lambda"),
+    pytest.param("count", ["from functools import partial", "count_parameters = partial(max, 7)"], id="partial"),
+    pytest.param("count", ["import functools", "@functools.cache\ndef count_parameters(m): return 7"], id="cached"),
+    pytest.param("count", ["class C:\n    def __call__(self, m): ...", "count_parameters = C()"], id="callable-object"),
+    pytest.param("count", ["class C:\n    @staticmethod\n    def count_parameters(m): ..."], id="static-method"),
+    pytest.param("count", ["class C:\n    @classmethod\n    def count_parameters(cls, m): ..."], id="class-method"),
+    pytest.param("count", ["class C:\n    def f(self, m): ...\ncount_parameters = C().f"], id="bound-method"),
+    pytest.param("count", ["def num_parameters(m): return 7"], id="older-name"),
+    pytest.param("count", ["def countParameters(m): return 7"], id="camel-case"),
     pytest.param("extract", ["def extract(m): return {}", "extract = extract(3)"], id="overwritten-later"),
     pytest.param("extract", ["def extract(m): return {}\nextract = extract(3)"], id="overwritten-in-its-cell"),
     pytest.param("extract", ["def extract(m): return {}", "del extract"], id="deleted"),
@@ -76,7 +66,8 @@ NOT_FOUND = [
     pytest.param("replace", ["from dataclasses import replace"], id="imported-function"),
     pytest.param("extract", ["extract = {}"], id="no-callable"),
     pytest.param("lora", ["from torch import nn", "LoRA = nn.Linear(2, 2)"], id="a-layer-is-no-class"),
-    pytest.param("count", ["class C:\n    def count_trainable_parameters(self): return 7"], id="needs-an-instance"),
+    pytest.param("lora", ["def lora(model): return model"], id="a-helper-is-no-layer"),
+    pytest.param("count", ["class C:\n    def count_parameters(self): return 7"], id="needs-an-instance"),
     pytest.param("extract", ["extract = 1\nif False:\n    def extract(m): return {}"], id="never-defined"),
 ]
 
@@ -91,69 +82,50 @@ def test_the_last_definition_counts() -> None:
     assert bindings.lookup("extract")[1](None) == 2
 
 
+def test_of_names_that_differ_a_little_the_last_counts() -> None:
+    bindings, _ = run("def Extract(m): ...", "def ex_tract(m): ...", "def Extract(m): return 3")
+    assert bindings.lookup("extract")[0] == "Extract"
+
+
 def test_the_name_that_was_asked_for_goes_before_an_older_one() -> None:
-    bindings, _ = run("def count_trainable_parameters(m): return 1", "def num_trainable_parameters(m): return 2")
-    assert bindings.lookup("count")[0] == "count_trainable_parameters"
+    bindings, _ = run("def count_parameters(m): return 1", "def num_parameters(m): return 2")
+    assert bindings.lookup("count")[0] == "count_parameters"
 
 
-SHADOWED = [
-    pytest.param(["sum = 3"], id="builtin"),
-    pytest.param(["sum = max = len = 3"], id="builtins"),
-    pytest.param([], id="nothing"),
-]
-
-
-@pytest.mark.parametrize("late", SHADOWED)
+@pytest.mark.parametrize("late", [["sum = 3"], ["sum = max = len = 3"], []], ids=["builtin", "builtins", "nothing"])
 def test_a_shadowed_name_does_not_break_a_function(late: list[str]) -> None:
-    bindings, namespace = run(COUNT, *late)
-    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert [item.value for item in answers.items] == [8]
+    assert count(COUNT, *late)[0].value == 8
 
 
-MODULES = [
-    pytest.param("torch = 5", id="variable"),
-    pytest.param("del torch", id="deleted"),
-    pytest.param("def torch(): ...", id="function"),
-]
-
-
-@pytest.mark.parametrize("late", MODULES)
+@pytest.mark.parametrize("late", ["torch = 5", "del torch", "def torch(): ..."])
 def test_a_shadowed_module_does_not_break_a_function(late: str) -> None:
-    source = "import torch\ndef count_trainable_parameters(m): return sum(torch.numel(p) for p in m.parameters())"
-    bindings, namespace = run(source, late)
-    before = namespace.get("torch")
-    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert [item.value for item in answers.items] == [8]
-    assert namespace.get("torch") is before
+    cells = ("import torch\ndef count_parameters(m): return sum(torch.numel(p) for p in m.parameters())", late)
+    before = run(*cells)[1].get("torch")
+    answer, namespace = count(*cells)
+    assert answer.value == 8
+    assert type(namespace.get("torch")) is type(before)
 
 
 def test_a_shadowed_helper_is_restored_last() -> None:
-    helper = (
-        "def size(p): return p.numel()\ndef count_trainable_parameters(m): return sum(size(p) for p in m.parameters())"
-    )
-    bindings, namespace = run(helper, "size = 768")
-    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert [item.value for item in answers.items] == [8]
+    helper = "def size(p): return p.numel()\ndef count_parameters(m): return sum(size(p) for p in m.parameters())"
+    answer, namespace = count(helper, "size = 768")
+    assert answer.value == 8
     assert namespace["size"] == 768
 
 
 def test_a_real_mistake_stays_one() -> None:
-    bindings, namespace = run("def count_trainable_parameters(m): return undefined", "sum = 3")
-    answers, _ = probes.observe("count", {"models": [{"sizes": [3, 2]}]}, bindings, namespace)
-    assert answers.items[0].error.type == "NameError"
+    assert count("def count_parameters(m): return undefined", "sum = 3")[0].error.type == "NameError"
 
 
+ODD = "class Odd(dict):\n    def {}: raise KeyError\n"
 ODD_ANSWERS = [
     pytest.param(
-        "count",
-        "class Odd:\n    def __getattribute__(self, name): raise KeyError(name)\n"
-        "def count_trainable_parameters(m): return Odd()",
+        *("count", ODD.format("__getattribute__(self, name)") + "def count_parameters(m): return Odd()"),
         {"sizes": [3, 2]},
         id="a number that answers nothing",
     ),
     pytest.param(
-        "extract",
-        "class Odd(dict):\n    def items(self): raise KeyError('items')\ndef extract_qv_layers(m): return Odd()",
+        *("extract", ODD.format("items(self)") + "def extract_qv_layers(m): return Odd()"),
         {"dim": 8, "seed": 0},
         id="a dictionary without items",
     ),
@@ -168,33 +140,22 @@ def test_an_odd_answer_is_an_observation(family: str, source: str, model: dict[s
 
 
 def test_noting_runs_nothing_twice() -> None:
-    _, namespace = run(
-        "calls = []", "def note(f):\n    calls.append(f)\n    return f", "@note\ndef extract(m): return {}"
-    )
-    assert len(namespace["calls"]) == 1
+    note = "def note(f):\n    calls.append(f)\n    return f"
+    assert len(run("calls = []", note, "@note\ndef extract(m): return {}")[1]["calls"]) == 1
 
 
-def test_definitions_in_a_file_that_the_notebook_wrote(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_lora.py").write_text("class LoRALayer: ...", encoding="utf-8")
+@pytest.mark.parametrize("name", ["my_lora", "own_code.lora"], ids=["file", "folder"])
+def test_definitions_in_a_file_that_the_notebook_wrote(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"{name.replace('.', '/')}.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("class LoRALayer: ...", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = run("from my_lora import LoRALayer")[0].lookup("lora")
+    found = run(f"from {name} import LoRALayer")[0].lookup("lora")
     assert found is not None
     assert found[0] == "LoRALayer"
-
-
-def test_definitions_in_a_folder_that_the_notebook_made(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_code").mkdir()
-    (tmp_path / "own_code" / "lora.py").write_text("class LoRALayer: ...", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    found = run("from own_code.lora import LoRALayer")[0].lookup("lora")
-    assert found is not None
-    assert found[0] == "LoRALayer"
-
-
-def test_a_helper_called_lora_is_no_layer() -> None:
-    assert run("def lora(model):\n    return model")[0].lookup("lora") is None
 
 
 def test_modules_are_no_definitions() -> None:

@@ -17,30 +17,13 @@ from grader.kernel.training.recorder import is_figure
 from grader.kernel.writing import to_plain
 from grader.model import Profile
 from grader.protocol.records import Training
+from tests.harness.kernel.trainings import BUDGET, OTHER_ROWS, SCENARIOS
 
-STEPS, BATCH, TOKENS, EVAL_ROWS = 6, 2, 8, 4  # of the budget in trainings.py
-SHAPE = [BATCH, TOKENS]
-OTHER_ROWS = 20  # of a data set that is evaluated on after training
+STEPS, EVAL_ROWS = BUDGET.max_steps, BUDGET.eval_rows
+SHAPE = [BUDGET.batch_size, BUDGET.max_tokens]
 
-BUDGETED = [
-    "plain",
-    "subclass",
-    "by_steps",
-    "uneven",
-    "by_others",
-    "streamed",
-    "accumulating",
-    "early_stopping",
-    "own_optimizer",
-    "several_evaluations",
-    "overfitting_shown",
-    "nested_metric",
-    "head_only",
-    "half",
-    "numpy_metric",
-    "float32_only",
-]
 FAILING = ["failing_metric", "broken", "broken_half"]
+BUDGETED = [name for name in SCENARIOS if name not in (*FAILING, "many_epochs", "refusing", "as_submitted")]
 
 
 @pytest.fixture(scope="session")
@@ -61,11 +44,11 @@ def test_budget_holds(trainings: dict[str, Any], name: str) -> None:
     assert seen["record"]["steps"] == STEPS
     assert seen["files"] == ["training-0.safetensors"]
     assert all(shape == SHAPE for shape in seen["learned"])
-    assert all(shape == [EVAL_ROWS // 2 * 2, TOKENS] or shape == SHAPE for shape in seen["evaluated"])
+    assert all(shape == [EVAL_ROWS, SHAPE[1]] or shape == SHAPE for shape in seen["evaluated"])
     assert not any("optimizer" in name for name in seen["checkpoint_files"])
 
 
-@pytest.mark.parametrize("name", [*BUDGETED, *FAILING, "refusing", "as_submitted"])
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_the_host_reads_what_is_recorded(trainings: dict[str, Any], name: str) -> None:
     record = trainings[name]["record"]
     assert to_plain(TypeAdapter(Training).validate_json(json.dumps(record), strict=True)) == record

@@ -6,6 +6,7 @@ Usage: python -m tests.harness.kernel.trainings FOLDER
 import contextlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,97 +106,19 @@ def sgd(model: nn.Module) -> tuple[Any, Any]:
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
-def plain(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model)
-
-
-def short(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, num_train_epochs=1)
-
-
-def subclass(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, Own)
-
-
-def by_steps(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, eval_strategy="steps", eval_steps=500, logging_steps=500)
-
-
-def uneven(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, num_train_epochs=4, logging_strategy="epoch")
-
-
-def many_epochs(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, num_train_epochs=8, logging_strategy="epoch")
-
-
-def by_others(folder: Path, model: nn.Module) -> Trainer:
-    processes = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 2, "dataloader_persistent_workers": True}
-    return trainer(folder, model, **processes)
-
-
-def streamed(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, eval_dataset=reviews().to_iterable_dataset())
-
-
-def accumulating(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, gradient_accumulation_steps=4, per_device_train_batch_size=8)
-
-
-def early_stopping(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(
-        folder,
-        model,
-        load_best_model_at_end=True,
-        save_strategy="epoch",
-        metric_for_best_model="accuracy",
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=1)],
-    )
-
-
-def own_optimizer(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, optimizers=sgd(model))
-
-
-def several_evaluations(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, eval_dataset={"a longer name than rows": reviews(), "b": reviews()})
-
-
-def overfitting_shown(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, eval_dataset={"train": reviews(), "eval": reviews(OTHER_ROWS - 5, first=32)})
-
-
-def nested_metric(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, compute_metrics=lambda prediction: {"accuracy": accuracy(prediction)})
-
-
-def refusing(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, callbacks=[Refusing()])
-
-
-def head_only(folder: Path, model: nn.Module) -> Trainer:
+def freeze(model: nn.Module) -> dict[str, Any]:
     model.distilbert.requires_grad_(False)
-    return trainer(folder, model)
+    return {}
 
 
-def numpy_metric(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(
-        folder, model, preprocess_logits_for_metrics=knows_numpy_only, compute_metrics=lambda p: {"accuracy": 0.5}
-    )
-
-
-def float32_only(folder: Path, model: nn.Module) -> Trainer:
+def demand_float32(model: nn.Module) -> dict[str, Any]:
     model.pre_classifier = Float32Only(model.pre_classifier)
-    return trainer(folder, model)
+    return {}
 
 
-def broken(folder: Path, model: nn.Module) -> Trainer:
+def damage(model: nn.Module) -> dict[str, Any]:
     model.pre_classifier = Broken()
-    return trainer(folder, model)
-
-
-def failing_metric(folder: Path, model: nn.Module) -> Trainer:
-    return trainer(folder, model, compute_metrics=failing)
+    return {}
 
 
 def trainer(folder: Path, model: nn.Module, kind: type[Trainer] = Trainer, **changes: Any) -> Trainer:
@@ -208,39 +131,49 @@ def trainer(folder: Path, model: nn.Module, kind: type[Trainer] = Trainer, **cha
     return kind(model=model, args=arguments, **given)
 
 
-SCENARIOS = {
-    "plain": (plain, BUDGET),
-    "subclass": (subclass, BUDGET),
-    "by_steps": (by_steps, BUDGET),
-    "uneven": (uneven, BUDGET),
-    "many_epochs": (many_epochs, BUDGET),
-    "by_others": (by_others, BUDGET),
-    "streamed": (streamed, BUDGET),
-    "accumulating": (accumulating, BUDGET),
-    "early_stopping": (early_stopping, BUDGET),
-    "own_optimizer": (own_optimizer, BUDGET),
-    "several_evaluations": (several_evaluations, BUDGET),
-    "overfitting_shown": (overfitting_shown, BUDGET),
-    "nested_metric": (nested_metric, BUDGET),
-    "refusing": (refusing, BUDGET),
-    "head_only": (head_only, BUDGET),
-    "failing_metric": (failing_metric, BUDGET),
-    "broken": (broken, BUDGET),
-    "half": (plain, replace(BUDGET, bfloat16=True)),
-    "numpy_metric": (numpy_metric, replace(BUDGET, bfloat16=True)),
-    "float32_only": (float32_only, replace(BUDGET, bfloat16=True)),
-    "broken_half": (broken, replace(BUDGET, bfloat16=True)),
-    "as_submitted": (short, None),
+BEST = {"load_best_model_at_end": True, "save_strategy": "epoch", "metric_for_best_model": "accuracy"}
+WORKERS = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 2, "dataloader_persistent_workers": True}
+TWO = {"a longer name than rows": reviews(), "b": reviews()}
+OVERFITTING = {"train": reviews(), "eval": reviews(OTHER_ROWS - 5, first=32)}
+
+# What a notebook gives its Trainer and its arguments; some change the model first.
+SCENARIOS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
+    "plain": lambda model: {},
+    "subclass": lambda model: {"kind": Own},
+    "by_steps": lambda model: {"eval_strategy": "steps", "eval_steps": 500, "logging_steps": 500},
+    "uneven": lambda model: {"num_train_epochs": 4, "logging_strategy": "epoch"},
+    "many_epochs": lambda model: {"num_train_epochs": 8, "logging_strategy": "epoch"},
+    "by_others": lambda model: WORKERS,
+    "streamed": lambda model: {"eval_dataset": reviews().to_iterable_dataset()},
+    "accumulating": lambda model: {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 8},
+    "early_stopping": lambda model: {**BEST, "callbacks": [EarlyStoppingCallback(early_stopping_patience=1)]},
+    "own_optimizer": lambda model: {"optimizers": sgd(model)},
+    "several_evaluations": lambda model: {"eval_dataset": TWO},
+    "overfitting_shown": lambda model: {"eval_dataset": OVERFITTING},
+    "nested_metric": lambda model: {"compute_metrics": lambda prediction: {"accuracy": accuracy(prediction)}},
+    "refusing": lambda model: {"callbacks": [Refusing()]},
+    "head_only": freeze,
+    "failing_metric": lambda model: {"compute_metrics": failing},
+    "broken": damage,
+    "half": lambda model: {},
+    "numpy_metric": lambda model: {
+        "preprocess_logits_for_metrics": knows_numpy_only,
+        "compute_metrics": lambda p: {"accuracy": 0.5},
+    },
+    "float32_only": demand_float32,
+    "broken_half": damage,
+    "as_submitted": lambda model: {"num_train_epochs": 1},
 }
+HALF = replace(BUDGET, bfloat16=True)
+LIMITS = {**dict.fromkeys(("half", "numpy_metric", "float32_only", "broken_half"), HALF), "as_submitted": None}
 
 
 def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str, Any]:
     """What one training left behind, and in what state."""
-    make, limits = SCENARIOS[name]
     recorder.records.clear()
-    recorder.plan = replace(recorder.plan, budget=limits, evidence=str(folder))
+    recorder.plan = replace(recorder.plan, budget=LIMITS.get(name, BUDGET), evidence=str(folder))
     model = build_distilbert(WIDTH, seed=1)
-    made = make(folder, model)
+    made = trainer(folder, model, **SCENARIOS[name](model))
     sizes = Sizes(model)
     before = state(made)
     raised = ""

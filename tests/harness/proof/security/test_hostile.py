@@ -143,7 +143,7 @@ def test_totals_count_everything() -> None:
     bad = HostileResult(
         id="b", row=1, backend="landlock", outcome="ok", leaks=2, points=1.5, leftovers=3, unexpected=("x",)
     )
-    assert format_totals([good, bad]).to_plain == (
+    assert format_totals([good, bad]).plain == (
         "1 of 2 as expected on landlock, warm: 2 leaks, 1.5 undeserved points, 3 leftovers; "
         "the grader's own processes grew by at most 3 MiB."
     )
