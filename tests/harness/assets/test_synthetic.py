@@ -7,14 +7,7 @@ import io
 import pytest
 
 from grader.assets.reviews import FILES, SEED, SYNTHETIC_SHA256, build_synthetic_files
-from grader.assets.synthetic_reviews import (
-    MAX_WORDS,
-    MIN_WORDS,
-    Review,
-    SeededRandom,
-    format_csv,
-    generate_reviews,
-)
+from grader.assets.synthetic_reviews import MAX_WORDS, MIN_WORDS, Review, SeededRandom, format_csv, generate_reviews
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 
 ROWS = {"train.csv": TRAIN_ROWS, "eval.csv": EVAL_ROWS, "heldout.csv": 500}

@@ -34,8 +34,7 @@ def test_a_profile_refuses_what_it_does_not_train_in(profile: Profile, precision
 
 
 @pytest.mark.parametrize(
-    ("precision", "recorded"),
-    [(Precision.FLOAT32, "float32"), (Precision.BFLOAT16, "bfloat16 autocast")],
+    ("precision", "recorded"), [(Precision.FLOAT32, "float32"), (Precision.BFLOAT16, "bfloat16 autocast")]
 )
 def test_the_record_says_it(precision: Precision, recorded: str) -> None:
     with pipeline.open_setup(Profile.QUICK, 0, UNSANDBOXED, precision=precision) as used:

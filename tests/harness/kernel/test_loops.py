@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -17,14 +17,8 @@ from grader.protocol.plan import Budget, Plan
 from grader.protocol.records import Entry, Training
 
 ROWS, TOKENS = 48, 12
-BUDGET = Budget(
-    max_steps=2,
-    batch_size=4,
-    max_tokens=6,
-    train_rows=8,
-    eval_rows=8,
-    learning_rates=dict.fromkeys(("full", "head", "lora"), 0.01),
-)
+RATES = dict.fromkeys(("full", "head", "lora"), 0.01)
+BUDGET = Budget(max_steps=2, batch_size=4, max_tokens=6, train_rows=8, eval_rows=8, learning_rates=RATES)
 
 
 @dataclass
@@ -52,21 +46,11 @@ class Notes:
 
 
 @pytest.fixture
-def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopWatcher]:
+def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A watcher of this process under a budget, until the test is over."""
-    yield from _watching(monkeypatch, BUDGET)
-
-
-@pytest.fixture
-def free_watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopWatcher]:
-    """The same without a budget."""
-    yield from _watching(monkeypatch, None)
-
-
-def _watching(monkeypatch: pytest.MonkeyPatch, budget: Budget | None) -> Iterator[LoopWatcher]:
     monkeypatch.setattr(DataLoader, "__iter__", DataLoader.__iter__)  # to be undone
     monkeypatch.setattr(DistilBertModel, "forward", DistilBertModel.forward)
-    plan = Plan(seed=0, evidence="", inputs={}, base_weights="", names={}, budget=budget)
+    plan = Plan(seed=0, evidence="", inputs={}, base_weights="", names={}, budget=BUDGET)
     watching = LoopWatcher(Notes(plan))  # type: ignore[arg-type]
     watching.install()
     yield watching
@@ -75,7 +59,7 @@ def _watching(monkeypatch: pytest.MonkeyPatch, budget: Budget | None) -> Iterato
 
 
 @pytest.fixture
-def widths(watcher: LoopWatcher, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def widths(watcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens each pass through the model has read."""
     seen: list[int] = []
     original = DistilBertModel.forward
@@ -113,16 +97,6 @@ def fit(net: nn.Module, batches: DataLoader[Any], every: int = 1, epochs: int = 
     return optimizer
 
 
-def records(watcher: LoopWatcher) -> list[Training]:
-    """What has been noted."""
-    return watcher.recorder.records
-
-
-def notes(watcher: LoopWatcher) -> Any:
-    """Who noted it."""
-    return watcher.recorder
-
-
 BATCHES = [
     pytest.param(4, 1, 2, id="the-budget's-own-size"),
     pytest.param(2, 1, 4, id="small-batches"),
@@ -133,39 +107,40 @@ BATCHES = [
 
 
 @pytest.mark.parametrize(("size", "every", "steps"), BATCHES)
-def test_a_loop_sees_as_many_reviews_as_the_budget(watcher: LoopWatcher, size: int, every: int, steps: int) -> None:
+def test_a_loop_sees_as_many_reviews_as_the_budget(watcher: Any, size: int, every: int, steps: int) -> None:
     fit(model(), loader(size), every, epochs=1)
     watcher.end_cell()
-    assert [record.steps for record in records(watcher)] == [steps]
+    assert [record.steps for record in watcher.recorder.records] == [steps]
 
 
-def test_without_a_budget_a_loop_trains_as_written(free_watcher: LoopWatcher) -> None:
+def test_without_a_budget_a_loop_trains_as_written(watcher: Any) -> None:
+    watcher.recorder.plan = replace(watcher.recorder.plan, budget=None)
     fit(model(), loader(4), epochs=2)
-    free_watcher.end_cell()
-    assert [record.steps for record in records(free_watcher)] == [2 * ROWS // 4]
+    watcher.end_cell()
+    assert [record.steps for record in watcher.recorder.records] == [2 * ROWS // 4]
 
 
-def test_each_model_trained_in_one_cell_is_a_training(watcher: LoopWatcher) -> None:
+def test_each_model_trained_in_one_cell_is_a_training(watcher: Any) -> None:
     models = [model() for _ in range(3)]
     for net in models:
         fit(net, loader(4), epochs=1)
     watcher.end_cell()
-    assert notes(watcher).models == models
-    assert all(record.steps == 2 for record in records(watcher))
+    assert watcher.recorder.models == models
+    assert all(record.steps == 2 for record in watcher.recorder.records)
 
 
-def test_a_model_trained_again_is_another_training_and_the_first_ends_before(watcher: LoopWatcher) -> None:
+def test_a_model_trained_again_is_another_training_and_the_first_ends_before(watcher: Any) -> None:
     net = model()
     fit(net, loader(4), epochs=1)
     between = net.classifier.weight.detach().clone()
     fit(net, loader(4), epochs=1)
     watcher.end_cell()
-    first, second = notes(watcher).weights
+    first, second = watcher.recorder.weights
     assert torch.equal(first, between)
     assert not torch.equal(second, between)
 
 
-def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: LoopWatcher) -> None:
+def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: Any) -> None:
     net = model()
     encoder, head = (torch.optim.SGD(part.parameters(), lr=0.1) for part in (net.distilbert, net.classifier))
     net.train()
@@ -174,22 +149,22 @@ def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: Lo
         encoder.step()
         head.step()
     watcher.end_cell()
-    assert len(records(watcher)) == 2  # the first step, before the second optimiser shows up, and all the rest
-    assert notes(watcher).models[1] is net
+    assert len(watcher.recorder.records) == 2  # the first step, before the second optimiser shows up, and all the rest
+    assert watcher.recorder.models[1] is net
 
 
-def test_toys_are_not_recorded(watcher: LoopWatcher) -> None:
+def test_toys_are_not_recorded(watcher: Any) -> None:
     toy = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(toy.parameters(), lr=0.1)
     for _ in range(3):
         toy(torch.ones(1, 2)).sum().backward()
         optimizer.step()
     watcher.end_cell()
-    assert records(watcher) == []
+    assert watcher.recorder.records == []
     assert optimizer.param_groups[0]["lr"] == 0.1
 
 
-def test_evaluation_gets_every_row(watcher: LoopWatcher, widths: list[int]) -> None:
+def test_evaluation_gets_every_row(watcher: Any, widths: list[int]) -> None:
     net = model()
     fit(net, loader(4), epochs=1)
     net.eval()
@@ -200,7 +175,7 @@ def test_evaluation_gets_every_row(watcher: LoopWatcher, widths: list[int]) -> N
     assert widths == [BUDGET.max_tokens] * 2 + [TOKENS_WHEN_SPENT] * (ROWS // 4 - 2)
 
 
-def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: LoopWatcher, widths: list[int]) -> None:
+def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: Any, widths: list[int]) -> None:
     net, data = model(), loader(4).dataset.tensors  # type: ignore[attr-defined]
     optimizer = torch.optim.AdamW(net.parameters())
     net.train()
@@ -210,10 +185,10 @@ def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: LoopWatch
     assert widths[-1] == TOKENS_WHEN_SPENT
     assert optimizer.param_groups[0]["lr"] == 0  # and nothing is learned any more
     watcher.end_cell()
-    assert records(watcher)[0].steps == ROWS // 4
+    assert watcher.recorder.records[0].steps == ROWS // 4
 
 
-def test_outside_of_loops_nothing_is_cut(watcher: LoopWatcher, widths: list[int]) -> None:
+def test_outside_of_loops_nothing_is_cut(watcher: Any, widths: list[int]) -> None:
     net = model()
     ids = torch.ones(2, TOKENS, dtype=torch.long)
     first = net(input_ids=ids).logits
@@ -222,14 +197,14 @@ def test_outside_of_loops_nothing_is_cut(watcher: LoopWatcher, widths: list[int]
     assert torch.equal(first, second)
 
 
-def test_a_batch_taken_by_hand_does_not_start_a_loop(watcher: LoopWatcher, widths: list[int]) -> None:
+def test_a_batch_taken_by_hand_does_not_start_a_loop(watcher: Any, widths: list[int]) -> None:
     ids, _ = next(iter(loader(4)))
     model()(input_ids=ids)
     assert widths == [TOKENS]
 
 
-def test_inside_of_trainer_loops_are_left_to_it(watcher: LoopWatcher) -> None:
+def test_inside_of_trainer_loops_are_left_to_it(watcher: Any) -> None:
     watcher.recorder.depth = 1
     fit(model(), loader(4), epochs=1)
     watcher.end_cell()
-    assert records(watcher) == []
+    assert watcher.recorder.records == []

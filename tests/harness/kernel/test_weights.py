@@ -113,14 +113,15 @@ STYLES = [
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> dict[str, Tensor]:
+def base(tmp_path: Path, pretrained: nn.Module) -> dict[str, Tensor]:
     """The encoder of a small pretrained model, read from a file as the kernel does."""
-    return from_file(build_distilbert(WIDTH, seed=0), tmp_path)
+    save_file(dict(pretrained.state_dict().items()), tmp_path / "base.safetensors")
+    return load_base_tensors(str(tmp_path / "base.safetensors"))
 
 
-def from_file(model: nn.Module, folder: Path) -> dict[str, Tensor]:
-    save_file(dict(model.state_dict().items()), folder / "base.safetensors")
-    return load_base_tensors(str(folder / "base.safetensors"))
+@pytest.fixture
+def pretrained() -> Any:
+    return build_distilbert(WIDTH, seed=0)
 
 
 def wrapped(style: Callable[[nn.Linear], nn.Module], path: str = QUERY, dtype: torch.dtype = torch.float32) -> Any:
@@ -144,6 +145,11 @@ def test_effective_weight(style: Any, dtype: str, tolerance: float) -> None:
     torch.testing.assert_close(bias, frozen.bias.detach().double(), rtol=0, atol=tolerance)
 
 
+def check_difference(tensors: dict[str, Tensor], layer: Any, base: dict[str, Tensor], tolerance: float) -> None:
+    expected = layer.effective().detach() - base[f"{QUERY}.weight"].double()
+    torch.testing.assert_close(tensors[f"d:{QUERY}.weight"].double(), expected, rtol=1e-6, atol=tolerance)
+
+
 @pytest.mark.parametrize(("style", "dtype", "tolerance"), STYLES)
 def test_only_the_wrapped_layer_is_exported(style: Any, dtype: str, tolerance: float, base: dict[str, Tensor]) -> None:
     model, layer = wrapped(style)
@@ -151,13 +157,12 @@ def test_only_the_wrapped_layer_is_exported(style: Any, dtype: str, tolerance: f
     encoder = {key for key in tensors if key[2:].startswith("distilbert.")}
     assert encoder - {f"d:{QUERY}.bias"} == {f"d:{QUERY}.weight"}
     assert notes.unsupported == {}
-    expected = layer.effective().detach() - base[f"{QUERY}.weight"].double()
-    torch.testing.assert_close(tensors[f"d:{QUERY}.weight"].double(), expected, rtol=1e-6, atol=tolerance)
+    check_difference(tensors, layer, base, tolerance)
 
 
-def test_the_difference_has_the_adapters_rank(base: dict[str, Tensor]) -> None:
-    model, _ = wrapped(Linears)
-    tensors, _ = weights.export(model, base)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_difference_has_the_adapters_rank(dtype: torch.dtype, base: dict[str, Tensor]) -> None:
+    tensors, _ = weights.export(wrapped(Linears, dtype=dtype)[0], base)
     values = torch.linalg.svdvals(tensors[f"d:{QUERY}.weight"].double())
     # Beyond the rank there is what float32 storage rounds: 6e-8 of the largest, times sqrt(2 · 16) at most.
     assert int((values > 1e-6 * values[0]).sum()) == RANK
@@ -171,27 +176,19 @@ def test_a_fresh_wrapper_leaves_no_difference(base: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
-def test_untouched_tensors_are_untouched_in_any_precision(dtype: torch.dtype, base: dict[str, Tensor]) -> None:
-    model = build_distilbert(WIDTH, seed=0).to(dtype)
-    assert weights.find_changed(model, base) == []
+def test_untouched_tensors_are_untouched_in_any_precision(
+    dtype: torch.dtype, pretrained: Any, base: dict[str, Tensor]
+) -> None:
+    assert weights.find_changed(pretrained.to(dtype), base) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_one_bit_is_a_change(dtype: torch.dtype, base: dict[str, Tensor]) -> None:
-    model = build_distilbert(WIDTH, seed=0).to(dtype)
+def test_one_bit_is_a_change(dtype: torch.dtype, pretrained: Any, base: dict[str, Tensor]) -> None:
+    weight = pretrained.to(dtype).get_submodule(OTHER).weight
     with torch.no_grad():
-        weight = model.get_submodule(OTHER).weight
         weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0, dtype=dtype))
-    assert weights.find_changed(model, base) == [f"{OTHER}.weight"]
-    tensors, _ = weights.export(model, base)
-    assert torch.equal(tensors[f"w:{OTHER}.weight"], weight)
-
-
-def test_a_half_precision_model_differs_by_its_adapter_only(base: dict[str, Tensor]) -> None:
-    model, _ = wrapped(Linears, dtype=torch.bfloat16)
-    tensors, _ = weights.export(model, base)
-    values = torch.linalg.svdvals(tensors[f"d:{QUERY}.weight"].double())
-    assert int((values > 1e-6 * values[0]).sum()) == RANK
+    assert weights.find_changed(pretrained, base) == [f"{OTHER}.weight"]
+    assert torch.equal(weights.export(pretrained, base)[0][f"w:{OTHER}.weight"], weight)
 
 
 def test_a_nonlinear_layer_shows_in_the_residual(base: dict[str, Tensor]) -> None:
@@ -222,30 +219,26 @@ def test_a_wrapped_head_is_as_wide_as_the_model(path: str, base: dict[str, Tenso
     torch.testing.assert_close(tensors[f"w:{path}.weight"], layer.effective().detach().float())
 
 
-def test_hooks_make_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
-    model = build_distilbert(WIDTH, seed=0)
-    model.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 2 * output)
-    tensors, _ = weights.export(model, base)
+def test_hooks_are_part_of_what_a_layer_computes(pretrained: nn.Module, base: dict[str, Tensor]) -> None:
+    pretrained.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 2 * output)
+    tensors, _ = weights.export(pretrained, base)
     torch.testing.assert_close(tensors[f"d:{QUERY}.weight"], base[f"{QUERY}.weight"])  # 2 W − W
 
 
-WATCHING = [
-    pytest.param(lambda layer, seen: layer.register_forward_hook(lambda m, a, o: seen.append(o)), id="after"),
-    pytest.param(lambda layer, seen: layer.register_forward_pre_hook(lambda m, a: seen.append(a)), id="before"),
-]
+HOOKS: dict[str, tuple[Callable[[Any], object], list[str]]] = {
+    "watches the output": (lambda layer: layer.register_forward_hook(lambda m, a, o: None), []),
+    "watches the input": (lambda layer: layer.register_forward_pre_hook(lambda m, a: None), []),
+    "changes the output": (lambda layer: layer.register_forward_hook(lambda m, a, o: 2 * o), [QUERY]),
+    "raises": (lambda layer: layer.register_forward_hook(lambda m, a, o: 1 / 0), [QUERY]),
+}
 
 
-@pytest.mark.parametrize("watch", WATCHING)
-def test_hooks_that_only_look_on_leave_a_layer_plain(watch: Any, base: dict[str, Tensor]) -> None:
-    model = build_distilbert(WIDTH, seed=0)
-    watch(model.get_submodule(QUERY), [])
-    assert weights.find_wrapped(model, base) == {}
-
-
-def test_a_hook_that_raises_makes_a_layer_a_wrapped_one(base: dict[str, Tensor]) -> None:
-    model = build_distilbert(WIDTH, seed=0)
-    model.get_submodule(QUERY).register_forward_hook(lambda module, args, output: 1 / 0)
-    assert list(weights.find_wrapped(model, base)) == [QUERY]
+@pytest.mark.parametrize(("hook", "found"), HOOKS.values(), ids=HOOKS)
+def test_only_hooks_that_do_something_make_a_layer_a_wrapped_one(
+    hook: Any, found: list[str], pretrained: nn.Module, base: dict[str, Tensor]
+) -> None:
+    hook(pretrained.get_submodule(QUERY))
+    assert list(weights.find_wrapped(pretrained, base)) == found
 
 
 class Renamed(nn.Module):
@@ -282,20 +275,14 @@ HOLDERS = [
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_a_pretrained_encoder_is_found_under_any_name(holder: Any, base: dict[str, Tensor]) -> None:
-    tensors, notes = weights.export(holder(build_distilbert(WIDTH, seed=0)), base)
-    certificate = certify(tensors, base, {})
+def test_an_encoder_is_found_under_any_name(holder: Any, pretrained: Any, base: dict[str, Tensor]) -> None:
+    tensors, notes = weights.export(holder(pretrained), base)
     assert notes.reduced == {}
-    assert not certificate.any_encoder_change
+    assert not certify(tensors, base, {}).any_encoder_change
     assert {"w:pre_classifier.weight", "w:classifier.bias"} <= set(tensors)
-
-
-@pytest.mark.parametrize("holder", HOLDERS)
-def test_a_tuned_encoder_does_not_pass_under_another_name(holder: Any, base: dict[str, Tensor]) -> None:
-    tensors, _ = weights.export(holder(build_distilbert(WIDTH, seed=1)), base)
-    certificate = certify(tensors, base, {})
-    assert EMBEDDINGS in certificate.encoder_changed
-    assert len(certificate.qv_deltas) == 12
+    tuned, _ = weights.export(holder(build_distilbert(WIDTH, seed=1)), base)
+    assert EMBEDDINGS in certify(tuned, base, {}).encoder_changed
+    assert len(certify(tuned, base, {}).qv_deltas) == 12
 
 
 class Both(nn.Module):
@@ -314,20 +301,16 @@ def test_an_adapter_is_found_under_any_name(holder: Any, base: dict[str, Tensor]
     assert seen.wrapped == {QUERY: "Linears"}
     assert seen.adapters == {QUERY: ((RANK, WIDTH), (WIDTH, RANK))}
     assert seen.changed == ()
-    tensors, _ = weights.export(held, base)
-    expected = layer.effective().detach() - base[f"{QUERY}.weight"].double()
-    torch.testing.assert_close(tensors[f"d:{QUERY}.weight"].double(), expected, rtol=1e-6, atol=EXACT)
+    check_difference(weights.export(held, base)[0], layer, base, EXACT)
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_what_is_trainable_has_its_pretrained_name(holder: Any, base: dict[str, Tensor]) -> None:
-    whole = observation.describe_entry(holder(build_distilbert(WIDTH, seed=0)), base)
-    assert set(base) < set(whole.trainable_names)
-    model = build_distilbert(WIDTH, seed=0)
-    model.distilbert.requires_grad_(False)
+def test_what_is_trainable_has_its_pretrained_name(holder: Any, pretrained: Any, base: dict[str, Tensor]) -> None:
+    assert set(base) < set(observation.describe_entry(holder(pretrained), base).trainable_names)
+    pretrained.distilbert.requires_grad_(False)
     head = tuple(f"{layer}.{kind}" for layer in ("pre_classifier", "classifier") for kind in ("weight", "bias"))
-    assert observation.describe_entry(holder(model), base).trainable_names == head
-    assert observation.hash_head(holder(model)) == observation.hash_head(model)
+    assert observation.describe_entry(holder(pretrained), base).trainable_names == head
+    assert observation.hash_head(holder(pretrained)) == observation.hash_head(pretrained)
 
 
 @pytest.mark.parametrize("holder", [InParts, lambda model: nn.Sequential(model.classifier)], ids=["in parts", "hidden"])

@@ -24,14 +24,8 @@ from grader.protocol.plan import Budget, Plan
 
 WIDTH, ROWS, TOKENS = 16, 30, 14
 OTHER_ROWS = 20
-BUDGET = Budget(
-    max_steps=6,
-    batch_size=2,
-    max_tokens=8,
-    train_rows=6,
-    eval_rows=4,
-    learning_rates={"full": 1e-3, "head": 2e-3, "lora": 3e-3},
-)
+RATES = {"full": 1e-3, "head": 2e-3, "lora": 3e-3}
+BUDGET = Budget(max_steps=6, batch_size=2, max_tokens=8, train_rows=6, eval_rows=4, learning_rates=RATES)
 
 
 class Sizes:

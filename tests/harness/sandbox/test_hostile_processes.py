@@ -62,9 +62,7 @@ GREEDY = [
         id="shared memory",
     ),
     pytest.param(
-        "with open('one', 'wb') as file:\n    while True: file.write(bytes(1 << 20))",
-        ("OSError",),
-        id="one huge file",
+        "with open('one', 'wb') as file:\n    while True: file.write(bytes(1 << 20))", ("OSError",), id="one huge file"
     ),
     pytest.param(
         "import os, time\n"
@@ -345,7 +343,7 @@ def test_a_process_that_hides_dies_with_the_kernel(run: Driver, backend: Backend
         "    if os.fork() == 0:\n"
         f"        os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(600)', {mark!r}])\n"
         "    os._exit(0)\n"
-        "time.sleep(0.3)",
+        "time.sleep(0.3)"
     )
     assert outcome.errors == [""]
     assert eventually(

@@ -85,10 +85,7 @@ def test_widgets_belong_to_no_request(intake: MessageGuard) -> None:
 
 @pytest.mark.parametrize(
     ("frames", "admitted"),
-    [
-        pytest.param([[b"x"]] * 4, 3, id="messages"),
-        pytest.param([[bytes(400_000), bytes(300_000)]] * 2, 1, id="bytes"),
-    ],
+    [pytest.param([[b"x"]] * 4, 3, id="messages"), pytest.param([[bytes(400_000), bytes(300_000)]] * 2, 1, id="bytes")],
 )
 def test_caps(intake: MessageGuard, stops: list[Stop], frames: list[list[bytes]], admitted: int) -> None:
     for parts in frames[:admitted]:

@@ -35,7 +35,7 @@ def test_verdicts(findings: Mapping[str, CaseResult], name: str) -> None:
 def test_cells_that_came_too_early_are_advised_on(findings: Mapping[str, CaseResult], name: str) -> None:
     (said,) = (j for j in findings[name].judgements if j.id == "run.completes")
     assert said.verdict is Verdict.PASSED
-    assert "names that are used there are defined further down" in said.rationale
+    assert "names that only a later cell defines" in said.rationale
 
 
 def test_copied_figures_are_flagged() -> None:
