@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -14,9 +13,6 @@ from grader.batch.messages import Task, TaskOutcome, TaskStatus
 from grader.reporting.progress import LiveView, format_rough_duration
 from grader.reporting.sanitisation import sanitise_line
 from grader.reporting.words import format_points
-
-NAME_CHARS: Final = 44
-PROBLEMS_SHOWN: Final = 6
 
 
 class BatchDisplay(LiveView):
@@ -62,12 +58,6 @@ class BatchDisplay(LiveView):
         """Tell that there is no worker yet."""
         self._say("No worker has started yet; waiting for one.")
 
-    def estimate_left_s(self) -> float | None:
-        """Estimate the seconds left, at the speed so far; None before anything is done."""
-        if not self.done:
-            return None
-        return (self._clock() - self._first_s) / self.done * (self.total - self.done)
-
     def _say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
@@ -75,16 +65,17 @@ class BatchDisplay(LiveView):
         with self._lock:
             running = dict(self._running)
         rows = Table.grid(padding=(0, 1), expand=True)
-        rows.add_column(no_wrap=True, max_width=NAME_CHARS, overflow="ellipsis")
+        rows.add_column(no_wrap=True, max_width=44, overflow="ellipsis")
         rows.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         rows.add_column(justify="right", no_wrap=True)
         for name, (since, line) in running.items():
             rows.add_row(Text(sanitise_line(name)), Text(line, style="dim"), Text(f"{self._clock() - since:.0f} s"))
-        left = format_rough_duration(self.estimate_left_s())
+        so_far_s = self._clock() - self._first_s
+        left = format_rough_duration(so_far_s / self.done * (self.total - self.done) if self.done else None)
         counts = f"{self.done} of {self.total} done, {len(running)} running, {self.failed} failed"
         head = f"{counts}, {left} left" if left else counts
         bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=60)
-        shown = [Text(f"! {line}", style="bold red") for line in self.problems[-PROBLEMS_SHOWN:]]
+        shown = [Text(f"! {line}", style="bold red") for line in self.problems[-6:]]
         return Group(Text(head, style="bold"), bar, rows, *shown)
 
 

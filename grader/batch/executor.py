@@ -35,7 +35,6 @@ TOPIC: Final = "grading"
 PLUGIN: Final = "grader"
 GPU: Final = "GPU"
 FORKED: Final = "forkserver"
-TOOLS: Final = "grader.batch.worker_tools"
 ANSWER_S: Final = 20
 CONFIG: Final = {
     "distributed.worker.daemon": False,
@@ -156,25 +155,18 @@ class DaskExecutor:
 
 @contextmanager
 def connect(cluster: Any, config: BatchConfig, tell: Tell, opener: Opener, gpus: bool) -> Iterator[DaskExecutor]:
-    """Connect to a cluster or an address, whose workers begin to warm up. Raises GraderError."""
-    with open_client(cluster) as client:
+    """Connect to a cluster or an address, whose workers begin to warm up. Raises GraderError when nobody answers."""
+    try:
+        found = Client(cluster, timeout=ANSWER_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise GraderError(f"No Dask scheduler answers at {cluster}; start one, or leave --scheduler out.") from error
+    with found as client:
         client.subscribe_topic(TOPIC, lambda event: tell(event[1]["task"], event[1]["host"], event[1]["line"]))
         client.register_plugin(ToolsPlugin(config, opener))
         try:
             yield DaskExecutor(client, gpus)
         finally:
             client.unregister_worker_plugin(PLUGIN)
-
-
-@contextmanager
-def open_client(cluster: Any) -> Iterator[Client]:
-    """Open a client. Raises GraderError when no scheduler answers at the address."""
-    try:
-        client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise GraderError(f"No Dask scheduler answers at {cluster}; start one, or leave --scheduler out.") from error
-    with client:
-        yield client
 
 
 @contextmanager
@@ -185,7 +177,7 @@ def open_local_cluster(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
     the machine reach its port too.
     """
     shelter_multiprocessing()
-    multiprocessing.get_context(FORKED).set_forkserver_preload([TOOLS])
+    multiprocessing.get_context(FORKED).set_forkserver_preload(["grader.batch.worker_tools"])
     forkserver.ensure_running()  # before Dask, which would have it import other things
     with (
         dask.config.set({**CONFIG, "distributed.worker.multiprocessing-method": FORKED}),
@@ -205,9 +197,8 @@ def open_local_cluster(jobs: int, gpus: int = 0) -> Iterator[LocalCluster]:
 
 def serve(scheduler: str, jobs: int, gpus: bool) -> None:
     """Run workers for a scheduler until it ends or the user stops them. Raises GraderError."""
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--nthreads", "1"]
-    command += ["--nworkers", str(jobs), "--no-dashboard", "--memory-limit", "0"]
-    command += ["--resources", f"{GPU}=1"] if gpus else []
+    options = f"--nthreads 1 --nworkers {jobs} --no-dashboard --memory-limit 0{f' --resources {GPU}=1' * gpus}"
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler, *options.split()]
     environ = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False", "PYTHONPATH": str(ROOT)}
     if subprocess.run(command, env=environ, check=False).returncode:
         raise GraderError(f"The workers for {scheduler} ended; check the address, and that the scheduler is running.")

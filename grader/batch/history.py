@@ -1,9 +1,10 @@
 """The results of one upload over time: a line of JSON for each that differs from the one before, with the reason.
 
-The last line counts. Earlier results themselves stay in the store under the key that the line names.
+The last line counts. Earlier results themselves stay in the store under the key that the line names. Staff are told of
+last lines that an older version of the grader wrote, so that nobody takes their results for new.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Final
 
 from pydantic import Field, ValidationError
 
-from grader.batch.digests import EXECUTION
+from grader.batch.digests import EXECUTION, digest_execution, digest_judging
 from grader.batch.messages import BatchConfig, Task
 from grader.batch.store import write
 from grader.model import FrozenModel, Result
+from grader.paths import ROOT
 
 NAME: Final = "history.jsonl"
 FIRST: Final = "first result"
@@ -70,8 +72,7 @@ def read(folder: Path) -> tuple[HistoryEntry, ...]:
 
 def read_last(folder: Path) -> HistoryEntry | None:
     """Read the entry that counts."""
-    entries = read(folder)
-    return entries[-1] if entries else None
+    return next(reversed(read(folder)), None)
 
 
 def _parse(line: bytes) -> HistoryEntry | None:
@@ -82,12 +83,7 @@ def _parse(line: bytes) -> HistoryEntry | None:
 
 
 def note(
-    folder: Path,
-    config: BatchConfig,
-    task: Task,
-    status: EntryStatus,
-    result: Result | None = None,
-    message: str = "",
+    folder: Path, config: BatchConfig, task: Task, status: EntryStatus, result: Result | None = None, message: str = ""
 ) -> None:
     """Add an entry, unless it repeats the last one. Raises OSError."""
     path = folder / NAME
@@ -136,3 +132,33 @@ def list_changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str
     """List the checks whose verdict differs; none if there is nothing to compare with."""
     ids = dict.fromkeys((*before, *now)) if before else {}
     return tuple(f"{i}: {before.get(i, 'absent')} → {now.get(i, 'absent')}" for i in ids if before.get(i) != now.get(i))
+
+
+def list_executed_before(entries: Iterable[HistoryEntry]) -> list[HistoryEntry]:
+    """List those whose evidence comes from older code. A refusal has no evidence."""
+    return [e for e in entries if not e.is_refused and e.depends.get(EXECUTION) != digest_execution(ROOT)]
+
+
+def list_judged_before(entries: Iterable[HistoryEntry]) -> list[HistoryEntry]:
+    """List those judged by other tests, points, thresholds or code than today's. Reports are anyway written again."""
+    today = {name: digest for name, digest in digest_judging(ROOT).items() if name != "reports"}
+    return [e for e in entries if not e.is_refused and any(e.depends.get(n) != d for n, d in today.items())]
+
+
+def describe_outdated(entries: Sequence[HistoryEntry]) -> tuple[str, ...]:
+    """Describe what is outdated in a class, given the last entry of each upload; nothing if all is up to date."""
+    executed, judged = list_executed_before(entries), list_judged_before(entries)
+    notes = []
+    if executed:
+        codes = ", ".join(sorted({e.depends.get(EXECUTION, "")[:8] or "not recorded" for e in executed}))
+        verdicts = "" if judged else " Their verdicts are up to date, their evidence is not."
+        notes.append(
+            f"{len(executed)} of {len(entries)} uploads were executed by older code (version {codes}; now "
+            f"{digest_execution(ROOT)[:8]}).{verdicts} Run `make batch` again to execute them."
+        )
+    if judged:
+        notes.append(
+            f"{len(judged)} of {len(entries)} uploads were judged by other tests, points or code than today's. "
+            "Run `make rejudge` to judge them again."
+        )
+    return tuple(notes)

@@ -10,7 +10,6 @@ from grader.reporting.sanitisation import sanitise_line, sanitise_text
 from grader.reporting.words import METHODS
 
 NAME: Final = "log.txt"
-STEPS_TOLD: Final = 8  # lines that one training leaves in the log
 
 
 class Log:
@@ -46,7 +45,7 @@ class Log:
     def on_training_step(self, method: Method, step: int, steps: int) -> None:
         """Note a step of a training."""
         line = f"{METHODS[method]}: step {step} of {steps}"
-        if step == 1 or step == steps or step % max(1, steps // STEPS_TOLD) == 0:
+        if step in (1, steps) or step % max(1, steps // 8) == 0:  # eight lines or so of each training
             self.text(line)
         self.tell(line)
 

@@ -62,9 +62,8 @@ class BatchConfig(RunSettings):
     gpus: int = 0  # of each machine that works
     kernels_per_gpu: int = 1  # submissions that share a GPU
     execute: bool = True  # False: judge what is stored
-    sandbox: dict[str, Any] | None = (
-        None  # ticket of one that is open on this machine; without it each worker opens one
-    )
+    # Ticket of one that is open on this machine; without it each worker opens one.
+    sandbox: dict[str, Any] | None = None
 
     @property
     def isolates(self) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -10,22 +11,16 @@ from pydantic import ValidationError
 
 from grader import similarity
 from grader.batch import history
-from grader.batch.outdated import describe_outdated, list_executed_before
 from grader.batch.request import BatchRequest
 from grader.batch.store import Store, write
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import build_zip
+from grader.gradebook.canvas_upload import Delivery
 from grader.grades.grade import Grade, Standing
 from grader.grades.overrides import Overrides, load_overrides
 from grader.grades.policy import GradingPolicy, describe, load_policy
-from grader.grades.settlement import (
-    find_unknown_times,
-    list_students,
-    list_unmatched_extensions,
-    require_one_each,
-    settle,
-)
+from grader.grades.settlement import describe_gaps, list_students, require_one_each, settle
 from grader.grades.times import add_times
 from grader.intake.archive import locate_upload
 from grader.intake.gradebook_export import read_export
@@ -38,6 +33,7 @@ from grader.reporting.cohort.dashboard import render_dashboard
 from grader.reporting.cohort.similarity_page import render_similar
 from grader.reporting.feedback import render_feedback, render_refusal
 from grader.reporting.staff import render_staff
+from grader.reporting.words import format_points
 
 FEEDBACK: Final = "feedback.html"
 
@@ -58,28 +54,18 @@ class BatchOutputs(FrozenModel):
 
 def check_inputs(request: BatchRequest, intake: Intake) -> None:
     """Read the files that a person gave, before hours of grading. Raises GraderError if one cannot be used."""
-    policy = _read_policy(request)
-    require_one_each(policy, intake)
-    _read_overrides(request, _apply_times(request, intake), policy)
+    _read_rules(request, intake)
     if (export := read_gradebook(request)) is not None:
         canvas_csv.choose(read_export(export).columns, request.assignment)
 
 
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     """Settle the grades and write everything. Raises GraderError and OSError."""
-    intake = _apply_times(request, _add_refusals(intake, request))
-    policy = _read_policy(request)
-    require_one_each(policy, intake)
-    grades = settle(intake, read_results(request, intake), policy, _read_overrides(request, intake, policy))
+    intake, policy, overrides = _read_rules(request, _add_refusals(intake, request))
+    grades = settle(intake, read_results(request, intake), policy, overrides)
     gradebook, warnings = _fill_gradebook(request, grades)
     entries = [entry for upload in intake.uploads if (entry := find_last_entry(request, upload))]
-    notes = (
-        *intake.notes,
-        *list_unmatched_extensions(policy, intake),
-        *find_unknown_times(policy, intake),
-        *warnings,
-        *describe_outdated(entries),
-    )
+    notes = (*intake.notes, *describe_gaps(policy, intake), *warnings, *history.describe_outdated(entries))
     _update_reports(request, grades)
     files = {
         **render_pages(request, intake, grades, describe(policy), notes),
@@ -96,7 +82,7 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
         files=tuple(path for path in written if path.parent == request.folder),
         notes=(*notes, *(f"{name} of an earlier run is removed." for name in removed if "/" not in name)),
         grades=grades,
-        outdated=len(list_executed_before(entries)),
+        outdated=len(history.list_executed_before(entries)),
     )
 
 
@@ -131,19 +117,14 @@ def read_results(request: BatchRequest, intake: Intake) -> dict[str, Result]:
     """
     found = {}
     for upload in intake.uploads:
-        entry = find_last_entry(request, upload)
-        result = _read_result(request.submissions / upload.id) if entry and not entry.message else None
-        wanted = (upload.sha256, request.profile, request.seed)
-        if result and (result.submission.sha256, result.profile, result.seed) == wanted:
-            found[upload.id] = result
+        if (entry := find_last_entry(request, upload)) is None or entry.message:
+            continue
+        with suppress(OSError, ValidationError):  # absent, or of another version
+            result = Result.model_validate_json((request.submissions / upload.id / "result.json").read_bytes())
+            wanted = (upload.sha256, request.profile, request.seed)
+            if (result.submission.sha256, result.profile, result.seed) == wanted:
+                found[upload.id] = result
     return found
-
-
-def _read_result(folder: Path) -> Result | None:
-    try:
-        return Result.model_validate_json((folder / "result.json").read_bytes())
-    except (OSError, ValidationError):  # absent, or of another version
-        return None
 
 
 def find_last_entry(request: BatchRequest, upload: Upload) -> history.HistoryEntry | None:
@@ -152,12 +133,14 @@ def find_last_entry(request: BatchRequest, upload: Upload) -> history.HistoryEnt
     return entry if entry and entry.sha256 in ("", upload.sha256) else None
 
 
-def _read_policy(request: BatchRequest) -> GradingPolicy:
-    return load_policy(request.policy) if request.policy else GradingPolicy()
-
-
-def _apply_times(request: BatchRequest, intake: Intake) -> Intake:
-    return add_times(intake, request.times) if request.times else intake
+def _read_rules(request: BatchRequest, intake: Intake) -> tuple[Intake, GradingPolicy, Overrides]:
+    """Read times, which go into the intake, policy and overrides."""
+    policy = load_policy(request.policy) if request.policy else GradingPolicy()
+    require_one_each(policy, intake)
+    intake, overrides = add_times(intake, request.times) if request.times else intake, Overrides()
+    if request.overrides is not None:
+        overrides = load_overrides(request.overrides, list_students(intake), load_rubric(RUBRIC), policy.manual)
+    return intake, policy, overrides
 
 
 def read_gradebook(request: BatchRequest) -> bytes | None:
@@ -168,12 +151,6 @@ def read_gradebook(request: BatchRequest) -> bytes | None:
         return request.gradebook.read_bytes()
     except OSError as error:
         raise GraderError(f"Cannot read {request.gradebook} ({error.strerror}); check the path.") from error
-
-
-def _read_overrides(request: BatchRequest, intake: Intake, policy: GradingPolicy) -> Overrides:
-    if request.overrides is None:
-        return Overrides()
-    return load_overrides(request.overrides, list_students(intake), load_rubric(RUBRIC), policy.manual)
 
 
 def _fill_gradebook(request: BatchRequest, grades: tuple[Grade, ...]) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -248,12 +225,29 @@ def _update_reports(request: BatchRequest, grades: Iterable[Grade]) -> None:
         folder = request.submissions / grade.upload.id
         entry = history.read_last(folder)
         judged = store.read_judgement(entry.result) if entry else None
-        if judged:
-            _write_if_new(folder / FEEDBACK, render_feedback(grade.result, grade))
-            _write_if_new(folder / "staff.html", render_staff(grade.result, judged.details, grade))
+        if judged is None:
+            continue
+        pages = {FEEDBACK: render_feedback(grade.result, grade)}
+        pages["staff.html"] = render_staff(grade.result, judged.details, grade)
+        for path, content in ((folder / name, text.encode("utf-8", "replace")) for name, text in pages.items()):
+            if not path.is_file() or path.read_bytes() != content:
+                write(path, content)
 
 
-def _write_if_new(path: Path, text: str) -> None:
-    content = text.encode("utf-8", "replace")
-    if not path.is_file() or path.read_bytes() != content:
-        write(path, content)
+def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[Delivery, ...]:
+    """Build what Canvas sends: a score, a page and a comment for each student, in order."""
+    return tuple(
+        Delivery(grade=grade, comment=format_comment(grade), feedback=find_feedback_page(request, grade))
+        for grade in grades
+    )
+
+
+def format_comment(grade: Grade) -> str:
+    """Write what the student reads beside the score."""
+    if grade.standing is Standing.REFUSED:
+        return f"Your upload could not be graded: {grade.note}"
+    if grade.standing is not Standing.GRADED:
+        return ""
+    changes = [f"{a.points:+g}: {a.reason}" for a in grade.adjustments]
+    points = f"{format_points(grade.points)} of {format_points(grade.possible)} points."
+    return "\n".join([points, *changes, "The attached page says what was checked and what to try."])

@@ -3,12 +3,11 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Protocol
 
 from grader.batch import history
 from grader.batch.digests import EXECUTION, hash_values
-from grader.batch.history import EntryStatus, HistoryEntry
+from grader.batch.history import EntryStatus
 from grader.batch.messages import BatchConfig, Recipient, Task, TaskOutcome, TaskStatus
 from grader.batch.store import Store
 from grader.errors import GraderError
@@ -94,12 +93,14 @@ def plan(uploads: Sequence[Upload], config: BatchConfig, conditions: Conditions)
     store = Store(config.folder / "store")
     tasks: dict[str, Task] = {}
     for upload in uploads:
-        entry = history.read_last(config.submissions / upload.id)
+        folder = config.submissions / upload.id
+        entry, written = history.read_last(folder), folder / "result.json"
         evidence, code = conditions.make_evidence_key(upload.sha256, config), config.code
         if not config.execute and entry is not None:  # whatever version of the grader executed it
             evidence, code = entry.evidence, entry.depends.get(EXECUTION, "")
         result = hash_values(evidence, config.parts)
-        if entry and entry.is_settled(evidence, result) and _is_there(config.submissions / upload.id, entry):
+        there = written.is_file() and written.stat().st_size > 0  # a machine that stops may leave an empty file
+        if entry and entry.is_settled(evidence, result) and (entry.is_refused or there):
             continue
         recipient = Recipient(id=upload.id, file=sanitise(upload.display_name))
         known = tasks.get(result)
@@ -107,12 +108,6 @@ def plan(uploads: Sequence[Upload], config: BatchConfig, conditions: Conditions)
         notebook = locate_upload(store.uploads, upload)
         tasks[result] = Task(notebook=notebook, evidence=evidence, result=result, recipients=recipients, code=code)
     return list(tasks.values())
-
-
-def _is_there(folder: Path, entry: HistoryEntry) -> bool:
-    """Tell whether the noted result exists. A machine that stops may leave an empty file."""
-    result = folder / "result.json"
-    return entry.is_refused or (result.is_file() and result.stat().st_size > 0)
 
 
 def grade(

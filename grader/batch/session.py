@@ -18,7 +18,7 @@ from grader.assets.reviews import resolve_reviews
 from grader.batch import executor, scheduling
 from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
-from grader.batch.messages import BatchConfig, RunSettings, Task, TaskStatus
+from grader.batch.messages import BatchConfig, RunSettings, TaskStatus
 from grader.batch.outputs import BatchOutputs, check_inputs, find_last_entry, hand_out, read_gradebook
 from grader.batch.request import BatchRequest, SavedBatch, load_batch, save_batch
 from grader.batch.scheduling import BatchSummary, Conditions
@@ -134,28 +134,23 @@ def lock_class(folder: Path) -> Iterator[Store]:
 def _grade(
     request: BatchRequest, intake: Intake, workers: WorkerSettings, console: Console, quiet: bool, execute: bool
 ) -> BatchResult:
-    config = make_config(request, workers, execute)
-    tasks = scheduling.plan(intake.uploads, config, find_conditions(request))
-    summary = _carry_out(intake, tasks, config, workers, BatchDisplay(console, len(tasks), quiet))
+    config, uploads = make_config(request, workers, execute), intake.uploads
+    tasks, summary = (
+        scheduling.plan(uploads, config, find_conditions(request)),
+        BatchSummary(len(uploads), len(uploads)),
+    )
+    if tasks:  # otherwise start no worker
+        with (
+            share_sandbox(config, workers) as shared,
+            workers.open_cluster() as cluster,
+            BatchDisplay(console, len(tasks), quiet) as display,
+            executor.connect(cluster, shared, display.tell, executor.open_tools, workers.gpus > 0) as crew,
+        ):
+            summary = scheduling.grade(uploads, tasks, shared, crew, display)
     if summary.left and summary.stopped:
-        raise GraderError(
-            f"{summary.stopped} {summary.left} of {summary.total} uploads wait; run the same command again."
-        )
+        wait = f"{summary.left} of {summary.total} uploads wait"
+        raise GraderError(f"{summary.stopped} {wait}; run the same command again.")
     return BatchResult(summary, hand_out(request, intake))
-
-
-def _carry_out(
-    intake: Intake, tasks: list[Task], config: BatchConfig, workers: WorkerSettings, display: BatchDisplay
-) -> BatchSummary:
-    if not tasks:  # start no worker
-        return BatchSummary(len(intake.uploads), len(intake.uploads))
-    with (
-        share_sandbox(config, workers) as shared,
-        workers.open_cluster() as cluster,
-        display,
-        executor.connect(cluster, shared, display.tell, executor.open_tools, workers.gpus > 0) as crew,
-    ):
-        return scheduling.grade(intake.uploads, tasks, shared, crew, display)
 
 
 @contextmanager

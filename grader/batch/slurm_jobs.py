@@ -13,7 +13,6 @@ from grader.paths import ROOT
 
 CORES: Final = 2  # of one kernel on the processor
 MEMORY_GIB: Final = 8  # a kernel's bound and what its worker needs
-DEATH_S: Final = 300  # a job whose batch is gone ends itself
 ENVIRONMENT: Final = ("export DASK_DISTRIBUTED__WORKER__DAEMON=False", f"export PYTHONPATH={shlex.quote(str(ROOT))}")
 
 
@@ -27,30 +26,6 @@ class SlurmOptions(FrozenModel):
     account: str | None = None
     walltime: str = "04:00:00"
 
-    @property
-    def workers_per_job(self) -> int:
-        """The number of processes in one job."""
-        return max(1, self.gpus * self.kernels_per_gpu)
-
-
-def build_cluster_options(wish: SlurmOptions) -> dict[str, Any]:
-    """Build the arguments of `dask_jobqueue.SLURMCluster`: one thread for each worker, cores for its kernel."""
-    workers = wish.workers_per_job
-    return {
-        "cores": workers,
-        "processes": workers,
-        "job_cpu": workers * CORES,
-        "memory": f"{workers * MEMORY_GIB}GiB",
-        "queue": wish.queue,
-        "account": wish.account,
-        "walltime": wish.walltime,
-        "death_timeout": DEATH_S,
-        "job_script_prologue": list(ENVIRONMENT),
-        "job_extra_directives": [f"--gres=gpu:{wish.gpus}"] if wish.gpus else [],
-        "worker_extra_args": ["--resources", f"{GPU}=1"] if wish.gpus else [],
-        "scheduler_options": {"dashboard_address": ":0"},
-    }
-
 
 def render_script(wish: SlurmOptions) -> str:
     """Return the job script that would be submitted; start no job."""
@@ -60,9 +35,22 @@ def render_script(wish: SlurmOptions) -> str:
 
 @contextmanager
 def open_cluster(wish: SlurmOptions, jobs: int) -> Iterator[Any]:
-    """Open a cluster and ask for so many jobs."""
+    """Open a cluster and ask for so many jobs: one thread for each worker, cores for its kernel."""
     from dask_jobqueue.slurm import SLURMCluster
 
-    with dask.config.set(CONFIG), SLURMCluster(**build_cluster_options(wish)) as cluster:
+    workers = max(1, wish.gpus * wish.kernels_per_gpu)
+    options = {
+        **wish.model_dump(include={"queue", "account", "walltime"}),
+        "cores": workers,
+        "processes": workers,
+        "job_cpu": workers * CORES,
+        "memory": f"{workers * MEMORY_GIB}GiB",
+        "death_timeout": 300,  # a job whose batch is gone ends itself
+        "job_script_prologue": list(ENVIRONMENT),
+        "job_extra_directives": [f"--gres=gpu:{wish.gpus}"] if wish.gpus else [],
+        "worker_extra_args": ["--resources", f"{GPU}=1"] if wish.gpus else [],
+        "scheduler_options": {"dashboard_address": ":0"},
+    }
+    with dask.config.set(CONFIG), SLURMCluster(**options) as cluster:
         cluster.scale(jobs=jobs)
         yield cluster

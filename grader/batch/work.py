@@ -21,7 +21,6 @@ from grader.reporting.files import write_reports
 from grader.reporting.sanitisation import sanitise_line
 
 EXECUTED: Final = "executed.ipynb"
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class GradingTools(Protocol):
@@ -169,8 +168,10 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def is_disk_full(error: BaseException) -> bool:
     """Return True if a disk without room is behind an error."""
-    causes: list[BaseException | None] = [error, error.__cause__, error.__context__]
-    return isinstance(error, DiskFullError) or any(isinstance(c, OSError) and c.errno in NO_ROOM for c in causes)
+    if isinstance(error, DiskFullError):
+        return True
+    causes = (error, error.__cause__, error.__context__)
+    return any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in causes)
 
 
 def describe_error(error: GraderError | OSError) -> str:

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -36,12 +35,9 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         self.config, self._stack = config, ExitStack()
         self.limits = Limits(cell_s=config.cell_s, notebook_s=config.run_s)
         torch.set_num_threads(config.threads)
-        sandbox = SandboxOptions(
-            None if config.isolates else Backend.NONE,
-            self.limits,
-            config.threads,
-            opened=attach(config.sandbox) if config.sandbox else None,
-        )
+        opened = attach(config.sandbox) if config.sandbox else None
+        backend = None if config.isolates else Backend.NONE
+        sandbox = SandboxOptions(backend, self.limits, config.threads, opened=opened)
         found = self._stack.enter_context(
             pipeline.open_setup(config.profile, config.seed, sandbox, config.precision, trial=config.execute)
         )
@@ -71,8 +67,6 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         graded = result.judge_case(case, pipeline.list_suite_folders())
         return StoredJudgement(result=graded.result, details=graded.details)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the sandbox."""
         self._stack.close()

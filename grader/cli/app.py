@@ -106,12 +106,8 @@ def doctor() -> None:
         from grader.execution import isolation
         from grader.machine.limits import build_finding
 
-        findings = (
-            *take_inventory(ROOT, os.environ),
-            build_finding(),
-            *isolation.list_findings(),
-            pipeline.check_fitness(),
-        )
+        machine = *take_inventory(ROOT, os.environ), build_finding()
+        findings = (*machine, *isolation.list_findings(), pipeline.check_fitness())
     make_console().print(render_findings(findings))
     raise typer.Exit(2 if any(f.status is Status.MISSING for f in findings) else 0)
 

@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from grader.cli.options import (
-    ClassFiles,
-    Jobs,
-    ResultOptions,
-    RunOptions,
-    Scheduler,
-    Seed,
-    SlurmChoice,
-    Training,
-    WorkerOptions,
-    make_absolute,
-    take_objects,
-)
+from grader.cli import options
 from grader.errors import report_on_stop
 from grader.model import Profile
 
@@ -42,16 +30,16 @@ CanvasAssignment = Annotated[int, typer.Option(help="id of the assignment in Can
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (batch, rejudge, hand_out, times, upload, gradescope, worker, calibrate):
-        app.command(name=command.__name__.replace("_", "-"))(take_objects(command))
+        app.command(name=command.__name__.replace("_", "-"))(options.take_objects(command))
 
 
 def batch(
     submissions: Annotated[Path, typer.Argument(help="the zip from Canvas, or a folder", show_default=False)],
-    run: RunOptions,
-    files: ClassFiles,
-    results: ResultOptions,
-    workers: WorkerOptions,
-    cluster: SlurmChoice,
+    run: options.RunOptions,
+    files: options.ClassFiles,
+    results: options.ResultOptions,
+    workers: options.WorkerOptions,
+    cluster: options.SlurmChoice,
     quiet: Quiet = False,
 ) -> None:
     """Grade a class: a zip from Canvas, or a folder. Run it again to continue where it stopped."""
@@ -69,15 +57,15 @@ def batch(
 
 
 def _build_request(
-    submissions: Path, run: RunOptions, files: ClassFiles, results: ResultOptions, gpu: bool
+    submissions: Path, run: options.RunOptions, files: options.ClassFiles, results: options.ResultOptions, gpu: bool
 ) -> "BatchRequest":
     from grader.batch.request import BatchRequest
 
-    source, limits = make_absolute(submissions), run.choose_limits(gpu)
+    source, limits = options.make_absolute(submissions), run.choose_limits(gpu)
     keeps = results.keep_weights
     return BatchRequest(
         source=source,
-        folder=make_absolute(results.out) / (results.name or derive_class_name(source)),
+        folder=options.make_absolute(results.out) / (results.name or derive_class_name(source)),
         profile=run.profile,
         seed=run.seed,
         precision=run.precision,
@@ -89,23 +77,26 @@ def _build_request(
     )
 
 
-def rejudge(folder: Folder, jobs: Jobs = None, scheduler: Scheduler = None, quiet: Quiet = False) -> None:
+def rejudge(
+    folder: Folder, jobs: options.Jobs = None, scheduler: options.Scheduler = None, quiet: Quiet = False
+) -> None:
     """Judge stored evidence again, by today's tests, points and thresholds. Executes nothing."""
     from grader.batch import session
     from grader.reporting.terminal import make_console
 
-    console, place = make_console(), make_absolute(folder)
+    console, place = make_console(), options.make_absolute(folder)
     with _explain_interruption():
-        ended = session.rejudge(place, _choose_workers(WorkerOptions(jobs=jobs, scheduler=scheduler)), console, quiet)
+        workers = _choose_workers(options.WorkerOptions(jobs=jobs, scheduler=scheduler))
+        ended = session.rejudge(place, workers, console, quiet)
     _finish(ended, place, console, quiet)
 
 
-def hand_out(folder: Folder, files: ClassFiles) -> None:
+def hand_out(folder: Folder, files: options.ClassFiles) -> None:
     """Write gradebook, feedback and dashboard again, with another export, policy or overrides. Judges nothing."""
     from grader.batch import session
     from grader.reporting.terminal import make_console
 
-    place = make_absolute(folder)
+    place = options.make_absolute(folder)
     _, made = session.renew_outputs(place, files.collect_given())
     lines = (*session.format_notes(made), session.describe_students(made), session.describe_location(place, made))
     _print_lines(lines, make_console())
@@ -130,13 +121,13 @@ def upload(
     send: Annotated[bool, typer.Option("--send", help="really send; without it, only show what to send")] = False,
 ) -> None:
     """Send scores, comments and feedback to Canvas. Needs CANVAS_API_URL and CANVAS_API_TOKEN."""
-    from grader.batch import delivery, session
+    from grader.batch import outputs, session
     from grader.gradebook.canvas_upload import upload as deliver
 
-    saved, made = session.renew_outputs(make_absolute(folder), {})
+    saved, made = session.renew_outputs(options.make_absolute(folder), {})
     if made.ungraded:
         print(session.describe_students(made))
-    report = deliver(course, assignment, delivery.build_deliveries(saved.request, made.grades), really=send)
+    report = deliver(course, assignment, outputs.build_deliveries(saved.request, made.grades), really=send)
     if send:
         print(f"Sent to {report.sent} students.")
     raise typer.Exit(2 if report.failures else 0)
@@ -144,8 +135,8 @@ def upload(
 
 def gradescope(
     out: Annotated[Path, typer.Option(help="the zip to write")] = Path("dist/autograder.zip"),
-    profile: Training = Profile.QUICK,
-    seed: Seed = 0,
+    profile: options.Training = Profile.QUICK,
+    seed: options.Seed = 0,
     reviews: Annotated[
         Path | None, typer.Option(help="folder with the course's train.csv, eval.csv and heldout.csv to pack in")
     ] = None,
@@ -153,7 +144,8 @@ def gradescope(
     """Write the archive that Gradescope takes as an autograder. Without --reviews it grades on synthetic reviews."""
     from grader.gradebook.gradescope import build_autograder
 
-    print(f"Upload {build_autograder(out, profile, seed, reviews=make_absolute(reviews))} under Configure Autograder.")
+    made = build_autograder(out, profile, seed, reviews=options.make_absolute(reviews))
+    print(f"Upload {made} under Configure Autograder.")
 
 
 def worker(
@@ -184,32 +176,30 @@ def derive_class_name(source: Path) -> str:
     return re.sub(r" \(\d+\)$", "", source.name if source.is_dir() else source.stem)
 
 
-def _choose_slurm(workers: WorkerOptions, cluster: SlurmChoice) -> "SlurmOptions | None":
+def _choose_slurm(workers: options.WorkerOptions, cluster: options.SlurmChoice) -> "SlurmOptions | None":
     from grader.batch.slurm_jobs import SlurmOptions
 
     if cluster.dry_run and not cluster.slurm:
         raise typer.BadParameter("shows the job script of --slurm; add --slurm", param_hint="--dry-run")
     if cluster.slurm and workers.scheduler:
         raise typer.BadParameter("starts its own scheduler; leave --scheduler out", param_hint="--slurm")
-    return (
-        SlurmOptions(
-            jobs=workers.jobs or 1,
-            gpus=workers.gpus,
-            kernels_per_gpu=workers.kernels_per_gpu,
-            queue=cluster.queue,
-            account=cluster.account,
-            walltime=cluster.walltime,
-        )
-        if cluster.slurm
-        else None
+    if not cluster.slurm:
+        return None
+    return SlurmOptions(
+        jobs=workers.jobs or 1,
+        gpus=workers.gpus,
+        kernels_per_gpu=workers.kernels_per_gpu,
+        queue=cluster.queue,
+        account=cluster.account,
+        walltime=cluster.walltime,
     )
 
 
-def _choose_workers(options: WorkerOptions, slurm: "SlurmOptions | None" = None) -> "WorkerSettings":
+def _choose_workers(wish: options.WorkerOptions, slurm: "SlurmOptions | None" = None) -> "WorkerSettings":
     from grader.batch import executor, session, slurm_jobs
 
-    gpus, per_gpu, scheduler = options.gpus, options.kernels_per_gpu, options.scheduler
-    count = options.jobs or (gpus * per_gpu) or session.compute_default_jobs()
+    gpus, per_gpu, scheduler = wish.gpus, wish.kernels_per_gpu, wish.scheduler
+    count = wish.jobs or (gpus * per_gpu) or session.compute_default_jobs()
 
     def open_cluster() -> AbstractContextManager[Any]:
         if slurm:
@@ -218,7 +208,7 @@ def _choose_workers(options: WorkerOptions, slurm: "SlurmOptions | None" = None)
 
     return session.WorkerSettings(
         open_cluster=open_cluster,
-        threads=options.threads or (slurm_jobs.CORES if slurm else session.compute_threads(count)),
+        threads=wish.threads or (slurm_jobs.CORES if slurm else session.compute_threads(count)),
         local=slurm is None and scheduler is None,
         gpus=gpus,
         kernels_per_gpu=per_gpu,

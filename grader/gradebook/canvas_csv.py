@@ -68,13 +68,10 @@ def choose(columns: Sequence[Column], assignment: str | int | None) -> Column:
     if len(found) == 1:
         return found[0]
     if wanted and not found and (barred := _find_columns(columns, wanted)):
-        raise GraderError(
-            f"Canvas does not import the column '{sanitise(barred[0].heading)}'; enter its scores by hand."
-        )
-    if not usable:
-        advice = "export it again once the assignment is published in Canvas"
-    else:
-        advice = "choose one of: " + ", ".join(f"'{sanitise(column.heading)}'" for column in usable)
+        column = sanitise(barred[0].heading)
+        raise GraderError(f"Canvas does not import the column '{column}'; enter its scores by hand.")
+    headings = ", ".join(f"'{sanitise(column.heading)}'" for column in usable)
+    advice = f"choose one of: {headings}" if usable else "export it again once the assignment is published in Canvas"
     if not wanted:
         raise GraderError(f"The gradebook does not tell which column to fill; {advice}.")
     raise GraderError(f"{'Several columns fit' if found else 'No column is called'} '{sanitise(wanted)}'; {advice}.")
@@ -100,8 +97,7 @@ def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Perso
     for person in people:
         for text in _list_texts(person):
             by_text[text].append(person)
-    found: dict[Person, Grade] = {}
-    lost: list[Grade] = []
+    found, lost = dict[Person, Grade](), list[Grade]()
     for grade in grades:
         student = grade.student
         by_name = (rows[0] for text in _list_texts(student) if len(rows := by_text[text]) == 1)
@@ -141,9 +137,8 @@ def format_points(points: float, possible: float, column_possible: float | None)
     """Write points on the column's scale, rounded half up to hundredths. Raises GraderError if that is no number."""
     given, here = Decimal(repr(points)), Decimal(repr(possible))
     if not (given.is_finite() and here.is_finite()) or (here <= 0 and column_possible):
-        raise GraderError(
-            f"A grade of {points} of {possible} points cannot be put on the gradebook's scale; grade again."
-        )
+        grade = f"A grade of {points} of {possible} points"
+        raise GraderError(f"{grade} cannot be put on the gradebook's scale; grade again.")
     return format(_round(given * Decimal(repr(column_possible)) / here if column_possible else given), "f")
 
 

@@ -28,8 +28,6 @@ from grader.reporting.sanitisation import sanitise_line
 TOKEN: Final = "CANVAS_API_TOKEN"
 URL: Final = "CANVAS_API_URL"
 LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
-TIMEOUTS_S: Final = (10, 120)  # to connect, to wait for bytes
-RETRIES: Final = 5
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
 _REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(score ([0-9.]+)\))?")
@@ -107,9 +105,9 @@ def connect(environ: Mapping[str, str]) -> Any:
         raise GraderError(f"{URL} does not begin with https://, so the token would be sent unencrypted; correct it.")
     requester = Requester(f"{parts.scheme}://{parts.netloc}", token)
     session = requester._session  # there is no public way to it
-    session.request = partial(session.request, timeout=TIMEOUTS_S)  # without one, requests waits for ever
+    session.request = partial(session.request, timeout=(10, 120))  # to connect, for bytes; requests waits for ever
     # Only what the server surely did not act upon is repeated, since a comment sent twice is seen twice.
-    retry = Retry(RETRIES, read=0, status_forcelist=(429, 503), allowed_methods=None, backoff_factor=1)
+    retry = Retry(5, read=0, status_forcelist=(429, 503), allowed_methods=None, backoff_factor=1)
     session.mount(f"{parts.scheme}://", HTTPAdapter(max_retries=retry))
     return requester
 
@@ -132,17 +130,14 @@ def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, .
 
 def _plan_step(delivery: Delivery, submission: Any, column_possible: float | None) -> UploadStep:
     student, standing = delivery.grade.student, delivery.grade.standing
-    changes: dict[str, Any]
-    if student.canvas_id is None:
-        changes = {"reason": "no Canvas id is known"}
-    elif submission is None:
-        changes = {"reason": "not assigned this in Canvas"}
-    elif standing not in (Standing.GRADED, Standing.REFUSED):
-        changes = {"reason": f"{standing} here"}
-    elif getattr(submission, "excused", False):
-        changes = {"reason": "excused in Canvas"}
-    else:
-        changes = _plan_changes(delivery, submission, column_possible)
+    reasons = {  # the first that holds
+        "no Canvas id is known": student.canvas_id is None,
+        "not assigned this in Canvas": submission is None,
+        f"{standing} here": standing not in (Standing.GRADED, Standing.REFUSED),
+        "excused in Canvas": getattr(submission, "excused", False),
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    changes = {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible)
     old_score = None if submission is None else submission.score
     return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, **changes)
 

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from grader.grades.policy import ManualItem, Text, index_by_name
-from grader.grades.sheets import SEMICOLON, Place, list_problems, open_text, read_sheet
+from grader.grades.sheets import SEMICOLON, list_problems, open_text, read_sheet
 from grader.intake.uploads import Student
 from grader.model import FrozenModel, Verdict
 
@@ -43,6 +43,10 @@ class OverrideKind(StrEnum):
     MANUAL = "manual"
     TOTAL = "total"
     EXCUSED = "excused"
+
+
+# What each kind of change is of, and the points possible for each target.
+Targets = Mapping[OverrideKind, tuple[str, Mapping[str, float]]]
 
 
 class Override(FrozenModel):
@@ -98,14 +102,20 @@ def load_overrides(
     """
     known, items, problems, found = index_by_name(students), {item.id: item.possible for item in manual}, [], []
     possible = round(sum(rubric.values()) + sum(items.values()), 2)
+    whole = ("", {"": possible})  # these changes have no target
+    targets = {OverrideKind.CHECK: ("check", rubric), OverrideKind.MANUAL: ("item", items)}
+    targets |= {OverrideKind.TOTAL: whole, OverrideKind.EXCUSED: whole}
     with open_text(path, "overrides") as text:
         for place, fields in (_read_csv if path.suffix.lower() == ".csv" else _read_toml)(text):
             try:
                 override = Override.model_validate(fields)
             except ValidationError as error:
-                problems += [f"{place}: {what}" for what in list_problems(error, _name_key)]
+                problems += [
+                    f"{place}: {what}"
+                    for what in list_problems(error, lambda place: f"key {'.'.join(map(str, place))}")
+                ]
                 continue
-            problems += [f"{place}: {what}" for what in _find_misfits(override, known, rubric, items, possible)]
+            problems += [f"{place}: {what}" for what in _find_misfits(override, known, targets)]
             found.append(override.model_copy(update={"student": next(iter(known.get(override.student, [""])))}))
         problems += [f"two entries change {what}" for what in _find_duplicates(found)]
         if problems:
@@ -113,22 +123,11 @@ def load_overrides(
     return Overrides(entries=tuple(found), possible=possible)
 
 
-def _name_key(place: Place) -> str:
-    return f"key {'.'.join(map(str, place))}"
-
-
-def _find_misfits(
-    override: Override,
-    known: Mapping[str, list[str]],
-    rubric: Mapping[str, float],
-    items: Mapping[str, float],
-    possible: float,
-) -> Iterator[str]:
+def _find_misfits(override: Override, known: Mapping[str, list[str]], targets: Targets) -> Iterator[str]:
     count = len(known.get(override.student, []))
     if count != 1:
         yield f"{override.student!r} is {'more than one student' if count else 'no student of this class'}"
-    targets = {OverrideKind.CHECK: ("check", rubric), OverrideKind.MANUAL: ("item", items)}
-    title, worth = targets.get(override.kind, ("", {"": possible}))  # other changes have no target
+    title, worth = targets[override.kind]
     if override.target not in worth:
         yield f"{override.target!r} is no {title} of the rubric"
     elif override.points is not None and override.points > worth[override.target]:

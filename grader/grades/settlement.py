@@ -6,29 +6,20 @@ the total. With `best`, changed checks apply to every attempt: they say what a s
 handed in together nobody knows which one was meant: the best counts, and a note says so.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from grader.errors import GraderError
 from grader.grades.grade import Adjustment, AdjustmentKind, Grade, Standing
 from grader.grades.overrides import Override, OverrideKind, Overrides
-from grader.grades.policy import (
-    Counting,
-    GradingPolicy,
-    compute_deduction,
-    compute_delay,
-    format_amount,
-    index_by_name,
-    list_names,
-)
+from grader.grades.policy import Counting, GradingPolicy, compute_deduction, compute_delay, format_amount, index_by_name
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.judging import scoring
 from grader.judging.tampering import waits_for_a_person
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.text import sanitise
 
-POLICY: Final = "late policy"
 NO_OVERRIDES: Final = Overrides()
 
 
@@ -73,23 +64,19 @@ def require_one_each(policy: GradingPolicy, intake: Intake) -> None:
             )
 
 
-def list_unmatched_extensions(policy: GradingPolicy, intake: Intake) -> tuple[str, ...]:
-    """Name the extensions that belong to nobody in this intake: misspelt, or the student handed in nothing."""
-    known = frozenset().union(*(list_names(student) for student in list_students(intake)))
-    unmatched = [extension.student for extension in policy.extension if extension.student not in known]
-    return tuple(f"The extension for {name!r} belongs to no student here." for name in unmatched)
-
-
-def find_unknown_times(policy: GradingPolicy, intake: Intake) -> tuple[str, ...]:
-    """Tell staff where the policy charges for days late and the number of days is not known."""
-    if not policy.late.per_day:
-        return ()
-    if not policy.deadline:
-        return ("The policy takes points off per day late (per_day) and has no [deadline]; add one.",)
+def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
+    """Tell staff of extensions that fit nobody (misspelt, or nothing handed in), and of days late that are unknown."""
+    known = index_by_name(list_students(intake))
+    for extension in policy.extension:
+        if extension.student not in known:
+            yield f"The extension for {extension.student!r} belongs to no student here."
     count = sum(upload.late and upload.submitted_at is None for upload in intake.uploads)
-    flat = format_amount(policy.late.flat, policy.late.unit)
-    note = f"{count} uploads are marked LATE without a time, and lose {flat} each and nothing per day"
-    return (f"{note}; give the times with --times.",) if count else ()
+    if policy.late.per_day and not policy.deadline:
+        yield "The policy takes points off per day late (per_day) and has no [deadline]; add one."
+    elif policy.late.per_day and count:
+        flat = format_amount(policy.late.flat, policy.late.unit)
+        note = f"{count} uploads are marked LATE without a time, and lose {flat} each and nothing per day"
+        yield f"{note}; give the times with --times."
 
 
 def _collect_hand_ins(intake: Intake) -> list[_HandIn]:
@@ -110,13 +97,11 @@ def _grade(
     mine = overrides.of(hand.student)
     attempts = [(upload, _grade_upload(upload, results.get(upload.id), policy, mine, usual)) for upload in hand.uploads]
     grade = _choose_attempt(hand, attempts, policy) if attempts else _grade_without_attempt(hand, usual)
-    for override in mine:
-        if override.kind is OverrideKind.TOTAL:
-            grade = _apply_total(grade, override, overrides.possible)
-    for override in mine:
-        if override.kind is OverrideKind.EXCUSED:
-            grade = _excuse(grade, override)
-    return grade
+    by_kind = {override.kind: override for override in mine}  # at most one of each of these two kinds
+    if total := by_kind.get(OverrideKind.TOTAL):
+        grade = _apply_total(grade, total, overrides.possible)
+    excused = by_kind.get(OverrideKind.EXCUSED)
+    return _excuse(grade, excused) if excused else grade
 
 
 def _grade_without_attempt(hand: _HandIn, usual: float) -> Grade:
@@ -188,7 +173,7 @@ def _grade_upload(
 def _apply_delay(grade: Grade, upload: Upload, points: float, policy: GradingPolicy) -> Grade:
     delay = compute_delay(upload, policy)
     off = round(compute_deduction(points, grade.possible, delay, policy.late), 2)
-    late = Adjustment(kind=AdjustmentKind.LATE, points=0.0 - off, reason=delay.words, author=POLICY)
+    late = Adjustment(kind=AdjustmentKind.LATE, points=0.0 - off, reason=delay.words, author="late policy")
     update = {
         "standing": Standing.GRADED,
         "points": round(points - off, 2),

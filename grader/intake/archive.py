@@ -23,33 +23,16 @@ from pathlib import Path
 from typing import Final
 
 from grader.errors import GraderError
+from grader.intake import unpacking
 from grader.intake.canvas_names import CanvasName, EntryKind, format_owner, list_readings
 from grader.intake.notebook import HAND_IN, OTHER_FORMATS
-from grader.intake.roster import (
-    NameRegistry,
-    Roster,
-    find_alike,
-    make_canvas_key,
-    make_name_key,
-    normalise_name,
-    slugify,
-)
-from grader.intake.unpacking import (
-    Bounds,
-    FoundEntry,
-    HashedFiles,
-    RejectedEntry,
-    RejectionError,
-    SourceEntry,
-    is_junk,
-    list_archive,
-    list_folder,
-    open_archive,
-)
+from grader.intake.roster import NameRegistry, Roster, find_alike, make_name_key, make_user_key, normalise_name, slugify
+from grader.intake.unpacking import Bounds, FoundEntry, HashedFiles, RejectedEntry, RejectionError, SourceEntry
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.text import sanitise
 
 NOTEBOOK: Final = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add the second suffix
+USUAL: Final = Bounds()
 TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
 
@@ -69,18 +52,13 @@ class Ownership:
 
 
 def read_class(
-    source: Path,
-    files: Path,
-    roster: Sequence[Student] = (),
-    bounds: Bounds | None = None,
-    apart_from: Path | None = None,
+    source: Path, files: Path, roster: Sequence[Student] = (), bounds: Bounds = USUAL, apart_from: Path | None = None
 ) -> Intake:
     """Read a Canvas archive (zip) or a folder, and store what can be graded in `files`. Raises GraderError.
 
     Args:
         apart_from: a folder of the grader, which holds `files` and may lie in the source.
     """
-    bounds = bounds or Bounds()
     reader = ArchiveReader(HashedFiles(files, bounds))
     known = Roster(roster)
     with _open_source(source, apart_from or files, bounds) as listed:
@@ -88,7 +66,7 @@ def read_class(
         owned = owners.resolve(_strip_wrapper(listed, known))
         for ownership, entry in owned:
             reader.take(ownership, entry)
-    uploads = _list_uploads(reader.taken)
+    uploads = tuple(_list_uploads(reader.taken))
     named = dict.fromkeys(ownership.student for ownership, _ in owned if ownership.name.anonymous_id is None)
     anonymous = any(ownership.name.anonymous_id is not None for ownership, _ in owned)
     present = {upload.student.key for upload in uploads}
@@ -110,11 +88,11 @@ def locate_upload(files: Path, upload: Upload) -> Path:
 def _open_source(source: Path, apart_from: Path, bounds: Bounds) -> Iterator[list[SourceEntry]]:
     """List every entry of the source; they can be read as long as the block lives."""
     if source.is_dir():
-        yield list(list_folder(source.resolve(), bounds, apart_from.resolve()))
+        yield list(unpacking.list_folder(source.resolve(), bounds, apart_from.resolve()))
         return
     try:
-        with source.open("rb") as stream, open_archive(stream, bounds.entries) as archive:
-            yield sorted(list_archive(archive), key=lambda item: item.entry)
+        with source.open("rb") as stream, unpacking.open_archive(stream, bounds.entries) as archive:
+            yield sorted(unpacking.list_archive(archive), key=lambda item: item.entry)
     except RejectionError as rejected:
         raise GraderError(f"{source} {rejected}; download the submissions from Canvas again.") from rejected
     except FileNotFoundError as error:
@@ -183,7 +161,7 @@ class OwnerResolver:
         if student := self._roster.find(named.owner, named.user_id):
             self._note_other_name(named, student)
             return student
-        key = make_canvas_key(named.owner, named.user_id)
+        key = make_user_key(named.owner, named.user_id)
         return self._add_stranger("user", str(named.user_id), key, named.owner, named.user_id)
 
     def _note_other_name(self, named: CanvasName, student: Student) -> None:
@@ -235,14 +213,8 @@ class ArchiveReader:
                 _require_notebook(owned)
                 self._keep(owned, entry)
         except RejectionError as rejected:
-            self.refusals.append(
-                Refusal(
-                    entry=owned.entry,
-                    reason=f"'{sanitise(owned.file_name)}' {rejected}.",
-                    student=owned.student,
-                    attachment_id=owned.name.attachment_id,
-                )
-            )
+            reason, number = f"'{sanitise(owned.file_name)}' {rejected}.", owned.name.attachment_id
+            self.refusals.append(Refusal(entry=owned.entry, reason=reason, student=owned.student, attachment_id=number))
 
     def _keep(self, owned: Ownership, found: FoundEntry) -> None:
         self.notebooks[owned.student.key] += 1
@@ -255,7 +227,7 @@ class ArchiveReader:
         """Take the notebooks in an archive that a student handed in. An archive inside it is not opened."""
         before = len(self.taken), len(self.refusals)
         with self.storage.open_nested(found, owned.student.key) as archive:
-            for entry in list_archive(archive):
+            for entry in unpacking.list_archive(archive):
                 name = "/".join(entry.parts)
                 if isinstance(entry, RejectedEntry) or NOTEBOOK.search(name) or name.lower().endswith(".zip"):
                     self.take(replace(owned, inside=name), entry)
@@ -268,21 +240,20 @@ def _require_notebook(owned: Ownership) -> None:
     name = owned.file_name
     if owned.name.kind is not EntryKind.FILE:
         raise RejectionError(f"{TYPED[owned.name.kind]}; {HAND_IN}")
-    if is_junk((name.rpartition("/")[2],)):
+    if unpacking.is_junk((name.rpartition("/")[2],)):
         raise RejectionError(f"is a hidden file that a computer keeps for itself; {HAND_IN}")
     if not NOTEBOOK.search(name):
         raise RejectionError(f"{OTHER_FORMATS.get(Path(name).suffix.lower(), 'is no notebook')}; {HAND_IN}")
 
 
-def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> tuple[Upload, ...]:
+def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> Iterator[Upload]:
     """Order what was taken by student and attachment, with ids that stay the same when it is read again."""
     names = NameRegistry()
     attempts: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by student: what was handed in together -> number
-    uploads = []
     for owned, sha256 in sorted(taken, key=_order):
         key, attachment_id = owned.student.key, owned.name.attachment_id
         together = "" if attachment_id is not None else owned.entry
-        upload = Upload(
+        yield Upload(
             id=names.take(key if attachment_id is None else f"{key}_{attachment_id}"),
             student=owned.student,
             entry=owned.entry,
@@ -292,8 +263,6 @@ def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> tuple[Upload, ...]:
             attachment_id=attachment_id,
             attempt=attempts[key].setdefault(together, len(attempts[key]) + 1),
         )
-        uploads.append(upload)
-    return tuple(uploads)
 
 
 def _order(taken: tuple[Ownership, str]) -> tuple[str, int, str, str]:

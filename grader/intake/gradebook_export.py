@@ -17,12 +17,8 @@ from grader.errors import GraderError
 EXPORT_AGAIN: Final = "in Canvas choose Grades, Export, and give that file unchanged"
 TEST_STUDENT: Final = "Student, Test"  # the sortable name of Canvas's student view
 
-_LINES_FOR_DELIMITER = 3
-_HEADING_WITH_ID = re.compile(r"^(.*)\s\(([0-9]+)\)$", re.DOTALL)
 _DROPPED = re.compile(r"(Current|Final) (Score|Points|Grade)|Override (Score|Grade|Status)")
 _POSTING_NOTE = re.compile(r"^\s*(Muted|Manual Posting.*)?\s*$", re.IGNORECASE | re.DOTALL)
-_READ_ONLY = re.compile(r"read\s+only")
-_QUOTED_NAME = re.compile(r'^="(.*)"$', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -144,13 +140,13 @@ def read_export(content: bytes) -> Export:
 
 def unquote_name(cell: str) -> str:
     """Return a name without the quotes that keep a spreadsheet from calculating it: `="=1+1"` is the name `=1+1`."""
-    quoted = _QUOTED_NAME.match(cell)
+    quoted = re.match(r'="(.*)"$', cell, re.DOTALL)
     return quoted[1].replace('""', '"') if quoted else cell
 
 
 def _guess_delimiter(text: str) -> str:
     """Guess as Canvas does: what cuts the first lines into equally many fields, a semicolon only if into more."""
-    lines = [line for line in text.split("\n", _LINES_FOR_DELIMITER)[:_LINES_FOR_DELIMITER] if line]
+    lines = [line for line in text.split("\n", 3)[:3] if line]
     fields = {";": 0, ",": 0}
     for delimiter in fields:
         with suppress(GraderError):  # quotes that this delimiter does not explain
@@ -182,9 +178,11 @@ def _describes_assignments(row: Row) -> bool:
 
 
 def _read_column(index: int, heading: str, possible: str) -> Column:
-    found = _HEADING_WITH_ID.match(heading)
+    found = re.match(r"(.*)\s\(([0-9]+)\)$", heading, re.DOTALL)
     title, assignment_id = (found[1], int(found[2])) if found else (heading, None)
-    return Column(index, heading, title, assignment_id, parse_number(possible), bool(_READ_ONLY.search(possible)))
+    return Column(
+        index, heading, title, assignment_id, parse_number(possible), bool(re.search(r"read\s+only", possible))
+    )
 
 
 def parse_number(text: str) -> float | None:

@@ -11,7 +11,6 @@ from grader.intake.canvas_names import format_owner
 from grader.intake.gradebook_export import read_export
 from grader.intake.uploads import Student
 
-HASH_CHARS: Final = 6
 MAX_SLUG_CHARS: Final = 40  # of at most four bytes each: a folder's name has 255 bytes, and ids follow
 RESERVED: Final = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$", re.IGNORECASE)  # names of devices on Windows
 
@@ -21,7 +20,7 @@ def read_roster(export: bytes) -> tuple[Student, ...]:
     taken = NameRegistry()
     return tuple(
         Student(
-            key=taken.take(make_canvas_key(person.name, person.canvas_id)),
+            key=taken.take(make_user_key(person.name, person.canvas_id)),
             name=person.name,
             canvas_id=person.canvas_id,
             sis_user_id=person.sis_user_id,
@@ -33,7 +32,7 @@ def read_roster(export: bytes) -> tuple[Student, ...]:
     )
 
 
-def make_canvas_key(name: str, canvas_id: int | None) -> str:
+def make_user_key(name: str, canvas_id: int | None) -> str:
     """Make the same key from a roster's "Lovelace, Ada" and from a file's `lovelaceada`."""
     return slugify(format_owner(name)) + (f"_{canvas_id}" if canvas_id is not None else "")
 
@@ -53,7 +52,7 @@ def make_name_key(name: str, unique: bool) -> str:
     key = slugify(name)
     if unique and len(name) <= MAX_SLUG_CHARS:
         return key
-    return f"{key}-{hashlib.sha256(name.encode()).hexdigest()[:HASH_CHARS]}"
+    return f"{key}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def find_alike(names: Iterable[str]) -> frozenset[str]:

@@ -30,8 +30,6 @@ from grader.intake.notebook import MAX_FILE_BYTES
 
 CLEAR: Final = "clear the outputs and save it again"
 CHUNK_BYTES: Final = 2**20
-CENTRAL_RECORD: Final = b"PK\x01\x02"  # stands before each entry in the table of contents of a zip archive
-FILE_TYPES: Final = {0, stat.S_IFREG, stat.S_IFDIR}  # 0: made by a system without file types
 KINDS: Final = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 JUNK_PARTS: Final = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store", "Thumbs.db", "desktop.ini"}
 # Without these, opening could follow a link to another file, or wait for a writer.
@@ -146,7 +144,8 @@ def open_archive(stream: IO[bytes], entries_max: int, of_student: bool = False) 
 
 def _has_more_records(archive: IO[bytes], records_max: int) -> bool:
     with mmap.mmap(archive.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return sum(1 for _ in islice(re.finditer(re.escape(CENTRAL_RECORD), content), records_max + 1)) > records_max
+        # The bytes before each entry in the table of contents. No name for the iterator: the map could not be closed.
+        return sum(1 for _ in islice(re.finditer(rb"PK\x01\x02", content), records_max + 1)) > records_max
 
 
 def list_archive(archive: zipfile.ZipFile) -> Iterator[SourceEntry]:
@@ -176,7 +175,7 @@ def _explain_rejection(info: zipfile.ZipInfo, entry: str) -> str | None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if "\0" in entry or "\\" in entry or ".." in entry.split("/") or re.match(r"/|[A-Za-z]:", entry):
         return "has a name that would lead out of its folder"
-    if kind not in FILE_TYPES:
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):  # 0: made by a system without file types
         return _explain_kind(kind)
     return "is encrypted" if info.flag_bits & 0x1 else None
 

@@ -61,6 +61,7 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
     checks = tuple(judgement.result(rubric[judgement.id]) for judgement in judgements)
     methods = read_or_none(lambda: {method: summarise_method(case, method) for method in Method}) or {}
     environment = read_or_none(lambda: case.evidence.environment) or {}
+    environment = {name: value for name, value in environment.items() if name != WAITS_FOR}  # not for the kernel to say
     claims = read_or_none(lambda: _compare_claims(case, methods)) or ()
     run = case.evidence.run
     summary = run.summary
@@ -106,9 +107,9 @@ def _compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tupl
 def describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[str, str]:
     """Return the grader's part of a result's environment: the conditions of the run, and whom the result waits for."""
     c = case.evidence.run.conditions
-    waits_for = WaitsFor.PERSON if any(judgement.held for judgement in judgements) else WaitsFor.NOBODY
+    waits = {WAITS_FOR: WaitsFor.PERSON.value} if any(judgement.held for judgement in judgements) else {}
     described = {"checkpoint": c.checkpoint, "reviews": c.reviews, "precision": c.precision, "grader": c.grader}
-    return described | {WAITS_FOR: waits_for.value}
+    return described | waits
 
 
 def _build_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:

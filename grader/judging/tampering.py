@@ -17,7 +17,7 @@ WORDS: Final = re.compile(
     r"|\bSANDBOX_EVIDENCE\b|\bvnd\.grader\b|\btrainings\.json\b|\bprobe-\w+\.(?:json|safetensors)\b|(?<!\w)\.grading\b",
     re.MULTILINE,
 )
-WAITS_FOR: Final = "waits_for"  # in a result's `environment`: the value is one of `WaitsFor`
+WAITS_FOR: Final = "waits_for"  # in a result's `environment`, where somebody has to act: one of `WaitsFor`
 # The rationale of a check that waits, in results stored before `waits_for` was written. Nothing else compares it.
 FORMER_RATIONALE: Final = (
     "The notebook reaches into the grader's own code. A person reads it before this check is worth points."

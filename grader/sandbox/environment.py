@@ -14,18 +14,9 @@ LIBRARIES: Final = "LD_LIBRARY_PATH"
 
 def build_environment(home: str = "/home", temporary: str = "/tmp", evidence: str = "/evidence") -> dict[str, str]:
     """Return the variables of a kernel with these folders; `Workspace.environ` is added to them."""
-    return {
-        "HOME": home,
-        "USER": USER,
-        "LOGNAME": USER,
-        "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "TMPDIR": temporary,
-        "IPYTHONDIR": f"{temporary}/ipython",
-        "MPLCONFIGDIR": f"{temporary}/matplotlib",
-        "SANDBOX_EVIDENCE": evidence,
-        **read_loader_variables(),
-    }
+    person = {"HOME": home, "USER": USER, "LOGNAME": USER, "PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    caches = {"IPYTHONDIR": f"{temporary}/ipython", "MPLCONFIGDIR": f"{temporary}/matplotlib"}
+    return person | caches | {"TMPDIR": temporary, "SANDBOX_EVIDENCE": evidence} | read_loader_variables()
 
 
 def read_loader_variables() -> dict[str, str]:
@@ -35,10 +26,7 @@ def read_loader_variables() -> dict[str, str]:
 
 
 def list_library_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """List the folders of LD_LIBRARY_PATH that hold libraries, without the home folder and what holds the grader.
-
-    Kernels see these folders.
-    """
+    """List the folders of LD_LIBRARY_PATH with libraries, which kernels see, without home and what holds the grader."""
     named = dict.fromkeys(environ.get(LIBRARIES, "").split(os.pathsep))
     places = (ROOT, Path(environ.get("HOME") or "/"))
     private = {str(folder) for place in places for folder in (place, *place.parents)}

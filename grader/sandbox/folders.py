@@ -98,17 +98,10 @@ def _sweep(prefix: str, place: Path) -> None:
     if sys.platform == "win32":
         return
     for folder in place.glob(f"{prefix}*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
             if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
-                _remove_if_abandoned(folder)
-
-
-def _remove_if_abandoned(folder: Path) -> None:
-    """Raises OSError where the folder cannot be removed or does not hold the file."""
-    descriptor = os.open(folder / HELD, os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        here = os.read(descriptor, 256) == socket.gethostname().encode()
-        if here and lock_descriptor(descriptor, blocking=False):
-            remove(folder)
-    finally:
-        os.close(descriptor)
+                descriptor = os.open(folder / HELD, os.O_RDWR | os.O_NOFOLLOW)
+                opened.callback(os.close, descriptor)
+                here = os.read(descriptor, 256) == socket.gethostname().encode()
+                if here and lock_descriptor(descriptor, blocking=False):
+                    remove(folder)

@@ -79,9 +79,7 @@ def _clear(folder: int, depth: int, top: int, new_names: Iterator[str]) -> bool:
     if status.st_mode & 0o700 != 0o700:  # moving a folder changes its entry "..", which needs the right to write
         os.fchmod(folder, 0o700)
     moved = False
-    with os.scandir(folder) as listing:
-        entries = list(listing)
-    for entry in entries:
+    for entry in list(os.scandir(folder)):
         if not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.name, dir_fd=folder)
         elif depth == DEEPEST_OPEN:
@@ -139,8 +137,7 @@ def _copy(source: Path, target: Path, left: int) -> int:
     if len(source.name) > LONGEST_NAME or not source.name.isprintable():
         raise OSError(0, "unsuitable name")
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(source, flags)
-    with os.fdopen(descriptor, "rb") as stream:
+    with os.fdopen(os.open(source, flags), "rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise OSError(0, "not a plain file")

@@ -31,15 +31,9 @@ class KernelRequest:
 
     def to_message(self) -> dict[str, Any]:
         """Return the request as JSON values; its listeners travel beside them."""
-        return {
-            "job": str(self.workspace.job.absolute()),
-            "evidence": str(self.workspace.evidence.absolute()),
-            "environ": dict(self.workspace.environ),
-            "folder": str(self.folder),
-            "info": dict(self.info),
-            "ports": list(self.listeners),
-            "script": self.script,
-        }
+        work, order = self.workspace, {"info": dict(self.info), "ports": list(self.listeners), "script": self.script}
+        folders = {"job": work.job.absolute(), "evidence": work.evidence.absolute(), "folder": self.folder}
+        return {**{name: str(path) for name, path in folders.items()}, "environ": dict(work.environ), **order}
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any], descriptors: Sequence[int]) -> Self:
@@ -53,9 +47,7 @@ class Link:
     """One end of the link."""
 
     def __init__(self, end: socket.socket, at_close: Callable[[], object] = lambda: None) -> None:
-        self._end = end
-        self._at_close = at_close
-        self._pending = b""
+        self._end, self._at_close, self._pending = end, at_close, b""
 
     def fileno(self) -> int:
         return self._end.fileno()

@@ -36,8 +36,7 @@ class StoppableProvisioner(KernelProvisionerBase):
     async def kill(self, restart: bool = False) -> None:
         self.stop(None)
 
-    async def terminate(self, restart: bool = False) -> None:
-        self.stop(None)
+    terminate = kill
 
     async def cleanup(self, restart: bool = False) -> None:
         """Do nothing: the manager's `close` cleans up once evidence has been copied."""

@@ -2,9 +2,7 @@
 
 `SandboxManager` is what `nbclient.NotebookClient(notebook, km=…)` takes. Its provisioner (the interface that
 jupyter_client has for kernels that are no plain child process) opens a link to a supervisor, hands it five listening
-unix sockets, and from then on asks only whether the kernel is dead and how it ended, and orders its end. nbclient does
-not shut down a manager that was handed to it; `await manager.close()` (or `manager.close_now()`) does, and returns how
-the kernel ended.
+unix sockets, and from then on only asks how the kernel ended, if it did, and orders its end.
 """
 
 import asyncio
@@ -19,7 +17,6 @@ from jupyter_client.connect import KernelConnectionInfo
 
 from grader.errors import GraderError
 from grader.sandbox.folders import open_socket_folder
-from grader.sandbox.handover import remove
 from grader.sandbox.link import KernelRequest, Link
 from grader.sandbox.manager import STEP_S, BoundedManager, StoppableProvisioner
 from grader.sandbox.policy import Ending, SandboxPolicy, Stop, Workspace
@@ -27,7 +24,6 @@ from grader.sandbox.transport import open_bounded_socket
 
 PORTS: Final = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}  # unix: numbers
 START_S: Final = 120.0  # at most, until a kernel listens
-BACKLOG: Final = 8
 
 
 class SandboxProvisioner(StoppableProvisioner):
@@ -101,11 +97,9 @@ class SandboxProvisioner(StoppableProvisioner):
         if not self.ready:
             ending = self.ending or Ending(fault=f"it did not answer within {START_S:.0f} s")
             stopped = f", stopped for passing its limit on {ending.stopped_by}" if ending.stopped_by else ""
+            why = ending.fault or f"it ended with code {ending.exit_code}{stopped}"
             await self.cleanup()
-            raise GraderError(
-                "No kernel could be started in the sandbox: "
-                f"{ending.fault or f'it ended with code {ending.exit_code}{stopped}'}. Run `make doctor`."
-            )
+            raise GraderError(f"No kernel could be started in the sandbox: {why}. Run `make doctor`.")
 
 
 class SandboxManager(BoundedManager):
@@ -150,31 +144,22 @@ def open_listeners(stem: str) -> Iterator[dict[int, int]]:
         listeners = {port: opened.enter_context(socket.socket(socket.AF_UNIX)) for port in PORTS.values()}
         for port, listener in listeners.items():
             listener.bind(f"{stem}-{port}")
-            listener.listen(BACKLOG)
+            listener.listen(8)
             listener.setblocking(False)  # zmq expects it of a descriptor that it is given
         yield {port: listener.fileno() for port, listener in listeners.items()}
 
 
 def run_script(open_link: Callable[[], Link], workspace: Workspace, script: str, timeout_s: float) -> Ending:
     """Run trusted Python source in a sandbox instead of a kernel; for self-tests."""
-    with open_socket_folder("kernel") as folder:
-        link = open_link()
+    with open_socket_folder("kernel") as folder, contextlib.closing(open_link()) as link:
+        deadline = time.monotonic() + timeout_s
         try:
             link.send(KernelRequest(workspace, folder, script=script).to_message())
-            return _wait_for_ending(link, timeout_s)
+            while time.monotonic() < deadline:
+                for message in link.receive():
+                    if message["event"] == "ended":
+                        return Ending.from_message(message["ending"])
+                time.sleep(STEP_S)
         except (OSError, EOFError) as error:
             return Ending(fault=f"the supervisor of the sandbox ended without a report ({error})")
-        finally:
-            link.close()
-            with contextlib.suppress(OSError):  # the supervisor has removed it, unless it was killed
-                remove(folder)
-
-
-def _wait_for_ending(link: Link, timeout_s: float) -> Ending:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        for message in link.receive():
-            if message["event"] == "ended":
-                return Ending.from_message(message["ending"])
-        time.sleep(STEP_S)
     return Ending(fault=f"it did not answer within {timeout_s:.0f} s")

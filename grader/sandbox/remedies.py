@@ -11,14 +11,13 @@ from grader.sandbox.walls.namespaces import find_closed_folder
 
 CHOWN, SETGID, SETUID, SYS_ADMIN = 0, 6, 7, 21  # numbers of capabilities; the last one is what mounting needs
 AS_ORDINARY_USER: Final = 6  # the version of Landlock that keeps a kernel from the processes of its own user
-# Switches of various distributions that keep ordinary users from making namespaces: name -> the value that does.
-SWITCHES: Final[Mapping[str, str]] = {
-    "kernel.unprivileged_userns_clone": "0",
-    "kernel.apparmor_restrict_unprivileged_userns": "1",
-    "user.max_user_namespaces": "0",
+# Switches of various distributions that keep ordinary users from making namespaces: name -> the value that does, and
+# one that does not. 15000 is what Debian allows one user.
+SWITCHES: Final[Mapping[str, tuple[str, str]]] = {
+    "kernel.unprivileged_userns_clone": ("0", "1"),
+    "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),
+    "user.max_user_namespaces": ("0", "15000"),
 }
-OPENED: Final[Mapping[str, str]] = {"0": "1", "1": "0"}
-MANY: Final = 15000  # namespaces that one user may have; what Debian allows
 MORE_RIGHTS: Final = (
     "This is root without the right to mount, as in a container: run the grader as an ordinary user, or start a new "
     "container with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined`, which "
@@ -48,9 +47,7 @@ NEW_LINUX: Final = (
 def suggest_remedy(backend: Backend, installed: bool) -> str:
     """Return one or two sentences for whoever administers the machine; "" where nothing is known to help."""
     match backend:
-        case Backend.WARM:
-            return _suggest_for_namespaces()
-        case Backend.BUBBLEWRAP:
+        case Backend.WARM | Backend.BUBBLEWRAP:
             return _suggest_for_namespaces() if installed else INSTALL_BUBBLEWRAP
         case Backend.CONTAINER:
             return START_RUNTIME if installed else INSTALL_RUNTIME
@@ -73,11 +70,8 @@ def _suggest_for_landlock() -> str:
 def _suggest_for_namespaces() -> str:
     if os.geteuid() == 0:
         return NAMESPACES_CLOSED if _has_capabilities(SYS_ADMIN) else MORE_RIGHTS
-    closed = [name for name, value in SWITCHES.items() if _read_setting(name) == value]
-    if not closed:
-        return NAMESPACES_CLOSED
-    commands = (f"sysctl {name}={MANY if 'max' in name else OPENED[SWITCHES[name]]}" for name in closed)
-    return f"Allow user namespaces, as root: {'; '.join(commands)}."
+    found = [f"sysctl {name}={good}" for name, (bad, good) in SWITCHES.items() if _read_setting(name) == bad]
+    return f"Allow user namespaces, as root: {'; '.join(found)}." if found else NAMESPACES_CLOSED
 
 
 def _has_capabilities(*capabilities: int) -> bool:

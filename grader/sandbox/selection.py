@@ -32,17 +32,12 @@ NOT_LINUX: Final = "Other people's notebooks need the isolation of Linux to be g
 
 @dataclass(frozen=True)
 class SelfTest:
-    """The result of a backend's self-test.
-
-    claims: the promises that were tried; none where the backend does not start.
-    obstacle: why it does not start; "" where it does.
-    remedy: what would make it work here, where it does not.
-    """
+    """The result of a backend's self-test."""
 
     backend: Backend
-    claims: tuple[SandboxClaim, ...] = ()
-    obstacle: str = ""
-    remedy: str = ""
+    claims: tuple[SandboxClaim, ...] = ()  # the promises that were tried; none where the backend does not start
+    obstacle: str = ""  # why it does not start
+    remedy: str = ""  # what would make it work here, where it does not
 
     @property
     def passed(self) -> bool:
@@ -128,31 +123,22 @@ def attach(ticket: Mapping[str, Any]) -> Sandbox:
 @functools.cache
 def run_self_test(backend: Backend) -> SelfTest:
     """Try the backend's promises once in the life of this process. A failure is a result, never an exception."""
+    if sys.platform != "linux":
+        return SelfTest(backend, obstacle="this is not Linux", remedy=NOT_LINUX)
+    from grader.sandbox import remedies, selftest
+
     missing = _explain_missing(backend)
-    tried = SelfTest(backend, obstacle=missing) if missing else _try_promises(backend)
-    return tried if tried.passed else replace(tried, remedy=_suggest_remedy(backend, installed=not missing))
+    try:
+        claims = () if missing else selftest.examine(lambda: _open(backend, selftest.TEST_POLICY, Warmup()))
+        tried = SelfTest(backend, claims, obstacle=missing)
+    except (GraderError, OSError) as error:
+        tried = SelfTest(backend, obstacle=describe_error(error))
+    return tried if tried.passed else replace(tried, remedy=remedies.suggest_remedy(backend, not missing))
 
 
 def run_self_tests() -> tuple[SelfTest, ...]:
     """Try all backends, best first; for `doctor`."""
     return tuple(map(run_self_test, ORDER))
-
-
-def _try_promises(backend: Backend) -> SelfTest:
-    from grader.sandbox import selftest
-
-    try:
-        return SelfTest(backend, selftest.examine(lambda: _open(backend, selftest.TEST_POLICY, Warmup())))
-    except (GraderError, OSError) as error:
-        return SelfTest(backend, obstacle=describe_error(error))
-
-
-def _suggest_remedy(backend: Backend, installed: bool) -> str:
-    if sys.platform != "linux":
-        return NOT_LINUX
-    from grader.sandbox.remedies import suggest_remedy
-
-    return suggest_remedy(backend, installed)
 
 
 def _open(backend: Backend, policy: SandboxPolicy, warmup: Warmup) -> Sandbox:
@@ -166,19 +152,14 @@ def _open(backend: Backend, policy: SandboxPolicy, warmup: Warmup) -> Sandbox:
 
 def _explain_missing(backend: Backend) -> str:
     """Say why the backend cannot even be tried; "" when it can."""
-    if sys.platform != "linux":
-        return "this is not Linux"
     from grader.sandbox.backends import bubblewrap, container, landlock
 
-    match backend:
-        case Backend.BUBBLEWRAP:
-            return "" if bubblewrap.find_program() else "bwrap is not installed"
-        case Backend.CONTAINER:
-            return "" if container.find_program() else "neither podman nor docker is installed"
-        case Backend.LANDLOCK:
-            return "" if landlock.get_version() else "this Linux has no Landlock"
-        case _:
-            return ""
+    find, otherwise = {
+        Backend.BUBBLEWRAP: (bubblewrap.find_program, "bwrap is not installed"),
+        Backend.CONTAINER: (container.find_program, "neither podman nor docker is installed"),
+        Backend.LANDLOCK: (landlock.get_version, "this Linux has no Landlock"),
+    }.get(backend, (lambda: True, ""))
+    return "" if find() else otherwise
 
 
 def _explain_refusal(only: Backend | None) -> str:

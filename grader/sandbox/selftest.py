@@ -24,9 +24,9 @@ from grader.sandbox.policy import SandboxClaim, SandboxPolicy, Workspace
 if TYPE_CHECKING:
     from grader.sandbox.selection import Sandbox
 
-RESULT: Final = "selftest.json"
 CANARY_VARIABLE: Final = "GRADER_SANDBOX_CANARY"
 TIMEOUT_S: Final = 30.0
+WAIT: Final = (sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()")  # ends with this process at the latest
 TEST_POLICY: Final = SandboxPolicy(memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000)
 
 SCRIPT: Final = """
@@ -117,30 +117,27 @@ def examine(open_sandbox: "Callable[[], Sandbox]") -> tuple[SandboxClaim, ...]:
         canary = workspace.job.parent / "canary"
         before = _read_file_state(canary), _read_process_state(process)
         ending = run_script(sandbox.open_link, workspace, SCRIPT, TIMEOUT_S)
-        if RESULT not in ending.evidence:
+        if "selftest.json" not in ending.evidence:
             stopped = f", stopped by its limit `{ending.stopped_by}`" if ending.stopped_by else ""
             raise GraderError(ending.fault or f"the self-test ended with code {ending.exit_code}{stopped}")
-        seen: dict[str, Any] = json.loads((workspace.evidence / RESULT).read_text(encoding="utf-8"))
+        seen: dict[str, Any] = json.loads((workspace.evidence / "selftest.json").read_text(encoding="utf-8"))
         after = _read_file_state(canary), _read_process_state(process)
-    return (
-        SandboxClaim("a sandbox starts", True),
-        SandboxClaim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}"),
-        *(SandboxClaim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items()),
-        *(
-            SandboxClaim(text, old == new, "" if old == new else f"{old} became {new}")
-            for text, old, new in zip(UNTOUCHED, before, after, strict=True)
-        ),
+    started = SandboxClaim("a sandbox starts", True)
+    user = SandboxClaim("the kernel is not root", seen["uid"] != 0, f"uid {seen['uid']}")
+    promises = (SandboxClaim(text, bool(seen[name]), str(seen[name])) for name, text in PROMISES.items())
+    pairs = zip(UNTOUCHED, before, after, strict=True)
+    untouched = (
+        SandboxClaim(text, old == new, "" if old == new else f"{old} became {new}") for text, old, new in pairs
     )
+    return (started, user, *promises, *untouched)
 
 
 def _read_file_state(file: Path) -> tuple[str, float, float]:
-    """Read mode and times of a file; the last one moves with its attributes too."""
     seen = file.stat()
-    return oct(seen.st_mode), seen.st_mtime, seen.st_ctime
+    return oct(seen.st_mode), seen.st_mtime, seen.st_ctime  # the last one moves with its attributes too
 
 
 def _read_process_state(process: int) -> tuple[tuple[int, int], int, int]:
-    """Read limits and priority of a process."""
     import resource  # not on Windows, where no self-test runs
 
     limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
@@ -155,7 +152,7 @@ def _prepare_host() -> Iterator[tuple[Workspace, int]]:
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as listener,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
-        _start_waiting_process() as process,
+        subprocess.Popen(WAIT, stdin=subprocess.PIPE) as process,
     ):
         folder.chmod(0o755)
         secret = secrets.token_hex(16)
@@ -167,29 +164,12 @@ def _prepare_host() -> Iterator[tuple[Workspace, int]]:
         (folder / "canary").write_text(secret, encoding="utf-8")
         for part in ("job", "evidence"):
             (folder / part).mkdir()
-        facts = {
-            **places,
-            "port": server.getsockname()[1],
-            "secret": secret,
-            "signal": os.getpid(),
-            "process": process,
-            "descriptors": DESCRIPTORS,
-            "processes": TEST_POLICY.processes,
-        }
+        facts = {**places, "port": server.getsockname()[1], "secret": secret, "signal": os.getpid()}
+        facts |= {"process": process.pid, "descriptors": DESCRIPTORS, "processes": TEST_POLICY.processes}
         (folder / "job" / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         os.environ[CANARY_VARIABLE] = secret
         try:
-            yield Workspace(job=folder / "job", evidence=folder / "evidence"), process
+            yield Workspace(job=folder / "job", evidence=folder / "evidence"), process.pid
         finally:
             del os.environ[CANARY_VARIABLE]
-
-
-@contextmanager
-def _start_waiting_process() -> Iterator[int]:
-    """Start a process that does nothing, and ends with this one at the latest, when its input closes."""
-    command = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        try:
-            yield process.pid
-        finally:
             process.kill()

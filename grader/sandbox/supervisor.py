@@ -28,7 +28,7 @@ from grader.sandbox.environment import build_environment
 from grader.sandbox.handover import CollectedFiles, collect, measure_usage, remove
 from grader.sandbox.link import KernelRequest, Link
 from grader.sandbox.policy import MIB, Ending, SandboxPolicy, Stop, describe_error
-from grader.sandbox.walls import cgroups, seccomp
+from grader.sandbox.walls import seccomp
 from grader.sandbox.walls.cgroups import Group, MemoryMeter
 from grader.sandbox.walls.namespaces import JOB, Identity
 from grader.sandbox.walls.watchdog import Watchdog
@@ -36,11 +36,9 @@ from grader.sandbox.walls.watchdog import Watchdog
 LOOK_EVERY_MS: Final = 50
 DISK_EVERY_S: Final = 0.25
 REQUEST_TIMEOUT_S: Final = 30.0
-MOST_LINES: Final = 50  # of names, in the report of an ending
-LONGEST_LINE: Final = 300
 STARVED: Final = "the machine, or the job that the grader runs in, had no memory left; run fewer notebooks at a time"
 LITTLE_TIME: Final = (
-    "this machine gives a process {seconds:.0f} s of processor time (`ulimit -t`), less than notebooks may use"
+    "this machine gives a process {:.0f} s of processor time (`ulimit -t`), less than notebooks may use"
 )
 
 
@@ -103,13 +101,8 @@ class Confinement:
 
     def _build_limits(self) -> dict[str, int]:
         policy = self.policy
-        limits = {
-            "RLIMIT_CORE": 0,
-            "RLIMIT_CPU": policy.cpu_s,
-            "RLIMIT_NPROC": policy.processes,
-            "RLIMIT_NOFILE": policy.open_files,
-            "RLIMIT_FSIZE": policy.file_mib * MIB,
-        }
+        limits = {"RLIMIT_CORE": 0, "RLIMIT_CPU": policy.cpu_s, "RLIMIT_NPROC": policy.processes}
+        limits |= {"RLIMIT_NOFILE": policy.open_files, "RLIMIT_FSIZE": policy.file_mib * MIB}
         if self.group is None and not policy.gpus:  # stops one sudden allocation; others the watchdog sees first
             limits["RLIMIT_DATA"] = (2 * policy.memory_mib + 1024) * MIB
         return limits
@@ -124,7 +117,7 @@ def supervise(launch: Launcher, policy: SandboxPolicy, link: Link, leash: int | 
         request = link.receive_request(REQUEST_TIMEOUT_S)
     except (OSError, EOFError, ValueError, KeyError):
         return  # nobody is there, or nobody who knows the protocol
-    group = Group.create(cgroups.find_own_name(), policy)
+    group = Group.create(policy)
     try:
         ending = _run(launch, request, Confinement(policy, Identity.choose(), group), link, leash)
     except Exception as error:  # any of them is a failure of the grader and must not look like the student's
@@ -155,12 +148,9 @@ def _run(launch: Launcher, request: KernelRequest, confine: Confinement, link: L
         most = {"total_mib": policy.evidence_mib, "files": policy.evidence_files}
         found = collect(running.evidence, request.workspace.evidence, **most)
     running.release()
-    return replace(ending, evidence=_cut(found.copied), refused=_cut(found.refused))
-
-
-def _cut(names: list[str]) -> tuple[str, ...]:
-    """Cut names to what fits into a message: the notebook chose how many there are, and how long."""
-    return tuple(name[:LONGEST_LINE] for name in names[:MOST_LINES])
+    # names are cut to what fits into a message: the notebook chose how many there are, and how long
+    copied, refused = (tuple(name[:300] for name in names[:50]) for names in (found.copied, found.refused))
+    return replace(ending, evidence=copied, refused=refused)
 
 
 @dataclass
@@ -192,14 +182,13 @@ class KernelMonitor:
             if self.running.announce in ready and not self._read_announcement():
                 poll.unregister(self.running.announce)
             if handle in ready:
-                break
+                os.close(handle)
+                return self._end()
             if self.is_wanted:
                 self._read_orders(ready)
             self._check_limits()
             if self._killing:
                 self.running.kill()
-        os.close(handle)
-        return self._end()
 
     def _read_orders(self, ready: set[int]) -> None:
         try:
@@ -271,6 +260,6 @@ class KernelMonitor:
             self.fault = self.fault or STARVED
         if code == -signal.SIGXCPU or (by_system and used_s >= min(self.policy.cpu_s, cpu_s)):
             if cpu_s < self.policy.cpu_s:  # a limit from outside, of which nobody was told
-                self.fault = self.fault or LITTLE_TIME.format(seconds=cpu_s)
+                self.fault = self.fault or LITTLE_TIME.format(cpu_s)
             else:
                 self.reason = Stop.CPU

@@ -46,9 +46,7 @@ IDLE_S: Final = 0.3  # from the reply to the end of the answer
 CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
     "status": {"execution_state": str},
     "stream": {"name": str, "text": str},
-    "display_data": {"data": dict, "metadata": dict},
-    "update_display_data": {"data": dict, "metadata": dict},
-    "execute_result": {"data": dict, "metadata": dict},
+    **{kind: {"data": dict, "metadata": dict} for kind in ("display_data", "update_display_data", "execute_result")},
     "error": {"ename": str, "evalue": str, "traceback": list},
     "clear_output": {"wait": bool},
     "execute_input": {"code": str},
@@ -70,9 +68,8 @@ class MessageGuard:
     """The counts and checks on what one kernel sends, over all its sockets."""
 
     def __init__(self, policy: SandboxPolicy, on_violation: Violation) -> None:
-        self._bytes_left = policy.output_mib * MIB
+        self._bytes_left, self._messages_left = policy.output_mib * MIB, policy.output_messages
         self.growth_mib = GROWTH * policy.output_mib + SLACK_MIB
-        self._messages_left = policy.output_messages
         self.stop = on_violation
 
     def admit(self, frames: list[bytes]) -> None:
@@ -100,14 +97,12 @@ def _check_form(message: dict[str, Any]) -> None:
         raise TypeError("header, parent header and content must be objects")
     if not (isinstance(header["msg_type"], str) and isinstance(header["msg_id"], str)):
         raise TypeError("a message must have a type and an id")
-    if not isinstance(content.get("transient", {}), dict | None):
-        raise TypeError("transient must be an object")
-    if not isinstance((content.get("transient") or {}).get("display_id", ""), str | None):
-        raise TypeError("a display id must be a text")
+    transient = {} if content.get("transient") is None else content["transient"]
+    if not (isinstance(transient, dict) and isinstance(transient.get("display_id", ""), str | None)):
+        raise TypeError("transient must be an object, and a display id a text")
     for field, kind in CONTENT.get(header["msg_type"], {}).items():
-        if content.get("status") in ("aborted", "abort") and field not in content:
-            continue
-        if not isinstance(content[field], kind):
+        is_left_out = content.get("status") in ("aborted", "abort") and field not in content
+        if not (is_left_out or isinstance(content[field], kind)):
             raise TypeError(f"{field} has the wrong type")
     if not all(isinstance(line, str) for line in content.get("traceback") or ()):
         raise TypeError("a traceback must be a list of texts")
@@ -156,8 +151,10 @@ class BoundedClient(AsyncKernelClient):
         socket = open_bounded_socket(self.context, kind, retry=self.transport == "tcp")
         if identity:
             socket.identity = identity
-        if channel in ("iopub", "shell"):
-            self._watch(socket)
+        if channel in ("iopub", "shell"):  # a frame above the cap breaks the connection though the kernel lives
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._monitored.append(socket)
+            self._tasks.append(asyncio.ensure_future(self._stop_at_break(monitor)))
         socket.connect(self._make_url(channel))
         return socket
 
@@ -196,20 +193,13 @@ class BoundedClient(AsyncKernelClient):
                 async with asyncio.timeout(REPLY_S):
                     self._handle_kernel_info_reply(await _find_message(self.shell_channel, request))
                 async with asyncio.timeout(IDLE_S):
-                    while (await _find_message(self.iopub_channel, request))["content"].get(
-                        "execution_state"
-                    ) != "idle":
-                        pass
+                    answer: dict[str, Any] = {}
+                    while answer.get("execution_state") != "idle":
+                        answer = (await _find_message(self.iopub_channel, request))["content"]
                     return
             if not await self.is_alive():
                 raise RuntimeError("The kernel died before it answered.")
         raise RuntimeError("The kernel did not answer in time.")
-
-    def _watch(self, socket: Any) -> None:
-        """Stop the kernel when the connection breaks though the kernel lives: a frame above the cap does that."""
-        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._monitored.append(socket)
-        self._tasks.append(asyncio.ensure_future(self._wait_for_break(monitor)))
 
     async def _watch_own_memory(self) -> None:
         """Stop the kernel when this process grows by more than the admitted output explains."""
@@ -219,7 +209,7 @@ class BoundedClient(AsyncKernelClient):
             await asyncio.sleep(LOOK_EVERY_S)
         self.guard.stop(Stop.OUTPUT)
 
-    async def _wait_for_break(self, monitor: Any) -> None:
+    async def _stop_at_break(self, monitor: Any) -> None:
         parse_monitor_message(await monitor.recv_multipart())
         await asyncio.sleep(GRACE_S)
         if await self.is_alive():

@@ -28,6 +28,7 @@ import shutil
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -37,16 +38,9 @@ from grader.sandbox.policy import SandboxPolicy
 from grader.sandbox.supervisor import Confinement, RunningKernel, supervise
 from grader.sandbox.walls import kernel_entry, namespaces
 
-BACKLOG: Final = 64
 KERNEL_MODULES: Final = (  # and what a kernel would import while it starts or formats its first traceback
-    "ipykernel.kernelapp",
-    "ipykernel.ipkernel",
-    "IPython.core.completerlib",
-    "IPython.core.debugger",
-    "IPython.core.oinspect",
-    "IPython.extensions.storemagic",
-    "pygments.formatters.terminal256",
-    "stack_data",
+    *("ipykernel.kernelapp", "ipykernel.ipkernel", "IPython.core.completerlib", "IPython.core.debugger"),
+    *("IPython.core.oinspect", "IPython.extensions.storemagic", "pygments.formatters.terminal256", "stack_data"),
     "tornado.platform.asyncio",
 )
 
@@ -63,12 +57,9 @@ def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
     if process == 0:
         _become_process_1(request, confine, scratch, announce)
     os.close(announce)
+    release = partial(namespaces.detach, str(scratch))
     return RunningKernel(
-        process,
-        reader,
-        scratch / "evidence",
-        kill=lambda: os.kill(process, signal.SIGKILL),
-        release=lambda: namespaces.detach(scratch),
+        process, reader, scratch / "evidence", partial(os.kill, process, signal.SIGKILL), release=release
     )
 
 
@@ -96,8 +87,7 @@ def _become_process_1(request: KernelRequest, confine: Confinement, scratch: Pat
 
 
 def _fork_kernel(request: KernelRequest, confine: Confinement, announce: int) -> int:
-    kernel = os.fork()
-    if kernel:
+    if kernel := os.fork():
         os.close(announce)
         return _reap(kernel)
     try:
@@ -112,11 +102,11 @@ def _fork_kernel(request: KernelRequest, confine: Confinement, announce: int) ->
 def _reap(kernel: int) -> int:
     """Wait for every process, as an init process does. Return the kernel's exit code, 128 + n for signal n."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the only signal with a handler: others do not reach process 1
-    while True:
+    process = status = 0
+    while process != kernel:
         process, status = os.wait()
-        if process == kernel:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def _keep_only(descriptors: list[int]) -> None:
@@ -150,13 +140,10 @@ def serve(folder: Path, policy: SandboxPolicy, leash: int) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(folder / SOCKET))
     (folder / SOCKET).chmod(0o600)
-    server.listen(BACKLOG)
+    server.listen(64)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors report by themselves
     own_leash, held = os.pipe()  # of the supervisors
-    while True:
-        ready, _, _ = select.select([server.fileno(), leash], [], [])
-        if leash in ready:
-            break
+    while leash not in select.select([server.fileno(), leash], [], [])[0]:
         client, _ = server.accept()
         if os.fork() == 0:
             server.close()
@@ -180,8 +167,7 @@ def _become_supervisor(client: socket.socket, policy: SandboxPolicy, leash: int)
 def main() -> None:
     """Serve what one JSON line on standard input asks for; the input then stays open as the leash."""
     leash = os.dup(0)
-    with os.fdopen(leash, "rb", buffering=0, closefd=False) as stream:
-        line = stream.readline()
+    line = os.fdopen(leash, "rb", buffering=0, closefd=False).readline()
     if not line.endswith(b"\n"):
         raise SystemExit("The grader ended before its request was complete.")
     request = json.loads(line)

@@ -53,7 +53,7 @@ class LoopWatcher:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.loops: list[Loop] = []
+        self.loop: Loop | None = None  # the open one
         self.toys: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimisers of other models
         self.last_train_loader: Any = None
         self.hooks: list[Any] = []
@@ -78,20 +78,17 @@ class LoopWatcher:
         """Begin a record at the first step of a loop, and keep to the budget's learning rate."""
         if self.recorder.depth or optimizer in self.toys:
             return
-        loop = self.find_loop(optimizer) or self.begin(optimizer)
+        loop = self.loop if self.is_of_loop(optimizer) else self.begin(optimizer)
         if loop and self.limits:
             method = observation.guess_method(loop.record.entry)
             remaining = max(0.0, 1 - loop.steps / loop.steps_allowed)
             budget.set_learning_rate(optimizer, self.limits.learning_rates[method] * remaining)
 
-    def find_loop(self, optimizer: Optimizer) -> Loop | None:
-        """Find the open loop of an optimiser. One of the loop before that is back takes turns with this one's."""
-        for loop in self.loops:
-            if optimizer in loop.former:
-                loop.optimizers.add(optimizer)
-            if optimizer in loop.optimizers:
-                return loop
-        return None
+    def is_of_loop(self, optimizer: Optimizer) -> bool:
+        """Tell whether an optimiser is of the open loop. One of the loop before that is back takes turns with its."""
+        if self.loop and optimizer in self.loop.former:
+            self.loop.optimizers.add(optimizer)
+        return self.loop is not None and optimizer in self.loop.optimizers
 
     def begin(self, optimizer: Optimizer) -> Loop | None:
         """Find the model that the optimiser works on, and end what was trained before."""
@@ -99,20 +96,19 @@ class LoopWatcher:
         if model is None:
             self.toys.add(optimizer)
             return None
-        before = [loop for loop in self.loops if loop.model is model]
+        before = self.loop
         self.close()
         record = self.recorder.begin(model, "loop")
         record.data = DataSeen(train=review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)))
-        loop = Loop(optimizer, model, record, self.count_allowed_steps())
-        for earlier in before:
-            loop.former |= earlier.optimizers | earlier.former
-        self.loops.append(loop)
-        return loop
+        self.loop = Loop(optimizer, model, record, self.count_allowed_steps())
+        if before and before.model is model:
+            self.loop.former |= before.optimizers | before.former
+        return self.loop
 
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Count a step."""
-        loop = None if self.recorder.depth else self.find_loop(optimizer)
-        if loop:
+        loop = self.loop
+        if loop and not self.recorder.depth and self.is_of_loop(optimizer):
             self.total_steps += 1
             self.training_rows = self.other_rows = 0
             loop.steps += 1
@@ -120,15 +116,15 @@ class LoopWatcher:
             emit("training_step", index=loop.record.index, step=loop.steps, steps=loop.steps_allowed)
 
     def end_cell(self) -> None:
-        """Close the loops that stepped in this cell."""
+        """Close the loop that stepped in this cell."""
         self.close()
         self.iterating = 0  # an iterator that was kept does not make later cells part of a loop
         self.training_rows = self.other_rows = 0
 
     def close(self) -> None:
-        """End all open loops."""
-        while self.loops:
-            loop = self.loops.pop()
+        """End the open loop."""
+        loop, self.loop = self.loop, None
+        if loop:
             self.recorder.end(loop.record, loop.model, loop.last_step - loop.began, loop.steps)
 
     def count_allowed_steps(self) -> int:
@@ -153,14 +149,14 @@ class LoopWatcher:
                 if torch.is_grad_enabled():
                     self.last_train_loader = loader
                 yield batch
-                if self.total_steps > started and any(loop.spent for loop in self.loops):
+                if self.total_steps > started and self.loop and self.loop.spent:
                     return
         finally:
             self.iterating = max(0, self.iterating - 1)
 
     def run_forward(self, original: Any, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the encoder on the tokens that the budget allows."""
-        if self.limits and (self.loops or self.iterating):
+        if self.limits and (self.loop or self.iterating):
             tokens = self.count_allowed_tokens(self.limits, model, [*args, *kwargs.values()])
             args = tuple(_cut(value, tokens) for value in args)
             kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
@@ -171,7 +167,7 @@ class LoopWatcher:
         rows = next((len(value) for value in inputs if isinstance(value, torch.Tensor)), 0)
         if model.training and torch.is_grad_enabled():
             self.training_rows += rows
-            spent = any(loop.spent and loop.model.base_model is model for loop in self.loops)
+            spent = self.loop and self.loop.spent and self.loop.model.base_model is model
             return TOKENS_WHEN_SPENT if spent else limits.max_tokens
         self.other_rows += rows
         return limits.max_tokens if self.other_rows - rows < limits.eval_rows else TOKENS_WHEN_SPENT

@@ -20,7 +20,7 @@ import shutil
 import signal
 import subprocess
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from grader.sandbox.backends.cold_kernel import ANNOUNCE, KernelFolders, build_entry_command, grant_access, spawn
 from grader.sandbox.environment import read_loader_variables
@@ -40,23 +40,24 @@ def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
     folders = KernelFolders.build(request, confine.identity)
     inside = confine.build_entry_request(request, ANNOUNCE)
     info_reader, info_writer = os.pipe()
-    program = _open_readable(confine.build_filter(network_namespace=True))
+    program, writer = os.pipe()
+    os.write(writer, confine.build_filter(network_namespace=True))  # shorter than a pipe is
+    os.close(writer)
 
     def before_exec() -> None:
         confine.enter()
         grant_access(confine, folders)
         become(confine.identity)
 
-    options = build_command(confine, folders, info=info_writer, seccomp=program)
-    descriptors = [info_writer, program, *request.listeners.values()]
-    process, announce = spawn([*options, "--", *build_entry_command(inside)], descriptors, before_exec)
+    command = [*build_command(confine, folders, info=info_writer, seccomp=program), "--", *build_entry_command(inside)]
+    process, announce = spawn(command, [info_writer, program, *request.listeners.values()], before_exec)
     os.close(info_writer)
     os.close(program)
     last = _open_process_1(info_reader)
 
     def kill() -> None:
-        if last is not None:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
+            if last is not None:
                 signal.pidfd_send_signal(last, signal.SIGKILL)
         os.kill(process, signal.SIGKILL)
 
@@ -73,8 +74,8 @@ def build_command(confine: Confinement, folders: KernelFolders, *, info: int, se
     options = WALLS.split()
     options += ["--disable-userns"] if _read_version() >= (0, 8) else []  # seccomp denies them as well
     options += [*WORLD.split(), "--info-fd", str(info), "--seccomp", str(seccomp)]
-    for name, value in read_loader_variables().items():
-        options += ["--setenv", name, value]
+    for variable in read_loader_variables().items():
+        options += ["--setenv", *variable]
     for path, target in namespaces.list_system_links(shown).items():
         options += ["--symlink", target, path]
     for path in namespaces.list_gpu_devices(policy):
@@ -107,20 +108,8 @@ def _write_passwd(folders: KernelFolders, identity: Identity) -> str:
     return str(path)
 
 
-def _open_readable(data: bytes) -> int:
-    """Return a descriptor from which `data`, shorter than a pipe is, can be read."""
-    reader, writer = os.pipe()
-    os.write(writer, data)
-    os.close(writer)
-    return reader
-
-
 def _open_process_1(info: int) -> int | None:
     """Return a pidfd of bwrap's process 1, whose end ends every process in there; None when bwrap failed before."""
-    with os.fdopen(info, "rb") as stream:
-        text = stream.read()
-    try:
-        answer: dict[str, Any] = json.loads(text)
-        return os.pidfd_open(answer["child-pid"])
-    except (ValueError, KeyError, OSError):
-        return None
+    with os.fdopen(info, "rb") as stream, contextlib.suppress(ValueError, KeyError, OSError):
+        return os.pidfd_open(json.load(stream)["child-pid"])
+    return None

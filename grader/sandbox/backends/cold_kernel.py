@@ -25,9 +25,7 @@ from grader.sandbox.walls.namespaces import Identity, hand_over
 
 ANNOUNCE: Final = 1  # kernel_entry.py reports on standard output
 VISIBLE: Final = 0o022  # an umask: others can enter folders that lead to what the kernel's user may see
-CLOSED: Final = (
-    "notebooks run as a separate user, who cannot enter {folders}, and root may not mount anything here ({why})"
-)
+CLOSED: Final = "notebooks run as a separate user, who cannot enter {}, and root may not mount anything here ({})"
 PASSED_ON: Final = ("PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR", "HOME")  # to a supervisor: container runtimes read them
 
 
@@ -50,15 +48,11 @@ class KernelFolders:
         top.mkdir(mode=0o711)
         top.chmod(0o711)
         copy_in(request.workspace.job, folders.job)
-        for part in folders.writable:
+        for part in (folders.job, folders.evidence, folders.temporary, folders.home):
             part.mkdir(exist_ok=True)
             part.chmod(0o700)
         hand_over(top, identity)
         return folders
-
-    @property
-    def writable(self) -> tuple[Path, ...]:
-        return self.job, self.evidence, self.temporary, self.home
 
 
 def build_entry_command(request: Mapping[str, Any]) -> list[str]:
@@ -81,16 +75,10 @@ def spawn(command: Sequence[str], descriptors: Sequence[int], before_exec: Calla
             os.write(ANNOUNCE, f"-{describe_error(error)}\n".encode()[:2000])
             os._exit(1)
 
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=descriptors,
-        preexec_fn=enter,  # safe: this process has one thread
-        env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), **read_loader_variables()},
-        cwd="/",
-    )
+    environ = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), **read_loader_variables()}
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    # preexec_fn is safe: this process has one thread
+    child = subprocess.Popen(command, pass_fds=descriptors, preexec_fn=enter, env=environ, cwd="/", **streams)
     child.returncode = 0  # so that subprocess does not wait for it
     assert child.stdout is not None
     return child.pid, os.dup(child.stdout.fileno())
@@ -110,7 +98,7 @@ def grant_access(confine: Confinement, folders: KernelFolders) -> None:
     try:
         namespaces.enter_supervisor()
     except OSError as error:
-        raise OSError(error.errno, CLOSED.format(folders=" ".join(closed), why=describe_error(error))) from error
+        raise OSError(error.errno, CLOSED.format(" ".join(closed), describe_error(error))) from error
     namespaces.reveal_only(wanted, confine.identity)
 
 
@@ -118,14 +106,8 @@ def open_link(backend: Backend, policy: SandboxPolicy) -> Link:
     """Start a supervisor of this backend and return the link to it."""
     own_end, other_end = socket.socketpair()
     command = [sys.executable, "-s", "-m", "grader.sandbox.backends.launch", backend.value, policy.to_json()]
-    environ = {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **read_loader_variables()}
-    with other_end:
-        supervisor = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=other_end.fileno(),
-            stdout=subprocess.DEVNULL,
-            env=environ,
-            start_new_session=True,  # the link ends it; ctrl-C would end it before it has cleaned up
-        )
+    environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | read_loader_variables()
+    options: dict[str, Any] = {"cwd": ROOT, "env": environ, "stdin": other_end.fileno(), "stdout": subprocess.DEVNULL}
+    with other_end:  # a session of its own, since the link ends it; ctrl-C would end it before it has cleaned up
+        supervisor = subprocess.Popen(command, start_new_session=True, **options)
     return Link(own_end, at_close=supervisor.wait)  # it ends by itself when the link closes

@@ -38,12 +38,11 @@ def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
     runtime = find_program() or "podman"
     ensure_image(runtime)
     folders = KernelFolders.build(request, confine.identity)
-    _link_sockets(request, folders, confine.identity)
     program = confine.build_filter(network_namespace=True)
     inside = confine.build_entry_request(replace(request, listeners={}), ANNOUNCE, program)
     name = f"grader-sandbox-{os.getpid()}"
-    sockets = folders.folder / "sockets"
-    mounts = {str(folders.job): JOB, str(folders.evidence): EVIDENCE, str(sockets): str(request.folder)}
+    sockets = _link_sockets(request, folders, confine.identity)
+    mounts = {str(folders.job): JOB, str(folders.evidence): EVIDENCE, sockets: str(request.folder)}
     options = build_command(runtime, name, confine, mounts)
     process, announce = spawn([*options, *build_entry_command(inside)], [], lambda: None)
 
@@ -51,15 +50,8 @@ def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
         _run(runtime, "kill", name)
         os.kill(process, signal.SIGKILL)
 
-    return RunningKernel(
-        process,
-        announce,
-        folders.evidence,
-        kill,
-        writable=folders.folder,
-        release=lambda: _run(runtime, "rm", "--force", name),
-        meter=RuntimeMeter(runtime, name),
-    )
+    running = RunningKernel(process, announce, folders.evidence, kill, writable=folders.folder)
+    return replace(running, release=lambda: _run(runtime, "rm", "--force", name), meter=RuntimeMeter(runtime, name))
 
 
 class RuntimeMeter(MemoryMeter):
@@ -96,8 +88,8 @@ def build_command(runtime: str, name: str, confine: Confinement, writable: Mappi
         mounts += ["--tmpfs", f"{path}:size={TEMPORARY_MIB}m,mode=1777"]
     for path in namespaces.list_gpu_devices(policy):
         mounts += ["--device", path]
-    for name, value in read_loader_variables().items():
-        mounts += ["--env", f"{name}={value}"]
+    for variable in read_loader_variables().items():
+        mounts += ["--env", "=".join(variable)]
     return [runtime, "run", "--name", name, "--pull", "never", *walls, *limits, *mounts, "--workdir", JOB, IMAGE]
 
 
@@ -107,27 +99,23 @@ def find_program() -> str | None:
 
 
 def ensure_image(runtime: str) -> None:
-    """Make the empty image unless it is there. Raises OSError with the runtime's message."""
+    """Make the image, with nothing but links such as /lib -> usr/lib, unless it is there. Raises OSError."""
     if subprocess.run([runtime, "image", "inspect", IMAGE], capture_output=True, check=False).returncode == 0:
         return
-    made = subprocess.run([runtime, "import", "-", IMAGE], input=_build_image(), capture_output=True, check=False)
-    if made.returncode != 0:
-        message = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise OSError(f"{runtime} cannot make an image: {message}")
-
-
-def _build_image() -> bytes:
-    """Return a tar file with nothing but links such as /lib -> usr/lib."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, target in namespaces.list_system_links().items():
             entry = tarfile.TarInfo(path.lstrip("/"))
             entry.type, entry.linkname = tarfile.SYMTYPE, target
             archive.addfile(entry)
-    return buffer.getvalue()
+    command = [runtime, "import", "-", IMAGE]
+    made = subprocess.run(command, input=buffer.getvalue(), capture_output=True, check=False)
+    if made.returncode != 0:
+        message = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise OSError(f"{runtime} cannot make an image: {message}")
 
 
-def _link_sockets(request: KernelRequest, folders: KernelFolders, identity: Identity) -> None:
+def _link_sockets(request: KernelRequest, folders: KernelFolders, identity: Identity) -> str:
     folder = folders.folder / "sockets"
     folder.mkdir(mode=0o700)
     namespaces.hand_over(folders.folder, identity)
@@ -135,6 +123,7 @@ def _link_sockets(request: KernelRequest, folders: KernelFolders, identity: Iden
         path = request.folder / f"z-{port}"
         path.unlink()
         path.symlink_to(folder / path.name)
+    return str(folder)
 
 
 def _run(*command_line: str) -> str:

@@ -31,9 +31,7 @@ from grader.sandbox.walls import namespaces
 from grader.sandbox.walls.namespaces import become, die_with_parent
 
 CREATE, ADD, RESTRICT = 444, 445, 446  # the same numbers on every architecture
-ASK_VERSION: Final = 1
-BELOW_PATH: Final = 1
-BECOME_SUBREAPER: Final = 36
+ASK_VERSION, BELOW_PATH, BECOME_SUBREAPER = 1, 1, 36
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 MAKE_CHARACTER_DEVICE, MAKE_BLOCK_DEVICE = 1 << 6, 1 << 11
@@ -54,7 +52,9 @@ def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
         folder=str(folders.job),
     )
     if not confine.identity.dropped:  # the limit counts all processes of the user
-        inside["limits"]["RLIMIT_NPROC"] += _count_threads(confine.identity.uid)
+        found = [process.info for process in psutil.process_iter(["uids", "num_threads"])]
+        own = [info for info in found if info["uids"] and info["uids"].real == confine.identity.uid]
+        inside["limits"]["RLIMIT_NPROC"] += sum(info["num_threads"] or 0 for info in own)
     ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
 
     def before_exec() -> None:
@@ -65,8 +65,8 @@ def start_kernel(request: KernelRequest, confine: Confinement) -> RunningKernel:
         die_with_parent()
         restrict(
             readable=[*namespaces.list_shown_folders(confine.policy), *HARMLESS_FILES],
-            writable=map(str, folders.writable),
-            devices=namespaces.list_devices(confine.policy),
+            writable=map(str, (folders.job, folders.evidence, folders.temporary, folders.home)),
+            devices=[*namespaces.DEVICES, *namespaces.list_gpu_devices(confine.policy)],
         )
 
     process, announce = spawn(build_entry_command(inside), list(request.listeners.values()), before_exec)
@@ -120,17 +120,11 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, allowed: int) -> None:
     if not Path(path).exists():
         return
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = struct.pack("=Qi", allowed if Path(path).is_dir() else allowed & ON_FILES, handle)
     try:
-        allowed = allowed if Path(path).is_dir() else allowed & ON_FILES
-        rule = struct.pack("=Qi", allowed, handle)
         _check(libc.syscall(ADD, ruleset, BELOW_PATH, rule, 0))
     finally:
         os.close(handle)
-
-
-def _count_threads(uid: int) -> int:
-    processes = (process.info for process in psutil.process_iter(["uids", "num_threads"]))
-    return sum(info["num_threads"] or 0 for info in processes if info["uids"] and info["uids"].real == uid)
 
 
 def _check(result: int) -> int:

@@ -21,7 +21,6 @@ from grader.sandbox.handover import collect, copy_in
 from grader.sandbox.manager import BoundedManager, StoppableProvisioner
 from grader.sandbox.policy import Ending, SandboxPolicy, Stop, Workspace
 
-KERNEL: Final = ("-m", "ipykernel_launcher", "-f")
 # What a Python process needs of its parent's environment on one of the systems. Nothing else is passed on: variables
 # hold keys, and say where held-out reviews are.
 PASSED_ON: Final = (
@@ -49,7 +48,7 @@ class PlainProvisioner(StoppableProvisioner):
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         self.parent.write_connection_file()
-        return {"cmd": [sys.executable, *KERNEL, self.parent.connection_file]}
+        return {"cmd": [sys.executable, "-m", "ipykernel_launcher", "-f", self.parent.connection_file]}
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         folder = self.parent.folder
@@ -57,10 +56,8 @@ class PlainProvisioner(StoppableProvisioner):
         for name in ("evidence", "home"):
             (folder / name).mkdir()
         environ = {**build_plain_environment(folder, self._policy.threads), **self._workspace.environ}
-        nowhere = subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            cmd, cwd=folder / "job", env=environ, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
-        )
+        nowhere: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        self._process = subprocess.Popen(cmd, cwd=folder / "job", env=environ, start_new_session=True, **nowhere)
         self._deadline_s = time.monotonic() + self._policy.wall_s
         return self.parent.get_connection_info()
 

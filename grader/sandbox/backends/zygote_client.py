@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from grader.errors import GraderError
 from grader.paths import ROOT
@@ -34,15 +34,10 @@ class Zygote:
         self.folder = self._held.enter_context(open_socket_folder("zygote"))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long; a pipe would fill up while nobody reads
         fixed = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **read_loader_variables()}
-        self._process = subprocess.Popen(
-            COMMAND,
-            cwd=ROOT,
-            env={**fixed, **warmup.environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,  # the leash ends it; ctrl-C would end it before it has cleaned up
-        )
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
+        # a session of its own, since the leash ends it; ctrl-C would end it before it has cleaned up
+        options = {"cwd": ROOT, "env": {**fixed, **warmup.environ}, "start_new_session": True, **streams}
+        self._process = subprocess.Popen(COMMAND, **options)
         request = {"folder": str(self.folder), "policy": policy.to_json(), "modules": list(warmup.modules)}
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -54,10 +49,6 @@ class Zygote:
     @property
     def address(self) -> Path:
         return self.folder / SOCKET
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def wait(self, timeout_s: float = IMPORT_S) -> None:
         """Wait until everything is imported. Raises GraderError when that fails."""
@@ -108,9 +99,8 @@ def connect(address: Path) -> Link:
         except OSError as error:
             end.close()
             if time.monotonic() > deadline or not address.parent.exists():
-                raise GraderError(
-                    f"The process that keeps kernels warm has ended ({error}). Start the command again."
-                ) from error
+                ended = f"The process that keeps kernels warm has ended ({error}). Start the command again."
+                raise GraderError(ended) from error
             time.sleep(STEP_S)
         else:
             return Link(end)

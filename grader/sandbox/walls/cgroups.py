@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import psutil
 
@@ -47,8 +47,7 @@ class MemoryMeter:
         return 0.0
 
 
-@dataclass(frozen=True)
-class GroupFiles:
+class GroupFiles(NamedTuple):
     """The names of the files in a group of one version."""
 
     memory_limit: str
@@ -69,10 +68,10 @@ class Group(MemoryMeter):
     files: GroupFiles
 
     @classmethod
-    def create(cls, name: str, policy: SandboxPolicy, root: Path = ROOT, own: Path = OWN_GROUPS) -> Self | None:
-        """Make a group with the policy's limits; None when this user may not make one."""
+    def create(cls, policy: SandboxPolicy, root: Path = ROOT, own: Path = OWN_GROUPS) -> Self | None:
+        """Make a group of this process with the policy's limits; None when this user may not make one."""
         for parents, files in _list_places(root, own):
-            group = cls(tuple(parent / name for parent in parents), files)
+            group = cls(tuple(parent / f"{PREFIX}{os.getpid()}" for parent in parents), files)
             _sweep(parents)
             try:
                 group._make(policy)
@@ -88,23 +87,23 @@ class Group(MemoryMeter):
             (folder / "cgroup.procs").write_text("0", encoding="ascii")
 
     def was_exceeded(self) -> bool:
-        return self._was_killed() and self._was_full()
+        return self._read(self.files.events, "oom_kill") > 0 and self._was_full()
 
     def was_starved(self) -> bool:
-        return self._was_killed() and not self._was_full()
+        return self._read(self.files.events, "oom_kill") > 0 and not self._was_full()
 
-    def _was_killed(self) -> bool:
-        return read_number(self.folders[0] / self.files.events, "oom_kill") > 0
+    def peak_mib(self) -> float:
+        return self._read(self.files.peak) / MIB  # memory.peak exists from Linux 5.19 on
 
     def _was_full(self) -> bool:
         """Tell whether the group's own limit was reached: version 2 counts that, version 1 knows the peak."""
         if self.files is VERSION_2:
-            return read_number(self.folders[0] / self.files.events, "oom") > 0
-        limit = read_number(self.folders[0] / self.files.memory_limit)
+            return self._read(self.files.events, "oom") > 0
+        limit = self._read(self.files.memory_limit)
         return limit > 0 and self.peak_mib() >= NEARLY * limit / MIB
 
-    def peak_mib(self) -> float:
-        return read_number(self.folders[0] / self.files.peak) / MIB  # memory.peak exists from Linux 5.19 on
+    def _read(self, name: str, key: str = "") -> int:
+        return read_number(self.folders[0] / name, key)
 
     def remove(self) -> None:
         """Remove the group once its processes are gone, which Linux may report late on a busy machine."""
@@ -138,11 +137,6 @@ def read_number(file: Path, key: str = "") -> int:
     return int(words[0]) if words and words[0].isdigit() else 0
 
 
-def find_own_name() -> str:
-    """Return the name of the calling supervisor's group."""
-    return f"{PREFIX}{os.getpid()}"
-
-
 def _sweep(parents: Iterable[Path]) -> None:
     """Remove what killed supervisors left. A group with processes in it stays."""
     for folder in (folder for parent in parents for folder in parent.glob(f"{PREFIX}*")):
@@ -154,8 +148,7 @@ def _sweep(parents: Iterable[Path]) -> None:
 
 def can_make_groups() -> bool:
     """Tell whether this user may make groups here: one is made and removed."""
-    group = Group.create(find_own_name(), SandboxPolicy())
-    if group is not None:
+    if group := Group.create(SandboxPolicy()):
         group.remove()
     return group is not None
 

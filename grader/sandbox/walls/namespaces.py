@@ -1,12 +1,11 @@
 """A private world for one kernel, from Linux namespaces and mounts, by plain system calls.
 
-Two processes share the work. The supervisor, which stays outside, calls `enter_supervisor`: it gets its own mount
-namespace (as an ordinary user also a user namespace, in which it may mount) and in it one sized tmpfs, the scratch,
-that holds everything the kernel can write. The tmpfs is private, so the host never sees it; its size bounds disk and
-memory at once, it vanishes with its last process, and the supervisor can read evidence from it when the kernel is dead.
-Then `unshare_rest` prepares process, network, IPC, host-name and cgroup namespaces for the next fork.
+The supervisor, which stays outside, calls `enter_supervisor`: it gets its own mount namespace (as an ordinary user also
+a user namespace, in which it may mount) and in it one sized tmpfs, the scratch, for all that the kernel can write. The
+host never sees it; its size bounds disk and memory at once, it vanishes with its last process, and the supervisor can
+read evidence from it when the kernel is dead. `unshare_rest` prepares the other namespaces for the next fork.
 
-The fork is process 1 of the new world and calls `enter_private_root`: a read-only tmpfs that shows the system's
+That fork is process 1 of the new world and calls `enter_private_root`: a read-only tmpfs that shows the system's
 libraries, the interpreter and the policy's folders read-only at their own paths, a few devices, a fresh /proc, and
 parts of the scratch as /job, /evidence, /tmp, /home and /dev/shm. Nothing else of the host exists there. Last,
 `drop_privileges`: no capabilities, an unprivileged uid, no way to gain privileges by exec.
@@ -61,18 +60,15 @@ class Identity:
         """Choose the caller, or for root a uid that no other process has, so that limits count one kernel alone."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), dropped=False)
-        unique = 2**30 + os.getpid()
-        uid = unique if _is_mapped(unique) else 65534
+        uid = unique if _is_mapped(unique := 2**30 + os.getpid()) else 65534
         return cls(uid, uid, dropped=True)
 
 
 def enter_supervisor() -> None:
     """Give the calling process its own mounts. It must have one thread. Raises OSError where that is not allowed."""
-    if os.geteuid() == 0:
-        _call("unshare", _libc.unshare(NEW_MOUNTS))
-    else:
-        uid, gid = os.geteuid(), os.getegid()
-        _call("unshare", _libc.unshare(NEW_USER | NEW_MOUNTS))
+    uid, gid = os.geteuid(), os.getegid()
+    _call("unshare", _libc.unshare(NEW_MOUNTS | (NEW_USER if uid else 0)))
+    if uid:
         Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
@@ -90,16 +86,14 @@ def make_scratch(folder: Path, workspace: Workspace, policy: SandboxPolicy, iden
     hand_over(folder, identity)
 
 
-def detach(folder: Path) -> None:
+def detach(folder: str) -> None:
     """Take the tmpfs off `folder`; its memory is free when the last user is gone."""
-    _call("umount", _libc.umount2(str(folder).encode(), DETACH))
+    _call("umount", _libc.umount2(folder.encode(), DETACH))
 
 
 def hand_over(folder: Path, identity: Identity) -> None:
     """Make everything below `folder` belong to the kernel's user. Links are changed, not followed."""
-    if not identity.dropped:
-        return
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder) if identity.dropped else ():
         for name in (*folders, *files):
             os.chown(Path(parent, name), identity.uid, identity.gid, follow_symlinks=False)
 
@@ -114,7 +108,7 @@ def enter_private_root(scratch: Path, policy: SandboxPolicy, identity: Identity)
     _call("unshare", _libc.unshare(NEW_MOUNTS))
     sources = {path: os.open(path, os.O_PATH) for path in list_shown_folders(policy)}
     parts = {inside: os.open(scratch / name, os.O_PATH) for name, inside in WRITABLE.items()}
-    devices = {path: os.open(path, os.O_PATH) for path in list_devices(policy)}
+    devices = {path: os.open(path, os.O_PATH) for path in (*DEVICES, *list_gpu_devices(policy))}
     root = "/tmp"  # any folder that exists will do: the tmpfs hides it in this namespace only
     _mount("tmpfs", root, "tmpfs", NO_SUID | NO_DEV, "size=1m,nr_inodes=4000,mode=755")
     _make_skeleton(root, policy, identity)
@@ -131,18 +125,17 @@ def enter_private_root(scratch: Path, policy: SandboxPolicy, identity: Identity)
         os.close(handle)
     os.chdir(root)
     _call("pivot_root", _libc.pivot_root(b".", b"."))
-    _call("umount", _libc.umount2(b".", DETACH))
+    detach(".")
     os.chdir(JOB)
 
 
 def bind(handle: int, target: str) -> None:
     """Show the file or folder behind an O_PATH descriptor of this mount namespace at `target`."""
-    source = f"/proc/self/fd/{handle}"
-    if Path(source).is_dir():
-        Path(target).mkdir(parents=True, exist_ok=True)
-    else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).touch()
+    source, place = f"/proc/self/fd/{handle}", Path(target)
+    is_folder = Path(source).is_dir()
+    (place if is_folder else place.parent).mkdir(parents=True, exist_ok=True)
+    if not is_folder:
+        place.touch()
     _mount(source, target, None, BIND | RECURSIVE)
 
 
@@ -186,11 +179,6 @@ def _find_links(path: str, shown: tuple[str, ...], known: Iterable[str]) -> dict
 def list_gpu_devices(policy: SandboxPolicy) -> list[str]:
     """List NVIDIA's device files, if the policy has GPUs."""
     return sorted(str(path) for path in Path("/dev").glob("nvidia*")) if policy.gpus else []
-
-
-def list_devices(policy: SandboxPolicy) -> list[str]:
-    """List the device files of a kernel."""
-    return [*DEVICES, *list_gpu_devices(policy)]
 
 
 def format_passwd(identity: Identity) -> str:

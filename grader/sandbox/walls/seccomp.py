@@ -80,13 +80,8 @@ SCHEDULING: Final = {
 # Numbers, and the first argument that makes the second a process; 0 is the caller. Others are groups and users.
 PRIORITIES: Final = {"setpriority": ((141, 140), 0), "ioprio_set": ((251, 30), 1)}
 INOTIFY_ADD_WATCH: Final = (254, 27)  # Landlock does not check it, and it tells which files of the user come and go
-MEMFD_CREATE: Final = (319, 279)
-CLONE: Final = (56, 220)
-CLONE3: Final = (435, 435)
-SOCKET: Final = (41, 198)
-SOCKETPAIR: Final = (53, 199)
-CONNECT: Final = (42, 203)
-IOCTL: Final = (16, 29)
+MEMFD_CREATE, CLONE, CLONE3 = (319, 279), (56, 220), (435, 435)
+SOCKET, SOCKETPAIR, CONNECT, IOCTL = (41, 198), (53, 199), (42, 203), (16, 29)
 
 ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
 NEW_NAMESPACES: Final = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, TIME
@@ -118,12 +113,12 @@ def build_program(
     """
     column, architecture = ARCHITECTURES[machine]
     deny = _return_error(denial)
-    code = [_load(_ARCHITECTURE), _jump(_EQUAL, architecture, 1, 0), _stop(KILL), _load(_NUMBER)]
+    code = [_encode(_LOAD, _ARCHITECTURE), _encode(_EQUAL, architecture, 1, 0), _stop(KILL), _encode(_LOAD, _NUMBER)]
     if machine == "x86_64":
-        code += [_jump(_AT_LEAST, X32_CALLS, 0, 1), _stop(_return_error(errno.ENOSYS))]
+        code += [_encode(_AT_LEAST, X32_CALLS, 0, 1), _stop(_return_error(errno.ENOSYS))]
     code += _answer([*ALWAYS_DENIED.values(), *([] if memfd else [MEMFD_CREATE])], column, deny)
     code += _when(CLONE3[column], [_stop(_return_error(errno.ENOSYS))])
-    code += _when(CLONE[column], [_argument(0), _jump(_ANY_BIT, NEW_NAMESPACES, 0, 1), _stop(deny), _stop(ALLOW)])
+    code += _when(CLONE[column], [_argument(0), _encode(_ANY_BIT, NEW_NAMESPACES, 0, 1), _stop(deny), _stop(ALLOW)])
     code += _when(IOCTL[column], _ioctl_rules(sockets, deny))
     for number in (SOCKET[column], SOCKETPAIR[column]):
         code += _when(number, _socket_rules(sockets))
@@ -148,7 +143,7 @@ def _ioctl_rules(namespaces: bool, deny: int) -> list[bytes]:
     """Answer requests. Landlock does not check those on files: they get the answer for unknown requests."""
     code = [_argument(1), *_one_of((TIOCSTI, TIOCLINUX), deny)]
     if not namespaces:
-        code += [_mask(KIND_OF_IOCTL), *_one_of(OF_FILE_SYSTEMS, _return_error(errno.ENOTTY))]
+        code += [_encode(_AND, KIND_OF_IOCTL), *_one_of(OF_FILE_SYSTEMS, _return_error(errno.ENOTTY))]
     return [*code, _stop(ALLOW)]
 
 
@@ -159,8 +154,8 @@ def _socket_rules(internet: bool) -> list[bytes]:
     if internet:
         code += _one_of((AF_UNIX, AF_INET, AF_INET6), ALLOW)
     else:  # any other type (Linux takes SOCK_RAW for one too) is a datagram socket, which sends without connect()
-        types = [_argument(1), _mask(TYPE_OF_SOCKET), *_one_of((SOCK_STREAM, SOCK_SEQPACKET), ALLOW), _stop(refuse)]
-        code += _when(AF_UNIX, types)
+        connected = _one_of((SOCK_STREAM, SOCK_SEQPACKET), ALLOW)
+        code += _when(AF_UNIX, [_argument(1), _encode(_AND, TYPE_OF_SOCKET), *connected, _stop(refuse)])
     return [*code, *_unless(AF_NETLINK, refuse), _argument(2), *_unless(0, refuse), _stop(ALLOW)]
 
 
@@ -171,16 +166,16 @@ def _answer(calls: Iterable[Numbers], column: int, action: int) -> list[bytes]:
 
 def _one_of(values: Iterable[int | None], action: int) -> list[bytes]:
     given = [value for value in values if value is not None]
-    return [instruction for value in given for instruction in (_jump(_EQUAL, value, 0, 1), _stop(action))]
+    return [instruction for value in given for instruction in (_encode(_EQUAL, value, 0, 1), _stop(action))]
 
 
 def _unless(value: int, action: int) -> list[bytes]:
-    return [_jump(_EQUAL, value, 1, 0), _stop(action)]
+    return [_encode(_EQUAL, value, 1, 0), _stop(action)]
 
 
 def _when(number: int, body: list[bytes]) -> list[bytes]:
     """Run `body`, which must end the program, for one value (a system call, mostly); the others jump over it."""
-    return [_jump(_EQUAL, number, 0, len(body)), *body]
+    return [_encode(_EQUAL, number, 0, len(body)), *body]
 
 
 def _return_error(error: int) -> int:
@@ -188,20 +183,12 @@ def _return_error(error: int) -> int:
 
 
 def _argument(index: int) -> bytes:
-    return _load(16 + 8 * index)  # the low 32 bits
-
-
-def _load(offset: int) -> bytes:
-    return struct.pack("=HBBI", _LOAD, 0, 0, offset)
-
-
-def _mask(bits: int) -> bytes:
-    return struct.pack("=HBBI", _AND, 0, 0, bits)
-
-
-def _jump(condition: int, value: int, if_true: int, if_false: int) -> bytes:
-    return struct.pack("=HBBI", condition, if_true, if_false, value)
+    return _encode(_LOAD, 16 + 8 * index)  # the low 32 bits
 
 
 def _stop(action: int) -> bytes:
-    return struct.pack("=HBBI", _RETURN, 0, 0, action)
+    return _encode(_RETURN, action)
+
+
+def _encode(operation: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", operation, if_true, if_false, value)

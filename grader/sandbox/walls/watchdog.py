@@ -29,10 +29,8 @@ class Watchdog(MemoryMeter):
     """The memory of everything below a process against a limit in MiB. Only the supervisor kills here."""
 
     def __init__(self, limit_mib: float, below: int) -> None:
-        self._limit_mib = limit_mib
-        self._below = below
-        self._peak_mib = 0.0
-        self._exact_at = 0.0
+        self._limit_mib, self._below = limit_mib, below
+        self._peak_mib = self._exact_at = 0.0
         self._kills = count_memory_kills()
 
     def is_exceeded(self) -> bool:

@@ -20,9 +20,7 @@ def intake(tmp_path_factory: pytest.TempPathFactory) -> Intake:
 
 
 def test_nobody_is_lost(intake: Intake) -> None:
-    there = {upload.student.canvas_id for upload in intake.uploads} | {
-        refusal.student.canvas_id for refusal in intake.refusals if refusal.student
-    }
+    there = {one.student.canvas_id for one in (*intake.uploads, *intake.refusals) if one.student}
     assert there == set(range(classroom.FIRST_USER, classroom.FIRST_USER + SIZE))
     assert "Absent, Abel" in {student.name for student in intake.missing}
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,48 +9,36 @@ from grader.batch.digests import EXECUTION, SUITE, digest_execution, digest_file
 from grader.closure import Tree, closure, is_below, read_references
 from grader.paths import ROOT
 
-# Whole rooms or single files, each with the reason why what a result says does not follow from it.
-WITHOUT_INFLUENCE = {
-    "grader/__main__.py": "a door to the command line",
-    "grader/assets/__main__.py": "makes, ahead of time, what grading makes otherwise",
-    "grader/authoring": "template, kit and thresholds; these are files that count themselves",
-    "grader/batch/delivery.py": "what is sent to Canvas is read from results",
-    "grader/batch/digests.py": "this is what counts; where it counts otherwise, digests change by themselves",
-    "grader/batch/display.py": "progress, for people",
-    "grader/batch/executor.py": "which worker does it",
-    "grader/batch/history.py": "what was said, when",
-    "grader/batch/log.py": "progress, for people",
-    "grader/batch/outdated.py": "what staff are told of digests",
-    "grader/batch/outputs.py": "is made again from results with every hand-out",
-    "grader/batch/request.py": "what was asked for; it is part of the key of evidence",
-    "grader/batch/scheduling.py": "what is left to do, and in which order",
-    "grader/batch/session.py": "what was asked for, handed on",
-    "grader/batch/slurm_jobs.py": "where workers are",
-    "grader/batch/store.py": "where results are",
-    "grader/batch/work.py": "when to execute and judge, not how",
-    "grader/cli": "options, and sentences about results",
-    "grader/closure.py": "this is what counts; where it counts otherwise, digests change by themselves",
-    "grader/gradebook": "formats of other programs, made from grades",
-    "grader/grades/overrides.py": "grades are settled anew with every hand-out",
-    "grader/grades/policy.py": "grades are settled anew with every hand-out",
-    "grader/grades/settlement.py": "grades are settled anew with every hand-out",
-    "grader/grades/sheets.py": "grades are settled anew with every hand-out",
-    "grader/grades/times.py": "grades are settled anew with every hand-out",
-    "grader/intake/archive.py": "finds notebooks; their bytes are part of the key of evidence",
-    "grader/intake/canvas_names.py": "whose notebook it is",
-    "grader/intake/gradebook_export.py": "who is in the class",
-    "grader/intake/roster.py": "who is in the class",
-    "grader/intake/unpacking.py": "finds notebooks; their bytes are part of the key of evidence",
-    "grader/reporting/cohort": "pages for a whole class, made again with every hand-out",
-    "grader/reporting/progress.py": "progress, for people",
-    "grader/reporting/templates/dashboard.css": "pages for a whole class, made again with every hand-out",
-    "grader/reporting/templates/dashboard.html": "pages for a whole class, made again with every hand-out",
-    "grader/reporting/templates/dashboard.js": "pages for a whole class, made again with every hand-out",
-    "grader/reporting/templates/dashboard_similar.html": "pages for a whole class, made again with every hand-out",
-    "grader/reporting/terminal.py": "what a terminal shows of a result",
-    "grader/similarity": "a hint for people, beside results",
-    "grader/student.py": "the check in a student's own notebook",
+# The reason why what a result says does not follow from these rooms or single files of the grader.
+REASONS = {
+    "a door to the command line": "__main__.py",
+    "makes, ahead of time, what grading makes otherwise": "assets/__main__.py",
+    "template, kit and thresholds; these are files that count themselves": "authoring",
+    "this is what counts; where it counts otherwise, digests change by themselves": "batch/digests.py closure.py",
+    "progress, for people": "batch/display.py batch/log.py reporting/progress.py",
+    "which worker does it": "batch/executor.py",
+    "what was said, when": "batch/history.py",
+    "is made again from results with every hand-out": "batch/outputs.py",
+    "what was asked for; it is part of the key of evidence": "batch/request.py",
+    "what is left to do, and in which order": "batch/scheduling.py",
+    "what was asked for, handed on": "batch/session.py",
+    "where workers are": "batch/slurm_jobs.py",
+    "where results are": "batch/store.py",
+    "when to execute and judge, not how": "batch/work.py",
+    "options, and sentences about results": "cli",
+    "formats of other programs, made from grades": "gradebook",
+    "grades are settled anew with every hand-out": "grades/overrides.py grades/policy.py grades/settlement.py "
+    "grades/sheets.py grades/times.py",
+    "finds notebooks; their bytes are part of the key of evidence": "intake/archive.py intake/unpacking.py",
+    "whose notebook it is": "intake/canvas_names.py",
+    "who is in the class": "intake/gradebook_export.py intake/roster.py",
+    "pages for a whole class, made again with every hand-out": "reporting/cohort reporting/templates/dashboard.css "
+    "reporting/templates/dashboard.html reporting/templates/dashboard.js reporting/templates/dashboard_similar.html",
+    "what a terminal shows of a result": "reporting/terminal.py",
+    "a hint for people, beside results": "similarity",
+    "the check in a student's own notebook": "student.py",
 }
+WITHOUT_INFLUENCE = [f"grader/{name}" for names in REASONS.values() for name in names.split()]
 BESIDE = ("data/rubric.toml", "data/calibration.json", "requirements.lock")
 TREE = Tree(ROOT)
 FILES = sorted(name for name in TREE.names if is_below(name, ("grader", *SUITE))) + list(BESIDE)
@@ -90,10 +77,7 @@ def test_the_counts() -> None:
     executing = {name for name, changes in CHANGES.items() if EXECUTION in changes}
     judging = {name for name, changes in CHANGES.items() if changes - {EXECUTION}}
     neither = set(FILES) - executing - judging
-    print(
-        f"{len(FILES)} files: {len(executing)} execute, {len(judging)} judge, {len(executing & judging)} both,", end=" "
-    )
-    print(f"{len(neither)} without influence")
+    print(f"{len(FILES)} files: {len(executing)} execute, {len(judging)} judge, {len(neither)} without influence")
     assert len(executing | judging) + len(neither) == len(FILES)
     assert executing <= judging  # nothing is executed anew and judged as before
     assert len(executing) > 100
@@ -122,16 +106,11 @@ def test_which_digest_a_file_changes(name: str, parts: set[str]) -> None:
     assert CHANGES[name] == parts
 
 
-def list_loaded() -> Iterator[str]:
-    """Modules of ours that a worker's equipment really imports."""
+def test_what_a_worker_really_loads_is_in_the_closure() -> None:
     code = "import sys, grader.batch.worker_tools; print(*(n for n in sys.modules if n.split('.')[0] == 'grader'))"
     asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    yield from asked.stdout.split()
-
-
-def test_what_a_worker_really_loads_is_in_the_closure() -> None:
     found = set(closure(TREE, ["grader.batch.worker_tools"]))
-    files = [name.replace(".", "/") for name in list_loaded()]
+    files = [name.replace(".", "/") for name in asked.stdout.split()]
     assert len(files) > 60
     assert [name for name in files if not {f"{name}.py", f"{name}/__init__.py"} & found] == []
 

@@ -22,19 +22,14 @@ def outcome(status: TaskStatus, *names: str, message: str = "", executed: bool =
 
 POINTS = "ada_1: 7.5 of 10 points in 12 s"
 REFUSAL = outcome(TaskStatus.REFUSED, "ada_1", "bob_2", message="'x' is empty.")
-FAILURE = outcome(TaskStatus.FAILED, message="no suite")
+FAILURE, UNGRADED = (outcome(s, message="no suite") for s in (TaskStatus.FAILED, TaskStatus.UNGRADED))
 LINES = [
     pytest.param(outcome(TaskStatus.GRADED), False, POINTS, id="graded"),
     pytest.param(outcome(TaskStatus.GRADED, executed=False), False, f"{POINTS}, from stored evidence", id="stored"),
     pytest.param(REFUSAL, False, "ada_1 and 1 equal to it: refused: 'x' is empty.", id="refused"),
     pytest.param(FAILURE, True, "ada_1: failed at stage judge, will be tried again: no suite", id="again"),
     pytest.param(FAILURE, False, "ada_1: ungraded at stage judge: no suite", id="given up"),
-    pytest.param(
-        outcome(TaskStatus.UNGRADED, message="no suite"),
-        False,
-        "ada_1: ungraded at stage judge: no suite",
-        id="ungraded",
-    ),
+    pytest.param(UNGRADED, False, "ada_1: ungraded at stage judge: no suite", id="ungraded"),
 ]
 
 
@@ -65,6 +60,6 @@ def test_without_a_terminal(quiet: bool, lines: int) -> None:
     text = io.StringIO()
     with BatchDisplay(Console(file=text, width=100), 2, quiet) as board:
         board.on_end(outcome(TaskStatus.GRADED), again=False)
-        board.on_end(outcome(TaskStatus.UNGRADED, message="no suite"), again=False)
+        board.on_end(UNGRADED, again=False)
     assert len(text.getvalue().splitlines()) == lines
     assert "no suite" in text.getvalue()

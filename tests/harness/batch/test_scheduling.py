@@ -4,6 +4,7 @@ import errno
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -41,8 +42,7 @@ class Batch:
         return [json.loads(text)["score"]["points"] for text in texts]
 
     def read_entries(self) -> list[history.HistoryEntry]:
-        found = [history.read_last(self.find("", upload.id)) for upload in self.uploads]
-        return [entry for entry in found if entry]
+        return [entry for upload in self.uploads if (entry := history.read_last(self.find("", upload.id)))]
 
 
 def prepare(folder: Path, *texts: str, **changes: object) -> Batch:
@@ -65,12 +65,6 @@ def test_equal_contents_are_executed_once(tmp_path: Path) -> None:
     assert len((tmp_path / "executions").read_text(encoding="utf-8").splitlines()) == 2
     assert batch.read_points() == [7, 7, 8, 7]
     assert "u0" in batch.find("log.txt", "u3").read_text(encoding="utf-8")
-
-
-def test_a_second_run_does_nothing(tmp_path: Path) -> None:
-    batch = prepare(tmp_path, "points 7", "no notebook")
-    batch.grade()
-    assert batch.plan() == []
 
 
 def test_a_late_copy_of_something_graded_only_gets_reports(tmp_path: Path) -> None:
@@ -138,9 +132,10 @@ def test_only_a_full_disk_stops_a_batch(error: Exception, is_full: bool) -> None
     assert is_disk_full(error) is is_full
 
 
-def test_what_was_refused_stays_refused_when_others_are_judged_again(tmp_path: Path) -> None:
+def test_a_second_run_does_nothing_and_judging_again_leaves_what_was_refused(tmp_path: Path) -> None:
     batch = prepare(tmp_path, "no notebook", "points 7")
     batch.grade()
+    assert batch.plan() == []
     summary = batch.grade(parts={"checks": "2"}, execute=False)
     assert (summary.problems, summary.done_before) == ([], 1)
     assert len(history.read(batch.find(""))) == 1
@@ -194,24 +189,20 @@ def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_while_evidence_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     batch, evidence = prepare(tmp_path, "points 1"), tmp_path / "store" / "evidence"
     with monkeypatch.context() as patched:
-        patched.setattr("grader.batch.store.sync", fail)
+        patched.setattr("grader.batch.store.sync", full)
         assert batch.grade().stopped
     assert not evidence.exists() or not list(evidence.iterdir())
     assert batch.grade().count_uploads(TaskStatus.GRADED) == 1
 
 
 def test_a_fault_nobody_foresaw_stops_nobody_else(tmp_path: Path) -> None:
-    class Careless(FakeTools):
-        def judge(self, folder: Path) -> object:
-            raise ZeroDivisionError("division by zero")
-
     batch = prepare(tmp_path, "points 1")
-    (problem,) = batch.grade(InlineExecutor(batch.config, Careless(batch.config))).problems
+    careless = FakeTools(batch.config)
+    careless.judge = Mock(side_effect=ZeroDivisionError("division by zero"))  # type: ignore[method-assign]
+    (problem,) = batch.grade(InlineExecutor(batch.config, careless)).problems
     assert (problem.stage, problem.message) == (Stage.JUDGE, "ZeroDivisionError: division by zero")
     assert "Traceback" in batch.find("log.txt").read_text(encoding="utf-8")
 

@@ -4,11 +4,12 @@ import html
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -99,17 +100,9 @@ class Classroom:
 
 @pytest.fixture
 def a4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Classroom:
-    @contextmanager
-    def connect(cluster: object, config: BatchConfig, *_: Any) -> Iterator[InlineExecutor]:
-        yield InlineExecutor(config)
-
-    @contextmanager
-    def open_nothing() -> Iterator[None]:
-        yield None
-
-    monkeypatch.setattr(executor, "connect", connect)
+    monkeypatch.setattr(executor, "connect", lambda cluster, config, *_: nullcontext(InlineExecutor(config)))
     monkeypatch.setattr(session, "find_conditions", lambda request: HERE)
-    return Classroom(tmp_path, WorkerSettings(open_cluster=open_nothing, threads=1))
+    return Classroom(tmp_path, WorkerSettings(open_cluster=nullcontext, threads=1))
 
 
 @pytest.fixture
@@ -152,22 +145,17 @@ def test_a_class_without_problems_ends_with_0_and_says_where_things_are(a4: Clas
     assert result.exit_code == 0
     assert counts == "Uploads: 2 (1 graded now, 1 refused). Notebooks executed: 1. Students: 4."
     assert place.startswith(f"Results in {a4.folder} on ")
+    found = json.loads(a4.find("result.json").read_text(encoding="utf-8"))
+    assert (found["schema"], found["submission"]["name"]) == (1, ADA)
 
 
-def test_the_last_line_names_what_is_ungraded(a4: Classroom) -> None:
+def test_quiet_says_only_what_is_wrong_and_the_last_line_counts_it(a4: Classroom) -> None:
     a4.hand_in(**{ADA: "points 7", ALAN: break_forever(a4)})
-    assert a4.summarise(a4.grade()).splitlines()[0] == (
+    assert a4.summarise(a4.grade(quiet=True)).splitlines()[0] == (
         "Uploads: 2 (1 graded now, 1 ungraded, named above). Notebooks executed: 2. "
         "Students: 4 (1 handed in, but without a grade: see index.html)."
     )
-
-
-def test_quiet_says_only_what_is_wrong(a4: Classroom) -> None:
-    a4.hand_in(**{ADA: "points 7", ALAN: break_forever(a4)})
-    a4.grade(quiet=True)
-    lines = a4.shown.splitlines()
-    assert len(lines) == 3  # three tries
-    assert all(ALAN in line for line in lines)
+    assert [ALAN in line for line in a4.shown.splitlines()] == [True] * 3  # three tries
 
 
 def test_judging_again_needs_the_folder_alone(graded: Classroom) -> None:
@@ -262,29 +250,20 @@ def test_another_notebook_has_no_grade_before_it_was_graded(a4: Classroom) -> No
     assert (standings[1], standings[4]) == (Standing.UNGRADED, Standing.UNGRADED)
 
 
-def interrupt(a4: Classroom, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Begin a batch and stop it before anything is graded."""
-
-    def stop(*arguments: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "_grade", stop)
-        with pytest.raises(KeyboardInterrupt):
-            a4.grade(**changes)
-
-
-@pytest.mark.parametrize("changes", [{"seed": 3}, {"profile": Profile.QUICK}], ids=["seed", "profile"])
-def test_what_was_graded_in_another_way_is_no_grade(
-    changes: dict[str, Any], graded: Classroom, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"seed": 3}, "profile structure and seed 3"), ({"profile": Profile.QUICK}, "profile quick and seed 0")],
+    ids=["seed", "profile"],
+)
+def test_what_was_graded_in_another_way_is_no_grade_and_not_judged_again(
+    changes: dict[str, Any], words: str, graded: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(graded, monkeypatch, **changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_grade", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):  # before anything is graded
+            graded.grade(**changes)
     assert find_points(graded.renew()) is None
-
-
-def test_what_was_graded_in_another_way_is_not_judged_again(graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt(graded, monkeypatch, seed=3)
-    with pytest.raises(GraderError, match=r"1 of 1 uploads were graded with profile structure and seed 0.*seed 3"):
+    with pytest.raises(GraderError, match=rf"1 of 1 uploads were graded with profile structure and seed 0.*{words}"):
         graded.rejudge()
 
 
@@ -387,11 +366,6 @@ def test_a_full_disk_is_one_sentence(a4: Classroom) -> None:
 def test_nothing_was_graded_here(tmp_path: Path) -> None:
     with pytest.raises(GraderError, match="holds no class that was graded"):
         session.renew_outputs(tmp_path, {})
-
-
-def test_the_result_is_the_one_of_the_schema(graded: Classroom) -> None:
-    found = json.loads(graded.find("result.json").read_text(encoding="utf-8"))
-    assert (found["schema"], found["submission"]["name"]) == (1, ADA)
 
 
 SHARED = [

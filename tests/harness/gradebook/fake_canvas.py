@@ -71,11 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == f"/api/v1/courses/{COURSE}":
             self.answer({"id": COURSE})
         elif url.path == BASE:
-            group = 3 if self.canvas.group else None
-            possible = self.canvas.points_possible
-            self.answer(
-                {"id": ASSIGNMENT, "course_id": COURSE, "points_possible": possible, "group_category_id": group}
-            )
+            found = {"id": ASSIGNMENT, "course_id": COURSE, "points_possible": self.canvas.points_possible}
+            self.answer({**found, "group_category_id": 3 if self.canvas.group else None})
         elif url.path == f"{BASE}/submissions":
             self.answer_page(parse_qs(url.query))
         else:

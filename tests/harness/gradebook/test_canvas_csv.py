@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import string
 
 import pytest
@@ -55,9 +56,6 @@ def imported(gradebook: FilledGradebook) -> Import:
     return done
 
 
-EVERYBODY = [12, 13, 14, 15, 16, 17, 99]
-
-
 @pytest.mark.parametrize(
     ("who", "points", "change"),
     [
@@ -79,22 +77,19 @@ def test_what_canvas_imports(who: int, points: float, change: dict[tuple[int, in
 
 
 @pytest.mark.parametrize("standing", [s for s in Standing if s is not Standing.GRADED])
-@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("who", [12, 13, 14, 15, 16, 17, 99])
 def test_who_is_not_graded_keeps_what_canvas_has(standing: Standing, who: int) -> None:
     assert imported(fill(grade(student(who), None, standing=standing))).changes == {}
-
-
-@pytest.mark.parametrize("assignment", [104, "104", "A4", "A4 (104)", "a4"])
-def test_the_column_is_found(assignment: str | int) -> None:
-    assert choose(read_export(EXPORT.encode()).columns, assignment).heading == "A4 (104)"
 
 
 ONE_ASSIGNMENT = 'Student,ID,SIS Login ID,Section,A4 (104)\n    Points Possible,,,,100\n"Ross, Bob",13,bob,A,\n'
 TWINS = "Student,ID,SIS Login ID,Section,A4 (104),A4 (105)\n    Points Possible,,,,100,100\n"
 
 
-def test_the_only_column_needs_no_name() -> None:
-    assert choose(read_export(ONE_ASSIGNMENT.encode()).columns, None).heading == "A4 (104)"
+@pytest.mark.parametrize("assignment", [104, "104", "A4", "A4 (104)", "a4", None])
+def test_the_column_is_found_and_the_only_one_needs_no_name(assignment: str | int | None) -> None:
+    export = ONE_ASSIGNMENT if assignment is None else EXPORT
+    assert choose(read_export(export.encode()).columns, assignment).heading == "A4 (104)"
 
 
 UNCLEAR = {
@@ -110,10 +105,8 @@ UNCLEAR = {
 
 @pytest.mark.parametrize(("export", "assignment", "part"), UNCLEAR.values(), ids=UNCLEAR)
 def test_the_column_is_never_guessed(export: str, assignment: str | int | None, part: str) -> None:
-    with pytest.raises(GraderError) as raised:
+    with pytest.raises(GraderError, match=rf"^[^\n]*{re.escape(part)}[^\n]*$"):
         fill(export=export, assignment=assignment)
-    assert part in str(raised.value)
-    assert str(raised.value).count("\n") == 0
 
 
 def test_only_the_cell_changes() -> None:
@@ -143,9 +136,8 @@ def test_decimal_commas_of_an_export_stay() -> None:
 
 
 def test_filling_again_changes_nothing() -> None:
-    first = fill(grade(student(12), 81.0))
-    again = fill_column(first.content, [grade(student(12), 81.0)], 104)
-    assert again.content == first.content
+    first = fill(grade(student(12), 81.0)).content
+    assert fill_column(first, [grade(student(12), 81.0)], 104).content == first
 
 
 EXCUSED, UNGRADED = (grade(student(u), None, standing=s) for u, s in ((12, Standing.EXCUSED), (13, Standing.UNGRADED)))
@@ -174,19 +166,16 @@ def test_two_grades_for_one_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "who",
+    ("who", "change"),
     [
-        pytest.param(student(None, "somebody", login="ADA"), id="login"),
-        pytest.param(student(None, "lovelace ada"), id="name"),
-        pytest.param(Student(key="k", name="x", sis_user_id="s-12"), id="SIS id"),
+        pytest.param(student(None, "somebody", login="ADA"), {(12, 104): "40.00"}, id="login"),
+        pytest.param(student(None, "lovelace ada"), {(12, 104): "40.00"}, id="name"),
+        pytest.param(Student(key="k", name="x", sis_user_id="s-12"), {(12, 104): "40.00"}, id="SIS id"),
+        pytest.param(student(77, "Lovelace, Ada"), {}, id="a Canvas id is not replaced by a name"),
     ],
 )
-def test_students_without_a_canvas_id(who: Student) -> None:
-    assert imported(fill(grade(who, 80.0))).changes == {(12, 104): "40.00"}
-
-
-def test_a_canvas_id_is_not_replaced_by_a_name() -> None:
-    assert imported(fill(grade(student(77, "Lovelace, Ada"), 80.0))).changes == {}
+def test_students_without_a_canvas_id(who: Student, change: dict[tuple[int, int], str]) -> None:
+    assert imported(fill(grade(who, 80.0))).changes == change
 
 
 def test_points_possible_that_are_not_given() -> None:
@@ -196,17 +185,11 @@ def test_points_possible_that_are_not_given() -> None:
     assert "no points possible in Canvas" in gradebook.warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("points", "possible", "column", "text"),
-    [
-        (0.125, 1, 1, "0.13"),
-        (1 / 3, 1, 100, "33.33"),
-        (95, 100, 100, "95.00"),
-        (-2, 100, 100, "-2.00"),
-        (1e7, 1e7, 12345678, "12345678.00"),
-        (1e-9, 100, 100, "0.00"),
-    ],
-)
+AS_TEXT = [(0.125, 1, 1, "0.13"), (1 / 3, 1, 100, "33.33"), (95, 100, 100, "95.00"), (-2, 100, 100, "-2.00")]
+AS_TEXT += [(1e7, 1e7, 12345678, "12345678.00"), (1e-9, 100, 100, "0.00")]
+
+
+@pytest.mark.parametrize(("points", "possible", "column", "text"), AS_TEXT)
 def test_points_as_text(points: float, possible: float, column: float, text: str) -> None:
     assert format_points(points, possible, column) == text
 
@@ -245,10 +228,7 @@ def test_a_written_name_is_one_string_and_the_same_name(name: str) -> None:
     """What stands in the cell is no formula, or `="…"` in which every inner quote is doubled: it has no other value."""
     cell = f'="{name}"' if name.lstrip().startswith("=") else name  # as Canvas exports it
     written = quote_name(cell)
-    if starts_formula(written):
-        assert written.startswith('="')
-        assert written.endswith('"')
-        assert '"' not in written[2:-1].replace('""', "")
+    assert not starts_formula(written) or re.fullmatch(r'="([^"]|"")*"', written)
     if '""' not in name:  # Canvas does not double quotes, so that two of them cannot be told from one
         assert unquote_name(written) == name
 

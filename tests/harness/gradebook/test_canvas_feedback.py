@@ -29,8 +29,7 @@ def canvas_finds(name: str) -> tuple[int, int] | None:
 
 
 def archive(tmp_path: Path, *names: str) -> Path:
-    path = tmp_path / "submissions.zip"
-    inner = io.BytesIO()
+    path, inner = tmp_path / "submissions.zip", io.BytesIO()
     with zipfile.ZipFile(inner, "w") as nested:
         nested.writestr("a.ipynb", "{}")
     with zipfile.ZipFile(path, "w") as target:

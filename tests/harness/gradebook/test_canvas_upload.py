@@ -12,9 +12,10 @@ from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivery, UploadReport, upload
 from grader.grades.grade import Grade, Standing
 from grader.grades.times import add_times
-from grader.intake.uploads import Intake, Student, Upload
+from grader.intake.uploads import Intake
 
 from .classes import grade, student
+from .classes import upload as handed_in
 from .fake_canvas import ASSIGNMENT, COURSE, TOKEN, FakeCanvas
 
 ADA, BOB, EVE = student(12), student(13, "Ross, Bob"), student(14, "Holt, Eve")
@@ -32,9 +33,8 @@ def canvas(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCanvas]:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    path = tmp_path / "feedback.html"
-    path.write_text("<p>good å</p>", encoding="utf-8")
-    return path
+    (tmp_path / "feedback.html").write_text("<p>good å</p>", encoding="utf-8")
+    return tmp_path / "feedback.html"
 
 
 def deliver(
@@ -123,13 +123,9 @@ def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
     canvas.submissions[12]["submitted_at"] = "2026-12-02T10:00:00Z"
     canvas.submissions[13]["submitted_at"] = None
     count = fetch(COURSE, ASSIGNMENT, tmp_path / "times.csv", canvas.environ)
-    (ada,) = add_times(Intake(source="x.zip", uploads=(handed_in(ADA),)), tmp_path / "times.csv").uploads
+    (ada,) = add_times(Intake(source="x.zip", uploads=(handed_in("x", ADA),)), tmp_path / "times.csv").uploads
     assert count == 1
     assert ada.submitted_at == datetime(2026, 12, 2, 10, tzinfo=UTC)
-
-
-def handed_in(who: Student) -> Upload:
-    return Upload(id="x", student=who, entry="x", display_name="x", sha256="0" * 64)
 
 
 def test_a_student_cannot_write_the_reference(canvas: FakeCanvas) -> None:
@@ -215,7 +211,7 @@ def test_feedback_that_is_gone_stops_before_anything_is_sent(canvas: FakeCanvas,
     ("changed", "part"),
     [
         pytest.param(
-            {"CANVAS_API_TOKEN": "7~wrong-secret"}, "the token in CANVAS_API_TOKEN is not valid", id="wrong token"
+            {"CANVAS_API_TOKEN": "7~wrong-secret"}, "token in CANVAS_API_TOKEN is not valid", id="wrong token"
         ),
         pytest.param({"CANVAS_API_TOKEN": ""}, "Set CANVAS_API_URL", id="no token"),
         pytest.param({"CANVAS_API_URL": ""}, "Set CANVAS_API_URL", id="no address"),

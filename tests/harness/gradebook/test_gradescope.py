@@ -29,26 +29,12 @@ def closed(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-TEST = closed(
-    name=TEXT,
-    score=NUMBER,
-    max_score=NUMBER,
-    status={"enum": ["passed", "failed"]},
-    output=TEXT,
-    output_format=FORMAT,
-    tags={"type": "array", "items": TEXT},
-    visibility=SEEN,
-)
-SCHEMA = closed(  # without what the grader never writes
-    score=NUMBER,
-    execution_time={"type": "integer", "minimum": 0},
-    output=TEXT,
-    output_format=FORMAT,
-    visibility=SEEN,
-    stdout_visibility=SEEN,
-    extra_data={"type": "object"},
-    tests={"type": "array", "items": TEST},
-)
+BOTH = {"score": NUMBER, "output": TEXT, "output_format": FORMAT, "visibility": SEEN}
+TAGS = {"type": "array", "items": TEXT}
+TEST = closed(**BOTH, name=TEXT, max_score=NUMBER, status={"enum": ["passed", "failed"]}, tags=TAGS)
+TIME = {"type": "integer", "minimum": 0}
+WHOLE = {"extra_data": {"type": "object"}, "tests": {"type": "array", "items": TEST}}
+SCHEMA = closed(**BOTH, **WHOLE, execution_time=TIME, stdout_visibility=SEEN)  # without what the grader never writes
 
 PASSED, FAILED, BLOCKED, ERROR, NOT_JUDGED = Verdict
 GRADED = result(
@@ -68,6 +54,7 @@ def valid(answer: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("hidden", HiddenChecks)
 def test_a_graded_result(hidden: HiddenChecks) -> None:
+    assert format_result(GRADED) == format_result(GRADED, HiddenChecks.AFTER_PUBLISHED)
     answer = valid(format_result(GRADED, hidden))
     assert (answer["score"], answer["execution_time"]) == (4.0, 13)
     assert [(t["name"], t["status"], t["score"], t["max_score"], t["visibility"]) for t in answer["tests"]] == [
@@ -78,10 +65,6 @@ def test_a_graded_result(hidden: HiddenChecks) -> None:
     assert answer["stdout_visibility"] == "hidden"
     assert "Cell 3 ended with ValueError" in answer["output"]
     assert "\x1b" not in json.dumps(answer, ensure_ascii=False)
-
-
-def test_hidden_checks_wait_for_publication() -> None:
-    assert format_result(GRADED) == format_result(GRADED, HiddenChecks.AFTER_PUBLISHED)
 
 
 def test_an_ungraded_result_has_no_score_anywhere() -> None:
@@ -179,8 +162,7 @@ def test_the_only_notebook(tmp_path: Path) -> None:
 def project(tmp_path: Path) -> Path:
     needs.require_programs("git")
     root = tmp_path / "project"
-    names = ["Makefile", "grader/a.py", "tests/hidden/t.py", "tests/harness/t.py", "grader/__pycache__/a.pyc"]
-    for name in names:
+    for name in ("Makefile", "grader/a.py", "tests/hidden/t.py", "tests/harness/t.py", "grader/__pycache__/a.pyc"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     (root / ".gitignore").write_text("__pycache__/\n")

@@ -14,18 +14,9 @@ from grader.model import Verdict, Visibility
 
 from .classes import check, grade, result, student, upload
 
-ADA = Grade(
-    student=student(12),
-    standing=Standing.GRADED,
-    points=4.0,
-    possible=8.0,
-    upload=upload("x_12_2_a.ipynb"),
-    result=result(
-        check(Verdict.PASSED, "one"),
-        check(Verdict.FAILED, "two", Visibility.HIDDEN, rationale="=HYPERLINK(0)"),
-        check(Verdict.NOT_JUDGED, "three"),
-    ),
-)
+FORMULA = check(Verdict.FAILED, "two", Visibility.HIDDEN, rationale="=HYPERLINK(0)")
+JUDGED = result(check(Verdict.PASSED, "one"), FORMULA, check(Verdict.NOT_JUDGED, "three"))
+ADA = grade(student(12), 4.0, 8.0).model_copy(update={"upload": upload("x_12_2_a.ipynb"), "result": JUDGED})
 BOB = grade(student(13, "+1, Bøb"), None, standing=Standing.MISSING)
 CLASS = [ADA, BOB]
 

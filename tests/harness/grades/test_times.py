@@ -7,7 +7,7 @@ import pytest
 
 from grader.errors import GraderError
 from grader.grades.policy import Deadline, Extension, GradingPolicy, LatePenalty
-from grader.grades.settlement import find_unknown_times, require_one_each, settle
+from grader.grades.settlement import describe_gaps, require_one_each, settle
 from grader.grades.times import add_times
 from grader.intake.uploads import Upload
 from grader.model import Verdict
@@ -48,7 +48,7 @@ def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None
     ],
 )
 def test_unknown_times_are_said(policy: GradingPolicy, late: bool, said: int) -> None:
-    assert len(find_unknown_times(policy, intake(upload(late=late)))) == said
+    assert len(list(describe_gaps(policy, intake(upload(late=late))))) == said
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,7 @@ def reason(intake: Intake) -> str:
 @pytest.fixture(params=[as_zip, as_folder], ids=["zip", "folder"])
 def make(request: pytest.FixtureRequest) -> Make:
     """Make a source of either form."""
-    form: Make = request.param
-    return form
+    return request.param
 
 
 ONE_NOTEBOOK = {  # entry: id, student's name and Canvas id, file's name, late
@@ -311,9 +310,8 @@ def test_students_archives_that_are_refused(tmp_path: Path, inner: bytes, part: 
 
 
 def special(name: str, kind: int = stat.S_IFREG, content: bytes = NOTEBOOK) -> bytes:
-    target = io.BytesIO()
+    target, info = io.BytesIO(), zipfile.ZipInfo("placeholder")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        info = zipfile.ZipInfo("placeholder")
         info.filename, info.create_system, info.external_attr = name, 3, (kind | 0o644) << 16
         archive.writestr(info, content, zipfile.ZIP_DEFLATED)
         archive.writestr("y_3_4_a.ipynb", OTHER)
@@ -332,19 +330,16 @@ def patched(*changes: tuple[bytes, int, bytes]) -> bytes:
 LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
 ENCRYPTED = patched((LOCAL, 6, b"\1"), (CENTRAL, 8, b"\1"))
 UNKNOWN_METHOD = patched((LOCAL, 8, b"M"), (CENTRAL, 10, b"M"))
+LEADING_OUT = {"parent folder": "../x_1_2_a.ipynb", "absolute": "/tmp/x_1_2_a.ipynb", "drive": "C:/x_1_2_a.ipynb"}
+LEADING_OUT |= {"through a folder": "a/../../x_1_2_a.ipynb", "backslashes": "..\\x_1_2_a.ipynb"}
+LEADING_OUT |= {"NUL": "x_1_2_a.ipynb\0.py", "nothing but NUL": "\0"}
 WRONG_CHECKSUM = patched((CENTRAL, 16, b"\0\0\0\0"))
 
 
 @pytest.mark.parametrize(
     ("raw", "part"),
     [
-        pytest.param(special("../x_1_2_a.ipynb"), "lead out of its folder", id="parent folder"),
-        pytest.param(special("/tmp/x_1_2_a.ipynb"), "lead out of its folder", id="absolute"),
-        pytest.param(special("a/../../x_1_2_a.ipynb"), "lead out of its folder", id="through a folder"),
-        pytest.param(special("C:/x_1_2_a.ipynb"), "lead out of its folder", id="drive"),
-        pytest.param(special("..\\x_1_2_a.ipynb"), "lead out of its folder", id="backslashes"),
-        pytest.param(special("x_1_2_a.ipynb\0.py"), "lead out of its folder", id="NUL"),
-        pytest.param(special("\0"), "lead out of its folder", id="nothing but NUL"),
+        *(pytest.param(special(name), "lead out of its folder", id=id_) for id_, name in LEADING_OUT.items()),
         pytest.param(special("x_1_2_a.ipynb", stat.S_IFLNK, b"/etc/passwd"), "is a link", id="link"),
         pytest.param(special("x_1_2_a.ipynb", stat.S_IFCHR), "is a device", id="device"),
         pytest.param(special("x_1_2_a.ipynb", stat.S_IFIFO), "is a pipe", id="pipe"),
@@ -426,9 +421,8 @@ def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes |
 
 
 def test_a_crowded_folder(tmp_path: Path) -> None:
-    source = as_folder(tmp_path, {f"{i}.ipynb": b"" for i in range(21)})
     with pytest.raises(GraderError, match="more than 20 files"):
-        read_class(source, tmp_path / "files", (), SMALL)
+        take(tmp_path, {f"{i}.ipynb": b"" for i in range(21)}, make=as_folder)
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:

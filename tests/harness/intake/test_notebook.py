@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -50,12 +51,7 @@ ORDINARY = as_bytes(document(code("x = 1")))
 HEADING = {"cell_type": "heading", "level": 2, "source": ["Title"]}
 PYOUT = {"output_type": "pyout", "prompt_number": 1, "text": ["1"], "html": ["<b>1</b>"]}
 CODE_3 = {"cell_type": "code", "language": "python", "input": ["x = 1\n", "x"], "outputs": [PYOUT]}
-FORMAT_3 = {
-    "nbformat": 3,
-    "nbformat_minor": 0,
-    "metadata": {"name": ""},
-    "worksheets": [{"cells": [HEADING, CODE_3]}],
-}
+FORMAT_3 = {"nbformat": 3, "nbformat_minor": 0, "metadata": {"name": ""}, "worksheets": [{"cells": [HEADING, CODE_3]}]}
 
 
 @pytest.mark.parametrize(
@@ -126,14 +122,14 @@ def test_refuses_in_one_sentence(content: object, sentence: str, tmp_path: Path)
     assert re.fullmatch(r"[^\n]+[^.]\.", message)
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("my.py", "is a Python script; hand in the notebook itself"),
-        ("my.html", "is a web page; hand in the notebook itself"),
-        ("my.ipynb", "line 1 is not JSON"),
-    ],
-)
+FORMATS = [
+    ("my.py", "is a Python script; hand in"),
+    ("my.html", "is a web page; hand in"),
+    ("my.ipynb", "line 1 is not"),
+]
+
+
+@pytest.mark.parametrize(("name", "sentence"), FORMATS)
 def test_names_the_format_by_suffix(name: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match=sentence):
         read(tmp_path, b"import torch\n", name)
@@ -168,12 +164,10 @@ def test_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
 
 
 def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(*_: object, **__: object) -> None:  # an administrator may read every file, so chmod would show nothing
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", denied)
     path = tmp_path / "locked.ipynb"
     path.touch()
+    # An administrator may read every file, so chmod would show nothing.
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(SubmissionError, match=r"'locked.ipynb' may not be read; check its permissions"):
         read_submission(path)
 
@@ -205,15 +199,8 @@ def test_accepts_100_mb_of_outputs_and_keeps_little_of_them(tmp_path: Path) -> N
 
 
 def test_leaves_everything_but_sources_behind(tmp_path: Path) -> None:
-    planted = code(
-        "x = 1",
-        id="planted",
-        metadata={"tags": ["raises-exception"], "nbclient": "planted"},
-        attachments={"planted.png": {}},
-        execution_count=7,
-        outputs=[stream("planted")],
-        planted=True,
-    )
+    planted = code("x = 1", id="planted", attachments={"planted.png": {}}, execution_count=7, planted=True)
+    planted |= {"metadata": {"tags": ["raises-exception"], "nbclient": "planted"}, "outputs": [stream("planted")]}
     content = document(planted, {"cell_type": "markdown", "source": "text", "attachments": {"planted": {}}})
     submission = read(tmp_path, content | {"metadata": {"planted": 1}, "planted": 1})
     assert "planted" not in json.dumps(submission.notebook)
@@ -241,17 +228,16 @@ def test_hash_is_that_of_the_file(tmp_path: Path) -> None:
     assert read(tmp_path, content).sha256 == "3558941e9f7c29f3d0ccaf8eb8ca9cc7bead473e15d91e1db74f1d0fcdc1bfd0"
 
 
-@pytest.mark.parametrize(
-    ("file_name", "name"),
-    [
-        ("Åsa Öberg-1.ipynb", "Åsa Öberg-1"),
-        ("A\u030asa.ipynb", "Åsa"),  # decomposed, as macOS has it
-        ("a\x1b\n\u202eb.ipynb", "a___b"),
-        ("....ipynb", "submission"),
-        ("å" * 100 + ".ipynb", "å" * 60),
-    ],
-    ids=["ordinary", "decomposed", "control characters", "nothing left", "long"],
-)
+FOLDERS = {
+    "ordinary": ("Åsa Öberg-1.ipynb", "Åsa Öberg-1"),
+    "decomposed": ("A\u030asa.ipynb", "Åsa"),  # as macOS has it
+    "control characters": ("a\x1b\n\u202eb.ipynb", "a___b"),
+    "nothing left": ("....ipynb", "submission"),
+    "long": ("å" * 100 + ".ipynb", "å" * 60),
+}
+
+
+@pytest.mark.parametrize(("file_name", "name"), FOLDERS.values(), ids=FOLDERS)
 def test_name_is_safe_for_a_folder(file_name: str, name: str, tmp_path: Path) -> None:
     assert read(tmp_path, ORDINARY, file_name).name == name
 

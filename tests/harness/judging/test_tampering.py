@@ -21,7 +21,7 @@ CASE: Any = SimpleNamespace(evidence=SimpleNamespace(run=SimpleNamespace(conditi
 def test_a_result_says_whom_it_waits_for(held: list[bool], waits: bool) -> None:
     judged = tuple(Judgement("a.b", "B", Visibility.PUBLIC, Verdict.ERROR, held=one) for one in held)
     environment = describe_conditions(CASE, judged)
-    assert environment[WAITS_FOR] == (WaitsFor.PERSON if waits else WaitsFor.NOBODY)
+    assert environment.get(WAITS_FOR) == (WaitsFor.PERSON if waits else None)
     assert waits_for_a_person(results.result(environment=environment)) is waits
 
 

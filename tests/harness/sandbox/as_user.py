@@ -10,23 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from grader.paths import ROOT
 from grader.sandbox.policy import SandboxPolicy
 from grader.sandbox.walls import namespaces
-from grader.sandbox.walls.namespaces import Identity
-
-
-def main() -> None:
-    uid = int(sys.argv[1])
-    identity = Identity(uid, uid, dropped=True)
-    project = Path(__file__).parents[3]
-    namespaces.enter_supervisor()
-    namespaces.reveal_only([*namespaces.list_shown_folders(SandboxPolicy()), str(project)], identity)
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    os.environ["HOME"] = "/tmp"
-    os.execv(sys.argv[2], sys.argv[2:])
-
 
 if __name__ == "__main__":
-    main()
+    user = namespaces.Identity(int(sys.argv[1]), int(sys.argv[1]), dropped=True)
+    namespaces.enter_supervisor()
+    namespaces.reveal_only([*namespaces.list_shown_folders(SandboxPolicy()), str(ROOT)], user)
+    namespaces.become(user)
+    os.environ["HOME"] = "/tmp"
+    os.execv(sys.argv[2], sys.argv[2:])

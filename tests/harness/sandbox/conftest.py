@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -25,20 +26,9 @@ if sys.platform != "linux":
     pytest.skip("sandboxes exist on Linux only", allow_module_level=True)
 
 LINUX_BACKENDS = (Backend.WARM, Backend.BUBBLEWRAP, Backend.LANDLOCK)
-ROOMY = SandboxPolicy(
-    memory_mib=300,
-    cpu_s=60,
-    wall_s=60,
-    processes=48,
-    threads=1,
-    file_mib=24,
-    scratch_mib=48,
-    inodes=2000,
-    evidence_mib=16,
-    evidence_files=20,
-    output_mib=8,
-    output_messages=2000,
-)
+PROCESS = {"memory_mib": 300, "cpu_s": 60, "wall_s": 60, "processes": 48, "threads": 1}
+FILES = {"file_mib": 24, "scratch_mib": 48, "inodes": 2000, "evidence_mib": 16, "evidence_files": 20}
+ROOMY = SandboxPolicy(**PROCESS, **FILES, output_mib=8, output_messages=2000)
 HERE = Path(__file__).parent
 ORDINARY = 61234  # a user without rights
 OpenSandbox = Callable[[Backend, SandboxPolicy], Sandbox]
@@ -58,7 +48,7 @@ def make_workspace(**environ: str) -> Iterator[Workspace]:
 
 @dataclass
 class Run:
-    """What became of the cells that were sent to one kernel."""
+    """The end of the cells that were sent to one kernel."""
 
     replies: list[dict[str, Any]] = field(default_factory=list)  # contents of execute_reply, as far as they came
     error: BaseException | None = None  # what the transport raised
@@ -80,16 +70,15 @@ class Driver:
     sandbox: Sandbox
 
     def __call__(self, *cells: str) -> Run:
-        """Run the cells one after the other in one kernel."""
         return asyncio.run(self._in_a_workspace(cells))
 
     def together(self, *cells: str) -> list[Run]:
         """Run each cell in a kernel of its own, all at the same time."""
 
-        async def all_of_them() -> list[Run]:
+        async def run_all() -> list[Run]:
             return await asyncio.gather(*(self._in_a_workspace((cell,)) for cell in cells))
 
-        return asyncio.run(all_of_them())
+        return asyncio.run(run_all())
 
     async def _in_a_workspace(self, cells: tuple[str, ...]) -> Run:
         with make_workspace() as workspace:
@@ -133,7 +122,7 @@ async def _read_output(client: Any, idle: set[str]) -> None:
 
 
 async def _reply(client: Any, request: str, reading: "asyncio.Future[None]", idle: set[str]) -> dict[str, Any] | None:
-    """The content of the reply once all output has come; None when the kernel died before."""
+    """Return the content of the reply once all output has come; None when the kernel died before."""
     content = None
     while content is None or request not in idle:
         try:
@@ -157,32 +146,28 @@ def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     tempfile.tempdir = str(folder)
     yield folder
     tempfile.tempdir = before
-    left = sorted(path.name for path in folder.iterdir())
-    assert left == []
+    assert sorted(path.name for path in folder.iterdir()) == []
     folder.rmdir()
 
 
 @pytest.fixture(scope="package")
 def sandboxes(short_temporary_folder: Path) -> Iterator[OpenSandbox]:
     """Opens each sandbox once."""
-    opened: dict[tuple[Backend, SandboxPolicy], Sandbox] = {}
+    with ExitStack() as opened:
 
-    def get(backend: Backend, policy: SandboxPolicy) -> Sandbox:
-        needs.require_backend(backend)
-        if (backend, policy) not in opened:
-            opened[backend, policy] = select(policy, only=backend)
-        return opened[backend, policy]
+        @cache
+        def get(backend: Backend, policy: SandboxPolicy) -> Sandbox:
+            if backend is not Backend.NONE:
+                needs.require_backend(backend)
+            return opened.enter_context(select(policy, only=backend))
 
-    yield get
-    for sandbox in opened.values():
-        sandbox.close()
+        yield get
 
 
-@pytest.fixture(params=[pytest.param(backend, id=backend.value) for backend in (Backend.WARM, Backend.BUBBLEWRAP)])
+@pytest.fixture(params=[Backend.WARM, Backend.BUBBLEWRAP], ids=str)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """The two backends that promise everything."""
-    chosen: Backend = request.param
-    return chosen
+    return Backend(request.param)
 
 
 @pytest.fixture
@@ -195,14 +180,12 @@ def run_loud(sandboxes: OpenSandbox, backend: Backend) -> Driver:
     return Driver(sandboxes(backend, LOUD))
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
-    """Whether the condition comes true before long."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait for the condition to come true before long."""
+    deadline = time.monotonic() + 10
+    while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return condition()
+    return holds
 
 
 def peak_mib() -> float:
@@ -213,15 +196,5 @@ def peak_mib() -> float:
 def run_command(*command: str, as_user: bool = False) -> "subprocess.CompletedProcess[str]":
     """Run a command in the project's folder, on request as an ordinary user, for which this process must be root."""
     become = [sys.executable, str(HERE / "as_user.py"), str(ORDINARY)] if as_user else []
-    return subprocess.run(
-        [*become, *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"} if as_user else None,
-    )
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0
+    env = {**os.environ, "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"} if as_user else None
+    return subprocess.run([*become, *command], cwd=ROOT, capture_output=True, text=True, check=False, env=env)

@@ -81,16 +81,12 @@ leave()
 """
 
 ORDINARY: Final = """
-import asyncio, multiprocessing, pathlib, resource, shutil, socket, subprocess, sys, tarfile, tempfile, zipfile
+import asyncio, multiprocessing, pathlib, resource, shutil, socket, subprocess, sys, tempfile
 pathlib.Path("a").write_text("text")
 
 def archives():
-    with tarfile.open("a.tar", "w") as archive:
-        archive.add("a")
-    with zipfile.ZipFile("a.zip", "w") as archive:
-        archive.write("a")
-    for name in ("a.tar", "a.zip"):
-        shutil.unpack_archive(name, "unpacked")
+    for kind in ("tar", "zip"):
+        shutil.unpack_archive(shutil.make_archive("archive", kind, ".", "a"), "unpacked")
         assert pathlib.Path("unpacked/a").read_text() == "text"
 
 def copies():
@@ -104,10 +100,10 @@ async def program():
     return (await process.communicate())[0].decode().strip() + await asyncio.to_thread(str, 2)
 
 def processes():
-    ours, theirs = multiprocessing.get_context("fork").Pipe()
-    child = multiprocessing.get_context("fork").Process(target=theirs.send, args=("said",))
+    near, far = multiprocessing.get_context("fork").Pipe()
+    child = multiprocessing.get_context("fork").Process(target=far.send, args=("said",))
     child.start(), child.join()
-    return ours.recv()
+    return near.recv()
 
 def limits():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -140,14 +136,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="k") as name, select(SandboxPolicy(), only=Backend.LANDLOCK) as sandbox:
         folder = Path(name)
         ordinary = run(sandbox, folder / "ordinary", ORDINARY, {})
-        print(json.dumps({"ordinary": ordinary, **attacked(sandbox, folder)}))
+        print(json.dumps({"ordinary": ordinary, **attack(sandbox, folder)}))
 
 
-def attacked(sandbox: Sandbox, folder: Path) -> dict[str, Any]:
-    """What the attacking script saw, and what was outside before and after it."""
-    home = folder / "home"
-    home.mkdir(mode=0o700)
-    file = home / "file"
+def attack(sandbox: Sandbox, folder: Path) -> dict[str, Any]:
+    """Run the attacking script; return what it saw, and the state of things outside before and after it."""
+    file = folder / "home" / "file"
+    file.parent.mkdir(mode=0o700)
     file.write_text("marks", encoding="utf-8")
     file.chmod(0o600)
     waiting = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
@@ -156,14 +151,14 @@ def attacked(sandbox: Sandbox, folder: Path) -> dict[str, Any]:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end,
     ):
         end.bind(str(folder / "socket"))
-        before = state(file, process, end)
         facts = {"file": str(file), "process": process.pid, "socket": str(folder / "socket")}
+        before = read_state(file, process, end)
         seen = run(sandbox, folder / "attack", ATTACK, facts)
-        return {"seen": seen, "before": before, "after": state(file, process, end)}
+        return {"seen": seen, "before": before, "after": read_state(file, process, end)}
 
 
 def run(sandbox: Sandbox, folder: Path, script: str, facts: dict[str, Any]) -> dict[str, str]:
-    """What the script noted."""
+    """Run the script; return what it noted."""
     workspace = Workspace(job=folder / "job", evidence=folder / "evidence")
     for part in (workspace.job, workspace.evidence):
         part.mkdir(parents=True)
@@ -171,17 +166,14 @@ def run(sandbox: Sandbox, folder: Path, script: str, facts: dict[str, Any]) -> d
     ending = run_script(sandbox.open_link, workspace, TRY + script, 60)
     if "seen.json" not in ending.evidence:
         raise SystemExit(f"the script did not end: {ending}")
-    seen: dict[str, str] = json.loads((workspace.evidence / "seen.json").read_bytes())
-    return seen
+    return dict(json.loads((workspace.evidence / "seen.json").read_bytes()))
 
 
-def state(file: Path, process: "subprocess.Popen[bytes]", end: socket.socket) -> dict[str, Any]:
-    """Everything that the attacks would change; times as numbers that JSON keeps."""
-    seen = file.stat()
-    arrived = []
-    end.setblocking(False)
+def read_state(file: Path, process: "subprocess.Popen[bytes]", end: socket.socket) -> dict[str, Any]:
+    """Return everything that the attacks would change; times as numbers that JSON keeps."""
+    seen, arrived = file.stat(), []
     with contextlib.suppress(BlockingIOError):
-        arrived.append(end.recv(100).decode())
+        arrived.append(end.recv(100, socket.MSG_DONTWAIT).decode())
     return {
         "file": (oct(seen.st_mode), seen.st_gid, seen.st_mtime_ns, seen.st_ctime_ns, file.read_text(encoding="utf-8")),
         "folder": oct(file.parent.stat().st_mode),

@@ -6,33 +6,24 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
+import psutil
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
 from grader.errors import GraderError
-from grader.sandbox import (
-    Backend,
-    Ending,
-    Sandbox,
-    SelfTest,
-    Stop,
-    Warmup,
-    Workspace,
-    attach,
-    select,
-    selection,
-    selftest,
-)
-from grader.sandbox.policy import describe_error
+from grader.sandbox import Backend, Sandbox, SelfTest, Stop, Warmup, Workspace, attach, select, selection, selftest
+from grader.sandbox.policy import Ending, SandboxPolicy, describe_error
 from tests.harness import needs
 
 from .conftest import HERE, LINUX_BACKENDS, ORDINARY, ROOMY, Driver, OpenSandbox, make_workspace, run_command
 
 Open = Callable[[Backend], Sandbox]
-EVERYWHERE = [pytest.param(backend, id=backend.value) for backend in (*LINUX_BACKENDS, Backend.NONE)]
+TIGHT = replace(ROOMY, processes=1)
+each_backend = pytest.mark.parametrize("backend", [*LINUX_BACKENDS, Backend.NONE], ids=str)
 
 
 @pytest.fixture
@@ -43,10 +34,7 @@ def workspace() -> Iterator[Workspace]:
 
 @pytest.fixture
 def get(sandboxes: OpenSandbox) -> Open:
-    def one(backend: Backend) -> Sandbox:
-        return select(ROOMY, only=Backend.NONE) if backend is Backend.NONE else sandboxes(backend, ROOMY)
-
-    return one
+    return lambda backend: sandboxes(backend, ROOMY)
 
 
 def execute(sandbox: Sandbox, workspace: Workspace, *sources: str, **options: Any) -> tuple[list[Any], Ending]:
@@ -62,14 +50,7 @@ def execute(sandbox: Sandbox, workspace: Workspace, *sources: str, **options: An
     return notebook.cells, ending
 
 
-def start_fails(sandbox: Sandbox, workspace: Workspace, message: str) -> None:
-    manager = sandbox.make_kernel_manager(workspace)
-    with pytest.raises(GraderError, match=message):
-        asyncio.run(manager.start_kernel())
-    asyncio.run(manager.close())
-
-
-@pytest.mark.parametrize("backend", EVERYWHERE)
+@each_backend
 def test_nbclient_executes_a_notebook(get: Open, backend: Backend, workspace: Workspace) -> None:
     (workspace.job / "input.txt").write_text("given", encoding="utf-8")
     sources = (
@@ -82,29 +63,25 @@ def test_nbclient_executes_a_notebook(get: Open, backend: Backend, workspace: Wo
     )
     cells, ending = execute(get(backend), workspace, *sources, allow_errors=True, timeout=60)
     assert cells[0].outputs[0].text == "given blue\n"
-    assert cells[2].outputs[0].ename == "ZeroDivisionError"
-    assert cells[3].outputs[0].data["text/plain"] == "True"
-    assert cells[4].outputs[0].ename == "StdinNotImplementedError"
-    assert cells[5].outputs[0].data["text/plain"] == "36"
+    assert [cells[i].outputs[0].ename for i in (2, 4)] == ["ZeroDivisionError", "StdinNotImplementedError"]
+    assert [cells[i].outputs[0].data["text/plain"] for i in (3, 5)] == ["True", "36"]
     assert (ending.evidence, ending.refused, ending.stopped_by, ending.fault) == (("e.json",), (), None, None)
     assert (workspace.evidence / "e.json").read_text(encoding="utf-8") == "{}"
     assert (workspace.job / "input.txt").read_text(encoding="utf-8") == "given"
 
 
-@pytest.mark.parametrize("backend", EVERYWHERE)
+@each_backend
 def test_nbclient_sees_a_dead_kernel(get: Open, backend: Backend, workspace: Workspace) -> None:
     cells, ending = execute(get(backend), workspace, "import os; os._exit(0)")
-    assert cells == []
-    assert (ending.exit_code, ending.stopped_by) == (0, None)
+    assert (cells, ending.exit_code, ending.stopped_by) == ([], 0, None)
 
 
-@pytest.mark.parametrize("backend", [pytest.param(one, id=one.value) for one in (Backend.LANDLOCK, Backend.NONE)])
+@pytest.mark.parametrize("backend", [Backend.LANDLOCK, Backend.NONE], ids=str)
 def test_too_much_output(get: Open, backend: Backend) -> None:
-    outcome = Driver(get(backend))("while True: display(1)")
-    assert outcome.ending.stopped_by is Stop.OUTPUT
+    assert Driver(get(backend))("while True: display(1)").ending.stopped_by is Stop.OUTPUT
 
 
-@pytest.mark.parametrize("backend", EVERYWHERE)
+@each_backend
 def test_many_outputs_below_the_cap_all_arrive(get: Open, backend: Backend, workspace: Workspace) -> None:
     """More than zmq's default queues hold, faster than they are read."""
     cells, _ = execute(get(backend), workspace, "for number in range(1500): display(number)")
@@ -129,8 +106,6 @@ def test_landlock_walls(get: Open) -> None:
 
 
 def test_landlock_leaves_no_strays(get: Open) -> None:
-    import psutil
-
     outcome = Driver(get(Backend.LANDLOCK))(
         "import os, sys, time\n"
         "if os.fork() == 0:\n"
@@ -144,8 +119,8 @@ def test_landlock_leaves_no_strays(get: Open) -> None:
     assert not [p for p in psutil.process_iter(["cmdline"]) if "stray-l" in (p.info["cmdline"] or ())]
 
 
-def test_warm_kernels_have_imported_what_was_asked_for(sandboxes: OpenSandbox, workspace: Workspace) -> None:
-    sandboxes(Backend.WARM, ROOMY)  # skips where it does not work
+def test_warm_kernels_have_imported_what_was_asked_for(get: Open) -> None:
+    get(Backend.WARM)  # skips where it does not work
     warmup = Warmup(modules=("colorsys",), environ={"AT_IMPORT": "yes"})
     with select(ROOMY, warmup=warmup, only=Backend.WARM) as sandbox:
         outcome = Driver(sandbox)(
@@ -155,12 +130,6 @@ def test_warm_kernels_have_imported_what_was_asked_for(sandboxes: OpenSandbox, w
             "assert open('/proc/self/stat').read().split()[0] == str(os.getpid())",
         )
     assert outcome.errors == ["", "", "", ""]
-
-
-def test_a_module_that_cannot_be_imported_is_our_fault(sandboxes: OpenSandbox, workspace: Workspace) -> None:
-    sandboxes(Backend.WARM, ROOMY)
-    with select(ROOMY, warmup=Warmup(modules=("no_such_module",)), only=Backend.WARM) as sandbox:
-        start_fails(sandbox, workspace, "No module named 'no_such_module'")
 
 
 BROKER = """
@@ -193,21 +162,29 @@ def test_another_process_makes_kernels_with_a_ticket(get: Open, backend: Backend
     assert [path.name for path in workspace.evidence.iterdir()] == ["b"]
 
 
-def test_a_policy_that_is_too_tight_is_not_the_students_fault(
-    sandboxes: OpenSandbox, backend: Backend, workspace: Workspace
+@pytest.mark.parametrize(
+    ("backend", "policy", "modules", "message"),
+    [
+        pytest.param(Backend.WARM, TIGHT, (), "No kernel could be started", id="too tight a policy"),
+        pytest.param(Backend.BUBBLEWRAP, TIGHT, (), "No kernel could be started", id="too tight a policy, bubblewrap"),
+        pytest.param(Backend.WARM, ROOMY, ("no_such",), "No module named 'no_such'", id="a module that is missing"),
+    ],
+)
+def test_a_kernel_that_cannot_start_is_not_the_students_fault(
+    backend: Backend, policy: SandboxPolicy, modules: tuple[str, ...], message: str, get: Open, workspace: Workspace
 ) -> None:
-    sandboxes(backend, ROOMY)
-    with select(replace(ROOMY, processes=1), only=backend) as sandbox:
-        start_fails(sandbox, workspace, "No kernel could be started")
+    get(backend)  # skips where it does not work
+    with select(policy, warmup=Warmup(modules=modules), only=backend) as sandbox:
+        manager = sandbox.make_kernel_manager(workspace)
+        with pytest.raises(GraderError, match=message):
+            asyncio.run(manager.start_kernel())
+        asyncio.run(manager.close())
 
 
 def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backend with what the system answered and what would help: nobody is told to install what is there."""
-
-    def broken(backend: Backend) -> SelfTest:
-        return SelfTest(backend, obstacle=f"no {backend}", remedy=f"Allow {backend}.")
-
-    monkeypatch.setattr(selection, "run_self_test", broken)
+    broken = {backend: SelfTest(backend, (), f"no {backend}", f"Allow {backend}.") for backend in Backend}
+    monkeypatch.setattr(selection, "run_self_test", broken.__getitem__)
     with pytest.raises(GraderError) as refusal:
         select(ROOMY)
     lines = str(refusal.value).splitlines()
@@ -221,14 +198,9 @@ def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_backend_that_cannot_even_be_tried_leaves_the_next_one(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(*arguments: object) -> None:
-        raise error
-
-    monkeypatch.setattr(selftest, "examine", fail)
+    monkeypatch.setattr(selftest, "examine", Mock(side_effect=error))
     tried = selection.run_self_test.__wrapped__(Backend.WARM)
-    assert not tried.passed
-    assert describe_error(error) in tried.answer
-    assert tried.remedy
+    assert (tried.passed, describe_error(error) in tried.answer, bool(tried.remedy)) == (False, True, True)
 
 
 def test_refusal_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 """Control groups on folders that look like them, and the watchdog on a real process."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,38 +18,32 @@ from grader.sandbox.walls.watchdog import Watchdog
 from .conftest import eventually
 
 POLICY = SandboxPolicy(memory_mib=100, processes=7)
+OWN = f"grader-sandbox-{os.getpid()}"
 
 
-class FakeLinux:
-    """Folders in the place of control groups, whose files appear with the folder."""
+def fake_linux(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    """Have folders stand for control groups, whose files appear and go with the folder."""
+    make = Path.mkdir
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-        make, remove = Path.mkdir, Path.rmdir
+    def mkdir(path: Path, *arguments: object, **options: object) -> None:
+        make(path)
+        for name, text in files.items():
+            (path / name).write_text(text, encoding="ascii")
 
-        def mkdir(path: Path, *arguments: object, **options: object) -> None:
-            make(path)
-            for name, text in files.items():
-                (path / name).write_text(text, encoding="ascii")
-
-        def rmdir(path: Path) -> None:
-            for file in path.iterdir():
-                file.unlink()
-            remove(path)
-
-        monkeypatch.setattr(Path, "mkdir", mkdir)
-        monkeypatch.setattr(Path, "rmdir", rmdir)
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    monkeypatch.setattr(Path, "rmdir", shutil.rmtree)
 
 
 def test_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for controller in ("memory", "pids"):
         (tmp_path / controller / "own").mkdir(parents=True)
     (tmp_path / "cgroup").write_text("4:memory:/own\n8:pids:/own\n0::/\n", encoding="ascii")
-    FakeLinux(monkeypatch, {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"})
-    group = Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup")
+    fake_linux(monkeypatch, {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"})
+    group = Group.create(POLICY, root=tmp_path, own=tmp_path / "cgroup")
     assert group is not None
-    memory = tmp_path / "memory" / "own" / "g"
+    memory = tmp_path / "memory" / "own" / OWN
     assert (memory / "memory.limit_in_bytes").read_text(encoding="ascii") == str(100 << 20)
-    assert (tmp_path / "pids" / "own" / "g" / "pids.max").read_text(encoding="ascii") == "7"
+    assert (tmp_path / "pids" / "own" / OWN / "pids.max").read_text(encoding="ascii") == "7"
     assert not group.was_exceeded()
     (memory / "memory.oom_control").write_text("oom_kill_disable 0\noom_kill 2\n", encoding="ascii")
     (memory / "memory.max_usage_in_bytes").write_text(str(100 << 20), encoding="ascii")  # else it was another's limit
@@ -60,12 +56,11 @@ def test_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "user" / "own").mkdir(parents=True)
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n", encoding="ascii")
     (tmp_path / "cgroup").write_text("0::/user/own\n", encoding="ascii")
-    FakeLinux(
-        monkeypatch, {"memory.events": "low 0\noom 1\noom_kill 1\n", "memory.peak": "2097152\n", "memory.swap.max": ""}
-    )
-    group = Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup")
+    events = "low 0\noom 1\noom_kill 1\n"
+    fake_linux(monkeypatch, {"memory.events": events, "memory.peak": "2097152\n", "memory.swap.max": ""})
+    group = Group.create(POLICY, root=tmp_path, own=tmp_path / "cgroup")
     assert group is not None
-    folder = tmp_path / "user" / "own" / "g"
+    folder = tmp_path / "user" / "own" / OWN
     assert (folder / "memory.max").read_text(encoding="ascii") == str(100 << 20)
     assert (folder / "memory.swap.max").read_text(encoding="ascii") == "0"
     assert group.was_exceeded()
@@ -76,28 +71,25 @@ def test_what_killed_supervisors_left_is_swept(tmp_path: Path) -> None:
     """Their groups alone: empty, old, and of a process that is gone."""
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    mine, new = f"grader-sandbox-{os.getpid()}", f"grader-sandbox-{gone.pid}"
+    alive, new = f"grader-sandbox-{os.getppid()}", f"grader-sandbox-{gone.pid}"
     for controller in ("memory", "pids"):
         (tmp_path / controller / "own").mkdir(parents=True)
     (tmp_path / "cgroup").write_text("4:memory:/own\n8:pids:/own\n", encoding="ascii")
     old = tmp_path / "pids" / "own" / new
-    for folder in (old, old.with_name(mine), old.with_name("somebody-elses"), tmp_path / "memory" / "own" / new):
+    for folder in (old, old.with_name(alive), old.with_name("somebody-elses"), tmp_path / "memory" / "own" / new):
         folder.mkdir()
         os.utime(folder, (0, 0))
     os.utime(tmp_path / "memory" / "own" / new)
-    group = Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup")
+    group = Group.create(POLICY, root=tmp_path, own=tmp_path / "cgroup")
     assert group is not None
-    assert sorted(path.name for path in old.parent.iterdir()) == sorted(["g", mine, "somebody-elses"])
+    assert sorted(path.name for path in old.parent.iterdir()) == sorted([OWN, alive, "somebody-elses"])
     assert (tmp_path / "memory" / "own" / new).exists()
 
 
 @pytest.mark.parametrize(
     "own",
-    [
-        pytest.param("4:memory:/own\n8:pids:/own\n", id="version 1, not ours"),
-        pytest.param("0::/own\n", id="version 2, not ours"),
-        pytest.param("", id="no control groups"),
-    ],
+    ["4:memory:/own\n8:pids:/own\n", "0::/own\n", ""],
+    ids=["version 1, of somebody else", "version 2, of somebody else", "no control groups"],
 )
 def test_none_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
     (tmp_path / "cgroup").write_text(own, encoding="ascii")
@@ -107,19 +99,18 @@ def test_none_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(path)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert Group.create("g", POLICY, root=tmp_path, own=tmp_path / "cgroup") is None
+    assert Group.create(POLICY, root=tmp_path, own=tmp_path / "cgroup") is None
 
 
 ONE = {"memory.limit_in_bytes": f"{100 << 20}", "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1"}
+FULL, ROOM = ({**ONE, "memory.max_usage_in_bytes": f"{mib << 20}"} for mib in (100, 40))
 
 
 @pytest.mark.parametrize(
     ("version", "files", "exceeded", "starved"),
     [
-        pytest.param(
-            VERSION_1, {**ONE, "memory.max_usage_in_bytes": f"{100 << 20}"}, True, False, id="1, its own limit"
-        ),
-        pytest.param(VERSION_1, {**ONE, "memory.max_usage_in_bytes": f"{40 << 20}"}, False, True, id="1, the machine"),
+        pytest.param(VERSION_1, FULL, True, False, id="1, its own limit"),
+        pytest.param(VERSION_1, ROOM, False, True, id="1, the machine"),
         pytest.param(VERSION_2, {"memory.events": "max 9\noom 1\noom_kill 1"}, True, False, id="2, its own limit"),
         pytest.param(VERSION_2, {"memory.events": "max 0\noom 0\noom_kill 1"}, False, True, id="2, the machine"),
         pytest.param(VERSION_2, {"memory.events": "max 0\noom 0\noom_kill 0"}, False, False, id="nothing was killed"),
@@ -156,16 +147,10 @@ def test_watchdog(code: str, limit_mib: float, exceeded: bool) -> None:
         os.killpg(hog.pid, signal.SIGKILL)
 
 
-def test_a_policy_survives_the_journey() -> None:
+def test_policies_and_endings_survive_the_journey() -> None:
     policy = replace(POLICY, read_only=(Path("/data"), Path("/models")), gpus=True)
     assert SandboxPolicy.from_json(policy.to_json()) == policy
-
-
-def test_an_ending_survives_the_journey() -> None:
     ending = Ending(exit_code=-9, stopped_by=Stop.MEMORY, peak_memory_mib=1.5, evidence=("a",), refused=("b: no",))
-    import json
-    from dataclasses import asdict
-
     assert Ending.from_message(json.loads(json.dumps(asdict(ending)))) == ending
     assert Warmup().modules == ()
     assert Workspace(job=Path("j"), evidence=Path("e")).environ == {}

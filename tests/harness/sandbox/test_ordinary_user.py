@@ -72,10 +72,8 @@ def grade(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("before", "backends"),
-    [
-        pytest.param((), (Backend.WARM,), id="as it is"),
-        pytest.param(NO_NAMESPACES, (Backend.CONTAINER, Backend.LANDLOCK), id="without user namespaces"),
-    ],
+    [((), (Backend.WARM,)), (NO_NAMESPACES, (Backend.CONTAINER, Backend.LANDLOCK))],
+    ids=["as it is", "without user namespaces"],
 )
 def test_an_honest_notebook_gets_its_points(folder: Path, before: Sequence[str], backends: Sequence[Backend]) -> None:
     needs.require_backend(*backends)
@@ -83,8 +81,7 @@ def test_an_honest_notebook_gets_its_points(folder: Path, before: Sequence[str],
     assert done.returncode == 0, done.stdout + done.stderr
     result = Result.model_validate_json((folder / "results" / "notebook" / "result.json").read_bytes())
     assert result.sandbox in backends
-    passed = {check.id for check in result.checks if check.verdict is Verdict.PASSED}
-    assert passed >= set(HONEST.earns)
+    assert {check.id for check in result.checks if check.verdict is Verdict.PASSED} >= set(HONEST.earns)
 
 
 def test_nothing_that_isolates_is_a_refusal(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,10 @@ def test_links_to_the_interpreter_are_there_too(tmp_path: Path) -> None:
     python.parent.mkdir(parents=True)
     python.touch()
     short, program, environment = tmp_path / "versions" / "3.14", tmp_path / "bin" / "python3", tmp_path / "venv"
-    short.symlink_to("3.14.1")
-    program.parent.mkdir()
-    program.symlink_to(short / "bin" / "python3")
-    environment.mkdir()
-    (environment / "python").symlink_to(program)
+    for folder in (program.parent, environment):
+        folder.mkdir()
+    for link, target in ((short, "3.14.1"), (program, short / "bin" / "python3"), (environment / "python", program)):
+        link.symlink_to(target)
     shown = (str(environment), str(python.parents[1]))
     found = namespaces._find_links(str(environment / "python"), shown, ())
     assert found == {str(program): str(short / "bin" / "python3"), str(short): "3.14.1"}
@@ -69,10 +69,9 @@ def test_the_first_folder_that_keeps_others_out(tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == os.getuid() and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o001)
-    (tmp_path / "closed").chmod(0o700)
-    assert namespaces.find_closed_folder(str(tmp_path / "closed" / "open" / "file")) == str(tmp_path / "closed")
-    (tmp_path / "closed").chmod(0o711)
-    assert namespaces.find_closed_folder(str(tmp_path / "closed" / "open" / "file")) is None
+    for mode, found in ((0o700, str(tmp_path / "closed")), (0o711, None)):
+        (tmp_path / "closed").chmod(mode)
+        assert namespaces.find_closed_folder(str(tmp_path / "closed" / "open" / "file")) == found
 
 
 def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +87,7 @@ def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.M
     assert str(folders.LONGEST_PLACE) in str(error.value)
 
 
-# What would make a backend work.
+UBUNTU, MOST = "kernel.apparmor_restrict_unprivileged_userns", "user.max_user_namespaces"
 
 
 @pytest.mark.parametrize(
@@ -96,24 +95,8 @@ def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.M
     [
         pytest.param(0, False, {}, Backend.WARM, True, "--cap-add SYS_ADMIN", id="root in a container"),
         pytest.param(0, True, {}, Backend.WARM, True, "Allow user namespaces", id="root"),
-        pytest.param(
-            1000,
-            False,
-            {"kernel.apparmor_restrict_unprivileged_userns": "1"},
-            Backend.BUBBLEWRAP,
-            True,
-            "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-            id="Ubuntu",
-        ),
-        pytest.param(
-            1000,
-            False,
-            {"user.max_user_namespaces": "0"},
-            Backend.WARM,
-            True,
-            "sysctl user.max_user_namespaces=15000",
-            id="none at all",
-        ),
+        pytest.param(1000, False, {UBUNTU: "1"}, Backend.BUBBLEWRAP, True, f"sysctl {UBUNTU}=0", id="Ubuntu"),
+        pytest.param(1000, False, {MOST: "0"}, Backend.WARM, True, f"sysctl {MOST}=15000", id="none at all"),
         pytest.param(1000, False, {}, Backend.BUBBLEWRAP, False, "apt install bubblewrap", id="no bubblewrap"),
         pytest.param(1000, False, {}, Backend.CONTAINER, False, "apt install podman", id="no container"),
         pytest.param(1000, False, {}, Backend.CONTAINER, True, "service running", id="a container that does not run"),
@@ -123,13 +106,7 @@ def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_remedies(
-    monkeypatch: pytest.MonkeyPatch,
-    user: int,
-    may: bool,
-    settings: dict[str, str],
-    backend: Backend,
-    installed: bool,
-    words: str,
+    user: int, may: bool, settings: dict[str, str], backend: Backend, installed: bool, words: str, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(remedies, "_has_capabilities", lambda *capabilities: may)

@@ -16,6 +16,36 @@ def message(kind: Any = "stream", content: Any = None, parent: Any = None, **hea
     return {"header": full, "msg_type": kind, "parent_header": {} if parent is None else parent, "content": content}
 
 
+def display(transient: Any) -> dict[str, Any]:
+    return message("display_data", {"data": {}, "metadata": {}, "transient": transient})
+
+
+HONEST = {
+    "stream": message(),
+    "status": message("status", {"execution_state": "idle"}),
+    "display": display({}),
+    "with id": display({"display_id": "a"}),
+    "no transient": display(None),
+    "error": message("error", {"ename": "E", "evalue": "", "traceback": ["line"]}),
+    "aborted reply": message("execute_reply", {"status": "aborted"}),
+    "a kind without rules": message("shutdown_reply", {"restart": False}),
+}
+DISHONEST = {
+    "text missing": message("stream", {"name": "stdout"}),
+    "text a number": message("stream", {"name": "stdout", "text": 1}),
+    "state missing": message("status", {}),
+    "data a list": message("display_data", {"data": [], "metadata": {}}),
+    "transient a list": display([1]),
+    "transient an empty list": display([]),
+    "id a list": display({"display_id": []}),
+    "traceback of numbers": message("error", {"ename": "E", "evalue": "", "traceback": [1]}),
+    "content a list": message("stream", []),
+    "parent a list": message(parent=[]),
+    "type a list": message([]),
+    "id a number": message(msg_id=7),
+}
+
+
 @pytest.fixture
 def stops() -> list[Stop]:
     return []
@@ -26,52 +56,23 @@ def intake(stops: list[Stop]) -> MessageGuard:
     return MessageGuard(POLICY, stops.append)
 
 
-HONEST = [
-    pytest.param(message(), id="stream"),
-    pytest.param(message("status", {"execution_state": "idle"}), id="status"),
-    pytest.param(message("display_data", {"data": {}, "metadata": {}, "transient": {}}), id="display"),
-    pytest.param(message("display_data", {"data": {}, "metadata": {}, "transient": {"display_id": "a"}}), id="with id"),
-    pytest.param(message("display_data", {"data": {}, "metadata": {}, "transient": None}), id="no transient"),
-    pytest.param(message("error", {"ename": "E", "evalue": "", "traceback": ["line"]}), id="error"),
-    pytest.param(message("execute_reply", {"status": "aborted"}), id="aborted reply"),
-    pytest.param(message("shutdown_reply", {"restart": False}), id="a kind without rules"),
-]
-DISHONEST = [
-    pytest.param(message("stream", {"name": "stdout"}), id="text missing"),
-    pytest.param(message("stream", {"name": "stdout", "text": 1}), id="text a number"),
-    pytest.param(message("status", {}), id="state missing"),
-    pytest.param(message("display_data", {"data": [], "metadata": {}}), id="data a list"),
-    pytest.param(message("display_data", {"data": {}, "metadata": {}, "transient": [1]}), id="transient a list"),
-    pytest.param(
-        message("display_data", {"data": {}, "metadata": {}, "transient": {"display_id": []}}), id="id a list"
-    ),
-    pytest.param(message("error", {"ename": "E", "evalue": "", "traceback": [1]}), id="traceback of numbers"),
-    pytest.param(message("stream", []), id="content a list"),
-    pytest.param(message(parent=[]), id="parent a list"),
-    pytest.param(message([]), id="type a list"),
-    pytest.param(message(msg_id=7), id="id a number"),
-]
-
-
-@pytest.mark.parametrize("honest", HONEST)
+@pytest.mark.parametrize("honest", HONEST.values(), ids=HONEST)
 def test_honest_messages_pass(intake: MessageGuard, stops: list[Stop], honest: dict[str, Any]) -> None:
     assert intake.check(lambda: honest) == honest
     assert stops == []
 
 
-@pytest.mark.parametrize("dishonest", DISHONEST)
-def test_others_stop_the_kernel(intake: MessageGuard, stops: list[Stop], dishonest: dict[str, Any]) -> None:
-    with pytest.raises(MalformedMessage):
-        intake.check(lambda: dishonest)
-    assert stops == [Stop.PROTOCOL]
+ERRORS = (ValueError, TypeError, KeyError, RecursionError, IndexError)
 
 
-@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RecursionError, IndexError])
-def test_what_cannot_be_parsed_stops_the_kernel(
-    intake: MessageGuard, stops: list[Stop], error: type[Exception]
-) -> None:
+@pytest.mark.parametrize(
+    "found", [*DISHONEST.values(), *ERRORS], ids=[*DISHONEST, *(f"parsing: {error.__name__}" for error in ERRORS)]
+)
+def test_others_stop_the_kernel(intake: MessageGuard, stops: list[Stop], found: Any) -> None:
     def parse() -> dict[str, Any]:
-        raise error("malformed")
+        if found in ERRORS:
+            raise found("malformed")
+        return dict(found)
 
     with pytest.raises(MalformedMessage):
         intake.check(parse)
