@@ -61,16 +61,15 @@ def prepare(folder: Path, recipes: Mapping[str, Recipe]) -> None:
             stamps = {name: asdict(_take_stamp(folder / name, sha256)) for name, sha256 in expected.items()}
             _make(folder / MANIFEST, build_bytes_recipe(json.dumps(stamps, indent=1).encode("utf-8")))
     except Timeout as error:
-        raise GraderError(
-            f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it and try again."
-        ) from error
+        waits = f"Another process has been preparing {folder} for {LOCK_TIMEOUT_S} s; stop it and try again."
+        raise GraderError(waits) from error
     except OSError as error:
         raise explain_refusal(f"prepare {folder}", error, "set A4_CACHE to another folder") from error
 
 
 @contextmanager
 def _relax_umask() -> Iterator[None]:
-    """Files made meanwhile can be read by kernels, which may belong to another user; nothing in them is secret."""
+    """Let files made meanwhile be read by kernels, which may belong to another user; nothing in them is secret."""
     before = os.umask(0o022)
     try:
         yield
@@ -86,9 +85,8 @@ def is_prepared(folder: Path, recipes: Mapping[str, Recipe]) -> bool:
 def find_damaged(folder: Path, expected: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names in `expected` (relative path -> SHA-256) whose files are missing or hold other bytes."""
     stamps = read_manifest(folder)
-    return tuple(
-        name for name, sha256 in expected.items() if _find_current_sha256(folder / name, stamps.get(name)) != sha256
-    )
+    found = {name: _find_current_sha256(folder / name, stamps.get(name)) for name in expected}
+    return tuple(name for name, sha256 in expected.items() if found[name] != sha256)
 
 
 def read_manifest(folder: Path) -> dict[str, Stamp]:
@@ -141,10 +139,8 @@ def _make(path: Path, recipe: Recipe) -> None:
     try:
         recipe.write(partial)
         if (found := hash_file(partial)) != recipe.sha256:
-            raise GraderError(
-                f"{path.name} must have SHA-256 {recipe.sha256[:12]}; what was made has {found[:12]}. "
-                "A package has another version than the pinned one: run `make setup`."
-            )
+            wrong = f"{path.name} must have SHA-256 {recipe.sha256[:12]}; what was made has {found[:12]}"
+            raise GraderError(f"{wrong}. A package has another version than the pinned one: run `make setup`.")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

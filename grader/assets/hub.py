@@ -19,22 +19,16 @@ WEIGHTS: Final = standin.WEIGHTS
 STANDIN_FOLDER: Final = "hub-stand-in"
 REAL_FOLDER: Final = "hub-distilbert"
 FILES: Final = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
-EMBEDDINGS: Final = "distilbert.embeddings.word_embeddings.weight"
-DOWNLOAD_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The pretrained model that a run starts from.
-
-    `weights` is its model.safetensors with the hub's tensor names (prefix `distilbert.`) and `sha256` the hash of that
-    file; `hub_cache` is the value for HF_HUB_CACHE, and is only read.
-    """
+    """The pretrained model that a run starts from."""
 
     name: str
-    weights: Path
-    hub_cache: Path
-    sha256: str
+    weights: Path  # its model.safetensors, with the hub's tensor names (prefix `distilbert.`)
+    hub_cache: Path  # the value for HF_HUB_CACHE; it is only read
+    sha256: str  # of the weights
 
 
 def resolve_checkpoint(profile: Profile, cache_dir: Path) -> Checkpoint:
@@ -91,8 +85,8 @@ def download_snapshot() -> Path | None:
     """Download the real checkpoint (268 MB) into this user's hub cache. None when that fails, in seconds if offline."""
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = Path(snapshot_download(MODEL_NAMES[-1], allow_patterns=list(FILES), etag_timeout=DOWNLOAD_TIMEOUT_S))
+    try:  # 5 s to reach the hub, not for the transfer
+        folder = Path(snapshot_download(MODEL_NAMES[-1], allow_patterns=list(FILES), etag_timeout=5))
     except (OSError, ValueError):  # no network, refused, or switched off by HF_HUB_OFFLINE
         return None
     return folder if is_distilbert(folder) else None
@@ -106,7 +100,7 @@ def is_distilbert(folder: Path) -> bool:
         return False
     try:
         with safe_open(folder / WEIGHTS, "numpy") as weights:
-            shape = weights.get_slice(EMBEDDINGS).get_shape()
+            shape = weights.get_slice("distilbert.embeddings.word_embeddings.weight").get_shape()
     except (SafetensorError, OSError):
         return False
     return list(shape) == [standin.CONFIG["vocab_size"], standin.CONFIG["dim"]]

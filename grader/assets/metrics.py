@@ -19,8 +19,7 @@ ADDRESS: Final = "https://huggingface.co/spaces/evaluate-metric/{name}/resolve/{
 
 def prepare_metrics(cache_dir: Path) -> Path:
     """Prepare `cache_dir`/evaluate and return it: the value for HF_EVALUATE_CACHE. Raises GraderError."""
-    folder = locate_metrics(cache_dir)
-    prepare(folder, _recipes())
+    prepare(folder := locate_metrics(cache_dir), _recipes())
     return folder
 
 

@@ -31,7 +31,6 @@ SYNTHETIC_SHA256: Final = {
     "eval.csv": "921a2b545bb83546b38539dfb9f88970a6a4bc2d4e0cc5b19928aa824a01234a",
     "heldout.csv": "883f538e557ca3e69eef8a31be30a0c8222991cee171dfd396e34a8424d6e2c5",
 }
-HUB_TIMEOUT_S: Final = 5  # to reach the hub, not for the transfer
 HUB_DATASET: Final = "stanfordnlp/imdb"
 
 
@@ -61,9 +60,7 @@ def locate(root: Path, environ: Mapping[str, str]) -> tuple[Source, Path]:
     if given := environ.get("A4_DATA"):
         folder = Path(given).expanduser().absolute()
         if not folder.is_dir():
-            raise GraderError(
-                f"A4_DATA names {folder}, which is no folder; name one that holds train.csv and eval.csv."
-            )
+            raise GraderError(f"A4_DATA names {folder}, which is no folder; name one with train.csv and eval.csv.")
         return Source.GIVEN, folder
     imdb = root / "data" / "imdb"
     if any((imdb / name).exists() for name in FILES):
@@ -88,7 +85,7 @@ def read_reviews(path: Path) -> list[Review]:
             rows = csv.DictReader(file)
             if missing := {"review", "label"} - set(rows.fieldnames or ()):
                 raise GraderError(f"{path} has no column {' or '.join(sorted(missing))}; add it.")
-            reviews = [_parse_review(row, path, number) for number, row in enumerate(rows, start=1)]
+            reviews = [_parse_review(row, f"Review {i} in {path}") for i, row in enumerate(rows, start=1)]
     except OSError as error:
         raise explain_refusal(f"read {path}", error, "put the file there") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -120,9 +117,9 @@ def fetch_split(split: str) -> list[Review]:
     import pandas as pd
     from huggingface_hub import snapshot_download
 
-    pattern = f"plain_text/{split}-*.parquet"
+    pattern, reach_s = f"plain_text/{split}-*.parquet", 5  # to reach the hub, not for the transfer
     try:
-        folder = snapshot_download(HUB_DATASET, repo_type="dataset", allow_patterns=pattern, etag_timeout=HUB_TIMEOUT_S)
+        folder = snapshot_download(HUB_DATASET, repo_type="dataset", allow_patterns=pattern, etag_timeout=reach_s)
         rows = pd.concat(pd.read_parquet(file) for file in sorted(Path(folder).glob(pattern)))
         return [Review(text, int(label)) for text, label in zip(rows["text"], rows["label"], strict=True)]
     except (OSError, ValueError, KeyError) as error:  # no network; no such file; a file of another kind
@@ -147,19 +144,15 @@ def build_synthetic_files() -> Mapping[str, bytes]:
 
 
 def _check_files(source: Source, folder: Path) -> ReviewData:
-    """Look in the three files of `folder` for what would make a measured accuracy meaningless."""
+    """Refuse files of `folder` that would make a measured accuracy meaningless."""
     paths = [folder / name for name in FILES]
     train, evaluation, heldout = map(read_reviews, paths)
     known = {review.text for review in (*train, *evaluation)}
     if shared := sum(review.text in known for review in heldout):
         raise GraderError(f"{shared} reviews of {paths[2]} are also in train.csv or eval.csv; remove them there.")
-    if not _has_both_labels(heldout):
+    if {review.label for review in heldout} != {0, 1}:
         raise GraderError(f"{paths[2]} holds reviews of one label only; accuracy needs reviews of both.")
     return _hash_files(source, paths)
-
-
-def _has_both_labels(reviews: Sequence[Review]) -> bool:
-    return len({review.label for review in reviews}) == 2
 
 
 def _split(source: Source, folder: Path, cache_dir: Path) -> ReviewData:
@@ -167,16 +160,14 @@ def _split(source: Source, folder: Path, cache_dir: Path) -> ReviewData:
     train, evaluation = read_reviews(folder / FILES[0]), read_reviews(folder / FILES[1])
     count = min(HELDOUT_ROWS, int(HELDOUT_SHARE * len(train)))
     heldout = SeededRandom(SEED).shuffle(_drop_duplicates(train, unless=evaluation))[:count]
-    if not _has_both_labels(heldout):
+    if {review.label for review in heldout} != {0, 1}:
         raise GraderError(f"{folder} has too few training reviews to hold some out; add a heldout.csv.")
     hidden = {review.text for review in heldout}
     kept = [review for review in train if review.text not in hidden]
     own = cache_dir / f"reviews-split-{hash_file(folder / FILES[0])[:16]}"
     prepare(own, {FILES[0]: build_bytes_recipe(format_csv(kept)), FILES[2]: build_bytes_recipe(format_csv(heldout))})
-    notes = (
-        f"{folder.name} has no heldout.csv: {len(heldout)} of its training reviews are held out, "
-        f"and notebooks train on the other {len(kept)}."
-    )
+    notes = f"{folder.name} has no heldout.csv: {len(heldout)} of its training reviews are held out, and notebooks "
+    notes += f"train on the other {len(kept)}."
     return _hash_files(source, [own / FILES[0], folder / FILES[1], own / FILES[2]], notes)
 
 
@@ -192,12 +183,10 @@ def _drop_duplicates(reviews: Sequence[Review], unless: Sequence[Review] = ()) -
     return [review for review in {review.text: review for review in reviews}.values() if review.text not in seen]
 
 
-def _parse_review(row: Mapping[str, str | None], path: Path, number: int) -> Review:
+def _parse_review(row: Mapping[str, str | None], name: str) -> Review:
     text, label = row["review"] or "", (row["label"] or "").strip()
     if label not in ("0", "1"):
-        raise GraderError(
-            f"Review {number} in {path} has the label {label[:20]!r}; write 0 (negative) or 1 (positive)."
-        )
+        raise GraderError(f"{name} has the label {label[:20]!r}; write 0 (negative) or 1 (positive).")
     if not text.strip():
-        raise GraderError(f"Review {number} in {path} is empty; remove it.")
+        raise GraderError(f"{name} is empty; remove it.")
     return Review(text, int(label))

@@ -36,26 +36,12 @@ WEIGHTS: Final = "model.safetensors"
 WEIGHTS_SHA256: Final = "1c9d169b7126a917affe72e654e42ebb7b7ae2a8533f1664ebd35c0e2fa409ae"
 TOKENIZER_SHA256: Final = "5fd1c882abbd30517dced455a2c9768945ec726b96727927e4959348d9de550b"
 HEADS: Final = 12
-CONFIG: Final = {
-    "activation": "gelu",
-    "architectures": ["DistilBertForMaskedLM"],
-    "attention_dropout": 0.1,
-    "dim": WIDTH,
-    "dropout": 0.1,
-    "hidden_dim": 4 * WIDTH,
-    "initializer_range": 0.02,
-    "max_position_embeddings": 512,
-    "model_type": "distilbert",
-    "n_heads": HEADS,
-    "n_layers": LAYERS,
-    "pad_token_id": 0,
-    "qa_dropout": 0.1,
-    "seq_classif_dropout": 0.2,
-    "sinusoidal_pos_embds": False,
-    "tie_weights_": True,
-    "vocab_size": 30522,
+CONFIG: Final[dict[str, object]] = {
+    **{"activation": "gelu", "architectures": ["DistilBertForMaskedLM"], "attention_dropout": 0.1, "dim": WIDTH},
+    **{"dropout": 0.1, "hidden_dim": 4 * WIDTH, "initializer_range": 0.02, "max_position_embeddings": 512},
+    **{"model_type": "distilbert", "n_heads": HEADS, "n_layers": LAYERS, "pad_token_id": 0, "qa_dropout": 0.1},
+    **{"seq_classif_dropout": 0.2, "sinusoidal_pos_embds": False, "tie_weights_": True, "vocab_size": 30522},
 }
-TOKENIZER_CONFIG: Final = {"do_lower_case": True, "model_max_length": 512}
 
 Array = NDArray[np.float32]
 Index = NDArray[np.intp]
@@ -91,16 +77,13 @@ def build_recipes(source: Path | None = None) -> dict[str, Recipe]:
         "tokenizer.json": derive("tokenizer.json", TOKENIZER_SHA256, _write_tokenizer),
         "vocab.txt": derive("vocab.txt", SOURCE_SHA256["vocab.txt"], shutil.copyfile),
         "config.json": build_bytes_recipe(json.dumps(CONFIG, indent=2).encode("utf-8")),
-        "tokenizer_config.json": build_bytes_recipe(json.dumps(TOKENIZER_CONFIG).encode("utf-8")),
+        "tokenizer_config.json": build_bytes_recipe(b'{"do_lower_case": true, "model_max_length": 512}'),
     }
 
 
 def find_source_folder() -> Path:
     """Return the folder of MiniLM's files. Raises GraderError when the package is not installed."""
-    try:
-        files = importlib.metadata.files(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
+    files = next((found.files or [] for found in importlib.metadata.distributions(name=PACKAGE)), [])
     weights = next((Path(str(file.locate())) for file in files if file.name == WEIGHTS), None)
     if weights is None or not weights.is_file():
         raise GraderError(f"The package {PACKAGE}, source of the stand-in model, is not installed; run `make setup`.")
@@ -125,9 +108,8 @@ def widen(narrow: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _widen_embeddings(narrow: Mapping[str, Array]) -> dict[str, Array]:
-    old = {
-        name: narrow[f"embeddings.{name}"] for name in ("word_embeddings.weight", "LayerNorm.weight", "LayerNorm.bias")
-    }
+    kept = ("word_embeddings.weight", "LayerNorm.weight", "LayerNorm.bias")
+    old = {name: narrow[f"embeddings.{name}"] for name in kept}
     types = narrow["embeddings.token_type_embeddings.weight"]
     old["position_embeddings.weight"] = narrow["embeddings.position_embeddings.weight"] + types[0]
     return {f"distilbert.embeddings.{name}": tensor[..., UNITS] for name, tensor in old.items()}

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
-
 PHRASES: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
+# Word in a template -> the list that it is picked from.
+FILLERS: Final = {"name": "names", "friend": "names", "role": "roles", "place": "places", "event": "events"}
 BY_LABEL: Final = (PHRASES["negative"], PHRASES["positive"])
 MIN_WORDS: Final = 15
 MAX_WORDS: Final = 60  # short, so that a fresh machine without a GPU grades its first notebook in minutes
@@ -101,13 +102,8 @@ def _judge(aspect: str, label: int, dice: SeededRandom) -> str:
     """Write one judgement. In a contrast the words of the opposite label stand in for what is denied."""
     template = dice.pick(PHRASES["contrasts"] if dice.draw_bool(CONTRAST_SHARE) else PHRASES["judgements"])
     same, opposite = BY_LABEL[label]["words"], BY_LABEL[1 - label]["words"]
-    return template.format(
-        aspect=aspect,
-        word=dice.pick(same),
-        second=dice.pick(same),
-        other=dice.pick(opposite),
-        adverb=dice.pick(PHRASES["adverbs"]),
-    )
+    words = {"word": dice.pick(same), "second": dice.pick(same), "other": dice.pick(opposite)}
+    return template.format(aspect=aspect, **words, adverb=dice.pick(PHRASES["adverbs"]))
 
 
 def _write_verdict(label: int, dice: SeededRandom) -> str:
@@ -116,12 +112,6 @@ def _write_verdict(label: int, dice: SeededRandom) -> str:
 
 
 def _fill(templates: Sequence[str], dice: SeededRandom) -> str:
-    return dice.pick(templates).format(
-        name=dice.pick(PHRASES["names"]),
-        friend=dice.pick(PHRASES["names"]),
-        role=dice.pick(PHRASES["roles"]),
-        place=dice.pick(PHRASES["places"]),
-        event=dice.pick(PHRASES["events"]),
-        genre=dice.pick(PHRASES["genres"]),
-        year=1931 + dice.draw_below(80),
-    )
+    template = dice.pick(templates)
+    words = {word: dice.pick(PHRASES[kind]) for word, kind in FILLERS.items()}
+    return template.format(**words, genre=dice.pick(PHRASES["genres"]), year=1931 + dice.draw_below(80))

@@ -3,11 +3,8 @@
 import os
 import re
 from collections.abc import Callable
-from typing import Final
 
 from safetensors import SafetensorError
-
-NUMBER: Final = re.compile(r"\(os error (\d+)\)")  # at the end of the system's message, as Rust writes it
 
 
 def write(save: Callable[[], object]) -> None:
@@ -15,6 +12,6 @@ def write(save: Callable[[], object]) -> None:
     try:
         save()
     except SafetensorError as error:
-        if not (found := NUMBER.search(str(error))):
+        if not (found := re.search(r"\(os error (\d+)\)", str(error))):  # as Rust writes it, after the message
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1]))) from error

@@ -14,13 +14,13 @@ from grader.reporting.progress import LiveView, format_rough_duration
 from grader.reporting.sanitisation import sanitise_line
 from grader.reporting.words import format_points
 
+Clock = Callable[[], float]
+
 
 class BatchDisplay(LiveView):
     """Listens to a batch; a context manager. Texts that come from notebooks are made inert here."""
 
-    def __init__(
-        self, console: Console, total: int, quiet: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, console: Console, total: int, quiet: bool = False, clock: Clock = time.monotonic) -> None:
         """`total`: tasks. `quiet`: print problems only."""
         super().__init__(console, redraws_per_s=4, shown=not quiet)
         self.total, self.quiet, self._clock = total, quiet, clock

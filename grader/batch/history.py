@@ -157,8 +157,6 @@ def describe_outdated(entries: Sequence[HistoryEntry]) -> tuple[str, ...]:
             f"{digest_execution(ROOT)[:8]}).{verdicts} Run `make batch` again to execute them."
         )
     if judged:
-        notes.append(
-            f"{len(judged)} of {len(entries)} uploads were judged by other tests, points or code than today's. "
-            "Run `make rejudge` to judge them again."
-        )
+        note = f"{len(judged)} of {len(entries)} uploads were judged by other tests, points or code than today's."
+        notes.append(f"{note} Run `make rejudge` to judge them again.")
     return tuple(notes)

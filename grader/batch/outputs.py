@@ -236,10 +236,8 @@ def _update_reports(request: BatchRequest, grades: Iterable[Grade]) -> None:
 
 def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[Delivery, ...]:
     """Build what Canvas sends: a score, a page and a comment for each student, in order."""
-    return tuple(
-        Delivery(grade=grade, comment=format_comment(grade), feedback=find_feedback_page(request, grade))
-        for grade in grades
-    )
+    pages = ((grade, find_feedback_page(request, grade)) for grade in grades)
+    return tuple(Delivery(grade=grade, comment=format_comment(grade), feedback=page) for grade, page in pages)
 
 
 def format_comment(grade: Grade) -> str:

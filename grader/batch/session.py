@@ -135,15 +135,13 @@ def _grade(
     request: BatchRequest, intake: Intake, workers: WorkerSettings, console: Console, quiet: bool, execute: bool
 ) -> BatchResult:
     config, uploads = make_config(request, workers, execute), intake.uploads
-    tasks, summary = (
-        scheduling.plan(uploads, config, find_conditions(request)),
-        BatchSummary(len(uploads), len(uploads)),
-    )
+    tasks = scheduling.plan(uploads, config, find_conditions(request))
+    summary, display = BatchSummary(len(uploads), len(uploads)), BatchDisplay(console, len(tasks), quiet)
     if tasks:  # otherwise start no worker
         with (
             share_sandbox(config, workers) as shared,
             workers.open_cluster() as cluster,
-            BatchDisplay(console, len(tasks), quiet) as display,
+            display,
             executor.connect(cluster, shared, display.tell, executor.open_tools, workers.gpus > 0) as crew,
         ):
             summary = scheduling.grade(uploads, tasks, shared, crew, display)

@@ -28,12 +28,8 @@ from grader.paths import ROOT
 if TYPE_CHECKING:
     from grader.judging.result import GradingResult
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Grade notebooks of this assignment.",
-)
+HELP = "Grade notebooks of this assignment."
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 
 NOT_LOADED = "Install that library; if it is a Python package, `make clean setup` installs all of them again."
 INTERRUPTED = 130  # typer's exit code after ctrl-C

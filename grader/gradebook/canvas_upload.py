@@ -122,10 +122,8 @@ def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
 def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, ...]:
     """Compare the deliveries with what Canvas has; sends nothing."""
     present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
-    return tuple(
-        _plan_step(delivery, present.get(delivery.grade.student.canvas_id), assignment.points_possible)
-        for delivery in deliveries
-    )
+    pairs = ((delivery, present.get(delivery.grade.student.canvas_id)) for delivery in deliveries)
+    return tuple(_plan_step(delivery, submission, assignment.points_possible) for delivery, submission in pairs)
 
 
 def _plan_step(delivery: Delivery, submission: Any, column_possible: float | None) -> UploadStep:

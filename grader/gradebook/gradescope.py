@@ -150,8 +150,8 @@ def _summarise(result: Result) -> str:
 
 def find_notebook(folder: Path) -> Path:
     """Return the one notebook that was handed in. Raises SubmissionError."""
-    found = [path for path in folder.rglob("*") if NOTEBOOK.search(path.name) and not path.is_symlink()]
-    found = [path for path in found if not is_junk(path.parts)]
+    paths = (path for path in folder.rglob("*") if not is_junk(path.parts) and not path.is_symlink())
+    found = [path for path in paths if NOTEBOOK.search(path.name)]
     if len(found) != 1:
         what = f"{len(found)} notebooks" if found else "no notebook"
         raise SubmissionError(f"Your submission holds {what}; hand in one .ipynb file.")

@@ -110,10 +110,8 @@ def load_overrides(
             try:
                 override = Override.model_validate(fields)
             except ValidationError as error:
-                problems += [
-                    f"{place}: {what}"
-                    for what in list_problems(error, lambda place: f"key {'.'.join(map(str, place))}")
-                ]
+                named = list_problems(error, lambda keys: f"key {'.'.join(map(str, keys))}")
+                problems += [f"{place}: {what}" for what in named]
                 continue
             problems += [f"{place}: {what}" for what in _find_misfits(override, known, targets)]
             found.append(override.model_copy(update={"student": next(iter(known.get(override.student, [""])))}))

@@ -21,7 +21,6 @@ from grader.intake.uploads import Student, Upload
 from grader.model import FrozenModel
 
 DAY: Final = timedelta(days=1)
-DAYS_MAX: Final = 3650  # of an extension; more is a date in the wrong key
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -84,7 +83,7 @@ class Extension(FrozenModel):
 
     student: Text
     due: AwareDatetime | None = None
-    days: Annotated[float, Field(ge=0, le=DAYS_MAX)] | None = None  # after the deadline of the class
+    days: Annotated[float, Field(ge=0, le=3650)] | None = None  # after the deadline; more is a date in the wrong key
     author: Text
     reason: Text
 

@@ -39,19 +39,12 @@ def list_problems(error: ValidationError, name_place: Callable[[Place], str]) ->
         yield f"{place}{text[:1].lower()}{text[1:]}"
 
 
-class SheetRow(NamedTuple):
-    """One row under the header. `place` is the line in which it ends; `cells` are those that are not empty."""
-
-    place: str
-    cells: dict[str, str]
-
-
 class Sheet(NamedTuple):
-    """A table with a header."""
+    """A table with a header. Each row has the line in which it ends, and its cells that are not empty, by column."""
 
     columns: tuple[str, ...]
     delimiter: str
-    rows: Iterator[SheetRow]
+    rows: Iterator[tuple[str, dict[str, str]]]
 
 
 def read_sheet(text: str) -> Sheet:
@@ -61,11 +54,11 @@ def read_sheet(text: str) -> Sheet:
     return Sheet(tuple(reader.fieldnames or ()), delimiter, _read_rows(reader))
 
 
-def _read_rows(reader: "csv.DictReader[str]") -> Iterator[SheetRow]:
+def _read_rows(reader: "csv.DictReader[str]") -> Iterator[tuple[str, dict[str, str]]]:
     for row in reader:
         place = f"line {reader.line_num}"
         if None in row:
             raise ValueError(f"{place} has more cells than the header")
         cells = {name: value.strip() for name, value in row.items() if value and value.strip()}
         if cells:
-            yield SheetRow(place, cells)
+            yield place, cells

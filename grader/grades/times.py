@@ -26,9 +26,8 @@ def add_times(intake: Intake, path: Path) -> Intake:
     everybody = list_students(intake)
     known = index_by_name(everybody)
     if shared := [name for name in times if len(known.get(name, ())) > 1]:
-        raise GraderError(
-            f"Cannot use the times {path}: '{sanitise(shared[0])}' is more than one student; use the keys."
-        )
+        name = sanitise(shared[0])
+        raise GraderError(f"Cannot use the times {path}: '{name}' is more than one student; use the keys.")
     by_key = {student.key: _find_time(student, times, path) for student in everybody}
     uploads = tuple(u.model_copy(update={"submitted_at": by_key[u.student.key]}) for u in intake.uploads)
     notes = tuple(f"The time of '{sanitise(name)}' belongs to no student here." for name in times if name not in known)

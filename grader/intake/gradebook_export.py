@@ -132,9 +132,8 @@ def read_export(content: bytes) -> Export:
     header = [cell.value for cell in rows[0]] if rows else []
     named = header[:1] == ["Student"] or header[:2] == ["LastName", "FirstName"]
     if not (named and "ID" in header and "Section" in header):
-        raise GraderError(
-            f"The file is not a Canvas gradebook: its first row lacks Student, ID or Section; {EXPORT_AGAIN}."
-        )
+        lack = "its first row lacks Student, ID or Section"
+        raise GraderError(f"The file is not a Canvas gradebook: {lack}; {EXPORT_AGAIN}.")
     return Export(text, content.startswith(codecs.BOM_UTF8), delimiter, rows)
 
 
@@ -180,9 +179,8 @@ def _describes_assignments(row: Row) -> bool:
 def _read_column(index: int, heading: str, possible: str) -> Column:
     found = re.match(r"(.*)\s\(([0-9]+)\)$", heading, re.DOTALL)
     title, assignment_id = (found[1], int(found[2])) if found else (heading, None)
-    return Column(
-        index, heading, title, assignment_id, parse_number(possible), bool(re.search(r"read\s+only", possible))
-    )
+    read_only = re.search(r"read\s+only", possible) is not None
+    return Column(index, heading, title, assignment_id, parse_number(possible), read_only)
 
 
 def parse_number(text: str) -> float | None:

@@ -89,9 +89,8 @@ def list_folder(folder: Path, bounds: Bounds, apart_from: Path) -> Iterator[Sour
     """Yield the files below a folder, sorted. Links are not followed. Raises GraderError."""
     for count, path in enumerate(_walk(folder, apart_from), 1):
         if count > bounds.entries:
-            raise GraderError(
-                f"{folder} holds more than {bounds.entries:,} files; name the folder that holds only the submissions."
-            )
+            advice = "name the folder that holds only the submissions"
+            raise GraderError(f"{folder} holds more than {bounds.entries:,} files; {advice}.")
         entry = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
         kind = stat.S_IFMT(path.lstat().st_mode)
         if kind == stat.S_IFREG:

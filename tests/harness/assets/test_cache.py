@@ -4,8 +4,10 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from safetensors import SafetensorError
@@ -70,12 +72,9 @@ def test_damage_is_found_and_repaired(tmp_path: Path, damage: Callable[[Path], N
 def test_a_whole_folder_without_manifest_is_taken_as_it_is(tmp_path: Path) -> None:
     prepare(tmp_path, recipes())
     (tmp_path / MANIFEST).unlink()
-    prepare(tmp_path, {name: Recipe(recipe.sha256, refuse) for name, recipe in recipes().items()})
+    write = Mock(side_effect=AssertionError("made again"))
+    prepare(tmp_path, {name: Recipe(recipe.sha256, write) for name, recipe in recipes().items()})
     assert contents(tmp_path) == CONTENT
-
-
-def refuse(path: Path) -> None:
-    raise AssertionError(f"{path} was made again")
 
 
 def write_half(path: Path) -> None:
@@ -90,49 +89,35 @@ def write_half(path: Path) -> None:
         pytest.param(write_half, "No space left on device.*A4_CACHE", id="disk full"),
     ],
 )
-def test_a_failed_write_is_our_fault_and_leaves_nothing(
-    tmp_path: Path, write: Callable[[Path], None], message: str
-) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
     with pytest.raises(GraderError, match=message):
         prepare(tmp_path, {"one.txt": Recipe(build_bytes_recipe(b"one").sha256, write)})
     assert not [path for path in tmp_path.iterdir() if path.name != ".lock"]
 
 
-def test_a_folder_that_cannot_be_made_is_our_fault(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_a_fault_of_the_set_up(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(GraderError, match="A4_CACHE"):
         prepare(tmp_path / "file" / "cache", recipes())
 
 
 def test_two_at_once_make_each_file_once(tmp_path: Path) -> None:
-    written: list[Path] = []
-    together = threading.Barrier(2)
+    write, together = Mock(side_effect=lambda path: path.write_bytes(b"one")), threading.Barrier(2)
 
-    def write(path: Path) -> None:
-        written.append(path)
-        path.write_bytes(b"one")
-
-    def run() -> None:
+    def run(_: int) -> None:
         together.wait()
         prepare(tmp_path, {"one.txt": Recipe(build_bytes_recipe(b"one").sha256, write)})
 
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(written) == 1
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, range(2)))
+    assert write.call_count == 1
     assert (tmp_path / "one.txt").read_bytes() == b"one"
-
-
-def no_links(path: Path, target: Path) -> None:
-    raise OSError(95, "Operation not supported")
 
 
 @pytest.mark.parametrize("links_work", [True, False])
 def test_a_second_name_has_the_same_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links_work: bool) -> None:
     if not links_work:
-        monkeypatch.setattr(Path, "hardlink_to", no_links)
+        monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError(95, "Operation not supported")))
     first = build_bytes_recipe(b"one")
     prepare(tmp_path, {"first": first, "second": build_link_recipe(tmp_path / "first", first.sha256)})
     assert (tmp_path / "second").read_bytes() == b"one"
@@ -141,11 +126,8 @@ def test_a_second_name_has_the_same_content(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("environ", "expected"),
-    [
-        pytest.param({}, "project/data/cache", id="in the project"),
-        pytest.param({"A4_CACHE": ""}, "project/data/cache", id="empty A4_CACHE"),
-        pytest.param({"A4_CACHE": "elsewhere"}, "elsewhere", id="A4_CACHE"),
-    ],
+    [({}, "project/data/cache"), ({"A4_CACHE": ""}, "project/data/cache"), ({"A4_CACHE": "elsewhere"}, "elsewhere")],
+    ids=["in the project", "empty A4_CACHE", "A4_CACHE"],
 )
 def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -153,16 +135,12 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: 
 
 
 def test_a_full_disk_is_an_os_error_for_tensors_too() -> None:
-    """What safetensors says of it is an error of its own kind."""
-
-    def refuse(message: str) -> None:
-        raise SafetensorError(message)
-
+    """safetensors raises an error of its own kind."""
     with pytest.raises(OSError, match="No space left") as error:
-        tensors.write(lambda: refuse("I/O error: No space left on device (os error 28)"))
+        tensors.write(Mock(side_effect=SafetensorError("I/O error: No space left on device (os error 28)")))
     assert error.value.errno == errno.ENOSPC
     with pytest.raises(SafetensorError, match="shared"):
-        tensors.write(lambda: refuse("tensors that are shared"))
+        tensors.write(Mock(side_effect=SafetensorError("tensors that are shared")))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="rights are another matter there")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import huggingface_hub
 import pytest
@@ -31,11 +32,8 @@ def copy(prepared: Path, tmp_path: Path) -> Path:
 def empty_user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This user's hub cache, empty, and no network."""
 
-    def offline(*_: object, **__: object) -> str:
-        raise OSError("no network in this test")
-
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "user"))
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=OSError("no network in this test")))
     return tmp_path / "user"
 
 
@@ -46,22 +44,15 @@ def test_without_the_real_checkpoint_every_profile_gets_the_stand_in(
     assert resolve_checkpoint(profile, prepared) == standin
 
 
-@pytest.mark.parametrize(
-    ("profile", "name"),
-    [
-        pytest.param(Profile.STRUCTURE, standin_module.NAME, id="structure"),
-        pytest.param(Profile.QUICK, standin_module.NAME, id="quick"),
-        pytest.param(Profile.FULL, "distilbert-base-uncased", id="full"),
-    ],
-)
+@pytest.mark.parametrize("profile", list(Profile))
 @pytest.mark.parametrize("repository", MODEL_NAMES)
 def test_only_full_takes_the_users_own_checkpoint(
-    copy: Path, standin: Checkpoint, empty_user_cache: Path, repository: str, profile: Profile, name: str
+    copy: Path, standin: Checkpoint, empty_user_cache: Path, repository: str, profile: Profile
 ) -> None:
     folder = "models--" + repository.replace("/", "--")
     link(standin.hub_cache / folder, empty_user_cache / folder)
     checkpoint = resolve_checkpoint(profile, copy)
-    assert checkpoint.name == name
+    assert checkpoint.name == ("distilbert-base-uncased" if profile is Profile.FULL else standin_module.NAME)
     assert hash_file(checkpoint.weights) == checkpoint.sha256 == standin.sha256
     shutil.rmtree(empty_user_cache)
     assert resolve_checkpoint(profile, copy) == checkpoint  # prepared: the user's cache is not needed any more

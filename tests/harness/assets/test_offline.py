@@ -27,15 +27,10 @@ def report(prepared: Path, standin: Checkpoint, tmp_path_factory: pytest.TempPat
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     variables = build_variables(standin.hub_cache, evaluate_cache, scratch)
     before = listing(standin.hub_cache, evaluate_cache)
-    process = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("offline_probe.py"))],
-        env={**kept, **variables, "PYTHONPATH": str(ROOT)},
-        cwd=scratch,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,  # a hang, not slowness: it takes ten seconds
-        check=False,
-    )
+    command = [sys.executable, str(Path(__file__).with_name("offline_probe.py"))]
+    options = {"env": {**kept, **variables, "PYTHONPATH": str(ROOT)}, "cwd": scratch, "encoding": "utf-8"}
+    # more than 300 s are a hang, not slowness: it takes ten
+    process = subprocess.run(command, capture_output=True, timeout=300, check=False, **options)
     assert process.returncode == 0, process.stderr
     unchanged = listing(standin.hub_cache, evaluate_cache) == before
     return {**json.loads(process.stdout.splitlines()[-1]), "unchanged": unchanged}
@@ -70,12 +65,8 @@ def test_metrics(report: dict[str, Any]) -> None:
     assert report["combined"] == {"accuracy": 0.5, "f1": pytest.approx(2 / 3)}
 
 
-def test_datasets_read_csv_files(report: dict[str, Any]) -> None:
-    assert report["rows"] == [0, 1]
-
-
-def test_no_network_is_asked_for(report: dict[str, Any]) -> None:
-    assert report["attempts"] == []
+def test_datasets_read_csv_files_and_nothing_asks_for_a_network(report: dict[str, Any]) -> None:
+    assert (report["rows"], report["attempts"]) == ([0, 1], [])
 
 
 def test_the_only_warning_is_that_the_head_is_new(report: dict[str, Any]) -> None:

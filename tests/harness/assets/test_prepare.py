@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from grader.assets import __main__ as command
 from grader.assets import standin
@@ -39,11 +40,8 @@ def test_a_fault_of_the_set_up_is_one_sentence_and_exit_code_2(
 
 @pytest.mark.parametrize(
     ("download", "data", "asked"),
-    [
-        pytest.param(True, False, True, id="asked, none here"),
-        pytest.param(False, False, False, id="not asked"),
-        pytest.param(True, True, False, id="asked, some here"),
-    ],
+    [(True, False, True), (False, False, False), (True, True, False)],
+    ids=["asked, none here", "not asked", "asked, some here"],
 )
 def test_download_only_when_asked_and_needed(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: bool, data: bool, asked: bool
@@ -62,11 +60,11 @@ def test_download_only_when_asked_and_needed(
 @pytest.mark.parametrize(
     ("what", "fresh", "ready"),
     [
-        pytest.param("python", Status.OK, Status.OK, id="python"),
-        pytest.param("packages", Status.OK, Status.OK, id="packages"),
-        pytest.param("model (structure, quick)", Status.WARNING, Status.OK, id="model"),
-        pytest.param("metrics", Status.WARNING, Status.OK, id="metrics"),
-        pytest.param("reviews", Status.WARNING, Status.WARNING, id="synthetic reviews"),
+        ("python", Status.OK, Status.OK),
+        ("packages", Status.OK, Status.OK),
+        ("model (structure, quick)", Status.WARNING, Status.OK),
+        ("metrics", Status.WARNING, Status.OK),
+        ("reviews", Status.WARNING, Status.WARNING),  # synthetic
     ],
 )
 def test_inventory_before_and_after(prepared: Path, tmp_path: Path, what: str, fresh: Status, ready: Status) -> None:
@@ -85,24 +83,15 @@ def test_inventory_names_broken_data(prepared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("float32_s", "bfloat16_s", "fast"),
-    [
-        pytest.param(0.010, 0.001, True, id="matrix units"),
-        pytest.param(0.010, 0.009, False, id="about the same"),
-        pytest.param(0.010, 0.500, False, id="emulated"),
-    ],
+    ("bfloat16_s", "fast"),
+    [(0.001, True), (0.009, False), (0.500, False)],
+    ids=["matrix units", "about the same", "emulated"],
 )
-def test_bfloat16_has_to_be_worth_it(
-    monkeypatch: pytest.MonkeyPatch, float32_s: float, bfloat16_s: float, fast: bool
-) -> None:
-    import torch
-
-    times_s = {torch.float32: float32_s, torch.bfloat16: bfloat16_s}
+def test_bfloat16_has_to_be_worth_it(monkeypatch: pytest.MonkeyPatch, bfloat16_s: float, fast: bool) -> None:
+    times_s = {torch.float32: 0.010, torch.bfloat16: bfloat16_s}
     monkeypatch.setattr(precision, "measure_product_s", times_s.__getitem__)
     assert precision.has_fast_bfloat16.__wrapped__() == fast
 
 
 def test_products_are_measured() -> None:
-    import torch
-
     assert precision.measure_product_s(torch.float32) > 0

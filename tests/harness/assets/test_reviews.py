@@ -1,14 +1,14 @@
 """Where reviews come from, what is refused, and that hidden labels are hidden."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import huggingface_hub
 import pandas as pd
 import pytest
 
-from grader.assets.reviews import ReviewData, download_reviews, fetch_split, read_reviews, resolve_reviews
+from grader.assets.reviews import ReviewData, Source, download_reviews, fetch_split, read_reviews, resolve_reviews
 from grader.assets.synthetic_reviews import Review
 from grader.errors import GraderError
 
@@ -19,19 +19,15 @@ def rows(prefix: str, count: int) -> list[Review]:
     return [Review(f"{prefix} review, number {i}", i % 2) for i in range(count)]
 
 
-def write(path: Path, reviews: Sequence[Review], index: bool = True) -> None:
-    """A CSV file like those that courses hand out, which may have an index column."""
+def write(path: Path, reviews: Sequence[Review]) -> None:
+    """Write a CSV file like those that courses hand out."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow((*(["index"] if index else []), "review", "label"))
-        writer.writerows((*([i] if index else []), r.text, r.label) for i, r in enumerate(reviews))
+    pd.DataFrame([{"review": r.text, "label": r.label} for r in reviews]).to_csv(path, index_label="index")
 
 
 def sample(folder: Path, heldout: bool = True) -> Path:
-    for name, count in SAMPLE.items():
-        if heldout or name != "heldout.csv":
-            write(folder / name, rows(f"{folder.name} {name}", count))
+    for name, count in list(SAMPLE.items())[: 3 if heldout else 2]:
+        write(folder / name, rows(f"{folder.name} {name}", count))
     return folder
 
 
@@ -48,22 +44,25 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    return sample(tmp_path / "course")
+
+
 @pytest.mark.parametrize(
-    ("given", "imdb", "name"),
+    ("given", "imdb", "source"),
     [
-        pytest.param(True, True, "reviews of A4_DATA", id="A4_DATA before data/imdb"),
-        pytest.param(True, False, "reviews of A4_DATA", id="A4_DATA alone"),
-        pytest.param(False, True, "Large Movie Review Dataset (data/imdb)", id="data/imdb"),
-        pytest.param(False, False, "synthetic reviews", id="nothing"),
+        *((True, True, Source.GIVEN), (True, False, Source.GIVEN)),
+        *((False, True, Source.IMDB), (False, False, Source.SYNTHETIC)),
     ],
+    ids=["A4_DATA before data/imdb", "A4_DATA alone", "data/imdb", "nothing"],
 )
-def test_order(root: Path, tmp_path: Path, given: bool, imdb: bool, name: str) -> None:
+def test_order(root: Path, tmp_path: Path, given: bool, imdb: bool, source: Source) -> None:
     environ = {"A4_DATA": str(sample(tmp_path / "course"))} if given else {}
     if imdb:
         sample(root / "data" / "imdb")
     data = resolve_reviews(root, environ)
-    assert data.name == name
-    assert data.synthetic == (name == "synthetic reviews")
+    assert (data.name, data.synthetic) == (source.value, source is Source.SYNTHETIC)
     assert disjoint(data)
     assert resolve_reviews(root, environ) == data
 
@@ -82,19 +81,16 @@ def test_synthetic_reviews_go_to_the_cache_and_are_repaired(root: Path, tmp_path
     assert len(read_reviews(data.heldout)) == 500
 
 
-def test_files_of_a_given_folder_are_used_as_they_are(root: Path, tmp_path: Path) -> None:
-    folder = sample(tmp_path / "course")
-    data = resolve_reviews(root, {"A4_DATA": str(folder)})
-    assert (data.train, data.eval, data.heldout) == tuple(folder / name for name in SAMPLE)
-    assert data.notes == ""
+def test_files_of_a_given_folder_are_used_as_they_are(root: Path, course: Path) -> None:
+    data = resolve_reviews(root, {"A4_DATA": str(course)})
+    assert (data.train, data.eval, data.heldout, data.notes) == (*(course / name for name in SAMPLE), "")
 
 
 @pytest.mark.parametrize("changed", list(SAMPLE))
-def test_the_hash_stands_for_all_three_files(root: Path, tmp_path: Path, changed: str) -> None:
-    folder = sample(tmp_path / "course")
-    before = resolve_reviews(root, {"A4_DATA": str(folder)}).sha256
-    write(folder / changed, rows("new", 20))
-    assert resolve_reviews(root, {"A4_DATA": str(folder)}).sha256 != before
+def test_the_hash_stands_for_all_three_files(root: Path, course: Path, changed: str) -> None:
+    before = resolve_reviews(root, {"A4_DATA": str(course)}).sha256
+    write(course / changed, rows("new", 20))
+    assert resolve_reviews(root, {"A4_DATA": str(course)}).sha256 != before
 
 
 def test_without_heldout_a_part_of_the_training_reviews_is_hidden(root: Path, tmp_path: Path) -> None:
@@ -114,9 +110,6 @@ def test_a_review_that_occurs_twice_is_not_hidden_and_shown(root: Path, tmp_path
     write(folder / "train.csv", rows("same", 20) * 2)
     write(folder / "eval.csv", rows("same", 4))
     assert disjoint(resolve_reviews(root, {"A4_DATA": str(folder)}))
-
-
-GOOD = rows("good", 8)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +144,10 @@ def test_broken_data_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("known", ["train.csv", "eval.csv"])
-def test_hidden_reviews_that_students_hold_are_refused(root: Path, tmp_path: Path, known: str) -> None:
-    folder = sample(tmp_path / "course")
-    write(folder / "heldout.csv", [*rows("hidden", 4), *rows(f"course {known}", 3)])
+def test_hidden_reviews_that_students_hold_are_refused(root: Path, course: Path, known: str) -> None:
+    write(course / "heldout.csv", [*rows("hidden", 4), *rows(f"course {known}", 3)])
     with pytest.raises(GraderError, match=r"^3 reviews of .*heldout\.csv"):
-        resolve_reviews(root, {"A4_DATA": str(folder)})
+        resolve_reviews(root, {"A4_DATA": str(course)})
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -173,15 +165,15 @@ def test_too_few_training_reviews_to_hold_some_out(root: Path, tmp_path: Path) -
         resolve_reviews(root, {"A4_DATA": str(tmp_path)})
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("\ufeffreview,label\r\nfine,1\r\n", id="byte order mark and CRLF"),
-        pytest.param("index,review,label\n7,fine,1\n", id="index column"),
-        pytest.param(",review,label\n0,fine,1\n", id="index without a name"),
-        pytest.param('label,review\n1,"fine"\n', id="other order"),
-    ],
-)
+FORMS = {
+    "byte order mark and CRLF": "\ufeffreview,label\r\nfine,1\r\n",
+    "index column": "index,review,label\n7,fine,1\n",
+    "index without a name": ",review,label\n0,fine,1\n",
+    "other order": 'label,review\n1,"fine"\n',
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
 def test_forms_of_csv(tmp_path: Path, text: str) -> None:
     (tmp_path / "train.csv").write_bytes(text.encode("utf-8"))
     assert read_reviews(tmp_path / "train.csv") == [Review("fine", 1)]
@@ -195,9 +187,8 @@ def test_download_takes_disjoint_samples(tmp_path: Path) -> None:
     parts = [read_reviews(path) for path in (data.train, data.eval, data.heldout)]
     assert [len(part) for part in parts] == [2_000, 500, 500]
     assert len({review.text for part in parts for review in part}) == 3_000
-    first = data.sha256
     download_reviews(tmp_path / "data" / "imdb", splits.__getitem__)
-    assert resolve_reviews(tmp_path, {}).sha256 == first
+    assert resolve_reviews(tmp_path, {}).sha256 == data.sha256
 
 
 def test_a_small_dataset_is_refused(tmp_path: Path) -> None:
@@ -208,22 +199,19 @@ def test_a_small_dataset_is_refused(tmp_path: Path) -> None:
 
 def test_a_split_is_read_from_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plain_text").mkdir()
-    frame = pd.DataFrame([{"text": review.text, "label": review.label} for review in GOOD])
+    good = rows("good", 8)
+    frame = pd.DataFrame([{"text": review.text, "label": review.label} for review in good])
     frame.to_parquet(tmp_path / "plain_text" / "test-00000-of-00001.parquet")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
-    assert fetch_split("test") == GOOD
+    assert fetch_split("test") == good
 
 
 @pytest.mark.parametrize("reachable", [False, True])
 def test_a_failed_download_is_refused_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reachable: bool
 ) -> None:
-    def snapshot(*_: object, **__: object) -> str:
-        if not reachable:
-            raise OSError("no network in this test")
-        return str(tmp_path)  # without the files that were asked for
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    found = str(tmp_path) if reachable else OSError("no network in this test")  # a folder without the files asked for
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=[found]))
     with pytest.raises(GraderError, match="Cannot download stanfordnlp/imdb"):
         download_reviews(tmp_path / "imdb")
     assert not (tmp_path / "imdb").exists()

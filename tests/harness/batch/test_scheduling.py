@@ -147,13 +147,10 @@ def test_judging_again_without_evidence_is_a_failure_with_a_name(tmp_path: Path)
     assert "Nothing is stored" in problem.message
 
 
-TRIES = [
-    pytest.param(2, TaskStatus.GRADED, id="the third try helps"),
-    pytest.param(3, TaskStatus.UNGRADED, id="nothing helps"),
-]
+TRIES = [(2, TaskStatus.GRADED), (3, TaskStatus.UNGRADED)]
 
 
-@pytest.mark.parametrize(("faults", "status"), TRIES)
+@pytest.mark.parametrize(("faults", "status"), TRIES, ids=["the third try helps", "nothing helps"])
 def test_faults_of_the_grader_are_tried_three_times(faults: int, status: TaskStatus, tmp_path: Path) -> None:
     batch = prepare(tmp_path, f"broken {tmp_path / 'tries'} {faults}")
     summary = batch.grade()
@@ -175,10 +172,8 @@ def test_a_refused_notebook_is_no_failure_and_keeps_its_own_name(tmp_path: Path)
     batch = Batch(config, (first, second.model_copy(update={"display_name": "mine.ipynb"})))
     summary = batch.grade()
     assert (batch.listener.again, summary.problems) == ([False], [])
-    assert [(entry.status, entry.message) for entry in batch.read_entries()] == [
-        ("refused", "'x.ipynb' is no notebook."),
-        ("refused", "'mine.ipynb' is no notebook."),
-    ]
+    found = [(entry.status, entry.message) for entry in batch.read_entries()]
+    assert found == [("refused", f"'{name}' is no notebook.") for name in ("x.ipynb", "mine.ipynb")]
 
 
 def test_a_full_disk_stops_and_nothing_is_lost(tmp_path: Path) -> None:

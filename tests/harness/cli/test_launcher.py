@@ -41,7 +41,7 @@ def test_sets_up_and_passes_on_what_is_given(checkout: Path, tmp_path: Path, lin
     if link:
         program = tmp_path / "link"
         program.symlink_to(Path("a checkout") / "autograder")
-    done = run(program, "check", "my notebook.ipynb", cwd=tmp_path, PYTHONPATH="/theirs")
+    done = run(program, "check", "my notebook.ipynb", cwd=tmp_path, PYTHONPATH="/elsewhere")
     assert done.returncode == 0
     said = done.stdout.splitlines()
     assert said[:2] == ["path=", str(tmp_path)]

@@ -43,7 +43,7 @@ def command(notebook: Path, results: Path) -> list[str]:
 
 
 def started_here(tmp_path: Path) -> Iterator[psutil.Process]:
-    """Processes that carry our mark."""
+    """Yield the processes that carry the mark."""
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARK) == str(tmp_path):
@@ -54,27 +54,17 @@ def started_here(tmp_path: Path) -> Iterator[psutil.Process]:
 
 @pytest.mark.parametrize(
     ("number", "to"),
-    [
-        pytest.param(signal.SIGINT, os.killpg, id="ctrl-C"),
-        pytest.param(signal.SIGHUP, os.killpg, id="a terminal that closes"),
-        pytest.param(signal.SIGTERM, os.kill, id="kill"),
-    ],
+    [(signal.SIGINT, os.killpg), (signal.SIGHUP, os.killpg), (signal.SIGTERM, os.kill)],
+    ids=["ctrl-C", "a terminal that closes", "kill"],
 )
 def test_being_stopped_stops_everything(
     notebook: Path, environ: dict[str, str], tmp_path: Path, number: int, to: Callable[[int, int], None]
 ) -> None:
-    results = tmp_path / "results"
-    log = tmp_path / "log.txt"
+    results, log = tmp_path / "results", tmp_path / "log.txt"
+    listen = partial(signal.signal, number, signal.SIG_DFL)  # under `nohup`, tests ignore SIGHUP
     with log.open("wb") as file:
-        run = subprocess.Popen(
-            command(notebook, results),
-            cwd=ROOT,
-            env=environ,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # under `nohup`, tests ignore SIGHUP
-        )
+        options = {"cwd": ROOT, "env": environ, "stdout": file, "stderr": file, "start_new_session": True}
+        run = subprocess.Popen(command(notebook, results), preexec_fn=listen, **options)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while "cell 2 of 2" not in log.read_text(encoding="utf-8"):
@@ -90,27 +80,20 @@ def test_being_stopped_stops_everything(
     assert "Traceback" not in log.read_text(encoding="utf-8")
     psutil.wait_procs(list(started_here(tmp_path)), timeout=30)
     assert [" ".join(process.cmdline()) for process in started_here(tmp_path)] == []
-    assert [path for path in results.rglob("*") if path.is_file()] == []
-    assert list(results.rglob(".evidence-*")) == []
+    assert [path for path in results.rglob("*") if path.is_file() or path.name.startswith(".evidence-")] == []
     own = ("a4-", "k", "g", "pymp-")
     assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith(own)] == []
 
 
 @needs.programs("unshare")
-def test_a_full_disk_is_our_fault(notebook: Path, environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_full_disk_is_not_the_students_fault(notebook: Path, environ: dict[str, str], tmp_path: Path) -> None:
     notebook.write_text(json.dumps(new_notebook(cells=[new_code_cell("x = 1")])), encoding="utf-8")
     results = tmp_path / "results"
     results.mkdir()
     mount = 'mount -t tmpfs -o size=1m tmpfs "$0" || exit 77; exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, results, *command(notebook, results), UNSAFE],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    inside = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, results]
+    options = {"cwd": ROOT, "env": environ, "capture_output": True, "text": True, "timeout": PATIENCE_S}
+    done = subprocess.run([*inside, *command(notebook, results), UNSAFE], check=False, **options)
     if done.returncode == 77:
         pytest.skip("needs the right to mount: run the tests as root, or allow user namespaces")
     text = done.stdout + done.stderr

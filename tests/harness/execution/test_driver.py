@@ -1,4 +1,4 @@
-"""Real kernels, tiny notebooks, small limits, in the backend that isolates nothing: what becomes of cells."""
+"""Real kernels, tiny notebooks, small limits, in the backend that isolates nothing: the end of each cell."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -35,19 +35,15 @@ class Watcher(SilentListener):
 
 @dataclass
 class Run:
-    """What is known after a run."""
+    """The facts known after a run."""
 
     report: Report
     watcher: Watcher
     executed: nbformat.NotebookNode
 
-    @property
-    def statuses(self) -> list[str]:
-        return [cell.status for cell in self.report.cells]
-
-    @property
-    def outputs(self) -> list[str]:
-        return [cell.output for cell in self.report.cells]
+    def __post_init__(self) -> None:
+        self.statuses = [cell.status for cell in self.report.cells]
+        self.outputs = [cell.output for cell in self.report.cells]
 
 
 @pytest.fixture
@@ -58,17 +54,10 @@ def run(tmp_path: Path) -> Callable[..., Run]:
         for name in ("job", "evidence", "output"):
             (tmp_path / name).mkdir()
         with select(SandboxPolicy(wall_s=300), only=Backend.NONE) as sandbox:
-            order = BrokerRequest(
-                notebook=new_notebook(cells=[new_code_cell(source) for source in cells]),
-                ticket=sandbox.ticket(),
-                job=str(tmp_path / "job"),
-                evidence=str(tmp_path / "evidence"),
-                environ={},
-                bootstrap=bootstrap,
-                probes=probes,
-                limits=asdict(limits),
-                output=str(tmp_path / "output"),
-            )
+            notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
+            folders = {name: str(tmp_path / name) for name in ("job", "evidence", "output")}
+            rest = {"environ": {}, "bootstrap": bootstrap, "probes": probes, "limits": asdict(limits)}
+            order = BrokerRequest(notebook=notebook, ticket=sandbox.ticket(), **folders, **rest)
             watcher = Watcher()
             report = broker.run(order, watcher, limits.total_s)
         family = psutil.Process().children(recursive=True)
@@ -81,9 +70,8 @@ def run(tmp_path: Path) -> Callable[..., Run]:
 def test_an_error_does_not_stop_later_cells(run: Callable[..., Run]) -> None:
     ended = run("x = 1\nprint('one')", "1 / 0", "", "print(x)")
     assert ended.report.status is RunStatus.STUDENT_ERROR
-    assert ended.statuses == ["ok", "error", "ok"]
-    assert ended.outputs == ["one\n", "", "1\n"]
-    assert [cell.index for cell in ended.report.cells] == [0, 1, 3]
+    cells = [(cell.index, cell.status, cell.output) for cell in ended.report.cells]
+    assert cells == [(0, "ok", "one\n"), (1, "error", ""), (3, "ok", "1\n")]
     assert "ZeroDivisionError" in ended.report.cells[1].traceback
 
 
@@ -106,25 +94,19 @@ def test_a_cell_beyond_a_limit_is_interrupted(
     run: Callable[..., Run], cell: str, limits: Limits, statuses: list[str]
 ) -> None:
     ended = run(cell, "print('later')", limits=limits)
-    assert ended.report.status is RunStatus.TIMEOUT
-    assert ended.statuses == statuses
+    assert (ended.report.status, ended.statuses) == (RunStatus.TIMEOUT, statuses)
     assert ended.outputs[1:] == ["later\n"] * statuses.count("ok")
 
 
 @pytest.mark.parametrize(
     "cell",
-    [
-        pytest.param("import os; os._exit(3)", id="exit"),
-        pytest.param("import os; os.kill(os.getpid(), 9)", id="killed"),
-        pytest.param("import ctypes; ctypes.string_at(0)", id="segmentation fault"),
-    ],
+    ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)"],
+    ids=["exit", "killed", "segmentation fault"],
 )
 def test_a_kernel_that_dies(run: Callable[..., Run], cell: str) -> None:
     ended = run("print('before')", cell, "print('after')")
-    assert ended.report.status is RunStatus.KERNEL_DIED
-    assert ended.report.reason == "the kernel died in cell 2"
-    assert ended.statuses == ["ok", "error"]
-    assert ended.outputs[0] == "before\n"
+    assert (ended.report.status, ended.report.reason) == (RunStatus.KERNEL_DIED, "the kernel died in cell 2")
+    assert (ended.statuses, ended.outputs[0]) == (["ok", "error"], "before\n")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +126,7 @@ def test_a_flood_of_output_ends_the_run(run: Callable[..., Run], cell: str) -> N
 
 def test_long_outputs_within_the_limit_are_cut(run: Callable[..., Run]) -> None:
     ended = run("for i in range(300):\n    display(i)", "print('x' * 10**6)", "print('later')")
-    assert ended.statuses == ["ok", "ok", "ok"]
+    assert ended.statuses == ["ok"] * 3
     assert len(ended.executed.cells[0].outputs) <= driving.MAX_OUTPUTS_PER_CELL
     assert ended.outputs[1].endswith("[cut]")
     assert ended.outputs[2] == "later\n"
@@ -162,28 +144,19 @@ def test_events_reach_the_listener_and_not_the_notebook(run: Callable[..., Run])
     assert ended.watcher.steps == [(Method.HEAD, 3, 64)]
 
 
-FORGED: list[dict[str, object]] = [
-    {"kind": ["training_begin"], "index": 0},
-    {"kind": "training_begin", "index": -1},
-    {"kind": "training_begin", "index": True},
-    {"kind": "training_begin", "index": 10**12},
-    {"kind": "training_step", "step": "1", "steps": None},
-    {"kind": "training_step", "step": 1, "steps": 10**12},
-    {},
-]
+FORGED: list[dict[str, object]] = [{"kind": "training_begin", "index": index} for index in (-1, True, 10**12)]
+FORGED += [{"kind": "training_step", "step": step, "steps": steps} for step, steps in (("1", None), (1, 10**12))]
+FORGED += [{"kind": ["training_begin"], "index": 0}, {}]
 
 
 def test_forged_events_are_ignored(run: Callable[..., Run]) -> None:
     ended = run(*(event(**fields) for fields in FORGED), "print('later')")
     assert ended.report.status is RunStatus.OK
-    assert ended.report.training_cells == {}
-    assert ended.watcher.steps == []
-    assert ended.outputs[-1] == "later\n"
+    assert (ended.report.training_cells, ended.watcher.steps, ended.outputs[-1]) == ({}, [], "later\n")
 
 
 def test_a_forged_method_is_ignored(run: Callable[..., Run]) -> None:
-    ended = run(event(kind="training_begin", index=0, method=["full"]))
-    assert ended.report.training_cells == {0: 0}
+    assert run(event(kind="training_begin", index=0, method=["full"])).report.training_cells == {0: 0}
 
 
 SEND = """
@@ -204,8 +177,7 @@ import time; time.sleep(600)
     ],
 )
 def test_messages_that_no_kernel_sends(run: Callable[..., Run], kind: str, content: str) -> None:
-    ended = run(SEND.format(kind=kind, content=content))
-    assert ended.report.status is RunStatus.PROTOCOL_VIOLATION
+    assert run(SEND.format(kind=kind, content=content)).report.status is RunStatus.PROTOCOL_VIOLATION
 
 
 SURROGATE = """
@@ -223,8 +195,7 @@ BAD_NAME = "import os; open(os.environ['SANDBOX_EVIDENCE'].encode() + b'/\\x80',
 def test_texts_that_are_no_unicode_are_the_notebooks(run: Callable[..., Run]) -> None:
     """They must not look like a broker that was lost, which would be the grader's fault."""
     ended = run(SURROGATE, BAD_NAME)
-    assert ended.report.status is RunStatus.STUDENT_ERROR
-    assert ended.outputs[0] == "a?b"
+    assert (ended.report.status, ended.outputs[0]) == (RunStatus.STUDENT_ERROR, "a?b")
     assert [cell.error for cell in ended.report.cells] == ["E: ?", ""]
     assert ended.report.refused == ("?: unsuitable name",)
 
@@ -249,9 +220,8 @@ def test_a_kernel_that_dies_in_a_probe(run: Callable[..., Run]) -> None:
     ids=["error", "endless"],
 )
 def test_a_preparation_that_fails_is_the_graders_fault(run: Callable[..., Run], bootstrap: str, reason: str) -> None:
-    ended = run("x = 1", bootstrap=bootstrap, limits=replace(LIMITS, ready_s=15))
-    assert ended.report.status is RunStatus.INFRA_ERROR
-    assert ended.report.reason == f"the kernel could not be prepared: {reason}"
+    report = run("x = 1", bootstrap=bootstrap, limits=replace(LIMITS, ready_s=15)).report
+    assert (report.status, report.reason) == (RunStatus.INFRA_ERROR, f"the kernel could not be prepared: {reason}")
 
 
 def test_children_of_the_kernel_end_with_it(run: Callable[..., Run]) -> None:
@@ -267,18 +237,15 @@ def test_children_of_the_kernel_end_with_it(run: Callable[..., Run]) -> None:
         pytest.param(["print(x)", "!true\nx = 1"], ["1\n", ""], id="beside a command"),
         pytest.param(["print(a + b)", "a = 1", "b = 2"], ["3\n", "", ""], id="two names"),
         pytest.param(["y = f()", "print(y)", "def f(): return 1"], ["", "1\n", ""], id="a cell that waits for another"),
-        pytest.param(
-            ["n = 0", "n += 1; print(m)", "print(n)", "m = 7"], ["", "7\n", "1\n", ""], id="the others run once"
-        ),
+        pytest.param(["n = 0", "n += 1; print(m)", "print(n)", "m = 7"], ["", "7\n", "1\n", ""], id="others run once"),
     ],
 )
 def test_a_cell_that_came_too_early_runs_again(run: Callable[..., Run], cells: list[str], outputs: list[str]) -> None:
     ended = run(*cells)
-    assert ended.report.status is RunStatus.OK
-    assert ended.outputs == outputs
-    early = [cell for cell in ended.report.cells if cell.first_error]
+    assert (ended.report.status, ended.outputs) == (RunStatus.OK, outputs)
+    early = [cell.first_error for cell in ended.report.cells if cell.first_error]
     assert early
-    assert all(cell.first_error.startswith("NameError: name ") for cell in early)
+    assert all(error.startswith("NameError: name ") for error in early)
 
 
 TRAINED = """
@@ -290,6 +257,10 @@ def told(*kinds, index=0, method="full"):
 """
 
 
+TRAIN = "told('training_begin', 'training_end')"
+TRAIN_ALL = "for i, name in enumerate(METHODS): told('training_begin', 'training_end', index=i, method=name)"
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -298,19 +269,8 @@ def told(*kinds, index=0, method="full"):
         pytest.param(["print(x)", "def f():\n    x = 1"], id="a name of a function's own"),
         pytest.param(["print(x)", "x = ("], id="a name in what is no Python"),
         pytest.param(["x + 1; 1 / 0", "x = 1"][::-1], id="another error"),
-        pytest.param(
-            [TRAINED, "told('training_begin', 'training_end'); plot()", "def plot(): pass"],
-            id="a cell in which a training ended",
-        ),
-        pytest.param(
-            [
-                TRAINED,
-                "for i, name in enumerate(METHODS): told('training_begin', 'training_end', index=i, method=name)",
-                "plot()",
-                "def plot(): pass",
-            ],
-            id="all methods trained",
-        ),
+        pytest.param([TRAINED, f"{TRAIN}; plot()", "def plot(): pass"], id="a cell in which a training ended"),
+        pytest.param([TRAINED, TRAIN_ALL, "plot()", "def plot(): pass"], id="all methods trained"),
     ],
 )
 def test_other_failing_cells_do_not_run_again(run: Callable[..., Run], cells: list[str]) -> None:
@@ -320,13 +280,11 @@ def test_other_failing_cells_do_not_run_again(run: Callable[..., Run], cells: li
 
 
 def test_a_cell_that_fails_again_stays_failed(run: Callable[..., Run]) -> None:
-    ended = run("use()", "def use(): return 1 / 0")
-    assert ended.report.status is RunStatus.STUDENT_ERROR
-    assert ended.report.cells[0].error == "ZeroDivisionError: division by zero"
-    assert ended.report.cells[0].first_error == "NameError: name 'use' is not defined"
+    report = run("use()", "def use(): return 1 / 0").report
+    assert (report.status, report.cells[0].error) == (RunStatus.STUDENT_ERROR, "ZeroDivisionError: division by zero")
+    assert report.cells[0].first_error == "NameError: name 'use' is not defined"
 
 
 def test_a_training_that_broke_off_may_begin_again(run: Callable[..., Run]) -> None:
     ended = run(TRAINED, "told('training_begin'); metric()", "def metric(): print('measured')")
-    assert ended.report.status is RunStatus.OK
-    assert ended.outputs[1] == "measured\n"
+    assert (ended.report.status, ended.outputs[1]) == (RunStatus.OK, "measured\n")

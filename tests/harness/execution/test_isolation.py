@@ -40,7 +40,7 @@ def test_doctor_shows_what_would_be_used_and_every_claim(
         assert ("it was read" in row.detail) is (found is BROKEN)
 
 
-@pytest.mark.parametrize("groups", [pytest.param(True, id="control groups"), pytest.param(False, id="watchdog")])
+@pytest.mark.parametrize("groups", [True, False], ids=["control groups", "watchdog"])
 def test_doctor_says_how_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, groups: bool) -> None:
     monkeypatch.setattr(isolation, "run_self_tests", tuple)
     monkeypatch.setattr(isolation.cgroups, "can_make_groups", lambda: groups)
@@ -52,11 +52,8 @@ def test_doctor_says_how_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, grou
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
 @pytest.mark.parametrize(
     ("closed", "mode"),
-    [
-        pytest.param("shown", 0o700, id="the folder"),
-        pytest.param("shown/deeper", 0o750, id="a folder in it"),
-        pytest.param("shown/deeper/weights", 0o600, id="a file"),
-    ],
+    [("shown", 0o700), ("shown/deeper", 0o750), ("shown/deeper/weights", 0o600)],
+    ids=["the folder", "a folder in it", "a file"],
 )
 def test_what_kernels_cannot_read_is_named(tmp_path: Path, closed: str, mode: int) -> None:
     shown = tmp_path / "shown"
@@ -78,11 +75,8 @@ def build_policy(folder: Path, gpus: bool = False) -> SandboxPolicy:
 
 @pytest.mark.parametrize(
     ("wanted", "device", "expected"),
-    [
-        pytest.param(True, "nvidia0", True, id="wanted and there"),
-        pytest.param(True, "nvidiactl", False, id="a driver without a GPU"),
-        pytest.param(False, "nvidia0", False, id="not wanted"),
-    ],
+    [(True, "nvidia0", True), (True, "nvidiactl", False), (False, "nvidia0", False)],
+    ids=["wanted and there", "a driver without a GPU", "not wanted"],
 )
 def test_gpus_are_handed_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool, device: str, expected: bool
@@ -119,11 +113,8 @@ def test_processes_suffice_for_the_threads_of_all_cores(
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [
-        pytest.param({}, "0", id="the first"),
-        pytest.param({"CUDA_VISIBLE_DEVICES": "3,4"}, "3", id="the first of those that one may use"),
-        pytest.param({"CUDA_VISIBLE_DEVICES": ""}, "", id="none"),
-    ],
+    [({}, "0"), ({"CUDA_VISIBLE_DEVICES": "3,4"}, "3"), ({"CUDA_VISIBLE_DEVICES": ""}, "")],
+    ids=["the first", "the first of those that one may use", "none"],
 )
 def test_one_gpu(given: dict[str, str], expected: str) -> None:
     assert setup.select_one_gpu(given) == {"CUDA_VISIBLE_DEVICES": expected}

@@ -84,32 +84,19 @@ def test_nothing_hidden_is_in_sight(
     (hub / "model.safetensors").chmod(0o644)
     notebook = tmp_path / "work.ipynb"
     notebook.write_text(json.dumps(new_notebook(cells=[new_code_cell(LOOK)])), encoding="utf-8")
+    checkpoint = Checkpoint("none", hub / "model.safetensors", hub, "0")
+    reviews = ReviewData("given", *(secret / f"{n}.csv" for n in ("train", "eval", "heldout")), False, "0")
+    limits = Limits(cell_s=120, notebook_s=120)
     with opened(backend, hub) as sandbox:
-        used = Setup(
-            profile=Profile.STRUCTURE,
-            seed=0,
-            checkpoint=Checkpoint("none", hub / "model.safetensors", hub, "0"),
-            reviews=ReviewData("given", *(secret / f"{n}.csv" for n in ("train", "eval", "heldout")), False, "0"),
-            metrics=hub,
-            bfloat16=False,
-            sandbox=sandbox,
-        )
-        record = execute(
-            read_submission(notebook), used, tmp_path / "evidence", limits=Limits(cell_s=120, notebook_s=120)
-        )
+        used = Setup(Profile.STRUCTURE, 0, checkpoint, reviews, hub, False, sandbox)
+        record = execute(read_submission(notebook), used, tmp_path / "evidence", limits=limits)
     assert record.summary.status is RunStatus.OK, record.reason
     seen = json.loads(record.cells[0].output)
-    told = json.dumps([seen[part] for part in ("environ", "argv", "command", "path")])
-    assert CANARY not in told
+    assert CANARY not in json.dumps([seen[part] for part in ("environ", "argv", "command", "path")])
     assert "A4_DATA" not in seen["environ"]
     assert str(paths.ROOT) not in [os.path.realpath(folder) for folder in seen["path"] if folder]
-    assert seen["in_memory"] == []
-    assert seen["in_files"] == []
+    assert (seen["in_memory"], seen["in_files"]) == ([], [])
     assert {"train.csv", "eval.csv"} <= set(seen["files"])
     assert not [name for name in seen["files"] if "heldout" in name or "hidden" in name or "test_" in name]
-    allowed = ("grader", "grader.kernel", "grader.protocol", "grader.student")
-    assert not [
-        name
-        for name in seen["modules"]
-        if name not in allowed and not name.startswith(("grader.kernel.", "grader.protocol."))
-    ]
+    others = set(seen["modules"]) - {"grader", "grader.kernel", "grader.protocol", "grader.student"}
+    assert [name for name in others if not name.startswith(("grader.kernel.", "grader.protocol."))] == []

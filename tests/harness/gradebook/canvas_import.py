@@ -1,4 +1,4 @@
-"""How Canvas imports a gradebook, written from its rules and independent of the code under test.
+"""Canvas's import of a gradebook, written from its rules and independent of the code under test.
 
 Only the rules that decide what happens to scores: finding the delimiter, the header, rows that are no students,
 students, assignments, decimal commas, what counts as a change. See lib/gradebook_importer.rb in Canvas.
@@ -22,7 +22,7 @@ class User:
 
 @dataclass
 class Course:
-    """What Canvas has: users, assignments (id -> title), scores ((user, assignment) -> text; EX: excused)."""
+    """The state of Canvas: users, assignments (id -> title), scores ((user, assignment) -> text; EX: excused)."""
 
     users: list[User]
     assignments: dict[int, str]
@@ -32,7 +32,7 @@ class Course:
 
 @dataclass
 class Import:
-    """What the import would do."""
+    """The effects of an import."""
 
     changes: dict[tuple[int, int], str] = field(default_factory=dict)  # (user, assignment) -> new score; blank: deleted
     new_assignments: list[str] = field(default_factory=list)

@@ -92,57 +92,39 @@ sys.exit(int(os.environ["STANDIN_CODE"]))
 """
 
 
-@pytest.fixture
-def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run with a stand-in that ends in a given way; returns the exit code and results.json."""
-    package = tmp_path / "root" / "grader"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(STANDIN)
+NOTEBOOK, MADE = ["a.ipynb"], GRADED.model_dump_json()
+RUNS = {  # what was handed in; the stand-in's exit code, result, sentence; exit code, score and words for the student
+    "ended well": (NOTEBOOK, 0, MADE, "", 0, 4.0, "4 of 8 points"),
+    "ended badly": (NOTEBOOK, 1, MADE, "", 0, 4.0, "4 of 8 points"),
+    "refused": (NOTEBOOK, 1, "", "'a.ipynb' is a PDF.", 0, 0.0, "'a.ipynb' is a PDF."),
+    "a fault of the grader": (NOTEBOOK, 2, "", "", 2, None, "no fault of yours"),
+    "a fault of the grader after a result": (NOTEBOOK, 2, MADE, "", 2, None, "no fault of yours"),
+    "no result": (NOTEBOOK, 0, "", "", 2, None, "no fault of yours"),
+    "ungraded": (NOTEBOOK, 0, UNGRADED.model_dump_json(), "", 2, None, "no fault of yours"),
+    "killed": (NOTEBOOK, 137, "", "", 2, None, "no fault of yours"),
+    "nothing": ([], 2, "", "", 0, 0.0, "hand in one .ipynb file"),
+    "no notebook": (["a.py"], 2, "", "", 0, 0.0, "hand in one .ipynb file"),
+    "two": (["a.ipynb", "b.ipynb"], 2, "", "", 0, 0.0, "hand in one .ipynb file"),
+}
+
+
+@pytest.mark.parametrize("case", RUNS.values(), ids=RUNS)
+def test_run(case: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, code, found, stderr, exit_code, score, words = case
+    for path, text in (("root/grader/__init__.py", ""), ("root/grader/__main__.py", STANDIN)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "submission").mkdir()
+    for name in names:
+        (tmp_path / "submission" / name).write_text("{}")
     monkeypatch.setattr(gradescope, "ROOT", tmp_path / "root")
-    submission = tmp_path / "submission"
-    submission.mkdir()
-
-    def run(names: list[str], code: int, found: str = "", stderr: str = "") -> tuple[int, dict[str, Any]]:
-        for name in names:
-            (submission / name).parent.mkdir(exist_ok=True)
-            (submission / name).write_text("{}")
-        for key, value in (("RESULT", found), ("STDERR", stderr), ("CODE", str(code))):
-            monkeypatch.setenv(f"STANDIN_{key}", value)
-        target = tmp_path / "results" / "results.json"
-        exit_code = gradescope.run("structure", "0", HiddenChecks.HIDDEN, submission, target)
-        return exit_code, valid(json.loads(target.read_bytes()))
-
-    return run
-
-
-@pytest.mark.parametrize("code", [0, 1], ids=["ended well", "ended badly"])
-def test_run_graded(answer: Any, code: int) -> None:
-    code, written = answer(["a.ipynb"], code, GRADED.model_dump_json())
-    assert (code, written["score"], written["tests"][1]["visibility"]) == (0, 4.0, "hidden")
-
-
-def test_run_refused(answer: Any) -> None:
-    code, written = answer(["a.ipynb"], 1, stderr="'a.ipynb' is a PDF.")
-    assert (code, written["score"], written["output"]) == (0, 0.0, "'a.ipynb' is a PDF.")
-
-
-@pytest.mark.parametrize(
-    ("code", "found"),
-    [(2, ""), (2, GRADED.model_dump_json()), (0, ""), (0, UNGRADED.model_dump_json()), (137, "")],
-    ids=["our fault", "our fault after a result", "no result", "ungraded", "killed"],
-)
-def test_run_that_fails_records_no_points(answer: Any, code: int, found: str) -> None:
-    exit_code, written = answer(["a.ipynb"], code, found)
-    assert exit_code == 2
-    assert not written.keys() & {"score", "tests"}
-
-
-@pytest.mark.parametrize("names", [[], ["a.py"], ["a.ipynb", "b.ipynb"]], ids=["nothing", "no notebook", "two"])
-def test_run_without_one_notebook(answer: Any, names: list[str]) -> None:
-    code, written = answer(names, 2)
-    assert (code, written["score"]) == (0, 0.0)
-    assert "hand in one .ipynb file" in written["output"]
+    for key, value in (("RESULT", found), ("STDERR", stderr), ("CODE", str(code))):
+        monkeypatch.setenv(f"STANDIN_{key}", value)
+    target = tmp_path / "results" / "results.json"
+    assert gradescope.run("structure", "0", HiddenChecks.HIDDEN, tmp_path / "submission", target) == exit_code
+    answer = valid(json.loads(target.read_bytes()))
+    assert (answer.get("score"), words in answer["output"]) == (score, True)
+    assert [test["visibility"] for test in answer.get("tests", [])] == ["visible", "hidden", "visible"] * (score == 4)
 
 
 def test_the_only_notebook(tmp_path: Path) -> None:

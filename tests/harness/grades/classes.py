@@ -33,9 +33,8 @@ def result(
     *verdicts: Verdict, status: RunStatus = RunStatus.OK, partial: float | None = None, name: str = "a"
 ) -> Result:
     """A result over RUBRIC; `partial` is what a failed check gives all the same."""
-    checks = [
-        results.check(id_, verdict, worth) for (id_, worth), verdict in zip(RUBRIC.items(), verdicts, strict=False)
-    ]
+    pairs = zip(RUBRIC.items(), verdicts, strict=False)
+    checks = [results.check(id_, verdict, worth) for (id_, worth), verdict in pairs]
     if partial is not None:
         checks = [c.model_copy(update={"points": c.possible * partial}) if c.points == 0 else c for c in checks]
     return results.result(checks, name, run=results.run(status), score=score(checks, status))

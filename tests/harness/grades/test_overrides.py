@@ -1,5 +1,6 @@
 """Overrides: read from TOML and CSV, and refused as a whole with everything that is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,19 +49,11 @@ def test_every_kind_in_toml(tmp_path: Path) -> None:
     assert found.entries[0].signed == "M, 2026-12-04"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(
-            "kind,student,target,verdict,points,author,reason,date\ncheck,ada,step1.a,,2.5,M,seen,2026-12-04\n",
-            id="commas",
-        ),
-        pytest.param(
-            "kind;student;target;points;author;reason;date\r\n\r\ncheck;ada@x;step1.a;2,5;M;seen;2026-12-04\r\n",
-            id="semicolons, decimal comma, empty line",
-        ),
-    ],
-)
+COMMAS = "kind,student,target,verdict,points,author,reason,date\ncheck,ada,step1.a,,2.5,M,seen,2026-12-04\n"
+SEMICOLONS = "kind;student;target;points;author;reason;date\r\n\r\ncheck;ada@x;step1.a;2,5;M;seen;2026-12-04\r\n"
+
+
+@pytest.mark.parametrize("text", [COMMAS, SEMICOLONS], ids=["commas", "semicolons, decimal comma, empty line"])
 def test_csv_says_the_same_as_toml(tmp_path: Path, text: str) -> None:
     toml = entry("check", check="step1.a", points=2.5) + "date = 2026-12-04\n"
     assert read(tmp_path, text, "overrides.csv") == read(tmp_path, toml)
@@ -96,11 +89,8 @@ def test_a_cell_of_several_lines_stays_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(GraderError) as caught:
+    with pytest.raises(GraderError, match=rf"^[^\n]*overrides\.toml: [^\n]*{re.escape(says)}[^\n]*\Z"):
         read(tmp_path, text)
-    assert says in str(caught.value)
-    assert "overrides.toml" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_all_problems_of_a_file_are_said_at_once(tmp_path: Path) -> None:

@@ -122,14 +122,14 @@ def test_refuses_in_one_sentence(content: object, sentence: str, tmp_path: Path)
     assert re.fullmatch(r"[^\n]+[^.]\.", message)
 
 
-FORMATS = [
-    ("my.py", "is a Python script; hand in"),
-    ("my.html", "is a web page; hand in"),
-    ("my.ipynb", "line 1 is not"),
-]
+FORMATS = {
+    "my.py": "is a Python script; hand in the notebook itself",
+    "my.html": "is a web page; hand in the notebook itself",
+    "my.ipynb": "line 1 is not JSON",
+}
 
 
-@pytest.mark.parametrize(("name", "sentence"), FORMATS)
+@pytest.mark.parametrize(("name", "sentence"), FORMATS.items())
 def test_names_the_format_by_suffix(name: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match=sentence):
         read(tmp_path, b"import torch\n", name)
