@@ -24,7 +24,7 @@ LOCK_TIMEOUT_S = 600  # another process preparing the same folder needs seconds;
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make one file: `write` receives the path to write to; the result must have this SHA-256."""
+    """The way to make one file: `write` receives the path to write to; the result must have this SHA-256."""
 
     sha256: str
     write: Callable[[Path], object]

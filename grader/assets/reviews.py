@@ -35,7 +35,7 @@ HUB_DATASET: Final = "stanfordnlp/imdb"
 
 
 class Source(StrEnum):
-    """Where reviews come from, as results name it."""
+    """The origin of reviews, as results name it."""
 
     GIVEN = "reviews of A4_DATA"
     IMDB = "Large Movie Review Dataset (data/imdb)"

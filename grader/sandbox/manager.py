@@ -71,7 +71,7 @@ class BoundedManager(AsyncKernelManager):
     @property
     @abstractmethod
     def ending(self) -> Ending | None:
-        """How the kernel ended; None while it lives."""
+        """The end of the kernel; None while it lives."""
 
     async def close(self) -> Ending:
         """Kill the kernel if it lives, wait for its evidence, remove what it used. Safe to call twice."""

@@ -35,7 +35,7 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxPolicy:
-    """What one kernel may use. There is never a network.
+    """The means of one kernel. There is never a network.
 
     `read_only` folders appear at their own path; every file in them must be readable by others, since a grader that
     runs as root hands its kernels to an unprivileged user. The interpreter's own folders are always shown.

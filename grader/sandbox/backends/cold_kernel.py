@@ -1,4 +1,4 @@
-"""What the cold backends share: an interpreter that runs the text of kernel_entry.py inside the backend's walls.
+"""The common part of cold backends: an interpreter that runs the text of kernel_entry.py inside the backend's walls.
 
 Each kernel has its supervisor in a process of its own (launch.py) and works on copies in the folder of this kernel,
 whose size the supervisor watches.

@@ -6,6 +6,7 @@ Any attempt to reach a network is refused and recorded.
 import json
 import logging
 import socket
+from logging.handlers import BufferingHandler
 
 attempts: list[str] = []
 
@@ -22,31 +23,15 @@ import evaluate  # noqa: E402  (imports come after the guard on purpose)
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from datasets import load_dataset  # noqa: E402
-from transformers import (  # noqa: E402
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DistilBertForSequenceClassification,
-    DistilBertTokenizerFast,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
+from transformers import DistilBertForSequenceClassification, DistilBertTokenizerFast  # noqa: E402
 
 from grader.assets.metrics import METRICS  # noqa: E402
 from grader.assignment import HEAD_MODULES, MODEL_NAMES  # noqa: E402
 
 
-class Recorder(logging.Handler):
-    """Keeps warnings of the libraries."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-recorder = Recorder()
+recorder = BufferingHandler(capacity=10**6)
+recorder.setLevel(logging.WARNING)
 for library in ("transformers", "huggingface_hub", "evaluate", "datasets"):
     logging.getLogger(library).addHandler(recorder)
 
@@ -87,4 +72,5 @@ report = {
     "names": [evaluate.load(name).name for name in METRICS],
     "combined": evaluate.combine(["accuracy", "f1"]).compute(predictions=[1, 0], references=[1, 1]),
 }
-print(json.dumps({**report, "attempts": attempts, "warnings": recorder.messages}))
+warnings = [record.getMessage() for record in recorder.buffer]
+print(json.dumps({**report, "attempts": attempts, "warnings": warnings}))

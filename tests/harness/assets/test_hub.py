@@ -1,4 +1,4 @@
-"""Which checkpoint a profile gets, that it stays whole, and that the stand-in computes what MiniLM computes."""
+"""The checkpoint of each profile, which stays whole, and a stand-in that computes as MiniLM does."""
 
 import json
 import shutil

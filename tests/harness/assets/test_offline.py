@@ -1,4 +1,4 @@
-"""What a notebook loads is found without a network and without patches. One process for all: imports take seconds."""
+"""A notebook loads everything without a network and without patches. One process for all: imports take seconds."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def listing(*folders: Path) -> list[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def report(prepared: Path, standin: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What offline_probe.py found, and whether it changed the prepared folders."""
+    """The findings of offline_probe.py, with `unchanged`: it left the prepared folders alone."""
     scratch, evaluate_cache = tmp_path_factory.mktemp("scratch"), locate_metrics(prepared)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     variables = build_variables(standin.hub_cache, evaluate_cache, scratch)

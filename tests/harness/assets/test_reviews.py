@@ -1,4 +1,4 @@
-"""Where reviews come from, what is refused, and that hidden labels are hidden."""
+"""Sources of reviews, refusals, and hidden labels that stay hidden."""
 
 from collections.abc import Sequence
 from pathlib import Path

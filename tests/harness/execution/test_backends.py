@@ -1,4 +1,4 @@
-"""What every notebook of the assignment does first works in every sandbox: data, tokens, a model, a metric."""
+"""The first steps of every notebook of the assignment work in every sandbox: data, tokens, a model, a metric."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a notebook gets of the machine (time, cores, files, a GPU), and what `doctor` says of sandboxes."""
+"""A notebook's share of the machine (time, cores, files, a GPU), and the rows of `doctor` on sandboxes."""
 
 import os
 import sys

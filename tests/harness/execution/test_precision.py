@@ -1,4 +1,4 @@
-"""Which precision a profile trains in, and how it reaches the kernel and the record."""
+"""The precision that a profile trains in, in the kernel and in the record."""
 
 import json
 import subprocess

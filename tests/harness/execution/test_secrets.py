@@ -1,4 +1,4 @@
-"""What a notebook can see of the grader: nothing that is hidden from students."""
+"""A notebook sees nothing of the grader that is hidden from students."""
 
 import json
 import os
@@ -29,7 +29,7 @@ import gc, json, os, sys
 from pathlib import Path
 
 def parts(thing):
-    """What a container holds; containers in it are objects of their own."""
+    """List the content of a container; containers in it are objects of their own."""
     if type(thing) is dict:  # isinstance() would wake modules that are loaded when they are looked at
         return list(thing.values())
     return list(thing) if type(thing) in (list, tuple, set, frozenset) else []

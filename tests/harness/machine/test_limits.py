@@ -29,7 +29,7 @@ each_need = pytest.mark.parametrize("need", [pytest.param(need, id=need.name) fo
 
 
 def under(name: str, soft: int, hard: int) -> object:
-    """What becomes of a process with this limit: its sentence, or the limits that it then has."""
+    """Start a process with this limit; return its sentence, or the limits that it then has."""
     command = [sys.executable, "-c", TRY, name, str(soft), str(hard)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What a kernel of backend `landlock` can do to its own user: `python own_user.py`, run by that user; prints JSON.
+"""Attacks by a kernel of backend `landlock` on its own user: `python own_user.py`, run by that user; prints JSON.
 
 Outside are a file that only the user may touch, in such a folder, a process, and a socket for datagrams. The kernel
 gets two scripts: one that attacks all of them, and one that does what a notebook may well do.

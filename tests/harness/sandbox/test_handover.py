@@ -1,4 +1,4 @@
-"""What crosses the border as files."""
+"""Files that cross the border."""
 
 import math
 import os
@@ -86,7 +86,7 @@ def test_deep_folders(tmp_path: Path) -> None:
 
 
 def test_closed_folders_and_links(tmp_path: Path) -> None:
-    """What a notebook closes to itself is removed all the same, and links are not followed."""
+    """A notebook may close folders to itself; links in them are not followed."""
     top, outside = tmp_path / "top", tmp_path / "outside"
     inner = top / "closed" / "inner"
     inner.mkdir(parents=True)

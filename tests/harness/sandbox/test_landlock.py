@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(landlock.get_version() < 6, reason="needs Linux 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    """What own_user.py found as an ordinary user: root has another user for its kernels, who owns nothing."""
+    """The findings of own_user.py as an ordinary user: root has another user for its kernels, who owns nothing."""
     done = run_command(sys.executable, str(HERE / "own_user.py"), as_user=os.geteuid() == 0)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stdout))

@@ -1,4 +1,4 @@
-"""What of the machine a kernel is shown, and what a person is told where a backend does not work."""
+"""The parts of the machine that a kernel is shown, and the advice to a person where a backend does not work."""
 
 import os
 from pathlib import Path

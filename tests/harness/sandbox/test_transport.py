@@ -1,4 +1,4 @@
-"""What the asker accepts from a kernel."""
+"""Messages from a kernel: those accepted, and those that stop it."""
 
 from typing import Any
 

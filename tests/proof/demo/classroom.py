@@ -18,15 +18,14 @@ from typing import Any, Final
 
 from grader.model import FrozenModel
 from grader.paths import CORPUS
-from tests.proof.security.cases import DEFINITIONS, HostileCase, load_cases
-from tests.proof.validity.corpus import CaseKind, CorpusCase
+from tests.proof.security.cases import load_cases
+from tests.proof.validity.corpus import CaseKind
 
 EPOCH: Final = (2026, 1, 2, 3, 4, 6)
 LATE_EVERY: Final = 7
 ZIPPED_EVERY: Final = 23  # hands the notebook in inside of a zip archive
 COMPANION_EVERY: Final = 11  # hands a second file in
 FIRST_USER: Final = 50_001
-FIRST_ATTACHMENT: Final = 900_001
 REFUSED: Final = (  # what is handed in instead of a notebook: suffix of its name and content
     (".py", b"print('this was exported')\n"),
     (".html", b"<!DOCTYPE html><title>my notebook</title>"),
@@ -39,18 +38,13 @@ REFUSED: Final = (  # what is handed in instead of a notebook: suffix of its nam
 
 @dataclass(frozen=True)
 class DemoStudent:
-    """What one student hands in. `what` names the case."""
+    """One student with what is handed in. `what` names the case."""
 
     given: str
     family: str
     user: int
     what: str
     entries: tuple[tuple[str, bytes], ...]  # name in the archive, content
-
-    @property
-    def sortable(self) -> str:
-        """As Canvas sorts people."""
-        return f"{self.family}, {self.given}"
 
 
 class ClassTable(FrozenModel):
@@ -66,48 +60,36 @@ class ClassTable(FrozenModel):
 
 
 def load_table() -> ClassTable:
-    """What classes are made of."""
+    """Read what classes are made of."""
     return ClassTable.model_validate(tomllib.loads((CORPUS / "classroom" / "class.toml").read_text(encoding="utf-8")))
 
 
 def generate_notebooks(table: ClassTable) -> Iterator[tuple[str, bytes]]:
-    """What is handed in, one student after the other, without end: the case's name and the file's content."""
+    """Yield what one student after the other hands in, without end: the case's name and the file's content."""
     from tests.proof.validity.corpus_run import load
 
-    _, corpus = load()
-    untrained = [s for s in corpus if not s.training]
-    mutants = cycle([s for s in untrained if s.kind is CaseKind.MUTANT])
-    variants = cycle([s for s in untrained if s.kind is CaseKind.VARIANT])
-    by_id = {case.id: case for case in load_cases(CORPUS / "hostile")}
-    hostile = cycle([by_id[name] for name in table.hostile])
+    untrained = [case for case in load()[1] if not case.training]
+    hostile = {case.id: case.sources for case in load_cases(CORPUS / "hostile")}
+    cases: dict[str, Iterator[tuple[str, Sequence[str]]]] = {
+        kind: cycle([(case.id, case.cells) for case in untrained if case.kind is kind]) for kind in CaseKind
+    }
+    cases["hostile"] = cycle([(name, hostile[name]) for name in table.hostile])
     refused = cycle(REFUSED)
     last = ("", b"")
     for kind in cycle(table.pattern):
-        match kind:
-            case "mutant":
-                last = _read_case(next(mutants))
-            case "variant":
-                last = _read_case(next(variants))
-            case "hostile":
-                last = _read_hostile_case(next(hostile))
-            case "refused":
-                suffix, content = next(refused)
-                yield f"refused {suffix}", content
-                continue
+        if kind == "refused":
+            suffix, content = next(refused)
+            yield f"refused {suffix}", content
+            continue
+        if kind in cases:  # otherwise the same once more
+            name, sources = next(cases[kind])
+            last = name, build_notebook(sources)
         yield last
-
-
-def _read_case(case: CorpusCase) -> tuple[str, bytes]:
-    return case.id, build_notebook(case.cells)
-
-
-def _read_hostile_case(case: HostileCase) -> tuple[str, bytes]:
-    return case.id, build_notebook((*([DEFINITIONS] if case.work else []), *case.cells))
 
 
 def build_notebook(sources: Sequence[str]) -> bytes:
     """A notebook file with these cells, as Jupyter saves it."""
-    cells: list[dict[str, Any]] = [
+    cells = [
         {"cell_type": "code", "execution_count": None, "id": f"c{i}", "metadata": {}, "outputs": [], "source": source}
         for i, source in enumerate(sources)
     ]
@@ -123,16 +105,16 @@ def generate_people(table: ClassTable, size: int) -> list[tuple[str, str]]:
     ]
 
 
-def make(size: int, table: ClassTable | None = None) -> tuple[DemoStudent, ...]:
+def make(size: int) -> tuple[DemoStudent, ...]:
     """A class."""
-    table = table or load_table()
+    table = load_table()
     handed = zip(generate_people(table, size), generate_notebooks(table), strict=False)
     return tuple(_make_student(table, i, names, what, content) for i, (names, (what, content)) in enumerate(handed))
 
 
 def _make_student(table: ClassTable, index: int, names: tuple[str, str], what: str, content: bytes) -> DemoStudent:
     given, family = names
-    user, attachment = FIRST_USER + index, FIRST_ATTACHMENT + 10 * index
+    user, attachment = FIRST_USER + index, 900_001 + 10 * index
     late = "_LATE" if index % LATE_EVERY == LATE_EVERY - 1 else ""
     owner = re.sub(r"\W", "", f"{family}{given}").lower()
     file = table.files[index % len(table.files)]
@@ -147,7 +129,7 @@ def _make_student(table: ClassTable, index: int, names: tuple[str, str], what: s
 
 
 def build_archive(made: Sequence[DemoStudent]) -> bytes:
-    """What Canvas's "Download Submissions" gives."""
+    """The archive that Canvas's "Download Submissions" gives."""
     return _zip([entry for student in made for entry in student.entries])
 
 
@@ -159,14 +141,14 @@ def _zip(entries: Sequence[tuple[str, bytes]]) -> bytes:
     return packed.getvalue()
 
 
-def export(made: Sequence[DemoStudent], table: ClassTable | None = None) -> bytes:
+def export(made: Sequence[DemoStudent]) -> bytes:
     """The teacher's gradebook export, with somebody who handed nothing in."""
-    table = table or load_table()
+    table = load_table()
     column = f"{table.title} ({table.assignment_id})"
     rows: list[list[Any]] = [
         ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", column, "Current Score"],
         ["    Points Possible", "", "", "", "", "100", "(read only)"],
-        *([m.sortable, m.user, f"S{m.user}", f"user{m.user}", "DAT450", "", ""] for m in made),
+        *([f"{m.family}, {m.given}", m.user, f"S{m.user}", f"user{m.user}", "DAT450", "", ""] for m in made),
         ["Absent, Abel", FIRST_USER - 1, f"S{FIRST_USER - 1}", f"user{FIRST_USER - 1}", "DAT450", "12", ""],
         ["Student, Test", FIRST_USER - 2, "", "test", "DAT450", "", ""],
     ]

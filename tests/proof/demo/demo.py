@@ -17,8 +17,6 @@ from tests.proof.demo import classroom
 
 NAME: Final = "demo-class"
 KILL_AFTER: Final = 4  # graded submissions
-POLL_S: Final = 0.2
-CELL_S: Final = 120
 POLICY: Final = """\
 # Written by `make demo-class`.
 [late]
@@ -35,7 +33,7 @@ def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int
     (folder / "handed-in" / "policy.toml").write_text(POLICY, encoding="utf-8")
     command = [
         *(sys.executable, "-m", "grader", "batch", str(submissions), "--profile", "structure", "--name", NAME),
-        *("--out", str(out), "--gradebook", str(gradebook), "--cell-limit", str(CELL_S)),
+        *("--out", str(out), "--gradebook", str(gradebook), "--cell-limit", "120"),
         *("--policy", str(folder / "handed-in" / "policy.toml")),
         *(("--jobs", str(jobs)) if jobs else ()),
     ]
@@ -54,7 +52,7 @@ def kill_midway(command: list[str], folder: Path) -> bool:
     process = subprocess.Popen(command, start_new_session=True, env=environ)
     try:
         while process.poll() is None and count_graded(folder) < before + KILL_AFTER:
-            time.sleep(POLL_S)
+            time.sleep(0.2)
     finally:
         ended = process.poll() is not None
         if not ended:
@@ -66,19 +64,18 @@ def kill_midway(command: list[str], folder: Path) -> bool:
 
 
 def count_graded(folder: Path) -> int:
-    """How many uploads have a result."""
+    """The number of uploads that have a result."""
     return sum(1 for _ in (folder / "submissions").glob(f"*/{history.NAME}"))
 
 
 def _show(folder: Path, console: Console) -> None:
-    places = {
+    for what, name in {
         "dashboard": "index.html",
         "gradebook to import": "gradebook.csv",
         "feedback for Canvas": "feedback.zip",
         "results for Gradescope": "gradescope",
         "all checks": "checks.csv",
         "a report for each upload": "submissions",
-    }
-    for what, name in places.items():
+    }.items():
         if (folder / name).exists():
             console.print(f"  {what}: {folder / name}", soft_wrap=True)

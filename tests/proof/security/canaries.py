@@ -1,4 +1,4 @@
-"""What a notebook must not find or reach: files, a variable of the grader, and servers that notice who knocks."""
+"""Things that a notebook must not find or reach: files, a variable of the grader, and servers that notice who knocks."""
 
 import os
 import secrets
@@ -26,16 +26,15 @@ class Canaries:
     connections: list[str] = field(default_factory=list)
 
     def find_in(self, folder: Path) -> list[str]:
-        """Which secrets occur in any file of a folder; who has knocked since the last look."""
+        """The secrets that occur in any file of a folder, and who has knocked since the last look."""
         texts = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
         seen = [what for what, secret in self.secrets.items() if any(secret in text for text in texts)]
         knocked, self.connections[:] = list(self.connections), []
         return seen + knocked
 
     def list_touched(self) -> list[str]:
-        """What was written beside the canaries."""
-        known = {"world", "secret", "socket"}
-        return sorted(path.name for path in self.folder.iterdir() if path.name not in known)
+        """The names of what was written beside the canaries."""
+        return sorted({path.name for path in self.folder.iterdir()} - {"world", "secret", "socket"})
 
 
 @contextmanager
@@ -52,15 +51,8 @@ def place_canaries(folder: Path) -> Iterator[Canaries]:
     if os.environ.get(DATA_VARIABLE):
         hidden[DATA_VARIABLE] = os.environ[DATA_VARIABLE].encode()
     word = f"a4-hostile-{secrets.token_hex(4)}"
-    places = {
-        "WORLD": str(folder / "world"),
-        "SECRET": str(folder / "secret"),
-        "SOCKET": str(folder / "socket"),
-        "ABSTRACT": word,
-        "MARK": word,
-        "PID": str(os.getpid()),
-    }
-    canaries = Canaries(folder, places, hidden)
+    files = {name.upper(): str(folder / name) for name in ("world", "secret", "socket")}
+    canaries = Canaries(folder, {**files, "ABSTRACT": word, "MARK": word, "PID": str(os.getpid())}, hidden)
     try:
         with _listen(canaries):
             yield canaries

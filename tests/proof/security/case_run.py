@@ -30,7 +30,7 @@ LIMITS: Final = Limits(ready_s=120, cell_s=4, notebook_s=20, probe_s=10, interru
 
 
 class HostileResult(FrozenModel):
-    """What became of one case. `unexpected` says in words what is not as it should be."""
+    """The outcome of one case. `unexpected` says in words what is not as it should be."""
 
     id: str
     row: int
@@ -60,7 +60,7 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
         time.sleep(LATE_S)
         leaks = canaries.find_in(folder)
     left = find_leftovers(before, look) + [f"file {name}" for name in canaries.list_touched()]
-    unearned = _find_unearned(case, graded)
+    unearned = _find_passed(graded) - set(case.earns)  # a notebook without any work passes none
     return HostileResult(
         id=case.id,
         row=case.row,
@@ -77,19 +77,18 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
             *(f"unearned: {check}" for check in sorted(unearned)),
             *(f"left: {what}" for what in left),
             *(f"shown: {text!r}" for text in case.inert if text in shown),
-            *([f"the grader grew by {growth.mib:.0f} MiB"] if growth.mib > MAX_GROWTH_MIB else []),
+            *_growth(growth),
         ),
     )
 
 
 def _outcome(case: HostileCase, graded: GradingResult) -> list[str]:
-    """What is not as the case says about the run itself."""
+    """Whatever is not as the case says about the run itself."""
     found, status = [], graded.result.run.status
     cells = tuple(cell.status for cell in graded.details.cells)[int(case.work) :]
     if status not in case.outcome:
-        found.append(
-            f"outcome {status}, expected {' or '.join(case.outcome)} ({'; '.join(graded.details.notes)[:300]})"
-        )
+        notes = "; ".join(graded.details.notes)[:300]
+        found.append(f"outcome {status}, expected {' or '.join(case.outcome)} ({notes})")
     if case.statuses and cells != case.statuses:
         found.append(f"cells {' '.join(cells)}, expected {' '.join(case.statuses)}")
     if case.says and not any(case.says in cell.error for cell in graded.details.cells):
@@ -107,18 +106,17 @@ def _find_passed(graded: GradingResult) -> set[str]:
     return {check.id for check in graded.result.checks if check.verdict is Verdict.PASSED}
 
 
-def _find_unearned(case: HostileCase, graded: GradingResult) -> set[str]:
-    """Checks that passed and would not have without the attack. A notebook without any work passes none."""
-    return _find_passed(graded) - set(case.earns)
-
-
 def _render_shown(graded: GradingResult, folder: Path) -> str:
-    """What a person sees of the result: the pages as they are, the terminal's text escaped as a page would have it."""
+    """Everything that a person sees of the result: the pages as they are, the terminal's text escaped as a page would have it."""
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with terminal.capture() as captured:
         terminal.print(render_result(graded.result, ()))
     pages = [path for path in write_reports(graded.result, graded.details, folder) if path.suffix == ".html"]
     return html.escape(captured.get()) + "".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+def _growth(growth: GrowthSampler) -> list[str]:
+    return [f"the grader grew by {growth.mib:.0f} MiB"] if growth.mib > MAX_GROWTH_MIB else []
 
 
 def run_upload(upload: HostileUpload) -> HostileResult:
@@ -132,7 +130,6 @@ def run_upload(upload: HostileUpload) -> HostileResult:
             said = str(error)
     outcome = RunStatus.BAD_SUBMISSION if said else RunStatus.OK
     wrong = [] if said.isprintable() and said else ["it was not refused in one clean sentence"]
-    wrong += [f"the grader grew by {growth.mib:.0f} MiB"] if growth.mib > MAX_GROWTH_MIB else []
     return HostileResult(
         id=upload.id,
         row=upload.row,
@@ -140,5 +137,5 @@ def run_upload(upload: HostileUpload) -> HostileResult:
         outcome=outcome.value,
         seconds=round(time.perf_counter() - began, 2),
         growth_mib=round(growth.mib, 1),
-        unexpected=tuple(wrong),
+        unexpected=(*wrong, *_growth(growth)),
     )

@@ -3,9 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final
-
-from pydantic import Field, TypeAdapter
+from typing import Final
 
 from grader.model import FrozenModel, RunStatus
 
@@ -58,18 +56,21 @@ class HostileCase(FrozenModel):
     name: str = ""
     cell_s: float | None = None
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All cells, those of honest work first."""
+        return (DEFINITIONS, *self.cells) if self.work else self.cells
+
     def write(self, folder: Path, places: dict[str, str]) -> Path:
         """Make the notebook, with the places of this run put in. Returns its path."""
         path = folder / f"{self.name.replace('/', '_') or 'notebook'}.ipynb"
-        sources = [*([DEFINITIONS] if self.work else []), *(fill_places(cell, places) for cell in self.cells)]
-        notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [self._cell(s) for s in sources]}
-        path.write_text(json.dumps(notebook), encoding="utf-8")
-        return path
-
-    def _cell(self, source: str) -> dict[str, object]:
         outputs = [{"output_type": "stream", "name": "stdout", "text": self.planted}] if self.planted else []
         metadata = {"tags": list(self.tags)} if self.tags else {}
-        return {"cell_type": "code", "execution_count": 1, "metadata": metadata, "source": source, "outputs": outputs}
+        cell = {"cell_type": "code", "execution_count": 1, "metadata": metadata, "outputs": outputs}
+        cells = [{**cell, "source": fill_places(source, places)} for source in self.sources]
+        notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells}
+        path.write_text(json.dumps(notebook), encoding="utf-8")
+        return path
 
 
 class HostileUpload(FrozenModel):
@@ -95,8 +96,8 @@ class HostileUpload(FrozenModel):
 
 
 class _Table(FrozenModel):
-    case: Annotated[tuple[HostileCase, ...], Field(default=())]
-    upload: Annotated[tuple[HostileUpload, ...], Field(default=())]
+    case: tuple[HostileCase, ...] = ()
+    upload: tuple[HostileUpload, ...] = ()
 
 
 def fill_places(source: str, places: dict[str, str]) -> str:
@@ -108,8 +109,7 @@ def fill_places(source: str, places: dict[str, str]) -> str:
 
 def load_cases(folder: Path) -> tuple[HostileCase, ...]:
     """All notebooks, the honest one last."""
-    found = [case for table in _tables(folder) for case in table.case]
-    return tuple(sorted(found, key=lambda case: case.honest))
+    return tuple(sorted((case for table in _tables(folder) for case in table.case), key=lambda case: case.honest))
 
 
 def load_uploads(folder: Path) -> tuple[HostileUpload, ...]:
@@ -118,6 +118,5 @@ def load_uploads(folder: Path) -> tuple[HostileUpload, ...]:
 
 
 def _tables(folder: Path) -> list[_Table]:
-    adapter = TypeAdapter(_Table)
-    paths = sorted(folder.glob("*.toml"))
-    return [adapter.validate_python(tomllib.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    texts = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.toml")))
+    return [_Table.model_validate(tomllib.loads(text)) for text in texts]

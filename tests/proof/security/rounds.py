@@ -36,15 +36,9 @@ CORPUS: Final = paths.CORPUS / "hostile"
 HONEST_EVERY: Final = 20  # hostile notebooks between two runs of the honest one
 PARTS: Final = 2  # of the cases, in processes that work side by side
 SMALL: Final[dict[str, Any]] = {
-    "memory_mib": 1_400,
-    "cpu_s": 60,
-    "processes": 96,
-    "file_mib": 64,
-    "scratch_mib": 200,
-    "inodes": 5_000,
-    "evidence_mib": 64,
-    "evidence_files": 64,
-}
+    "memory_mib": 1_400, "cpu_s": 60, "processes": 96, "file_mib": 64, "scratch_mib": 200, "inodes": 5_000,
+    "evidence_mib": 64, "evidence_files": 64,
+}  # fmt: skip
 TRIALS: Final = TypeAdapter(tuple[HostileResult, ...])
 
 
@@ -55,8 +49,7 @@ def list_backends() -> tuple[Backend, ...]:
 
 def order_cases(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:
     """All hostile ones, an honest one in between and last."""
-    honest = [case for case in cases if case.honest]
-    hostile = [case for case in cases if not case.honest]
+    honest, hostile = ([case for case in cases if case.honest is wanted] for wanted in (True, False))
     for begin in range(0, max(1, len(hostile)), HONEST_EVERY):
         yield from hostile[begin : begin + HONEST_EVERY]
         yield from honest
@@ -84,21 +77,16 @@ def _setup(backend: Backend) -> Iterator[Setup]:
     checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
     policy: SandboxPolicy = replace(isolation.build_policy(checkpoint, metrics, LIMITS), **SMALL)
     sandbox = select(policy, warmup=isolation.build_warmup(checkpoint, metrics), only=backend)
-    with pipeline.open_setup(
-        Profile.STRUCTURE, pipeline.DEFAULT_SEED, SandboxOptions(opened=sandbox), trial=False
-    ) as used:
+    options = SandboxOptions(opened=sandbox)
+    with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, options, trial=False) as used:
         sandbox.wait()
         yield used
 
 
-def run_uploads() -> tuple[HostileResult, ...]:
-    """All files that are refused unexecuted."""
-    return tuple(run_upload(upload) for upload in load_uploads(CORPUS))
-
-
 def run_everything(chosen: Sequence[Backend]) -> tuple[HostileResult, ...]:
     """Uploads, then one backend after the other. Raises GraderError."""
-    return (*run_uploads(), *(trial for backend in chosen for trial in run_in_parts(backend)))
+    uploads = map(run_upload, load_uploads(CORPUS))
+    return (*uploads, *(trial for backend in chosen for trial in run_in_parts(backend)))
 
 
 def run_in_parts(backend: Backend) -> tuple[HostileResult, ...]:
@@ -116,9 +104,8 @@ def run_in_parts(backend: Backend) -> tuple[HostileResult, ...]:
 def run_in_process(backend: Backend, ids: Sequence[str]) -> tuple[HostileResult, ...]:
     """A round of some cases. Tells about each on stderr. Raises GraderError."""
     with tempfile.TemporaryDirectory(prefix="h") as name:  # short: paths of sockets are bounded
-        folder = Path(name)
-        folder.chmod(0o755)
-        told = folder / "trials.json"
+        Path(name).chmod(0o755)
+        told = Path(name) / "trials.json"
         command = [sys.executable, "-m", "tests.proof.security.one_round", backend.value, str(told), *ids]
         ended = subprocess.run(command, cwd=paths.ROOT, env={**os.environ, "TMPDIR": name})
         if ended.returncode or not told.is_file():

@@ -1,7 +1,6 @@
-"""What the hostile notebooks did, for people."""
+"""The outcome of the hostile notebooks, for people."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,30 +8,22 @@ from rich.text import Text
 
 from tests.proof.security.case_run import HostileResult
 
-COLUMNS: Final = ("row", "case", "backend", "outcome", "leaks", "points", "left", "MiB", "s")
-
 
 def format_line(trial: HostileResult) -> str:
     """One case in one line, and what is not as expected below it."""
     wrong = "".join(f"\n    UNEXPECTED {what}" for what in trial.unexpected)
-    return (
-        "  ".join((f"{trial.backend:10}", f"{trial.id:45}", f"{trial.outcome:18}", f"{trial.seconds:5.1f} s")) + wrong
-    )
+    return f"{trial.backend:10}  {trial.id:45}  {trial.outcome:18}  {trial.seconds:5.1f} s{wrong}"
 
 
 def build_table(trials: Sequence[HostileResult]) -> RenderableType:
     """Case × backend, then what is not as expected, then totals."""
-    rows = Table(*COLUMNS, box=None, pad_edge=False)
+    rows = Table(*"row case backend outcome leaks points left MiB s".split(), box=None, pad_edge=False)
     for trial in sorted(trials, key=lambda trial: (trial.row, trial.id)):
         figures = (trial.leaks, f"{trial.points:g}", trial.leftovers, f"{trial.growth_mib:.0f}", f"{trial.seconds:.1f}")
         style = "bold red" if trial.unexpected else ""
         rows.add_row(str(trial.row), trial.id, trial.backend, trial.outcome, *map(str, figures), style=style)
-    return Group(rows, *(_format_unexpected(trial) for trial in trials if trial.unexpected), format_totals(trials))
-
-
-def _format_unexpected(trial: HostileResult) -> Text:
-    what = "; ".join(trial.unexpected)
-    return Text(f"UNEXPECTED {trial.id} ({trial.backend}): {what}", style="bold red")
+    texts = (f"UNEXPECTED {t.id} ({t.backend}): {'; '.join(t.unexpected)}" for t in trials if t.unexpected)
+    return Group(rows, *(Text(text, style="bold red") for text in texts), format_totals(trials))
 
 
 def format_totals(trials: Sequence[HostileResult]) -> Text:

@@ -1,4 +1,4 @@
-"""What a run leaves behind on this machine, and how much the grader's own processes grow meanwhile."""
+"""Traces that a run leaves behind on this machine, and how much the grader's own processes grow meanwhile."""
 
 import contextlib
 import time
@@ -28,7 +28,7 @@ class Traces:
     others: frozenset[str] = frozenset()
 
     def list_new(self, before: "Traces") -> list[str]:
-        """What is there and was not before."""
+        """Everything that is there and was not before."""
         pairs = (
             ("process", self.processes - before.processes),
             ("mount", self.mounts - before.mounts),
@@ -40,14 +40,14 @@ class Traces:
 
 def capture_traces(temporary: Path, mark: str) -> Traces:
     """Look around. `mark`: a word in the command line of processes that hide."""
-    ours = {process.pid for process in psutil.Process().children(recursive=True)}
+    own = {process.pid for process in psutil.Process().children(recursive=True)}
     processes = {
         f"{p.pid} {p.info['name']}"
         for p in psutil.process_iter(["name", "cmdline", "status"])
-        if _is_counted(p, ours, mark)
+        if p.info["status"] != psutil.STATUS_ZOMBIE and (p.pid in own or mark in " ".join(p.info["cmdline"] or ()))
     }
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    groups = {str(path): _is_of(path, ours) for path in GROUPS.glob("**/grader-sandbox-*")}
+    groups = {str(path): _is_of(path, own) for path in GROUPS.glob("**/grader-sandbox-*")}
     return Traces(
         frozenset(processes),
         frozenset(line.split()[4] for line in mounts),
@@ -57,20 +57,14 @@ def capture_traces(temporary: Path, mark: str) -> Traces:
     )
 
 
-def _is_counted(process: psutil.Process, ours: set[int], mark: str) -> bool:
-    if process.info["status"] == psutil.STATUS_ZOMBIE:
-        return False
-    return process.pid in ours or mark in " ".join(process.info["cmdline"] or ())
-
-
-def _is_of(group: Path, ours: set[int]) -> bool:
-    """Whether a control group is of a supervisor of ours, or of one that is dead; others may be grading here too."""
+def _is_of(group: Path, own: set[int]) -> bool:
+    """True for a group of an own supervisor, or of one that is dead; others may be grading here too."""
     supervisor = int(group.name.rpartition("-")[2])
-    return supervisor in ours or not psutil.pid_exists(supervisor)
+    return supervisor in own or not psutil.pid_exists(supervisor)
 
 
 def find_leftovers(before: Traces, look_again: Callable[[], Traces]) -> list[str]:
-    """What remains of a run once everything had time to go."""
+    """Everything that remains of a run once it had time to go."""
     deadline = time.monotonic() + SETTLED_S
     while (left := look_again().list_new(before)) and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
@@ -84,7 +78,7 @@ def _peak_bytes(pid: int) -> int:
 
 
 class GrowthSampler(PeriodicSampler):
-    """How much this process and the brokers grow while the block runs."""
+    """Measures by how much this process and the brokers grow while the block runs."""
 
     every_s = LOOK_EVERY_S
 

@@ -18,18 +18,7 @@ from grader.intake.notebook import read_submission
 from grader.model import Method, Precision, Profile, Verdict
 from grader.paths import REFERENCE
 from tests.proof.speed import __main__ as command
-from tests.proof.speed import (
-    batches,
-    classes,
-    extrapolation,
-    floor,
-    machine,
-    outcome,
-    parts,
-    plot,
-    precisions,
-    report,
-)
+from tests.proof.speed import batches, classes, extrapolation, floor, machine, outcome, parts, plot, precisions, report
 from tests.proof.speed.floor import compute_forward_gflop, compute_step_gflop
 from tests.proof.speed.outcome import BoundLine, Part
 from tests.proof.speed.parts import BenchOptions
@@ -68,8 +57,7 @@ def test_arithmetic_falls_with_what_is_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
-    [pytest.param(7, 7, id="short reviews"), pytest.param(500, 128, id="long ones are cut")],
+    ("words", "expected"), [pytest.param(7, 7, id="short reviews"), pytest.param(500, 128, id="long ones are cut")]
 )
 def test_arithmetic_is_counted_for_the_reviews_at_hand(words: int, expected: int) -> None:
     def tokenizer(texts: list[str], truncation: bool, max_length: int) -> dict[str, list[list[int]]]:
@@ -207,11 +195,7 @@ def test_the_page_in_docs_is_short() -> None:
     assert len(command.PAGE.read_text(encoding="utf-8").splitlines()) <= 80
 
 
-BATCH = {
-    "size": 20,
-    "gains": [1.6, 1.8, 1.7],
-    "staff": {str(batches.TWO): {"per_submission_s": 6.0}},
-}
+BATCH = {"size": 20, "gains": [1.6, 1.8, 1.7], "staff": {str(batches.TWO): {"per_submission_s": 6.0}}}
 QUICK32 = {"stages_s": {"total": 300.0, "judging": 50.0}}
 LONGER = compute_forward_gflop(1, 512) / compute_forward_gflop(1, 128)
 ON_A_GPU = [{"precision": Precision.AUTO.value, "kernels": 8, "per_submission_s": 45.0}]
