@@ -23,12 +23,17 @@ import evaluate  # noqa: E402  (imports come after the guard on purpose)
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from datasets import load_dataset  # noqa: E402
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
-from transformers import DistilBertForSequenceClassification, DistilBertTokenizerFast  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertForSequenceClassification,
+    DistilBertTokenizerFast,
+)
 
 from grader.assets.metrics import METRICS  # noqa: E402
 from grader.assignment import HEAD_MODULES, MODEL_NAMES  # noqa: E402
-
 
 recorder = BufferingHandler(capacity=10**6)
 recorder.setLevel(logging.WARNING)

@@ -89,7 +89,7 @@ def generate_notebooks(table: ClassTable) -> Iterator[tuple[str, bytes]]:
 
 def build_notebook(sources: Sequence[str]) -> bytes:
     """A notebook file with these cells, as Jupyter saves it."""
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "code", "execution_count": None, "id": f"c{i}", "metadata": {}, "outputs": [], "source": source}
         for i, source in enumerate(sources)
     ]
@@ -109,22 +109,20 @@ def make(size: int) -> tuple[DemoStudent, ...]:
     """A class."""
     table = load_table()
     handed = zip(generate_people(table, size), generate_notebooks(table), strict=False)
-    return tuple(_make_student(table, i, names, what, content) for i, (names, (what, content)) in enumerate(handed))
+    return tuple(_make_student(table, i, names, *found) for i, (names, found) in enumerate(handed))
 
 
 def _make_student(table: ClassTable, index: int, names: tuple[str, str], what: str, content: bytes) -> DemoStudent:
-    given, family = names
-    user, attachment = FIRST_USER + index, 900_001 + 10 * index
-    late = "_LATE" if index % LATE_EVERY == LATE_EVERY - 1 else ""
-    owner = re.sub(r"\W", "", f"{family}{given}").lower()
+    (given, family), user, attachment = names, FIRST_USER + index, 900_001 + 10 * index
+    owner = re.sub(r"\W", "", f"{family}{given}").lower() + ("_LATE" if (index + 1) % LATE_EVERY == 0 else "")
     file = table.files[index % len(table.files)]
     if what.startswith("refused"):
         file = f"{file.removesuffix('.ipynb')}{what.removeprefix('refused ')}"
-    elif index % ZIPPED_EVERY == ZIPPED_EVERY - 1:
+    elif (index + 1) % ZIPPED_EVERY == 0:
         file, content = "handin.zip", _zip([(f"hand in/{file}", content), ("__MACOSX/._x.ipynb", b"\0")])
-    entries = [(f"{owner}{late}_{user}_{attachment}_{file}", content)]
-    if index % COMPANION_EVERY == COMPANION_EVERY - 1:
-        entries.append((f"{owner}{late}_{user}_{attachment + 1}_helpers.py", b"# nothing to see here\n"))
+    entries = [(f"{owner}_{user}_{attachment}_{file}", content)]
+    if (index + 1) % COMPANION_EVERY == 0:
+        entries.append((f"{owner}_{user}_{attachment + 1}_helpers.py", b"# nothing to see here\n"))
     return DemoStudent(given, family, user, what, tuple(entries))
 
 
@@ -161,7 +159,7 @@ def write(size: int, folder: Path) -> tuple[Path, Path]:
     """Make a class's archive and export in a folder. Returns their paths. Raises OSError."""
     made = make(size)
     folder.mkdir(parents=True, exist_ok=True)
-    submissions, gradebook = folder / "submissions.zip", folder / "gradebook-export.csv"
-    submissions.write_bytes(build_archive(made))
-    gradebook.write_bytes(export(made))
-    return submissions, gradebook
+    paths = folder / "submissions.zip", folder / "gradebook-export.csv"
+    for path, content in zip(paths, (build_archive(made), export(made)), strict=True):
+        path.write_bytes(content)
+    return paths

@@ -17,12 +17,7 @@ from tests.proof.demo import classroom
 
 NAME: Final = "demo-class"
 KILL_AFTER: Final = 4  # graded submissions
-POLICY: Final = """\
-# Written by `make demo-class`.
-[late]
-unit = "percent"
-flat = 10
-"""
+POLICY: Final = '# Written by `make demo-class`.\n[late]\nunit = "percent"\nflat = 10\n'
 
 
 def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int:
@@ -30,18 +25,27 @@ def demonstrate(size: int, out: Path, jobs: int | None, console: Console) -> int
     folder = out / NAME
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier demonstration
     submissions, gradebook = classroom.write(size, folder / "handed-in")
-    (folder / "handed-in" / "policy.toml").write_text(POLICY, encoding="utf-8")
+    policy = folder / "handed-in" / "policy.toml"
+    policy.write_text(POLICY, encoding="utf-8")
     command = [
         *(sys.executable, "-m", "grader", "batch", str(submissions), "--profile", "structure", "--name", NAME),
-        *("--out", str(out), "--gradebook", str(gradebook), "--cell-limit", "120"),
-        *("--policy", str(folder / "handed-in" / "policy.toml")),
+        *("--out", str(out), "--gradebook", str(gradebook), "--cell-limit", "120", "--policy", str(policy)),
         *(("--jobs", str(jobs)) if jobs else ()),
     ]
     console.print(f"A class of {size} was made up: {submissions}", soft_wrap=True)
     if kill_midway(command, folder):
         console.print("The grading was killed (SIGKILL). Once more, with the same command:")
     code = subprocess.run(command, check=False).returncode
-    _show(folder, console)
+    for what, name in {
+        "dashboard": "index.html",
+        "gradebook to import": "gradebook.csv",
+        "feedback for Canvas": "feedback.zip",
+        "results for Gradescope": "gradescope",
+        "all checks": "checks.csv",
+        "a report for each upload": "submissions",
+    }.items():
+        if (folder / name).exists():
+            console.print(f"  {what}: {folder / name}", soft_wrap=True)
     return code
 
 
@@ -66,16 +70,3 @@ def kill_midway(command: list[str], folder: Path) -> bool:
 def count_graded(folder: Path) -> int:
     """The number of uploads that have a result."""
     return sum(1 for _ in (folder / "submissions").glob(f"*/{history.NAME}"))
-
-
-def _show(folder: Path, console: Console) -> None:
-    for what, name in {
-        "dashboard": "index.html",
-        "gradebook to import": "gradebook.csv",
-        "feedback for Canvas": "feedback.zip",
-        "results for Gradescope": "gradescope",
-        "all checks": "checks.csv",
-        "a report for each upload": "submissions",
-    }.items():
-        if (folder / name).exists():
-            console.print(f"  {what}: {folder / name}", soft_wrap=True)

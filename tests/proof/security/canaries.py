@@ -1,4 +1,4 @@
-"""Things that a notebook must not find or reach: files, a variable of the grader, and servers that notice who knocks."""
+"""Secrets that no notebook may find (files, a variable of the grader), and servers that notice who knocks."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "A4_SECRET"
-DATA_VARIABLE: Final = "A4_DATA"  # says where held-out reviews are
+DATA_VARIABLE: Final = "A4_DATA"  # names the place of held-out reviews
 LATE_S: Final = 0.05  # until a connection that was made at the last moment is noticed
 
 
@@ -47,9 +47,8 @@ def place_canaries(folder: Path) -> Iterator[Canaries]:
         (folder / name).write_text(told[name], encoding="utf-8")
         (folder / name).chmod(mode)
     os.environ[VARIABLE] = told[VARIABLE]
-    hidden = {what: text.encode() for what, text in told.items()}
-    if os.environ.get(DATA_VARIABLE):
-        hidden[DATA_VARIABLE] = os.environ[DATA_VARIABLE].encode()
+    data = {DATA_VARIABLE: os.environ[DATA_VARIABLE]} if os.environ.get(DATA_VARIABLE) else {}
+    hidden = {what: text.encode() for what, text in (told | data).items()}
     word = f"a4-hostile-{secrets.token_hex(4)}"
     files = {name.upper(): str(folder / name) for name in ("world", "secret", "socket")}
     canaries = Canaries(folder, {**files, "ABSTRACT": word, "MARK": word, "PID": str(os.getpid())}, hidden)

@@ -62,15 +62,9 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
     left = find_leftovers(before, look) + [f"file {name}" for name in canaries.list_touched()]
     unearned = _find_passed(graded) - set(case.earns)  # a notebook without any work passes none
     return HostileResult(
-        id=case.id,
-        row=case.row,
-        backend=backend.value,
-        outcome=graded.result.run.status.value,
-        leaks=len(leaks),
+        id=case.id, row=case.row, backend=backend.value, outcome=graded.result.run.status.value, leaks=len(leaks),
         points=sum(check.points or 0 for check in graded.result.checks if check.id in unearned),
-        leftovers=len(left),
-        seconds=round(seconds, 2),
-        growth_mib=round(growth.mib, 1),
+        leftovers=len(left), seconds=round(seconds, 2), growth_mib=round(growth.mib, 1),
         unexpected=(
             *_outcome(case, graded),
             *(f"leak: {what}" for what in leaks),
@@ -79,7 +73,7 @@ def run_case(case: HostileCase, used: Setup, canaries: Canaries, look: Callable[
             *(f"shown: {text!r}" for text in case.inert if text in shown),
             *_growth(growth),
         ),
-    )
+    )  # fmt: skip
 
 
 def _outcome(case: HostileCase, graded: GradingResult) -> list[str]:
@@ -107,7 +101,7 @@ def _find_passed(graded: GradingResult) -> set[str]:
 
 
 def _render_shown(graded: GradingResult, folder: Path) -> str:
-    """Everything that a person sees of the result: the pages as they are, the terminal's text escaped as a page would have it."""
+    """The result as people see it: the pages as they are, the terminal's text escaped as a page would have it."""
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with terminal.capture() as captured:
         terminal.print(render_result(graded.result, ()))
@@ -131,11 +125,7 @@ def run_upload(upload: HostileUpload) -> HostileResult:
     outcome = RunStatus.BAD_SUBMISSION if said else RunStatus.OK
     wrong = [] if said.isprintable() and said else ["it was not refused in one clean sentence"]
     return HostileResult(
-        id=upload.id,
-        row=upload.row,
-        backend="intake",
-        outcome=outcome.value,
-        seconds=round(time.perf_counter() - began, 2),
-        growth_mib=round(growth.mib, 1),
+        id=upload.id, row=upload.row, backend="intake", outcome=outcome.value,
+        seconds=round(time.perf_counter() - began, 2), growth_mib=round(growth.mib, 1),
         unexpected=(*wrong, *_growth(growth)),
-    )
+    )  # fmt: skip

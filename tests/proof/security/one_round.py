@@ -8,7 +8,6 @@ from tests.proof.security.cases import load_cases
 from tests.proof.security.rounds import CORPUS, TRIALS, order_cases, run_round
 from tests.proof.security.table import format_line
 
-
 if __name__ == "__main__":
     backend, file, *wanted = sys.argv[1:]
     cases = list(order_cases([case for case in load_cases(CORPUS) if not wanted or case.id in wanted]))

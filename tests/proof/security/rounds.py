@@ -26,7 +26,7 @@ from grader.execution import isolation
 from grader.execution.job import Setup
 from grader.execution.setup import SandboxOptions
 from grader.model import Profile
-from grader.sandbox import Backend, SandboxPolicy, run_self_tests, select
+from grader.sandbox import Backend, SandboxPolicy, select
 from tests.proof.security.canaries import place_canaries
 from tests.proof.security.case_run import LIMITS, HostileResult, run_case, run_upload
 from tests.proof.security.cases import HostileCase, load_cases, load_uploads
@@ -40,11 +40,6 @@ SMALL: Final[dict[str, Any]] = {
     "evidence_mib": 64, "evidence_files": 64,
 }  # fmt: skip
 TRIALS: Final = TypeAdapter(tuple[HostileResult, ...])
-
-
-def list_backends() -> tuple[Backend, ...]:
-    """Those that work here."""
-    return tuple(test.backend for test in run_self_tests() if test.passed)
 
 
 def order_cases(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:

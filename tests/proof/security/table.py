@@ -17,7 +17,8 @@ def format_line(trial: HostileResult) -> str:
 
 def build_table(trials: Sequence[HostileResult]) -> RenderableType:
     """Case × backend, then what is not as expected, then totals."""
-    rows = Table(*"row case backend outcome leaks points left MiB s".split(), box=None, pad_edge=False)
+    columns = ("row", "case", "backend", "outcome", "leaks", "points", "left", "MiB", "s")
+    rows = Table(*columns, box=None, pad_edge=False)
     for trial in sorted(trials, key=lambda trial: (trial.row, trial.id)):
         figures = (trial.leaks, f"{trial.points:g}", trial.leftovers, f"{trial.growth_mib:.0f}", f"{trial.seconds:.1f}")
         style = "bold red" if trial.unexpected else ""

@@ -46,15 +46,11 @@ def capture_traces(temporary: Path, mark: str) -> Traces:
         for p in psutil.process_iter(["name", "cmdline", "status"])
         if p.info["status"] != psutil.STATUS_ZOMBIE and (p.pid in own or mark in " ".join(p.info["cmdline"] or ()))
     }
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()}
     groups = {str(path): _is_of(path, own) for path in GROUPS.glob("**/grader-sandbox-*")}
-    return Traces(
-        frozenset(processes),
-        frozenset(line.split()[4] for line in mounts),
-        frozenset(path for path, counts in groups.items() if counts),
-        frozenset(str(path) for path in temporary.iterdir()),
-        frozenset(path for path, counts in groups.items() if not counts),
-    )
+    counted, others = (frozenset(path for path, counts in groups.items() if counts is so) for so in (True, False))
+    files = frozenset(map(str, temporary.iterdir()))
+    return Traces(frozenset(processes), frozenset(mounts), counted, files, others)
 
 
 def _is_of(group: Path, own: set[int]) -> bool:
@@ -86,8 +82,7 @@ class GrowthSampler(PeriodicSampler):
         """Nothing measured yet."""
         super().__init__()
         self._me = psutil.Process()
-        self._began: dict[int, int] = {}
-        self._most: dict[int, int] = {}
+        self._began, self._most = dict[int, int](), dict[int, int]()
 
     @property
     def mib(self) -> float:
@@ -96,19 +91,16 @@ class GrowthSampler(PeriodicSampler):
 
     def sample(self) -> None:
         """Note how large everybody is, and was."""
-        for process in (self._me, *self._brokers()):
+        for process in (self._me, *filter(_is_bounded_broker, self._me.children())):
             with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
                 size = process.memory_info().rss
                 self._began.setdefault(process.pid, size)
                 peak = size if process is self._me else _peak_bytes(process.pid)
                 self._most[process.pid] = max(size, peak, self._most.get(process.pid, 0))
 
-    def _brokers(self) -> list[psutil.Process]:
-        """Those whose kernel runs: they have imported everything, and have just been given a limit of memory."""
-        return [process for process in self._me.children() if _is_bounded_broker(process)]
-
 
 def _is_bounded_broker(process: psutil.Process) -> bool:
+    """True for a broker whose kernel runs: it has imported everything, and has just been given a limit of memory."""
     try:
         bounded = process.rlimit(psutil.RLIMIT_DATA)[0] != psutil.RLIM_INFINITY
         return bounded and broker.COMMAND[-1] in process.cmdline()

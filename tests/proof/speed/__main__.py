@@ -25,7 +25,6 @@ from tests.proof.speed.parts import OPTIONAL, PARTS, QUICKLY, BenchOptions
 FIGURES: Final = ROOT / "results" / "speed" / "performance.json"
 PAGE: Final = ROOT / "docs" / "performance.md"
 TIMES_FASTER: Final = 20
-FAULTS: Final = (GraderError, OSError, ValueError, RuntimeError, SubprocessError)
 
 
 def main() -> int:
@@ -47,10 +46,11 @@ def _measure(name: str, asked: argparse.Namespace) -> bool:
     """Measure one part and keep it. False where it failed, and then says why."""
     print(f"measuring {name}", file=sys.stderr, flush=True)
     began, load = time.perf_counter(), machine.read_load_average()
+    wish = QUICKLY if asked.quick else BenchOptions()
     measure: Callable[[BenchOptions], Part] = {**PARTS, **OPTIONAL}[name]
     try:
-        part = measure(_build_options(asked))
-    except FAULTS as error:
+        part = measure(replace(wish, seeds=asked.seeds or wish.seeds))
+    except (GraderError, OSError, ValueError, RuntimeError, SubprocessError) as error:
         print(f"  failed: {error}", file=sys.stderr, flush=True)
         return False
     outcome.save(replace(part, load=(load, machine.read_load_average())), asked.out)
@@ -71,16 +71,11 @@ def _report(parts: Mapping[str, Any], asked: argparse.Namespace, failed: list[st
 
 
 def collect_bounds(parts: Mapping[str, Any]) -> list[BoundLine]:
-    """Every line, those of single parts and those between parts."""
-    return outcome.collect_lines(parts.values()) + _compare_parts(parts)
-
-
-def _compare_parts(parts: Mapping[str, Any]) -> list[BoundLine]:
-    """How much faster `quick` is than the notebook as submitted, on the same machine and data."""
-    whole, found = parts.get("as-submitted"), []
+    """Lines of single parts, and how much faster `quick` is than as submitted, on the same machine and data."""
+    found, whole = outcome.collect_lines(parts.values()), parts.get("as-submitted", {})
     for quick in (parts[name] for name in report.QUICK if name in parts and whole):
-        assert whole is not None
-        if whole["machine"] == quick["machine"] and _reviews(whole) == _reviews(quick):
+        same_data = whole["figures"]["reviews"] == quick["figures"]["reviews"]
+        if same_data and whole["machine"] == quick["machine"]:
             gain = whole["figures"]["total_s"] / quick["figures"]["stages_s"]["total"]
             since = min(filter(None, map(outcome.find_kept_since, (whole, quick))), default="")
             name = f"{quick['name']} beside as submitted (extrapolated), times faster"
@@ -88,23 +83,9 @@ def _compare_parts(parts: Mapping[str, Any]) -> list[BoundLine]:
     return found
 
 
-def _reviews(part: Mapping[str, Any]) -> str:
-    return str(part["figures"]["reviews"])
-
-
 def _choose_parts(asked: argparse.Namespace) -> list[str]:
-    """The parts to measure: those named, or all; none where only the page is to be written."""
-    extra = [*(["peers"] if asked.peers else ()), *(["precisions"] if asked.seeds else ())]
-    if asked.only:
-        return list(dict.fromkeys([*asked.only, *extra]))
-    if asked.report and not asked.measure:
-        return extra
-    return [*PARTS, *extra]
-
-
-def _build_options(asked: argparse.Namespace) -> BenchOptions:
-    wish = QUICKLY if asked.quick else BenchOptions()
-    return replace(wish, seeds=asked.seeds or wish.seeds)
+    named = asked.only or ([] if asked.report and not asked.measure else PARTS)
+    return list(dict.fromkeys([*named, *["peers"] * asked.peers, *["precisions"] * bool(asked.seeds)]))
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Throughput of a class: the batch command itself, with one worker and with two, and the memory of all of it."""
+"""Throughput of a class: the batch command itself, with one worker and with two, and judging alone, as it does it."""
 
 import statistics
 import subprocess
@@ -12,10 +12,18 @@ from typing import Any, Final
 
 import nbformat
 import psutil
+import torch
 
+from grader.batch.digests import digest_execution
+from grader.batch.messages import BatchConfig, Recipient, Task
+from grader.batch.worker_tools import WorkerTools
 from grader.execution.memory import MemorySampler
+from grader.execution.progress import SilentListener
 from grader.intake.notebook import read_submission
+from grader.model import Profile
 from grader.paths import REFERENCE, ROOT
+from grader.reporting.files import write_reports
+from tests.proof.speed.outcome import compute_medians
 
 ENDING_S: Final = 60
 
@@ -45,11 +53,11 @@ def measure(size: int, rounds: int) -> dict[str, Any]:
     return {
         "size": size,
         "gains": [round(one["wall_s"] / two["wall_s"], 3) for one, two in pairs],
-        "staff": {str(staff): summarise(seen, size) for staff, seen in ((ONE, ones), (TWO, twos), (BOTH, [both]))},
+        "staff": {str(staff): _summarise(seen, size) for staff, seen in ((ONE, ones), (TWO, twos), (BOTH, [both]))},
     }
 
 
-def summarise(seen: Sequence[dict[str, float]], size: int) -> dict[str, float]:
+def _summarise(seen: Sequence[dict[str, float]], size: int) -> dict[str, float]:
     """Of several batches alike: median seconds, and the most memory that any of them took."""
     wall_s = statistics.median(one["wall_s"] for one in seen)
     return {
@@ -79,30 +87,47 @@ def run(handed_in: Path, out: Path, staff: WorkerCount, name: str) -> dict[str, 
 
 
 def carry_out(arguments: Sequence[str]) -> float:
-    """Run the batch command; the most memory, in MiB, that it and its children took. Raises RuntimeError.
-
-    It ends when we do, whatever ends us.
-    """
+    """Run the batch command; the most memory, in MiB, that it and its children took. Raises RuntimeError."""
     command = [sys.executable, "-m", "grader", "batch", *arguments, "--quiet"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         with SparseMemorySampler(psutil.Process(process.pid)) as memory:
             code = process.wait()
-    finally:
-        end(process)
+    finally:  # it ends when we do, whatever ends us
+        if process.poll() is None:
+            process.terminate()
+            process.wait(ENDING_S)
     if code:
         raise RuntimeError(f"The batch ended with exit code {code}: {' '.join(arguments)}.")
     return memory.peak_mib
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Have a batch end itself, and what it started."""
-    if process.poll() is None:
-        process.terminate()
-        process.wait(ENDING_S)
 
 
 class SparseMemorySampler(MemorySampler):
     """Counts shared pages of a dozen processes, which takes the time of a core that the batch needs: seldom."""
 
     every_s = 5.0
+
+
+def measure_judging(rounds: int) -> dict[str, Any]:
+    """Seconds of judging stored evidence and of reports, as a batch does both: suite, oracle and weights are known."""
+    with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
+        folder = Path(name)
+        order = BatchConfig(
+            folder=folder, profile=Profile.STRUCTURE, seed=0, cell_s=600, run_s=600, threads=torch.get_num_threads(),
+            code=digest_execution(ROOT), parts={},
+        )  # fmt: skip
+        who = Recipient(id="solution", file="solution.ipynb")
+        task = Task(notebook=REFERENCE, evidence="e", result="r", recipients=(who,))
+        with WorkerTools(order) as bench:
+            bench.execute(task, folder, SilentListener())
+            seen = [_judge_once(bench, folder) for _ in range(rounds + 1)][1:]
+    return {**compute_medians(seen), "rounds": rounds, "slowest_s": round(max(one["both_s"] for one in seen), 3)}
+
+
+def _judge_once(bench: WorkerTools, folder: Path) -> dict[str, float]:
+    began = time.perf_counter()
+    found = bench.judge(folder)
+    between = time.perf_counter()
+    write_reports(found.result, found.details, folder)
+    ended = time.perf_counter()
+    return {"judging_s": between - began, "reports_s": ended - between, "both_s": ended - began}

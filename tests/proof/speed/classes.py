@@ -1,4 +1,4 @@
-"""What a class costs on machines of several kinds: measured where a figure is there, otherwise computed from them."""
+"""The cost of a class on machines of several kinds: measured where a figure is there, otherwise computed from them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ H100_SHARED_S: Final = 8.4
 
 @dataclass(frozen=True)
 class Cost:
-    """What one machine takes for the class."""
+    """Minutes of one machine for the class."""
 
     machine: str
     profile: str
@@ -35,28 +35,19 @@ class Cost:
 def list_costs(parts: Mapping[str, Any]) -> Iterator[Cost]:
     """Every machine that there are figures for."""
     batch = parts.get("batch", {}).get("figures")
-    if batch:
-        yield estimate_structure(batch)
+    if batch:  # start-up counts once more than it would
+        minutes = CLASS * batch["staff"][str(TWO)]["per_submission_s"] / 60
+        yield Cost("2 cores", "structure", minutes, f"batch of {batch['size']} measured, scaled")
     for name, kind in (("quick-bfloat16", "with bfloat16 units"), ("quick-float32", "without bfloat16 units")):
-        if name in parts and batch:
-            yield from estimate_quick(parts[name]["figures"]["stages_s"]["total"], kind, compute_efficiency(batch))
+        if name in parts and batch:  # throughput of two workers, of what twice the throughput of one would be
+            efficient = sorted(batch["gains"])[len(batch["gains"]) // 2] / 2
+            yield from _estimate_quick(parts[name]["figures"]["stages_s"]["total"], kind, efficient)
     if "quick-float32" in parts:
-        yield from estimate_full(parts, estimate_judging_s(parts["quick-float32"]["figures"]))
+        yield _estimate_full(parts, 1, "one GPU")
+        yield _estimate_full(parts, SLURM_GPUS, f"Slurm, {SLURM_GPUS} GPUs")
 
 
-def estimate_structure(batch: Mapping[str, Any]) -> Cost:
-    """Two cores, scaled from the batch that was measured: start-up counts once more than it would."""
-    minutes = CLASS * batch["staff"][str(TWO)]["per_submission_s"] / 60
-    return Cost("2 cores", "structure", minutes, f"batch of {batch['size']} measured, scaled")
-
-
-def compute_efficiency(batch: Mapping[str, Any]) -> float:
-    """Throughput of two workers, of what twice the throughput of one would be."""
-    gains = sorted(batch["gains"])
-    return float(gains[len(gains) // 2]) / 2
-
-
-def estimate_quick(each_s: float, kind: str, efficient: float) -> Iterator[Cost]:
+def _estimate_quick(each_s: float, kind: str, efficient: float) -> Iterator[Cost]:
     """One worker on two cores after the other; on a server as many as it has cores for, each a little slower."""
     workers = SERVER_CORES // WORKER_CORES
     yield Cost(f"2 cores {kind}", "quick", CLASS * each_s / 60, f"{CLASS} × {each_s:.0f} s, one after the other")
@@ -65,26 +56,16 @@ def estimate_quick(each_s: float, kind: str, efficient: float) -> Iterator[Cost]
     yield Cost(f"{SERVER_CORES} cores {kind}", "quick", minutes, how)
 
 
-def estimate_judging_s(quick32: Mapping[str, Any]) -> float:
-    """Seconds of measuring a submission's accuracies in profile `full`, which is done on two cores in float32.
-
-    From those in `quick`, whose reviews are cut to fewer tokens.
-    """
-    longer = compute_forward_gflop(1, count_measured_tokens(Profile.FULL)) / compute_forward_gflop(
-        1, count_measured_tokens(Profile.QUICK)
-    )
-    return float(quick32["stages_s"]["judging"]) * longer
-
-
-def estimate_full(parts: Mapping[str, Any], judged_s: float) -> Iterator[Cost]:
+def _estimate_full(parts: Mapping[str, Any], gpus: int, name: str) -> Cost:
     """Eight kernels on each GPU at a time; those of one wave are judged side by side when it is trained."""
     measured = parts.get("gpu", {}).get("figures", {}).get("batches", ())
     shared = next((b for b in measured if (b["precision"], b["kernels"]) == (Precision.AUTO, SHARING)), None)
     if shared:
         wave_s, how = SHARING * shared["per_submission_s"], "measured above, scaled"
-    else:
+    else:  # judged on two cores in float32, as in `quick`, whose reviews are cut to fewer tokens
+        full, quick = (compute_forward_gflop(1, count_measured_tokens(p)) for p in (Profile.FULL, Profile.QUICK))
+        judged_s = parts["quick-float32"]["figures"]["stages_s"]["judging"] * full / quick
         wave_s = SHARING * H100_TRAININGS_S * H100_SHARED_S / H100_ALONE_S + judged_s
         how = f"{SHARING} on a GPU with {GPU_CORES} cores: trainings as on an H100, then {judged_s:.0f} s of judging"
-    for gpus, name in ((1, "one GPU"), (SLURM_GPUS, f"Slurm, {SLURM_GPUS} GPUs")):
-        waves = ceil(CLASS / (gpus * SHARING))
-        yield Cost(name, "full", waves * wave_s / 60, f"{waves} × {how}")
+    waves = ceil(CLASS / (gpus * SHARING))
+    return Cost(name, "full", waves * wave_s / 60, f"{waves} × {how}")

@@ -1,4 +1,4 @@
-"""What the reference takes as submitted, on this machine: some steps of each method are measured, the rest computed.
+"""Seconds of the reference as submitted, on this machine: some steps of each method are measured, the rest computed.
 
 As submitted means float32, reviews of up to 512 tokens, and the reference's own batches and epochs. A step on the real
 data is padded to the longest review in its batch, which is what is measured here: batches drawn as Trainer draws them.
@@ -16,7 +16,7 @@ from torch import nn
 
 from grader.assets.cache import locate_cache
 from grader.assets.hub import prepare_standin_checkpoint
-from grader.assets.reviews import ReviewData, read_reviews, resolve_reviews
+from grader.assets.reviews import read_reviews, resolve_reviews
 from grader.assets.synthetic_reviews import Review
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 from grader.model import Method
@@ -40,10 +40,10 @@ class Sample:
 
 
 class Adapter(nn.Module):
-    """A LoRA layer as the assignment has it."""
+    """A LoRA layer as the assignment has it, of rank 12 and alpha 24."""
 
     def __init__(self, inner: nn.Linear) -> None:
-        """Rank 12 and alpha 24."""
+        """Put it around a layer."""
         super().__init__()
         self.inner = inner
         self.down = nn.Linear(inner.in_features, RANK, bias=False)
@@ -56,8 +56,14 @@ class Adapter(nn.Module):
 
 def extrapolate(steps: int) -> dict[str, Any]:
     """Seconds of the whole notebook, from `steps` steps spread over the methods, and two evaluation batches."""
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
     reviews = resolve_reviews(ROOT, os.environ)
-    folder, batches = prepare(reviews)
+    logging.set_verbosity_error()  # that heads are new is no news
+    logging.disable_progress_bar()
+    folder = str(prepare_standin_checkpoint(locate_cache(ROOT, os.environ)).weights.parent)
+    batches = _batches(read_reviews(reviews.train), AutoTokenizer.from_pretrained(folder))
     shares = {Method.FULL: steps - 2 * (steps // 3), Method.HEAD: steps // 3, Method.LORA: steps // 3}
     samples = {method.value: _time_training(_model(folder, method), batches, share) for method, share in shares.items()}
     shown = _time_evaluation(_model(folder, Method.FULL), batches)
@@ -71,27 +77,13 @@ def extrapolate(steps: int) -> dict[str, Any]:
     }
 
 
-def prepare(reviews: ReviewData) -> tuple[str, Iterator[dict[str, torch.Tensor]]]:
-    """Folder of the checkpoint, and batches without end."""
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # that heads are new is no news
-    logging.disable_progress_bar()
-    folder = str(prepare_standin_checkpoint(locate_cache(ROOT, os.environ)).weights.parent)
-    return folder, _batches(read_reviews(reviews.train), AutoTokenizer.from_pretrained(folder))
-
-
 def _batches(texts: Sequence[Review], tokeniser: Any) -> Iterator[dict[str, torch.Tensor]]:
     rows = random.Random(0)
     while True:
         drawn = rows.sample(list(texts), BATCH)
         batch = tokeniser([r.text for r in drawn], truncation=True, padding=True, return_tensors="pt")
-        yield {
-            "input_ids": batch["input_ids"],
-            "attention_mask": batch["attention_mask"],
-            "labels": torch.tensor([r.label for r in drawn]),
-        }
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        yield {**inputs, "labels": torch.tensor([r.label for r in drawn])}
 
 
 def _model(folder: str, method: Method) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What grading costs when nothing is trained, beside what running the notebook costs.
+"""The cost of grading when nothing is trained, beside that of running the notebook.
 
 One notebook of imports, the assignment's functions and a tiny model is graded end to end: read, executed in a fresh
 sandboxed kernel, probed, judged by the whole suite, result.json and both pages written. In turns with that, the same
@@ -49,8 +49,7 @@ def build_notebook() -> Any:
 def grade(path: Path, used: Setup, folder: Path) -> tuple[dict[str, float], Result]:
     """Grade it once; seconds per stage."""
     began = time.perf_counter()
-    submission = read_submission(path)
-    found = pipeline.grade(submission, used, folder)
+    found = pipeline.grade(read_submission(path), used, folder)
     judged = time.perf_counter()
     write_reports(found.result, found.details, folder)
     ended = time.perf_counter()
@@ -68,21 +67,15 @@ def run_bare() -> float:
 
 def measure(rounds: int, backend: Backend | None) -> dict[str, Any]:
     """All figures; in `stages_s` medians over the rounds."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        pipeline.open_setup(Profile.STRUCTURE, 0, SandboxOptions(backend)) as used,
-    ):
+    options = SandboxOptions(backend)
+    with tempfile.TemporaryDirectory() as name, pipeline.open_setup(Profile.STRUCTURE, 0, options) as used:
         folder, path = Path(name), Path(name) / "notebook.ipynb"
         nbformat.write(build_notebook(), path)
         used.sandbox.wait()
         first, result = grade(path, used, folder)  # what is imported at first use is no part of a fixed cost
         stages = compute_medians([{**grade(path, used, folder)[0], "bare": run_bare()} for _ in range(rounds)])
     return {
-        "backend": used.sandbox.backend.value,
-        "rounds": rounds,
-        "first_graded_s": round(first["graded"], 3),
-        "stages_s": stages,
-        "ratio": round(stages["graded"] / stages["bare"], 3),
-        "points": result.score.points,
+        "backend": used.sandbox.backend.value, "rounds": rounds, "first_graded_s": round(first["graded"], 3),
+        "stages_s": stages, "ratio": round(stages["graded"] / stages["bare"], 3), "points": result.score.points,
         "run": result.run.status.value,
-    }
+    }  # fmt: skip

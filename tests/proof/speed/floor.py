@@ -1,6 +1,6 @@
-"""What a training cannot be faster than: its arithmetic over the rate at which this machine multiplies matrices."""
+"""The least time of a training: its arithmetic over the rate at which this machine multiplies matrices."""
 
-import time
+import timeit
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from random import Random
@@ -26,14 +26,8 @@ def measure_rate_gflops(dtype: torch.dtype, products: AbstractContextManager[Non
     rows, inputs, outputs = SHAPE
     left, right = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
     with products or nullcontext():
-        best = min(_seconds(left, right) for _ in range(REPEATS))
+        best = min(timeit.repeat(lambda: torch.nn.functional.linear(left, right), number=1, repeat=REPEATS))
     return 2 * rows * inputs * outputs / best / 1e9
-
-
-def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
-    began = time.perf_counter()
-    torch.nn.functional.linear(left, right)
-    return time.perf_counter() - began
 
 
 def measure_rates() -> dict[str, float]:
@@ -74,6 +68,5 @@ def estimate_padded_tokens(texts: Sequence[str], tokenizer: Any, budget: Budget)
     """Mean length of batches drawn at random: that of the longest review in each, cut as the budget says."""
     drawn = Random(0)
     batches = [drawn.sample(list(texts), budget.batch_size) for _ in range(budget.max_steps)]
-    return fmean(
-        max(map(len, tokenizer(batch, truncation=True, max_length=budget.max_tokens)["input_ids"])) for batch in batches
-    )
+    cut = (tokenizer(batch, truncation=True, max_length=budget.max_tokens)["input_ids"] for batch in batches)
+    return fmean(max(map(len, rows)) for rows in cut)

@@ -1,8 +1,7 @@
-"""Where there is a GPU: notebooks as submitted, 1 to 8 at a time on the first one, in float32 and in TF32."""
+"""Measurements on a GPU: notebooks as submitted, 1 to 8 at a time on the first one, in float32 and in TF32."""
 
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,14 +21,9 @@ def measure() -> Part:
     if not device:
         return Part("gpu", skipped="No GPU is at hand.")
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
-        return Part("gpu", {"device": device, "batches": list(run_batches(Path(name)))})
-
-
-def run_batches(folder: Path) -> Iterator[dict[str, Any]]:
-    """One for each precision and number of kernels."""
-    for precision, numbers in SIDE_BY_SIDE.items():
-        for kernels in numbers:
-            yield _run_together(folder / f"{precision.value}-{kernels}", precision, kernels)
+        asked = [(precision, kernels) for precision, numbers in SIDE_BY_SIDE.items() for kernels in numbers]
+        batches = [_run_together(Path(name) / f"{p.value}-{kernels}", p, kernels) for p, kernels in asked]
+    return Part("gpu", {"device": device, "batches": batches})
 
 
 def _run_together(folder: Path, precision: Precision, kernels: int) -> dict[str, Any]:
@@ -40,21 +34,11 @@ def _run_together(folder: Path, precision: Precision, kernels: int) -> dict[str,
     began = time.perf_counter()
     carry_out([str(handed_in), *options, "--out", str(folder), "--name", "class"])
     wall_s = time.perf_counter() - began
-    return {
-        "precision": precision.value,
-        "kernels": kernels,
-        "submissions": size,
-        "wall_s": round(wall_s, 1),
-        "per_submission_s": round(wall_s / size, 1),
-        "one": _read_result(next((folder / "class" / "submissions").glob("*/result.json"))),
-    }
-
-
-def _read_result(path: Path) -> dict[str, Any]:
-    """Of one of the submissions: points, and what its trainings and its judging took."""
+    path = next((folder / "class" / "submissions").glob("*/result.json"))
     result = Result.model_validate_json(path.read_bytes())
+    trained = {method.value: summary.train_s for method, summary in result.methods.items()}
     return {
-        "points": result.score.points,
-        "train_s": {method.value: summary.train_s for method, summary in result.methods.items()},
-        "judging_s": result.timings["judging"],
-    }
+        "precision": precision.value, "kernels": kernels, "submissions": size, "wall_s": round(wall_s, 1),
+        "per_submission_s": round(wall_s / size, 1),
+        "one": {"points": result.score.points, "train_s": trained, "judging_s": result.timings["judging"]},
+    }  # fmt: skip

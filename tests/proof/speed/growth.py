@@ -1,4 +1,4 @@
-"""What a class costs that is graded already: taking it in again, finding that nothing is left, handing out.
+"""The cost of a class that is graded already: taking it in again, finding that nothing is left, handing out.
 
 The class is made of the corpus, as `make demo-class` has it; verdicts are made up.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from grader import model
 from grader.batch import history, outputs
 from grader.batch.history import EntryStatus
 from grader.batch.messages import BatchConfig, StoredJudgement, Task
@@ -20,21 +21,6 @@ from grader.grades.settlement import settle
 from grader.intake.archive import read_class
 from grader.intake.uploads import Intake
 from grader.judging import scoring
-from grader.model import (
-    CheckResult,
-    Method,
-    MethodSummary,
-    Profile,
-    Result,
-    RunStatus,
-    RunSummary,
-    Score,
-    ScoreStatus,
-    StaffDetails,
-    SubmissionRef,
-    Verdict,
-    Visibility,
-)
 from grader.paths import RUBRIC
 from grader.reporting.files import write_reports
 from tests.proof.demo import classroom
@@ -43,6 +29,7 @@ from tests.proof.speed.outcome import compute_medians
 T = TypeVar("T")
 FAIL_EVERY: Final = 7  # checks of a submission, shifted by one from each to the next
 HERE: Final = Conditions("checkpoint", "reviews")
+QUICK: Final = model.Profile.QUICK
 
 
 def measure(size: int, rounds: int) -> dict[str, Any]:
@@ -61,7 +48,7 @@ def fill(request: BatchRequest, intake: Intake) -> None:
     """Leave what a batch leaves of every upload: a judgement in the store, result and reports, a history."""
     order, store = make_config(request.folder), Store(request.folder / "store")
     for index, task in enumerate(plan(intake.uploads, order, HERE)):
-        judged = StoredJudgement(result=make_result(index, task), details=StaffDetails())
+        judged = StoredJudgement(result=make_result(index, task), details=model.StaffDetails())
         store.keep(task.result, judged)
         for recipient in task.recipients:
             folder = order.submissions / recipient.id
@@ -93,45 +80,30 @@ def measure_time(work: Callable[[], T]) -> tuple[float, T]:
 def make_config(folder: Path) -> BatchConfig:
     """As a batch has it; nobody executes anything."""
     return BatchConfig(
-        folder=folder, profile=Profile.QUICK, seed=0, cell_s=1, run_s=1, threads=1, code="code", parts={"suite": "1"}
+        folder=folder, profile=QUICK, seed=0, cell_s=1, run_s=1, threads=1, code="code", parts={"suite": "1"}
     )
 
 
-def make_result(index: int, task: Task) -> Result:
+def make_result(index: int, task: Task) -> model.Result:
     """A made-up result of a notebook with every check of the rubric."""
     points = scoring.load_rubric(RUBRIC)
-    checks = tuple(
-        make_check(name, worth, (index + i) % FAIL_EVERY > 0) for i, (name, worth) in enumerate(points.items())
-    )
+    checks = tuple(_make_check(*item, (index + i) % FAIL_EVERY > 0) for i, item in enumerate(points.items()))
     total = sum(c.points or 0.0 for c in checks)
-    methods = {
-        method: MethodSummary(accuracy=0.6 + index % 30 / 100, threshold=0.7, train_s=50, steps=64) for method in Method
-    }
-    return Result(
-        schema=1,
-        submission=SubmissionRef(name=task.name, sha256=task.notebook.stem),
-        profile=Profile.QUICK,
-        seed=0,
-        calibration="made up",
-        sandbox="warm",
-        run=RunSummary(status=RunStatus.OK, wall_s=200 + index % 50, peak_memory_mib=3000),
-        score=Score(points=total, possible=sum(points.values()), status=ScoreStatus.GRADED),
-        checks=checks,
-        methods=methods,
-        environment={"reviews": "made up"},
+    summary = model.MethodSummary(accuracy=0.6 + index % 30 / 100, threshold=0.7, train_s=50, steps=64)
+    return model.Result(
+        schema=1, submission=model.SubmissionRef(name=task.name, sha256=task.notebook.stem), profile=QUICK, seed=0,
+        calibration="made up", sandbox="warm",
+        run=model.RunSummary(status=model.RunStatus.OK, wall_s=200 + index % 50, peak_memory_mib=3000),
+        score=model.Score(points=total, possible=sum(points.values()), status=model.ScoreStatus.GRADED),
+        checks=checks, methods=dict.fromkeys(model.Method, summary), environment={"reviews": "made up"},
         timings={"cells": 200.0, "judging": 1.0},
-    )
+    )  # fmt: skip
 
 
-def make_check(name: str, possible: float, passed: bool) -> CheckResult:
-    """One verdict, with words where it failed."""
-    return CheckResult(
-        id=name,
-        title=name,
-        verdict=Verdict.PASSED if passed else Verdict.FAILED,
-        points=possible if passed else 0.0,
-        possible=possible,
-        visibility=Visibility.PUBLIC,
-        rationale="" if passed else "Expected something else than what was observed in this check.",
-        hint="" if passed else "Read the handout again.",
-    )
+def _make_check(name: str, possible: float, passed: bool) -> model.CheckResult:
+    verdict, points = (model.Verdict.PASSED, possible) if passed else (model.Verdict.FAILED, 0.0)
+    said = "" if passed else "Expected something else than what was observed in this check."
+    return model.CheckResult(
+        id=name, title=name, verdict=verdict, points=points, possible=possible, visibility=model.Visibility.PUBLIC,
+        rationale=said, hint="" if passed else "Read the handout again.",
+    )  # fmt: skip

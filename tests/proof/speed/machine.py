@@ -1,4 +1,4 @@
-"""Which machine figures belong to, with which code, and how busy it was."""
+"""The machine and the code that figures belong to, and the load of the machine."""
 
 import os
 import platform
@@ -16,8 +16,6 @@ from grader.execution.isolation import has_gpu
 from grader.machine.cores import count_cores
 from grader.paths import ROOT
 
-MEASURING: Final = "tests.proof.speed.parts"
-REFERENCE: Final = "reference/solution.ipynb"
 ANSWER_S: Final = 30
 
 
@@ -26,20 +24,17 @@ def collect_facts() -> dict[str, Any]:
     import torch
 
     return {
-        "processor": _processor(),
-        "cores": count_cores(),
+        "processor": _processor(), "cores": count_cores(), "gpu": read_gpu_name() or "none",
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "gpu": read_gpu_name() or "none",
-    }
+        "python": platform.python_version(), "torch": torch.__version__,
+    }  # fmt: skip
 
 
 @cache
 def digest_code() -> str:
     """Digest of everything that a figure may depend on: grader, suite, reference, and what measures them."""
     tree = Tree(ROOT)
-    return digest_files(tree, closure(tree, [MEASURING, *SUITE, REFERENCE, VERSIONS]))
+    return digest_files(tree, closure(tree, ["tests.proof.speed.parts", *SUITE, "reference/solution.ipynb", VERSIONS]))
 
 
 def read_load_average() -> float:

@@ -1,4 +1,4 @@
-"""What a measurement leaves: figures, and lines that say whether a bound holds. JSON keeps both."""
+"""The result of a measurement: figures, and lines that say whether a bound holds. JSON keeps both."""
 
 import json
 import statistics
@@ -26,7 +26,7 @@ class BoundLine:
 
     @property
     def holds(self) -> bool:
-        """Whether the figure is on the right side."""
+        """True where the figure is on the right side."""
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class BoundLine:
 
 @dataclass(frozen=True)
 class Part:
-    """What one part of the benchmark found. `figures` are plain data; `skipped` says why there are none."""
+    """The result of one part of the benchmark. `figures` are plain data; `skipped` says why there are none."""
 
     name: str
     figures: dict[str, Any] = field(default_factory=dict)
@@ -79,9 +79,8 @@ def load(path: Path) -> dict[str, Any]:
     try:
         parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["parts"]
     except (ValueError, KeyError, TypeError) as error:
-        raise GraderError(
-            f"{path} holds no figures of this benchmark; remove it, or name another with --out."
-        ) from error
+        said = f"{path} holds no figures of this benchmark; remove it, or name another with --out."
+        raise GraderError(said) from error
     return parts
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -24,27 +25,13 @@ from grader.oracle.accuracy import AccuracyMeter
 from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.tensor_names import HEAD_LINEARS
 from grader.sandbox import Backend
-from tests.proof.speed import (
-    batches,
-    extrapolation,
-    fixed_cost,
-    floor,
-    gpu,
-    growth,
-    judgements,
-    peers,
-    precisions,
-    stages,
-)
+from tests.proof.speed import batches, extrapolation, fixed_cost, floor, gpu, growth, peers, precisions, stages
 from tests.proof.speed.outcome import BoundLine, Part
-
-WIDTH: Final = 768
-LABELS: Final = 2
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """How thoroughly to measure."""
+    """Thoroughness of the measurements."""
 
     rounds: int = 5
     batch: int = 20
@@ -71,9 +58,8 @@ def measure_fixed(wish: BenchOptions) -> Part:
 def measure_structure(wish: BenchOptions) -> Part:
     """The reference in profile `structure`, by stages."""
     found = measure(Profile.STRUCTURE, Precision.AUTO, wish.rounds)
-    return Part(
-        "structure", found, (BoundLine("structure on the reference, warm", found["stages_s"]["total"], 10, "s"),)
-    )
+    line = BoundLine("structure on the reference, warm", found["stages_s"]["total"], 10, "s")
+    return Part("structure", found, (line,))
 
 
 def measure_quick(wish: BenchOptions, precision: Precision = Precision.AUTO) -> Part:
@@ -82,17 +68,12 @@ def measure_quick(wish: BenchOptions, precision: Precision = Precision.AUTO) -> 
     bfloat16, stages_s = found["precision"] == "bfloat16 autocast", found["stages_s"]
     found |= compute_possible(stages_s, bfloat16, found["padded_tokens"])
     name = f"quick in {found['precision'].split()[0]}"
-    share = stages.sum_seconds(stages_s, stages.TRAINING) / stages_s["total"]
+    share = sum(stages_s[stage] for stage in stages.TRAINING) / stages_s["total"]
     lines = (
         BoundLine(name, stages_s["total"], 210 if bfloat16 else 360, "s"),
         BoundLine(f"{name}: share of the time in training steps", share, 0.6, at_most=False),
     )
     return Part(f"quick-{'bfloat16' if bfloat16 else 'float32'}", found, lines)
-
-
-def measure_quick_float32(wish: BenchOptions) -> Part:
-    """The same in float32, as on a processor without matrix units."""
-    return measure_quick(wish, Precision.FLOAT32)
 
 
 def measure(profile: Profile, precision: Precision, rounds: int) -> dict[str, Any]:
@@ -105,28 +86,20 @@ def measure(profile: Profile, precision: Precision, rounds: int) -> dict[str, An
         used.sandbox.wait()
         seen = [stages.grade(used, Path(name) / "run", str(i)) for i in range(rounds + (rounds > 1))][-rounds:]
         spent, result = sorted(seen, key=lambda run: run[0]["total"])[rounds // 2]
+        began = time.perf_counter()
+        pipeline.judge(Path(name) / "run" / "evidence", used, pipeline.list_suite_folders())
+        again_s = time.perf_counter() - began  # as after a change of rubric or threshold
         return {
             "stages_s": {stage: round(seconds, 3) for stage, seconds in spent.items()},  # which add up to the total
-            "judged_again_s": round(measure_rejudging_s(Path(name) / "run", used), 3),
-            "rounds": rounds,
-            "precision": result.environment["precision"],
-            "reviews": used.reviews.name,
-            "padded_tokens": estimate_padded_tokens(used),
-            "points": result.score.points,
-            "possible": result.score.possible,
+            "judged_again_s": round(again_s, 3), "rounds": rounds, "precision": result.environment["precision"],
+            "reviews": used.reviews.name, "padded_tokens": _estimate_padded_tokens(used),
+            "points": result.score.points, "possible": result.score.possible,
             "peak_memory_mib": max(run.run.peak_memory_mib for _, run in seen),
             "accuracy": {m.value: s.accuracy for m, s in result.methods.items()},
-        }
+        }  # fmt: skip
 
 
-def measure_rejudging_s(folder: Path, used: Setup) -> float:
-    """Seconds of judging what was judged before: as after a change of rubric or threshold."""
-    began = time.perf_counter()
-    pipeline.judge(folder / "evidence", used, pipeline.list_suite_folders())
-    return time.perf_counter() - began
-
-
-def estimate_padded_tokens(used: Setup) -> float | None:
+def _estimate_padded_tokens(used: Setup) -> float | None:
     """Mean length of the profile's batches; None where nothing is cut."""
     limits = profiles.get_budget(used.profile, used.bfloat16)
     if limits is None:
@@ -148,20 +121,17 @@ def disable_cache(used: Setup, folder: Path) -> Iterator[None]:
         return replace(original(used, profile), cache=folder)
 
     if used.profile is not Profile.STRUCTURE:
-        meter(used, used.profile).measure(
-            make_blank_head(), load_base_tensors(str(used.checkpoint.weights)), "a blank head"
-        )
+        weights = load_base_tensors(str(used.checkpoint.weights))
+        meter(used, used.profile).measure(make_blank_head(), weights, "a blank head")
     with mock.patch.object(pipeline, "make_meter", meter):
         yield
 
 
 def make_blank_head() -> dict[str, torch.Tensor]:
-    """What an export would hold of a model that differs from the checkpoint in a head of zeros."""
-    outputs = dict(zip(HEAD_LINEARS, (WIDTH, LABELS), strict=True))
-    shapes = {f"w:{path}.weight": (rows, WIDTH) for path, rows in outputs.items()}
-    return {name: torch.zeros(shape) for name, shape in shapes.items()} | {
-        f"w:{path}.bias": torch.zeros(rows) for path, rows in outputs.items()
-    }
+    """An export of a model that differs from the checkpoint in a head of zeros."""
+    outputs = dict(zip(HEAD_LINEARS, (768, 2), strict=True))
+    weights = {f"w:{path}.weight": torch.zeros(rows, 768) for path, rows in outputs.items()}
+    return weights | {f"w:{path}.bias": torch.zeros(rows) for path, rows in outputs.items()}
 
 
 def compute_possible(stages_s: Mapping[str, float], bfloat16: bool, tokens: float) -> dict[str, Any]:
@@ -171,19 +141,11 @@ def compute_possible(stages_s: Mapping[str, float], bfloat16: bool, tokens: floa
     rates = floor.measure_rates()
     gflop = floor.compute_trainings_gflop(limits, extrapolation.EVALUATIONS, tokens)
     rate = rates["bfloat16"] if bfloat16 else rates["float32, oneDNN"]
-    spent_s = stages.sum_seconds(stages_s, stages.ARITHMETIC)
+    spent_s = sum(stages_s[stage] for stage in stages.ARITHMETIC)
     return {
-        "gflop": round(gflop),
-        "rates_gflops": rates,
-        "achieved_gflops": round(gflop / spent_s),
-        "achieved_of_possible": round(gflop / spent_s / rate, 3),
-        "floor_s": round(gflop / rate, 1),
-    }
-
-
-def compare_precisions(wish: BenchOptions) -> Part:
-    """Verdicts of the reference in float32 and in bfloat16, over many seeds."""
-    return precisions.measure(range(wish.seeds))
+        "gflop": round(gflop), "rates_gflops": rates, "floor_s": round(gflop / rate, 1),
+        "achieved_gflops": round(gflop / spent_s), "achieved_of_possible": round(gflop / spent_s / rate, 3),
+    }  # fmt: skip
 
 
 def measure_batch(wish: BenchOptions) -> Part:
@@ -196,7 +158,7 @@ def measure_batch(wish: BenchOptions) -> Part:
 
 def measure_judging(wish: BenchOptions) -> Part:
     """Judging and reports alone, of evidence that is stored."""
-    found = judgements.measure(max(10, 2 * wish.rounds))
+    found = batches.measure_judging(max(10, 2 * wish.rounds))
     name = "judging and reports per submission of a batch, where no accuracy is to be measured"
     return Part("judging", found, (BoundLine(name, found["both_s"], 1, "s"),))
 
@@ -211,22 +173,12 @@ def measure_growth(wish: BenchOptions) -> Part:
 
 
 def estimate_as_submitted(wish: BenchOptions) -> Part:
-    """What the reference would take as it is submitted, extrapolated from some measured steps of each method.
+    """Seconds of the reference as it is submitted, extrapolated from some measured steps of each method.
 
     In a process of its own: it takes gigabytes, which would count as memory of the parts after it.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
         return Part("as-submitted", apart.submit(extrapolation.extrapolate, wish.steps).result())
-
-
-def measure_on_gpu(wish: BenchOptions) -> Part:
-    """Several kernels on one GPU, as submitted; nothing where there is none."""
-    return gpu.measure()
-
-
-def measure_peers(wish: BenchOptions) -> Part:
-    """otter-grader and nbgrader on the same notebook, in an environment of their own."""
-    return peers.measure(wish.rounds)
 
 
 PARTS: Final[dict[str, Callable[[BenchOptions], Part]]] = {
@@ -237,10 +189,10 @@ PARTS: Final[dict[str, Callable[[BenchOptions], Part]]] = {
     "batch": measure_batch,
     "as-submitted": estimate_as_submitted,
     "quick": measure_quick,
-    "quick-float32": measure_quick_float32,
-    "gpu": measure_on_gpu,
+    "quick-float32": partial(measure_quick, precision=Precision.FLOAT32),  # as without matrix units
+    "gpu": lambda wish: gpu.measure(),
 }
 OPTIONAL: Final[dict[str, Callable[[BenchOptions], Part]]] = {  # they take minutes to hours
-    "peers": measure_peers,
-    "precisions": compare_precisions,
+    "peers": lambda wish: peers.measure(wish.rounds),
+    "precisions": lambda wish: precisions.measure(range(wish.seeds)),
 }

@@ -7,6 +7,7 @@ alone runs it in turns with them.
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ test = {{"name": "q1", "points": 1, "suites": [{{"cases": [{{"code": ">>> {RAN}\
 
 @dataclass(frozen=True)
 class Peer:
-    """How a tool is called for one notebook, and the score that it then gave."""
+    """The call of a tool for one notebook, and the score that it then gave."""
 
     command: list[str]
     score: Callable[[], float]
@@ -83,22 +84,27 @@ def _otter(folder: Path, python: Path) -> Peer:
     (folder / "tests").mkdir()
     (folder / "tests" / "q1.py").write_text(TEST, encoding="utf-8")
     made = build_notebook()
-    cell = nbformat.v4.new_code_cell
-    made.cells.insert(0, cell("import otter\ngrader = otter.Notebook()"))
-    made.cells.append(cell('grader.check("q1")'))
+    made.cells.insert(0, nbformat.v4.new_code_cell("import otter\ngrader = otter.Notebook()"))
+    made.cells.append(nbformat.v4.new_code_cell('grader.check("q1")'))
     nbformat.write(made, folder / "notebook.ipynb")
     _call([str(python), "-m", "otter", "generate", "--tests-dir", "tests", "--no-requirements"], folder)
     command = [str(python), "-m", "otter", "run", "notebook.ipynb", "-a", "autograder.zip", "--no-logo"]
-    return Peer(command, lambda: sum(test.get("score", 0) for test in _read_json(folder / "results.json")["tests"]))
+    results = folder / "results.json"
+    return Peer(command, lambda: sum(test.get("score", 0) for test in json.loads(results.read_bytes())["tests"]))
 
 
 def _nbgrader(folder: Path, python: Path) -> Peer:
-    _write_assignment(folder / "source" / "a4" / "a4.ipynb")
+    (folder / "source" / "a4").mkdir(parents=True)
+    made = build_notebook()
+    test = nbformat.v4.new_code_cell(f"assert {RAN}")
+    facts = {"grade": True, "locked": True, "solution": False, "task": False}
+    test.metadata["nbgrader"] = {"grade_id": "q1", "points": 1, "schema_version": 3, **facts}
+    made.cells.append(test)
+    nbformat.write(made, folder / "source" / "a4" / "a4.ipynb")
     _call([str(python), "-m", "nbgrader", "generate_assignment", "a4", "--create", "--force"], folder)
     submitted = folder / "submitted" / "student" / "a4"
     submitted.mkdir(parents=True)
-    released = nbformat.read(folder / "release" / "a4" / "a4.ipynb", as_version=4)
-    nbformat.write(released, submitted / "a4.ipynb")
+    shutil.copy(folder / "release" / "a4" / "a4.ipynb", submitted)
 
     def score() -> float:
         _call([str(python), "-m", "nbgrader", "export"], folder)
@@ -106,27 +112,6 @@ def _nbgrader(folder: Path, python: Path) -> Peer:
             return sum(float(row["raw_score"]) for row in csv.DictReader(file))
 
     return Peer([str(python), "-m", "nbgrader", "autograde", "a4", "--create", "--force"], score)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_assignment(path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    made = build_notebook()
-    test = nbformat.v4.new_code_cell(f"assert {RAN}")
-    test.metadata["nbgrader"] = {
-        "grade": True,
-        "grade_id": "q1",
-        "locked": True,
-        "points": 1,
-        "schema_version": 3,
-        "solution": False,
-        "task": False,
-    }
-    made.cells.append(test)
-    nbformat.write(made, path)
 
 
 TOOLS: Final = {"otter-grader": _otter, "nbgrader": _nbgrader}

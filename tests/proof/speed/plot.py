@@ -1,4 +1,4 @@
-"""Where time goes, as a picture."""
+"""Seconds by stage, as a picture."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,6 @@ from grader.reporting.svg import draw_svg
 
 FEWEST_SHOWN: Final = 0.01  # of a bar; less is added up as `other`
 COLOURS: Final = (*(f"C{index}" for index in range(10)), "black", "gold", "navy", "salmon", "tan")
-OTHER: Final = "other"
 
 
 def compute_shares(shown: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
@@ -16,7 +15,7 @@ def compute_shares(shown: Mapping[str, Mapping[str, float]]) -> dict[str, list[f
     names = [name for name in dict.fromkeys(s for stages in shown.values() for s in stages) if name != "total"]
     found = {n: [max(0.0, stages.get(n, 0.0)) / stages["total"] for stages in shown.values()] for n in names}
     visible = {name: parts for name, parts in found.items() if max(parts) > FEWEST_SHOWN}
-    return {**visible, OTHER: [max(0.0, 1 - sum(run)) for run in zip(*visible.values(), strict=True)]}
+    return {**visible, "other": [max(0.0, 1 - sum(run)) for run in zip(*visible.values(), strict=True)]}
 
 
 def plot(shown: Mapping[str, Mapping[str, float]], path: Path) -> None:

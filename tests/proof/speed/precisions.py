@@ -1,4 +1,4 @@
-"""Does precision change a verdict? The reference in float32 and in bfloat16, seed by seed.
+"""The verdicts in two precisions: the reference in float32 and in bfloat16, seed by seed.
 
 Two runs for each seed take minutes, so every run is kept as a line at once, and the next call goes on from there. A
 line says of which day and code it is, since a verdict depends on little of the code (notebook, budget, checkpoint and
@@ -39,11 +39,6 @@ class Run(FrozenModel):
     measured: str = "2026-11-23"  # the day; lines that do not say so are of this one
     code: str = "older"  # digest
 
-    @property
-    def key(self) -> tuple[int, Precision, str]:
-        """What makes two runs the same."""
-        return self.seed, self.precision, self.conditions
-
 
 def measure(seeds: Sequence[int]) -> Part:
     """Verdicts of all seeds in both precisions; runs that are kept already are not made again."""
@@ -52,18 +47,14 @@ def measure(seeds: Sequence[int]) -> Part:
     figures = {**compare(*runs.values()), "reviews": resolve_reviews(ROOT, os.environ).name}
     codes = {run.code for run in every}
     name = f"seeds of {len(seeds)} with the same verdicts in float32 and bfloat16"
-    return Part(
-        NAME,
-        figures,
-        (BoundLine(name, figures["same"], len(seeds), at_most=False),),
-        measured=min(run.measured for run in every),
-        code=codes.pop() if len(codes) == 1 else "several",
-    )
+    line = BoundLine(name, figures["same"], len(seeds), at_most=False)
+    code, measured = codes.pop() if len(codes) == 1 else "several", min(run.measured for run in every)
+    return Part(NAME, figures, (line,), measured=measured, code=code)
 
 
 def _runs(precision: Precision, seeds: Sequence[int]) -> list[Run]:
     submission = read_submission(REFERENCE)
-    kept = {run.key: run for run in read(locate_ledger(NAME), Run)}
+    kept = {(run.seed, run.precision, run.conditions): run for run in read(locate_ledger(NAME), Run)}
     with pipeline.open_setup(Profile.QUICK, seeds[0], precision=precision) as used:
         where = digest_conditions(used, [cell.source for cell in submission.notebook.cells])
         return [kept.get((s, precision, where)) or _run(submission, s, precision, where, used) for s in seeds]
@@ -73,39 +64,30 @@ def _run(submission: Submission, seed: int, precision: Precision, where: str, us
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
         result = pipeline.grade(submission, replace(used, seed=seed), Path(name)).result
     run = Run(
-        seed=seed,
-        precision=precision,
-        conditions=where,
+        seed=seed, precision=precision, conditions=where, measured=format_today(), code=digest_code(),
         verdicts={check.id: check.verdict for check in result.checks},
         accuracies={method: summary.accuracy for method, summary in result.methods.items()},
-        measured=format_today(),
-        code=digest_code(),
-    )
+    )  # fmt: skip
     append(locate_ledger(NAME), run)
     print(f"  {precision.value}, seed {seed}: {result.score.points} points", file=sys.stderr, flush=True)
     return run
 
 
 def compare(one: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
-    """How many seeds have the same verdicts, which checks differ, and how far accuracies are apart at most."""
+    """The number of seeds with the same verdicts, the checks that differ, and the largest differences in accuracy."""
     pairs = list(zip(one, other, strict=True))
     differing = {
-        str(a.seed): sorted(
-            check for check in a.verdicts | b.verdicts if a.verdicts.get(check) != b.verdicts.get(check)
-        )
+        str(a.seed): sorted({check for check, _ in a.verdicts.items() ^ b.verdicts.items()})
         for a, b in pairs
         if a.verdicts != b.verdicts
+    }
+    apart = {
+        m.value: max(abs((a.accuracies.get(m) or 0.0) - (b.accuracies.get(m) or 0.0)) for a, b in pairs) for m in Method
     }
     return {
         "seeds": len(pairs),
         "same": len(pairs) - len(differing),
         "differing": differing,
         "passed": sum(set(run.verdicts.values()) == {Verdict.PASSED} for run in (*one, *other)),
-        "apart": {
-            method.value: round(max(_compute_difference(method, a, b) for a, b in pairs), 3) for method in Method
-        },
+        "apart": {method: round(difference, 3) for method, difference in apart.items()},
     }
-
-
-def _compute_difference(method: Method, one: Run, other: Run) -> float:
-    return abs((one.accuracies.get(method) or 0.0) - (other.accuracies.get(method) or 0.0))

@@ -1,7 +1,7 @@
 """docs/performance.md, a summary written from the figures alone."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,19 +41,19 @@ def render_page(parts: Parts, lines: Iterable[BoundLine]) -> Iterator[str]:
         f"`results/speed/{NAME}.json` and `.svg`."
     )
     yield ""
-    yield from render_conditions(parts)
+    yield from _render_conditions(parts)
     yield from ("", "## Bounds", "")
-    yield from format_table(["", "measured", "bound", ""], map(format_row, lines))
-    for section in (render_classes, render_stages, render_floor):
+    yield from _format_table(["", "measured", "bound", ""], map(_format_row, lines))
+    for section in (_render_classes, _render_stages, _render_floor):
         yield from section(parts)
     yield from ("", "## Further figures", "")
-    for section in (render_precisions, render_fixed, render_batch, render_growth, render_gpu):
-        yield from section(parts)
+    for name, further in FURTHER.items():
+        if name in parts:
+            yield from further(parts)
     yield from map(render_before, read_earlier(EARLIER))
 
 
-def render_conditions(parts: Parts) -> Iterator[str]:
-    """Where this was measured and when, how busy the machine was, and what is of other code."""
+def _render_conditions(parts: Parts) -> Iterator[str]:
     machines: list[Mapping[str, Any]] = [part["machine"] for part in parts.values()]
     usual = max(machines, key=machines.count)
     yield (
@@ -73,21 +73,18 @@ def render_conditions(parts: Parts) -> Iterator[str]:
         )
 
 
-def format_row(line: BoundLine) -> list[str]:
-    """One bound as a row of the table."""
+def _format_row(line: BoundLine) -> list[str]:
     sign = "≤" if line.at_most else "≥"
     verdict = ("pass" if line.holds else "**miss**") + (OLD if line.kept else "")
     return [line.what, f"{line.value:.3g} {line.unit}", f"{sign} {line.bound:g} {line.unit}", verdict]
 
 
-def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A table of plain text."""
+def _format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield from (f"| {' | '.join(head)} |", "|" + "---|" * len(head))
     yield from (f"| {' | '.join(cell.strip() for cell in cells)} |" for cells in rows)
 
 
-def render_classes(parts: Parts) -> Iterator[str]:
-    """What a class costs on machines of several kinds."""
+def _render_classes(parts: Parts) -> Iterator[str]:
     found = list(list_costs(parts))
     if not found:
         return
@@ -99,11 +96,10 @@ def render_classes(parts: Parts) -> Iterator[str]:
     )
     yield ""
     rows = ([c.machine, c.profile, f"{c.minutes:.0f}", c.how] for c in found)
-    yield from format_table(["machine", "profile", "minutes", "how"], rows)
+    yield from _format_table(["machine", "profile", "minutes", "how"], rows)
 
 
-def render_stages(parts: Parts) -> Iterator[str]:
-    """Seconds by stage, a column for each run."""
+def _render_stages(parts: Parts) -> Iterator[str]:
     runs = find_runs(parts)
     if not runs:
         return
@@ -117,11 +113,10 @@ def render_stages(parts: Parts) -> Iterator[str]:
     rows += [["judged again", *(f"{run['judged_again_s']:.2f}" for run in runs.values())]]
     rows += [["MiB at most", *(f"{run['peak_memory_mib']:.0f}" for run in runs.values())]]
     rows += [["points", *(f"{run['points']:g} of {run['possible']:g}" for run in runs.values())]]
-    yield from format_table(["seconds", *(f"{name}, {run['reviews']}" for name, run in runs.items())], rows)
+    yield from _format_table(["seconds", *(f"{name}, {run['reviews']}" for name, run in runs.items())], rows)
 
 
-def render_floor(parts: Parts) -> Iterator[str]:
-    """Arithmetic beside the machine's rate."""
+def _render_floor(parts: Parts) -> Iterator[str]:
     found = {name: parts[name]["figures"] for name in QUICK if name in parts}
     if not found:
         return
@@ -132,7 +127,13 @@ def render_floor(parts: Parts) -> Iterator[str]:
     )
     yield ""
     head = ["", "GFLOP/s of this machine", "TFLOP", "s at the floor", "of the whole time", "achieved of possible"]
-    yield from format_table(head, (format_floor_row(name, figures) for name, figures in found.items()))
+    rows = []
+    for name, one in found.items():
+        rates = ", ".join(f"{kind} {rate:.0f}" for kind, rate in one["rates_gflops"].items())
+        of_all = f"{one['floor_s'] / one['stages_s']['total']:.0%}"
+        of_possible = f"{one['achieved_of_possible']:.0%}"
+        rows.append([name, rates, f"{one['gflop'] / 1000:.1f}", f"{one['floor_s']}", of_all, of_possible])
+    yield from _format_table(head, rows)
     if "as-submitted" in parts:
         whole = parts["as-submitted"]["figures"]
         yield ""
@@ -142,22 +143,7 @@ def render_floor(parts: Parts) -> Iterator[str]:
         )
 
 
-def format_floor_row(name: str, figures: Mapping[str, Any]) -> list[str]:
-    """One run beside its floor."""
-    return [
-        name,
-        ", ".join(f"{kind} {rate:.0f}" for kind, rate in figures["rates_gflops"].items()),
-        f"{figures['gflop'] / 1000:.1f}",
-        f"{figures['floor_s']}",
-        f"{figures['floor_s'] / figures['stages_s']['total']:.0%}",
-        f"{figures['achieved_of_possible']:.0%}",
-    ]
-
-
-def render_precisions(parts: Parts) -> Iterator[str]:
-    """Whether float32 and bfloat16 lead to the same verdicts."""
-    if "precisions" not in parts:
-        return
+def _render_precisions(parts: Parts) -> Iterator[str]:
     found = parts["precisions"]["figures"]
     apart = ", ".join(f"{method} {difference:.3f}" for method, difference in found["apart"].items())
     differing = "".join(f" Seed {seed}: {', '.join(checks)}." for seed, checks in found["differing"].items())
@@ -168,10 +154,7 @@ def render_precisions(parts: Parts) -> Iterator[str]:
     )
 
 
-def render_fixed(parts: Parts) -> Iterator[str]:
-    """What costs when nothing is trained."""
-    if "fixed" not in parts:
-        return
+def _render_fixed(parts: Parts) -> Iterator[str]:
     warm, cold = (parts["fixed"]["figures"][kind] for kind in ("warm", "cold"))
     found = {"graded, warm": (warm["stages_s"]["graded"], warm["stages_s"]["bare"])}
     if "stages_s" in cold:
@@ -186,28 +169,21 @@ def render_fixed(parts: Parts) -> Iterator[str]:
         yield f"  Cold: not measured. {cold['skipped']}"
 
 
-def render_batch(parts: Parts) -> Iterator[str]:
-    """Throughput by workers."""
-    if "batch" not in parts:
-        return
+def _render_batch(parts: Parts) -> Iterator[str]:
     found = parts["batch"]["figures"]
-    staff = found["staff"]
+    staff, gains = found["staff"], ", ".join(f"{gain:.2f}" for gain in found["gains"])
     times = "; ".join(f"{n}: {f['wall_s']:.0f} s, {f['peak_memory_mib']} MiB at most" for n, f in staff.items())
-    gains, both = found["gains"], staff[str(BOTH)]["wall_s"] / staff[str(TWO)]["wall_s"]
-    often = ", ".join(f"{gain:.2f}" for gain in gains)
+    both = staff[str(BOTH)]["wall_s"] / staff[str(TWO)]["wall_s"]
     yield (
         f"- A batch of {found['size']} in `structure`, by workers and cores of each: {times}. "
-        f"Two with a core are {often} times as fast as one with a core, {both:.2f} times as one with both."
+        f"Two with a core are {gains} times as fast as one with a core, {both:.2f} times as one with both."
     )
     if "judging" in parts:
         found = parts["judging"]["figures"]
         yield f"- In a batch judging takes {found['judging_s']:.2f} s, and reports {found['reports_s']:.2f} s, each."
 
 
-def render_growth(parts: Parts) -> Iterator[str]:
-    """What grows with the store: the largest class."""
-    if "growth" not in parts:
-        return
+def _render_growth(parts: Parts) -> Iterator[str]:
     size, found = max(parts["growth"]["figures"].items(), key=lambda item: int(item[0]))
     yield (
         f"- {size} submissions that are graded already: intake {found['intake_s']:g} s, plan {found['plan_s']:g} s, "
@@ -216,24 +192,26 @@ def render_growth(parts: Parts) -> Iterator[str]:
     )
 
 
-def render_gpu(parts: Parts) -> Iterator[str]:
-    """As submitted on a GPU, or why not."""
-    part = parts.get("gpu")
-    if part is None:
-        return
+def _render_gpu(parts: Parts) -> Iterator[str]:
+    part = parts["gpu"]
     if part["skipped"]:
         yield f"- As submitted on a GPU: not measured. {part['skipped']} `make bench ONLY=gpu` measures it."
         return
-    yield f"- As submitted on {part['figures']['device']}: {'; '.join(map(format_gpu, part['figures']['batches']))}."
+    yield f"- As submitted on {part['figures']['device']}: {'; '.join(map(_format_gpu, part['figures']['batches']))}."
 
 
-def format_gpu(found: Mapping[str, Any]) -> str:
-    """One batch on the GPU."""
+def _format_gpu(found: Mapping[str, Any]) -> str:
     one = found["one"]
     trained = " + ".join(f"{seconds or 0:.0f}" for seconds in one["train_s"].values())
     precision = ", TF32" if found["precision"] == "tf32" else ""
     times = f"{found['per_submission_s']} s each (training {trained} s, judging {one['judging_s']:.0f} s"
     return f"{found['kernels']} at once{precision}: {times}, {one['points']:g} points)"
+
+
+FURTHER: Final[Mapping[str, Callable[[Parts], Iterator[str]]]] = {
+    "precisions": _render_precisions, "fixed": _render_fixed, "batch": _render_batch, "growth": _render_growth,
+    "gpu": _render_gpu,
+}  # fmt: skip
 
 
 def read_earlier(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -243,7 +221,7 @@ def read_earlier(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def render_before(run: Mapping[str, Any]) -> str:
-    """What `quick` took on another machine, and how fast that one multiplies: half the rate is twice the time."""
+    """Seconds of `quick` on another machine, and its rate of multiplication: half the rate is twice the time."""
     machine, rates = run["machine"], run["rates_gflops"].items()
     quick = [line for line in run["lines"] if line["unit"] == "s" and "quick" in line["what"]]
     times = [f"{line['what']} {line['value']:.0f} s" for line in quick]

@@ -1,4 +1,4 @@
-"""Where the time of a graded run goes. The notebook gets a first cell with stopwatches and a last one that reads them.
+"""Seconds of a graded run by stage. The notebook gets a first cell with stopwatches and a last one that reads them.
 
 The stopwatches sit on what libraries offer (`from_pretrained`, `map`, `training_step`, `AdamW.step`, `evaluate`), so
 the grader itself is measured as it is. A training's rest (`record and export`) is the time between the notebook's call
@@ -7,10 +7,10 @@ of `train` and what the recorder says that the training took.
 
 import json
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
@@ -22,6 +22,7 @@ from grader.paths import REFERENCE
 from grader.reporting.files import write_reports
 
 MARK: Final = "BENCH:"
+LOADS: Final = ("imports", "model loads", "tokeniser loads", "tokenisation")
 TRAINING: Final = ("forward and backward", "optimiser")
 ARITHMETIC: Final = (*TRAINING, "evaluation")
 STOPWATCHES: Final = """\
@@ -67,15 +68,12 @@ def add_stopwatches(mark: str) -> Submission:
 
 def read(executed: NotebookNode) -> dict[str, float]:
     """Seconds by what was done. Raises ValueError where the notebook did not get to its end."""
-    texts = [output.get("text", "") for cell in executed.cells for output in cell.get("outputs", ())]
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
+    texts = [output.get("text", "") for output in outputs]
     found = next((text.split(MARK, 1)[1] for text in texts if MARK in text), None)
     if found is None:
-        errors = [
-            o["ename"] + ": " + o["evalue"][:200] for c in executed.cells for o in c.get("outputs", ()) if "ename" in o
-        ]
-        raise ValueError(
-            f"The notebook that is measured did not come to its last cell: {errors or 'no error in a cell'}."
-        )
+        errors = [f"{o['ename']}: {o['evalue'][:200]}" for o in outputs if "ename" in o] or "no error in a cell"
+        raise ValueError(f"The notebook that is measured did not come to its last cell: {errors}.")
     spent: dict[str, float] = json.loads(found.splitlines()[0])
     return spent
 
@@ -83,8 +81,7 @@ def read(executed: NotebookNode) -> dict[str, float]:
 def grade(used: Setup, folder: Path, mark: str) -> tuple[dict[str, float], Result]:
     """Grade the reference once, from the file to the reports; seconds by stage, which add up to `total`."""
     began = time.perf_counter()
-    submission = add_stopwatches(mark)
-    found = pipeline.grade(submission, used, folder)
+    found = pipeline.grade(add_stopwatches(mark), used, folder)
     judged = time.perf_counter()
     write_reports(found.result, found.details, folder)
     ended = time.perf_counter()
@@ -96,22 +93,13 @@ def grade(used: Setup, folder: Path, mark: str) -> tuple[dict[str, float], Resul
 
 def split(timings: dict[str, float], evidence: Path) -> dict[str, float]:
     """Seconds by stage: disjoint parts of the run."""
-    import nbformat
-
     spent = read(nbformat.read(evidence / "executed.ipynb", as_version=4))
     records: list[dict[str, Any]] = json.loads((evidence / "trainings.json").read_text(encoding="utf-8"))
     training = sum(record.get("seconds", 0.0) for record in records)
     known = {
-        "kernel start": timings["kernel start"],
-        "bootstrap": timings["bootstrap"],
-        **{name: spent.get(name, 0.0) for name in ("imports", "model loads", "tokeniser loads", "tokenisation")},
-        **{name: spent.get(name, 0.0) for name in ARITHMETIC},
+        **{name: timings[name] for name in ("kernel start", "bootstrap")},
+        **{name: spent.get(name, 0.0) for name in (*LOADS, *ARITHMETIC)},
         "record and export": spent.get("train calls", 0.0) - training,
     }
     cells = timings["cells"] - sum(known.values()) + known["kernel start"] + known["bootstrap"]
     return {**known, "rest of cells": cells, "probes": timings["probes"], "judging": timings["judging"]}
-
-
-def sum_seconds(stages: Mapping[str, float], names: Iterable[str]) -> float:
-    """Of several stages together."""
-    return sum(stages[name] for name in names)
