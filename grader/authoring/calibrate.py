@@ -80,7 +80,7 @@ def _run(used: Setup) -> Accuracies:
 
 
 def load_runs(used: Setup) -> dict[int, Accuracies]:
-    """Return all stored runs of the reference under these circumstances, by seed."""
+    """Return all stored runs of the reference under these conditions, by seed."""
     stored = _locate_runs(used)
     return RUNS.validate_json(stored.read_bytes()) if stored.is_file() else {}
 

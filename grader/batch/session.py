@@ -13,7 +13,6 @@ from rich.console import Console
 
 from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
-from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
 from grader.batch import executor, scheduling
 from grader.batch.digests import digest_execution, digest_judging
@@ -27,6 +26,7 @@ from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution import profiles
 from grader.execution.driver import Limits
 from grader.execution.isolation import open_sandbox
+from grader.execution.setup import prepare_assets
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
 from grader.intake.uploads import Intake
@@ -160,8 +160,8 @@ def share_sandbox(config: BatchConfig, workers: WorkerSettings) -> Iterator[Batc
     if not (workers.local and config.isolates):
         yield config
         return
-    cache_dir, limits = locate_cache(ROOT, os.environ), Limits(cell_s=config.cell_s, notebook_s=config.run_s)
-    checkpoint, metrics = resolve_checkpoint(config.profile, cache_dir), prepare_metrics(cache_dir)
+    limits = Limits(cell_s=config.cell_s, notebook_s=config.run_s)
+    checkpoint, metrics = prepare_assets(config.profile)
     gpus = profiles.uses_gpu(config.profile)
     with open_sandbox(checkpoint, metrics, limits, threads=config.threads, gpus=gpus) as sandbox:
         yield config.model_copy(update={"sandbox": sandbox.ticket()})

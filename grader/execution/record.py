@@ -15,7 +15,7 @@ class ProbeOutcome(StrEnum):
 
 
 class RunConditions(FrozenModel):
-    """The circumstances of a run: everything that a verdict may depend on besides the notebook."""
+    """The conditions of a run: everything that a verdict may depend on besides the notebook."""
 
     profile: Profile
     seed: int

@@ -77,7 +77,7 @@ def _execute_once(
 
 
 def build_conditions(setup: Setup) -> RunConditions:
-    """Return the circumstances of a run, for its record."""
+    """Return the conditions of a run, for its record."""
     return RunConditions(
         profile=setup.profile,
         seed=setup.seed,

@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from grader.assets.cache import locate_cache
-from grader.assets.hub import resolve_checkpoint
+from grader.assets.hub import Checkpoint, resolve_checkpoint
 from grader.assets.metrics import prepare_metrics
 from grader.assets.reviews import resolve_reviews
 from grader.execution import profiles
@@ -43,8 +44,7 @@ def open_setup(
     """Yield what an execution needs, with a sandbox that lives as long as the block. Raises GraderError."""
     profiles.require_fit(profile, precision)
     require_limits()
-    cache_dir = locate_cache(ROOT, os.environ)
-    checkpoint, metrics = resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
+    checkpoint, metrics = prepare_assets(profile)
     gpus = profiles.uses_gpu(profile)
     with wanted.opened or open_sandbox(
         checkpoint, metrics, wanted.limits, wanted.backend, wanted.threads, gpus=gpus
@@ -61,6 +61,12 @@ def open_setup(
             sandbox=sandbox,
             environ=select_one_gpu(os.environ) if gpus else {},
         )
+
+
+def prepare_assets(profile: Profile) -> tuple[Checkpoint, Path]:
+    """Find or make the model and the metrics that a kernel's offline cache holds. Raises GraderError."""
+    cache_dir = locate_cache(ROOT, os.environ)
+    return resolve_checkpoint(profile, cache_dir), prepare_metrics(cache_dir)
 
 
 def select_one_gpu(environ: Mapping[str, str]) -> dict[str, str]:

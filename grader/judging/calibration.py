@@ -50,7 +50,7 @@ class Calibration(FrozenModel):
     methods: Annotated[dict[Method, Threshold], Field(min_length=len(Method))]
 
     @property
-    def circumstances(self) -> tuple[Profile, str, str, str]:
+    def conditions(self) -> tuple[Profile, str, str, str]:
         """The conditions that the thresholds hold for: the same tuple as the arguments of `find`."""
         return self.profile, self.budget, self.checkpoint_sha256, self.reviews_sha256
 
@@ -89,14 +89,14 @@ def save(path: Path, calibrations: Sequence[Calibration]) -> None:
 def find(
     calibrations: Sequence[Calibration], profile: Profile, budget: str, checkpoint_sha256: str, reviews_sha256: str
 ) -> Calibration | None:
-    """Return the calibration for these circumstances, or None: thresholds are never guessed."""
+    """Return the calibration for these conditions, or None: thresholds are never guessed."""
     wanted = (profile, budget, checkpoint_sha256, reviews_sha256)
-    return next((c for c in calibrations if c.circumstances == wanted), None)
+    return next((c for c in calibrations if c.conditions == wanted), None)
 
 
 def merge(old: Sequence[Calibration], new: Calibration) -> tuple[Calibration, ...]:
-    """Replace the calibration in `old` that is for the same circumstances by `new`."""
-    return (*(c for c in old if c.circumstances != new.circumstances), new)
+    """Replace the calibration in `old` that is for the same conditions by `new`."""
+    return (*(c for c in old if c.conditions != new.conditions), new)
 
 
 def list_warnings(methods: Mapping[Method, Threshold]) -> list[str]:

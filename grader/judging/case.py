@@ -66,7 +66,7 @@ class Case:
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """The calibration for these circumstances, if there is one."""
+        """The calibration for these conditions, if there is one."""
         return self.oracle.calibration(self.evidence)
 
     @cached_property

@@ -61,7 +61,6 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
     checks = tuple(judgement.result(rubric[judgement.id]) for judgement in judgements)
     methods = read_or_none(lambda: {method: summarise_method(case, method) for method in Method}) or {}
     environment = read_or_none(lambda: case.evidence.environment) or {}
-    environment = {name: value for name, value in environment.items() if name != WAITS_FOR}  # not for the kernel to say
     claims = read_or_none(lambda: _compare_claims(case, methods)) or ()
     run = case.evidence.run
     summary = run.summary

@@ -18,13 +18,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from grader import paths, pipeline
-from grader.assets.cache import locate_cache
-from grader.assets.hub import resolve_checkpoint
-from grader.assets.metrics import prepare_metrics
 from grader.errors import GraderError
 from grader.execution import isolation
 from grader.execution.job import Setup
-from grader.execution.setup import SandboxOptions
+from grader.execution.setup import SandboxOptions, prepare_assets
 from grader.model import Profile
 from grader.sandbox import Backend, SandboxPolicy, select
 from tests.proof.security.canaries import place_canaries
@@ -68,8 +65,7 @@ def run_round(
 
 @contextmanager
 def _setup(backend: Backend) -> Iterator[Setup]:
-    cache_dir = locate_cache(paths.ROOT, os.environ)
-    checkpoint, metrics = resolve_checkpoint(Profile.STRUCTURE, cache_dir), prepare_metrics(cache_dir)
+    checkpoint, metrics = prepare_assets(Profile.STRUCTURE)
     policy: SandboxPolicy = replace(isolation.build_policy(checkpoint, metrics, LIMITS), **SMALL)
     sandbox = select(policy, warmup=isolation.build_warmup(checkpoint, metrics), only=backend)
     options = SandboxOptions(opened=sandbox)
