@@ -93,3 +93,15 @@ def compute_expected_base(case: Case, challenge: LoraChallenge) -> Tensor:
     """Compute W(x) in float64."""
     x, weight, bias = (round_input(case, challenge, name) for name in ("x", "weight", "bias"))
     return lora.compute_base_output(x, weight, bias if challenge.bias else None)
+
+
+def observed_scale(case: Case, challenge: LoraChallenge, item: LoraItem) -> float | None:
+    """Return the factor of the update in one challenge; None where the update is no multiple of B(A(x))."""
+    tensors = case.evidence.lora_tensors
+    filled, emptied = (tensors.get(f"{challenge.key}.{name}") for name in ("filled", "emptied"))
+    x = round_input(case, challenge, "x")
+    if filled is None or emptied is None or not filled.shape == emptied.shape == (len(x), challenge.out_features):
+        return None
+    split = lora.split(round_input(case, challenge, "fill"), item.shapes)
+    magnitude = float(max(filled.abs().max(), emptied.abs().max()))
+    return lora.fit(filled.double() - emptied.double(), x, split, challenge, magnitude).observed_scale

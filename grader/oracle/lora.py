@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from grader.challenges import LoraChallenge, list_wrong_scales
+from grader.challenges import ROWS, LoraChallenge, list_wrong_scales
 
 # Unit roundoff: the largest relative error of one rounded operation. A layer may compute in float32 when it is given
 # float64: the assignment's model is float32, and no mistake of a student's is smaller than that.
@@ -111,6 +111,46 @@ def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChalleng
     expected = challenge.alpha * x.double().sum(-1, keepdim=True)
     magnitude = float(torch.maximum(ones.abs().max(), emptied.abs().max()))
     return float(((ones - emptied).double() - expected).abs().max()) <= compute_tolerance(challenge, magnitude)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of sum(cotangent · layer(x)): of x (n, in), and of the adapter's tensors in the layer's order."""
+
+    input: Tensor
+    adapter: tuple[Tensor, ...]
+
+
+def compute_input_gradient(cotangent: Tensor, weight: Tensor) -> Tensor:
+    """Compute the gradient of x (n, in) that W alone passes on. cotangent (n, out), weight (out, in)."""
+    return cotangent.double() @ weight.double()
+
+
+def list_expected_gradients(
+    x: Tensor, cotangent: Tensor, weight: Tensor, tensors: Sequence[Tensor], scale: float, challenge: LoraChallenge
+) -> Iterator[Gradients]:
+    """Yield the gradients of y = W x + scale · B A x in float64, by the chain rule, under every reading of the tensors.
+
+    With g = cotangent: dx = g (W + scale B A), dA = scale (g B)ᵀ x, dB = scale gᵀ (x Aᵀ).
+    """
+    g, x = cotangent.double(), x.double()
+    for first, second in permutations(range(2)) if len(tensors) == 2 else ():
+        a = _orient(tensors[first], challenge.rank, challenge.in_features)
+        b = _orient(tensors[second], challenge.out_features, challenge.rank)
+        if a is None or b is None:
+            continue
+        factors = {first: scale * (g @ b).T @ x, second: scale * g.T @ (x @ a.T)}
+        found = (factors[i] if factors[i].shape == tensors[i].shape else factors[i].T for i in range(2))
+        yield Gradients(compute_input_gradient(g, weight) + scale * g @ b @ a, tuple(found))
+
+
+def gradients_agree(observed: Tensor, expected: Tensor, challenge: LoraChallenge) -> bool:
+    """Return True if a gradient is right up to rounding in the challenge's dtype."""
+    if observed.shape != expected.shape:
+        return False
+    terms = challenge.in_features + challenge.out_features + challenge.rank + ROWS  # of all the sums on the way
+    relative = SAFETY * ROUNDOFF[challenge.dtype] * terms**0.5 + ROUNDED_SCALE
+    return float((observed.double() - expected).abs().max()) <= relative * max(float(expected.abs().max()), 1e-30)
 
 
 def name_scale(observed: float, challenge: LoraChallenge) -> list[str]:

@@ -1,15 +1,29 @@
 """What students do not see of step 3: identity of the extracted layers, W itself, gradients."""
 
-from grader.challenges import ROWS
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from grader.challenges import ROWS, LoraChallenge
+from grader.judging import places
 from grader.judging.case import Case
-from grader.judging.lora_answers import expect_stage, get_answer, list_answers, list_castable_answers, round_input
-from grader.judging.suite import Blocked, check, expect
+from grader.judging.lora_answers import (
+    compute_expected_base,
+    expect_stage,
+    get_answer,
+    list_answers,
+    list_castable_answers,
+    observed_scale,
+    round_input,
+)
+from grader.judging.suite import Blocked, check, expect, fail, join_words
 from grader.oracle import lora
+from grader.protocol.records import LoraItem
 
 HINT = "Return the `nn.Linear` layers of the model that is passed in: no copies, no other model. Wrap them afterwards."
 
 
-@check("step3.extract_modules", "extract_qv_layers returns the layers themselves")
+@check("step3.extract_modules", "extract_qv_layers returns the layers themselves", about=places.find_extraction)
 def test_extract_modules(case: Case) -> None:
     """The values are the `nn.Linear` objects in the model that is passed in: no copies and no weights."""
     answers = case.evidence.extract
@@ -34,7 +48,7 @@ def test_extract_modules(case: Case) -> None:
         )
 
 
-@check("step3.lora_frozen", "W stays unchanged and frozen", requires=("step3.lora_construct",))
+@check("step3.lora_frozen", "W stays unchanged and frozen", requires=("step3.lora_construct",), about=places.find_base)
 def test_lora_frozen(case: Case) -> None:
     """A training step changes A and B. W keeps its values and is not trainable."""
     for challenge, item in list_castable_answers(case):
@@ -45,9 +59,8 @@ def test_lora_frozen(case: Case) -> None:
             "Keep W frozen, as it is when it is passed in: only A and B are trainable.",
         )
         expect_stage(challenge, item, "trained", "a training step")
-        before = round_input(case, challenge, "weight")
         expect(
-            bool((get_answer(case, challenge, "weight_after", whole) == before).all()),
+            is_unchanged(case, challenge, get_answer(case, challenge, "weight_after", whole)),
             f"Expected W.weight to keep its values in a training step of {challenge}; it changes.",
             "Do not write to W in `forward`.",
         )
@@ -61,9 +74,25 @@ def test_lora_frozen(case: Case) -> None:
         )
 
 
-@check("step3.lora_gradients", "Gradients reach A and B", requires=("step3.lora_construct",))
+def is_unchanged(case: Case, challenge: LoraChallenge, weight: Tensor) -> bool:
+    """Whether W is as before, but for the rounding of an update that was added to it and taken off again."""
+    before, fill = (round_input(case, challenge, name) for name in ("weight", "fill"))
+    added = challenge.alpha * float(fill.abs().max()) ** 2  # no number in (alpha / rank) · B A is larger
+    allowed = lora.SAFETY * lora.ROUNDOFF[challenge.dtype] * (float(before.abs().max()) + added)
+    return float((weight - before).abs().max()) <= allowed
+
+
+@check(
+    "step3.lora_gradients",
+    "Gradients reach A and B, and the layers below",
+    requires=("step3.lora_construct",),
+    about=places.find_gradient_cut,
+)
 def test_lora_gradients(case: Case) -> None:
-    """Backpropagation gives A and B a gradient: in a fresh layer at least the one that is zero, later both."""
+    """Backpropagation gives A and B the right gradients: in a fresh layer at least the one that is zero, later both.
+
+    It also gives x its gradient, through W as well as through A and B: the adapters of the layers below need it.
+    """
     for challenge, item in list_answers(case):
         if not item.shapes:
             raise Blocked(
@@ -83,6 +112,74 @@ def test_lora_gradients(case: Case) -> None:
             "both A and B start at zero.",
             "Start only one of A and B at zero, and the other with random values.",
         )
+        expect_gradient_of_input(case, challenge)
+        expect_right_gradients(case, challenge, item)
+
+
+THROUGH_W = (
+    "Call `W(x)` without `torch.no_grad()` and `detach()`: W is frozen by `requires_grad`, and gradients still have to "
+    "pass through it."
+)
+
+
+def expect_gradient_of_input(case: Case, challenge: LoraChallenge) -> None:
+    """Fail the check where the gradient does not pass through W, in a layer that computes W(x) as it should."""
+    observed = case.evidence.lora_tensors.get(f"{challenge.key}.emptied_training_input_gradient")
+    if observed is None or not computes_base(case, challenge):
+        return
+    cotangent, weight = (round_input(case, challenge, name) for name in ("cotangent", "weight"))
+    expect(
+        bool(observed.any()),
+        f"Expected {challenge} to pass a gradient on to the layers below; none passes through W, so the adapters of "
+        "lower layers get wrong gradients.",
+        THROUGH_W,
+    )
+    expect(
+        lora.gradients_agree(observed, lora.compute_input_gradient(cotangent, weight), challenge),
+        f"Expected the gradient of x in {challenge} to pass through W unchanged; it is another one.",
+        THROUGH_W,
+    )
+
+
+def computes_base(case: Case, challenge: LoraChallenge) -> bool:
+    """Whether the path through W is right: if not, `step3.lora_fresh` says so."""
+    base = compute_expected_base(case, challenge)
+    observed = (case.evidence.lora_tensors.get(f"{challenge.key}.{name}") for name in ("emptied", "fresh_training"))
+    allowed = 2 * lora.compute_tolerance(challenge, float(base.abs().max()))
+    return all(
+        found is not None and found.shape == base.shape and float((found.double() - base).abs().max()) <= allowed
+        for found in observed
+    )
+
+
+def expect_right_gradients(case: Case, challenge: LoraChallenge, item: LoraItem) -> None:
+    """Fail the check where a layer with the right output, up to a factor, has gradients that are not its own."""
+    scale = observed_scale(case, challenge, item)
+    if scale is None or not computes_base(case, challenge):
+        return
+    x, cotangent, weight, fill = (round_input(case, challenge, name) for name in ("x", "cotangent", "weight", "fill"))
+    expected = lora.list_expected_gradients(x, cotangent, weight, lora.split(fill, item.shapes), scale, challenge)
+    observed = [get_gradient(case, challenge, name) for name in ("input_gradient", "gradient0", "gradient1")]
+    if all(gradient is not None for gradient in observed):
+        wrong = min((find_wrong(observed, right, challenge) for right in expected), key=len, default=[])
+        if wrong:
+            fail(
+                f"Expected the gradients of {challenge} to be those of W(x) + (alpha / rank) · B(A(x)); "
+                f"{join_words(wrong)} {'has another one' if len(wrong) == 1 else 'have others'}.",
+                "Compute the output from x, A and B directly: without `detach()`, `torch.no_grad()` and `.data`.",
+            )
+
+
+def get_gradient(case: Case, challenge: LoraChallenge, name: str) -> Tensor | None:
+    """The gradient of a filled layer; None where evidence of earlier runs lacks it."""
+    return case.evidence.lora_tensors.get(f"{challenge.key}.filled_{name}")
+
+
+def find_wrong(observed: Sequence[Tensor | None], expected: lora.Gradients, challenge: LoraChallenge) -> list[str]:
+    """Which of x and the two tensors of the adapter has a wrong gradient."""
+    named = zip(("x", "A or B", "A or B"), observed, (expected.input, *expected.adapter), strict=True)
+    wrong = [name for name, o, e in named if o is None or not lora.gradients_agree(o, e, challenge)]
+    return list(dict.fromkeys(wrong))
 
 
 def gradients(case: Case, key: str, name: str) -> list[bool]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from grader import assignment
 from grader.challenges import LoraChallenge
 from grader.evidence.raised import describe_error
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.lora_answers import (
     compute_expected_base,
@@ -15,6 +16,7 @@ from grader.judging.lora_answers import (
     get_answer,
     list_answers,
     list_castable_answers,
+    observed_scale,
     round_input,
 )
 from grader.judging.suite import Advice, Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
@@ -24,7 +26,7 @@ from grader.oracle.methods import infer_rank
 from grader.protocol.records import Entry, LoraItem, Raised, Training
 
 
-@check("step3.extract_names", "extract_qv_layers finds the query and value layers")
+@check("step3.extract_names", "extract_qv_layers finds the query and value layers", about=places.find_extraction)
 def test_extract_names(case: Case) -> None:
     """`extract_qv_layers(model)` returns a dict whose 12 keys are the full names of the query and value layers.
 
@@ -96,7 +98,7 @@ def expect_names(observed: list[str]) -> None:
     )
 
 
-@check("step3.replace_layers", "replace_layers puts each layer in its place")
+@check("step3.replace_layers", "replace_layers puts each layer in its place", about=places.find_replacement)
 def test_replace_layers(case: Case) -> None:
     """`replace_layers(model, named_layers)` puts each layer where its name says, and changes nothing else."""
     answers = case.evidence.replace
@@ -137,7 +139,7 @@ def test_replace_layers(case: Case) -> None:
 AS_GIVEN = "Use `replace_layers` exactly as the assignment gives it."
 
 
-@check("step3.lora_construct", "LoRALayer can be created")
+@check("step3.lora_construct", "LoRALayer can be created", about=places.find_class)
 def test_lora_construct(case: Case) -> None:
     """`LoRALayer(W, rank, alpha)` wraps any linear layer, with or without a bias, at any rank."""
     answers = case.evidence.lora
@@ -188,7 +190,12 @@ def hint_on_construction(error: Raised | None, bias: bool) -> str:
     return next((hint for words, hint in hints.items() if words in describe_error(error)), otherwise)
 
 
-@check("step3.lora_fresh", "A fresh LoRALayer computes what W computes", requires=("step3.lora_construct",))
+@check(
+    "step3.lora_fresh",
+    "A fresh LoRALayer computes what W computes",
+    requires=("step3.lora_construct",),
+    about=places.find_fresh_output,
+)
 def test_lora_fresh(case: Case) -> None:
     """Before training, the output equals W(x), bias included: one of A and B starts at zero."""
     for challenge, item in list_castable_answers(case):
@@ -203,6 +210,20 @@ def test_lora_fresh(case: Case) -> None:
             f"{cause_of_fresh(case, challenge, observed)}.",
             "Keep the given W, call it as `W(x)`, and start exactly one of A and B at zero.",
         )
+        expect_no_dropout_of_w(case, challenge, base)
+
+
+def expect_no_dropout_of_w(case: Case, challenge: LoraChallenge, base: Tensor) -> None:
+    """Fail the check where a fresh layer is right in evaluation mode and not in training mode."""
+    if f"{challenge.key}.fresh_training" not in case.evidence.lora_tensors:  # evidence of earlier runs
+        return
+    observed = get_answer(case, challenge, "fresh_training", tuple(base.shape))
+    expect(
+        float((observed - base).abs().max()) <= lora.compute_tolerance(challenge, float(base.abs().max())),
+        f"Expected a fresh {challenge} to return W(x) in training mode as well; the output differs there, as with "
+        "dropout on the way through W.",
+        "Apply dropout to the input of A only: `W(x)` gets x as it is.",
+    )
 
 
 def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> str:
@@ -230,7 +251,12 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
     return ": neither A nor B starts at zero" if only_adapter else ""
 
 
-@check("step3.lora_registered", "A and B are registered as parameters", requires=("step3.lora_construct",))
+@check(
+    "step3.lora_registered",
+    "A and B are registered as parameters",
+    requires=("step3.lora_construct",),
+    about=places.find_matrices,
+)
 def test_lora_registered(case: Case) -> None:
     """The trainable numbers in `layer.parameters()` are those of A and B: rank · (in + out) of them, no more."""
     for challenge, item in list_answers(case):
@@ -307,6 +333,7 @@ def advise_on_shapes(case: Case) -> None:
     "step3.lora_forward",
     "The update is (alpha / rank) · B A x",
     requires=("step3.lora_construct", "step3.lora_registered"),
+    about=places.find_update,
 )
 def test_lora_forward(case: Case) -> None:
     """With values in A and B, the layer returns W(x) + (alpha / rank) · B(A(x)), at any rank, alpha and shape of x."""
@@ -342,6 +369,7 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
             f"Expected the update B(A(x)) to be multiplied by alpha / rank; found the factor {name}. "
             f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
             "Compute `alpha / rank` in `__init__`, from its arguments, and multiply the update by it once.",
+            at=places.find_scale,
         )
     cause = lora.diagnose(*question)
     fail(
@@ -362,19 +390,7 @@ def name_of_scale(case: Case) -> str | None:
     return common[0] if common else None
 
 
-def observed_scale(case: Case, challenge: LoraChallenge, item: LoraItem) -> float | None:
-    """The factor of the update in one challenge."""
-    tensors = case.evidence.lora_tensors
-    filled, emptied = (tensors.get(f"{challenge.key}.{name}") for name in ("filled", "emptied"))
-    x = round_input(case, challenge, "x")
-    if filled is None or emptied is None or not filled.shape == emptied.shape == (len(x), challenge.out_features):
-        return None
-    split = lora.split(round_input(case, challenge, "fill"), item.shapes)
-    magnitude = float(max(filled.abs().max(), emptied.abs().max()))
-    return lora.fit(filled.double() - emptied.double(), x, split, challenge, magnitude).observed_scale
-
-
-@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head")
+@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head", about=places.find_adapted)
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 3 starts, 592,130 + 18,432 · rank parameters are trainable: 813,314 at rank 12."""
     training = case.training(Method.LORA)

@@ -6,12 +6,15 @@ training does to W. Only tensors that the layer registers as trainable are touch
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from grader.kernel.writing import record_error
 from grader.protocol.records import Answers, LoraItem
@@ -110,12 +113,18 @@ class Subject:
         self.given = {name: value if name == "fill" else value.to(dtype) for name, value in self.given.items()}
 
     def fill(self, values: Tensor) -> None:
-        """Write consecutive values into the adapter's tensors, in the layer's order, again from the start if needed."""
+        """Write consecutive values into the adapter's tensors, in the layer's order, again from the start if needed.
+
+        Leaves the layer in evaluation mode. They are written in training mode, since a layer may add its update to W
+        when evaluation begins and take it off when training begins, as loralib does.
+        """
+        self.layer.train()
         sizes = [parameter.numel() for parameter in self.adapter]
         values = values.repeat(max(1, -(-sum(sizes) // values.numel())))[: sum(sizes)]
         with torch.no_grad():
             for parameter, part in zip(self.adapter, values.split(sizes), strict=True):
                 parameter.copy_(part.view(parameter.shape))
+        self.layer.eval()
 
     def get_output(self, inputs: str = "x") -> Tensor:
         """Return the output of the layer, without gradients."""
@@ -123,14 +132,49 @@ class Subject:
             return self.layer(self.given[inputs])
 
     def get_gradients(self, name: str) -> Tensors:
-        """Return the gradients of the adapter for the given cotangent."""
-        self.layer.zero_grad(set_to_none=True)
-        output = self.layer(self.given["x"])
-        if output.requires_grad:
-            (output * self.given["cotangent"]).sum().backward()
-        found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.adapter]
-        self.layer.zero_grad(set_to_none=True)
-        return {f"{name}_gradient{i}": gradient for i, gradient in enumerate(found)}
+        """Return the gradients of adapter and input for the given cotangent.
+
+        In evaluation mode. A layer whose update is part of W there has those of the adapter in training mode only:
+        then all are from there, without the layer's dropout.
+        """
+        found = self._backpropagate()
+        if not any(bool(gradient.any()) for gradient in found[1:]):
+            with training_without_dropout(self.layer):
+                again = self._backpropagate()
+            found = again if any(bool(gradient.any()) for gradient in again[1:]) else found
+        named = {f"{name}_gradient{i}": gradient for i, gradient in enumerate(found[1:])}
+        return {f"{name}_input_gradient": found[0], **named}
+
+    def get_input_gradient(self) -> Tensor:
+        """Return the gradient of the input in training mode, dropout included, and go back to evaluation mode."""
+        self.layer.train()
+        gradient = self._backpropagate()[0]
+        self.layer.eval()
+        return gradient
+
+    def _backpropagate(self) -> list[Tensor]:
+        """Return the gradients of the input, then of the adapter's tensors; zero where nothing arrives."""
+        x = self.given["x"].detach().clone().requires_grad_()
+        output = self.layer(x)
+        wanted = [x, *self.adapter]
+        if not output.requires_grad:
+            return [torch.zeros_like(tensor) for tensor in wanted]
+        loss = (output * self.given["cotangent"]).sum()
+        found = torch.autograd.grad(loss, wanted, allow_unused=True)
+        return [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(wanted, found, strict=True)]
+
+
+@contextmanager
+def training_without_dropout(layer: nn.Module) -> Iterator[None]:
+    """Put a layer into training mode for a while, but its dropout layers."""
+    layer.train()
+    for module in layer.modules():
+        if isinstance(module, _DropoutNd):
+            module.eval()
+    try:
+        yield
+    finally:
+        layer.eval()
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
@@ -139,15 +183,18 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
 
 
 def probe_fresh(subject: Subject) -> Tensors:
-    """Return output and gradients of the layer as made."""
+    """Return output and gradients of the layer as made, and its output in training mode."""
+    subject.layer.train()
+    training = subject.get_output()
     subject.layer.eval()
-    return {"fresh": subject.get_output(), **subject.get_gradients("fresh")}
+    return {"fresh": subject.get_output(), "fresh_training": training, **subject.get_gradients("fresh")}
 
 
 def probe_emptied(subject: Subject) -> Tensors:
-    """Return the output with the adapter zero: the path through W alone."""
+    """Return the output with the adapter zero, the path through W alone, and the input's gradient in training mode."""
     subject.fill(torch.zeros_like(subject.given["fill"]))
-    return {"emptied": subject.get_output(), "emptied_batched": subject.get_output("x3")}
+    outputs = {"emptied": subject.get_output(), "emptied_batched": subject.get_output("x3")}
+    return {**outputs, "emptied_training_input_gradient": subject.get_input_gradient()}
 
 
 def probe_filled(subject: Subject) -> Tensors:
@@ -175,9 +222,10 @@ def probe_trained(subject: Subject) -> Tensors:
         for parameter in layer.parameters():
             if parameter.requires_grad and parameter.grad is not None:
                 parameter.sub_(STEP_SIZE * parameter.grad)
-    layer.eval()
     subject.fill(torch.zeros_like(subject.given["fill"]))
-    return {"weight_after": subject.linear.weight, "trained": subject.get_output()}
+    trained = subject.get_output()
+    layer.train()  # W is as it was in this mode, up to rounding, also where the update is part of it in evaluation
+    return {"weight_after": subject.linear.weight, "trained": trained}
 
 
 STAGES = {
