@@ -8,7 +8,6 @@ from torch import Tensor
 from grader import assignment
 from grader.challenges import LoraChallenge
 from grader.evidence.raised import describe_error
-from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.lora_answers import (
     compute_expected_base,
@@ -26,7 +25,7 @@ from grader.oracle.methods import infer_rank
 from grader.protocol.records import Entry, LoraItem, Raised, Training
 
 
-@check("step3.extract_names", "extract_qv_layers finds the query and value layers", about=places.find_extraction)
+@check("step3.extract_names", "extract_qv_layers finds the query and value layers")
 def test_extract_names(case: Case) -> None:
     """`extract_qv_layers(model)` returns a dict whose 12 keys are the full names of the query and value layers.
 
@@ -98,7 +97,7 @@ def expect_names(observed: list[str]) -> None:
     )
 
 
-@check("step3.replace_layers", "replace_layers puts each layer in its place", about=places.find_replacement)
+@check("step3.replace_layers", "replace_layers puts each layer in its place")
 def test_replace_layers(case: Case) -> None:
     """`replace_layers(model, named_layers)` puts each layer where its name says, and changes nothing else."""
     answers = case.evidence.replace
@@ -139,7 +138,7 @@ def test_replace_layers(case: Case) -> None:
 AS_GIVEN = "Use `replace_layers` exactly as the assignment gives it."
 
 
-@check("step3.lora_construct", "LoRALayer can be created", about=places.find_class)
+@check("step3.lora_construct", "LoRALayer can be created")
 def test_lora_construct(case: Case) -> None:
     """`LoRALayer(W, rank, alpha)` wraps any linear layer, with or without a bias, at any rank."""
     answers = case.evidence.lora
@@ -194,7 +193,6 @@ def hint_on_construction(error: Raised | None, bias: bool) -> str:
     "step3.lora_fresh",
     "A fresh LoRALayer computes what W computes",
     requires=("step3.lora_construct",),
-    about=places.find_fresh_output,
 )
 def test_lora_fresh(case: Case) -> None:
     """Before training, the output equals W(x), bias included: one of A and B starts at zero."""
@@ -255,7 +253,6 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
     "step3.lora_registered",
     "A and B are registered as parameters",
     requires=("step3.lora_construct",),
-    about=places.find_matrices,
 )
 def test_lora_registered(case: Case) -> None:
     """The trainable numbers in `layer.parameters()` are those of A and B: rank · (in + out) of them, no more."""
@@ -333,7 +330,6 @@ def advise_on_shapes(case: Case) -> None:
     "step3.lora_forward",
     "The update is (alpha / rank) · B A x",
     requires=("step3.lora_construct", "step3.lora_registered"),
-    about=places.find_update,
 )
 def test_lora_forward(case: Case) -> None:
     """With values in A and B, the layer returns W(x) + (alpha / rank) · B(A(x)), at any rank, alpha and shape of x."""
@@ -369,7 +365,6 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
             f"Expected the update B(A(x)) to be multiplied by alpha / rank; found the factor {name}. "
             f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
             "Compute `alpha / rank` in `__init__`, from its arguments, and multiply the update by it once.",
-            at=places.find_scale,
         )
     cause = lora.diagnose(*question)
     fail(
@@ -390,7 +385,7 @@ def name_of_scale(case: Case) -> str | None:
     return common[0] if common else None
 
 
-@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head", about=places.find_adapted)
+@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head")
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 3 starts, 592,130 + 18,432 · rank parameters are trainable: 813,314 at rank 12."""
     training = case.training(Method.LORA)
