@@ -41,6 +41,7 @@ SLACK_MIB: Final = 40  # growth that has nothing to do with messages
 GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel is dead
 REPLY_S: Final = 2.0  # for the reply to the first question, before it is asked again
 IDLE_S: Final = 0.3  # from the reply to the end of the answer
+NEVER_MS: Final = 10**9  # to a new connection. -1 would end the broken one in the midst of a message: libzmq aborts
 
 # The fields of each message that nbclient uses: field -> type.
 CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
@@ -128,7 +129,7 @@ def open_bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:
     socket.maxmsgsize = LARGEST_FRAME_MIB * MIB
     socket.rcvhwm = MOST_WAITING
     if not retry:
-        socket.reconnect_ivl = -1
+        socket.reconnect_ivl = NEVER_MS
     return socket
 
 

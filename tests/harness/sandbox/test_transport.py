@@ -1,11 +1,13 @@
 """Messages from a kernel: those accepted, and those that stop it."""
 
+import time
 from typing import Any
 
 import pytest
+import zmq
 
 from grader.sandbox.policy import SandboxPolicy, Stop
-from grader.sandbox.transport import MalformedMessage, MessageGuard, OutputLimit
+from grader.sandbox.transport import MalformedMessage, MessageGuard, OutputLimit, open_bounded_socket
 
 POLICY = SandboxPolicy(output_mib=1, output_messages=3)
 
@@ -95,3 +97,20 @@ def test_caps(intake: MessageGuard, stops: list[Stop], frames: list[list[bytes]]
     with pytest.raises(OutputLimit):
         intake.admit(frames[admitted])
     assert stops == [Stop.OUTPUT]
+
+
+def test_a_message_outlives_its_connection() -> None:
+    """Else libzmq ends the whole process where a SUB socket has read a first frame and the rest is gone."""
+    frames = [b"first", b"second"]
+    with zmq.Context() as context, open_bounded_socket(context, zmq.DEALER) as client:
+        with context.socket(zmq.DEALER) as kernel:
+            client.connect(f"tcp://127.0.0.1:{kernel.bind_to_random_port('tcp://127.0.0.1')}")
+            broken = client.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            kernel.send_multipart(frames)
+            assert client.poll(10_000)
+        with broken:
+            assert broken.poll(10_000)
+            time.sleep(0.1)  # libzmq acts on it after it has told
+            client.disable_monitor()
+        assert client.poll(0)
+        assert client.recv_multipart(zmq.DONTWAIT) == frames
