@@ -55,23 +55,16 @@ def put(path: Path, content: str = "") -> Path:
 
 class TestContents:
     def test_what_students_start_gets_in_with_what_that_needs(self, repository: Path, tmp_path: Path) -> None:
+        for litter in ("__pycache__/x.pyc", ".DS_Store"):
+            put(repository / "tests" / "public" / litter)
         names = build_kit(repository, tmp_path / "kit.zip")
         assert [name.removeprefix(f"{FOLDER}/") for name in names] == [
-            "Makefile",
-            "README.md",
-            "assignment.ipynb",
-            "grader/__init__.py",
-            "grader/__main__.py",
-            "grader/assets/__init__.py",
-            "grader/assets/__main__.py",
-            "grader/assets/data.json",
-            "grader/student.py",
-            "tests/conftest.py",
-            "tests/public/test_step1.py",
+            *("Makefile", "README.md", "assignment.ipynb", "grader/__init__.py", "grader/__main__.py"),
+            *("grader/assets/__init__.py", "grader/assets/__main__.py", "grader/assets/data.json"),
+            *("grader/student.py", "tests/conftest.py", "tests/public/test_step1.py"),
         ]
         with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
-            assert tuple(archive.namelist()) == names
-            assert archive.read(f"{FOLDER}/README.md") == b"handout"
+            assert (tuple(archive.namelist()), archive.read(f"{FOLDER}/README.md")) == (names, b"handout")
 
     def test_same_files_give_the_same_bytes(self, repository: Path, tmp_path: Path) -> None:
         build_kit(repository, tmp_path / "first.zip")
@@ -81,60 +74,47 @@ class TestContents:
         build_kit(moved, tmp_path / "folder" / "second.zip")
         assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "folder" / "second.zip").read_bytes()
 
-    @pytest.mark.parametrize("name", ["tests/public/__pycache__/x.pyc", "tests/public/.DS_Store"])
-    def test_litter_is_left_out(self, repository: Path, tmp_path: Path, name: str) -> None:
-        put(repository / name)
-        assert f"{FOLDER}/{name}" not in build_kit(repository, tmp_path / "kit.zip")
+
+REFUSED: dict[
+    str, tuple[dict[str, str | Path | None], str]
+] = {  # text of a file, target of a link, nothing: a file goes
+    "a module that names hidden tests": ({"grader/student.py": 'SECRET = "tests/hidden"'}, "staff only"),
+    "a module that names the solution": ({"grader/student.py": 'READ = "reference/solution.ipynb"'}, "staff only"),
+    "a link to a file of staff": ({"tests/public/test_x.py": Path("tests/hidden/test_more.py")}, "staff only"),
+    "a link to a folder of staff": ({"tests/public": Path("tests/hidden")}, "tests/public"),
+    "a link that leads out": ({"../x.md": "", "tests/public/x.md": Path("../x.md")}, "out of the repository"),
+    "a folder called hidden": ({"tests/public/hidden/test_x.py": ""}, "tests/public/hidden/test_x.py"),
+    "a file called hidden": ({"tests/public/hidden.py": ""}, "tests/public/hidden.py"),
+    "reviews": ({"tests/public/heldout.csv": ""}, "not of a kind"),
+    "weights": ({"tests/public/base.safetensors": ""}, "not of a kind"),
+    "a text is missing": ({"Makefile": None}, "Makefile"),
+    "tests are missing": ({"tests/public/test_step1.py": None}, "tests"),
+    "the notebook is missing": ({"student_template/assignment.ipynb": None}, "student_template"),
+}
 
 
-class TestRefusals:
-    @pytest.mark.parametrize("part", ["tests/hidden", "reference/solution.ipynb"])
-    def test_module_that_names_what_is_for_staff(self, repository: Path, tmp_path: Path, part: str) -> None:
-        put(repository / "grader" / "student.py", f'SECRET = "{part}"')
-        with pytest.raises(GraderError, match="staff only"):
-            build_kit(repository, tmp_path / "kit.zip")
-        assert not (tmp_path / "kit.zip").exists()
+@pytest.mark.parametrize(("changes", "words"), REFUSED.values(), ids=REFUSED)
+def test_refusals(changes: dict[str, str | Path | None], words: str, repository: Path, tmp_path: Path) -> None:
+    for name, change in changes.items():
+        if change is None:
+            (repository / name).unlink()
+        elif isinstance(change, Path):
+            link(repository / name, repository / change)
+        else:
+            put(repository / name, change)
+    with pytest.raises(GraderError, match=re.escape(words)):
+        build_kit(repository, tmp_path / "kit.zip")
+    assert not (tmp_path / "kit.zip").exists()
 
-    def test_link_to_a_file_of_staff(self, repository: Path, tmp_path: Path) -> None:
-        link(repository / "tests" / "public" / "test_linked.py", repository / "tests" / "hidden" / "test_more.py")
-        with pytest.raises(GraderError, match="staff only"):
-            build_kit(repository, tmp_path / "kit.zip")
 
-    def test_link_to_a_folder_of_staff(self, repository: Path, tmp_path: Path) -> None:
-        shutil.rmtree(repository / "tests" / "public")
-        link(repository / "tests" / "public", repository / "tests" / "hidden")
-        with pytest.raises(GraderError, match="tests/public"):
-            build_kit(repository, tmp_path / "kit.zip")
-
-    def test_link_out_of_the_repository(self, repository: Path, tmp_path: Path) -> None:
-        link(repository / "tests" / "public" / "notes.md", put(tmp_path / "notes.md"))
-        with pytest.raises(GraderError, match="out of the repository"):
-            build_kit(repository, tmp_path / "kit.zip")
-
-    @pytest.mark.parametrize("name", ["tests/public/hidden/test_x.py", "tests/public/hidden.py"])
-    def test_anything_called_hidden(self, repository: Path, tmp_path: Path, name: str) -> None:
-        put(repository / name)
-        with pytest.raises(GraderError, match=re.escape(name)):
-            build_kit(repository, tmp_path / "kit.zip")
-
-    @pytest.mark.parametrize("name", ["tests/public/heldout.csv", "tests/public/base.safetensors"])
-    def test_kind_of_file_that_no_kit_needs(self, repository: Path, tmp_path: Path, name: str) -> None:
-        put(repository / name)
-        with pytest.raises(GraderError, match="not of a kind"):
-            build_kit(repository, tmp_path / "kit.zip")
-
-    @pytest.mark.parametrize("name", ["Makefile", "tests/public/test_step1.py", "student_template/assignment.ipynb"])
-    def test_missing_part_is_named(self, repository: Path, tmp_path: Path, name: str) -> None:
-        (repository / name).unlink()
-        with pytest.raises(GraderError, match=Path(name).parts[0]):
-            build_kit(repository, tmp_path / "kit.zip")
-
-    def test_place_that_cannot_be_written(self, repository: Path, tmp_path: Path) -> None:
-        with pytest.raises(GraderError, match="name another file"):
-            build_kit(repository, tmp_path)
+def test_place_that_cannot_be_written(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(GraderError, match="name another file"):
+        build_kit(repository, tmp_path)
 
 
 def link(path: Path, target: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
     try:
         path.symlink_to(target)
     except OSError:
@@ -152,28 +132,13 @@ def real_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestRealKit:
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "assignment.ipynb",
-            "README.md",
-            "requirements.lock",
-            "Makefile",
-            "autograder",
-            "grader/student.py",
-            "grader/__main__.py",
-        ],
-    )
-    def test_has_what_the_handout_promises(self, real_kit: Path, name: str) -> None:
-        assert (real_kit / name).is_file()
-
-    def test_can_be_started_as_unpacked(self, real_kit: Path) -> None:
+    def test_has_what_the_handout_promises_and_no_other_tests(self, real_kit: Path) -> None:
+        names = "assignment.ipynb README.md requirements.lock Makefile autograder grader/student.py grader/__main__.py"
+        assert [name for name in names.split() if not (real_kit / name).is_file()] == []
+        assert {path.parts[-2] for path in real_kit.glob("tests/*/*.py")} == {"public"}
         with zipfile.ZipFile(real_kit.parent / "kit.zip") as archive:
             started = [entry.filename for entry in archive.infolist() if entry.external_attr >> 16 & 0o111]
         assert started == [f"{FOLDER}/autograder"]
-
-    def test_has_the_public_tests_and_no_other(self, real_kit: Path) -> None:
-        assert {path.parts[-2] for path in real_kit.glob("tests/*/*.py")} == {"public"}
 
     def test_has_no_file_of_staff(self, real_kit: Path) -> None:
         staff = {path.read_bytes() for folder in ("tests/hidden", "reference") for path in source_files(ROOT / folder)}

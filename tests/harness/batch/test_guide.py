@@ -14,15 +14,12 @@ STUDENTS = [Student(key=f"s{i}", name=f"S {i}", canvas_id=i) for i in (50012, 50
 def block(name: str, folder: Path) -> Path:
     """A file of the guide, written out."""
     guide = (ROOT / "docs" / "ta-guide.md").read_text(encoding="utf-8")
-    found = re.search(rf"```toml\n(# {re.escape(name)}\n.*?)```", guide, re.DOTALL)
-    assert found
-    path = folder / name
-    path.write_text(found[1], encoding="utf-8")
-    return path
+    (text,) = re.findall(rf"```toml\n(# {re.escape(name)}\n.*?)```", guide, re.DOTALL)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
 
 
 def test_the_files_of_the_guide(tmp_path: Path) -> None:
-    policy = load_policy(block("policy.toml", tmp_path))
-    assert policy.late.per_day == 10
+    assert load_policy(block("policy.toml", tmp_path)).late.per_day == 10
     overrides = load_overrides(block("overrides.toml", tmp_path), STUDENTS, {"step3.lora_forward": 8})
     assert overrides.entries[0].author == "Ada L."

@@ -71,7 +71,10 @@ class Classroom:
             for name, text in texts.items():
                 archive.writestr(f"{name}_x.ipynb", text)
 
-    def grade(self, quiet: bool = False, **changes: Any) -> BatchResult:
+    def grade(self, texts: dict[str, str] | None = None, quiet: bool = False, **changes: Any) -> BatchResult:
+        """Grade what is handed in, these texts if some are given."""
+        if texts:
+            self.hand_in(**texts)
         text = io.StringIO()
         result = session.run_batch(self.request(**changes), self.workers, Console(file=text, width=200), quiet)
         self.shown = text.getvalue()
@@ -108,8 +111,7 @@ def a4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Classroom:
 @pytest.fixture
 def graded(a4: Classroom) -> Classroom:
     """Ada's notebook has got 7 points."""
-    a4.hand_in(**{ADA: "points 7"})
-    a4.grade()
+    a4.grade({ADA: "points 7"})
     return a4
 
 
@@ -139,8 +141,7 @@ def test_a_class(a4: Classroom) -> None:
 
 
 def test_a_class_without_problems_ends_with_0_and_says_where_things_are(a4: Classroom) -> None:
-    a4.hand_in(**{ADA: "points 7", ASA: "no notebook"})
-    result = a4.grade()
+    result = a4.grade({ADA: "points 7", ASA: "no notebook"})
     counts, place = a4.summarise(result).splitlines()
     assert result.exit_code == 0
     assert counts == "Uploads: 2 (1 graded now, 1 refused). Notebooks executed: 1. Students: 4."
@@ -158,12 +159,6 @@ def test_quiet_says_only_what_is_wrong_and_the_last_line_counts_it(a4: Classroom
     assert [ALAN in line for line in a4.shown.splitlines()] == [True] * 3  # three tries
 
 
-def test_judging_again_needs_the_folder_alone(graded: Classroom) -> None:
-    (graded.root / "a4.zip").unlink()
-    result = graded.rejudge()
-    assert (result.exit_code, result.summary.executed, result.summary.done_before) == (0, 0, 1)
-
-
 def change_code(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
     """Pretend that a file was edited that these digests stand for."""
     now = {**digests._digest_all(ROOT), **changes}
@@ -175,8 +170,7 @@ def find_outdated(outputs: BatchOutputs) -> list[str]:
 
 
 def test_evidence_of_other_code_is_never_taken_for_new(a4: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    a4.hand_in(**{ADA: "points 7", ASA: "no notebook"})
-    a4.grade()
+    a4.grade({ADA: "points 7", ASA: "no notebook"})
     before = a4.read_entry().depends[digests.EXECUTION]
     change_code(monkeypatch, execution="f" * 32, judge="e" * 32)
     again = a4.rejudge()
@@ -199,14 +193,14 @@ def test_a_history_that_does_not_say_what_executed(graded: Classroom) -> None:
     line = json.loads(path.read_text(encoding="utf-8"))
     del line["depends"][digests.EXECUTION]
     path.write_text(json.dumps(line), encoding="utf-8")
+    (graded.root / "a4.zip").unlink()  # judging again needs the folder alone
     again = graded.rejudge()
+    assert (again.exit_code, again.summary.executed, again.summary.done_before) == (0, 0, 1)
     assert "(version not recorded; now " in find_outdated(again.outputs)[0]
     assert find_points(again.outputs) == 7
 
 
-def test_verdicts_of_another_suite_are_handed_out_with_a_note(
-    graded: Classroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_verdicts_of_another_suite_are_noted(graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
     change_code(monkeypatch, suite="f" * 32)
     (note,) = find_outdated(graded.renew())
     assert note.startswith("1 of 1 uploads were judged by other tests, points or code than today's.")
@@ -214,8 +208,7 @@ def test_verdicts_of_another_suite_are_handed_out_with_a_note(
 
 
 def test_another_policy_is_handed_out_without_judging_and_kept(a4: Classroom) -> None:
-    a4.hand_in(**{LATE_ADA: "points 7"})
-    a4.grade()
+    a4.grade({LATE_ADA: "points 7"})
     made = a4.renew(policy=a4.write("policy.toml", LATE_POLICY))
     assert [find_points(outputs) for outputs in (made, a4.renew(), a4.rejudge().outputs)] == [5, 5, 5]
     page = a4.read_page()
@@ -232,8 +225,7 @@ def test_a_class_with_a_folder_for_each_student(a4: Classroom) -> None:
 
 
 def test_points_for_a_check_that_could_not_be_judged_stand_in_the_report(a4: Classroom) -> None:
-    a4.hand_in(**{ADA: "unjudged"})
-    first = a4.grade()
+    first = a4.grade({ADA: "unjudged"})
     changes = a4.write("overrides.toml", f'[[total]]\nstudent = "1"\npoints = 9\n{SIGNED}')
     assert (first.exit_code, find_points(a4.renew(overrides=changes))) == (2, 9)
     assert "seen by hand" in a4.read_page()
@@ -241,20 +233,17 @@ def test_points_for_a_check_that_could_not_be_judged_stand_in_the_report(a4: Cla
 
 
 def test_another_notebook_has_no_grade_before_it_was_graded(a4: Classroom) -> None:
-    a4.hand_in(**{ADA: "points 7", ALAN: "no notebook"})
-    a4.grade()
-    a4.hand_in(**{ADA: "full", ALAN: "full"})
+    a4.grade({ADA: "points 7", ALAN: "no notebook"})
     with pytest.raises(GraderError, match="No space left"):
-        a4.grade()
+        a4.grade({ADA: "full", ALAN: "full"})
     standings = {grade.student.canvas_id: grade.standing for grade in a4.renew().grades}
     assert (standings[1], standings[4]) == (Standing.UNGRADED, Standing.UNGRADED)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [({"seed": 3}, "profile structure and seed 3"), ({"profile": Profile.QUICK}, "profile quick and seed 0")],
-    ids=["seed", "profile"],
-)
+OTHERWISE = {"profile structure and seed 3": {"seed": 3}, "profile quick and seed 0": {"profile": Profile.QUICK}}
+
+
+@pytest.mark.parametrize(("words", "changes"), OTHERWISE.items(), ids=["seed", "profile"])
 def test_what_was_graded_in_another_way_is_no_grade_and_not_judged_again(
     changes: dict[str, Any], words: str, graded: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,9 +267,8 @@ def test_a_lost_result_is_written_again_from_the_store(graded: Classroom, lose: 
 
 
 def test_files_of_an_earlier_run_do_not_stay(graded: Classroom) -> None:
-    later = graded.grade(gradebook=None)
+    assert "gradebook.csv of an earlier run is removed." in graded.grade(gradebook=None).outputs.notes
     assert not (graded.folder / "gradebook.csv").exists()
-    assert "gradebook.csv of an earlier run is removed." in later.outputs.notes
 
 
 def test_gradescope_hears_what_people_changed(a4: Classroom) -> None:
@@ -292,12 +280,6 @@ def test_gradescope_hears_what_people_changed(a4: Classroom) -> None:
     assert [path.name for path in (a4.folder / "gradescope").iterdir()] == ["lovelaceada_1.json"]
 
 
-def test_a_source_with_nothing_in_it_is_one_sentence(a4: Classroom) -> None:
-    (a4.root / "empty").mkdir()
-    with pytest.raises(GraderError, match="empty holds no submission"):
-        a4.grade(source=a4.root / "empty")
-
-
 def test_results_inside_of_the_source_are_not_handed_in(a4: Classroom) -> None:
     (a4.root / "class").mkdir()
     a4.write(f"class/{ADA}_x.ipynb", "points 7")
@@ -306,25 +288,27 @@ def test_results_inside_of_the_source_are_not_handed_in(a4: Classroom) -> None:
     assert (first.total, again.total, again.done_before) == (1, 1, 1)
 
 
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [("a4.zip", "a4"), ("a4 (1).zip", "a4"), ("HT26.groupA", "HT26.groupA")],
-    ids=["zip", "downloaded again", "folder with a point"],
-)
+NAMES = {"a4.zip": "a4", "a4 (1).zip": "a4", "HT26.groupA": "HT26.groupA"}
+
+
+@pytest.mark.parametrize(("source", "name"), NAMES.items(), ids=["zip", "downloaded again", "folder with a point"])
 def test_the_name_of_a_class(source: str, name: str, tmp_path: Path) -> None:
     path = tmp_path / source
     path.touch() if path.suffix == ".zip" else path.mkdir()
     assert derive_class_name(path) == name
 
 
-def test_nothing_is_handed_out_while_a_batch_runs(graded: Classroom) -> None:
+def test_nothing_is_handed_out_while_a_batch_runs_or_without_the_export(graded: Classroom) -> None:
     with Store(graded.folder / "store").lock(), pytest.raises(GraderError, match="Another batch runs in"):
+        graded.renew()
+    (graded.root / "export.csv").unlink()
+    with pytest.raises(GraderError, match=r"Cannot read .*export.csv \(No such file or directory\); check the path"):
         graded.renew()
 
 
 WRONG_FILES = [
     pytest.param("policy", "p.toml", "[late", "it is not TOML", id="policy"),
-    pytest.param("policy", "nowhere.toml", None, "Cannot read the policy", id="no policy"),
+    pytest.param("policy", "nowhere.toml", None, "Cannot read the policy .*check the path", id="no policy"),
     pytest.param("overrides", "o.toml", "[[total]]", "Cannot use the overrides", id="overrides"),
     pytest.param("times", "t.csv", "who,when", "Cannot use the times", id="times"),
     pytest.param("gradebook", "two.csv", TWO_COLUMNS, "does not tell which column to fill", id="two columns"),
@@ -333,9 +317,7 @@ WRONG_FILES = [
 
 
 @pytest.mark.parametrize(("option", "name", "text", "says"), WRONG_FILES)
-def test_what_is_wrong_with_a_file_is_said_before_anything_is_graded(
-    option: str, name: str, text: str | None, says: str, a4: Classroom
-) -> None:
+def test_a_wrong_file_is_said_first(option: str, name: str, text: str | None, says: str, a4: Classroom) -> None:
     a4.hand_in(**{ADA: "points 7"})
     if text is not None:
         a4.write(name, text)
@@ -344,28 +326,16 @@ def test_what_is_wrong_with_a_file_is_said_before_anything_is_graded(
     assert not (a4.folder / "submissions").exists()
 
 
-def test_an_export_that_was_moved_is_one_sentence(graded: Classroom) -> None:
-    (graded.root / "export.csv").unlink()
-    with pytest.raises(GraderError, match=r"Cannot read .*export.csv \(No such file or directory\); check the path"):
-        graded.renew()
-
-
-def test_a_file_where_the_folder_should_be_is_one_sentence(a4: Classroom) -> None:
-    a4.hand_in(**{ADA: "points 7"})
-    a4.write("results", "a file")
-    with pytest.raises(GraderError, match="Cannot write to"):
-        a4.grade()
-
-
-def test_a_full_disk_is_one_sentence(a4: Classroom) -> None:
-    a4.hand_in(**{ADA: "full", ALAN: "points 7"})
-    with pytest.raises(GraderError, match=r"No space left on device.*2 of 2 uploads wait"):
-        a4.grade()
-
-
-def test_nothing_was_graded_here(tmp_path: Path) -> None:
+def test_what_stops_a_batch_is_one_sentence(a4: Classroom) -> None:
+    (a4.root / "empty").mkdir()
+    with pytest.raises(GraderError, match="empty holds no submission"):
+        a4.grade(source=a4.root / "empty")
     with pytest.raises(GraderError, match="holds no class that was graded"):
-        session.renew_outputs(tmp_path, {})
+        session.renew_outputs(a4.root / "empty", {})
+    with pytest.raises(GraderError, match=r"No space left on device.*2 of 2 uploads wait"):
+        a4.grade({ADA: "full", ALAN: "points 7"})
+    with pytest.raises(GraderError, match="Cannot write to"):
+        a4.grade(folder=a4.write("a file", "where the folder should be"))
 
 
 SHARED = [
@@ -381,8 +351,7 @@ def test_workers_of_this_machine_share_a_sandbox(
     here: bool, changes: dict[str, object], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zygote = Sandbox(Backend.WARM, SandboxPolicy(), tmp_path / "zygote")
-    for part in ("resolve_checkpoint", "prepare_metrics"):
-        monkeypatch.setattr(session, part, lambda *arguments: None)
+    monkeypatch.setattr(session, "prepare_assets", lambda profile: (None, None))
     monkeypatch.setattr(session, "open_sandbox", lambda *arguments, **options: zygote)
     workers = WorkerSettings(open_cluster=Path, threads=1, local=here)
     with session.share_sandbox(make_config(tmp_path, **changes), workers) as shared:

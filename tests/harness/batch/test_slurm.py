@@ -5,14 +5,11 @@ import pytest
 from grader.batch import slurm_jobs
 from grader.batch.slurm_jobs import SlurmOptions
 
+GPUS = SlurmOptions(jobs=1, gpus=2, kernels_per_gpu=4, queue="long", account="course", walltime="01:00:00")
+ASKED = ["--gres=gpu:2", "--nworkers 8", "--nthreads 1", "--resources GPU=1", "-p long", "-A course", "-t 01:00:00"]
 WISHES = [
     pytest.param(SlurmOptions(jobs=3), ["--cpus-per-task=2", "--mem=8G"], ["gres", "GPU"], id="processors"),
-    pytest.param(
-        SlurmOptions(jobs=1, gpus=2, kernels_per_gpu=4, queue="long", account="course", walltime="01:00:00"),
-        ["--gres=gpu:2", "--nworkers 8", "--nthreads 1", "--resources GPU=1", "-p long", "-A course", "-t 01:00:00"],
-        [],
-        id="four kernels on each of two GPUs",
-    ),
+    pytest.param(GPUS, ASKED, [], id="four kernels on each of two GPUs"),
 ]
 
 

@@ -42,18 +42,15 @@ def test_sets_up_and_passes_on_what_is_given(checkout: Path, tmp_path: Path, lin
         program = tmp_path / "link"
         program.symlink_to(Path("a checkout") / "autograder")
     done = run(program, "check", "my notebook.ipynb", cwd=tmp_path, PYTHONPATH="/elsewhere")
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (0, "made\n")  # standard output is the grader's
     said = done.stdout.splitlines()
-    assert said[:2] == ["path=", str(tmp_path)]
-    assert said[-3:] == [str(checkout), "check", "my notebook.ipynb"]
-    assert done.stderr == "made\n"  # standard output is the grader's
+    assert (said[:2], said[-3:]) == (["path=", str(tmp_path)], [str(checkout), "check", "my notebook.ipynb"])
 
 
 def test_a_set_up_that_fails_is_no_fault_of_the_notebook(checkout: Path) -> None:
     (checkout / "Makefile").write_text("setup:\n\t@echo no network >&2; false\n", encoding="utf-8")
     done = run(checkout / "autograder", "doctor", cwd=checkout)
-    assert done.returncode == 2
-    assert "no network" in done.stderr
+    assert (done.returncode, "no network" in done.stderr) == (2, True)
 
 
 def test_paths_are_those_of_the_folder_it_is_called_in(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -24,43 +26,33 @@ from grader.execution.record import RunConditions, RunRecord
 from grader.intake import read_submission
 from grader.judging import result
 from grader.judging.case import Case, Oracle
-from grader.model import Profile, RunStatus, RunSummary, ScoreStatus, SubmissionRef, Verdict
+from grader.model import Profile, RunStatus, ScoreStatus, SubmissionRef, Verdict
 from grader.protocol.records import Raised
+from tests.harness import results
 
-CONDITIONS = RunConditions(
-    profile=Profile.STRUCTURE,
-    seed=0,
-    checkpoint="stand-in",
-    checkpoint_sha256="c",
-    reviews="synthetic",
-    reviews_sha256="r",
-    synthetic=False,
-    precision="float32",
-    budget="b",
-    sandbox="none",
-    grader="0",
-)
-RECORD = RunRecord(
-    submission=SubmissionRef(name="x", sha256="0"),
-    conditions=CONDITIONS,
-    summary=RunSummary(status=RunStatus.OK, wall_s=1, peak_memory_mib=1),
-    reason="",
-    cells=(),
-    training_cells={},
-    probes={},
-    timings={},
-)
+TEXTS = ("checkpoint", "checkpoint_sha256", "reviews", "reviews_sha256", "precision", "budget", "sandbox", "grader")
+CONDITIONS = RunConditions(profile=Profile.STRUCTURE, seed=0, synthetic=False, **dict.fromkeys(TEXTS, "x"))
+NOTHING: dict[str, Any] = {"reason": "", "cells": (), "training_cells": {}, "probes": {}, "timings": {}}
+SUBMISSION = SubmissionRef(name="x", sha256="0")
+RECORD = RunRecord(submission=SUBMISSION, conditions=CONDITIONS, summary=results.run(), **NOTHING)
+REPORT = Report(status=RunStatus.OK, peak_memory_mib=0, **NOTHING)
+DIGEST = hashlib.sha256(b"{}").hexdigest()
+NOTEBOOK = new_notebook(cells=[new_code_cell("x = 1")])
 TRAINING = {"index": 0, "via": "Trainer", "finished": True, "entry": {"model_class": "M", "trainable": 1, "total": 2}}
 
 
 VERSIONS = dict.fromkeys(("python", "torch", "transformers", "datasets", "device", "threads"), "1")
+FAMILIES = ("count", "extract", "replace", "lora")
+ASKED = {  # file -> what reads it
+    **{f"probe-{family}.json": family for family in FAMILIES},
+    **{"trainings.json": "trainings", "environment.json": "environment", "probe-lora.safetensors": "lora_tensors"},
+}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An evidence folder with the host's own files."""
     (tmp_path / "run.json").write_text(RECORD.model_dump_json(), encoding="utf-8")
-    nbformat.write(new_notebook(cells=[new_code_cell("x = 1")]), tmp_path / "submitted.ipynb")
+    nbformat.write(NOTEBOOK, tmp_path / "submitted.ipynb")
     return tmp_path
 
 
@@ -82,85 +74,52 @@ def leaving(**changes: object) -> list[dict[str, object]]:
     return training(exit=changes)
 
 
-MALFORMED_TRAININGS: list[Any] = [
-    pytest.param(b"", id="empty"),
-    pytest.param(b"\xff\xfe", id="not UTF-8"),
-    pytest.param(b"[" * 100_000, id="nested deeply"),
-    pytest.param(b"[" * 5_000 + b"]" * 5_000, id="nested deeply and closed"),
-    pytest.param(b'[{"index": ' + b"9" * 5_000 + b"}]", id="a number of 5,000 digits"),
-    pytest.param(b" " * (17 * 2**20), id="more than 16 MiB"),
-    pytest.param(b'["' + b"x" * 2**20 + b'"]', id="a long string"),
-    pytest.param(b'[{"a": "\\ud800"}]', id="a lone surrogate"),
-    pytest.param({}, id="an object"),
-    pytest.param([1], id="a list of numbers"),
-    pytest.param([TRAINING] * 2, id="an index twice"),
-    pytest.param([{**TRAINING, "index": i} for i in range(1_001)], id="a thousand trainings and one"),
-    pytest.param(training(index=-1), id="a negative index"),
-    pytest.param(training(finished="perhaps"), id="neither true nor false"),
-    pytest.param(training(via=None), id="nothing for a text"),
-    pytest.param(training(seconds=-1), id="negative seconds"),
-    pytest.param(training(seconds=float("nan")), id="nan"),
-    pytest.param(training(seconds=float("inf")), id="infinity"),
-    pytest.param(training(seconds=1e300), id="longer than the world exists"),
-    pytest.param(training(steps=10**18), id="too many steps"),
-    pytest.param(training(log=[{"step": -1}]), id="a negative step"),
-    pytest.param(training(log=[{}] * 2_001), id="a long log"),
-    pytest.param(entry(trainable=-1), id="negative parameters"),
-    pytest.param(entry(trainable=1.5), id="half a parameter"),
-    pytest.param(entry(trainable_names=["x" * 301]), id="a long name"),
-    pytest.param(entry(trainable_names=["x"] * 501), id="many names"),
-    pytest.param(entry(wrapped={str(i): "x" for i in range(201)}), id="many wrapped layers"),
-    pytest.param(entry(adapters={"x": [[1] * 9]}), id="nine dimensions"),
-    pytest.param(leaving(file="../../etc/passwd"), id="a path"),
-    pytest.param(leaving(file="/etc/passwd"), id="an absolute path"),
-    pytest.param(leaving(file="training-0.safetensors/../run.json"), id="a path that begins well"),
-    pytest.param(leaving(file="training-0.safetensors\n"), id="a line feed at the end"),
-    pytest.param(leaving(file="training-\u0663.safetensors"), id="a digit of another script"),
-    pytest.param(training(data={"train": {"rows": 1, "kind": "x", "keys": []}}), id="an unknown kind of keys"),
-    pytest.param(training(colour="red"), id="an unknown key"),
-    pytest.param(training(__pydantic_config__={}), id="a name of ours that is no key"),
-    pytest.param(entry(colour="red"), id="an unknown key of an entry"),
-    pytest.param(training(log=[{"colour": 1}]), id="an unknown key in the log"),
-    pytest.param(training(index="0"), id="a number as text"),
-    pytest.param(training(index=False), id="a truth for a number"),
-    pytest.param(training(finished=1), id="a number for a truth"),
-    pytest.param(training(log={"step": 1}), id="one entry for a log"),
-    pytest.param(training(log=[{"loss": float("nan")}]), id="nan in the log"),
-    pytest.param(leaving(reduced={"x": {"dtype": "y", "residual": float("inf")}}), id="an infinite residual"),
-    pytest.param(leaving(reduced={"x": {"dtype": "y"}}), id="a reduction without its residual"),
-    pytest.param(leaving(file="training-1000.safetensors"), id="a number of four digits"),
-    pytest.param(training(data={"train": {"rows": 1, "kind": "text", "keys": ["x" * 17]}}), id="a long key"),
-]
-
-
-@pytest.mark.parametrize("content", MALFORMED_TRAININGS)
-def test_malformed_trainings(folder: Path, content: object) -> None:
-    evidence = written(folder, "trainings.json", content)
-    with pytest.raises(ProtocolViolation, match=r"^trainings\.json: "):
-        _ = evidence.trainings
-    assert len(evidence.violations) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "ask", "content"),
-    [
-        pytest.param("probe-count.json", "count", {"items": [{"value": 10**30}]}, id="a count beyond all models"),
-        pytest.param("probe-count.json", "count", {"items": [{"value": 10**4000}]}, id="a count of 4,000 digits"),
-        pytest.param("probe-count.json", "count", {"items": [{}] * 101}, id="many answers"),
-        pytest.param("probe-extract.json", "extract", {"items": [{"entries": [1]}]}, id="entries of numbers"),
-        pytest.param("probe-replace.json", "replace", {"items": [{"others_changed": -1}]}, id="a negative number"),
-        pytest.param("probe-lora.json", "lora", {"items": [{"shapes": [[-1]]}]}, id="a negative shape"),
-        pytest.param("probe-count.json", "count", {"items": [{"valve": 1}]}, id="a misspelt key"),
-        pytest.param("probe-count.json", "count", {"found": "f", "score": 1}, id="a key of no answers"),
-        pytest.param("probe-extract.json", "extract", {"items": [{"placed": []}]}, id="a key of another family"),
-        pytest.param("probe-lora.json", "lora", {"items": [{}]}, id="no key of a challenge"),
-        pytest.param("environment.json", "environment", {**VERSIONS, "python": 3}, id="a version that is a number"),
-        pytest.param("environment.json", "environment", {**VERSIONS, "home": "/root"}, id="more than was asked"),
-    ],
-)
-def test_malformed_answers(folder: Path, name: str, ask: str, content: object) -> None:
-    with pytest.raises(ProtocolViolation, match=f"^{name}: "):
-        getattr(written(folder, name, content), ask)
+TRAININGS: dict[str, object] = {
+    "empty": b"",
+    "not UTF-8": b"\xff\xfe",
+    "nested deeply": b"[" * 100_000,
+    "nested deeply and closed": b"[" * 5_000 + b"]" * 5_000,
+    "a number of 5,000 digits": b'[{"index": ' + b"9" * 5_000 + b"}]",
+    "more than 16 MiB": b" " * (17 * 2**20),
+    "a long string": b'["' + b"x" * 2**20 + b'"]',
+    "a lone surrogate": b'[{"a": "\\ud800"}]',
+    "an object": {},
+    "a list of numbers": [1],
+    "an index twice": [TRAINING] * 2,
+    "a thousand trainings and one": [{**TRAINING, "index": i} for i in range(1_001)],
+    "a negative index": training(index=-1),
+    "neither true nor false": training(finished="perhaps"),
+    "nothing for a text": training(via=None),
+    "negative seconds": training(seconds=-1),
+    "nan": training(seconds=float("nan")),
+    "infinity": training(seconds=float("inf")),
+    "longer than the world exists": training(seconds=1e300),
+    "too many steps": training(steps=10**18),
+    "a negative step": training(log=[{"step": -1}]),
+    "a long log": training(log=[{}] * 2_001),
+    "negative parameters": entry(trainable=-1),
+    "half a parameter": entry(trainable=1.5),
+    "a long name": entry(trainable_names=["x" * 301]),
+    "many names": entry(trainable_names=["x"] * 501),
+    "many wrapped layers": entry(wrapped={str(i): "x" for i in range(201)}),
+    "nine dimensions": entry(adapters={"x": [[1] * 9]}),
+    "a path": leaving(file="../../etc/passwd"),
+    "an absolute path": leaving(file="/etc/passwd"),
+    "a path that begins well": leaving(file="training-0.safetensors/../run.json"),
+    "a line feed at the end": leaving(file="training-0.safetensors\n"),
+    "a digit of another script": leaving(file="training-\u0663.safetensors"),
+    "an unknown kind of keys": training(data={"train": {"rows": 1, "kind": "x", "keys": []}}),
+    "a name of ours that is no key": training(__pydantic_config__={}),
+    "a number as text": training(index="0"),
+    "a truth for a number": training(index=False),
+    "a number for a truth": training(finished=1),
+    "one entry for a log": training(log={"step": 1}),
+    "nan in the log": training(log=[{"loss": float("nan")}]),
+    "an infinite residual": leaving(reduced={"x": {"dtype": "y", "residual": float("inf")}}),
+    "a reduction without its residual": leaving(reduced={"x": {"dtype": "y"}}),
+    "a number of four digits": leaving(file="training-1000.safetensors"),
+    "a long key": training(data={"train": {"rows": 1, "kind": "text", "keys": ["x" * 17]}}),
+}
 
 
 @pytest.mark.parametrize(
@@ -183,9 +142,9 @@ def test_what_earlier_versions_left_out_has_a_default(folder: Path) -> None:
     assert (found.exit.file, found.data.train, found.evaluations, found.log) == (None, None, (), ())
 
 
-@pytest.mark.parametrize("ask", ["count", "extract", "replace", "lora"])
-def test_nothing_was_answered(folder: Path, ask: str) -> None:
-    assert getattr(Evidence(folder), ask) is None
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_was_answered(folder: Path, family: str) -> None:
+    assert getattr(Evidence(folder), family) is None
 
 
 def header(fields: dict[str, object], data: bytes = b"", size: int | None = None) -> bytes:
@@ -197,28 +156,46 @@ def tensor(begin: int, end: int, shape: list[int], dtype: str = "F32") -> dict[s
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
-MALFORMED_TENSORS = [
-    pytest.param(b"", id="empty"),
-    pytest.param(b"\x80\x04\x95pickle", id="pickle"),
-    pytest.param(header({}, size=2**62), id="a huge header"),
-    pytest.param(header({}, size=2**20), id="a header longer than the file"),
-    pytest.param(header({"a": tensor(0, 2**40, [2**38])}), id="data that is not there"),
-    pytest.param(header({"a": tensor(0, 8, [2]), "b": tensor(4, 12, [2])}, bytes(12)), id="overlapping offsets"),
-    pytest.param(header({"a": tensor(8, 0, [2])}, bytes(8)), id="offsets backwards"),
-    pytest.param(header({"a": tensor(0, 8, [3])}, bytes(8)), id="a shape of another size"),
-    pytest.param(header({"a": tensor(0, 8, [2**63, 2])}, bytes(8)), id="a shape beyond 64 bits"),
-    pytest.param(header({"a": tensor(0, 2, [2], "F8_E4M3")}, bytes(2)), id="a type that cannot be computed with"),
-    pytest.param(header({"a": tensor(0, 4, [1, 1, 1, 1, 1])}, bytes(4)), id="five dimensions"),
-    pytest.param(header({f"t{i}": tensor(0, 0, [0]) for i in range(2_001)}), id="2,001 tensors"),
-    pytest.param(b"[" * 10_000, id="brackets"),
-]
+TENSORS = {
+    "empty": b"",
+    "pickle": b"\x80\x04\x95pickle",
+    "a huge header": header({}, size=2**62),
+    "a header longer than the file": header({}, size=2**20),
+    "data that is not there": header({"a": tensor(0, 2**40, [2**38])}),
+    "overlapping offsets": header({"a": tensor(0, 8, [2]), "b": tensor(4, 12, [2])}, bytes(12)),
+    "offsets backwards": header({"a": tensor(8, 0, [2])}, bytes(8)),
+    "a shape of another size": header({"a": tensor(0, 8, [3])}, bytes(8)),
+    "a shape beyond 64 bits": header({"a": tensor(0, 8, [2**63, 2])}, bytes(8)),
+    "a type that cannot be computed with": header({"a": tensor(0, 2, [2], "F8_E4M3")}, bytes(2)),
+    "five dimensions": header({"a": tensor(0, 4, [1, 1, 1, 1, 1])}, bytes(4)),
+    "2,001 tensors": header({f"t{i}": tensor(0, 0, [0]) for i in range(2_001)}),
+    "brackets": b"[" * 10_000,
+}
 
 
-@pytest.mark.parametrize("content", MALFORMED_TENSORS)
-def test_malformed_tensors(folder: Path, content: bytes) -> None:
-    evidence = written(folder, "probe-lora.safetensors", content)
-    with pytest.raises(ProtocolViolation, match=r"^probe-lora\.safetensors: "):
-        _ = evidence.lora_tensors
+ANSWERS: dict[str, tuple[str, object]] = {
+    "a count beyond all models": ("probe-count.json", {"items": [{"value": 10**30}]}),
+    "a count of 4,000 digits": ("probe-count.json", {"items": [{"value": 10**4000}]}),
+    "many answers": ("probe-count.json", {"items": [{}] * 101}),
+    "entries of numbers": ("probe-extract.json", {"items": [{"entries": [1]}]}),
+    "a negative number": ("probe-replace.json", {"items": [{"others_changed": -1}]}),
+    "a negative shape": ("probe-lora.json", {"items": [{"shapes": [[-1]]}]}),
+    "no key of a challenge": ("probe-lora.json", {"items": [{}]}),
+    "a version that is a number": ("environment.json", {**VERSIONS, "python": 3}),
+}
+MALFORMED = {
+    **{f"trainings: {why}": ("trainings.json", content) for why, content in TRAININGS.items()},
+    **{f"answers: {why}": case for why, case in ANSWERS.items()},
+    **{f"tensors: {why}": ("probe-lora.safetensors", content) for why, content in TENSORS.items()},
+}
+
+
+@pytest.mark.parametrize(("name", "content"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed(folder: Path, name: str, content: object) -> None:
+    evidence = written(folder, name, content)
+    with pytest.raises(ProtocolViolation, match=f"^{re.escape(name)}: "):
+        getattr(evidence, ASKED[name])
+    assert len(evidence.violations) == 1
 
 
 def test_a_large_file_of_tensors_is_not_read(folder: Path) -> None:
@@ -236,19 +213,6 @@ def test_without_a_record_of_ours_there_is_no_evidence(folder: Path, content: by
 
 # What a kernel left, sorted beside the notebook that was handed in.
 
-REPORT = Report(
-    status=RunStatus.OK,
-    reason="",
-    cells=(),
-    training_cells={},
-    probes={},
-    timings={},
-    peak_memory_mib=0,
-)
-
-
-DIGEST = hashlib.sha256(b"{}").hexdigest()
-
 
 def completed(folder: Path, *names: str, announced: tuple[str, ...] | None = None) -> Report:
     """Files of one content, all of them announced unless it is said which."""
@@ -257,26 +221,29 @@ def completed(folder: Path, *names: str, announced: tuple[str, ...] | None = Non
     for name in names:
         (raw / name).write_text("{}", encoding="utf-8")
     path = folder / "x.ipynb"
-    nbformat.write(new_notebook(cells=[new_code_cell("x = 1")]), path)
+    nbformat.write(NOTEBOOK, path)
     submission = read_submission(path)
     path.unlink()
     written = frozenset((name, DIGEST) for name in (names if announced is None else announced))
     return collection.complete(REPORT.model_copy(update={"written": written}), submission, folder)
 
 
+MANY = tuple(f"{number}.json" for number in range(collection.MAX_FILES + 1))
+
+
 @pytest.mark.parametrize(
-    ("names", "kept"),
+    ("names", "kept", "status"),
     [
-        pytest.param(("trainings.json", "training-0.safetensors"), None, id="answers"),
-        pytest.param(("run.json",), (), id="our own record"),
-        pytest.param(("submitted.ipynb",), (), id="the notebook"),
-        pytest.param(("trainings.partial", "notes.txt"), (), id="something else"),
+        pytest.param(("trainings.json", "training-0.safetensors"), True, RunStatus.OK, id="answers"),
+        pytest.param(("run.json",), False, RunStatus.OK, id="our own record"),
+        pytest.param(("submitted.ipynb",), False, RunStatus.OK, id="the notebook"),
+        pytest.param(("trainings.partial", "notes.txt"), False, RunStatus.OK, id="something else"),
+        pytest.param(MANY, False, RunStatus.PROTOCOL_VIOLATION, id="more files than an honest run writes"),
     ],
 )
-def test_what_is_kept(names: tuple[str, ...], kept: tuple[str, ...] | None, tmp_path: Path) -> None:
-    report = completed(tmp_path, *names)
-    assert report.status is RunStatus.OK
-    assert {path.name for path in tmp_path.iterdir()} == {collection.SUBMITTED, *(names if kept is None else kept)}
+def test_what_is_kept(names: tuple[str, ...], kept: bool, status: RunStatus, tmp_path: Path) -> None:
+    assert completed(tmp_path, *names).status is status
+    assert {path.name for path in tmp_path.iterdir()} == {collection.SUBMITTED, *(names if kept else ())}
     assert nbformat.read(tmp_path / collection.SUBMITTED, 4).cells[0].source == "x = 1"
 
 
@@ -286,30 +253,24 @@ def test_only_what_was_announced_is_kept(tmp_path: Path) -> None:
     assert report.refused == ("trainings.json: not what the grader's own code wrote",)
 
 
-def test_more_files_than_an_honest_run_writes(tmp_path: Path) -> None:
-    report = completed(tmp_path, *(f"{number}.json" for number in range(collection.MAX_FILES + 1)))
-    assert report.status is RunStatus.PROTOCOL_VIOLATION
-    assert {path.name for path in tmp_path.iterdir()} == {collection.SUBMITTED}
-
-
 # The whole of judging over malformed evidence.
 
 
+Judge = Callable[[Path], result.GradingResult]
+
+
 @pytest.fixture
-def judge(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Path], result.GradingResult]:
+def judge(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """`grading.judge` with the suite, on a checkpoint without tensors and without a calibration."""
     base = tmp_path_factory.mktemp("base") / "base.safetensors"
     save_file({"distilbert.x.weight": torch.zeros(1)}, base)
-
-    def unused(*args: object) -> Any:
-        raise AssertionError("malformed evidence is not measured")
-
+    unused = Mock(side_effect=AssertionError("malformed evidence is not measured"))
     oracle = Oracle(base_weights=base, meter=unused, library=unused, calibration=lambda evidence: None)
     monkeypatch.setattr(pipeline, "make_case", lambda folder, used: Case(Evidence(folder), oracle))
-    used: Any = None
-    return lambda folder: pipeline.judge(folder, used, pipeline.list_suite_folders())
+    return lambda folder: pipeline.judge(folder, Mock(), pipeline.list_suite_folders())
+
+
+LONG_NUMBER = b'{"found": "f", "items": [{"value": ' + b"9" * 4_000 + b"}]}"
 
 
 @pytest.mark.parametrize(
@@ -318,36 +279,30 @@ def judge(
         pytest.param("trainings.json", b"[" * 5_000, id="trainings"),
         pytest.param("probe-count.json", b"{", id="an answer"),
         pytest.param("environment.json", b"[]", id="versions"),
-        pytest.param(
-            "probe-count.json", b'{"found": "f", "items": [{"value": ' + b"9" * 4_000 + b"}]}", id="a long number"
-        ),
+        pytest.param("probe-count.json", LONG_NUMBER, id="a long number"),
     ],
 )
-def test_a_result_says_so(
-    folder: Path, name: str, content: bytes, judge: Callable[[Path], result.GradingResult]
-) -> None:
+def test_a_result_says_so(folder: Path, name: str, content: bytes, judge: Judge) -> None:
     written(folder, name, content)
     graded = judge(folder)
     assert graded.result.run.status is RunStatus.PROTOCOL_VIOLATION
-    assert graded.result.score.status is ScoreStatus.GRADED
-    assert graded.result.score.points == 0
+    assert (graded.result.score.status, graded.result.score.points) == (ScoreStatus.GRADED, 0)
     assert not [check.id for check in graded.result.checks if check.verdict is Verdict.ERROR]
     assert any(note.startswith(f"Malformed evidence: {name}") for note in graded.details.notes)
     assert graded.result.model_validate_json(graded.result.model_dump_json()) == graded.result
 
 
-def test_no_evidence_at_all_is_no_violation(folder: Path, judge: Callable[[Path], result.GradingResult]) -> None:
+def test_no_evidence_at_all_is_no_violation(folder: Path, judge: Judge) -> None:
     graded = judge(folder)
     assert graded.result.run.status is RunStatus.OK
     assert not [check.id for check in graded.result.checks if check.verdict is Verdict.ERROR]
 
 
-def test_weights_that_are_named_and_not_there(folder: Path) -> None:
+@pytest.mark.parametrize("ask", ["weights", "digest"])
+def test_weights_that_are_named_and_not_there(folder: Path, ask: str) -> None:
     evidence = written(folder, "trainings.json", leaving(file="training-0.safetensors"))
     with pytest.raises(ProtocolViolation, match="named and not there"):
-        evidence.weights("training-0.safetensors")
-    with pytest.raises(ProtocolViolation, match="named and not there"):
-        evidence.digest("training-0.safetensors")
+        getattr(evidence, ask)("training-0.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,7 @@ def test_a_broker_imports_nothing_of_the_program_that_started_it(tmp_path: Path)
     command = [sys.executable, str(program), str(imported)]
     environ = {"PYTHONPATH": str(paths.ROOT), "PATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ, cwd=paths.ROOT)
-    assert done.stdout == "it died\n"
-    assert imported.read_text(encoding="utf-8") == "__main__ "
+    assert (done.stdout, imported.read_text(encoding="utf-8")) == ("it died\n", "__main__ ")
 
 
 CONTROLLER = """
@@ -146,14 +145,10 @@ on_each_backend = pytest.mark.parametrize("controller", BACKENDS, indirect=True)
 
 
 @on_each_backend
-def test_nothing_outlives_a_killed_controller(controller: Controller) -> None:
-    controller.end(signal.SIGKILL)
-    assert controller.left() == []
-
-
-@on_each_backend
-def test_ctrl_c_ends_a_broker_without_a_word(controller: Controller) -> None:
-    assert controller.end(signal.SIGINT) == ("stopped\n", "")
+@pytest.mark.parametrize(("number", "said"), [("SIGKILL", None), ("SIGINT", ("stopped\n", ""))], ids=["kill", "ctrl-C"])
+def test_nothing_outlives_a_controller(controller: Controller, number: str, said: tuple[str, str] | None) -> None:
+    found = controller.end(signal.Signals[number])
+    assert said in (None, found)
     assert controller.left() == []
 
 
@@ -161,21 +156,14 @@ def test_texts_that_are_no_unicode_reach_the_controller() -> None:
     """JSON of a kernel's can hold lone surrogates, and so can names of files."""
     pipe = io.BytesIO()
     cell = CellRecord(index=0, source="1", duration_s=1.5, status="error", output="a\ud800b", error="E: é \udc80")
-    refused, written = ("\udc80: unsuitable name",), frozenset({("a\ud800", "digest")})
-    report = broker.Report(
-        status=RunStatus.OK, reason="\udc80", cells=(cell,), training_cells={1: 2}, written=written, refused=refused
-    )
+    files = {"written": frozenset({("a\ud800", "digest")}), "refused": ("\udc80: unsuitable name",)}
+    report = broker.Report(status=RunStatus.OK, reason="\udc80", cells=(cell,), training_cells={1: 2}, **files)
     broker._Sender(pipe).send(report)
     pipe.seek(0)
     arrived = broker._listen(pipe, SilentListener(), time.monotonic() + 60)
-    assert arrived == report.model_copy(
-        update={
-            "reason": "?",
-            "cells": (cell.model_copy(update={"output": "a?b", "error": "E: é ?"}),),
-            "written": frozenset({("a?", "digest")}),
-            "refused": ("?: unsuitable name",),
-        }
-    )
+    readable = cell.model_copy(update={"output": "a?b", "error": "E: é ?"})
+    files = {"written": frozenset({("a?", "digest")}), "refused": ("?: unsuitable name",)}
+    assert arrived == report.model_copy(update={"reason": "?", "cells": (readable,), **files})
 
 
 @on_each_backend
@@ -188,33 +176,21 @@ def test_a_controller_waits_for_its_broker(controller: Controller) -> None:
     assert not its_broker.is_running()
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param(b'["close", 1]', id="no method of a listener"),
-        pytest.param(b'["on_cell_start", 0]', id="arguments are missing"),
-        pytest.param(b'["stage", "%s"]' % (b"x" * 101), id="a long text"),
-        pytest.param(b'{"status": "ok"}', id="half a report"),
-    ],
-)
-def test_other_messages_are_refused(message: bytes) -> None:
-    with pytest.raises(broker.BrokerLost, match="no message"):
-        broker._listen(io.BytesIO(message + b"\n"), SilentListener(), time.monotonic() + 60)
+LOST = [
+    pytest.param(b'["close", 1]\n', 60, "no message", id="no method of a listener"),
+    pytest.param(b'["on_cell_start", 0]\n', 60, "no message", id="arguments are missing"),
+    pytest.param(b'["stage", "%s"]\n' % (b"x" * 101), 60, "no message", id="a long text"),
+    pytest.param(b'{"status": "ok"}\n', 60, "no message", id="half a report"),
+    pytest.param(b"", 60, "it died", id="without a word"),
+    pytest.param(b'["stage", ', 60, "it died", id="within a message"),
+    pytest.param(b'["stage", "%s"]\n' % (b"x" * 190), 60, "it died", id="beyond the longest message"),
+    pytest.param(b"", -1, "it did not finish in time", id="stopped for taking too long"),
+]
 
 
-@pytest.mark.parametrize(
-    ("output", "left_s", "reason"),
-    [
-        pytest.param(b"", 60, "it died", id="without a word"),
-        pytest.param(b'["stage", ', 60, "it died", id="within a message"),
-        pytest.param(b'["stage", "%s"]\n' % (b"x" * 90), 60, "it died", id="beyond the longest message"),
-        pytest.param(b"", -1, "it did not finish in time", id="stopped for taking too long"),
-    ],
-)
-def test_a_broker_whose_output_ends_is_lost(
-    output: bytes, left_s: float, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(broker, "MAX_RECORD_BYTES", 100)
+@pytest.mark.parametrize(("output", "left_s", "reason"), LOST)
+def test_a_broker_is_lost(output: bytes, left_s: float, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "MAX_RECORD_BYTES", 200)
     with pytest.raises(broker.BrokerLost, match=reason):
         broker._listen(io.BytesIO(output), SilentListener(), time.monotonic() + left_s)
 

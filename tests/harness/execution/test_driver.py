@@ -42,20 +42,24 @@ class Run:
     executed: nbformat.NotebookNode
 
     def __post_init__(self) -> None:
+        self.status = self.report.status
         self.statuses = [cell.status for cell in self.report.cells]
         self.outputs = [cell.output for cell in self.report.cells]
 
 
+Go = Callable[..., Run]
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Run]:
+def run(tmp_path: Path) -> Go:
     """Run cells in a kernel without any preparation, and see that no kernel is left."""
 
     def go(*cells: str, limits: Limits = LIMITS, probes: tuple[tuple[str, str], ...] = (), bootstrap: str = "1") -> Run:
-        for name in ("job", "evidence", "output"):
-            (tmp_path / name).mkdir()
+        folders = {name: str(tmp_path / name) for name in ("job", "evidence", "output")}
+        for folder in folders.values():
+            Path(folder).mkdir()
         with select(SandboxPolicy(wall_s=300), only=Backend.NONE) as sandbox:
             notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
-            folders = {name: str(tmp_path / name) for name in ("job", "evidence", "output")}
             rest = {"environ": {}, "bootstrap": bootstrap, "probes": probes, "limits": asdict(limits)}
             order = BrokerRequest(notebook=notebook, ticket=sandbox.ticket(), **folders, **rest)
             watcher = Watcher()
@@ -67,9 +71,9 @@ def run(tmp_path: Path) -> Callable[..., Run]:
     return go
 
 
-def test_an_error_does_not_stop_later_cells(run: Callable[..., Run]) -> None:
+def test_an_error_does_not_stop_later_cells(run: Go) -> None:
     ended = run("x = 1\nprint('one')", "1 / 0", "", "print(x)")
-    assert ended.report.status is RunStatus.STUDENT_ERROR
+    assert ended.status is RunStatus.STUDENT_ERROR
     cells = [(cell.index, cell.status, cell.output) for cell in ended.report.cells]
     assert cells == [(0, "ok", "one\n"), (1, "error", ""), (3, "ok", "1\n")]
     assert "ZeroDivisionError" in ended.report.cells[1].traceback
@@ -90,22 +94,19 @@ TALKING = "import time\nwhile True:\n    print(0, flush=True); time.sleep(.1)"
         pytest.param(ASLEEP, replace(LIMITS, notebook_s=2), ["timeout"], id="limit of the whole notebook"),
     ],
 )
-def test_a_cell_beyond_a_limit_is_interrupted(
-    run: Callable[..., Run], cell: str, limits: Limits, statuses: list[str]
-) -> None:
+def test_a_cell_beyond_a_limit_is_interrupted(run: Go, cell: str, limits: Limits, statuses: list[str]) -> None:
     ended = run(cell, "print('later')", limits=limits)
-    assert (ended.report.status, ended.statuses) == (RunStatus.TIMEOUT, statuses)
+    assert (ended.status, ended.statuses) == (RunStatus.TIMEOUT, statuses)
     assert ended.outputs[1:] == ["later\n"] * statuses.count("ok")
 
 
-@pytest.mark.parametrize(
-    "cell",
-    ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)"],
-    ids=["exit", "killed", "segmentation fault"],
-)
-def test_a_kernel_that_dies(run: Callable[..., Run], cell: str) -> None:
+DEADLY = ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)"]
+
+
+@pytest.mark.parametrize("cell", DEADLY, ids=["exit", "killed", "segmentation fault"])
+def test_a_kernel_that_dies(run: Go, cell: str) -> None:
     ended = run("print('before')", cell, "print('after')")
-    assert (ended.report.status, ended.report.reason) == (RunStatus.KERNEL_DIED, "the kernel died in cell 2")
+    assert (ended.status, ended.report.reason) == (RunStatus.KERNEL_DIED, "the kernel died in cell 2")
     assert (ended.statuses, ended.outputs[0]) == (["ok", "error"], "before\n")
 
 
@@ -118,13 +119,13 @@ def test_a_kernel_that_dies(run: Callable[..., Run], cell: str) -> None:
         pytest.param("raise ValueError('x' * 10**8)", id="an error message"),
     ],
 )
-def test_a_flood_of_output_ends_the_run(run: Callable[..., Run], cell: str) -> None:
+def test_a_flood_of_output_ends_the_run(run: Go, cell: str) -> None:
     ended = run(cell, "print('later')")
-    assert ended.report.status is RunStatus.OUTPUT_LIMIT
+    assert ended.status is RunStatus.OUTPUT_LIMIT
     assert all(len(text) <= driving.MAX_CELL_TEXT + 10 for text in ended.outputs)
 
 
-def test_long_outputs_within_the_limit_are_cut(run: Callable[..., Run]) -> None:
+def test_long_outputs_within_the_limit_are_cut(run: Go) -> None:
     ended = run("for i in range(300):\n    display(i)", "print('x' * 10**6)", "print('later')")
     assert ended.statuses == ["ok"] * 3
     assert len(ended.executed.cells[0].outputs) <= driving.MAX_OUTPUTS_PER_CELL
@@ -136,12 +137,11 @@ def event(**fields: object) -> str:
     return f"from IPython.display import display; display({{{events.MIME!r}: {fields!r}}}, raw=True)"
 
 
-def test_events_reach_the_listener_and_not_the_notebook(run: Callable[..., Run]) -> None:
+def test_events_reach_the_listener_and_not_the_notebook(run: Go) -> None:
     begin = event(kind="training_begin", index=0, method="head")
     ended = run("1", begin, event(kind="training_step", index=0, step=3, steps=64))
     assert [cell.outputs for cell in ended.executed.cells[1:]] == [[], []]
-    assert ended.report.training_cells == {0: 1}
-    assert ended.watcher.steps == [(Method.HEAD, 3, 64)]
+    assert (ended.report.training_cells, ended.watcher.steps) == ({0: 1}, [(Method.HEAD, 3, 64)])
 
 
 FORGED: list[dict[str, object]] = [{"kind": "training_begin", "index": index} for index in (-1, True, 10**12)]
@@ -149,14 +149,12 @@ FORGED += [{"kind": "training_step", "step": step, "steps": steps} for step, ste
 FORGED += [{"kind": ["training_begin"], "index": 0}, {}]
 
 
-def test_forged_events_are_ignored(run: Callable[..., Run]) -> None:
-    ended = run(*(event(**fields) for fields in FORGED), "print('later')")
-    assert ended.report.status is RunStatus.OK
-    assert (ended.report.training_cells, ended.watcher.steps, ended.outputs[-1]) == ({}, [], "later\n")
-
-
-def test_a_forged_method_is_ignored(run: Callable[..., Run]) -> None:
-    assert run(event(kind="training_begin", index=0, method=["full"])).report.training_cells == {0: 0}
+def test_forged_events_are_ignored(run: Go) -> None:
+    forged_method = event(kind="training_begin", index=0, method=["full"])
+    ended = run(*(event(**fields) for fields in FORGED), "print('later')", forged_method)
+    assert ended.status is RunStatus.OK
+    found = ended.report.training_cells, ended.watcher.steps, ended.outputs[-2]
+    assert found == ({0: len(FORGED) + 1}, [], "later\n")
 
 
 SEND = """
@@ -176,8 +174,8 @@ import time; time.sleep(600)
         pytest.param("error", "{'ename': 'E', 'evalue': '', 'traceback': [1]}", id="traceback of numbers"),
     ],
 )
-def test_messages_that_no_kernel_sends(run: Callable[..., Run], kind: str, content: str) -> None:
-    assert run(SEND.format(kind=kind, content=content)).report.status is RunStatus.PROTOCOL_VIOLATION
+def test_messages_that_no_kernel_sends(run: Go, kind: str, content: str) -> None:
+    assert run(SEND.format(kind=kind, content=content)).status is RunStatus.PROTOCOL_VIOLATION
 
 
 SURROGATE = """
@@ -192,15 +190,15 @@ send("error", b'{"ename": "E", "evalue": "\\\\ud800", "traceback": ["\\\\ud800"]
 BAD_NAME = "import os; open(os.environ['SANDBOX_EVIDENCE'].encode() + b'/\\x80', 'w').close()"
 
 
-def test_texts_that_are_no_unicode_are_the_notebooks(run: Callable[..., Run]) -> None:
+def test_texts_that_are_no_unicode_are_the_notebooks(run: Go) -> None:
     """They must not look like a broker that was lost, which would be the grader's fault."""
     ended = run(SURROGATE, BAD_NAME)
-    assert (ended.report.status, ended.outputs[0]) == (RunStatus.STUDENT_ERROR, "a?b")
+    assert (ended.status, ended.outputs[0]) == (RunStatus.STUDENT_ERROR, "a?b")
     assert [cell.error for cell in ended.report.cells] == ["E: ?", ""]
     assert ended.report.refused == ("?: unsuitable name",)
 
 
-def test_probes(run: Callable[..., Run]) -> None:
+def test_probes(run: Go) -> None:
     probes = (("good", "x"), ("bad", "1 / 0"), ("slow", "while True: pass"), ("last", "x"))
     ended = run("x = 1", limits=Limits(ready_s=120, probe_s=2, interrupt_s=10), probes=probes)
     answered, failed, late = ProbeOutcome.ANSWERED, ProbeOutcome.FAILED, ProbeOutcome.TIMEOUT
@@ -208,25 +206,40 @@ def test_probes(run: Callable[..., Run]) -> None:
     assert len(ended.report.cells) == 1
 
 
-def test_a_kernel_that_dies_in_a_probe(run: Callable[..., Run]) -> None:
+def test_a_kernel_that_dies_in_a_probe(run: Go) -> None:
     ended = run("x = 1", probes=(("count", "import os; os._exit(0)"), ("lora", "1")))
     assert ended.report.reason == "the kernel died when asked about count"
     assert ended.report.probes["lora"] is ProbeOutcome.NOT_RUN
 
 
-@pytest.mark.parametrize(
-    ("bootstrap", "reason"),
-    [("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"), ("while True: pass", "it took too long")],
-    ids=["error", "endless"],
-)
-def test_a_preparation_that_fails_is_the_graders_fault(run: Callable[..., Run], bootstrap: str, reason: str) -> None:
-    report = run("x = 1", bootstrap=bootstrap, limits=replace(LIMITS, ready_s=15)).report
-    assert (report.status, report.reason) == (RunStatus.INFRA_ERROR, f"the kernel could not be prepared: {reason}")
+UNPREPARED = {
+    "import nowhere": "ModuleNotFoundError: No module named 'nowhere'",
+    "while True: pass": "it took too long",
+}
 
 
-def test_children_of_the_kernel_end_with_it(run: Callable[..., Run]) -> None:
+@pytest.mark.parametrize(("bootstrap", "reason"), UNPREPARED.items(), ids=["error", "endless"])
+def test_a_preparation_that_fails_is_the_graders_fault(run: Go, bootstrap: str, reason: str) -> None:
+    ended = run("x = 1", bootstrap=bootstrap, limits=replace(LIMITS, ready_s=15))
+    assert ended.status is RunStatus.INFRA_ERROR
+    assert ended.report.reason == f"the kernel could not be prepared: {reason}"
+
+
+def test_children_of_the_kernel_end_with_it(run: Go) -> None:
     start = "subprocess.Popen(['sleep', '600'], start_new_session={})"
     run(f"import subprocess; {start.format(False)}; {start.format(True)}")  # the fixture looks for them
+
+
+TRAINED = """
+METHODS = "full", "head", "lora"
+from IPython.display import display
+def told(*kinds, index=0, method="full"):
+    for kind in kinds:
+        display({"application/vnd.grader.event+json": {"kind": kind, "index": index, "method": method}}, raw=True)
+"""
+TRAIN = "told('training_begin', 'training_end')"
+TRAIN_ALL = "for i, name in enumerate(METHODS): told('training_begin', 'training_end', index=i, method=name)"
+MEASURE = [TRAINED, "told('training_begin'); metric()", "def metric(): print('measured')"]
 
 
 @pytest.mark.parametrize(
@@ -238,27 +251,15 @@ def test_children_of_the_kernel_end_with_it(run: Callable[..., Run]) -> None:
         pytest.param(["print(a + b)", "a = 1", "b = 2"], ["3\n", "", ""], id="two names"),
         pytest.param(["y = f()", "print(y)", "def f(): return 1"], ["", "1\n", ""], id="a cell that waits for another"),
         pytest.param(["n = 0", "n += 1; print(m)", "print(n)", "m = 7"], ["", "7\n", "1\n", ""], id="others run once"),
+        pytest.param(MEASURE, ["", "measured\n", ""], id="a training that broke off"),
     ],
 )
-def test_a_cell_that_came_too_early_runs_again(run: Callable[..., Run], cells: list[str], outputs: list[str]) -> None:
+def test_a_cell_that_came_too_early_runs_again(run: Go, cells: list[str], outputs: list[str]) -> None:
     ended = run(*cells)
-    assert (ended.report.status, ended.outputs) == (RunStatus.OK, outputs)
+    assert (ended.status, ended.outputs) == (RunStatus.OK, outputs)
     early = [cell.first_error for cell in ended.report.cells if cell.first_error]
     assert early
     assert all(error.startswith("NameError: name ") for error in early)
-
-
-TRAINED = """
-METHODS = "full", "head", "lora"
-from IPython.display import display
-def told(*kinds, index=0, method="full"):
-    for kind in kinds:
-        display({"application/vnd.grader.event+json": {"kind": kind, "index": index, "method": method}}, raw=True)
-"""
-
-
-TRAIN = "told('training_begin', 'training_end')"
-TRAIN_ALL = "for i, name in enumerate(METHODS): told('training_begin', 'training_end', index=i, method=name)"
 
 
 @pytest.mark.parametrize(
@@ -273,18 +274,13 @@ TRAIN_ALL = "for i, name in enumerate(METHODS): told('training_begin', 'training
         pytest.param([TRAINED, TRAIN_ALL, "plot()", "def plot(): pass"], id="all methods trained"),
     ],
 )
-def test_other_failing_cells_do_not_run_again(run: Callable[..., Run], cells: list[str]) -> None:
+def test_other_failing_cells_do_not_run_again(run: Go, cells: list[str]) -> None:
     ended = run(*cells)
     assert ended.statuses.count("error") >= 1
     assert [cell for cell in ended.report.cells if cell.first_error] == []
 
 
-def test_a_cell_that_fails_again_stays_failed(run: Callable[..., Run]) -> None:
+def test_a_cell_that_fails_again_stays_failed(run: Go) -> None:
     report = run("use()", "def use(): return 1 / 0").report
     assert (report.status, report.cells[0].error) == (RunStatus.STUDENT_ERROR, "ZeroDivisionError: division by zero")
     assert report.cells[0].first_error == "NameError: name 'use' is not defined"
-
-
-def test_a_training_that_broke_off_may_begin_again(run: Callable[..., Run]) -> None:
-    ended = run(TRAINED, "told('training_begin'); metric()", "def metric(): print('measured')")
-    assert (ended.report.status, ended.outputs[1]) == (RunStatus.OK, "measured\n")

@@ -26,12 +26,6 @@ def _no_gpus_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VISIBLE, raising=False)
 
 
-def test_gpus_fill_evenly(tmp_path: Path) -> None:
-    with ExitStack() as held:
-        taken = [held.enter_context(GpuPool(2, 2, tmp_path).take())[VISIBLE] for _ in range(4)]
-    assert taken == ["0", "1", "0", "1"]
-
-
 @pytest.mark.parametrize(
     ("given", "gpus", "expected"),
     [("", 2, ("0", "1")), ("3,5", 2, ("3", "5")), ("3,5", 1, ("3",)), ("GPU-8a/1", 1, ("GPU-8a/1",))],
@@ -42,8 +36,9 @@ def test_devices(
 ) -> None:
     monkeypatch.setenv(VISIBLE, given)
     assert GpuPool(gpus, 1, tmp_path).devices == expected
-    with GpuPool(gpus, 1, tmp_path).take() as environ:
-        assert environ[VISIBLE] == expected[0]
+    with ExitStack() as held:  # they fill evenly
+        taken = [held.enter_context(GpuPool(gpus, 2, tmp_path).take())[VISIBLE] for _ in range(2 * gpus)]
+    assert taken == [*expected, *expected]
 
 
 def waits(place: GpuPool, alone: bool) -> threading.Event:
@@ -97,30 +92,25 @@ def test_a_slot_is_free_when_its_holder_dies(tmp_path: Path) -> None:
     assert sits.wait(20)
 
 
-FAILED = "CUDA out of memory. Tried to allocate 2.00 GiB."
+FAILED, SHAPES = "CUDA out of memory. Tried to allocate 2.00 GiB.", "mat1 and mat2 shapes cannot be multiplied"
+ERRORS = [("OutOfMemoryError", FAILED, True), ("RuntimeError", FAILED, True), ("RuntimeError", SHAPES, False)]
+ERRORS += [("ValueError", FAILED, False), ("MemoryError", "", False)]
 
 
-SHAPES = "mat1 and mat2 shapes cannot be multiplied"
-FOUND = [("OutOfMemoryError", FAILED, True), ("RuntimeError", FAILED, True), ("RuntimeError", SHAPES, False)]
-
-
-@pytest.mark.parametrize(
-    ("error", "message", "expected"), [*FOUND, ("ValueError", FAILED, False), ("MemoryError", "", False)]
-)
+@pytest.mark.parametrize(("error", "message", "expected"), ERRORS)
 def test_which_errors_mean_a_gpu_without_memory(error: str, message: str, expected: bool) -> None:
     assert gpu_pool.is_out_of_memory([FailedCell(index=3, error=error, message=message)]) is expected
 
 
-@pytest.mark.parametrize(
-    ("fails", "shares", "tried"),
-    [
-        ([True, False], True, ["0 of 2", "alone"]),
-        ([True, True], True, ["0 of 2", "alone"]),
-        ([False], True, ["0 of 2"]),
-        ([True], False, ["no seat"]),
-    ],
-    ids=["enough alone", "too little alone", "enough", "not shared"],
-)
+TRIES = {
+    "enough alone": ([True, False], True, ["0 of 2", "alone"]),
+    "too little alone": ([True, True], True, ["0 of 2", "alone"]),
+    "enough": ([False], True, ["0 of 2"]),
+    "not shared": ([True], False, ["no seat"]),
+}
+
+
+@pytest.mark.parametrize(("fails", "shares", "tried"), TRIES.values(), ids=TRIES)
 def test_a_run_without_memory_is_tried_alone(
     fails: list[bool], shares: bool, tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

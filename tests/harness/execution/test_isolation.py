@@ -49,12 +49,11 @@ def test_doctor_says_how_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, grou
     assert ("watchdog" in memory.detail) is not groups
 
 
+CLOSED = {"shown": 0o700, "shown/deeper": 0o750, "shown/deeper/weights": 0o600}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
-@pytest.mark.parametrize(
-    ("closed", "mode"),
-    [("shown", 0o700), ("shown/deeper", 0o750), ("shown/deeper/weights", 0o600)],
-    ids=["the folder", "a folder in it", "a file"],
-)
+@pytest.mark.parametrize(("closed", "mode"), CLOSED.items(), ids=["the folder", "a folder in it", "a file"])
 def test_what_kernels_cannot_read_is_named(tmp_path: Path, closed: str, mode: int) -> None:
     shown = tmp_path / "shown"
     (shown / "deeper").mkdir(parents=True)
@@ -111,10 +110,10 @@ def test_processes_suffice_for_the_threads_of_all_cores(
     assert (found.threads, found.processes) == (cores, processes)
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [({}, "0"), ({"CUDA_VISIBLE_DEVICES": "3,4"}, "3"), ({"CUDA_VISIBLE_DEVICES": ""}, "")],
-    ids=["the first", "the first of those that one may use", "none"],
-)
-def test_one_gpu(given: dict[str, str], expected: str) -> None:
-    assert setup.select_one_gpu(given) == {"CUDA_VISIBLE_DEVICES": expected}
+ONE_GPU = [(None, "0"), ("3,4", "3"), ("", "")]
+
+
+@pytest.mark.parametrize(("given", "expected"), ONE_GPU, ids=["the first", "the first of those given", "none"])
+def test_one_gpu(given: str | None, expected: str) -> None:
+    environ = {} if given is None else {"CUDA_VISIBLE_DEVICES": given}
+    assert setup.select_one_gpu(environ) == {"CUDA_VISIBLE_DEVICES": expected}

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import string
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -49,31 +50,41 @@ def fill(*grades: Grade, export: str = EXPORT, assignment: str | int | None = 10
     return fill_column(export.encode(), grades, assignment)
 
 
+def encode(rows: Iterable[Sequence[object]], delimiter: str, newline: str, bom: bool) -> bytes:
+    """A table in one of the forms that spreadsheets give it."""
+    target = io.StringIO(newline="")
+    csv.writer(target, delimiter=delimiter, lineterminator=newline).writerows(rows)
+    return (b"\xef\xbb\xbf" if bom else b"") + target.getvalue().encode()
+
+
 def imported(gradebook: FilledGradebook) -> Import:
     done = import_gradebook(course(), gradebook.content)
-    assert done.new_assignments == []
-    assert done.new_students == []
+    assert (done.new_assignments, done.new_students) == ([], [])
     return done
 
 
 @pytest.mark.parametrize(
     ("who", "points", "change"),
     [
-        pytest.param(12, 80.0, {(12, 104): "40.00"}, id="a first score, on the column's scale"),
-        pytest.param(12, 0.0, {(12, 104): "0.00"}, id="zero is a score"),
-        pytest.param(12, 33.33, {(12, 104): "16.67"}, id="half up to hundredths"),
-        pytest.param(12, 2469.0, {(12, 104): "1234.50"}, id="no separator of thousands"),
-        pytest.param(13, 90.0, {(13, 104): "45.00"}, id="another score"),
-        pytest.param(13, 63.0, {}, id="the same score"),
-        pytest.param(14, 90.0, {}, id="excused in Canvas"),
-        pytest.param(15, 90.0, {}, id="not assigned in Canvas"),
-        pytest.param(16, 90.0, {(16, 104): "45.00"}, id="a name that Canvas quoted"),
-        pytest.param(17, 90.0, {(17, 104): "45.00"}, id="a name that Canvas did not quote"),
-        pytest.param(99, 90.0, {(99, 104): "45.00"}, id="the test student"),
+        pytest.param(student(12), 80.0, {(12, 104): "40.00"}, id="a first score, on the column's scale"),
+        pytest.param(student(12), 0.0, {(12, 104): "0.00"}, id="zero is a score"),
+        pytest.param(student(12), 33.33, {(12, 104): "16.67"}, id="half up to hundredths"),
+        pytest.param(student(12), 2469.0, {(12, 104): "1234.50"}, id="no separator of thousands"),
+        pytest.param(student(13), 90.0, {(13, 104): "45.00"}, id="another score"),
+        pytest.param(student(13), 63.0, {}, id="the same score"),
+        pytest.param(student(14), 90.0, {}, id="excused in Canvas"),
+        pytest.param(student(15), 90.0, {}, id="not assigned in Canvas"),
+        pytest.param(student(16), 90.0, {(16, 104): "45.00"}, id="a name that Canvas quoted"),
+        pytest.param(student(17), 90.0, {(17, 104): "45.00"}, id="a name that Canvas did not quote"),
+        pytest.param(student(99), 90.0, {(99, 104): "45.00"}, id="the test student"),
+        pytest.param(student(None, "somebody", login="ADA"), 80.0, {(12, 104): "40.00"}, id="by the login"),
+        pytest.param(student(None, "lovelace ada"), 80.0, {(12, 104): "40.00"}, id="by the name"),
+        pytest.param(Student(key="k", name="x", sis_user_id="s-12"), 80.0, {(12, 104): "40.00"}, id="by the SIS id"),
+        pytest.param(student(77, "Lovelace, Ada"), 80.0, {}, id="a Canvas id is not replaced by a name"),
     ],
 )
-def test_what_canvas_imports(who: int, points: float, change: dict[tuple[int, int], str]) -> None:
-    assert imported(fill(grade(student(who), points))).changes == change
+def test_what_canvas_imports(who: Student, points: float, change: dict[tuple[int, int], str]) -> None:
+    assert imported(fill(grade(who, points))).changes == change
 
 
 @pytest.mark.parametrize("standing", [s for s in Standing if s is not Standing.GRADED])
@@ -109,20 +120,18 @@ def test_the_column_is_never_guessed(export: str, assignment: str | int | None, 
         fill(export=export, assignment=assignment)
 
 
-def test_only_the_cell_changes() -> None:
-    plain = EXPORT.replace(ROWS["sum"], "")
-    gradebook = fill(grade(student(12), 80.0), export=plain)
-    assert gradebook.content == plain.replace("A,,9.00,,90.00", "A,,9.00,40.00,90.00").encode()
+def test_only_the_cell_changes_and_nothing_when_filled_again() -> None:
+    plain, points = EXPORT.replace(ROWS["sum"], ""), grade(student(12), 80.0)
+    filled = fill(points, export=plain).content
+    assert filled == plain.replace("A,,9.00,,90.00", "A,,9.00,40.00,90.00").encode()
+    assert fill_column(filled, [points], 104).content == filled
 
 
 @pytest.mark.parametrize("bom", [False, True], ids=["no mark", "byte order mark"])
 @pytest.mark.parametrize("delimiter", [",", ";"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_the_files_form_is_kept(bom: bool, delimiter: str, newline: str) -> None:
-    target = io.StringIO(newline="")
-    rows = csv.reader(io.StringIO(EXPORT, newline=""))
-    csv.writer(target, delimiter=delimiter, lineterminator=newline).writerows(rows)
-    export = (b"\xef\xbb\xbf" if bom else b"") + target.getvalue().encode()
+    export = encode(csv.reader(io.StringIO(EXPORT, newline="")), delimiter, newline, bom)
     gradebook = fill_column(export, [grade(student(12), 81.0), grade(student(13), 90.5)], 104)
     assert gradebook.content.startswith(b"\xef\xbb\xbf") == bom
     assert gradebook.content.count(newline.encode()) == export.count(newline.encode())
@@ -133,11 +142,6 @@ def test_decimal_commas_of_an_export_stay() -> None:
     export = EXPORT.replace(",31.50,", ',"31,50",')
     assert imported(fill(grade(student(13), 63.0), export=export)).changes == {}
     assert b'"31,50"' in fill(export=export).content
-
-
-def test_filling_again_changes_nothing() -> None:
-    first = fill(grade(student(12), 81.0)).content
-    assert fill_column(first, [grade(student(12), 81.0)], 104).content == first
 
 
 EXCUSED, UNGRADED = (grade(student(u), None, standing=s) for u, s in ((12, Standing.EXCUSED), (13, Standing.UNGRADED)))
@@ -153,29 +157,13 @@ WARNINGS = {
 
 @pytest.mark.parametrize(("given_grade", "warning"), WARNINGS.values(), ids=WARNINGS)
 def test_warnings(given_grade: Grade, warning: str) -> None:
-    assert warning in fill(given_grade).warnings
-
-
-def test_the_test_student_is_missed_by_nobody() -> None:
-    assert not any("Student, Test" in warning for warning in fill().warnings)
+    assert warning in (said := fill(given_grade).warnings)
+    assert not any("Student, Test" in one for one in said)  # whom nobody misses
 
 
 def test_two_grades_for_one_row() -> None:
     with pytest.raises(GraderError, match="Lovelace, Ada has two grades"):
         fill(grade(student(12), 1.0), grade(student(None, "Ada Lovelace", login="ada"), 2.0))
-
-
-@pytest.mark.parametrize(
-    ("who", "change"),
-    [
-        pytest.param(student(None, "somebody", login="ADA"), {(12, 104): "40.00"}, id="login"),
-        pytest.param(student(None, "lovelace ada"), {(12, 104): "40.00"}, id="name"),
-        pytest.param(Student(key="k", name="x", sis_user_id="s-12"), {(12, 104): "40.00"}, id="SIS id"),
-        pytest.param(student(77, "Lovelace, Ada"), {}, id="a Canvas id is not replaced by a name"),
-    ],
-)
-def test_students_without_a_canvas_id(who: Student, change: dict[tuple[int, int], str]) -> None:
-    assert imported(fill(grade(who, 80.0))).changes == change
 
 
 def test_points_possible_that_are_not_given() -> None:
@@ -203,21 +191,12 @@ def test_points_that_are_none(points: float, possible: float) -> None:
 # Names
 
 
-@pytest.mark.parametrize(
-    ("cell", "written"),
-    [
-        ("Ross, Bob", "Ross, Bob"),
-        ("O'Neil-Smith, Ann", "O'Neil-Smith, Ann"),
-        ("+1+1", '="+1+1"'),
-        ("-1", '="-1"'),
-        ("@SUM(A1)", '="@SUM(A1)"'),
-        ("\t=1+1", '="\t=1+1"'),
-        ("=1+1", '="=1+1"'),
-        ('="=1+1"', '="=1+1"'),
-        ('="=1"&cmd|\' /C calc\'!A0&"x"', '="=1""&cmd|\' /C calc\'!A0&""x"'),
-        ('+"a"', '="+""a"""'),
-    ],
-)
+WRITTEN = {name: f'="{name}"' for name in ("+1+1", "-1", "@SUM(A1)", "\t=1+1", "=1+1")}
+WRITTEN |= {name: name for name in ("Ross, Bob", "O'Neil-Smith, Ann", '="=1+1"')}
+WRITTEN |= {'="=1"&cmd|\' /C calc\'!A0&"x"': '="=1""&cmd|\' /C calc\'!A0&""x"', '+"a"': '="+""a"""'}
+
+
+@pytest.mark.parametrize(("cell", "written"), WRITTEN.items())
 def test_names_that_would_be_calculated(cell: str, written: str) -> None:
     assert quote_name(cell) == written
     assert quote_name(written) == written
@@ -233,14 +212,11 @@ def test_a_written_name_is_one_string_and_the_same_name(name: str) -> None:
         assert unquote_name(written) == name
 
 
-def test_names_stay_where_only_the_name_finds_the_student() -> None:
+def test_names_stay_where_only_they_find_the_student_and_the_roster_reads_the_same() -> None:
     export = ONE_ASSIGNMENT.replace('"Ross, Bob",13,bob', "+1,,")
     assert b"\n+1,,," in fill(export=export, assignment=None).content
-
-
-def test_the_roster_reads_the_same_names_from_the_filled_file() -> None:
-    assert read_roster(fill(grade(student(12), 5.0)).content) == read_roster(EXPORT.encode())
-    assert b'"=""+1, Sum"""' in fill().content
+    assert b'"=""+1, Sum"""' in (filled := fill(grade(student(12), 5.0)).content)
+    assert read_roster(filled) == read_roster(EXPORT.encode())
 
 
 # Any class
@@ -255,15 +231,11 @@ PEOPLE = st.lists(st.tuples(NAMES, OLD, st.none() | st.floats(0, 100)), max_size
 @given(PEOPLE, st.sampled_from(",;"), st.booleans(), st.sampled_from([10, 50, 100, 2500]))
 def test_any_class(people: list[tuple[str, str, float | None]], delimiter: str, bom: bool, possible: int) -> None:
     """Exactly the graded students change who are not excused and have another score; everybody else keeps theirs."""
-    target = io.StringIO(newline="")
-    writer = csv.writer(target, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(["Student", "ID", "SIS Login ID", "Section", "A4 (104)", "Final Score"])
-    writer.writerow(["", "", "", "", "Manual Posting", ""])
-    writer.writerow(["    Points Possible", "", "", "", possible, "(read only)"])
-    for i, (name, old, _) in enumerate(people):
-        cell = f'="{name}"' if name.lstrip().startswith("=") else name
-        writer.writerow([cell, i + 1, f"login{i}", "A", old, "1"])
-    raw = (b"\xef\xbb\xbf" if bom else b"") + target.getvalue().encode()
+    names = [f'="{name}"' if name.lstrip().startswith("=") else name for name, _, _ in people]
+    rows = [[names[i], i + 1, f"login{i}", "A", old, "1"] for i, (_, old, _) in enumerate(people)]
+    header = ["Student", "ID", "SIS Login ID", "Section", "A4 (104)", "Final Score"]
+    above = ["", "", "", "", "Manual Posting", ""], ["    Points Possible", "", "", "", possible, "(read only)"]
+    raw = encode([header, *above, *rows], delimiter, "\n", bom)
     canvas = Course(
         [User(i + 1, name, "", f"login{i}") for i, (name, _, _) in enumerate(people)],
         {104: "A4"},

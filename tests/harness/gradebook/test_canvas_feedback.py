@@ -50,14 +50,11 @@ def test_names_round_trip(tmp_path: Path) -> None:
             assert canvas_finds(entry) == (student.canvas_id, attachment_id)
 
 
-def test_folders_around_the_download_are_left_out() -> None:
-    with zipfile.ZipFile(io.BytesIO(build_zip({"submissions/x_1_2_a.ipynb": b"page"}))) as back:
-        assert back.namelist() == ["x_1_2_a.ipynb"]
-
-
-def test_equal_feedback_makes_equal_bytes() -> None:
-    pages = {"x_1_2_a.ipynb": b"one", "y_3_4_a.ipynb": b"two"}
-    assert build_zip(dict(reversed(pages.items()))) == build_zip(pages)
+def test_folders_around_the_download_are_left_out_and_equal_feedback_makes_equal_bytes() -> None:
+    pages = {"submissions/x_1_2_a.ipynb": b"one", "y_3_4_a.ipynb": b"two"}
+    with zipfile.ZipFile(io.BytesIO(made := build_zip(pages))) as back:
+        assert sorted(back.namelist()) == ["x_1_2_a.ipynb", "y_3_4_a.ipynb"]
+    assert build_zip(dict(reversed(pages.items()))) == made
 
 
 def test_two_files_for_one_entry() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ ADA, BOB, EVE = student(12), student(13, "Ross, Bob"), student(14, "Holt, Eve")
 def canvas(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCanvas]:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
     fake = FakeCanvas()
     fake.enrol(12, 13, 14)
     with fake.serving():
@@ -67,56 +69,43 @@ def test_score_comment_and_page_go_out_together(canvas: FakeCanvas, page: Path) 
     assert path.endswith("/submissions/12")
     assert sent["submission[posted_grade]"] == ["40.00"]
     assert sent["comment[text_comment]"][0].startswith("Well done.\n\nReference: ")
-    assert sent["comment[file_ids][]"] == ["900"]
-    assert asked["name"] == ["feedback.html"]
+    assert (sent["comment[file_ids][]"], asked["name"]) == (["900"], ["feedback.html"])
     assert canvas.files == {900: ("feedback.html", page.read_bytes())}
 
 
-def test_sending_again_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
-    deliveries = (to(grade(ADA, 80), page), to(grade(BOB, 90)))
-    deliver(canvas, *deliveries)
-    before = len(canvas.writes)
-    done, said = deliver(canvas, *deliveries)
-    assert (len(canvas.writes), done.sent) == (before, 0)
-    assert said[0] == "Lovelace, Ada: nothing to send (up to date)"
+GOOD, BETTER = "<p>good</p>", "<p>better</p>"
+AGAIN = {  # score that a person sets; points, comment and page of the second time; score that is sent, why nothing is
+    "the same": (None, 80, "Well done.", GOOD, None, "up to date"),
+    "another score": (None, 90, "Well done.", GOOD, ["45.00"], ""),
+    "another comment": (None, 80, "Better.", GOOD, None, ""),
+    "another page": (None, 80, "Well done.", BETTER, None, ""),
+    "a person changed the score": (49.0, 80, "Well done.", GOOD, None, "a person changed the score in Canvas"),
+    "and everything is another": (49.0, 90, "Well done.", BETTER, None, "a person changed the score in Canvas"),
+}
 
 
-@pytest.mark.parametrize(
-    ("points", "comment", "text", "score"),
-    [
-        pytest.param(90, "Well done.", "<p>good</p>", "45.00", id="another score"),
-        pytest.param(80, "Better.", "<p>good</p>", None, id="another comment"),
-        pytest.param(80, "Well done.", "<p>better</p>", None, id="another page"),
-    ],
-)
-def test_what_changed_is_sent(
-    canvas: FakeCanvas, page: Path, points: float, comment: str, text: str, score: str | None
-) -> None:
-    page.write_text("<p>good</p>")
+@pytest.mark.parametrize("case", AGAIN.values(), ids=AGAIN)
+def test_what_is_sent_the_second_time(canvas: FakeCanvas, page: Path, case: tuple[Any, ...]) -> None:
+    by_hand, points, comment, text, score, reason = case
+    page.write_text(GOOD)
     deliver(canvas, to(grade(ADA, 80), page))
+    canvas.writes.clear()
+    if by_hand is not None:
+        canvas.submissions[12]["score"] = by_hand
     page.write_text(text)
-    done, _ = deliver(canvas, to(grade(ADA, points), page, comment))
-    assert done.sent == 1
-    assert canvas.writes[-1][1].get("submission[posted_grade]") == (None if score is None else [score])
-    assert len(canvas.submissions[12]["submission_comments"]) == 2
+    done, said = deliver(canvas, to(grade(ADA, points), page, comment))
+    if reason:
+        assert (done.sent, canvas.writes) == (0, [])
+        assert said == [f"Lovelace, Ada: nothing to send ({reason})"]
+    else:
+        assert (done.sent, len(canvas.submissions[12]["submission_comments"])) == (1, 2)
+        assert canvas.writes[-1][1].get("submission[posted_grade]") == score
+    assert canvas.submissions[12]["score"] == (by_hand or points / 2)
 
 
 def test_going_back_to_an_earlier_grade_is_sent(canvas: FakeCanvas) -> None:
-    for points in (80, 90, 80):
-        done, _ = deliver(canvas, to(grade(ADA, points)))
-        assert done.sent == 1
+    assert [deliver(canvas, to(grade(ADA, points)))[0].sent for points in (80, 90, 80)] == [1, 1, 1]
     assert canvas.submissions[12]["score"] == 40.0
-
-
-@pytest.mark.parametrize(("points", "text"), [(80, "<p>good</p>"), (90, "<p>better</p>")], ids=["same", "other page"])
-def test_a_score_that_a_person_changed_stays(canvas: FakeCanvas, page: Path, points: float, text: str) -> None:
-    page.write_text("<p>good</p>")
-    deliver(canvas, to(grade(ADA, 80), page))
-    canvas.submissions[12]["score"] = 49.0
-    page.write_text(text)
-    done, said = deliver(canvas, to(grade(ADA, points), page))
-    assert (done.sent, canvas.submissions[12]["score"]) == (0, 49.0)
-    assert said == ["Lovelace, Ada: nothing to send (a person changed the score in Canvas)"]
 
 
 def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
@@ -124,8 +113,7 @@ def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
     canvas.submissions[13]["submitted_at"] = None
     count = fetch(COURSE, ASSIGNMENT, tmp_path / "times.csv", canvas.environ)
     (ada,) = add_times(Intake(source="x.zip", uploads=(handed_in("x", ADA),)), tmp_path / "times.csv").uploads
-    assert count == 1
-    assert ada.submitted_at == datetime(2026, 12, 2, 10, tzinfo=UTC)
+    assert (count, ada.submitted_at) == (1, datetime(2026, 12, 2, 10, tzinfo=UTC))
 
 
 def test_a_student_cannot_write_the_reference(canvas: FakeCanvas) -> None:
@@ -160,23 +148,17 @@ def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) ->
     assert sent["comment[text_comment]"][0].startswith("'a.py' is a Python script.")
 
 
-def test_a_group_gets_the_comment_together(canvas: FakeCanvas) -> None:
-    canvas.group = True
+def test_a_group_gets_the_comment_together_and_points_need_no_scale(canvas: FakeCanvas) -> None:
+    canvas.group, canvas.points_possible = True, None
     deliver(canvas, to(grade(ADA, 80)))
     assert canvas.writes[0][1]["comment[group_comment]"] == ["true"]
-
-
-def test_points_without_a_scale_in_canvas(canvas: FakeCanvas) -> None:
-    canvas.points_possible = None
-    deliver(canvas, to(grade(ADA, 80)))
     assert canvas.submissions[12]["score"] == 80.0
 
 
 # Faults
 
 
-def test_a_busy_server_is_asked_again(canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
+def test_a_busy_server_is_asked_again(canvas: FakeCanvas) -> None:
     canvas.find_faults = [429, 503, 429]
     done, _ = deliver(canvas, to(grade(ADA, 80)))
     assert (done.sent, done.failures, len(canvas.writes)) == (1, (), 1)
@@ -193,9 +175,11 @@ def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas, page: Path) ->
     assert [len(canvas.submissions[user]["submission_comments"]) for user in (12, 13, 14)] == [1, 1, 1]
 
 
-def test_feedback_that_is_gone_stops_before_anything_is_sent(canvas: FakeCanvas, tmp_path: Path) -> None:
+def test_what_is_not_there_stops_before_anything_is_sent(canvas: FakeCanvas, tmp_path: Path) -> None:
     with pytest.raises(GraderError, match=r"Cannot read .*gone\.html"):
         deliver(canvas, to(grade(ADA, 80)), to(grade(BOB, 80), tmp_path / "gone.html"))
+    with pytest.raises(GraderError, match="not found; check the ids"):
+        upload(COURSE, 999, [to(grade(ADA, 80))], True, print, canvas.environ)
     assert canvas.writes == []
 
 
@@ -210,19 +194,11 @@ def test_feedback_that_is_gone_stops_before_anything_is_sent(canvas: FakeCanvas,
         pytest.param({"CANVAS_API_URL": "http://127.0.0.1:9"}, "Canvas did not answer as expected", id="no server"),
     ],
 )
-def test_what_stops_an_upload_is_one_sentence_without_the_token(
-    canvas: FakeCanvas, changed: dict[str, str], part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
+def test_what_stops_an_upload_is_said_without_the_token(canvas: FakeCanvas, changed: dict[str, str], part: str) -> None:
     with pytest.raises(GraderError, match=part) as raised:
         deliver(canvas, to(grade(ADA, 80)), environ={**canvas.environ, **changed})
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_an_assignment_that_does_not_exist(canvas: FakeCanvas) -> None:
-    with pytest.raises(GraderError, match="not found; check the ids"):
-        upload(COURSE, 999, [], False, print, canvas.environ)
 
 
 def test_nothing_that_is_said_holds_the_token(canvas: FakeCanvas, page: Path, caplog: pytest.LogCaptureFixture) -> None:

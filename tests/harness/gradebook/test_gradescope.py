@@ -14,7 +14,7 @@ import pytest
 
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook import gradescope
-from grader.gradebook.gradescope import HiddenChecks, build_autograder, find_notebook, format_refusal, format_result
+from grader.gradebook.gradescope import HiddenChecks, build_autograder, find_notebook, format_result
 from grader.model import FailedCell, Verdict, Visibility
 from tests.harness import needs
 
@@ -67,17 +67,6 @@ def test_a_graded_result(hidden: HiddenChecks) -> None:
     assert "\x1b" not in json.dumps(answer, ensure_ascii=False)
 
 
-def test_an_ungraded_result_has_no_score_anywhere() -> None:
-    answer = valid(format_result(UNGRADED))
-    assert not answer.keys() & {"score", "tests"}
-    assert "no fault of yours" in answer["output"]
-
-
-def test_a_refused_submission_says_why() -> None:
-    answer = valid(format_refusal("'a.ipynb' is a PDF."))
-    assert (answer["score"], answer["output"]) == (0.0, "'a.ipynb' is a PDF.")
-
-
 # run_autograder, with a stand-in for `python -m grader grade`
 
 STANDIN = """
@@ -90,8 +79,6 @@ if os.environ.get("STANDIN_RESULT"):
 print(os.environ.get("STANDIN_STDERR", ""), file=sys.stderr)
 sys.exit(int(os.environ["STANDIN_CODE"]))
 """
-
-
 NOTEBOOK, MADE = ["a.ipynb"], GRADED.model_dump_json()
 RUNS = {  # what was handed in; the stand-in's exit code, result, sentence; exit code, score and words for the student
     "ended well": (NOTEBOOK, 0, MADE, "", 0, 4.0, "4 of 8 points"),
@@ -124,6 +111,7 @@ def test_run(case: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert gradescope.run("structure", "0", HiddenChecks.HIDDEN, tmp_path / "submission", target) == exit_code
     answer = valid(json.loads(target.read_bytes()))
     assert (answer.get("score"), words in answer["output"]) == (score, True)
+    assert ("tests" in answer) is (score == 4)
     assert [test["visibility"] for test in answer.get("tests", [])] == ["visible", "hidden", "visible"] * (score == 4)
 
 
@@ -154,18 +142,14 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_archive_holds_what_grading_needs(project: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(build_autograder(tmp_path / "out" / "a.zip", root=project)) as archive:
+def test_the_archive_holds_what_grading_needs_and_scripts_of_shell(project: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "a.zip"
+    with zipfile.ZipFile(build_autograder(target, hidden=HiddenChecks.HIDDEN, root=project)) as archive:
         names = {".gitignore", "Makefile", "grader/a.py", "tests/hidden/t.py", "setup.sh", "run_autograder"}
         assert set(archive.namelist()) == names
         modes = {info.filename: stat.S_IMODE(info.external_attr >> 16) for info in archive.infolist()}
+        assert (modes["setup.sh"], modes["run_autograder"], modes["Makefile"]) == (0o755, 0o755, 0o644)
         assert archive.read("grader/a.py") == b"grader/a.py"
-        assert b"structure" not in archive.read("run_autograder")
-    assert (modes["setup.sh"], modes["run_autograder"], modes["Makefile"]) == (0o755, 0o755, 0o644)
-
-
-def test_the_scripts_are_shell(project: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(build_autograder(tmp_path / "a.zip", hidden=HiddenChecks.HIDDEN, root=project)) as archive:
         for name in ("setup.sh", "run_autograder"):
             subprocess.run(["bash", "-n"], input=archive.read(name), check=True)
         assert archive.read("run_autograder").rstrip().endswith(b"gradescope quick 0 hidden")
@@ -188,28 +172,21 @@ def test_the_courses_reviews_can_be_packed_in(names: tuple[str, ...], project: P
 
 
 @pytest.mark.parametrize(
-    ("target", "link", "reviews", "part"),
+    ("target", "changes", "part"),
     [
-        pytest.param("a.zip", True, False, "'link' is not inside", id="outside"),
-        pytest.param("a.zip", False, True, r"Cannot read .*train\.csv", id="no reviews"),
-        pytest.param("file/a.zip", False, False, r"Cannot write .*a\.zip", id="target"),
+        pytest.param("a.zip", {}, "'link' is not inside", id="a link that leads out"),
+        pytest.param("a.zip", {"reviews": ""}, r"Cannot read .*train\.csv", id="no reviews"),
+        pytest.param("file/a.zip", {}, r"Cannot write .*a\.zip", id="target"),
+        pytest.param("a.zip", {"root": "nowhere"}, "is no git checkout", id="a folder without git"),
     ],
 )
-def test_archives_that_cannot_be_built(
-    project: Path, tmp_path: Path, target: str, link: bool, reviews: bool, part: str
-) -> None:
+def test_impossible_archives(project: Path, tmp_path: Path, target: str, changes: dict[str, str], part: str) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    if link:
+    if "link" in part:
         (project / "link").symlink_to(tmp_path / "file")
         subprocess.run(["git", "add", "link"], cwd=project, check=True)
     with pytest.raises(GraderError, match=part):
-        build_autograder(tmp_path / target, reviews=tmp_path if reviews else None, root=project)
-
-
-@needs.programs("git")
-def test_a_folder_without_git(tmp_path: Path) -> None:
-    with pytest.raises(GraderError, match="is no git checkout"):
-        build_autograder(tmp_path / "a.zip", root=tmp_path / "nowhere")
+        build_autograder(tmp_path / target, **{"root": project, **{key: tmp_path / at for key, at in changes.items()}})
 
 
 def test_the_module_runs(tmp_path: Path) -> None:

@@ -43,17 +43,15 @@ def settled(
     return grade
 
 
-def test_without_rules_points_are_those_of_the_checks() -> None:
-    grade = settled([result(PASSED, FAILED)], GradingPolicy())
-    assert (grade.standing, grade.points, grade.possible, grade.adjustments) == (Standing.GRADED, 60, 100, ())
-
-
-def test_being_late_is_explained() -> None:
-    grade = settled([result(PASSED, PASSED)], LATE, after=[DAY])
-    (late,) = grade.adjustments
-    assert grade.points == 90
-    assert (late.kind, late.points, late.author) == (AdjustmentKind.LATE, -10, "late policy")
-    assert late.reason.startswith("Handed in 1 d after the deadline")
+def test_only_being_late_changes_the_points_of_the_checks_and_is_explained() -> None:
+    plain, late = (
+        settled([result(PASSED, FAILED)], GradingPolicy()),
+        settled([result(PASSED, PASSED)], LATE, after=[DAY]),
+    )
+    assert (plain.standing, plain.points, plain.possible, plain.adjustments) == (Standing.GRADED, 60, 100, ())
+    (made,) = late.adjustments
+    assert (late.points, made.kind, made.points, made.author) == (90, AdjustmentKind.LATE, -10, "late policy")
+    assert made.reason.startswith("Handed in 1 d after the deadline")
 
 
 FULL = result(PASSED, PASSED)
@@ -81,21 +79,24 @@ def test_which_attempt_counts(
     assert grade.standing is (Standing.UNGRADED if points is None else Standing.GRADED)
 
 
-@pytest.mark.parametrize(
-    ("results", "points", "says"),
-    [
-        pytest.param([result(PASSED, PASSED), result(FAILED, FAILED)], 100, "the best one counts: 'a", id="best"),
-        pytest.param([result(PASSED, PASSED), None], None, "'a.ipynb' is ungraded", id="one is not known yet"),
-    ],
-)
-def test_of_notebooks_that_were_handed_in_together_the_best_counts(
-    results: list[Result | None], points: float | None, says: str
-) -> None:
+SIDE_BY_SIDE = {
+    "best": ([FULL, result(FAILED, FAILED)], 100, "the best one counts: 'a"),
+    "one is not known yet": ([FULL, None], None, "'a.ipynb' is ungraded"),
+}
+
+
+@pytest.mark.parametrize(("results", "points", "says"), SIDE_BY_SIDE.values(), ids=SIDE_BY_SIDE)
+def test_of_several_at_once_the_best_counts(results: list[Result | None], points: float | None, says: str) -> None:
     uploads = [upload(attempt=n).model_copy(update={"attempt": 1}) for n in (1, 2)]
     found = {u.id: r for u, r in zip(uploads, results, strict=True) if r}
     (grade,) = settle(intake(*uploads), found, LATE)
     assert grade.points == points
     assert says in grade.note
+
+
+def unjudged(waits_for: WaitsFor) -> Result:
+    found = result(ERROR, PASSED)
+    return found.model_copy(update={"environment": {**found.environment, WAITS_FOR: waits_for}})
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,8 @@ def test_of_notebooks_that_were_handed_in_together_the_best_counts(
         pytest.param(result(NOT_JUDGED, NOT_JUDGED), "Nothing could be judged", id="nothing judged"),
         pytest.param(result(), "Nothing could be judged", id="no check"),
         pytest.param(None, "no result", id="no result"),
+        pytest.param(unjudged(WaitsFor.NOBODY), "failed at 'Check step1.a'; judge it again.", id="nobody has to look"),
+        pytest.param(unjudged(WaitsFor.PERSON), "A person has to read the notebook first", id="held back"),
     ],
 )
 def test_a_fault_of_the_grader_is_no_zero(found: Result | None, says: str) -> None:
@@ -126,9 +129,7 @@ def test_a_fault_of_the_grader_is_no_zero(found: Result | None, says: str) -> No
         pytest.param((PASSED, ERROR), {"points": 10}, 70, 10, id="a person judged what the grader could not"),
     ],
 )
-def test_a_changed_check(
-    verdicts: tuple[Verdict, ...], changed: dict[str, object], points: float, worth: float
-) -> None:
+def test_changed_checks(verdicts: tuple[Verdict, ...], changed: dict[str, object], points: float, worth: float) -> None:
     grade = settled([result(*verdicts)], GradingPolicy(), change(OverrideKind.CHECK, target="step2.b", **changed))
     assert (grade.points, grade.possible) == (points, 100)
     (made,) = grade.adjustments
@@ -136,15 +137,11 @@ def test_a_changed_check(
     assert made.reason.startswith("Check step2.b: ")
 
 
-def test_a_changed_check_does_not_repair_a_failed_run() -> None:
-    broken = result(PASSED, ERROR, status=RunStatus.INFRA_ERROR)
-    assert settled([broken], GradingPolicy(), change(OverrideKind.CHECK, target="step2.b", points=1)).points is None
-
-
-def test_a_changed_check_that_the_result_has_not_is_said() -> None:
-    grade = settled([result(PASSED)], GradingPolicy(), change(OverrideKind.CHECK, target="step2.b", points=1))
-    assert grade.points == 60
-    assert "step2.b has no effect" in grade.note
+def test_a_changed_check_repairs_no_failed_run_and_is_said_where_the_result_has_none() -> None:
+    changed = change(OverrideKind.CHECK, target="step2.b", points=1)
+    assert settled([result(PASSED, ERROR, status=RunStatus.INFRA_ERROR)], GradingPolicy(), changed).points is None
+    grade = settled([result(PASSED)], GradingPolicy(), changed)
+    assert (grade.points, "step2.b has no effect" in grade.note) == (60, True)
 
 
 def test_manual_items_count_and_are_waited_for() -> None:
@@ -155,10 +152,12 @@ def test_manual_items_count_and_are_waited_for() -> None:
     assert (marked.points, marked.possible) == (107, 110)
 
 
-def test_a_total_is_final_and_of_the_whole_rubric() -> None:
+def test_a_total_is_final_and_of_the_whole_rubric_but_excused_is_above_everything() -> None:
     for total in (50, 80):
         grade = settled([result(PASSED, NOT_JUDGED)], LATE, change(OverrideKind.TOTAL, points=total), after=[DAY])
         assert (grade.points, grade.possible) == (total, 100)  # not of 60: a higher total would then be a lower grade
+    excused = settled([FULL], LATE, change(OverrideKind.TOTAL, points=5), change(OverrideKind.EXCUSED))
+    assert (excused.standing, excused.points, excused.note) == (Standing.EXCUSED, None, "seen")
 
 
 def test_those_without_an_upload() -> None:
@@ -168,19 +167,8 @@ def test_those_without_an_upload() -> None:
     assert [(g.student.key, g.standing) for g in grades] == [("bo", Standing.REFUSED), ("cy", Standing.MISSING)]
     assert [(g.points, g.possible) for g in grades] == [(None, 100)] * 2
     assert grades[0].note == "'a.pdf' is a PDF."
-
-
-def test_a_refused_file_beside_a_good_one_is_only_a_note() -> None:
-    refused = Refusal(entry="a.pdf", reason="'a.pdf' is a PDF.", student=student())
-    (grade,) = settle(intake(upload(), refusals=(refused,)), {"ada_1": result(PASSED, PASSED)}, LATE)
-    assert grade.points == 100
-    assert "a PDF" in grade.note
-
-
-def test_excused_is_above_everything() -> None:
-    changes = change(OverrideKind.TOTAL, points=5), change(OverrideKind.EXCUSED)
-    grade = settled([result(PASSED, PASSED)], LATE, *changes)
-    assert (grade.standing, grade.points, grade.note) == (Standing.EXCUSED, None, "seen")
+    (beside,) = settle(intake(upload("bo"), refusals=(refused,)), {"bo_1": FULL}, LATE)
+    assert (beside.points, "a PDF" in beside.note) == (100, True)  # beside a good one it is only a note
 
 
 def test_extensions_that_fit_nobody_are_said() -> None:
@@ -190,6 +178,7 @@ def test_extensions_that_fit_nobody_are_said() -> None:
     assert "'adda'" in sentence
 
 
+fuzz = settings(deadline=None)
 amounts = st.floats(0, 100)
 enums = {"unit": st.sampled_from(rules.Unit), "count": st.sampled_from(rules.DayCount)}
 policies = st.builds(
@@ -223,7 +212,7 @@ def made(tries: Attempts_) -> tuple[Intake, dict[str, Result]]:
 
 
 @given(attempts, policies, changes)
-@settings(deadline=None)
+@fuzz
 def test_points_lie_in_their_range_and_add_up(tries: Attempts_, policy: GradingPolicy, overrides: Overrides) -> None:
     (grade,) = settle(*made(tries), policy, overrides)
     assert (grade.points is None) == (grade.standing is not Standing.GRADED)
@@ -235,7 +224,7 @@ def test_points_lie_in_their_range_and_add_up(tries: Attempts_, policy: GradingP
 
 
 @given(attempts, policies)
-@settings(deadline=None)
+@fuzz
 def test_no_late_policy_raises_points(tries: Attempts_, policy: GradingPolicy) -> None:
     lenient = policy.model_copy(update={"late": LatePenalty()})
     (with_penalty,), (without,) = settle(*made(tries), policy), settle(*made(tries), lenient)
@@ -245,7 +234,7 @@ def test_no_late_policy_raises_points(tries: Attempts_, policy: GradingPolicy) -
 
 
 @given(attempts, policies, changes, st.randoms(use_true_random=False))
-@settings(deadline=None)
+@fuzz
 def test_the_order_of_uploads_does_not_matter(
     tries: Attempts_, policy: GradingPolicy, overrides: Overrides, chance: random.Random
 ) -> None:
@@ -255,24 +244,9 @@ def test_the_order_of_uploads_does_not_matter(
 
 
 @given(st.lists(results_, min_size=1, max_size=3), policies)
-@settings(deadline=None)
+@fuzz
 def test_no_policy_turns_an_ungraded_result_into_a_number(found: list[Result], policy: GradingPolicy) -> None:
     grade = settled(list(found), policy, after=[DAY] * len(found))
     if all(one.score.points is None for one in found) or found[-1].score.points is None:
         assert grade.points is None
         assert grade.standing is Standing.UNGRADED
-
-
-@pytest.mark.parametrize(
-    ("waits_for", "words"),
-    [
-        pytest.param(WaitsFor.NOBODY, "The grader failed at 'Check step1.a'; judge it again.", id="the grader's fault"),
-        pytest.param(WaitsFor.PERSON, "A person has to read the notebook first", id="held back"),
-    ],
-)
-def test_staff_are_told_why_a_result_is_ungraded(waits_for: WaitsFor, words: str) -> None:
-    found = result(Verdict.ERROR, PASSED)
-    environment = {**found.environment, WAITS_FOR: waits_for}
-    grade = settled([found.model_copy(update={"environment": environment})], GradingPolicy())
-    assert grade.standing is Standing.UNGRADED
-    assert words in grade.note

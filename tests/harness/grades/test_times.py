@@ -17,8 +17,6 @@ from .classes import DUE, intake, result, student, upload
 PER_DAY = GradingPolicy(deadline=Deadline(due=DUE), late=LatePenalty(per_day=10))
 NO_DEADLINE = GradingPolicy(late=LatePenalty(per_day=10))
 FLAT = GradingPolicy(deadline=Deadline(due=DUE), late=LatePenalty(flat=10))
-
-
 HEADER, FIRST, SECOND = "student,submitted_at\n", "2026-12-01T10:00Z", "2026-12-02T10:00Z"
 
 
@@ -29,12 +27,12 @@ def times(tmp_path: Path, text: str) -> Path:
 
 
 def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None:
-    found = intake(upload(late=True), upload("bob"))
-    text = f"{HEADER}ada,{(DUE + timedelta(days=2)).isoformat()}\neve,2026-12-01T00:00:00Z\n"
+    found = intake(upload(late=True), upload("bob"), missing=(student("cy"),))
+    text = f"{HEADER}ada,{(DUE + timedelta(days=2)).isoformat()}\neve,{FIRST}\ncy,{FIRST}\n"
     known = add_times(found, times(tmp_path, text))
     full = result(Verdict.PASSED, Verdict.PASSED)
     grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
-    assert [grade.points for grade in grades] == [80, 100]
+    assert [grade.points for grade in grades] == [80, 100, None]
     assert known.notes == ("The time of 'eve' belongs to no student here.",)
 
 
@@ -81,7 +79,3 @@ def test_a_name_of_two_students_gives_neither_a_time_nor_an_extension(tmp_path: 
     extension = Extension(student="7", due=DUE, author="M", reason="ill")
     with pytest.raises(GraderError, match="fits more than one student, ada and bob"):
         require_one_each(GradingPolicy(extension=(extension,)), both)
-
-
-def test_times_of_those_without_an_upload_are_no_news(tmp_path: Path) -> None:
-    assert add_times(intake(missing=(student("ada"),)), times(tmp_path, f"{HEADER}ada,{FIRST}\n")).notes == ()

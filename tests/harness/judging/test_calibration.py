@@ -36,15 +36,19 @@ def made(**changes: Any) -> Calibration:
 def test_the_threshold_is_the_prediction_bound() -> None:
     n, mean, s = len(ACCURACIES), np.mean(ACCURACIES), np.std(ACCURACIES, ddof=1)
     expected = mean - t.ppf(1 - FALSE_FAIL, n - 1) * s * np.sqrt(1 + 1 / n)
-    assert calibration.compute_threshold(ACCURACIES).threshold == pytest.approx(
-        expected, abs=1e-4
-    )  # rounded to four digits
+    found = calibration.compute_threshold(ACCURACIES).threshold
+    assert found == pytest.approx(expected, abs=1e-4)  # rounded to four digits
 
 
 def test_equal_accuracies_are_not_believed_to_be_without_deviation() -> None:
     found = calibration.compute_threshold([0.8] * 8)
     assert found.deviation == MIN_DEVIATION
     assert found.threshold < 0.8 - 3 * MIN_DEVIATION
+
+
+def test_a_threshold_at_chance_is_pointed_out() -> None:
+    poor, good = (calibration.compute_threshold(found) for found in ([0.5, 0.51, 0.5, 0.49, 0.5], ACCURACIES))
+    assert "head" in calibration.list_warnings({Method.HEAD: poor, Method.FULL: good})[0]
 
 
 @pytest.mark.parametrize("n", [5, 8, 20])
@@ -78,12 +82,8 @@ def test_too_few_seeds(n: int) -> None:
     ],
 )
 def test_find(changes: dict[str, Any], found: bool) -> None:
-    calibrations = [made(**changes)]
-    wanted = made()
-    answer = calibration.find(
-        calibrations, wanted.profile, wanted.budget, wanted.checkpoint_sha256, wanted.reviews_sha256
-    )
-    assert (answer is not None) == found
+    circumstances = (Profile.QUICK, "b" * 16, "c" * 64, "d" * 64)
+    assert (calibration.find([made(**changes)], *circumstances) is not None) == found
 
 
 def test_merging_replaces_the_same_circumstances_and_keeps_the_rest() -> None:
@@ -93,13 +93,10 @@ def test_merging_replaces_the_same_circumstances_and_keeps_the_rest() -> None:
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
+    assert calibration.load(tmp_path / "c.json") == ()  # no file is no calibration
     calibrations = (made(name="a"), made(name="b", budget="x"))
     calibration.save(tmp_path / "c.json", calibrations[::-1])
     assert calibration.load(tmp_path / "c.json") == calibrations
-
-
-def test_no_file_is_no_calibration(tmp_path: Path) -> None:
-    assert calibration.load(tmp_path / "c.json") == ()
 
 
 def entry(**changes: Any) -> str:
@@ -124,11 +121,3 @@ def test_a_broken_file_is_one_sentence(content: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(GraderError, match="is not a calibration file; restore it"):
         calibration.load(tmp_path / "c.json")
-
-
-def test_a_threshold_at_chance_is_pointed_out() -> None:
-    poor = calibration.compute_threshold([0.5, 0.51, 0.5, 0.49, 0.5])
-    assert (
-        "head"
-        in calibration.list_warnings({Method.HEAD: poor, Method.FULL: calibration.compute_threshold(ACCURACIES)})[0]
-    )

@@ -51,7 +51,7 @@ OUTCOMES = [
     pytest.param("raise Blocked('first', 'hint')", Verdict.BLOCKED, "first", "hint", id="blocked"),
     pytest.param("raise NotJudged('not here')", Verdict.NOT_JUDGED, "not here", "", id="not judged"),
     pytest.param("raise ProtocolViolation('x')", Verdict.FAILED, MALFORMED, "", id="malformed evidence"),
-    pytest.param("1 / 0", Verdict.ERROR, GRADER_FAULT, "", id="a bug of the grader"),
+    pytest.param("raise KeyError('secret')", Verdict.ERROR, GRADER_FAULT, "", id="a bug, described to staff only"),
     pytest.param("assert False", Verdict.ERROR, GRADER_FAULT, "", id="a bare assertion"),
     pytest.param("import pytest; pytest.skip()", Verdict.ERROR, GRADER_FAULT, "", id="a skip"),
     pytest.param("raise SystemExit(0)", Verdict.ERROR, GRADER_FAULT, "", id="an exit"),
@@ -63,12 +63,7 @@ def test_outcomes(body: str, verdict: Verdict, rationale: str, hint: str, tmp_pa
     found = judged(tmp_path, public_a=one(body))["a.b"]
     assert (found.verdict, found.rationale, found.hint) == (verdict, rationale, hint)
     assert (found.title, found.visibility) == ("Title", Visibility.PUBLIC)
-
-
-def test_a_bug_of_the_grader_is_described_to_staff_only(tmp_path: Path) -> None:
-    found = judged(tmp_path, public_a=one("raise KeyError('secret')"))["a.b"]
-    assert "KeyError" in found.fault
-    assert "secret" not in found.result(5).model_dump_json()
+    assert ("KeyError" in found.fault, "secret" in found.result(5).model_dump_json()) == ("KeyError" in body, False)
 
 
 CHAIN = """
@@ -89,8 +84,8 @@ def test_third(case):
 @pytest.mark.parametrize(
     ("body", "verdicts"),
     [
-        pytest.param("pass", [Verdict.PASSED, Verdict.PASSED, Verdict.PASSED], id="passed"),
-        pytest.param("raise Advice('x')", [Verdict.PASSED, Verdict.PASSED, Verdict.PASSED], id="passed with advice"),
+        pytest.param("pass", [Verdict.PASSED] * 3, id="passed"),
+        pytest.param("raise Advice('x')", [Verdict.PASSED] * 3, id="passed with advice"),
         pytest.param("fail('x')", [Verdict.FAILED, Verdict.BLOCKED, Verdict.BLOCKED], id="failed"),
         pytest.param("raise NotJudged('x')", [Verdict.NOT_JUDGED, Verdict.BLOCKED, Verdict.BLOCKED], id="not judged"),
         pytest.param("raise Blocked('x')", [Verdict.BLOCKED, Verdict.BLOCKED, Verdict.BLOCKED], id="blocked"),
@@ -105,24 +100,19 @@ def test_prerequisites(body: str, verdicts: list[Verdict], tmp_path: Path) -> No
 
 def test_a_hidden_check_may_wait_for_a_public_one(tmp_path: Path) -> None:
     hidden = "@check('b.c', 'C', requires=('a.b',))\ndef test_c(case):\n    pass\n"
-    found = judged(tmp_path, public_a=one("pass"), hidden_a=hidden)
-    assert found["b.c"].verdict is Verdict.PASSED
-    assert found["b.c"].visibility is Visibility.HIDDEN
+    found = judged(tmp_path, public_a=one("pass"), hidden_a=hidden)["b.c"]
+    assert (found.verdict, found.visibility) == (Verdict.PASSED, Visibility.HIDDEN)
 
 
-def test_a_folder_called_hidden_further_up_hides_nothing(tmp_path: Path) -> None:
-    (tmp_path / "hidden").mkdir()
-    assert judged(tmp_path / "hidden", public_a=one("pass"))["a.b"].visibility is Visibility.PUBLIC
+STEPS = {"a": {"a.first", "a.second", "a.third"}, "a.first": {"a.first"}, "b": {"b.x"}}
 
 
-@pytest.mark.parametrize(
-    ("only", "found"),
-    [("a", {"a.first", "a.second", "a.third"}), ("a.first", {"a.first"}), ("b", {"b.x"})],
-    ids=["a step", "a check", "another step"],
-)
+@pytest.mark.parametrize(("only", "found"), STEPS.items(), ids=["a step", "a check", "another step"])
 def test_one_step(only: str, found: set[str], tmp_path: Path) -> None:
     other = "@check('b.x', 'X')\ndef test_x(case):\n    pass\n"
     assert set(judged(tmp_path, only, public_a=CHAIN.format("pass"), public_b=other)) == found
+    with pytest.raises(GraderError, match="'step9'"):
+        judged(tmp_path, "step9", public_a=one("pass"))
 
 
 BROKEN = [
@@ -130,9 +120,7 @@ BROKEN = [
     pytest.param("def test_(:", "SyntaxError|invalid syntax", id="syntax error"),
     pytest.param("x = 1", "no checks", id="no checks"),
     pytest.param("def test_unmarked(case): pass", "no checks", id="no check among the tests"),
-    pytest.param(
-        one("pass") + one("pass").replace("test_b", "test_c"), "two checks have the id a.b", id="one id twice"
-    ),
+    pytest.param(one("pass") + one("pass").replace("_b", "_c"), "two checks have the id a.b", id="one id twice"),
 ]
 
 
@@ -143,23 +131,15 @@ def test_a_broken_suite_is_the_graders_fault(body: str, why: str, tmp_path: Path
     assert "\n" not in str(raised.value)
 
 
-def test_an_unknown_step_is_named(tmp_path: Path) -> None:
-    with pytest.raises(GraderError, match="'step9'"):
-        judged(tmp_path, "step9", public_a=one("pass"))
-
-
 def test_a_suite_that_is_stopped_is_no_verdict(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         judged(tmp_path, public_a=one("raise KeyboardInterrupt"))
 
 
 @pytest.mark.parametrize("options", ["-x", "-k nothing", "--collect-only", "--unknown-option"])
-def test_what_a_user_sets_for_pytest_changes_no_verdict(
-    options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_of_a_user_change_no_verdict(options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", options)
-    found = judged(tmp_path, public_a=CHAIN.format("fail('x')"))
-    assert len(found) == 3
+    assert len(judged(tmp_path, public_a=CHAIN.format("fail('x')"))) == 3
 
 
 def test_checks_are_listed_without_running_them(tmp_path: Path) -> None:
@@ -188,7 +168,9 @@ def real_suite() -> dict[str, pytest.Item]:
 
 
 def test_the_rubric_names_exactly_the_checks_of_the_suite(real_suite: dict[str, pytest.Item]) -> None:
-    scoring.require_agreement(real_suite, scoring.load_rubric(paths.RUBRIC), complete=True)
+    rubric = scoring.load_rubric(paths.RUBRIC)
+    scoring.require_agreement(real_suite, rubric, complete=True)
+    assert min(rubric.values()) > 0
 
 
 def test_prerequisites_come_first_and_in_the_same_step(real_suite: dict[str, pytest.Item]) -> None:

@@ -31,9 +31,8 @@ def seen(keys: list[str]) -> RowKeys:
 
 def case(*evaluations: list[str] | None, learned: list[str] = LEARNED) -> Any:
     judged = [seen(keys) if keys else None for keys in evaluations]
-    training = SimpleNamespace(
-        via="Trainer", data=SimpleNamespace(train=seen(learned)), evaluations=judged, unrecorded=None
-    )
+    data = SimpleNamespace(train=seen(learned))
+    training = SimpleNamespace(via="Trainer", data=data, evaluations=judged, unrecorded=None)
     evidence = SimpleNamespace(trainings=[training])
     return SimpleNamespace(placed={Method.LORA: training}, evidence=evidence, library=Shelf())
 

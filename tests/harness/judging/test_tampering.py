@@ -15,10 +15,9 @@ CONDITIONS = SimpleNamespace(checkpoint="stand-in", reviews="real", precision="f
 CASE: Any = SimpleNamespace(evidence=SimpleNamespace(run=SimpleNamespace(conditions=CONDITIONS)))
 
 
-@pytest.mark.parametrize(
-    ("held", "waits"), [([], False), ([False, False], False), ([False, True], True)], ids=["none", "judged", "held"]
-)
-def test_a_result_says_whom_it_waits_for(held: list[bool], waits: bool) -> None:
+@pytest.mark.parametrize("held", [[], [False, False], [False, True]], ids=["none", "judged", "held"])
+def test_a_result_says_whom_it_waits_for(held: list[bool]) -> None:
+    waits = any(held)
     judged = tuple(Judgement("a.b", "B", Visibility.PUBLIC, Verdict.ERROR, held=one) for one in held)
     environment = describe_conditions(CASE, judged)
     assert environment.get(WAITS_FOR) == (WaitsFor.PERSON if waits else None)

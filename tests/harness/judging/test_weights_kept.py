@@ -1,6 +1,6 @@
 """What is said of a training whose weights cannot be looked at."""
 
-import importlib.util
+import runpy
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,17 +11,12 @@ from grader.judging.suite import Blocked
 from grader.model import Method
 from grader.protocol.records import Entry, Exit, Raised, Training
 
-SUITE = paths.HIDDEN_TESTS / "test_training.py"
+REFUSES = Raised("TypeError", "'NoneType' object")
 
 
 @pytest.fixture(scope="module")
 def suite() -> Any:
-    spec = importlib.util.spec_from_file_location("_hidden_training", SUITE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(paths.HIDDEN_TESTS / "test_training.py")))
 
 
 def training(finished: bool = True, unrecorded: Raised | None = None) -> Training:
@@ -36,17 +31,12 @@ def training(finished: bool = True, unrecorded: Raised | None = None) -> Trainin
         pytest.param(None, "has no finished training", id="none"),
         pytest.param(training(finished=False), "has no finished training", id="broken off"),
         pytest.param(training(), "are missing", id="after too many others"),
-        pytest.param(
-            training(unrecorded=Raised("TypeError", "'NoneType' object")),
-            "the model raises TypeError",
-            id="the model cannot be asked",
-        ),
+        pytest.param(training(unrecorded=REFUSES), "the model raises TypeError", id="the model cannot be asked"),
     ],
 )
 def test_no_weights_block(seen: Training | None, words: str, suite: Any) -> None:
-    case: Any = SimpleNamespace(
-        training=lambda method: seen, certificate=lambda method: None, threshold=lambda method: 0.5
-    )
+    nothing: Any = {"certificate": lambda method: None, "threshold": lambda method: 0.5}
+    case = SimpleNamespace(training=lambda method: seen, **nothing)
     with pytest.raises(Blocked, match=words):
         suite.certificate_of(case, Method.LORA)
     with pytest.raises(Blocked, match=words):

@@ -57,35 +57,33 @@ def encoder(of: torch.nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in of.state_dict().items() if name.startswith("distilbert.")}
 
 
+BASE = encoder(model(0))
+TRAINED, _ = weights.export(model(1), BASE)
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_equals_asking_the_model(seed: int, meter: AccuracyMeter, snapshot: Path) -> None:
-    base, trained = encoder(model(0)), model(seed)
+    trained, right = model(seed), 0
     tokenizer = BertTokenizerFast.from_pretrained(snapshot)
-    right = 0
     with torch.inference_mode():
         for text, label in REVIEWS:
-            right += (
-                int(trained(**tokenizer(text, return_tensors="pt", return_token_type_ids=False)).logits.argmax())
-                == label
-            )
-    tensors, _ = weights.export(trained, base)
-    assert meter.measure(tensors, base, f"digest {seed}") == right / len(REVIEWS)
+            tokens = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+            right += int(trained(**tokens).logits.argmax()) == label
+    tensors, _ = weights.export(trained, BASE)
+    assert meter.measure(tensors, BASE, f"digest {seed}") == right / len(REVIEWS)
 
 
 def test_rebuilt_from_differences(snapshot: Path) -> None:
-    base, trained = encoder(model(0)), model(1)
-    differences = {f"d:{name}": tensor - base[name] for name, tensor in encoder(trained).items()}
-    head = {f"w:{name}": tensor for name, tensor in trained.state_dict().items() if name not in base}
-    found = rebuild(differences | head, base, snapshot).state_dict()
+    trained = model(1)
+    differences = {f"d:{name}": tensor - BASE[name] for name, tensor in encoder(trained).items()}
+    found = rebuild(differences | head_only(trained), BASE, snapshot).state_dict()
     for name, tensor in trained.state_dict().items():
         # (x − b) + b in float32: one rounding each of numbers below 16
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-6)
 
 
 def test_the_same_content_is_measured_once(meter: AccuracyMeter) -> None:
-    base = encoder(model(0))
-    tensors, _ = weights.export(model(1), base)
-    first = meter.measure(tensors, base, "digest")
+    first = meter.measure(TRAINED, BASE, "digest")
     assert meter.measure(Unread(), Unread(), "digest") == first
     with pytest.raises(AssertionError, match="weights were read"):
         meter.measure(Unread(), Unread(), "another digest")
@@ -93,12 +91,10 @@ def test_the_same_content_is_measured_once(meter: AccuracyMeter) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"accuracy": "x"}'], ids=["empty", "{}", "list", "text"])
 def test_a_damaged_cache_is_measured_again(content: bytes, meter: AccuracyMeter) -> None:
-    base = encoder(model(0))
-    tensors, _ = weights.export(model(1), base)
-    first = meter.measure(tensors, base, "digest")
-    (stored,) = meter.cache.iterdir()
+    first = meter.measure(TRAINED, BASE, "digest")
+    (stored,) = meter.cache.iterdir()  # features of a trained encoder are not kept
     stored.write_bytes(content)
-    assert meter.measure(tensors, base, "digest") == first
+    assert meter.measure(TRAINED, BASE, "digest") == first
     assert json.loads(stored.read_text(encoding="utf-8"))["accuracy"] == first
 
 
@@ -106,58 +102,34 @@ def head_only(of: torch.nn.Module) -> dict[str, Tensor]:
     return {f"w:{name}": tensor for name, tensor in of.state_dict().items() if not name.startswith("distilbert.")}
 
 
-def features(meter: AccuracyMeter) -> list[Path]:
-    return list(meter.cache.glob("*.safetensors"))
-
-
 @pytest.mark.parametrize("content", [None, b"", b"damaged"], ids=["kept", "empty", "damaged"])
-def test_features_of_the_checkpoint_are_kept(
-    content: bytes | None, meter: AccuracyMeter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = encoder(model(0))
-    expected = [meter.measure(head_only(model(seed)), base, f"digest {seed}") for seed in (1, 2, 3)]
-    (kept,) = features(meter)
+def test_features_are_kept(content: bytes | None, meter: AccuracyMeter, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [meter.measure(head_only(model(seed)), BASE, f"digest {seed}") for seed in (1, 2, 3)]
+    (kept,) = meter.cache.glob("*.safetensors")
     if content is None:
         monkeypatch.setattr(AccuracyMeter, "_encode", None)  # the encoder is not asked again
     else:
         kept.write_bytes(content)
-    found = [meter.measure(head_only(model(seed)), base, f"again {seed}") for seed in (1, 2, 3)]
+    found = [meter.measure(head_only(model(seed)), BASE, f"again {seed}") for seed in (1, 2, 3)]
     assert found == expected
     assert len(set(expected)) > 1
 
 
-def test_features_of_a_trained_encoder_are_not_kept(meter: AccuracyMeter) -> None:
-    base = encoder(model(0))
-    meter.measure(weights.export(model(1), base)[0], base, "digest")
-    assert not features(meter)
+QUERY = "d:distilbert.transformer.layer.0.attention.q_lin.weight"
+SPOILT = {
+    "without head": {name: tensor for name, tensor in TRAINED.items() if "classifier" not in name},
+    "another shape": TRAINED | {"w:classifier.weight": torch.zeros(3, 16)},
+    "unknown difference": TRAINED | {"d:no.such.tensor": torch.zeros(1)},
+    "difference of another shape": TRAINED | {QUERY: torch.zeros(3, 5)},
+}
 
 
-def without_head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
-
-
-def misshapen(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return tensors | {"w:classifier.weight": torch.zeros(3, 16)}
-
-
-def unknown_difference(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return tensors | {"d:no.such.tensor": torch.zeros(1)}
-
-
-def misshapen_difference(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return tensors | {"d:distilbert.transformer.layer.0.attention.q_lin.weight": torch.zeros(3, 5)}
-
-
-@pytest.mark.parametrize("spoil", [without_head, misshapen, unknown_difference, misshapen_difference])
-def test_broken_weights(spoil: object, meter: AccuracyMeter) -> None:
-    base = encoder(model(0))
-    tensors, _ = weights.export(model(1), base)
+@pytest.mark.parametrize("tensors", SPOILT.values(), ids=SPOILT)
+def test_broken_weights(tensors: dict[str, Tensor], meter: AccuracyMeter) -> None:
     with pytest.raises((IncompleteWeights, RuntimeError, KeyError)):  # Case.accuracy makes None of these
-        meter.measure(spoil(tensors), base, "digest")  # type: ignore[operator]
+        meter.measure(tensors, BASE, "digest")
 
 
 def test_weights_that_diverged_are_measured(meter: AccuracyMeter) -> None:
-    base = encoder(model(0))
-    tensors, _ = weights.export(model(1), base)
-    nan = {name: torch.full_like(tensor, float("nan")) for name, tensor in tensors.items()}
-    assert 0 <= meter.measure(nan, base, "digest") <= 1
+    nan = {name: torch.full_like(tensor, float("nan")) for name, tensor in TRAINED.items()}
+    assert 0 <= meter.measure(nan, BASE, "digest") <= 1

@@ -20,14 +20,8 @@ def library(tmp_path: Path) -> Library:
     for name, texts in (("train", [*TRAIN, f"{BOTH}: good"]), ("eval", [*EVAL, f"{BOTH}: bad"])):
         rows = "".join(f'"{text}",{index % 2}\n' for index, text in enumerate(texts))
         (tmp_path / f"{name}.csv").write_text(f"review,label\n{rows}", encoding="utf-8")
-    return Library(reviews(tmp_path), tokenizer=None)
-
-
-def reviews(folder: Path) -> ReviewData:
-    return ReviewData(
-        train=folder / "train.csv", eval=folder / "eval.csv", heldout=folder / "eval.csv", name="", sha256="0" * 64,
-        synthetic=False,
-    )  # fmt: skip
+    files = (tmp_path / f"{name}.csv" for name in ("train", "eval", "eval"))
+    return Library(ReviewData("", *files, synthetic=False, sha256="0" * 64), tokenizer=None)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,10 @@
 """The right answers of a LoRA layer: equal to PyTorch's, told from every usual mistake, and from the source."""
 
-from itertools import pairwise
 from math import prod
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -62,15 +61,17 @@ def test_the_base_output_is_pytorchs(rows: int, width: int, height: int, bias: b
     torch.testing.assert_close(found, linear(x), rtol=1e-12, atol=1e-12)
 
 
+FORMS = st.tuples(st.booleans(), st.booleans(), st.sampled_from(["float32", "float64", "bfloat16"]))
+
+
 @repeatable
-@given(
-    rank=st.integers(1, 12), width=sizes, height=sizes, alpha=sizes, seed=st.integers(0, 99), turned=st.booleans(),
-    swapped=st.booleans(), dtype=st.sampled_from(["float32", "float64", "bfloat16"]),
-)  # fmt: skip
+@given(rank=st.integers(1, 12), width=sizes, height=sizes, alpha=sizes, seed=st.integers(0, 99), form=FORMS)
 def test_what_pytorch_computes_fits(
-    rank: int, width: int, height: int, alpha: int, seed: int, turned: bool, swapped: bool, dtype: str
+    rank: int, width: int, height: int, alpha: int, seed: int, form: tuple[bool, bool, str]
 ) -> None:
-    """In every precision, with A and B as they are or transposed, in either order."""
+    """In every precision, with A and B as they are or, where their shapes tell it, transposed, in either order."""
+    turned, swapped, dtype = form
+    assume(not turned or rank not in (width, height))
     precision = getattr(torch, dtype)
     x, weight, a, b = (
         normal(seed + i, *shape).to(precision)
@@ -81,11 +82,9 @@ def test_what_pytorch_computes_fits(
     tensors = [tensor.double() for tensor in ((a.T, b.T) if turned else (a, b))]
     update = filled.double() - emptied.double()
     magnitude = float(max(filled.abs().max(), emptied.abs().max()))
-    found = lora.fit(
-        update, x, tensors[::-1] if swapped else tensors, layer(rank, width, height, dtype, alpha), magnitude
-    )
-    assert found.matches
-    assert not found.unreadable
+    challenge = layer(rank, width, height, dtype, alpha)
+    found = lora.fit(update, x, tensors[::-1] if swapped else tensors, challenge, magnitude)
+    assert (found.matches, found.unreadable) == (True, False)
 
 
 @pytest.mark.parametrize("mistake", list_wrong_scales(2, 3))
@@ -121,12 +120,8 @@ def test_an_activation_is_named(name: str) -> None:
         assert answer.fit(update).observed_scale is None
         said = lora.diagnose(update, answer.x, answer.tensors, answer.challenge, float(update.abs().max()))
         assert said == f"there is an activation between A and B ({name})"
-
-
-def test_an_unknown_update_has_no_diagnosis() -> None:
-    answer = ANSWERS[0]
-    update = answer.product**3
-    assert lora.diagnose(update, answer.x, answer.tensors, answer.challenge, float(update.abs().max())) == ""
+    unknown = answer.product**3
+    assert lora.diagnose(unknown, answer.x, answer.tensors, answer.challenge, float(unknown.abs().max())) == ""
 
 
 @pytest.mark.parametrize(
@@ -162,11 +157,7 @@ def test_values_are_handed_out_in_order_and_from_the_start_again(shapes: list[tu
     assert [tuple(part.shape) for part in parts] == shapes
     flat = [int(value) for part in parts for value in part.flatten()]
     assert flat == [number % size for number in range(sum(map(prod, shapes)))]
-    assert all((before + 1) % size == after for before, after in pairwise(flat))
-
-
-def test_absurd_shapes_get_no_values() -> None:
-    assert lora.split(torch.ones(3), [(2**13, 2**13)]) == []
+    assert lora.split(torch.ones(size), [(2**13, 2**13)]) == []  # absurd
 
 
 # Parameters that are moved after they are made: wrong on a GPU only, so the source is read.
@@ -180,45 +171,24 @@ class LoRALayer(nn.Module):
 PARAMETER = "nn.Parameter(torch.randn(2, 3))"
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        PARAMETER,
-        f"{PARAMETER}.float()",
-        f"{PARAMETER}.to(torch.float32)",
-        f"{PARAMETER}.to(dtype=torch.float)",
-        f"{PARAMETER}.to(W.weight.dtype)",
-        f"{PARAMETER}.to(dtype=W.weight.dtype, non_blocking=flag)",
-        f"{PARAMETER}.to(dtype)",
-        f"{PARAMETER}.to(torch.get_default_dtype())",
-        f"{PARAMETER}.type(torch.float32)",
-        "nn.Parameter(torch.randn(2, 3).to(device))",
-        "nn.Linear(2, 3).to(device)",
-    ],
-)
+STAYS = ".float() .to(torch.float32) .to(dtype=torch.float) .to(W.weight.dtype) .to(dtype) .type(torch.float32)"
+STAYS += " .to(dtype=W.weight.dtype,non_blocking=flag) .to(torch.get_default_dtype())"
+MADE_THERE = ["nn.Parameter(torch.randn(2, 3).to(device))", "nn.Linear(2, 3).to(device)"]
+
+
+@pytest.mark.parametrize("made", [PARAMETER, *(PARAMETER + call for call in STAYS.split()), *MADE_THERE])
 def test_parameters_that_stay(made: str) -> None:
     assert lora.find_moved_parameter([CLASS.format(made)], "LoRALayer") is None
 
 
-@pytest.mark.parametrize(
-    ("call", "method"),
-    [
-        ("to(device)", "to"),
-        ("to(device=device)", "to"),
-        ("to('cuda')", "to"),
-        ("to(W.weight.device)", "to"),
-        ("to(W.weight)", "to"),
-        ("to(W.weight.device, W.weight.dtype)", "to"),
-        ("to(**placement)", "to"),
-        ("type(torch.cuda.FloatTensor)", "type"),
-        ("cuda()", "cuda"),
-        ("half()", "half"),
-        ("double()", "double"),
-    ],
-)
-def test_parameters_that_are_moved(call: str, method: str) -> None:
+MOVES = "to(device) to(device=device) to('cuda') to(W.weight.device) to(W.weight) to(W.weight.device,W.weight.dtype)"
+MOVES += " to(**placement) type(torch.cuda.FloatTensor) cuda() half() double()"
+
+
+@pytest.mark.parametrize("call", MOVES.split())
+def test_parameters_that_are_moved(call: str) -> None:
     found = lora.find_moved_parameter([CLASS.format(f"{PARAMETER}.{call}")], "LoRALayer")
-    assert found == f"nn.Parameter(...).{method}(...)"
+    assert found == f"nn.Parameter(...).{call.partition('(')[0]}(...)"
 
 
 def test_the_last_definition_counts() -> None:

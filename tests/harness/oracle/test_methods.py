@@ -14,6 +14,7 @@ L, M = Traits(wrapped=True, encoder_frozen=False), Traits(wrapped=True, encoder_
 f, h, m = (Traits(s.wrapped, s.encoder_frozen, finished=False, exported=False) for s in (F, H, L))
 E, C, X = (replace(s, fits=False) for s in (F, H, L))  # as with frozen embeddings, the last layer only, other layers
 G, K, Y = (replace(s, exported=False) for s in (F, H, L))  # too many trainings before it
+Z = replace(X, exported=False)
 FULL, HEAD, LORA = Method
 
 
@@ -52,9 +53,7 @@ FULL, HEAD, LORA = Method
         pytest.param([F, H, X, Y], {FULL: 0, HEAD: 1, LORA: 2}, id="weights before a better count"),
         pytest.param([F, H, K, K, Y, Y], {FULL: 0, HEAD: 1, LORA: 5}, id="a search before step 3"),
         pytest.param([G, K, Y, X], {FULL: 0, HEAD: 1, LORA: 3}, id="weights of one only"),
-        pytest.param(
-            [F, H, Y, replace(X, exported=False)], {FULL: 0, HEAD: 1, LORA: 2}, id="no weights, as in a notebook"
-        ),
+        pytest.param([F, H, Y, Z], {FULL: 0, HEAD: 1, LORA: 2}, id="no weights, as in a notebook"),
     ],
 )
 def test_placement(trainings: list[Traits], placed: dict[Method, int]) -> None:
@@ -76,15 +75,8 @@ def entry(
     trainable: int, names: tuple[str, ...] = (), layers: tuple[str, ...] = (), changed: tuple[str, ...] = ()
 ) -> Entry:
     wrapped, adapters = dict.fromkeys(layers, "LoRALayer"), dict.fromkeys(layers, ADAPTER)
-    return Entry(
-        model_class="M",
-        trainable=trainable,
-        total=trainable,
-        trainable_names=names,
-        wrapped=wrapped,
-        adapters=adapters,
-        changed=changed,
-    )
+    facts = {"trainable_names": names, "wrapped": wrapped, "adapters": adapters, "changed": changed}
+    return Entry(model_class="M", trainable=trainable, total=trainable, **facts)
 
 
 ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier.bias",)

@@ -9,17 +9,7 @@ from grader.grades.policy import Deadline, GradingPolicy, LatePenalty
 from grader.grades.settlement import settle
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.judging.scoring import score
-from grader.model import (
-    CheckResult,
-    Claim,
-    FailedCell,
-    Method,
-    MethodSummary,
-    Result,
-    RunStatus,
-    SubmissionRef,
-    Verdict,
-)
+from grader.model import CheckResult, Claim, FailedCell, Method, MethodSummary, Result, RunStatus, Verdict
 from grader.similarity import Paper, Similarity, compare
 from tests.harness import results
 
@@ -69,7 +59,6 @@ def _methods(chance: random.Random, skill: float) -> dict[Method, MethodSummary]
 
 
 def result(number: int) -> Result:
-    """What the grader says of student `number`."""
     chance = random.Random(number)
     skill = chance.gauss(0.6, 1.0)
     model = full_marks()
@@ -84,7 +73,7 @@ def result(number: int) -> Result:
     measured = methods[Method.FULL].accuracy
     claim = Claim(method=Method.FULL, quantity="accuracy", claimed=0.931, measured=measured, cell=11, agrees=False)
     update = {
-        "submission": SubmissionRef(name=f"assignment-{number}", sha256=f"{number:064x}"),
+        "submission": model.submission.model_copy(update={"name": f"assignment-{number}", "sha256": f"{number:064x}"}),
         "run": run,
         "checks": checks,
         "score": score(checks, run.status),
@@ -92,40 +81,6 @@ def result(number: int) -> Result:
         "claims": (claim,) if number % 19 == 3 else (),
     }
     return model.model_copy(update=update)
-
-
-def upload(number: int) -> Upload:
-    late = number % 9 == 2
-    after = timedelta(hours=7 * (number % 8) + 1) if late else -timedelta(hours=number % 50)
-    return Upload(
-        id=f"s{number:04}_{number}",
-        student=student(number),
-        entry=f"s{number}_{40_000 + number}_{number}_assignment.ipynb",
-        display_name="assignment.ipynb",
-        sha256=f"{number:064x}",
-        late=late,
-        submitted_at=DUE + after,
-    )
-
-
-def intake(size: int) -> Intake:
-    """Everybody handed in but one in forty; two files are no notebooks."""
-    gone = {n for n in range(size) if n % 40 == 11}
-    refused = {n for n in range(size) if n % 60 == 17}
-    refusals = [
-        Refusal(
-            entry=f"s{n}_{40_000 + n}_{n}_assignment.pdf",
-            reason="'assignment.pdf' is a PDF; hand in the notebook itself, the .ipynb file that Jupyter saves.",
-            student=student(n),
-        )
-        for n in sorted(refused)
-    ]
-    return Intake(
-        source="submissions.zip",
-        uploads=tuple(upload(n) for n in range(size) if n not in gone | refused),
-        refusals=(*refusals, Refusal(entry="__unknown.exe", reason="The file belongs to nobody.")),
-        missing=tuple(student(n) for n in sorted(gone)),
-    )
 
 
 CODE = """class LoRALayer(nn.Module):
@@ -156,15 +111,43 @@ def similar(found: Intake) -> Similarity:
     return compare(papers, "")
 
 
-def overrides(found: Intake) -> Overrides:
-    """What a person changed."""
-    keys = [upload.student.key for upload in found.uploads]
-    signed = {"author": "M. Example", "reason": "Trained on the right data: see the appeal of 4 December."}
-    entries = (
-        Override(kind=OverrideKind.CHECK, student=keys[1], target="step3.lora_forward", points=5.0, **signed),
-        Override(kind=OverrideKind.EXCUSED, student=keys[3], author="M. Example", reason="Ill, with a certificate."),
+def upload(number: int) -> Upload:
+    late = number % 9 == 2
+    after = timedelta(hours=7 * (number % 8) + 1) if late else -timedelta(hours=number % 50)
+    return Upload(
+        id=f"s{number:04}_{number}",
+        student=student(number),
+        entry=f"s{number}_{40_000 + number}_{number}_assignment.ipynb",
+        display_name="assignment.ipynb",
+        sha256=f"{number:064x}",
+        late=late,
+        submitted_at=DUE + after,
     )
-    return Overrides(entries=entries, possible=100.0)
+
+
+def refusal(number: int) -> Refusal:
+    reason = "'assignment.pdf' is a PDF; hand in the notebook itself, the .ipynb file that Jupyter saves."
+    entry = f"s{number}_{40_000 + number}_{number}_assignment.pdf"
+    return Refusal(entry=entry, reason=reason, student=student(number))
+
+
+def intake(size: int) -> Intake:
+    """Everybody handed in but one in forty; two files are no notebooks."""
+    gone, refused = ([n for n in range(size) if n % each == first] for each, first in ((40, 11), (60, 17)))
+    nobodys = Refusal(entry="__unknown.exe", reason="The file belongs to nobody.")
+    return Intake(
+        source="submissions.zip",
+        uploads=tuple(upload(n) for n in range(size) if n not in (*gone, *refused)),
+        refusals=(*map(refusal, refused), nobodys),
+        missing=tuple(map(student, gone)),
+    )
+
+
+def overrides(found: Intake) -> Overrides:
+    changed, excused = ({"student": found.uploads[n].student.key, "author": "M. Example"} for n in (1, 3))
+    appeal, ill = "Trained on the right data: see the appeal of 4 December.", "Ill, with a certificate."
+    check = Override(kind=OverrideKind.CHECK, target="step3.lora_forward", points=5.0, reason=appeal, **changed)
+    return Overrides(entries=(check, Override(kind=OverrideKind.EXCUSED, reason=ill, **excused)), possible=100.0)
 
 
 def settled(size: int) -> tuple[Intake, tuple[Grade, ...]]:

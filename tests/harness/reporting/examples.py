@@ -2,22 +2,8 @@
 
 from typing import Any, Literal
 
-from grader.model import (
-    CellRecord,
-    CheckResult,
-    Claim,
-    CurvePoint,
-    FailedCell,
-    Method,
-    MethodSummary,
-    Profile,
-    Result,
-    RunStatus,
-    RunSummary,
-    StaffDetails,
-    Verdict,
-    Visibility,
-)
+from grader import model
+from grader.model import FailedCell, Method, MethodSummary, Place, Profile, Result, RunStatus, Verdict
 from tests.harness import results
 
 # id, what a student reads, points, hidden
@@ -82,6 +68,10 @@ _PARTIAL: dict[str, _Judged] = {
     "step3.accuracy": (Verdict.BLOCKED, "Step 3 was not trained.", ""),
 }
 
+PLACES = {
+    "step2.encoder_untouched": Place(cell=16, line=2, source="head_model = full_model"),
+    "step3.lora_fresh": Place(cell=22, line=9, source='return x @ self.W.weight.T + self.B(self.A(x))  # "<W>"'),
+}
 METHODS = {
     method: MethodSummary(trainable_parameters=count, accuracy=accuracy, threshold=threshold, train_s=time, steps=64)
     for method, count, accuracy, threshold, time in (
@@ -98,32 +88,27 @@ _ENVIRONMENT = {
     "reviews": "real (train.csv 2,000, eval.csv 500)",
     "precision": "bf16 autocast",
 }
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _TIMINGS = {"intake": 0.03, "start": 0.41, "execution": 321.6, "probes": 2.2, "oracle": 14.8, "judging": 1.1}
 
 
 def full_marks() -> Result:
-    """Return a result in which everything passed."""
-    return _result(
-        "reference-solution.ipynb",
-        {},
-        methods=METHODS,
-        claims=(_claim(Method.FULL, 0.824, 0.826, True), _claim(Method.HEAD, 0.66, 0.658, True)),
-    )
+    claims = _claim(Method.FULL, 0.824, 0.826, True), _claim(Method.HEAD, 0.66, 0.658, True)
+    return _result("reference-solution.ipynb", {}, methods=METHODS, claims=claims)
 
 
 def untouched_template() -> Result:
     """Return the result of a template that nobody worked on: mostly blocked."""
+    wanted = {
+        "step1.count_function": ("count_trainable_parameters", "Write it in step 1."),
+        "step3.extract_names": ("extract_qv_layers", "Write it in step 3."),
+        "step3.lora_construct": ("LoRALayer", "Write the class in step 3."),
+    }
     missing = "The notebook has no working `{}`: it still raises NotImplementedError."
     verdicts: dict[str, _Judged] = {id_: (Verdict.BLOCKED, "Nothing was trained.", "") for id_, *_ in _SUITE}
+    verdicts |= {id_: (Verdict.FAILED, missing.format(name), hint) for id_, (name, hint) in wanted.items()}
     verdicts["run.completes"] = (Verdict.FAILED, "Nine cells raised an error, the first of them cell 7.", "")
-    verdicts["step1.count_function"] = (
-        Verdict.FAILED,
-        missing.format("count_trainable_parameters"),
-        "Write it in step 1.",
-    )
-    verdicts["step3.extract_names"] = (Verdict.FAILED, missing.format("extract_qv_layers"), "Write it in step 3.")
     verdicts["step3.replace_layers"] = _PASSED
-    verdicts["step3.lora_construct"] = (Verdict.FAILED, missing.format("LoRALayer"), "Write the class in step 3.")
     cells = (FailedCell(index=6, error="NotImplementedError", message=""),)
     run = results.run(RunStatus.STUDENT_ERROR, wall_s=6.3, peak_memory_mib=912.0, failed_cells=cells)
     methods = {method: MethodSummary() for method in Method}
@@ -148,29 +133,21 @@ def middle() -> Result:
         _claim(Method.HEAD, 592_130, 66_955_010, False, "trainable_parameters"),
         _claim(Method.LORA, 0.884, None, None),
     )
-    return _result(
-        "andersson_lovisa_48213_late.ipynb",
-        _PARTIAL,
-        run=run,
-        methods=methods,
-        claims=claims,
-        calibration="quick, stand-in, real data",
-    )
+    return _result("andersson_lovisa_48213_late.ipynb", _PARTIAL, run=run, methods=methods, claims=claims)
 
 
-def details() -> StaffDetails:
-    """Return what the staff report shows beside `middle`."""
+def details() -> model.StaffDetails:
     losses = {Method.FULL: 0.55, Method.HEAD: 0.05, Method.LORA: 0.4}
     curves = {
         method: tuple(
-            CurvePoint(step=step, loss=0.69 - fall * (step / 64) ** 0.5 + 0.02 * (step % 3))
+            model.CurvePoint(step=step, loss=0.69 - fall * (step / 64) ** 0.5 + 0.02 * (step % 3))
             if step % 32
-            else CurvePoint(step=step, eval_accuracy=0.55 + fall * step / 150)
+            else model.CurvePoint(step=step, eval_accuracy=0.55 + fall * step / 150)
             for step in range(4, 65, 4)
         )
         for method, fall in losses.items()
     }
-    return StaffDetails(
+    return model.StaffDetails(
         cells=(
             _cell(1, 0.02, "!pip install transformers datasets evaluate", output="skipped by the grader\n"),
             _cell(3, 4.1, "import torch\nfrom transformers import Trainer"),
@@ -200,8 +177,8 @@ _TRACEBACK = (
 )
 
 
-def _cell(index: int, duration_s: float, source: str, status: CellStatus = "ok", **texts: str) -> CellRecord:
-    return CellRecord(index=index, source=source, duration_s=duration_s, status=status, **texts)
+def _cell(index: int, duration_s: float, source: str, status: CellStatus = "ok", **texts: str) -> model.CellRecord:
+    return model.CellRecord(index=index, source=source, duration_s=duration_s, status=status, **texts)
 
 
 def hostile_copies(value: Any, text: str) -> Any:
@@ -218,42 +195,25 @@ _CLOSED = frozenset({"schema", "profile", "status", "verdict", "visibility", "me
 
 
 def _result(
-    name: str,
-    verdicts: dict[str, _Judged],
-    *,
-    run: RunSummary | None = None,
-    profile: Profile = Profile.QUICK,
-    calibration: str | None = "quick, stand-in, real data",
-    methods: dict[Method, MethodSummary] | None = None,
-    claims: tuple[Claim, ...] = (),
+    name: str, verdicts: dict[str, _Judged], calibration: str | None = "quick, stand-in, real data", **changes: Any
 ) -> Result:
-    checks = tuple(
-        _check(id_, title, possible, hidden, *verdicts.get(id_, _PASSED)) for id_, title, possible, hidden in _SUITE
-    )
-    return results.result(
-        checks,
-        name,
-        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        profile=profile,
-        seed=20_260_117,
-        calibration=calibration,
-        run=run or results.run(wall_s=321.6, peak_memory_mib=3_380.0),
-        methods=methods or {},
-        claims=claims,
-        environment=_ENVIRONMENT,
-        timings=_TIMINGS,
-    )
+    checks = (_check(*stated, *verdicts.get(stated[0], _PASSED)) for stated in _SUITE)
+    plain = {"run": results.run(wall_s=321.6, peak_memory_mib=3_380.0), "seed": 20_260_117, "profile": Profile.QUICK}
+    told = {"calibration": calibration, "environment": _ENVIRONMENT, "timings": _TIMINGS}
+    return results.result(checks, name, _SHA256, **{**plain, **told, **changes})
 
 
 def _check(
     id_: str, title: str, possible: float, hidden: bool, verdict: Verdict, rationale: str, hint: str
-) -> CheckResult:
-    visibility = Visibility.HIDDEN if hidden else Visibility.PUBLIC
-    return results.check(id_, verdict, possible, title=title, visibility=visibility, rationale=rationale, hint=hint)
+) -> model.CheckResult:
+    visibility = model.Visibility.HIDDEN if hidden else model.Visibility.PUBLIC
+    place = PLACES.get(id_) if verdict is Verdict.FAILED else None
+    told = {"title": title, "visibility": visibility, "rationale": rationale, "hint": hint, "place": place}
+    return results.check(id_, verdict, possible, **told)
 
 
 def _claim(
     method: Method, claimed: float, measured: float | None, agrees: bool | None, quantity: Quantity = "accuracy"
-) -> Claim:
+) -> model.Claim:
     cell = {Method.FULL: 11, Method.HEAD: 17, Method.LORA: 23}[method]
-    return Claim(method=method, quantity=quantity, claimed=claimed, measured=measured, cell=cell, agrees=agrees)
+    return model.Claim(method=method, quantity=quantity, claimed=claimed, measured=measured, cell=cell, agrees=agrees)

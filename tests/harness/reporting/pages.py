@@ -64,21 +64,14 @@ class Reader(HTMLParser):
 
 
 def read_words(html: str) -> str:
-    """All that is visible, with single spaces."""
     return " ".join(Reader(html).text.split())
 
 
 def adjust_grade() -> Grade:
     """A grade with full marks, but handed in late by a day, and with one check changed."""
     upload = invented.upload(1).model_copy(update={"submitted_at": invented.DUE + timedelta(hours=20)})
-    change = Override(
-        kind=OverrideKind.CHECK,
-        student=upload.student.key,
-        target="step1.trained",
-        points=3,
-        author="M. Example",
-        reason="Half of it.",
-    )
+    signed = {"student": upload.student.key, "author": "M. Example", "reason": "Half of it."}
+    change = Override(kind=OverrideKind.CHECK, target="step1.trained", points=3, **signed)
     found = Intake(source="x", uploads=(upload,))
     (grade,) = settle(found, {upload.id: full_marks()}, invented.POLICY, Overrides(entries=(change,), possible=100))
     return grade
@@ -86,9 +79,8 @@ def adjust_grade() -> Grade:
 
 FOUND, GRADES = invented.settled(60)
 SIMILAR = invented.similar(FOUND)
-DASHBOARD = render_dashboard(
-    GRADES, FOUND, name="autumn", similarity=SIMILAR, rules=("Rule one.",), warnings=("Look here.",)
-)
+TOLD = {"rules": ("Rule one.",), "warnings": ("Look here.",)}
+DASHBOARD = render_dashboard(GRADES, FOUND, name="autumn", similarity=SIMILAR, **TOLD)
 PAGES = {
     "feedback of full marks": render_feedback(full_marks()),
     "feedback of an untouched template": render_feedback(untouched_template()),
@@ -115,14 +107,8 @@ def build_hostile_pages(text: str) -> dict[str, str]:
     papers = [Paper(upload.id, upload.student.key, "1", f"x = 1\n{text}") for upload in found.uploads[:2]]
     pair = Pair(*papers, 0.9, 0.8, (Passage((0, 1), (0, 1)),))
     alike = Similarity(equal=(tuple(papers),), pairs=(pair,), compared=2)
-    page = render_dashboard(
-        [_copy_grade(grade, text) for grade in grades],
-        found,
-        name=text,
-        similarity=alike,
-        rules=[text],
-        warnings=[text],
-    )
+    copies = [_copy_grade(grade, text) for grade in grades]
+    page = render_dashboard(copies, found, name=text, similarity=alike, rules=[text], warnings=[text])
     pages = (render_feedback(result, grade), render_staff(result, shown, grade), page, render_similar(alike, found))
     return dict(zip(KINDS, pages, strict=True))
 

@@ -4,8 +4,8 @@ Skipped where Debian's chromium and chromium-driver or the Python package seleni
 """
 
 import shutil
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,6 @@ BEACONS = """
 
 
 class Site:
-    """A loopback server that holds pages and remembers every request."""
-
     def __init__(self) -> None:
         self.pages: dict[str, str] = {}
         self.requests: list[str] = []
@@ -57,15 +55,8 @@ class Site:
             def log_message(self, format: str, *args: object) -> None:
                 """Stay silent: `requests` is the log."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +72,11 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    server = Site()
-    yield server
-    server.close()
+    made = Site()
+    with made.server, ThreadPoolExecutor(1) as pool:
+        pool.submit(made.server.serve_forever)
+        yield made
+        made.server.shutdown()
 
 
 def open_page(driver: Any, site: Site, html: str, width: int = 1280) -> None:

@@ -12,10 +12,7 @@ from . import hostile
 
 
 class Clock:
-    """A clock that moves when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
+    now_s = 0.0
 
     def __call__(self) -> float:
         return self.now_s
@@ -35,32 +32,26 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def time_left(clock: Clock) -> TimeLeft:
-    return TimeLeft(clock)
-
-
-def _train(time_left: TimeLeft, clock: Clock, method: Method, until: int, step_s: float) -> None:
-    for step in range(1, until + 1):
+def _train(time_left: TimeLeft, clock: Clock, method: Method, until: int, step_s: float, first: int = 1) -> None:
+    for step in range(first, until + 1):
         clock.now_s += step_s
         time_left.on_training_step(method, step, 64)
 
 
-def test_nothing_is_guessed_before_two_steps(time_left: TimeLeft) -> None:
+def test_estimate_covers_this_training_and_those_that_follow(clock: Clock) -> None:
+    time_left = TimeLeft(clock)
     assert time_left.seconds() is None
-    time_left.on_training_step(Method.FULL, 1, 64)
-    assert time_left.seconds() is None
-
-
-def test_estimate_covers_this_training_and_those_that_follow(time_left: TimeLeft, clock: Clock) -> None:
-    _train(time_left, clock, Method.FULL, 32, 2.4)
+    _train(time_left, clock, Method.FULL, 1, 2.4)
+    assert time_left.seconds() is None  # nothing is guessed before two steps
+    _train(time_left, clock, Method.FULL, 32, 2.4, first=2)
     following_s = 64 * 2.4 * (0.38 + 0.7)  # the relative costs of the head and of LoRA
     assert time_left.seconds() == pytest.approx(32 * 2.4 + following_s)
     clock.now_s += 10
     assert time_left.seconds() == pytest.approx(32 * 2.4 - 10 + following_s)
 
 
-def test_the_last_training_ends_at_zero_and_a_second_one_starts_again(time_left: TimeLeft, clock: Clock) -> None:
+def test_the_last_training_ends_at_zero_and_a_second_one_starts_again(clock: Clock) -> None:
+    time_left = TimeLeft(clock)
     for method in Method:
         _train(time_left, clock, method, 64, 1.0)
     assert time_left.seconds() == 0
@@ -69,15 +60,10 @@ def test_the_last_training_ends_at_zero_and_a_second_one_starts_again(time_left:
     assert time_left.seconds() == pytest.approx(32 * 2.0)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        pytest.param(None, "", id="unknown"),
-        pytest.param(2.0, "about 10 s", id="short"),
-        pytest.param(44.0, "about 40 s", id="seconds"),
-        pytest.param(200.0, "about 3 min", id="minutes"),
-    ],
-)
+ROUGH = [(None, ""), (2.0, "about 10 s"), (44.0, "about 40 s"), (200.0, "about 3 min")]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), ROUGH)
 def test_about(seconds: float | None, expected: str) -> None:
     assert format_rough_duration(seconds) == expected
 
@@ -101,7 +87,10 @@ def test_without_a_terminal_each_event_is_a_line(clock: Clock) -> None:
     ]
 
 
-@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
+either = pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
+
+
+@either
 @pytest.mark.parametrize("steps", [0, 1, 3], ids=str)
 def test_any_number_of_steps_is_accepted(steps: int, terminal: bool) -> None:
     with ProgressDisplay(_console(terminal=terminal)) as progress:
@@ -119,14 +108,12 @@ def test_on_a_terminal_the_display_is_gone_at_the_end() -> None:
     assert shown.rstrip("\n").endswith("\x1b[2K")  # the last thing is an erased line
 
 
-@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
+@either
 @pytest.mark.parametrize("text", hostile.TEXTS.values(), ids=hostile.TEXTS)
 def test_hostile_first_lines_stay_text(text: str, terminal: bool) -> None:
     console = _console(terminal=terminal)
     with ProgressDisplay(console) as progress:
         progress.on_cell_start(0, 1, text)
         progress.on_training_step(Method.FULL, 1, 64)
-    shown = _written(console)
-    assert not any(character in shown for character in "\x00\x07\x9b\u202e\u2067\u200f\ud800")
-    assert "\x1b[2J" not in shown
-    assert "\x1b]" not in shown
+    forbidden = (*"\x00\x07\x9b\u202e\u2067\u200f\ud800", "\x1b[2J", "\x1b]")
+    assert [part for part in forbidden if part in _written(console)] == []

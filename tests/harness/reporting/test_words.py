@@ -1,14 +1,19 @@
-"""Numbers and sentences that the reports share."""
+"""What the reports share: numbers, sentences, the order of checks, and text that steers no terminal or encoder."""
 
 import math
-from collections.abc import Mapping
+import unicodedata
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grader.assets.reviews import Source
-from grader.model import Method, Profile, Result, RunStatus, Score, ScoreStatus, Verdict
+from grader.model import CheckResult, Method, Profile, RunStatus, Score, ScoreStatus, Verdict
 from grader.reporting import words
+from grader.reporting.outline import count_verdicts, group_by_step
+from grader.reporting.sanitisation import LINE_LIMIT, sanitise_line, sanitise_text
+from tests.harness import results
 
 from .examples import full_marks
 
@@ -44,46 +49,98 @@ def test_formats(shown: str, expected: str) -> None:
     assert shown == expected
 
 
-@pytest.mark.parametrize(
-    ("mapping", "members"),
-    [
-        pytest.param(words.VERDICTS, Verdict, id="verdicts"),
-        pytest.param(words.MEANINGS, Verdict, id="meanings"),
-        pytest.param(words.METHODS, Method, id="methods"),
-        pytest.param(words.PROFILES, Profile, id="profiles"),
-        pytest.param(words.RUNS, RunStatus, id="runs"),
-    ],
-)
-def test_every_member_has_words(mapping: Mapping[Any, str], members: type) -> None:
-    assert set(mapping) == set(members)  # type: ignore[call-overload]
-    assert all(mapping.values())
+def test_every_member_has_words() -> None:
+    tables = {Verdict: words.VERDICTS, Method: words.METHODS, Profile: words.PROFILES, RunStatus: words.RUNS}
+    for members, mapping in (*tables.items(), (Verdict, words.MEANINGS)):
+        assert set(mapping) == set(members)
+        assert all(mapping.values())
 
 
-def _changed(**changes: Any) -> Result:
-    return full_marks().model_copy(update=changes)
+SYNTHETIC = {"reviews": Source.SYNTHETIC.value}
+UNGRADED = Score(points=None, possible=100, status=ScoreStatus.UNGRADED)
+STOPPED = {"sandbox": "none", "run": results.run(RunStatus.TIMEOUT)}
+NOTICES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing to say": ({}, []),
+    "no sandbox": ({"sandbox": "none"}, ["run without a sandbox"]),
+    "synthetic data": ({"environment": SYNTHETIC}, ["synthetic"]),
+    "a name with the word": ({"environment": {"reviews": "not synthetic reviews"}}, []),
+    "synthetic, nothing measured": ({"environment": SYNTHETIC, "methods": {}}, []),
+    "ungraded": ({"score": UNGRADED}, ["ungraded"]),
+    "most serious first": (STOPPED, ["run without a sandbox", "time limit"]),
+}
 
 
-@pytest.mark.parametrize(
-    ("result", "expected"),
-    [
-        pytest.param(_changed(), [], id="nothing_to_say"),
-        pytest.param(_changed(sandbox="none"), ["run without a sandbox"], id="no_sandbox"),
-        pytest.param(_changed(environment={"reviews": Source.SYNTHETIC.value}), ["synthetic"], id="synthetic_data"),
-        pytest.param(_changed(environment={"reviews": "not synthetic reviews"}), [], id="a name with the word"),
-        pytest.param(
-            _changed(environment={"reviews": Source.SYNTHETIC.value}, methods={}), [], id="synthetic, nothing measured"
-        ),
-        pytest.param(
-            _changed(score=Score(points=None, possible=100, status=ScoreStatus.UNGRADED)), ["ungraded"], id="ungraded"
-        ),
-        pytest.param(
-            _changed(sandbox="none", run=full_marks().run.model_copy(update={"status": RunStatus.TIMEOUT})),
-            ["run without a sandbox", "time limit"],
-            id="most_serious_first",
-        ),
-    ],
-)
-def test_notices(result: Result, expected: list[str]) -> None:
-    shown = words.list_notices(result)
+@pytest.mark.parametrize(("changes", "expected"), NOTICES.values(), ids=NOTICES)
+def test_notices(changes: dict[str, Any], expected: list[str]) -> None:
+    shown = words.list_notices(full_marks().model_copy(update=changes))
     assert len(shown) == len(expected)
     assert all(part in text for part, text in zip(expected, shown, strict=True))
+
+
+def _check(id_: str, verdict: Verdict = Verdict.PASSED, points: float | None = 1.0) -> CheckResult:
+    return results.check(id_, verdict, 2.0, points=points)
+
+
+def test_steps_come_in_order_of_appearance_and_keep_the_order_of_checks() -> None:
+    steps = group_by_step([_check("run.b"), _check("step9.x"), _check("run.a"), _check("alone")])
+    found = [(step.key, [check.id for check in step.checks]) for step in steps]
+    assert found == [("run", ["run.b", "run.a"]), ("step9", ["step9.x"]), ("alone", ["alone"])]
+    assert group_by_step([]) == ()
+
+
+def test_points_of_unjudged_checks_are_not_possible() -> None:
+    unjudged = _check("s.b", Verdict.ERROR, None), _check("s.c", Verdict.NOT_JUDGED, None)
+    (step,) = group_by_step([_check("s.a"), *unjudged])
+    assert (step.points, step.possible) == (1.0, 2.0)
+
+
+def test_problems_put_first_what_the_student_can_change() -> None:
+    order = (Verdict.NOT_JUDGED, Verdict.BLOCKED, Verdict.PASSED, Verdict.FAILED)
+    (step,) = group_by_step([_check(f"s.{verdict}", verdict) for verdict in order])
+    assert [kind for kind, _ in step.problems] == [Verdict.FAILED, Verdict.BLOCKED, Verdict.NOT_JUDGED]
+    assert [check.verdict for check in step.passed] == [Verdict.PASSED]
+    assert count_verdicts(step.checks) == dict.fromkeys(order, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("plain text, 95 %", "plain text, 95 %", id="plain"),
+        pytest.param("å ß 你好 🙂", "å ß 你好 🙂", id="letters_of_all_scripts"),
+        pytest.param("a\n\tb", "a\n\tb", id="lines_and_tabs_stay"),
+        pytest.param("a\r\nb\rc", "a\nb\nc", id="carriage_return_hides_nothing"),
+        pytest.param("\x1b[0;31mred\x1b[0m", "red", id="colour_removed"),
+        pytest.param("\x1b[2J\x1b[H", "␛[2J␛[H", id="clear_screen"),
+        pytest.param("\x1b]0;title\x07", "␛]0;title␇", id="window_title"),
+        pytest.param("\x9b31m", "⟨U+009B⟩31m", id="eight_bit_escape"),
+        pytest.param("a\x00b\x7f", "a␀b⟨U+007F⟩", id="nul_and_delete"),
+        pytest.param("\u202egnp.exe", "⟨U+202E⟩gnp.exe", id="right_to_left_override"),
+        pytest.param("\u2066\u200b\ufeff", "⟨U+2066⟩⟨U+200B⟩⟨U+FEFF⟩", id="isolates_and_zero_width"),
+        pytest.param("a\u2028b", "a⟨U+2028⟩b", id="line_separator"),
+        pytest.param("\ud800x", "⟨U+D800⟩x", id="lone_surrogate"),
+        pytest.param("e" + "\u0301" * 2, "e" + "\u0301" * 2, id="accents_stay"),
+        pytest.param("e" + "\u0301" * 99 + "x", "e" + "\u0301" * 4 + "⟨95 more marks⟩x", id="piled_accents"),
+        pytest.param("\U000e0041", "⟨U+E0041⟩", id="tag_character"),
+    ],
+)
+def test_characters(text: str, expected: str) -> None:
+    assert sanitise_text(text) == expected
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=200))
+def test_whatever_comes_in_only_visible_characters_come_out(text: str) -> None:
+    shown = sanitise_text(text)
+    shown.encode("utf-8")
+    assert not [c for c in shown if c not in "\n\t" and unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+
+
+def test_a_long_text_keeps_both_ends_and_says_what_is_missing() -> None:
+    shown = sanitise_text("first" + "x" * 5_000_000 + "last", limit=100)
+    assert shown.startswith("first")
+    assert shown.endswith("last")
+    assert "[4,999,909 characters left out]" in shown
+
+
+def test_a_line_is_one_line() -> None:
+    assert sanitise_line("  a\n\n\tb  ") == "a b"
+    assert len(sanitise_line("word " * 10_000)) < LINE_LIMIT + 50  # the remark about the cut

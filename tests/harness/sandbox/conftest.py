@@ -33,8 +33,21 @@ HERE = Path(__file__).parent
 ORDINARY = 61234  # a user without rights
 OpenSandbox = Callable[[Backend, SandboxPolicy], Sandbox]
 READY_S = 120  # nothing is measured here, and other work may come first on the machine
-
 LOUD = replace(ROOMY, memory_mib=4096)  # ipykernel collects what is printed for 0.2 s: more than ROOMY allows
+START = """  # for controllers in processes of their own
+import asyncio, json, sys, tempfile
+from pathlib import Path
+from grader.sandbox import Backend, SandboxPolicy, Workspace, attach, select
+
+async def start(sandbox, folder, code):
+    manager = sandbox.make_kernel_manager(Workspace(job=folder / "job", evidence=folder / "evidence"))
+    await manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    await client.wait_for_ready()
+    client.execute(code)
+    return manager, client
+"""
 
 
 @contextmanager
@@ -114,7 +127,6 @@ class Driver:
 
 
 async def _read_output(client: Any, idle: set[str]) -> None:
-    """Read until cancelled; note the requests whose end has been announced."""
     while True:
         message = await client.get_iopub_msg(timeout=None)
         if message["content"].get("execution_state") == "idle":
@@ -152,7 +164,6 @@ def short_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="package")
 def sandboxes(short_temporary_folder: Path) -> Iterator[OpenSandbox]:
-    """Opens each sandbox once."""
     with ExitStack() as opened:
 
         @cache
@@ -181,7 +192,6 @@ def run_loud(sandboxes: OpenSandbox, backend: Backend) -> Driver:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for the condition to come true before long."""
     deadline = time.monotonic() + 10
     while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -189,7 +199,6 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def peak_mib() -> float:
-    """The most memory that this process ever had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -158,7 +158,6 @@ def attack(sandbox: Sandbox, folder: Path) -> dict[str, Any]:
 
 
 def run(sandbox: Sandbox, folder: Path, script: str, facts: dict[str, Any]) -> dict[str, str]:
-    """Run the script; return what it noted."""
     workspace = Workspace(job=folder / "job", evidence=folder / "evidence")
     for part in (workspace.job, workspace.evidence):
         part.mkdir(parents=True)

@@ -24,13 +24,17 @@ from grader.sandbox import Backend, Stop, select
 from grader.sandbox.walls.cgroups import can_make_groups
 from tests.harness import needs
 
-from .conftest import ROOMY, Driver, OpenSandbox, Run, eventually, peak_mib
+from .conftest import LINUX_BACKENDS, ROOMY, START, Driver, OpenSandbox, Run, eventually, peak_mib
 
 DEATHS = {
     "exit code 0": ("import os; os._exit(0)", 0),
     "exit code 7": ("import os; os._exit(7)", 7),
     "segmentation fault": ("import ctypes; ctypes.string_at(0)", -11),
     "kills itself": ("import os; os.kill(os.getpid(), 9)", -9),
+}
+SIGNALS = {
+    "process 1": "import os; os.kill(1, 9); os.kill(1, 15); os.kill(1, 2)",
+    "everybody": "import os; os.kill(-1, 9)",
 }
 ENDLESS = {
     "loop": "while True: pass",
@@ -114,11 +118,7 @@ def test_leaving_a_cell_leaves_the_kernel(run: Driver) -> None:
     assert run("import sys; sys.exit(0)", "1 + 1").errors == ["SystemExit", ""]
 
 
-@pytest.mark.parametrize(
-    "code",
-    ["import os; os.kill(1, 9); os.kill(1, 15); os.kill(1, 2)", "import os; os.kill(-1, 9)"],
-    ids=["process 1", "everybody"],
-)
+@pytest.mark.parametrize("code", SIGNALS.values(), ids=SIGNALS)
 def test_signals_stay_inside(run: Driver, code: str) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as witness:
         outcome = run(code)
@@ -146,14 +146,11 @@ def run_until_started(driver: Callable[[float], Driver]) -> dict[str, Run]:
     pytest.fail("no kernel started within a minute")
 
 
-def test_processor_time_ends(sandboxes: OpenSandbox, backend: Backend) -> None:
-    outcome = Driver(sandboxes(backend, replace(ROOMY, cpu_s=2)))("while True: pass")
-    assert outcome.ending.stopped_by is Stop.CPU
-
-
-def test_threads_are_capped(run: Driver) -> None:
+def test_processor_time_ends_and_threads_are_capped(sandboxes: OpenSandbox, backend: Backend) -> None:
+    endless = Driver(sandboxes(backend, replace(ROOMY, cpu_s=2)))("while True: pass")
+    assert endless.ending.stopped_by is Stop.CPU
     threads = "import threading, time\nfor _ in range(500): threading.Thread(target=time.sleep, args=(600,)).start()"
-    assert run(threads).errors == ["RuntimeError"]
+    assert Driver(sandboxes(backend, ROOMY))(threads).errors == ["RuntimeError"]
 
 
 @pytest.mark.parametrize(("code", "accepted"), GREEDY.values(), ids=GREEDY)
@@ -179,29 +176,28 @@ def test_walls(run: Driver) -> None:
     assert {id_: seen[id_] for id_, (_, name) in DENIED.items() if seen[id_] not in forms.get(name, (name,))} == {}
 
 
-def test_process_1_has_the_same_walls(run: Driver) -> None:
-    """Where its memory can be written (same user, same rights), taking it over must gain nothing."""
-    outcome = run(
-        "lines = open('/proc/1/status').read().splitlines()\n"
-        "status = dict(line.split(':\\t', 1) for line in lines if ':\\t' in line)\n"
-        "assert status['Seccomp'] == '2' and status['NoNewPrivs'] == '1'\n"
-        "assert int(status['CapEff'], 16) == int(status['CapPrm'], 16) == int(status['CapBnd'], 16) == 0, status"
-    )
-    assert outcome.errors == [""]
+PROCESS_1 = """
+lines = open('/proc/1/status').read().splitlines()
+status = dict(line.split(':\\t', 1) for line in lines if ':\\t' in line)
+assert status['Seccomp'] == '2' and status['NoNewPrivs'] == '1'
+assert int(status['CapEff'], 16) == int(status['CapPrm'], 16) == int(status['CapBnd'], 16) == 0, status
+"""
+LOOK = """
+import json, os, sys
+seen = {'root': sorted(os.listdir('/')), 'tmp': os.listdir('/tmp'), 'home': os.listdir('/home'),
+        'processes': sum(name.isdigit() for name in os.listdir('/proc')), 'uid': os.getuid(),
+        'environment': dict(os.environ), 'first': open('/proc/self/environ').read(),
+        'modules': [name for name in sys.modules if name.startswith('grader')], 'path': sys.path,
+        'host': os.uname().nodename, 'sys': os.listdir('/sys')}
+json.dump(seen, open(os.environ['SANDBOX_EVIDENCE'] + '/seen.json', 'w'))
+"""
 
 
 def test_nothing_of_the_host_is_visible(run: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And process 1 has the same walls: taking it over, where its memory can be written, must gain nothing."""
     monkeypatch.setenv("GRADER_TEST_SECRET", "opensesame")
-    outcome = run(
-        "import json, os, sys\n"
-        "seen = {'root': sorted(os.listdir('/')), 'tmp': os.listdir('/tmp'), 'home': os.listdir('/home'),\n"
-        "        'processes': sum(name.isdigit() for name in os.listdir('/proc')), 'uid': os.getuid(),\n"
-        "        'environment': dict(os.environ), 'first': open('/proc/self/environ').read(),\n"
-        "        'modules': [name for name in sys.modules if name.startswith('grader')], 'path': sys.path,\n"
-        "        'host': os.uname().nodename, 'sys': os.listdir('/sys')}\n"
-        "json.dump(seen, open(os.environ['SANDBOX_EVIDENCE'] + '/seen.json', 'w'))"
-    )
-    assert outcome.errors == [""]
+    outcome = run(LOOK, PROCESS_1)
+    assert outcome.errors == ["", ""]
     seen = json.loads(outcome.evidence["seen.json"])
     assert "opensesame" not in json.dumps(seen)
     assert seen["uid"] != 0
@@ -231,19 +227,13 @@ def test_what_only_root_may_read_stays_unread(
 def test_nothing_runs_after_the_end(run: Driver) -> None:
     outcome = run(
         "import atexit, os, time\n"
-        "def last():\n"
-        "    open(os.environ['SANDBOX_EVIDENCE'] + '/late', 'w').close()\n"
-        "    time.sleep(600)\n"
+        "def last():\n    open(os.environ['SANDBOX_EVIDENCE'] + '/late', 'w').close()\n    time.sleep(600)\n"
         "atexit.register(last)",
         "import threading\n"
-        "def talk():\n"
-        "    while True:\n"
-        "        print('still here')\n"
-        "        time.sleep(0.01)\n"
+        "def talk():\n    while True:\n        print('still here')\n        time.sleep(0.01)\n"
         "threading.Thread(target=talk, daemon=True).start()",
     )
-    assert outcome.errors == ["", ""]
-    assert outcome.evidence == {}
+    assert (outcome.errors, outcome.evidence) == (["", ""], {})
 
 
 def test_many_long_names_of_evidence_are_told_in_short(sandboxes: OpenSandbox, backend: Backend) -> None:
@@ -262,6 +252,7 @@ def test_many_long_names_of_evidence_are_told_in_short(sandboxes: OpenSandbox, b
     assert (outcome.ending.fault, len(outcome.ending.refused)) == (None, 50)
 
 
+@pytest.mark.parametrize("backend", LINUX_BACKENDS, ids=str)
 def test_a_process_that_hides_dies_with_the_kernel(run: Driver, backend: Backend) -> None:
     mark = f"marked-{os.getpid()}-{backend}"
     outcome = run(
@@ -277,23 +268,14 @@ def test_a_process_that_hides_dies_with_the_kernel(run: Driver, backend: Backend
     assert eventually(lambda: not [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or ())])
 
 
-HOLDER = """
-import asyncio, sys, tempfile
-from pathlib import Path
-from grader.sandbox import Backend, SandboxPolicy, Workspace, select
-
+HOLDER = f"""{START}
 async def main():
     tempfile.tempdir = sys.argv[2]
     folder = Path(sys.argv[2], "work")
     for part in ("job", "evidence"):
         (folder / part).mkdir(parents=True)
     sandbox = select(SandboxPolicy(memory_mib=300, scratch_mib=48), only=Backend(sys.argv[1]))
-    manager = sandbox.make_kernel_manager(Workspace(job=folder / "job", evidence=folder / "evidence"))
-    await manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    await client.wait_for_ready()
-    client.execute("import os\\nfor _ in range(3): os.fork()\\nwhile True: pass")
+    kept = await start(sandbox, folder, "import os\\nfor _ in range(3): os.fork()\\nwhile True: pass")
     await asyncio.sleep(0.3)
     print("running", flush=True)
     await asyncio.sleep(600)

@@ -6,6 +6,7 @@ import platform
 import re
 import struct
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,6 @@ HEADERS = {"x86_64": "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "aarch64":
 
 
 def evaluate(program: bytes, number: int, *arguments: int, architecture: int) -> int:
-    """Run the filter on one system call."""
     padded = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("=IIQ6Q", number, architecture, 0, *padded)
     code = list(struct.iter_unpack("=HBBI", program))
@@ -62,11 +62,12 @@ def answer(machine: str, name: str, *arguments: int, **options: bool) -> int:
     return evaluate(program, number, *arguments, architecture=architecture)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_every_listed_call_is_denied(machine: str) -> None:
+each_machine = pytest.mark.parametrize("machine", MACHINES)
+
+
+def list_known(calls: Mapping[str, tuple[int | None, int | None]], machine: str) -> dict[str, int]:
     column, _ = seccomp.ARCHITECTURES[machine]
-    names = [name for name, numbers in seccomp.ALWAYS_DENIED.items() if numbers[column] is not None]
-    assert {name: answer(machine, name) for name in names} == dict.fromkeys(names, DENIED)
+    return {name: number for name, numbers in calls.items() if (number := numbers[column]) is not None}
 
 
 # What a call is answered: in namespaces, and without any.
@@ -116,37 +117,32 @@ CONDITIONS = {
 }
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@each_machine
 @pytest.mark.parametrize(("call", "inside", "alone"), CONDITIONS.values(), ids=CONDITIONS)
 def test_conditions(machine: str, call: tuple[str, int], inside: int, alone: int) -> None:
     assert (answer(machine, *call), answer(machine, *call, **ALONE)) == (inside, alone)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_memory_that_a_control_group_counts(machine: str) -> None:
-    assert answer(machine, "memfd_create", memfd=True) == ALLOWED
+@each_machine
+def test_listed_calls(machine: str) -> None:
+    """Files keep what Landlock does not look at, and the answer is success: copies and unpacking have to go on."""
+    denied, pretended = (list_known(calls, machine) for calls in (seccomp.ALWAYS_DENIED, seccomp.PRETENDED))
+    assert {name: answer(machine, name) for name in denied} == dict.fromkeys(denied, DENIED)
+    assert {name: answer(machine, name, **ALONE) for name in pretended} == dict.fromkeys(pretended, PRETENDED)
+    assert {name: answer(machine, name) for name in pretended} == dict.fromkeys(pretended, ALLOWED)
+    assert answer(machine, "memfd_create", memfd=True) == ALLOWED  # where a control group counts such memory
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_files_keep_what_landlock_does_not_look_at(machine: str) -> None:
-    """Answered with success: copies and unpacking have to go on."""
-    column, _ = seccomp.ARCHITECTURES[machine]
-    names = [name for name, numbers in seccomp.PRETENDED.items() if numbers[column] is not None]
-    assert {name: answer(machine, name, **ALONE) for name in names} == dict.fromkeys(names, PRETENDED)
-    assert {name: answer(machine, name) for name in names} == dict.fromkeys(names, ALLOWED)
-
-
-@pytest.mark.parametrize("machine", MACHINES)
+@each_machine
 @pytest.mark.parametrize("options", [{}, ALONE], ids=["namespaces", "none"])
 def test_everything_else_is_allowed(machine: str, options: dict[str, bool]) -> None:
-    column, architecture = seccomp.ARCHITECTURES[machine]
-    named = {pair[column] for pair in CALLS.values()}
+    _, architecture = seccomp.ARCHITECTURES[machine]
     program = seccomp.build_program(machine, memfd=False, **options)
-    others = [number for number in range(480) if number not in named]
+    others = set(range(480)) - set(list_known(CALLS, machine).values())
     assert {evaluate(program, number, architecture=architecture) for number in others} == {ALLOWED}
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@each_machine
 def test_numbers_are_those_of_linux(machine: str) -> None:
     """As far as the headers of the C library here know the calls."""
     header = Path(HEADERS[machine])
@@ -162,10 +158,12 @@ def test_numbers_are_those_of_linux(machine: str) -> None:
     assert missing == set()
 
 
-def test_foreign_calls() -> None:
+def test_foreign_calls_and_architectures_are_refused() -> None:
     program = seccomp.build_program("x86_64", memfd=False)
     assert evaluate(program, 0, architecture=0x40000003) == seccomp.KILL  # 32-bit calls on a 64-bit system
     assert evaluate(program, 0x40000000 + 59, architecture=0xC000003E) == NO_SUCH_CALL  # the x32 table
+    with pytest.raises(KeyError):
+        seccomp.build_program("riscv64", memfd=False)
 
 
 LIVE = """
@@ -185,14 +183,8 @@ print(json.dumps(seen))
 
 @pytest.mark.skipif(platform.machine() not in MACHINES, reason="no filter for this architecture")
 def test_linux_agrees() -> None:
-    column, _ = seccomp.ARCHITECTURES[platform.machine()]
-    numbers = {name: pair[column] for name, pair in seccomp.ALWAYS_DENIED.items() if pair[column] is not None}
-    numbers["memfd_create"] = seccomp.MEMFD_CREATE[column]
+    denied = {**seccomp.ALWAYS_DENIED, "memfd_create": seccomp.MEMFD_CREATE}
+    numbers = list_known(denied, platform.machine())
     done = run_command(sys.executable, "-c", LIVE, json.dumps(numbers))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == dict.fromkeys(numbers, DENIAL)
-
-
-def test_an_unknown_architecture_is_refused() -> None:
-    with pytest.raises(KeyError):
-        seccomp.build_program("riscv64", memfd=False)

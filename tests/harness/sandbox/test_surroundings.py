@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,18 +28,13 @@ def test_links_to_the_interpreter_are_there_too(tmp_path: Path) -> None:
     assert found == {str(program): str(short / "bin" / "python3"), str(short): "3.14.1"}
 
 
-def test_a_folder_shown_by_a_link_needs_no_link(tmp_path: Path) -> None:
-    """It is shown at that path."""
+def test_a_folder_shown_by_a_link_needs_no_link_and_circles_end(tmp_path: Path) -> None:
     (tmp_path / "real" / "bin").mkdir(parents=True)
     (tmp_path / "real" / "bin" / "python3").touch()
-    (tmp_path / "link").symlink_to("real")
-    shown = (str(tmp_path / "link" / "bin"),)
-    assert namespaces._find_links(str(tmp_path / "link" / "bin" / "python3"), shown, ()) == {}
-
-
-def test_links_in_a_circle_end(tmp_path: Path) -> None:
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
+    for name, target in (("link", "real"), ("a", "b"), ("b", "a")):
+        (tmp_path / name).symlink_to(target)
+    shown = str(tmp_path / "link" / "bin")
+    assert namespaces._find_links(f"{shown}/python3", (shown,), ()) == {}
     assert namespaces._find_links(str(tmp_path / "a"), (), ())
 
 
@@ -90,24 +84,23 @@ def test_sockets_lie_where_paths_are_short(tmp_path: Path, monkeypatch: pytest.M
 UBUNTU, MOST = "kernel.apparmor_restrict_unprivileged_userns", "user.max_user_namespaces"
 
 
-@pytest.mark.parametrize(
-    ("user", "may", "settings", "backend", "installed", "words"),
-    [
-        pytest.param(0, False, {}, Backend.WARM, True, "--cap-add SYS_ADMIN", id="root in a container"),
-        pytest.param(0, True, {}, Backend.WARM, True, "Allow user namespaces", id="root"),
-        pytest.param(1000, False, {UBUNTU: "1"}, Backend.BUBBLEWRAP, True, f"sysctl {UBUNTU}=0", id="Ubuntu"),
-        pytest.param(1000, False, {MOST: "0"}, Backend.WARM, True, f"sysctl {MOST}=15000", id="none at all"),
-        pytest.param(1000, False, {}, Backend.BUBBLEWRAP, False, "apt install bubblewrap", id="no bubblewrap"),
-        pytest.param(1000, False, {}, Backend.CONTAINER, False, "apt install podman", id="no container"),
-        pytest.param(1000, False, {}, Backend.CONTAINER, True, "service running", id="a container that does not run"),
-        pytest.param(1000, False, {}, Backend.LANDLOCK, False, "Linux 5.13", id="no Landlock"),
-        pytest.param(0, False, {}, Backend.LANDLOCK, True, "become another user", id="root without any right"),
-        pytest.param(0, True, {}, Backend.LANDLOCK, True, "", id="something else"),
-    ],
-)
-def test_remedies(
-    user: int, may: bool, settings: dict[str, str], backend: Backend, installed: bool, words: str, monkeypatch: Any
-) -> None:
+REMEDIES: dict[str, tuple[int, bool, dict[str, str], Backend, bool, str]] = {
+    "root in a container": (0, False, {}, Backend.WARM, True, "--cap-add SYS_ADMIN"),
+    "root": (0, True, {}, Backend.WARM, True, "Allow user namespaces"),
+    "Ubuntu": (1000, False, {UBUNTU: "1"}, Backend.BUBBLEWRAP, True, f"sysctl {UBUNTU}=0"),
+    "none at all": (1000, False, {MOST: "0"}, Backend.WARM, True, f"sysctl {MOST}=15000"),
+    "no bubblewrap": (1000, False, {}, Backend.BUBBLEWRAP, False, "apt install bubblewrap"),
+    "no container": (1000, False, {}, Backend.CONTAINER, False, "apt install podman"),
+    "a container that does not run": (1000, False, {}, Backend.CONTAINER, True, "service running"),
+    "no Landlock": (1000, False, {}, Backend.LANDLOCK, False, "Linux 5.13"),
+    "root without any right": (0, False, {}, Backend.LANDLOCK, True, "become another user"),
+    "something else": (0, True, {}, Backend.LANDLOCK, True, ""),
+}
+
+
+@pytest.mark.parametrize("case", REMEDIES)
+def test_remedies(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, may, settings, backend, installed, words = REMEDIES[case]
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(remedies, "_has_capabilities", lambda *capabilities: may)
     monkeypatch.setattr(landlock, "get_version", lambda: 7 if installed else 0)

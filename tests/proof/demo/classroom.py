@@ -74,17 +74,13 @@ def generate_notebooks(table: ClassTable) -> Iterator[tuple[str, bytes]]:
         kind: cycle([(case.id, case.cells) for case in untrained if case.kind is kind]) for kind in CaseKind
     }
     cases["hostile"] = cycle([(name, hostile[name]) for name in table.hostile])
-    refused = cycle(REFUSED)
+    refused = cycle([(f"refused {suffix}", content) for suffix, content in REFUSED])
     last = ("", b"")
     for kind in cycle(table.pattern):
-        if kind == "refused":
-            suffix, content = next(refused)
-            yield f"refused {suffix}", content
-            continue
         if kind in cases:  # otherwise the same once more
             name, sources = next(cases[kind])
             last = name, build_notebook(sources)
-        yield last
+        yield next(refused) if kind == "refused" else last
 
 
 def build_notebook(sources: Sequence[str]) -> bytes:

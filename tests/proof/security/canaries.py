@@ -52,31 +52,23 @@ def place_canaries(folder: Path) -> Iterator[Canaries]:
     word = f"a4-hostile-{secrets.token_hex(4)}"
     files = {name.upper(): str(folder / name) for name in ("world", "secret", "socket")}
     canaries = Canaries(folder, {**files, "ABSTRACT": word, "MARK": word, "PID": str(os.getpid())}, hidden)
-    try:
-        with _listen(canaries):
-            yield canaries
-    finally:
-        del os.environ[VARIABLE]
-
-
-@contextmanager
-def _listen(canaries: Canaries) -> Iterator[None]:
     with ExitStack() as stack:
+        stack.callback(os.environ.pop, VARIABLE)
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         named, abstract = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
         datagrams.bind(tcp.getsockname())
         canaries.places["PORT"] = str(tcp.getsockname()[1])
-        for server, address in ((named, canaries.places["SOCKET"]), (abstract, f"\0{canaries.places['ABSTRACT']}")):
+        for server, address in ((named, files["SOCKET"]), (abstract, f"\0{word}")):
             server.bind(address)
             server.listen()
-        Path(canaries.places["SOCKET"]).chmod(0o777)
+        Path(files["SOCKET"]).chmod(0o777)
         servers = {tcp: "tcp connection", named: "unix socket", abstract: "abstract socket", datagrams: "datagram"}
         ended = threading.Event()
         thread = threading.Thread(target=_notice, args=(canaries, servers, ended), daemon=True)
         thread.start()
         try:
-            yield
+            yield canaries
         finally:
             ended.set()
             thread.join()

@@ -123,7 +123,7 @@ def run_upload(upload: HostileUpload) -> HostileResult:
         except SubmissionError as error:
             said = str(error)
     outcome = RunStatus.BAD_SUBMISSION if said else RunStatus.OK
-    wrong = [] if said.isprintable() and said else ["it was not refused in one clean sentence"]
+    wrong = () if said.isprintable() and said else ("it was not refused in one clean sentence",)
     return HostileResult(
         id=upload.id, row=upload.row, backend="intake", outcome=outcome.value,
         seconds=round(time.perf_counter() - began, 2), growth_mib=round(growth.mib, 1),

@@ -1,6 +1,7 @@
 """The tables in tests/corpus/hostile. Reading one runs nothing: `write` makes the notebooks."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -102,9 +103,7 @@ class _Table(FrozenModel):
 
 def fill_places(source: str, places: dict[str, str]) -> str:
     """A source with `@NAME@` replaced."""
-    for name, value in places.items():
-        source = source.replace(f"@{name}@", value)
-    return source
+    return re.sub(r"@(\w+)@", lambda found: places.get(found[1], found[0]), source)
 
 
 def load_cases(folder: Path) -> tuple[HostileCase, ...]:

@@ -1,13 +1,14 @@
-"""All cases in one backend, and all backends of this machine.
+"""All cases in one backend.
 
-A round runs in a process of its own: what it leaves behind and how much it grows is then its own.
+A round runs in a process of its own: what it leaves behind and how much it grows is then its own. That process is
+`python -m tests.proof.security.rounds BACKEND FILE CASE …`, and leaves its results in the file.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,8 +26,9 @@ from grader.execution.setup import SandboxOptions, prepare_assets
 from grader.model import Profile
 from grader.sandbox import Backend, SandboxPolicy, select
 from tests.proof.security.canaries import place_canaries
-from tests.proof.security.case_run import LIMITS, HostileResult, run_case, run_upload
-from tests.proof.security.cases import HostileCase, load_cases, load_uploads
+from tests.proof.security.case_run import LIMITS, HostileResult, run_case
+from tests.proof.security.cases import HostileCase, load_cases
+from tests.proof.security.table import format_line
 from tests.proof.security.traces import capture_traces
 
 CORPUS: Final = paths.CORPUS / "hostile"
@@ -47,19 +49,20 @@ def order_cases(cases: Sequence[HostileCase]) -> Iterator[HostileCase]:
         yield from honest
 
 
-def run_round(
-    backend: Backend, cases: Sequence[HostileCase], tell: Callable[[HostileResult], None]
-) -> tuple[HostileResult, ...]:
-    """All cases one after the other in one sandbox. Its process and its folder of temporary files must be its own."""
+def run_round(backend: Backend, cases: Sequence[HostileCase]) -> tuple[HostileResult, ...]:
+    """All cases one after the other in one sandbox. Its process and its folder of temporary files must be its own.
+
+    Tells about each on stderr.
+    """
     temporary = Path(tempfile.gettempdir())
     with place_canaries(temporary / "canaries") as canaries, _setup(backend) as used:
         glance = partial(capture_traces, temporary, canaries.places["MARK"])
         honest = next(case for case in load_cases(CORPUS) if case.honest)
         run_case(honest, used, canaries, glance)  # what is imported and kept at first use is no growth
         trials = []
-        for case in cases:
+        for case in order_cases(cases):
             trials.append(run_case(case, used, canaries, glance))
-            tell(trials[-1])
+            print(format_line(trials[-1]), file=sys.stderr, flush=True)
         return tuple(trials)
 
 
@@ -72,12 +75,6 @@ def _setup(backend: Backend) -> Iterator[Setup]:
     with pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, options, trial=False) as used:
         sandbox.wait()
         yield used
-
-
-def run_everything(chosen: Sequence[Backend]) -> tuple[HostileResult, ...]:
-    """Uploads, then one backend after the other. Raises GraderError."""
-    uploads = map(run_upload, load_uploads(CORPUS))
-    return (*uploads, *(trial for backend in chosen for trial in run_in_parts(backend)))
 
 
 def run_in_parts(backend: Backend) -> tuple[HostileResult, ...]:
@@ -97,8 +94,15 @@ def run_in_process(backend: Backend, ids: Sequence[str]) -> tuple[HostileResult,
     with tempfile.TemporaryDirectory(prefix="h") as name:  # short: paths of sockets are bounded
         Path(name).chmod(0o755)
         told = Path(name) / "trials.json"
-        command = [sys.executable, "-m", "tests.proof.security.one_round", backend.value, str(told), *ids]
+        command = [sys.executable, "-m", "tests.proof.security.rounds", backend.value, str(told), *ids]
         ended = subprocess.run(command, cwd=paths.ROOT, env={**os.environ, "TMPDIR": name})
         if ended.returncode or not told.is_file():
             raise GraderError(f"The hostile notebooks ended the grader in backend {backend}: see the lines above.")
         return TRIALS.validate_json(told.read_bytes())
+
+
+if __name__ == "__main__":
+    name, file, *wanted = sys.argv[1:]
+    Path(file).write_bytes(
+        TRIALS.dump_json(run_round(Backend(name), [c for c in load_cases(CORPUS) if c.id in wanted]))
+    )

@@ -21,36 +21,27 @@ GROUPS: Final = Path("/sys/fs/cgroup")
 class Traces:
     """Processes, mounts, control groups and temporary files, as they are now. `others`: groups of other graders."""
 
-    processes: frozenset[str]
-    mounts: frozenset[str]
-    groups: frozenset[str]
-    files: frozenset[str]
+    seen: frozenset[str]
     others: frozenset[str] = frozenset()
 
     def list_new(self, before: "Traces") -> list[str]:
         """Everything that is there and was not before."""
-        pairs = (
-            ("process", self.processes - before.processes),
-            ("mount", self.mounts - before.mounts),
-            ("group", self.groups - before.groups - before.others),
-            ("file", self.files - before.files),
-        )
-        return [f"{kind} {what}" for kind, extra in pairs for what in sorted(extra)]
+        return sorted(self.seen - before.seen - before.others)
 
 
 def capture_traces(temporary: Path, mark: str) -> Traces:
     """Look around. `mark`: a word in the command line of processes that hide."""
     own = {process.pid for process in psutil.Process().children(recursive=True)}
-    processes = {
-        f"{p.pid} {p.info['name']}"
+    seen = {
+        f"process {p.pid} {p.info['name']}"
         for p in psutil.process_iter(["name", "cmdline", "status"])
         if p.info["status"] != psutil.STATUS_ZOMBIE and (p.pid in own or mark in " ".join(p.info["cmdline"] or ()))
     }
-    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()}
-    groups = {str(path): _is_of(path, own) for path in GROUPS.glob("**/grader-sandbox-*")}
-    counted, others = (frozenset(path for path, counts in groups.items() if counts is so) for so in (True, False))
-    files = frozenset(map(str, temporary.iterdir()))
-    return Traces(frozenset(processes), frozenset(mounts), counted, files, others)
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    groups = {f"group {path}": _is_of(path, own) for path in GROUPS.glob("**/grader-sandbox-*")}
+    seen |= {f"mount {line.split()[4]}" for line in mounts} | {group for group, counts in groups.items() if counts}
+    seen |= {f"file {path}" for path in temporary.iterdir()}
+    return Traces(frozenset(seen), others=frozenset(group for group, counts in groups.items() if not counts))
 
 
 def _is_of(group: Path, own: set[int]) -> bool:

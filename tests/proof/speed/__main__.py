@@ -32,7 +32,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
     asked = _arguments()
     try:
-        failed = [name for name in _choose_parts(asked) if not _measure(name, asked)]
+        named = asked.only or ([] if asked.report and not asked.measure else PARTS)
+        chosen = dict.fromkeys([*named, *["peers"] * asked.peers, *["precisions"] * bool(asked.seeds)])
+        failed = [name for name in chosen if not _measure(name, asked)]
         return _report(outcome.load(asked.out), asked, failed)
     except GraderError as error:
         print(error, file=sys.stderr)
@@ -81,11 +83,6 @@ def collect_bounds(parts: Mapping[str, Any]) -> list[BoundLine]:
             name = f"{quick['name']} beside as submitted (extrapolated), times faster"
             found.append(BoundLine(name, gain, TIMES_FASTER, at_most=False, kept=since))
     return found
-
-
-def _choose_parts(asked: argparse.Namespace) -> list[str]:
-    named = asked.only or ([] if asked.report and not asked.measure else PARTS)
-    return list(dict.fromkeys([*named, *["peers"] * asked.peers, *["precisions"] * bool(asked.seeds)]))
 
 
 def _count(text: str) -> int:

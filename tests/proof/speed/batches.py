@@ -4,11 +4,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import nbformat
 import psutil
@@ -23,13 +21,12 @@ from grader.intake.notebook import read_submission
 from grader.model import Profile
 from grader.paths import REFERENCE, ROOT
 from grader.reporting.files import write_reports
-from tests.proof.speed.outcome import compute_medians
+from tests.proof.speed.outcome import compute_medians, measure_time
 
 ENDING_S: Final = 60
 
 
-@dataclass(frozen=True)
-class WorkerCount:
+class WorkerCount(NamedTuple):
     """So many workers, each with so many cores to compute on."""
 
     workers: int
@@ -81,9 +78,8 @@ def write_class(folder: Path, size: int) -> Path:
 def run(handed_in: Path, out: Path, staff: WorkerCount, name: str) -> dict[str, float]:
     """One batch from an empty store to its dashboard. Raises RuntimeError when it fails."""
     options = ["--profile", "structure", "--jobs", str(staff.workers), "--threads", str(staff.cores), "--name", name]
-    began = time.perf_counter()
-    peak_mib = carry_out([str(handed_in), *options, "--out", str(out)])
-    return {"wall_s": time.perf_counter() - began, "peak_memory_mib": peak_mib}
+    wall_s, peak_mib = measure_time(lambda: carry_out([str(handed_in), *options, "--out", str(out)]))
+    return {"wall_s": wall_s, "peak_memory_mib": peak_mib}
 
 
 def carry_out(arguments: Sequence[str]) -> float:
@@ -112,10 +108,9 @@ def measure_judging(rounds: int) -> dict[str, Any]:
     """Seconds of judging stored evidence and of reports, as a batch does both: suite, oracle and weights are known."""
     with tempfile.TemporaryDirectory(prefix="a4-bench-") as name:
         folder = Path(name)
-        order = BatchConfig(
-            folder=folder, profile=Profile.STRUCTURE, seed=0, cell_s=600, run_s=600, threads=torch.get_num_threads(),
-            code=digest_execution(ROOT), parts={},
-        )  # fmt: skip
+        limits: dict[str, Any] = {"cell_s": 600, "run_s": 600, "threads": torch.get_num_threads()}
+        code = digest_execution(ROOT)
+        order = BatchConfig(folder=folder, profile=Profile.STRUCTURE, seed=0, **limits, code=code, parts={})
         who = Recipient(id="solution", file="solution.ipynb")
         task = Task(notebook=REFERENCE, evidence="e", result="r", recipients=(who,))
         with WorkerTools(order) as bench:
@@ -125,9 +120,6 @@ def measure_judging(rounds: int) -> dict[str, Any]:
 
 
 def _judge_once(bench: WorkerTools, folder: Path) -> dict[str, float]:
-    began = time.perf_counter()
-    found = bench.judge(folder)
-    between = time.perf_counter()
-    write_reports(found.result, found.details, folder)
-    ended = time.perf_counter()
-    return {"judging_s": between - began, "reports_s": ended - between, "both_s": ended - began}
+    judging_s, found = measure_time(lambda: bench.judge(folder))
+    reports_s, _ = measure_time(lambda: write_reports(found.result, found.details, folder))
+    return {"judging_s": judging_s, "reports_s": reports_s, "both_s": judging_s + reports_s}

@@ -6,10 +6,11 @@ data is padded to the longest review in its batch, which is what is measured her
 
 import os
 import random
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from statistics import fmean
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from grader.assets.synthetic_reviews import Review
 from grader.assignment import EVAL_ROWS, TRAIN_ROWS
 from grader.model import Method
 from grader.paths import ROOT
+from tests.proof.speed.outcome import measure_time
 
 BATCH: Final = 16  # of the reference, as the following
 EVAL_BATCH: Final = 32
@@ -29,9 +31,10 @@ EVALUATIONS: Final = EPOCHS + 1  # one after each epoch, one at the end
 RANK: Final = 12
 SHOWN_STEPS: Final = 2  # of an evaluation, to extrapolate from
 
+Batch = dict[str, torch.Tensor]
 
-@dataclass(frozen=True)
-class Sample:
+
+class Sample(NamedTuple):
     """Seconds of one kind of step, and how many a submission makes."""
 
     mean_s: float
@@ -77,7 +80,7 @@ def extrapolate(steps: int) -> dict[str, Any]:
     }
 
 
-def _batches(texts: Sequence[Review], tokeniser: Any) -> Iterator[dict[str, torch.Tensor]]:
+def _batches(texts: Sequence[Review], tokeniser: Any) -> Iterator[Batch]:
     rows = random.Random(0)
     while True:
         drawn = rows.sample(list(texts), BATCH)
@@ -102,28 +105,24 @@ def _model(folder: str, method: Method) -> nn.Module:
     return model
 
 
-def _time_training(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]], steps: int) -> Sample:
-    model.train()
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-5)
-    spent = []
-    for _ in range(steps):
-        batch = next(batches)
-        began = time.perf_counter()
+def _time_steps(step: Callable[[Batch], object], batches: Iterator[Batch], count: int) -> float:
+    return fmean(measure_time(partial(step, batch))[0] for batch in islice(batches, count))
+
+
+def _time_training(model: nn.Module, batches: Iterator[Batch], steps: int) -> Sample:
+    optimiser = torch.optim.AdamW([p for p in model.train().parameters() if p.requires_grad], lr=5e-5)
+
+    def train(batch: Batch) -> None:
         model(**batch).loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        spent.append(time.perf_counter() - began)
-    return Sample(sum(spent) / len(spent), steps, EPOCHS * -(-TRAIN_ROWS // BATCH))
+
+    return Sample(_time_steps(train, batches, steps), steps, EPOCHS * -(-TRAIN_ROWS // BATCH))
 
 
-def _time_evaluation(model: nn.Module, batches: Iterator[dict[str, torch.Tensor]]) -> Sample:
+def _time_evaluation(model: nn.Module, batches: Iterator[Batch]) -> Sample:
     """Evaluation batches are twice as large as those of the training."""
     model.eval()
-    spent = 0.0
     with torch.no_grad():
-        for _ in range(SHOWN_STEPS):
-            batch = next(batches)
-            began = time.perf_counter()
-            model(**batch)
-            spent += 2 * (time.perf_counter() - began)
-    return Sample(spent / SHOWN_STEPS, SHOWN_STEPS, EVALUATIONS * -(-EVAL_ROWS // EVAL_BATCH))
+        mean_s = 2 * _time_steps(lambda batch: model(**batch), batches, SHOWN_STEPS)
+    return Sample(mean_s, SHOWN_STEPS, EVALUATIONS * -(-EVAL_ROWS // EVAL_BATCH))

@@ -10,7 +10,6 @@ notebook is run by nbclient alone, in a kernel that nothing has prepared.
 """
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from grader.model import Profile, Result
 from grader.reporting.files import write_reports
 from grader.sandbox import Backend
 from tests.proof.security.cases import DEFINITIONS
-from tests.proof.speed.outcome import compute_medians
+from tests.proof.speed.outcome import compute_medians, measure_time
 
 CELLS: Final = (
     "import evaluate\nimport numpy as np\nimport pandas as pd\nimport torch\nfrom datasets import Dataset\n"
@@ -48,21 +47,16 @@ def build_notebook() -> Any:
 
 def grade(path: Path, used: Setup, folder: Path) -> tuple[dict[str, float], Result]:
     """Grade it once; seconds per stage."""
-    began = time.perf_counter()
-    found = pipeline.grade(read_submission(path), used, folder)
-    judged = time.perf_counter()
-    write_reports(found.result, found.details, folder)
-    ended = time.perf_counter()
+    judged_s, found = measure_time(lambda: pipeline.grade(read_submission(path), used, folder))
+    reports_s, _ = measure_time(lambda: write_reports(found.result, found.details, folder))
     stages = found.result.timings
     executed = stages["kernel start"] + stages["bootstrap"] + stages["cells"]
-    return {**stages, "reports": ended - judged, "executed": executed, "graded": ended - began}, found.result
+    return {**stages, "reports": reports_s, "executed": executed, "graded": judged_s + reports_s}, found.result
 
 
 def run_bare() -> float:
     """Seconds of nbclient alone."""
-    began = time.perf_counter()
-    NotebookClient(build_notebook(), kernel_name="python3", timeout=300).execute()
-    return time.perf_counter() - began
+    return measure_time(NotebookClient(build_notebook(), kernel_name="python3", timeout=300).execute)[0]
 
 
 def measure(rounds: int, backend: Backend | None) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Measurements on a GPU: notebooks as submitted, 1 to 8 at a time on the first one, in float32 and in TF32."""
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Final
 
 from grader.model import Precision, Result
 from tests.proof.speed import machine
 from tests.proof.speed.batches import carry_out, write_class
-from tests.proof.speed.outcome import Part
+from tests.proof.speed.outcome import Part, measure_time
 
 SIDE_BY_SIDE: Final = {Precision.AUTO: (1, 2, 4, 8), Precision.TF32: (1, 8)}  # the reference asks for float32
 WAVES: Final = 2  # so that one is judged while another trains, as in a class
@@ -31,9 +30,7 @@ def _run_together(folder: Path, precision: Precision, kernels: int) -> dict[str,
     options = ["--profile", "full", "--precision", precision.value, "--cell-limit", str(SLOW_CELL_S)]
     options += ["--gpus", "1", "--kernels-per-gpu", str(kernels), "--jobs", str(kernels)]
     handed_in = write_class(folder / "handed-in", size)
-    began = time.perf_counter()
-    carry_out([str(handed_in), *options, "--out", str(folder), "--name", "class"])
-    wall_s = time.perf_counter() - began
+    wall_s, _ = measure_time(lambda: carry_out([str(handed_in), *options, "--out", str(folder), "--name", "class"]))
     path = next((folder / "class" / "submissions").glob("*/result.json"))
     result = Result.model_validate_json(path.read_bytes())
     trained = {method.value: summary.train_s for method, summary in result.methods.items()}

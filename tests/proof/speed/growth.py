@@ -4,10 +4,8 @@ The class is made of the corpus, as `make demo-class` has it; verdicts are made 
 """
 
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from grader import model
 from grader.batch import history, outputs
@@ -24,9 +22,10 @@ from grader.judging import scoring
 from grader.paths import RUBRIC
 from grader.reporting.files import write_reports
 from tests.proof.demo import classroom
-from tests.proof.speed.outcome import compute_medians
+from tests.proof.speed.outcome import compute_medians, measure_time
 
-T = TypeVar("T")
+WHY: Final = "Expected something else than what was observed in this check."
+HINT: Final = "Read the handout again."
 FAIL_EVERY: Final = 7  # checks of a submission, shifted by one from each to the next
 HERE: Final = Conditions("checkpoint", "reviews")
 QUICK: Final = model.Profile.QUICK
@@ -70,18 +69,10 @@ def run_once(request: BatchRequest) -> dict[str, float]:
     return {"intake_s": intake_s, "plan_s": plan_s, "dashboard_s": dashboard_s, "hand_out_s": hand_out_s}
 
 
-def measure_time(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds, and what came of it."""
-    began = time.perf_counter()
-    found = work()
-    return time.perf_counter() - began, found
-
-
 def make_config(folder: Path) -> BatchConfig:
     """As a batch has it; nobody executes anything."""
-    return BatchConfig(
-        folder=folder, profile=QUICK, seed=0, cell_s=1, run_s=1, threads=1, code="code", parts={"suite": "1"}
-    )
+    limits: dict[str, Any] = {"cell_s": 1, "run_s": 1, "threads": 1}
+    return BatchConfig(folder=folder, profile=QUICK, seed=0, **limits, code="code", parts={"suite": "1"})
 
 
 def make_result(index: int, task: Task) -> model.Result:
@@ -101,9 +92,7 @@ def make_result(index: int, task: Task) -> model.Result:
 
 
 def _make_check(name: str, possible: float, passed: bool) -> model.CheckResult:
-    verdict, points = (model.Verdict.PASSED, possible) if passed else (model.Verdict.FAILED, 0.0)
-    said = "" if passed else "Expected something else than what was observed in this check."
-    return model.CheckResult(
-        id=name, title=name, verdict=verdict, points=points, possible=possible, visibility=model.Visibility.PUBLIC,
-        rationale=said, hint="" if passed else "Read the handout again.",
-    )  # fmt: skip
+    facts: dict[str, Any] = {"id": name, "title": name, "possible": possible, "visibility": model.Visibility.PUBLIC}
+    if passed:
+        return model.CheckResult(**facts, verdict=model.Verdict.PASSED, points=possible)
+    return model.CheckResult(**facts, verdict=model.Verdict.FAILED, points=0.0, rationale=WHY, hint=HINT)

@@ -2,15 +2,18 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from grader.batch.store import write
 from grader.errors import GraderError
 from tests.proof.speed import machine
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,13 @@ class Part:
     code: str = ""  # digest of the code: of today unless the part says otherwise
 
 
+def measure_time(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds, and what came of it."""
+    began = time.perf_counter()
+    found = work()
+    return time.perf_counter() - began, found
+
+
 def compute_medians(seen: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Median of each figure that all have."""
     return {name: round(statistics.median(one[name] for one in seen), 3) for name in seen[0]}
@@ -77,11 +87,10 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["parts"]
+        return dict(json.loads(path.read_text(encoding="utf-8"))["parts"])
     except (ValueError, KeyError, TypeError) as error:
         said = f"{path} holds no figures of this benchmark; remove it, or name another with --out."
         raise GraderError(said) from error
-    return parts
 
 
 def collect_lines(parts: Iterable[Mapping[str, Any]]) -> list[BoundLine]:
@@ -90,5 +99,5 @@ def collect_lines(parts: Iterable[Mapping[str, Any]]) -> list[BoundLine]:
 
 
 def find_kept_since(part: Mapping[str, Any]) -> str:
-    """Since when a part is kept, if the code has changed since; otherwise nothing."""
+    """The day that a part is kept since, if the code has changed since; otherwise nothing."""
     return "" if part["code"] == machine.digest_code() else part["measured"]

@@ -1,7 +1,6 @@
 """The parts of the benchmark. Each measures both sides of its ratios in the same run."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.tensor_names import HEAD_LINEARS
 from grader.sandbox import Backend
 from tests.proof.speed import batches, extrapolation, fixed_cost, floor, gpu, growth, peers, precisions, stages
-from tests.proof.speed.outcome import BoundLine, Part
+from tests.proof.speed.outcome import BoundLine, Part, measure_time
 
 
 @dataclass(frozen=True)
@@ -86,27 +85,20 @@ def measure(profile: Profile, precision: Precision, rounds: int) -> dict[str, An
         used.sandbox.wait()
         seen = [stages.grade(used, Path(name) / "run", str(i)) for i in range(rounds + (rounds > 1))][-rounds:]
         spent, result = sorted(seen, key=lambda run: run[0]["total"])[rounds // 2]
-        began = time.perf_counter()
-        pipeline.judge(Path(name) / "run" / "evidence", used, pipeline.list_suite_folders())
-        again_s = time.perf_counter() - began  # as after a change of rubric or threshold
+        evidence, folders = Path(name) / "run" / "evidence", pipeline.list_suite_folders()
+        limits = profiles.get_budget(used.profile, used.bfloat16)
+        texts = [review.text for review in read_reviews(used.reviews.train)]
+        tokenizer = AutoTokenizer.from_pretrained(used.checkpoint.weights.parent)
+        tokens = limits and round(floor.estimate_padded_tokens(texts, tokenizer, limits), 1)  # None: nothing is cut
+        again_s, _ = measure_time(lambda: pipeline.judge(evidence, used, folders))  # as after a change of rubric
         return {
             "stages_s": {stage: round(seconds, 3) for stage, seconds in spent.items()},  # which add up to the total
             "judged_again_s": round(again_s, 3), "rounds": rounds, "precision": result.environment["precision"],
-            "reviews": used.reviews.name, "padded_tokens": _estimate_padded_tokens(used),
+            "reviews": used.reviews.name, "padded_tokens": tokens,
             "points": result.score.points, "possible": result.score.possible,
             "peak_memory_mib": max(run.run.peak_memory_mib for _, run in seen),
             "accuracy": {m.value: s.accuracy for m, s in result.methods.items()},
         }  # fmt: skip
-
-
-def _estimate_padded_tokens(used: Setup) -> float | None:
-    """Mean length of the profile's batches; None where nothing is cut."""
-    limits = profiles.get_budget(used.profile, used.bfloat16)
-    if limits is None:
-        return None
-    texts = [review.text for review in read_reviews(used.reviews.train)]
-    tokenizer = AutoTokenizer.from_pretrained(used.checkpoint.weights.parent)
-    return round(floor.estimate_padded_tokens(texts, tokenizer, limits), 1)
 
 
 @contextmanager

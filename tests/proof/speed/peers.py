@@ -11,17 +11,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import SubprocessError
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import nbformat
 
 from tests.proof.speed.fixed_cost import build_notebook, run_bare
-from tests.proof.speed.outcome import Part, compute_medians
+from tests.proof.speed.outcome import Part, compute_medians, measure_time
 
 INSTALL_S: Final = 600
 RUN_S: Final = 300
@@ -32,8 +31,7 @@ test = {{"name": "q1", "points": 1, "suites": [{{"cases": [{{"code": ">>> {RAN}\
 """
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """The call of a tool for one notebook, and the score that it then gave."""
 
     command: list[str]
@@ -52,11 +50,8 @@ def measure(rounds: int) -> Part:
 
 def _measure_tool(prepare: Callable[[Path, Path], Peer], folder: Path, tool: str, rounds: int) -> dict[str, Any]:
     peer = prepare(folder, _environment(folder / "venv", tool))
-    seen = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        _call(peer.command, folder)
-        seen.append({"seconds": time.perf_counter() - began, "bare_s": run_bare()})
+    alone = partial(_call, peer.command, folder)
+    seen = [{"seconds": measure_time(alone)[0], "bare_s": run_bare()} for _ in range(rounds)]
     if peer.score() != 1:
         raise RuntimeError(f"{tool} gave {peer.score()} of 1 point: the notebook did not run to its end in it.")
     return {**compute_medians(seen), "rounds": rounds}

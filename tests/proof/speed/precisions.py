@@ -76,18 +76,13 @@ def _run(submission: Submission, seed: int, precision: Precision, where: str, us
 def compare(one: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
     """The number of seeds with the same verdicts, the checks that differ, and the largest differences in accuracy."""
     pairs = list(zip(one, other, strict=True))
-    differing = {
-        str(a.seed): sorted({check for check, _ in a.verdicts.items() ^ b.verdicts.items()})
-        for a, b in pairs
-        if a.verdicts != b.verdicts
-    }
-    apart = {
-        m.value: max(abs((a.accuracies.get(m) or 0.0) - (b.accuracies.get(m) or 0.0)) for a, b in pairs) for m in Method
-    }
+    changed = {str(a.seed): sorted({check for check, _ in a.verdicts.items() ^ b.verdicts.items()}) for a, b in pairs}
+    differing = {seed: checks for seed, checks in changed.items() if checks}
+    reached = {m.value: [[run.accuracies.get(m) or 0.0 for run in pair] for pair in pairs] for m in Method}
     return {
         "seeds": len(pairs),
         "same": len(pairs) - len(differing),
         "differing": differing,
         "passed": sum(set(run.verdicts.values()) == {Verdict.PASSED} for run in (*one, *other)),
-        "apart": {method: round(difference, 3) for method, difference in apart.items()},
+        "apart": {method: round(max(abs(a - b) for a, b in found), 3) for method, found in reached.items()},
     }

@@ -42,7 +42,7 @@ def render_page(parts: Parts, lines: Iterable[BoundLine]) -> Iterator[str]:
     )
     yield ""
     yield from _render_conditions(parts)
-    yield from ("", "## Bounds", "")
+    yield from ("", "## Bounds")
     yield from _format_table(["", "measured", "bound", ""], map(_format_row, lines))
     for section in (_render_classes, _render_stages, _render_floor):
         yield from section(parts)
@@ -80,7 +80,7 @@ def _format_row(line: BoundLine) -> list[str]:
 
 
 def _format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield from (f"| {' | '.join(head)} |", "|" + "---|" * len(head))
+    yield from ("", f"| {' | '.join(head)} |", "|" + "---|" * len(head))
     yield from (f"| {' | '.join(cell.strip() for cell in cells)} |" for cells in rows)
 
 
@@ -94,7 +94,6 @@ def _render_classes(parts: Parts) -> Iterator[str]:
         f"Trainer on one H100: {H100_TRAININGS_S} s for the three methods in float32, and "
         f"{H100_ALONE_S / H100_SHARED_S:.1f} times the throughput when eight share it. Waiting for Slurm is left out."
     )
-    yield ""
     rows = ([c.machine, c.profile, f"{c.minutes:.0f}", c.how] for c in found)
     yield from _format_table(["machine", "profile", "minutes", "how"], rows)
 
@@ -103,7 +102,7 @@ def _render_stages(parts: Parts) -> Iterator[str]:
     runs = find_runs(parts)
     if not runs:
         return
-    yield from ("", "## Where time goes", "")
+    yield from ("", "## Where time goes")
     times = [run["stages_s"] for run in runs.values()]
     names = [name for name in dict.fromkeys(n for t in times for n in t) if name != "total"]
     long = [n for n in names if n != "rest" and any(t.get(n, 0) > SHOWN * t["total"] for t in times)]
@@ -125,7 +124,6 @@ def _render_floor(parts: Parts) -> Iterator[str]:
         "Arithmetic is counted, the rate is that of the largest product of a layer, measured with each run: together "
         "they decide whether a bound in seconds can hold at all."
     )
-    yield ""
     head = ["", "GFLOP/s of this machine", "TFLOP", "s at the floor", "of the whole time", "achieved of possible"]
     rows = []
     for name, one in found.items():

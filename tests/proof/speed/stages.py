@@ -6,7 +6,6 @@ of `train` and what the recorder says that the training took.
 """
 
 import json
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from grader.intake.notebook import Submission, read_submission
 from grader.model import Result
 from grader.paths import REFERENCE
 from grader.reporting.files import write_reports
+from tests.proof.speed.outcome import measure_time
 
 MARK: Final = "BENCH:"
 LOADS: Final = ("imports", "model loads", "tokeniser loads", "tokenisation")
@@ -80,15 +80,11 @@ def read(executed: NotebookNode) -> dict[str, float]:
 
 def grade(used: Setup, folder: Path, mark: str) -> tuple[dict[str, float], Result]:
     """Grade the reference once, from the file to the reports; seconds by stage, which add up to `total`."""
-    began = time.perf_counter()
-    found = pipeline.grade(add_stopwatches(mark), used, folder)
-    judged = time.perf_counter()
-    write_reports(found.result, found.details, folder)
-    ended = time.perf_counter()
+    judged_s, found = measure_time(lambda: pipeline.grade(add_stopwatches(mark), used, folder))
+    reporting_s, _ = measure_time(lambda: write_reports(found.result, found.details, folder))
     stages = split(found.result.timings, folder / "evidence")
-    stages["reporting"] = ended - judged
-    stages["rest"] = ended - began - sum(stages.values())
-    return {**stages, "total": ended - began}, found.result
+    rest_s = judged_s - sum(stages.values())
+    return {**stages, "reporting": reporting_s, "rest": rest_s, "total": judged_s + reporting_s}, found.result
 
 
 def split(timings: dict[str, float], evidence: Path) -> dict[str, float]:

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ LAST_CELL: Final = "train-lora"  # what follows only shows results
 
 
 class CaseKind(StrEnum):
-    """What a case is for."""
+    """The purpose of a case."""
 
     MUTANT = "mutant"
     VARIANT = "variant"
@@ -54,11 +55,6 @@ class CorpusCase:
     says: tuple[str, ...] = ()  # what the feedback must contain
     training: bool = False  # shows only in accuracy
 
-    @property
-    def accepted(self) -> bool:
-        """Whether every check has to pass."""
-        return not self.failed and not self.blocked
-
 
 def read_base(notebook: Path) -> Base:
     """The reference solution as a base."""
@@ -83,10 +79,10 @@ def strip_assertions(source: str) -> str:
 def read_corpus(folder: Path, base: Base) -> tuple[CorpusCase, ...]:
     """All cases of all tables in `folder`, mutants first. Raises GraderError for a table that does not fit."""
     found = [
-        _build_case(entry, kind, base, path)
+        _patch_base(entry, kind, base, path)
         for kind in CaseKind
         for path in sorted((folder / f"{kind}s").glob("*.toml"))
-        for entry in _entries(path, kind)
+        for entry in read_table(path, kind)
     ]
     twice = {case.id for case in found if sum(other.id == case.id for other in found) > 1}
     if twice:
@@ -94,48 +90,42 @@ def read_corpus(folder: Path, base: Base) -> tuple[CorpusCase, ...]:
     return tuple(found)
 
 
-def _entries(path: Path, kind: CaseKind) -> list[dict[str, Any]]:
+def read_table(path: Path, name: str) -> list[dict[str, Any]]:
+    """The entries `[[name]]` of a TOML file. Raises GraderError."""
     try:
-        return list(tomllib.loads(path.read_text(encoding="utf-8"))[kind.value])
-    except (tomllib.TOMLDecodeError, KeyError) as error:
-        raise GraderError(f"{path} is not a table of {kind}s ({error}); mend it.") from error
+        return list(tomllib.loads(path.read_text(encoding="utf-8"))[name])
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise GraderError(f"{path} is not a table of {name}s ({error}); mend it.") from error
 
 
-def _build_case(entry: Mapping[str, Any], kind: CaseKind, base: Base, path: Path) -> CorpusCase:
+def _patch_base(entry: Mapping[str, Any], kind: CaseKind, base: Base, path: Path) -> CorpusCase:
     try:
         cells = patch(base, entry.get("edits", ()), entry.get("define", ""), entry.get("again", ""))
-        return CorpusCase(
-            id=entry["id"],
-            kind=kind,
-            words=entry["words"],
-            seen=entry.get("seen", False),
-            cells=cells,
-            departs=_find_departure(tuple(base.cells.values()), cells),
-            failed=frozenset(entry.get("failed", ())),
-            blocked=find_blocked(entry.get("failed", ()), entry.get("blocked", ())),
-            says=tuple(entry.get("says", ())),
-            training=entry.get("training", False),
-        )
-    except (KeyError, LookupError, SyntaxError) as error:
+        shared = takewhile(lambda pair: pair[0] == pair[1], zip(base.cells.values(), cells, strict=False))
+        return build_case(entry, kind, cells, departs=sum(1 for _ in shared))
+    except (LookupError, SyntaxError) as error:
         raise GraderError(f"{path}, {entry.get('id', '?')}: {error}") from error
+
+
+def build_case(entry: Mapping[str, Any], kind: CaseKind, cells: Sequence[str], departs: int) -> CorpusCase:
+    """The case that an entry of a table describes. Raises KeyError."""
+    failed, blocked, says = (tuple(entry.get(name, ())) for name in ("failed", "blocked", "says"))
+    seen, training = (entry.get(name, False) for name in ("seen", "training"))
+    verdicts = frozenset(failed), find_blocked(failed, blocked)
+    return CorpusCase(entry["id"], kind, entry["words"], seen, tuple(cells), departs, *verdicts, says, training)
 
 
 def patch(base: Base, edits: Iterable[Sequence[str]], define: str, again: str) -> tuple[str, ...]:
     """The base's cells with a patch applied. LookupError when the patch has nothing to take hold of."""
     cells = dict(base.cells)
     for cell_id, old, new in edits:
-        _edit(cells, cell_id, old, new)
+        targets = {name: source for name, source in cells.items() if old in source and cell_id in ("*", name)}
+        if not targets:
+            raise LookupError(f"no {old!r} in cell {cell_id!r} of the reference")
+        cells |= {name: source.replace(old, new) for name, source in targets.items()}
     if define:
         _redefine(cells, define)
     return (*cells.values(), again) if again else tuple(cells.values())
-
-
-def _edit(cells: dict[str, str], cell_id: str, old: str, new: str) -> None:
-    targets = [name for name, source in cells.items() if old in source and cell_id in ("*", name)]
-    if not targets:
-        raise LookupError(f"no {old!r} in cell {cell_id!r} of the reference")
-    for name in targets:
-        cells[name] = cells[name].replace(old, new)
 
 
 def _redefine(cells: dict[str, str], text: str) -> None:
@@ -149,8 +139,3 @@ def _redefine(cells: dict[str, str], text: str) -> None:
                 cells[cell_id] = "\n".join(lines)
                 return
     raise LookupError(f"the reference does not define {name!r}")
-
-
-def _find_departure(base: Sequence[str], cells: Sequence[str]) -> int:
-    pairs = enumerate(zip(base, cells, strict=False))
-    return next((index for index, (ours, theirs) in pairs if ours != theirs), len(base))

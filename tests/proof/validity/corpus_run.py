@@ -1,4 +1,4 @@
-"""What `make validate` does: runs the corpus, says what came of it, writes docs/validity.md from what is stored."""
+"""`make validate`: runs the corpus, says what came of it, writes docs/validity.md from what is stored."""
 
 import time
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from grader.paths import CORPUS, REFERENCE, RUBRIC
 from tests.proof.validity import markdown, rounds, training
 from tests.proof.validity.corpus import Base, CorpusCase, read_base, read_corpus
 from tests.proof.validity.figures import Matrix, build_row
+from tests.proof.validity.ledger import append
 from tests.proof.validity.repetition import repeat
 from tests.proof.validity.rounds import RESULTS
 from tests.proof.validity.training import Rate
@@ -99,7 +100,8 @@ def run_first_round(console: Console, base: Base, chosen: Sequence[CorpusCase]) 
     matrix, results, where = run(console, base, chosen, load_notebooks())
     one = rounds.make_round(matrix, pipeline.DEFAULT_SEED, where)
     measured = datetime.now(UTC).date().isoformat()
-    rounds.keep(one.model_copy(update={"lora": repeat_lora(console, base, chosen), "measured": measured}))
+    kept = one.model_copy(update={"lora": repeat_lora(console, base, chosen), "measured": measured})
+    append(rounds.LEDGER, kept)
     CASES.write_text(markdown.render_cases(matrix, results), encoding="utf-8")
     console.print(
         f"{len(results)} cases in {time.perf_counter() - began:.0f} s; every one is in {CASES}", soft_wrap=True
@@ -114,7 +116,7 @@ def replay(console: Console, base: Base, chosen: Sequence[CorpusCase], count: in
         if seed not in done:
             console.print(f"repetition with seed {seed}")
             matrix, _, where = run(console, base, chosen, seed=seed)
-            rounds.keep(rounds.make_round(matrix, seed, where))
+            append(rounds.LEDGER, rounds.make_round(matrix, seed, where))
 
 
 def run_trainings(console: Console, base: Base, corpus: Sequence[CorpusCase]) -> bool:
@@ -170,7 +172,6 @@ def repeat_lora(console: Console, base: Base, corpus: Sequence[CorpusCase]) -> d
     by_id = {case.id: case for case in corpus}
     planned = {"reference": REFERENCE_SEEDS, **dict.fromkeys(REPEATED_VARIANTS, VARIANT_SEEDS)}
     found = {name: repeat(base, by_id[name], range(1, seeds + 1)) for name, seeds in planned.items()}
-    for name, one in found.items():
-        for failure in one.failures:
-            console.print(f"{name}, {failure}", markup=False, soft_wrap=True)
-    return {name: (one.seeds, one.flips) for name, one in found.items()}
+    for line in (f"{name}, {failure}" for name, failures in found.items() for failure in failures):
+        console.print(line, markup=False, soft_wrap=True)
+    return {name: (planned[name], len(failures)) for name, failures in found.items()}

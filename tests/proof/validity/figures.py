@@ -1,4 +1,4 @@
-"""What the verdicts on the corpus amount to: killed mutants, false fails, checks that nothing needs."""
+"""The sum of the verdicts on the corpus: killed mutants, false fails, checks that nothing needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LETTERS: Mapping[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """How one case was judged: a letter for each check, and what differs from the expected verdicts."""
+    """The verdicts on one case: a letter for each check, and what differs from the expected ones."""
 
     case: CorpusCase
     letters: str
@@ -54,7 +54,7 @@ class Matrix:
 
     @cached_property
     def false_fails(self) -> int:
-        """How many checks fail, or are blocked, on right solutions."""
+        """The number of checks that fail, or are blocked, on right solutions."""
         return sum(letter not in FINE for row in self.variants for letter in row.letters)
 
     @cached_property
@@ -72,7 +72,7 @@ class Matrix:
 
     @property
     def holds(self) -> bool:
-        """Whether the grader is right about the whole corpus."""
+        """True if the grader is right about the whole corpus."""
         return not self.surprising and not self.uncovered and not self.false_fails
 
     def count_failed(self, check: str) -> tuple[int, int]:

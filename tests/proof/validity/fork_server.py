@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 MAX_MESSAGE = 500
+MAX_TRACEBACK = 20_000
 
 
 class ForkServer:
@@ -47,24 +48,20 @@ class ForkServer:
         self.out.write(f"grown {self.growing.pop(pid)}\n")
         self.out.flush()
 
-    def wait_all(self) -> None:
-        """Wait for all branches to end."""
-        while self.growing:
-            self.wait()
-
 
 def _run_branch(task: dict[str, Any], shell: Any, case: dict[str, Any], outcomes: list[Any]) -> None:
     """In the branch: the rest of the cells, the probes, and the end of the process."""
     signal.alarm(task["limit_s"])
     code = 1
     try:
-        folder = Path(case["folder"])
-        redirect_evidence(Path(task["evidence"]), folder / "evidence")
+        folder = Path(task["folder"], case["id"])
+        redirect_evidence(Path(task["folder"], "evidence"), folder / "evidence")
         (folder / "work").mkdir()
         os.chdir(folder / "work")
-        from grader.kernel.compat import devices
+        from grader.kernel.compat import devices, restarts
 
-        if case["gpu_named"]:
+        restarts.claim()
+        if case["gpu"]:
             devices.redirect_gpu()
         finish(task, shell, case["cells"], outcomes, folder)
         code = 0
@@ -91,9 +88,7 @@ def redirect_evidence(source: Path, target: Path) -> None:
 
 def finish(task: dict[str, Any], shell: Any, sources: list[str], outcomes: list[Any], folder: Path) -> None:
     """Run the rest of the cells and all probes, and write down how the cells ended."""
-    cells = sources[len(outcomes) :]
-    for source in cells:
-        outcomes.append(run(shell, source))
+    outcomes.extend(run(shell, source) for source in sources[len(outcomes) :])
     run_out_of_order(shell, sources, outcomes)
     answered = {family: run(shell, code)["error"] is None for family, code in task["probes"]}
     folder.joinpath("ended.json").write_text(json.dumps({"cells": outcomes, "answered": answered}), encoding="utf-8")
@@ -105,46 +100,58 @@ def run_out_of_order(shell: Any, sources: list[str], outcomes: list[Any]) -> Non
     from grader.kernel.training import observation
     from grader.protocol.out_of_order import find_out_of_order
 
-    ended = [record for record in session.get_session().recorder.records if record.finished]
-    if len({observation.guess_method(record.entry) for record in ended}) == 3:
+    records = session.get_session().recorder.records
+    methods = {number: observation.guess_method(record.entry) for number, record in enumerate(records)}
+    ended = [(n, p) for p, outcome in enumerate(outcomes) for n in outcome["began"] if records[n].finished]
+    if len({methods[number] for number, _ in ended}) == 3:
         return
     errors = [f"{outcome['error']}: {outcome['message']}" for outcome in outcomes]
-    done = {position for position, outcome in enumerate(outcomes) if outcome["trained"]}
-    for position in find_out_of_order(sources, errors, done):
+    for position in find_out_of_order(
+        sources, errors, [(position, str(methods[number])) for number, position in ended]
+    ):
         outcomes[position] = run(shell, sources[position]) | {"first_error": errors[position]}
 
 
 def run(shell: Any, source: str) -> dict[str, Any]:
     """Run one cell as a kernel does; an error is an observation."""
-    before = count_trainings()
+    before = list_trainings()
     result = shell.run_cell(source, store_history=False)
     error = result.error_before_exec or result.error_in_exec
-    if error is None:
-        return {"error": None, "message": "", "trained": count_trainings() > before}
-    return {"error": type(error).__name__, "message": str(error)[:MAX_MESSAGE], "trained": count_trainings() > before}
+    name, message = (None, "") if error is None else (type(error).__name__, str(error)[:MAX_MESSAGE])
+    shown = describe_error(shell, error) if error else ""
+    shell.execution_count += 1  # tracebacks name a cell by it
+    after = list_trainings()
+    began = [*range(len(before), len(after))]
+    return {"error": name, "message": message, "trained": sum(after) > sum(before), "began": began, "traceback": shown}
 
 
-def count_trainings() -> int:
-    """How many have ended; none before the witness is there."""
+def describe_error(shell: Any, error: BaseException) -> str:
+    """The traceback as a kernel sends it: it names cells and lines."""
+    show = shell.SyntaxTB if isinstance(error, SyntaxError) else shell.InteractiveTB
+    return "\n".join(show.structured_traceback(type(error), error, error.__traceback__, tb_offset=1))[:MAX_TRACEBACK]
+
+
+def list_trainings() -> list[bool]:
+    """Whether each training so far has ended; none before the witness is there."""
     session = sys.modules.get("grader.kernel.session")
-    return sum(record.finished for record in session.get_session().recorder.records) if session else 0
+    return [record.finished for record in session.get_session().recorder.records] if session else []
 
 
 def make_shell() -> Any:
-    """What a kernel runs cells with, without a kernel around it."""
+    """Return the shell that a kernel runs cells with, without a kernel around it."""
     from IPython.core.history import HistoryManager
     from IPython.core.interactiveshell import InteractiveShell
 
     HistoryManager.enabled = False  # type: ignore[assignment]
     sys.path.insert(0, "")  # as in a kernel: modules that a notebook writes lie in its folder
-    shell = InteractiveShell.instance()
-    vars(shell)["showtraceback"] = lambda *args, **kwargs: None
-    vars(shell)["enable_gui"] = lambda gui=None: None  # `%matplotlib inline`
+    shell: Any = InteractiveShell.instance()  # Any: methods of this one shell are replaced
+    shell.showtraceback = lambda *args, **kwargs: None
+    shell.enable_gui = lambda gui=None: None  # `%matplotlib inline`
     return shell
 
 
 def main(path: str) -> None:
-    """Run a task: `{"cells", "bootstrap", "probes", "evidence", "folder", "jobs", "limit_s", "cases"}`."""
+    """Run a task: `{"cells", "bootstrap", "probes", "folder", "jobs", "limit_s", "cases"}`."""
     task = json.loads(Path(path).read_text(encoding="utf-8"))
     out = os.fdopen(os.dup(1), "w")
     with Path(os.devnull).open("w") as nowhere:
@@ -161,7 +168,8 @@ def main(path: str) -> None:
                 shoot.branch(shell, case, outcomes)
         if source is not None:
             outcomes.append(run(shell, source))
-    shoot.wait_all()
+    while shoot.growing:
+        shoot.wait()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Line = TypeVar("Line", bound=FrozenModel)
 
 
 def locate_ledger(name: str) -> Path:
-    """Where the lines of this name are."""
+    """The file that holds the lines of this name."""
     return MEASURED / f"{name}.jsonl"
 
 

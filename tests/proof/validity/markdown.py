@@ -49,22 +49,18 @@ def _render_figures(matrix: Matrix, rounds: Sequence[Round], flips: Sequence[str
     yield f"Measured on {first.measured}, on code `{first.conditions.split()[0]}`.\n"
     yield _table(("Figure", "Measured"), (*matrix.summarise(), *repeated))
     wrong = [f"{row.case.id}: {surprise}" for row in matrix.surprising for surprise in row.surprises]
-    yield from (
-        "\n".join(f"- **not as expected**: {_cell(text)}" for text in found) + "\n" for found in [wrong] if wrong
-    )
+    if wrong:
+        yield "\n".join(f"- **not as expected**: {_cell(text)}" for text in wrong) + "\n"
 
 
 def _render_checks(matrix: Matrix) -> str:
     head = ("Check", "Mutants that fail it", "that it alone fails", "Right solutions that pass it")
+    of = "{} of {}".format
     rows = [
-        (f"`{check}`", _of(matrix.count_failed(check)), str(len(found)), _of(matrix.count_passed(check)))
+        (f"`{check}`", of(*matrix.count_failed(check)), str(len(found)), of(*matrix.count_passed(check)))
         for check, found in matrix.sole_killers.items()
     ]
     return f"## By check, of those that have to\n\n{_table(head, rows)}"
-
-
-def _of(counts: tuple[int, int]) -> str:
-    return f"{counts[0]} of {counts[1]}"
 
 
 def _render_chances(rates: Sequence[Rate], reviews: str) -> str:
@@ -82,12 +78,9 @@ def _render_chances(rates: Sequence[Rate], reviews: str) -> str:
 def render_cases(matrix: Matrix, results: Iterable[CaseResult]) -> str:
     """Every case, with its verdicts in the order of the checks and with what its student reads."""
     said = {result.case.id: result for result in results}
-    lines = [
-        "# All cases",
-        "",
-        "Verdicts: F failed, b blocked, · passed, - not judged, E our fault. ®: seen in real ones.",
-    ]
-    lines += ["", *(f"{number}. `{check}`" for number, check in enumerate(matrix.checks, start=1))]
+    legend = "Verdicts: F failed, b blocked, · passed, - not judged, E our fault. ®: seen in real ones."
+    numbered = (f"{number}. `{check}`" for number, check in enumerate(matrix.checks, start=1))
+    lines = ["# All cases", "", legend, "", *numbered]
     for row in (*matrix.rows, *matrix.notebooks):
         lines += ["", f"**`{row.case.id}`**{' ®' if row.case.seen else ''} `{row.letters}` {row.case.words}", ""]
         lines += [f"- `{j.id}`: {_cell(j.rationale)} *{_cell(j.hint)}*" for j in said[row.case.id].words]

@@ -5,16 +5,14 @@ code), and the functions of the suite judge the answers.
 """
 
 import ast
-import importlib.util
-import sys
+import importlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from nbformat.v4 import new_notebook
 from safetensors.torch import save_file
 
 from grader import assignment, challenges
@@ -24,55 +22,30 @@ from grader.judging.case import Case, Oracle
 from grader.judging.suite import Advice, Outcome
 from grader.kernel.namespace import Bindings
 from grader.kernel.probes import observe
-from grader.model import Profile, RunStatus, RunSummary, SubmissionRef
-from grader.paths import ROOT
+from grader.model import Profile, RunStatus, RunSummary
 from grader.protocol.records import LoraAnswers
 from tests.proof.validity.corpus import Base, CorpusCase
 
 FAMILY = "step3.lora_"
-FILES = ("tests/public/test_step3.py", "tests/hidden/test_lora.py")
+MODULES = ("tests.public.test_step3", "tests.hidden.test_lora")
 CELLS = ("imports", "lora-layer")
+KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)  # of these cells
 
 Check = Callable[[Case], None]
 
 
-@dataclass(frozen=True)
-class Repetition:
-    """How often a check of the family failed."""
-
-    case: str
-    seeds: int
-    failures: tuple[str, ...]  # "seed 7: step3.lora_forward: ..."
-
-    @property
-    def flips(self) -> int:
-        """How many verdicts were not `passed`."""
-        return len(self.failures)
-
-
-def repeat(base: Base, case: CorpusCase, seeds: Iterable[int]) -> Repetition:
-    """Judge the case's LoRA layer once for each seed."""
-    names = {"lora": assignment.LORA_NAMES}
-    namespace = execute_definitions(dict(zip(base.cells, case.cells, strict=False)))
-    numbers = tuple(seeds)
-    failures = tuple(failure for seed in numbers for failure in _failures(namespace, names, seed))
-    return Repetition(case.id, len(numbers), failures)
-
-
-def execute_definitions(cells: Mapping[str, str]) -> dict[str, Any]:
-    """A namespace with the imports and definitions of the LoRA cells; their other statements are not run."""
+def repeat(base: Base, case: CorpusCase, seeds: Iterable[int]) -> tuple[str, ...]:
+    """Judge the case's LoRA layer once for each seed, and return the failures: `seed 7: step3.lora_forward: …`."""
+    cells = dict(zip(base.cells, case.cells, strict=False))
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for name in CELLS:
         kept: list[ast.stmt] = [node for node in ast.parse(cells[name]).body if isinstance(node, KEPT)]
         exec(compile(ast.Module(kept, []), f"<{name}>", "exec"), namespace)
-    return namespace
+    return tuple(failure for seed in seeds for failure in _list_failures(namespace, seed))
 
 
-KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-
-
-def _failures(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], seed: int) -> Iterator[str]:
-    answered = ask_class(namespace, names, seed)
+def _list_failures(namespace: dict[str, Any], seed: int) -> Iterator[str]:
+    answered = ask_class(namespace, seed)
     for check, function in load_family().items():
         try:
             function(answered)
@@ -82,10 +55,10 @@ def _failures(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], s
             yield f"seed {seed}: {check}: {outcome.rationale}"
 
 
-def ask_class(namespace: dict[str, Any], names: Mapping[str, tuple[str, ...]], seed: int) -> Case:
+def ask_class(namespace: dict[str, Any], seed: int) -> Case:
     """A case that holds the answers of the class in `namespace` to the challenges of a seed."""
     drawn = challenges.draw(seed)
-    bindings = Bindings(names)
+    bindings = Bindings({"lora": assignment.LORA_NAMES})
     bindings.note(namespace)
     with tempfile.TemporaryDirectory(prefix="a4-ask-") as folder:
         file = Path(folder) / "challenges.safetensors"
@@ -99,35 +72,15 @@ class AnswerEvidence(Evidence):
 
     def __init__(self, lora: LoraAnswers, tensors: dict[str, Any], run: RunRecord) -> None:
         """Take what `observe` returns."""
-        self.run, self._lora, self._tensors = run, lora, tensors
-
-    @property
-    def lora(self) -> LoraAnswers:
-        """The answers."""
-        return self._lora
-
-    @property
-    def lora_tensors(self) -> dict[str, Any]:
-        """The tensors that belong to them."""
-        return self._tensors
-
-    @property
-    def sources(self) -> dict[int, str]:
-        """None: the source is judged once, with the corpus."""
-        return {}
+        self.run, self.lora, self.lora_tensors = run, lora, tensors
+        self.submitted = new_notebook()  # without sources: these are judged once, with the corpus
 
 
 def build_record(seed: int) -> RunRecord:
     """As little of a run record as judging needs."""
-    conditions = RunConditions(
-        profile=Profile.STRUCTURE, seed=seed, checkpoint="", checkpoint_sha256="", reviews="", reviews_sha256="",
-        synthetic=False, precision="float32", budget="", sandbox="none", grader="",
-    )  # fmt: skip
+    conditions = RunConditions.model_construct(profile=Profile.STRUCTURE, seed=seed, precision="float32")
     summary = RunSummary(status=RunStatus.OK, wall_s=0, peak_memory_mib=0)
-    return RunRecord(
-        submission=SubmissionRef(name="", sha256=""), conditions=conditions, summary=summary, reason="", cells=(),
-        training_cells={}, probes={}, timings={},
-    )  # fmt: skip
+    return RunRecord.model_construct(conditions=conditions, summary=summary, reason="", cells=(), probes={})
 
 
 def _refuse(*args: object) -> Any:
@@ -140,21 +93,10 @@ NO_ORACLE = Oracle(base_weights=Path(), meter=_refuse, library=_refuse, calibrat
 @cache
 def load_family() -> Mapping[str, Check]:
     """The suite's functions for the LoRA layer, by check id."""
-    found: dict[str, Check] = {}
-    for number, path in enumerate(FILES):
-        module = _module(ROOT / path, f"_suite_{number}")
-        for function in vars(module).values():
-            for mark in getattr(function, "pytestmark", ()):
-                if mark.name == "check" and mark.kwargs["id"].startswith(FAMILY):
-                    found[mark.kwargs["id"]] = function
-    return found
-
-
-def _module(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return {
+        mark.kwargs["id"]: function
+        for module in map(importlib.import_module, MODULES)
+        for function in vars(module).values()
+        for mark in getattr(function, "pytestmark", ())
+        if mark.name == "check" and mark.kwargs["id"].startswith(FAMILY)
+    }

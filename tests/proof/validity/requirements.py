@@ -1,9 +1,8 @@
-"""Which checks wait for which, read from the suite's source, so that tables need not repeat it."""
+"""The checks that wait for others, read from the suite's source, so that tables need not repeat it."""
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
-from pathlib import Path
 
 from grader.paths import HIDDEN_TESTS, PUBLIC_TESTS
 
@@ -11,23 +10,14 @@ from grader.paths import HIDDEN_TESTS, PUBLIC_TESTS
 @cache
 def read_requirements() -> Mapping[str, frozenset[str]]:
     """Return the checks that each check of the suite waits for: `@check(id, title, requires=(...))`."""
-    return dict(
-        _read_check(node)
-        for folder in (PUBLIC_TESTS, HIDDEN_TESTS)
-        for path in sorted(folder.glob("test_*.py"))
-        for node in _find_checks(path)
-    )
-
-
-def _find_checks(path: Path) -> Iterator[ast.Call]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check":
-            yield node
-
-
-def _read_check(node: ast.Call) -> tuple[str, frozenset[str]]:
-    requires = [ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg == "requires"]
-    return ast.literal_eval(node.args[0]), frozenset(name for names in requires for name in names)
+    found: dict[str, frozenset[str]] = {}
+    for path in (path for folder in (PUBLIC_TESTS, HIDDEN_TESTS) for path in sorted(folder.glob("test_*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check":
+                given = {keyword.arg: keyword.value for keyword in node.keywords}
+                requires = ast.literal_eval(given["requires"]) if "requires" in given else ()
+                found[ast.literal_eval(node.args[0])] = frozenset(requires)
+    return found
 
 
 def find_blocked(

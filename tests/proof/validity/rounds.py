@@ -17,13 +17,11 @@ from grader.model import FrozenModel
 from grader.paths import ROOT
 from tests.proof.validity.corpus import CorpusCase
 from tests.proof.validity.figures import Matrix, Row
-from tests.proof.validity.ledger import append, read
+from tests.proof.validity.ledger import read
 
 RESULTS: Final = ROOT / "results" / "validity"
 LEDGER: Final = RESULTS / "rounds.jsonl"
-NOTEBOOKS: Final = (
-    "reference/solution.ipynb", "tests/corpus/mutants", "tests/corpus/variants", "tests/corpus/habits"
-)  # fmt: skip
+CASES: Final = ("tests/corpus/mutants", "tests/corpus/variants", "tests/corpus/habits")
 LETTERS: Final = "tests.proof.validity.figures"  # what verdicts become, from the execution on
 
 
@@ -34,16 +32,14 @@ class Round(FrozenModel):
     conditions: str
     letters: dict[str, str]  # case -> a letter for each check, in the matrix's order
     surprises: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # cases that were not judged as expected
-    lora: dict[str, tuple[int, int]] = Field(
-        default_factory=dict
-    )  # layer -> seeds, and verdicts of LoRA checks that flipped
+    lora: dict[str, tuple[int, int]] = Field(default_factory=dict)  # layer -> seeds, flipped verdicts of LoRA checks
     measured: str = ""  # the day
 
 
 def digest_conditions(used: Setup, tree: Tree | None = None) -> str:
-    """What the verdicts of a round depend on besides its seed. Raises GraderError."""
+    """Digest all that the verdicts of a round depend on besides its seed. Raises GraderError."""
     tree = tree or Tree(ROOT)
-    digest = digest_files(tree, closure(tree, [LETTERS, *SUITE, *NOTEBOOKS, VERSIONS]))
+    digest = digest_files(tree, closure(tree, [LETTERS, *SUITE, "reference/solution.ipynb", *CASES, VERSIONS]))
     return f"{digest[:16]} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
@@ -69,11 +65,6 @@ def load_known(where: str) -> tuple[Round, ...]:
     """Stored rounds under these conditions, the one with the usual seed first; none while that one is missing."""
     found = {r.seed: r for r in read(LEDGER, Round) if r.conditions == where}
     return tuple(found[seed] for seed in sorted(found)) if pipeline.DEFAULT_SEED in found else ()
-
-
-def keep(one: Round) -> None:
-    """Store a round."""
-    append(LEDGER, one)
 
 
 def find_flips(rounds: Iterable[Round], checks: Sequence[str]) -> tuple[str, ...]:

@@ -14,12 +14,10 @@ from are held against these; those that they follow from each against the thresh
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import comb
-from pathlib import Path
 from typing import Final
 
-from nbformat.v4 import new_code_cell, new_notebook
 from rich.console import Console
+from scipy.stats import beta
 
 from grader import pipeline
 from grader.authoring.calibrate import PATIENT, load_runs
@@ -28,13 +26,13 @@ from grader.execution import profiles
 from grader.execution.job import Setup
 from grader.execution.record import RunRecord
 from grader.execution.run import execute
-from grader.intake.notebook import Submission
 from grader.judging import calibration
 from grader.judging.calibration import Calibration
 from grader.model import FrozenModel, Method, RunStatus
 from grader.paths import CALIBRATIONS
 from grader.sandbox.folders import open_temporary_folder
 from tests.proof.validity.corpus import Base, CaseKind, CorpusCase
+from tests.proof.validity.fork_client import build_submission
 from tests.proof.validity.ledger import append, locate_ledger, read
 
 NAME: Final = "training"
@@ -58,19 +56,14 @@ class MeasuredRun(FrozenModel):
     accuracies: dict[Method, float | None]
 
     def reaches(self, method: Method, threshold: float) -> bool:
-        """Whether the accuracy check of a method would pass."""
+        """True if the accuracy check of a method would pass."""
         accuracy = self.accuracies.get(method)
         return accuracy is not None and accuracy >= threshold
-
-    @property
-    def key(self) -> tuple[str, int, str]:
-        """What makes two runs the same."""
-        return self.case, self.seed, self.conditions
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something happened that should not."""
+    """The number of times that something happened that should not."""
 
     what: str
     happened: int
@@ -79,25 +72,14 @@ class Rate:
     @property
     def bound(self) -> float:
         """Upper end of the one-sided 95 % confidence interval (Clopper and Pearson 1934)."""
-        low, high = self.happened / max(self.runs, 1), 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (
-                (middle, high)
-                if _compute_binomial_cdf(self.happened, self.runs, middle) > 1 - CONFIDENCE
-                else (low, middle)
-            )
-        return high
-
-
-def _compute_binomial_cdf(k: int, n: int, p: float) -> float:
-    return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+        clean = self.runs - self.happened
+        return float(beta.ppf(CONFIDENCE, self.happened + 1, clean)) if clean else 1.0
 
 
 def plan(
     corpus: Sequence[CorpusCase], calibrated: Calibration | None, later: Sequence[MeasuredRun] = ()
 ) -> Iterator[tuple[CorpusCase, int]]:
-    """What is to be run: honest solutions, and the mutants that show in accuracy alone.
+    """Yield all that is to be run: honest solutions, and the mutants that show in accuracy alone.
 
     The reference is left out where its calibration has enough seeds, or enough with the `later` runs.
     """
@@ -109,7 +91,7 @@ def plan(
 
 
 def has_enough_seeds(calibrated: Calibration | None, later: Sequence[MeasuredRun] = ()) -> bool:
-    """Whether the runs of a calibration, with `later` ones, show how often the reference misses a threshold."""
+    """True if the runs of a calibration, with `later` ones, show how often the reference misses a threshold."""
     return calibrated is not None and len(calibrated.seeds) + len(later) >= REFERENCE_SEEDS
 
 
@@ -148,45 +130,35 @@ def reduce_cells(case: CorpusCase, base: Base) -> tuple[str, ...]:
 
 def load_known(planned: Iterable[tuple[CorpusCase, int]], base: Base, used: Setup) -> tuple[MeasuredRun, ...]:
     """The planned runs that are stored already."""
-    stored = _load_stored()
+    stored = {(m.case, m.seed, m.conditions): m for m in read(locate_ledger(NAME), MeasuredRun)}
     keys = [(case.id, seed, digest_conditions(used, reduce_cells(case, base))) for case, seed in planned]
     return tuple(stored[key] for key in keys if key in stored)
 
 
-def measure(
-    planned: Iterable[tuple[CorpusCase, int]], base: Base, used: Setup, console: Console
-) -> tuple[MeasuredRun, ...]:
+def measure(planned: Iterable[tuple[CorpusCase, int]], base: Base, used: Setup, console: Console) -> None:
     """Run what is planned and not stored yet, in order; every run is stored when it ends."""
-    stored, found = _load_stored(), []
     for case, seed in planned:
-        cells = reduce_cells(case, base)
-        key = (case.id, seed, digest_conditions(used, cells))
-        if key not in stored:
-            stored[key] = _measure(case, cells, find_affected_methods(case, base), replace(used, seed=seed))
-            append(locate_ledger(NAME), stored[key])
-        found.append(stored[key])
-        console.print(_line(found[-1]), markup=False)
-    return tuple(found)
-
-
-def _load_stored() -> dict[tuple[str, int, str], MeasuredRun]:
-    return {m.key: m for m in read(locate_ledger(NAME), MeasuredRun)}
+        known = load_known([(case, seed)], base, used)
+        found = known[0] if known else _measure(case, base, replace(used, seed=seed))
+        if not known:
+            append(locate_ledger(NAME), found)
+        accuracies = ", ".join(f"{m.value} {'-' if a is None else f'{a:.3f}'}" for m, a in found.accuracies.items())
+        console.print(f"{case.id}, seed {seed}: {accuracies}", markup=False)
 
 
 def digest_conditions(used: Setup, cells: Sequence[str]) -> str:
-    """What a stored run depends on besides its seed."""
+    """Digest all that a stored run depends on besides its seed."""
     source = hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
     return f"{source} {profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
-def _measure(case: CorpusCase, cells: Sequence[str], methods: Sequence[Method], used: Setup) -> MeasuredRun:
-    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
-    submission = Submission(case.id, Path(f"{case.id}.ipynb"), "0" * 64, notebook, notebook)
+def _measure(case: CorpusCase, base: Base, used: Setup) -> MeasuredRun:
+    cells = reduce_cells(case, base)
     with open_temporary_folder("a4-validate-") as folder:
-        record = execute(submission, used, folder / "evidence", limits=PATIENT)
+        record = execute(build_submission(case.id, cells), used, folder / "evidence", limits=PATIENT)
         require_ended(case, record)
         judged = pipeline.make_case(folder / "evidence", used)
-        accuracies = {method: judged.accuracy(method) for method in methods}
+        accuracies = {method: judged.accuracy(method) for method in find_affected_methods(case, base)}
     where = digest_conditions(used, cells)
     return MeasuredRun(case=case.id, seed=used.seed, conditions=where, accuracies=accuracies)
 
@@ -195,13 +167,6 @@ def require_ended(case: CorpusCase, record: RunRecord) -> None:
     """Raise GraderError for a run that ended before its notebook did: its accuracies are not missing, but unknown."""
     if record.summary.status not in ENDED:
         raise GraderError(f"{case.id} did not run to its end ({record.reason}); run the training part again.")
-
-
-def _line(measured: MeasuredRun) -> str:
-    figures = ", ".join(
-        f"{m.value} {a:.3f}" if a is not None else f"{m.value} -" for m, a in measured.accuracies.items()
-    )
-    return f"{measured.case}, seed {measured.seed}: {figures}"
 
 
 def compute_rates(

@@ -19,15 +19,11 @@ from tests.proof.validity.fork_client import execute_cases
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What the grader said of one case."""
+    """The grader's answers about one case."""
 
     case: CorpusCase
     judgements: tuple[Judgement, ...]
-    first_error: str = ""  # of its cells
-
-    def ids(self, verdict: Verdict) -> frozenset[str]:
-        """Checks with this verdict."""
-        return frozenset(j.id for j in self.judgements if j.verdict is verdict)
+    first_error: str = ""  # of its cells, or why they ended too early
 
     @cached_property
     def words(self) -> tuple[Judgement, ...]:
@@ -36,12 +32,12 @@ class CaseResult:
 
     @property
     def surprises(self) -> tuple[str, ...]:
-        """How the verdicts differ from the expected ones; empty when they are exactly those."""
-        return tuple(self._surprises())
+        """The differences from the expected verdicts; empty when they are exactly those."""
+        return tuple(self._list_surprises())
 
-    def _surprises(self) -> Iterator[str]:
+    def _list_surprises(self) -> Iterator[str]:
         for verdict, expected in ((Verdict.FAILED, self.case.failed), (Verdict.BLOCKED, self.case.blocked)):
-            observed = self.ids(verdict)
+            observed = {j.id for j in self.judgements if j.verdict is verdict}
             yield from (f"{check} is not {verdict}{self._explain(check)}" for check in sorted(expected - observed))
             yield from (f"{check} is {verdict}{self._explain(check)}" for check in sorted(observed - expected))
         yield from (f"{j.id} is an error: {j.fault}" for j in self.judgements if j.verdict is Verdict.ERROR)
@@ -49,7 +45,7 @@ class CaseResult:
         yield from (f"the feedback does not say {phrase!r}" for phrase in self.case.says if phrase not in said)
 
     def _explain(self, check: str) -> str:
-        """What was said of a check, or the first error of a cell."""
+        """Name in brackets what was said of a check, or the first error of a cell."""
         said = next((j.rationale for j in self.judgements if j.id == check and j.rationale), "")
         reason = said or (self.first_error and f"the first failing cell: {self.first_error}")
         return f" ({reason})" if reason else ""
@@ -83,14 +79,10 @@ def examine(base: Base, cases: Sequence[CorpusCase], setup: Setup) -> Iterator[C
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the other core runs the next case
     try:
-        for grown in execute_cases(base, cases, setup):
-            submission = SharedCase(Evidence(grown.folder), oracle, known)
-            yield CaseResult(grown.case, run_suite(submission, folders), _find_first_error(submission.evidence))
+        for case, folder in execute_cases(base, cases, setup):
+            submission = SharedCase(Evidence(folder), oracle, known)
+            run = submission.evidence.run
+            errors = [f"{cell.error}: {cell.message}" for cell in run.summary.failed_cells]
+            yield CaseResult(case, run_suite(submission, folders), [*errors, run.reason][0])
     finally:
         torch.set_num_threads(threads)
-
-
-def _find_first_error(evidence: Evidence) -> str:
-    """Of the cells that failed; nothing where none did."""
-    failed = evidence.run.summary.failed_cells
-    return f"{failed[0].error}: {failed[0].message}" if failed else evidence.run.reason

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,48 +23,36 @@ from grader.sandbox import Backend
 from tests.harness import needs
 from tests.proof.security.canaries import place_canaries
 from tests.proof.security.case_run import HostileResult, run_upload
-from tests.proof.security.cases import HONEST_ID, fill_places, load_cases, load_uploads
+from tests.proof.security.cases import HONEST_ID, HostileUpload, fill_places, load_cases, load_uploads
 from tests.proof.security.rounds import CORPUS, order_cases, run_in_parts
 from tests.proof.security.table import format_totals
 from tests.proof.security.traces import Traces, capture_traces, find_leftovers
 
-CASES = load_cases(CORPUS)
-ELSEWHERE = (Backend.BUBBLEWRAP, Backend.CONTAINER, Backend.LANDLOCK)
+CASES, UPLOADS = load_cases(CORPUS), load_uploads(CORPUS)
+COLD = pytest.mark.training  # as long as a training: a cold kernel takes seconds to import what notebooks use
+BACKENDS = {Backend.WARM: (), Backend.BUBBLEWRAP: COLD, Backend.CONTAINER: COLD, Backend.LANDLOCK: COLD}
 
 
-def unexpected(trials: tuple[HostileResult, ...]) -> dict[str, tuple[str, ...]]:
-    return {trial.id: trial.unexpected for trial in trials if trial.unexpected}
-
-
-def test_every_notebook_in_warm_kernels() -> None:
+@pytest.mark.parametrize("backend", [pytest.param(kind, marks=marks, id=kind) for kind, marks in BACKENDS.items()])
+def test_every_notebook(backend: Backend) -> None:
     """Honest ones in between: those are graded as if nothing had happened."""
-    needs.require_backend(Backend.WARM)
-    trials = run_in_parts(Backend.WARM)
-    assert unexpected(trials) == {}
+    needs.require_backend(backend)
+    trials = run_in_parts(backend)
+    assert {trial.id: trial.unexpected for trial in trials if trial.unexpected} == {}
     assert {trial.id for trial in trials} == {case.id for case in CASES}
     assert sum(trial.id == HONEST_ID for trial in trials) > 2
 
 
-@pytest.mark.training  # as long as a training: a cold kernel takes seconds to import what notebooks use
-@pytest.mark.parametrize("backend", [pytest.param(backend, id=backend.value) for backend in ELSEWHERE])
-def test_every_notebook_elsewhere(backend: Backend) -> None:
-    needs.require_backend(backend)
-    trials = run_in_parts(backend)
-    assert unexpected(trials) == {}
-    assert {trial.id for trial in trials} == {case.id for case in CASES}
-
-
-@pytest.mark.parametrize("upload", [pytest.param(upload, id=upload.id) for upload in load_uploads(CORPUS)])
-def test_files_that_are_no_notebooks(upload: object) -> None:
-    assert run_upload(upload).unexpected == ()  # type: ignore[arg-type]
+@pytest.mark.parametrize("upload", [pytest.param(upload, id=upload.id) for upload in UPLOADS])
+def test_files_that_are_no_notebooks(upload: HostileUpload) -> None:
+    assert run_upload(upload).unexpected == ()
 
 
 # The table.
 
 
 def test_every_row_of_the_list_has_cases() -> None:
-    rows = {case.row for case in CASES} | {upload.row for upload in load_uploads(CORPUS)}
-    assert rows >= set(range(1, 26))
+    assert {one.row for one in (*CASES, *UPLOADS)} >= set(range(1, 26))
     assert len(CASES) >= 45
 
 
@@ -84,10 +74,10 @@ def test_an_honest_one_in_between_and_last() -> None:
 
 
 @pytest.fixture
-def short() -> Path:
+def short() -> Iterator[Path]:
     """Paths of sockets are bounded."""
     with tempfile.TemporaryDirectory(prefix="h") as name:
-        yield Path(name)  # type: ignore[misc]
+        yield Path(name)
 
 
 def test_a_secret_in_a_result_is_found(short: Path) -> None:
@@ -102,14 +92,14 @@ def test_a_secret_in_a_result_is_found(short: Path) -> None:
 
 def test_a_knock_is_heard(short: Path) -> None:
     with place_canaries(short / "canaries") as canaries:
-        with socket.create_connection(("127.0.0.1", int(canaries.places["PORT"]))) as line:
-            line.recv(1)  # it is closed from the other side
-        for address in (canaries.places["SOCKET"], "\0" + canaries.places["ABSTRACT"]):
-            with socket.socket(socket.AF_UNIX) as line:
+        tcp, named, abstract = (canaries.places[name] for name in ("PORT", "SOCKET", "ABSTRACT"))
+        local = ("127.0.0.1", int(tcp))
+        for kind, address in ((socket.AF_INET, local), (socket.AF_UNIX, named), (socket.AF_UNIX, f"\0{abstract}")):
+            with socket.socket(kind) as line:
                 line.connect(address)
-                line.recv(1)
+                line.recv(1)  # it is closed from the other side
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-            line.sendto(b"x", ("127.0.0.1", int(canaries.places["PORT"])))
+            line.sendto(b"x", local)
         knocks = set()
         while len(knocks) < 4:  # a test that hangs here says that a knock is not heard
             knocks |= set(canaries.find_in(short / "canaries" / "nothing"))
@@ -118,31 +108,26 @@ def test_a_knock_is_heard(short: Path) -> None:
 
 def test_what_is_left_is_seen(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.proof.security.traces.SETTLED_S", 0.1)
-    before = capture_traces(short, "a-mark-of-this-test")
+    look = partial(capture_traces, short, "a-mark-of-this-test")
+    before = look()
+    assert find_leftovers(before, lambda: before) == []
     (short / "left").touch()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "a-mark-of-this-test"]) as process:
-        found = find_leftovers(before, lambda: capture_traces(short, "a-mark-of-this-test"))
+        found = find_leftovers(before, look)
         process.kill()
-    assert [what.split()[0] for what in found] == ["process", "file"]
-
-
-def test_nothing_left_is_nothing() -> None:
-    traces = Traces(frozenset({"1 x"}), frozenset(), frozenset(), frozenset())
-    assert find_leftovers(traces, lambda: traces) == []
+    assert [what.split()[0] for what in found] == ["file", "process"]
 
 
 def test_what_other_graders_leave_is_not_counted() -> None:
     """A group that was there before, of somebody who lived then and is dead now."""
-    before = Traces(frozenset(), frozenset(), frozenset({"a"}), frozenset(), others=frozenset({"b"}))
-    after = Traces(frozenset(), frozenset(), frozenset({"a", "b", "c"}), frozenset())
-    assert after.list_new(before) == ["group c"]
+    before = Traces(frozenset({"group a"}), others=frozenset({"group b"}))
+    assert Traces(frozenset({"group a", "group b", "group c"})).list_new(before) == ["group c"]
 
 
 def test_totals_count_everything() -> None:
     good = HostileResult(id="a", row=1, backend="warm", outcome="ok", growth_mib=3)
-    bad = HostileResult(
-        id="b", row=1, backend="landlock", outcome="ok", leaks=2, points=1.5, leftovers=3, unexpected=("x",)
-    )
+    wrong = {"leaks": 2, "points": 1.5, "leftovers": 3, "unexpected": ("x",), "growth_mib": 0}
+    bad = good.model_copy(update={"id": "b", "backend": "landlock", **wrong})
     assert format_totals([good, bad]).plain == (
         "1 of 2 as expected on landlock, warm: 2 leaks, 1.5 undeserved points, 3 leftovers; "
         "the grader's own processes grew by at most 3 MiB."

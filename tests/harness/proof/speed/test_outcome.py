@@ -1,10 +1,10 @@
 """The benchmark's own arithmetic: bounds, the count of operations, what stays in the file, what the page says."""
 
-import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,20 @@ from tests.proof.speed.precisions import Run, compare
 from tests.proof.speed.stages import ARITHMETIC
 
 
+@pytest.fixture
+def figures(tmp_path: Path) -> Path:
+    """A file for figures that is not there yet."""
+    return tmp_path / "figures.json"
+
+
+def render(figures: Path, *measured: Part) -> str:
+    """The page of these parts, once they are stored."""
+    for part in measured:
+        outcome.save(part, figures)
+    kept = outcome.load(figures)
+    return "\n".join(report.render_page(kept, outcome.collect_lines(kept.values())))
+
+
 @pytest.mark.parametrize(
     ("value", "at_most", "holds"),
     [
@@ -42,15 +56,11 @@ def test_line(value: float, at_most: bool, holds: bool) -> None:
     assert str(line).startswith("pass" if holds else "MISS")
 
 
-def test_arithmetic_is_six_operations_per_weight_and_token() -> None:
+def test_arithmetic_is_six_operations_per_weight_and_token_and_falls_with_what_is_frozen() -> None:
+    full, head, lora = (compute_step_gflop(method, 16, 128) for method in Method)
     weights, tokens = 6 * 7_077_888, 16 * 128  # of the six layers' products
-    dense = 6 * weights * tokens / 1e9
     attention = 3 * 2 * 6 * 2 * 768 * 128 * tokens / 1e9
-    assert compute_step_gflop(Method.FULL, 16, 128) == pytest.approx(dense + attention)
-
-
-def test_arithmetic_falls_with_what_is_frozen() -> None:
-    full, lora, head = (compute_step_gflop(method, 16, 128) for method in (Method.FULL, Method.LORA, Method.HEAD))
+    assert full == pytest.approx(6 * weights * tokens / 1e9 + attention)
     assert head == pytest.approx(full / 3)
     assert lora == pytest.approx(2 * full / 3, rel=0.02)
     assert compute_forward_gflop(16, 512) > 4 * compute_forward_gflop(16, 128), "attention grows with the square"
@@ -70,16 +80,11 @@ def test_arithmetic_is_counted_for_the_reviews_at_hand(words: int, expected: int
 
 def test_what_is_extrapolated_is_the_reference() -> None:
     sources = "\n".join(cell.source for cell in read_submission(REFERENCE).notebook.cells)
-
-    def number(name: str) -> int:
-        found = re.search(rf"\b{name}\s*=\s*(\d+)", sources)
-        assert found, f"the reference has no {name}"
-        return int(found[1])
-
-    assert number("num_train_epochs") == extrapolation.EPOCHS
-    assert number("per_device_train_batch_size") == extrapolation.BATCH
-    assert number("per_device_eval_batch_size") == extrapolation.EVAL_BATCH
-    assert number("RANK") == extrapolation.RANK
+    numbers = dict(reversed(re.findall(r"\b(\w+)\s*=\s*(\d+)", sources)))  # the first one of a name counts
+    assert int(numbers["num_train_epochs"]) == extrapolation.EPOCHS
+    assert int(numbers["per_device_train_batch_size"]) == extrapolation.BATCH
+    assert int(numbers["per_device_eval_batch_size"]) == extrapolation.EVAL_BATCH
+    assert int(numbers["RANK"]) == extrapolation.RANK
 
 
 def test_a_head_for_the_checkpoint_fits_it() -> None:
@@ -89,12 +94,6 @@ def test_a_head_for_the_checkpoint_fits_it() -> None:
     assert all(t.dtype is torch.float32 for t in tensors.values())
 
 
-@pytest.fixture
-def figures(tmp_path: Path) -> Path:
-    """A file for figures that is not there yet."""
-    return tmp_path / "figures.json"
-
-
 def test_parts_are_added_and_replaced(figures: Path) -> None:
     for part in (Part("one", {"a": 1}), Part("two", lines=(BoundLine("x", 1, 2),)), Part("one", {"a": 3})):
         outcome.save(part, figures)
@@ -102,17 +101,11 @@ def test_parts_are_added_and_replaced(figures: Path) -> None:
     assert (kept["one"]["figures"], outcome.collect_lines([kept["two"]])) == ({"a": 3}, [BoundLine("x", 1, 2)])
 
 
-@pytest.mark.parametrize(
-    ("before", "expected"),
-    [
-        pytest.param(Part("gpu", {"device": "H100"}), {"device": "H100"}, id="what was measured elsewhere stays"),
-        pytest.param(Part("gpu", skipped="no driver"), {}, id="nothing was measured"),
-    ],
-)
-def test_a_part_that_is_skipped_takes_nothing_away(before: Part, expected: dict[str, str], figures: Path) -> None:
-    outcome.save(before, figures)
+@pytest.mark.parametrize("measured", [{"device": "H100"}, {}], ids=["stays", "nothing was measured"])
+def test_a_part_that_is_skipped_takes_nothing_away(measured: dict[str, str], figures: Path) -> None:
+    outcome.save(Part("gpu", measured, skipped="" if measured else "no driver"), figures)
     outcome.save(Part("gpu", skipped="No GPU is at hand."), figures)
-    assert outcome.load(figures)["gpu"]["figures"] == expected
+    assert outcome.load(figures)["gpu"]["figures"] == measured
 
 
 @pytest.mark.parametrize(
@@ -154,16 +147,9 @@ def test_gain_over_as_submitted(reviews: str, where: str, expected: list[bool]) 
 
 
 def test_page_says_what_was_missed_and_what_was_not_measured(figures: Path) -> None:
-    found = stages(12.0) | {
-        "points": 90,
-        "possible": 90,
-        "peak_memory_mib": 2_000,
-        "precision": "float32",
-        "judged_again_s": 0.5,
-    }
+    found = {"points": 90, "possible": 90, "peak_memory_mib": 2_000, "precision": "float32", "judged_again_s": 0.5}
     missed = BoundLine("structure", 12, 10, "s")
-    for part in (Part("structure", found, (missed,)), Part("gpu", skipped="No GPU is at hand.")):
-        outcome.save(part, figures)
+    render(figures, Part("structure", stages(12.0) | found, (missed,)), Part("gpu", skipped="No GPU is at hand."))
     report.write(outcome.load(figures), [missed], figures.with_name("performance.md"), figures)
     text = (figures.parent / "performance.md").read_text(encoding="utf-8")
     assert "| structure | 12 s | ≤ 10 s | **miss** |" in text
@@ -174,19 +160,14 @@ def test_page_says_what_was_missed_and_what_was_not_measured(figures: Path) -> N
 
 def test_page_shows_batches_on_a_gpu(figures: Path) -> None:
     one = {"points": 100, "train_s": {"full": 33.0, "head": 15.0, "lora": None}, "judging_s": 12.0}
-    together = {"precision": "tf32", "kernels": 8, "submissions": 16, "wall_s": 400.0, "per_submission_s": 25.0}
-    outcome.save(Part("gpu", {"device": "H100", "batches": [{**together, "one": one}]}), figures)
-    text = "\n".join(report.render_page(outcome.load(figures), []))
-    assert (
-        "As submitted on H100: 8 at once, TF32: 25.0 s each (training 33 + 15 + 0 s, judging 12 s, 100 points)" in text
-    )
+    together = {"precision": "tf32", "kernels": 8, "per_submission_s": 25.0, "one": one}
+    text = render(figures, Part("gpu", {"device": "H100", "batches": [together]}))
+    assert "on H100: 8 at once, TF32: 25.0 s each (training 33 + 15 + 0 s, judging 12 s, 100 points)" in text
 
 
 def test_page_says_what_is_of_other_code(figures: Path) -> None:
     line = BoundLine("structure", 8, 10, "s")
-    outcome.save(Part("other", lines=(line,), measured="2026-01-01", code="older"), figures)
-    kept = outcome.load(figures)
-    text = "\n".join(report.render_page(kept, outcome.collect_lines(kept.values())))
+    text = render(figures, Part("other", lines=(line,), measured="2026-01-01", code="older"))
     assert "**Not measured on this code yet** (`make bench` does, in 40 minutes), but on that of 2026-01-01" in text
     assert "| structure | 8 s | ≤ 10 s | pass † |" in text
 
@@ -195,81 +176,60 @@ def test_the_page_in_docs_is_short() -> None:
     assert len(command.PAGE.read_text(encoding="utf-8").splitlines()) <= 80
 
 
-BATCH = {"size": 20, "gains": [1.6, 1.8, 1.7], "staff": {str(batches.TWO): {"per_submission_s": 6.0}}}
-QUICK32 = {"stages_s": {"total": 300.0, "judging": 50.0}}
-LONGER = compute_forward_gflop(1, 512) / compute_forward_gflop(1, 128)
-ON_A_GPU = [{"precision": Precision.AUTO.value, "kernels": 8, "per_submission_s": 45.0}]
+COSTS = {
+    "batch": {"size": 20, "gains": [1.6, 1.8, 1.7], "staff": {str(batches.TWO): {"per_submission_s": 6.0}}},
+    "quick-float32": {"stages_s": {"total": 300.0, "judging": 50.0}},
+    "gpu": {"batches": [{"precision": Precision.AUTO.value, "kernels": 8, "per_submission_s": 45.0}]},
+}
+WAVE_MIN = (8 * 73 * 8.4 / 22.4 + 50 * compute_forward_gflop(1, 512) / compute_forward_gflop(1, 128)) / 60
+SERVER = "16 cores without bfloat16 units"
 
 
 @pytest.mark.parametrize(
-    ("found", "machine_name", "minutes"),
+    ("measured", "machine_name", "minutes"),
     [
-        pytest.param({"batch": BATCH}, "2 cores", 6.0, id="60 at 6 s"),
-        pytest.param(
-            {"batch": BATCH, "quick-float32": QUICK32}, "2 cores without bfloat16 units", 300.0, id="60 at 300 s"
-        ),
-        pytest.param(
-            {"batch": BATCH, "quick-float32": QUICK32},
-            "16 cores without bfloat16 units",
-            8 * 300 / 0.85 / 60,
-            id="8 rounds of 8 workers, 85 % as fast",
-        ),
-        pytest.param(
-            {"quick-float32": QUICK32},
-            "one GPU",
-            8 * (8 * 73 * 8.4 / 22.4 + 50 * LONGER) / 60,
-            id="8 waves, trained and judged",
-        ),
-        pytest.param(
-            {"quick-float32": QUICK32},
-            "Slurm, 8 GPUs",
-            (8 * 73 * 8.4 / 22.4 + 50 * LONGER) / 60,
-            id="one wave: 64 seats",
-        ),
-        pytest.param(
-            {"quick-float32": QUICK32, "gpu": {"batches": ON_A_GPU}}, "one GPU", 8 * 8 * 45 / 60, id="a measured GPU"
-        ),
+        pytest.param(["batch"], "2 cores", 6.0, id="60 at 6 s"),
+        pytest.param(["batch", "quick-float32"], "2 cores without bfloat16 units", 300.0, id="60 at 300 s"),
+        pytest.param(["batch", "quick-float32"], SERVER, 8 * 300 / 0.85 / 60, id="8 rounds of 8 workers, 85 % as fast"),
+        pytest.param(["quick-float32"], "one GPU", 8 * WAVE_MIN, id="8 waves, trained and judged"),
+        pytest.param(["quick-float32"], "Slurm, 8 GPUs", WAVE_MIN, id="one wave: 64 seats"),
+        pytest.param(["quick-float32", "gpu"], "one GPU", 8 * 8 * 45 / 60, id="a measured GPU"),
     ],
 )
-def test_what_a_class_costs(found: dict[str, Any], machine_name: str, minutes: float) -> None:
-    costs = {c.machine: c.minutes for c in classes.list_costs({name: {"figures": f} for name, f in found.items()})}
+def test_costs_of_a_class(measured: list[str], machine_name: str, minutes: float) -> None:
+    costs = {c.machine: c.minutes for c in classes.list_costs({name: {"figures": COSTS[name]} for name in measured})}
     assert costs[machine_name] == pytest.approx(minutes)
 
 
-def run(seed: int, precision: Precision, lora: float, **verdicts: Verdict) -> Run:
-    accuracies: dict[Method, float | None] = {Method.FULL: 0.9, Method.HEAD: None, Method.LORA: lora}
-    return Run(seed=seed, precision=precision, conditions="", verdicts=verdicts, accuracies=accuracies)
+def run(seed: int, precision: Precision, lora: float, b: Verdict = Verdict.PASSED, measured: str = "") -> Run:
+    found = {"verdicts": {"a": Verdict.PASSED, "b": b}, "accuracies": dict(zip(Method, (0.9, None, lora), strict=True))}
+    return Run(seed=seed, precision=precision, conditions="", measured=measured, **found)
 
 
 def test_seeds_whose_verdicts_differ_are_named(figures: Path) -> None:
-    one = [run(seed, Precision.BFLOAT16, 0.8, a=Verdict.PASSED, b=Verdict.PASSED) for seed in (0, 1)]
-    other = [run(0, Precision.FLOAT32, 0.85, a=Verdict.PASSED, b=Verdict.PASSED)]
-    other += [run(1, Precision.FLOAT32, 0.7, a=Verdict.PASSED, b=Verdict.FAILED)]
+    one = [run(seed, Precision.BFLOAT16, 0.8) for seed in (0, 1)]
+    other = [run(0, Precision.FLOAT32, 0.85), run(1, Precision.FLOAT32, 0.7, Verdict.FAILED)]
     found = compare(one, other)
     assert (found["seeds"], found["same"], found["passed"], found["differing"]) == (2, 1, 3, {"1": ["b"]})
     assert found["apart"] == {"full": 0, "head": 0, "lora": 0.1}
-    outcome.save(Part("precisions", {**found, "reviews": "made up"}), figures)
-    text = "\n".join(report.render_page(outcome.load(figures), []))
+    text = render(figures, Part("precisions", {**found, "reviews": "made up"}))
     assert "Seed 1: b." in text
     assert "made up" in text
 
 
 def test_runs_that_are_kept_are_of_their_own_day_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = {
-        Precision.BFLOAT16: [run(0, Precision.BFLOAT16, 0.8).model_copy(update={"measured": "2026-01-02"})],
-        Precision.FLOAT32: [run(0, Precision.FLOAT32, 0.8).model_copy(update={"measured": "2026-01-01"})],
-    }
-    monkeypatch.setattr(precisions, "_runs", lambda precision, seeds: runs[precision])
+    days = {Precision.BFLOAT16: "2026-01-02", Precision.FLOAT32: "2026-01-01"}
+    monkeypatch.setattr(precisions, "_runs", lambda kind, seeds: [run(0, kind, 0.8, measured=days[kind])])
     part = precisions.measure([0])
     assert (part.measured, part.code) == ("2026-01-01", "older")
 
 
 def test_the_same_figures_give_the_same_plot(tmp_path: Path) -> None:
-    path, written = tmp_path / "plot.svg", set[str]()
-    for _ in range(2):
+    paths = [tmp_path / folder / "plot.svg" for folder in ("one", "other")]
+    for path in paths:
+        path.parent.mkdir()
         plot.plot({"structure": {"total": 2.0, "cells": 2.0}}, path)
-        written.add(path.read_text(encoding="utf-8"))
-    assert len(written) == 1
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_bars_are_whole() -> None:
@@ -295,15 +255,12 @@ def test_parts_ask_for_precisions_that_their_profile_trains_in(name: str, monkey
 def bench(monkeypatch: pytest.MonkeyPatch, figures: Path) -> Callable[..., int]:
     """The command, with three parts: one holds its bound, one fails, one misses its bound."""
 
-    def failing(wish: BenchOptions) -> Part:
-        raise GraderError("Nothing can be measured here.")
+    def measured(name: str, wish: BenchOptions) -> Part:
+        if name == "failing":
+            raise GraderError("Nothing can be measured here.")
+        return Part(name, {"a": 1}, (BoundLine(name, {"good": 1, "slow": 3}[name], 2),))
 
-    made = {
-        "good": lambda wish: Part("good", {"a": 1}, (BoundLine("good", 1, 2),)),
-        "failing": failing,
-        "slow": lambda wish: Part("slow", {"a": 1}, (BoundLine("slow", 3, 2),)),
-    }
-    monkeypatch.setattr(command, "PARTS", made)
+    monkeypatch.setattr(command, "PARTS", {name: partial(measured, name) for name in ("good", "failing", "slow")})
     monkeypatch.setattr(command, "OPTIONAL", {})
     monkeypatch.setattr(command.signal, "signal", lambda *arguments: None)
 
@@ -349,9 +306,6 @@ def test_arguments_that_cannot_be_meant(arguments: tuple[str, ...], monkeypatch:
     assert ended.value.code == 2
 
 
-SLEEPER = "import time; time.sleep(60)"
-
-
 def test_a_batch_ends_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[psutil.Process] = []
 
@@ -360,9 +314,9 @@ def test_a_batch_ends_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> Non
             started.append(self.root)
             raise KeyboardInterrupt
 
-    popen = subprocess.Popen
+    sleeper = partial(subprocess.Popen, [sys.executable, "-c", "import time; time.sleep(60)"])
     monkeypatch.setattr(batches, "SparseMemorySampler", Interrupted)
-    monkeypatch.setattr(batches.subprocess, "Popen", lambda command, **kw: popen([sys.executable, "-c", SLEEPER], **kw))
+    monkeypatch.setattr(batches.subprocess, "Popen", lambda command, **options: sleeper(**options))
     with pytest.raises(KeyboardInterrupt):
         batches.carry_out(["nothing"])
     assert not started[0].is_running()
@@ -370,10 +324,11 @@ def test_a_batch_ends_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_runs_on_other_machines_are_remembered(tmp_path: Path) -> None:
     kept = tmp_path / "performance.jsonl"
-    line = {"what": "quick", "value": 188.0, "bound": 210, "unit": "s", "at_most": True}
-    where = {"processor": "a fast one", "cores": 2, "torch": "2"}
-    run = {"measured": "2026-01-01", "machine": where, "rates_gflops": {"bfloat16": 805}, "lines": [line]}
-    kept.write_text(json.dumps(run) + "\n", encoding="utf-8")
+    kept.write_text(
+        '{"measured": "2026-01-01", "machine": {"processor": "a fast one", "cores": 2, "torch": "2"}, "rates_gflops": '
+        '{"bfloat16": 805}, "lines": [{"what": "quick", "value": 188.0, "bound": 210, "unit": "s", "at_most": true}]}',
+        encoding="utf-8",
+    )
     (read,) = report.read_earlier(kept)
     text = report.render_before(read)
     assert "bfloat16 805 GFLOP/s" in text

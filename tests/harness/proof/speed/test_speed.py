@@ -1,8 +1,10 @@
-"""What was removed because it cost time stays removed, and changes nothing that is written down."""
+"""Work that was removed because it cost time stays removed, and changes nothing that is written down."""
 
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,15 +18,7 @@ from grader.paths import ROOT
 from grader.protocol.plan import Plan
 from grader.protocol.records import RowKeys
 
-
-class Arrow:
-    """Looks like a data set of the datasets library."""
-
-    column_names = ("input_ids",)
-
-
-class Listed(Arrow):
-    column_names = ["input_ids"]  # noqa: RUF012 - as the library has it
+ARROW = SimpleNamespace(column_names=["input_ids"])  # looks like a data set of the datasets library
 
 
 @pytest.fixture
@@ -35,18 +29,18 @@ def recorder(tmp_path: Path) -> recording.Recorder:
 
 @pytest.mark.parametrize(
     ("dataset", "expected"),
-    [pytest.param(Listed(), 1, id="Arrow data is read once"), pytest.param([1, 2], 3, id="a list may change")],
+    [
+        pytest.param(ARROW, [1, 1, 1], id="Arrow data is read once"),
+        pytest.param([1, 2], [1, 2, 3], id="a list may change"),
+    ],
 )
 def test_shared_data_sets(
-    dataset: Any, expected: int, recorder: recording.Recorder, monkeypatch: pytest.MonkeyPatch
+    dataset: Any, expected: list[int], recorder: recording.Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(
-        recording.review_keys, "compute_keys", lambda given: seen.append(given) or RowKeys(len(seen), "text", ())
-    )
+    reads = count(1)
+    monkeypatch.setattr(recording.review_keys, "compute_keys", lambda given: RowKeys(next(reads), "text", ()))
     answers = [recorder.keys(dataset) for _ in range(3)]
-    assert len(seen) == expected
-    assert [answer.rows for answer in answers if answer] == ([1, 1, 1] if expected == 1 else [1, 2, 3])
+    assert [answer.rows for answer in answers if answer] == expected
 
 
 def test_weights_are_not_copied_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The command from the first round to the page, with verdicts that are made up."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,18 +15,11 @@ from grader.judging.runner import Judgement
 from grader.model import Verdict, Visibility
 from tests.proof.validity import corpus_run, rounds
 from tests.proof.validity.corpus import Base, CorpusCase
-from tests.proof.validity.repetition import Repetition
 from tests.proof.validity.verdicts import CaseResult
 
 CHECKS = ("run.completes", "step3.lora_forward")
-USED = SimpleNamespace(
-    checkpoint=SimpleNamespace(sha256="c" * 64), reviews=SimpleNamespace(sha256="r" * 64, name="made-up reviews")
-)
-
-
-@contextmanager
-def open_nothing(*arguments: Any, **options: Any) -> Iterator[Any]:
-    yield USED
+ASSET = SimpleNamespace(sha256="c" * 64, name="made-up reviews")
+USED = SimpleNamespace(checkpoint=ASSET, reviews=ASSET)
 
 
 def examine(base: Base, cases: Sequence[CorpusCase], used: Any) -> Iterator[CaseResult]:
@@ -34,11 +27,8 @@ def examine(base: Base, cases: Sequence[CorpusCase], used: Any) -> Iterator[Case
     for case in reversed(cases):
         failed = () if case.id == "scale_none" else case.failed
         verdicts = {check: Verdict.FAILED if check in failed else Verdict.PASSED for check in CHECKS}
-        judged = (
-            Judgement(id=check, title="", visibility=Visibility.PUBLIC, verdict=verdict, rationale=" ".join(case.says))
-            for check, verdict in verdicts.items()
-        )
-        yield CaseResult(case, tuple(judged))
+        said = " ".join(case.says)
+        yield CaseResult(case, tuple(Judgement(n, "", Visibility.PUBLIC, v, said) for n, v in verdicts.items()))
 
 
 @pytest.fixture
@@ -47,12 +37,10 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[CorpusCase]:
     base, corpus = corpus_run.load()
     named = ("reference", "scale_alpha", "scale_none", *corpus_run.REPEATED_VARIANTS)
     chosen = [replace(case, blocked=frozenset()) for case in corpus if case.id in named]
-    monkeypatch.setattr(corpus_run, "load", lambda: (base, tuple(chosen)))
-    monkeypatch.setattr(corpus_run, "load_notebooks", lambda: ())
-    monkeypatch.setattr(corpus_run, "find_rates", lambda *arguments: ())
+    for name, found in {"load": (base, tuple(chosen)), "load_notebooks": (), "find_rates": (), "repeat": ()}.items():
+        monkeypatch.setattr(corpus_run, name, lambda *arguments, found=found: found)
     monkeypatch.setattr(corpus_run, "examine", examine)
-    monkeypatch.setattr(corpus_run, "repeat", lambda base, case, seeds: Repetition(case.id, len(seeds), ()))
-    monkeypatch.setattr(corpus_run.pipeline, "open_setup", open_nothing)
+    monkeypatch.setattr(corpus_run.pipeline, "open_setup", lambda *arguments, **options: nullcontext(USED))
     monkeypatch.setattr(corpus_run.scoring, "load_rubric", lambda path: dict.fromkeys(CHECKS, 1.0))
     monkeypatch.setattr(rounds, "LEDGER", tmp_path / "rounds.jsonl")
     monkeypatch.setattr(corpus_run, "CASES", tmp_path / "cases.md")

@@ -17,88 +17,68 @@ from tests.proof.validity.verdicts import CaseResult
 CHECKS = ("run.completes", "step1.count_function", "step1.accuracy")
 
 
+COMPLETES, COUNTS, ACCURACY = CHECKS
+MUTANT, VARIANT = CaseKind
+SAID = "<b>wrong</b> | \x1b[2J"
+
+
 def finding(name: str, kind: CaseKind, failed: tuple[str, ...] = (), expected: tuple[str, ...] = ()) -> CaseResult:
-    judgements = tuple(
-        Judgement(
-            id=check,
-            title=check,
-            visibility=Visibility.PUBLIC,
-            verdict=Verdict.FAILED if check in failed else Verdict.PASSED,
-            rationale="<b>wrong</b> | \x1b[2J" if check in failed else "",
-        )
-        for check in CHECKS
-    )
-    case = CorpusCase(name, kind, "what | it is", False, (), 0, failed=frozenset(expected))
-    return CaseResult(case, judgements)
+    outcomes = {check: (Verdict.FAILED, SAID) if check in failed else (Verdict.PASSED, "") for check in CHECKS}
+    judgements = tuple(Judgement(check, check, Visibility.PUBLIC, *outcome) for check, outcome in outcomes.items())
+    return CaseResult(CorpusCase(name, kind, "what | it is", False, (), 0, failed=frozenset(expected)), judgements)
 
 
 def row(*arguments: Any) -> Row:
     return build_row(finding(*arguments), CHECKS)
 
 
-RIGHT = row("right", CaseKind.VARIANT)
-KILLED = row("killed", CaseKind.MUTANT, ("step1.count_function",), ("step1.count_function",))
+RIGHT = row("right", VARIANT)
+KILLED = row("killed", MUTANT, (COUNTS,), (COUNTS,))
 
 
 def test_everything_as_expected_and_one_check_uncovered() -> None:
     matrix = Matrix(CHECKS, (KILLED, RIGHT))
     assert matrix.killed == (KILLED,)
     assert matrix.false_fails == 0
-    assert matrix.uncovered == ("run.completes",)
+    assert matrix.uncovered == (COMPLETES,)
     assert not matrix.holds
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("kind", "failed", "expected", "says"),
     [
-        pytest.param(
-            finding("alive", CaseKind.MUTANT, (), ("run.completes",)),
-            "run.completes is not failed",
-            id="mutant that survives",
-        ),
-        pytest.param(
-            finding("more", CaseKind.MUTANT, ("run.completes", "step1.accuracy"), ("run.completes",)),
-            "step1.accuracy is failed (<b>wrong</b> | \x1b[2J)",
-            id="mutant that fails too much",
-        ),
-        pytest.param(
-            finding("no", CaseKind.VARIANT, ("run.completes",)),
-            "run.completes is failed (<b>wrong</b> | \x1b[2J)",
-            id="variant that fails",
-        ),
+        pytest.param(MUTANT, (), (COMPLETES,), f"{COMPLETES} is not failed", id="mutant that survives"),
+        pytest.param(MUTANT, CHECKS[::2], (COMPLETES,), f"{ACCURACY} is failed ({SAID})", id="mutant that fails more"),
+        pytest.param(VARIANT, (COMPLETES,), (), f"{COMPLETES} is failed ({SAID})", id="variant that fails"),
     ],
 )
-def test_surprises(found: CaseResult, says: str) -> None:
+def test_surprises(kind: CaseKind, failed: tuple[str, ...], expected: tuple[str, ...], says: str) -> None:
+    found = finding("x", kind, failed, expected)
     assert says in found.surprises
     (surprising,) = Matrix(CHECKS, (build_row(found, CHECKS),)).surprising
     assert surprising.case is found.case
 
 
 def test_a_surprise_without_a_rationale_names_the_first_error() -> None:
-    found = replace(finding("alive", CaseKind.MUTANT, (), ("run.completes",)), first_error="KeyError: 'review'")
+    found = replace(finding("alive", MUTANT, (), (COMPLETES,)), first_error="KeyError: 'review'")
     assert found.surprises == ("run.completes is not failed (the first failing cell: KeyError: 'review')",)
 
 
 def test_missing_words_are_a_surprise() -> None:
-    case = CorpusCase("quiet", CaseKind.MUTANT, "", False, (), 0, failed=frozenset({"run.completes"}), says=("alpha",))
-    found = CaseResult(case, finding("quiet", CaseKind.MUTANT, ("run.completes",)).judgements)
+    found = finding("quiet", MUTANT, (COMPLETES,), (COMPLETES,))
+    found = replace(found, case=replace(found.case, says=("alpha",)))
     assert found.surprises == ("the feedback does not say 'alpha'",)
 
 
-def test_letters() -> None:
-    assert KILLED.letters == "·F·"
-
-
-def test_counts_of_a_check() -> None:
-    survivor = row("alive", CaseKind.MUTANT, (), ("step1.count_function",))
-    strict = row("strict", CaseKind.VARIANT, ("step1.count_function",))
+def test_letters_and_counts_of_a_check() -> None:
+    survivor, strict = row("alive", MUTANT, (), (COUNTS,)), row("strict", VARIANT, (COUNTS,))
     matrix = Matrix(CHECKS, (KILLED, survivor, RIGHT), (strict,))
-    assert matrix.count_failed("step1.count_function") == (1, 2)
-    assert matrix.count_passed("step1.count_function") == (1, 2)
+    assert KILLED.letters == "·F·"
+    assert matrix.count_failed(COUNTS) == matrix.count_passed(COUNTS) == (1, 2)
 
 
 def test_summary_is_short_and_follows_from_what_is_stored() -> None:
-    matrix = Matrix(CHECKS, (KILLED, RIGHT), (row("whole", CaseKind.VARIANT, ("run.completes",)),))
+    matrix = Matrix(CHECKS, (KILLED, RIGHT), (row("whole", VARIANT, (COMPLETES,)),))
     first = rounds.make_round(matrix, 0, "abc def").model_copy(update={"lora": {"a": (200, 0), "b": (50, 1)}})
     again = rounds.rebuild_matrix(first, CHECKS, [KILLED.case, RIGHT.case], [matrix.notebooks[0].case])
     assert again == matrix
@@ -107,16 +87,12 @@ def test_summary_is_short_and_follows_from_what_is_stored() -> None:
     assert "| `step1.count_function` | 1 of 1 | 1 | 2 of 2 |" in text
     assert "whole: run.completes is failed (<b>wrong</b> \\| \x1b[2J)" in text
     assert "| x \\| y | 0 of 20 |" in text
-
-
-def test_page_without_rounds_says_so() -> None:
-    text = markdown.render_page(None, (), (), (), "made-up reviews")
-    assert "Not measured on this code yet: `make validate`" in text
+    assert "Not measured on this code yet: `make validate`" in markdown.render_page(None, (), (), (), "reviews")
 
 
 def test_every_case_is_listed_with_what_its_student_reads() -> None:
-    results = [finding("killed", CaseKind.MUTANT, ("run.completes",))]
-    text = markdown.render_cases(Matrix(CHECKS, tuple(build_row(one, CHECKS) for one in results)), results)
+    result = finding("killed", MUTANT, (COMPLETES,))
+    text = markdown.render_cases(Matrix(CHECKS, (build_row(result, CHECKS),)), [result])
     assert "**`killed`** `F··` what | it is" in text
     assert "- `run.completes`: <b>wrong</b> \\| \x1b[2J" in text
 
@@ -134,4 +110,4 @@ def test_the_page_in_docs_is_short() -> None:
     ],
 )
 def test_bound_of_a_rate(happened: int, runs: int, bound: float) -> None:
-    assert Rate("x", happened, runs).bound == pytest.approx(bound, abs=1e-6)  # bisection of 60 steps: 1e-18
+    assert Rate("x", happened, runs).bound == pytest.approx(bound, abs=1e-6)  # scipy promises far more digits

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from grader import pipeline
 from grader.errors import GraderError
+from grader.execution.job import Setup
 from grader.execution.setup import UNSANDBOXED
 from grader.judging.calibration import Calibration, compute_threshold
 from grader.model import Method, Profile, RunStatus, RunSummary
 from tests.proof.validity import repetition, training
+from tests.proof.validity.corpus import Base, CorpusCase
 from tests.proof.validity.corpus_run import load
 from tests.proof.validity.training import MeasuredRun
 
@@ -30,6 +32,9 @@ def calibrated(accuracies: Sequence[float]) -> Calibration:
     )  # fmt: skip
 
 
+BASE, CORPUS = load()
+CASES = {case.id: case for case in CORPUS}
+FULL, HEAD, LORA = Method
 FEW = calibrated([0.78, 0.80, 0.82, 0.80, 0.80])  # 0.7 and a little
 MANY = calibrated([0.80, 0.81] * 10)  # twenty seeds
 
@@ -43,16 +48,10 @@ MANY = calibrated([0.80, 0.81] * 10)  # twenty seeds
     ],
 )
 def test_plan(known: Calibration | None, runs_of_the_reference: int) -> None:
-    _, corpus = load()
-    planned = [case.id for case, _ in training.plan(corpus, known)]
+    planned = [case.id for case, _ in training.plan(CORPUS, known)]
     assert planned.count("reference") == runs_of_the_reference
-    assert set(planned) - {"reference"} == {*training.HONEST, *(s.id for s in corpus if s.training)}
+    assert set(planned) - {"reference"} == {*training.HONEST, *(s.id for s in CORPUS if s.training)}
     assert all(planned.count(name) == seeds for name, seeds in training.HONEST.items())
-
-
-FULL, HEAD, LORA = Method
-REFERENCE = "other runs of the reference that miss the threshold of"
-VARIANTS = "honest variants that miss the threshold of"
 
 
 @pytest.mark.parametrize(
@@ -70,52 +69,47 @@ VARIANTS = "honest variants that miss the threshold of"
     ],
 )
 def test_only_trainings_that_a_patch_bears_on_are_run(name: str, methods: list[Method]) -> None:
-    base, corpus = load()
-    case = next(s for s in corpus if s.id == name)
-    source = "\n".join(training.reduce_cells(case, base))
-    assert list(training.find_affected_methods(case, base)) == methods
+    source = "\n".join(training.reduce_cells(CASES[name], BASE))
+    assert list(training.find_affected_methods(CASES[name], BASE)) == methods
     assert [method for method in Method if f'train_and_record("{method.value}"' in source] == methods
 
 
 def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base, corpus = load()
-    reference = next(s for s in corpus if s.id == "reference")
-    store, ran = tmp_path / "deep" / "training.jsonl", []
+    planned, later = (CASES["reference"], 1_001), (CASES["reference"], 1_002)
+    store, ran = tmp_path / "deep" / "training.jsonl", list[MeasuredRun]()
 
-    def run(case: object, cells: Sequence[str], methods: object, used: object) -> MeasuredRun:
-        ran.append(used)
-        return measured("reference", 1_000 + len(ran), 0.8, training.digest_conditions(setup, cells))
+    def run(case: CorpusCase, base: Base, used: Setup) -> MeasuredRun:
+        where = training.digest_conditions(used, training.reduce_cells(case, base))
+        ran.append(measured(case.id, used.seed, 0.8, where))
+        return ran[-1]
 
     monkeypatch.setattr(training, "locate_ledger", lambda name: store)
     monkeypatch.setattr(training, "_measure", run)
     with pipeline.open_setup(Profile.QUICK, 0, UNSANDBOXED) as setup:
-        first = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
+        training.measure([planned], BASE, setup, Console(quiet=True))
         store.write_text(store.read_text(encoding="utf-8") + '{"cut off', encoding="utf-8")
-        again = training.measure([(reference, 1_001)], base, setup, Console(quiet=True))
-        assert training.load_known([(reference, 1_001), (reference, 1_002)], base, setup) == first
+        training.measure([planned], BASE, setup, Console(quiet=True))
+        assert training.load_known([planned, later], BASE, setup) == tuple(ran)
     assert len(ran) == 1
-    assert first == again
+
+
+def count(found: Sequence[MeasuredRun], what: str, known: Calibration = FEW) -> tuple[int, int]:
+    """The number of times that the thing whose words begin so happened, and of runs in which it could have."""
+    rates = training.compute_rates(found, CORPUS, known)
+    return next((rate.happened, rate.runs) for rate in rates if rate.what.startswith(what))
 
 
 def test_rates_count_false_fails_and_false_passes() -> None:
-    _, corpus = load()
-    found = [
-        measured("reference", 1, 0.8),
-        measured("reference", 2, 0.6),
-        measured("labels_shuffled", 1, 0.5),
-        measured("labels_shuffled", 2, 0.75),
-    ]
-    rates = {rate.what.split(":")[0]: (rate.happened, rate.runs) for rate in training.compute_rates(found, corpus, FEW)}
-    assert next(rates[what] for what in rates if what.startswith(f"{REFERENCE} full,")) == (1, 2)
-    assert rates["labels_shuffled"] == (3, 6)
+    reached = {"reference": (0.8, 0.6), "labels_shuffled": (0.5, 0.75)}
+    found = [measured(name, seed, both[seed]) for name, both in reached.items() for seed in (0, 1)]
+    assert count(found, "other runs of the reference that miss the threshold of full,") == (1, 2)
+    assert count(found, "labels_shuffled") == (3, 6)
 
 
 def test_a_run_counts_for_the_methods_it_trained() -> None:
-    _, corpus = load()
     found = [measured("rank_6", 1, 0.8).model_copy(update={"accuracies": {LORA: None}})]
-    counted = {rate.what: (rate.happened, rate.runs) for rate in training.compute_rates(found, corpus, FEW)}
-    assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} lora,")) == (1, 1)
-    assert next(counted[what] for what in counted if what.startswith(f"{VARIANTS} full,")) == (0, 0)
+    assert count(found, "honest variants that miss the threshold of lora,") == (1, 1)
+    assert count(found, "honest variants that miss the threshold of full,") == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -132,10 +126,9 @@ def test_stored_runs_of_the_reference_count_unless_thresholds_follow_from_them(
 
 
 def test_the_reference_is_not_trained_again_where_enough_runs_are_stored() -> None:
-    _, corpus = load()
-    few, enough = ([measured("reference", seed, 0.8) for seed in range(count)] for count in (14, 15))
-    assert "reference" in {case.id for case, _ in training.plan(corpus, FEW, few)}
-    assert "reference" not in {case.id for case, _ in training.plan(corpus, FEW, enough)}
+    few, enough = ([measured("reference", seed, 0.8) for seed in range(number)] for number in (14, 15))
+    assert "reference" in {case.id for case, _ in training.plan(CORPUS, FEW, few)}
+    assert "reference" not in {case.id for case, _ in training.plan(CORPUS, FEW, enough)}
 
 
 def test_a_missing_accuracy_reaches_nothing() -> None:
@@ -144,8 +137,7 @@ def test_a_missing_accuracy_reaches_nothing() -> None:
 
 
 def test_nothing_is_counted_without_thresholds() -> None:
-    _, corpus = load()
-    assert training.compute_rates([measured("reference", 1, 0.8)], corpus, None) == ()
+    assert training.compute_rates([measured("reference", 1, 0.8)], CORPUS, None) == ()
 
 
 @pytest.mark.parametrize(
@@ -157,16 +149,13 @@ def test_nothing_is_counted_without_thresholds() -> None:
     ],
 )
 def test_each_run_of_the_reference_is_held_against_the_others(accuracies: list[float], missed: int) -> None:
-    _, corpus = load()
-    rates = {rate.what: rate for rate in training.compute_rates([], corpus, calibrated(accuracies))}
-    rate = rates["runs of the reference that miss the threshold of head that its other runs give"]
-    assert (rate.happened, rate.runs) == (missed, len(accuracies))
+    what = "runs of the reference that miss the threshold of head that its other runs give"
+    assert count([], what, calibrated(accuracies)) == (missed, len(accuracies))
 
 
 @pytest.mark.parametrize("status", [status for status in RunStatus if status not in training.ENDED])
 def test_a_run_that_did_not_end_is_no_false_fail(status: RunStatus) -> None:
-    _, corpus = load()
     summary = RunSummary(status=status, wall_s=0, peak_memory_mib=0)
     ended = repetition.build_record(0).model_copy(update={"summary": summary, "reason": "the machine was busy"})
     with pytest.raises(GraderError, match="the machine was busy"):
-        training.require_ended(corpus[0], ended)
+        training.require_ended(CORPUS[0], ended)

@@ -1,7 +1,9 @@
-"""SIGKILL at a random moment, ten times: what was stored is never executed again, and in the end nothing is missing."""
+"""A batch that is stopped: by ctrl-C with one sentence, by SIGKILL at random moments; nothing is lost or half done."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,11 +17,28 @@ from tests.harness.batch.fakes import ROOT
 COUNT = 30
 KILLS = 10
 LONGEST_S = 0.4  # of some 2 s that all of it takes
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process groups and no SIGKILL there")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.harness.batch.killed", str(folder), str(COUNT)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.harness.batch.stopped", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, **options)
+
+
+def test_ctrl_c_is_sent_to_controller_and_workers_alike(tmp_path: Path) -> None:
+    process = start(tmp_path, start_new_session=True, stderr=subprocess.PIPE)
+    while len(list(tmp_path.glob("submissions/*/history.jsonl"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said.strip() == "Stopped. What is graded is kept; run the same command again to continue."
+    assert len(list(tmp_path.glob("submissions/*/history.jsonl"))) < 100
+
+
+def start_here(folder: Path) -> subprocess.Popen[str]:
+    process = start(folder, COUNT)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -34,22 +53,20 @@ def executed(folder: Path) -> Counter[str]:
     return Counter(path.read_text(encoding="utf-8").split()) if path.exists() else Counter()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
-def test_ten_kills(tmp_path: Path) -> None:
+def test_what_was_stored_before_ten_kills_is_never_executed_again(tmp_path: Path) -> None:
     dice = random.Random(7)
     for _ in range(KILLS):
         before, done = executed(tmp_path), stored(tmp_path)
-        process = start(tmp_path)
+        process = start_here(tmp_path)
         time.sleep(dice.random() * LONGEST_S)
         process.kill()
         process.communicate()
         again = executed(tmp_path) - before
         assert stored(tmp_path) >= done
         assert sum(again.values()) <= len(stored(tmp_path)) - len(done) + 1  # one was in flight
-    process = start(tmp_path)
+    process = start_here(tmp_path)
     process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert len(stored(tmp_path)) == COUNT
+    assert (process.returncode, len(stored(tmp_path))) == (0, COUNT)
     assert sum(executed(tmp_path).values()) <= COUNT + KILLS
     assert max(executed(tmp_path).values()) <= 1 + KILLS
     results = list((tmp_path / "submissions").glob("*/result.json"))
