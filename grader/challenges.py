@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from grader import assignment
+from grader.protocol.plan import GradientQuestion
 
 SQUARE_SIZES: Final = (16, 24, 32, 40, 48)
 DTYPES: Final = ("float32",) * 5 + ("float64",) * 2 + ("bfloat16",)
@@ -17,6 +18,8 @@ UNBIASED: Final = (1, 5)  # challenges in which W has no bias
 ADVISORY: Final = 2  # further challenges with a W that is not square: advice, never a deduction
 ROWS: Final = 16  # a ReLU on one unit is off for all rows by chance in one of 65,536 draws, which would hide gradients
 FILL_FACTOR: Final = 4  # values to fill an adapter with, relative to its right size; a larger one gets them again
+QUESTION_TOKENS: Final = 8  # of each review that the gradients of a whole model are asked for
+CLS, SEP, WORDS = 101, 102, (1_996, 29_000)  # of the uncased vocabulary: whole words are in this range
 DISTINCT: Final = 0.1  # relative distance between the right scale and every wrong one that students write
 
 
@@ -97,6 +100,7 @@ class Challenges:
     lora_tensors: dict[str, Tensor]
     toys: tuple[ToyModel, ...]
     models: tuple[dict[str, int], ...]  # small DistilBERTs: width and seed
+    question: GradientQuestion  # to each model at the start of its training
 
     def build_requests(self, tensors_file: str) -> dict[str, dict[str, Any]]:
         """Build the request to each family of probes."""
@@ -116,7 +120,8 @@ def draw(seed: int) -> Challenges:
     lora = tuple(_lora(dice, number) for number in range(len(DTYPES) + ADVISORY))
     tensors = {f"{c.key}.{name}": tensor for c in lora for name, tensor in _tensors(dice, c).items()}
     models = ({"dim": 24, "seed": int(dice.integers(2**31))}, {"dim": 32, "seed": int(dice.integers(2**31))})
-    return Challenges(lora=lora, lora_tensors=tensors, toys=tuple(_toys(dice)), models=models)
+    toys = tuple(_toys(dice))
+    return Challenges(lora=lora, lora_tensors=tensors, toys=toys, models=models, question=_question(dice))
 
 
 def _lora(dice: np.random.Generator, number: int) -> LoraChallenge:
@@ -171,6 +176,16 @@ def _tensors(dice: np.random.Generator, c: LoraChallenge) -> dict[str, Tensor]:
         "cotangent": normal(ROWS, c.out_features),
         "fill": normal(FILL_FACTOR * c.rank * (c.in_features + c.out_features)),
     }
+
+
+def _question(dice: np.random.Generator) -> GradientQuestion:
+    """Draw two short reviews of any words, the second of them padded, with a label each."""
+    words, padding = dice.integers(*WORDS, (2, QUESTION_TOKENS - 2)), int(dice.integers(2, QUESTION_TOKENS // 2))
+    rows = [[CLS, *map(int, row), SEP] for row in words]
+    rows[1][-padding - 1 :] = [SEP, *[0] * padding]
+    mask = [[int(token != 0) for token in row] for row in rows]
+    tensors = [f"{path}.weight" for path in (*assignment.QV_LAYER_NAMES, *assignment.HEAD_MODULES)]
+    return GradientQuestion(rows, mask, [int(label) for label in dice.permutation(2)], tensors)
 
 
 def _toys(dice: np.random.Generator) -> list[ToyModel]:

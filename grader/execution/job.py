@@ -85,7 +85,7 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     for name, source in inputs.items():
         shutil.copyfile(source, folder / name)
     _write_bundle(grading / "bundle")
-    _build_plan(submission, setup, inputs).save(grading / "plan.json")
+    _build_plan(submission, setup, inputs, challenges).save(grading / "plan.json")
     tensors.write(lambda: save_file(challenges.lora_tensors, grading / "challenges.safetensors"))
     requests = challenges.build_requests(f"{GRADING}/challenges.safetensors") if setup.witness else {}
     return Job(
@@ -104,13 +104,14 @@ def _write_bundle(folder: Path) -> None:
     (folder / "grader" / "student.py").write_text(STUDENT_MODULE, encoding="utf-8")
 
 
-def _build_plan(submission: Submission, setup: Setup, inputs: Iterable[str]) -> Plan:
+def _build_plan(submission: Submission, setup: Setup, inputs: Iterable[str], challenges: Challenges) -> Plan:
     return Plan(
         seed=setup.seed,
         inputs={name: name for name in inputs},
         base_weights=str(setup.checkpoint.weights),
         names=dict(assignment.LOOKED_FOR),
         budget=profiles.get_budget(setup.profile, setup.bfloat16),
+        question=challenges.question,
         threads=setup.threads,
         tf32=setup.tf32,
         gpu_named=names_gpu(cell.source for cell in submission.notebook.cells if cell.cell_type == "code"),

@@ -14,10 +14,11 @@ from grader.evidence.reader import Evidence
 from grader.evidence.untrusted import ProtocolViolation
 from grader.judging.calibration import Calibration
 from grader.model import Method, MethodSummary, Profile
-from grader.oracle import methods
+from grader.oracle import gradients, methods
 from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
 from grader.oracle.certificates import Certificate, certify
 from grader.oracle.exposure import Library
+from grader.oracle.gradients import GradientFit
 from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.records import Exit, Training
 
@@ -41,6 +42,7 @@ class Case:
         """Read nothing: each part is read when a check asks for it."""
         self.evidence, self.oracle = evidence, oracle
         self._certificates: dict[Method, Certificate] = {}
+        self._gradient_fits: dict[Method, GradientFit | None] = {}
         self._accuracies: dict[Method, float | None] = {}
 
     @property
@@ -90,6 +92,16 @@ class Case:
         if method not in self._certificates:
             self._certificates[method] = certify(self.evidence.weights(end.file), self.base, end.reduced)
         return self._certificates[method]
+
+    def gradient_fit(self, method: Method) -> GradientFit | None:
+        """Recompute the gradients at the start of a training; None where the model could not be asked."""
+        training = self.training(method)
+        if training is None or training.gradients is None:
+            return None
+        if method not in self._gradient_fits:
+            answer = self.evidence.weights(training.gradients)
+            self._gradient_fits[method] = gradients.compare(answer, self.base, self.challenges.question)
+        return self._gradient_fits[method]
 
     def accuracy(self, method: Method) -> float | None:
         """Measure the accuracy on held-out reviews; None without weights to measure, and in profile `structure`."""

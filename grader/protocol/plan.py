@@ -22,6 +22,19 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class GradientQuestion:
+    """A small batch, and the pretrained tensors whose gradients are asked for where a model trains them.
+
+    `input_ids` and `attention_mask` are rows of tokens of equal length; `labels` has one number for each row.
+    """
+
+    input_ids: list[list[int]]
+    attention_mask: list[list[int]]
+    labels: list[int]
+    names: list[str]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that the kernel is told. `budget` is None when the notebook trains as submitted."""
 
@@ -30,6 +43,7 @@ class Plan:
     base_weights: str  # safetensors of the pretrained checkpoint
     names: dict[str, tuple[str, ...]]  # what to look for -> accepted names, best first
     budget: Budget | None = None
+    question: GradientQuestion | None = None  # for each model at the start of its training
     threads: int | None = None
     tf32: bool = False  # a GPU may round what it multiplies to ten bits, where the notebook says nothing of it
     gpu_named: bool = False  # the notebook names a GPU, of a kind that this machine may lack
@@ -45,6 +59,7 @@ class Plan:
         """Read a plan back, in the kernel: paths become absolute, since notebooks change their working directory."""
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
         raw["budget"] = Budget(**raw["budget"]) if raw["budget"] else None
+        raw["question"] = GradientQuestion(**raw["question"]) if raw["question"] else None
         raw["names"] = {key: tuple(value) for key, value in raw["names"].items()}
         folder = Path(path).absolute().parents[1]  # JOB/.grading/plan.json
         raw["inputs"] = {name: str(folder / file) for name, file in raw["inputs"].items()}

@@ -14,11 +14,13 @@ from typing import Annotated, ClassVar, Final, Generic, Literal, TypeVar
 from annotated_types import Ge, Le, MaxLen, Predicate
 
 WEIGHTS_FILE: Final = re.compile(r"training-[0-9]{1,3}\.safetensors")
+GRADIENTS_FILE: Final = re.compile(r"gradients-[0-9]{1,3}\.safetensors")
 
 Text = Annotated[str, MaxLen(2_000)]
 Name = Annotated[str, MaxLen(300)]
 Key = Annotated[str, MaxLen(16)]
 WeightsFile = Annotated[str, MaxLen(40), Predicate(WEIGHTS_FILE.fullmatch)]
+GradientsFile = Annotated[str, MaxLen(40), Predicate(GRADIENTS_FILE.fullmatch)]
 Count = Annotated[int, Ge(0), Le(10**12)]
 Whole = Annotated[int, Ge(-(2**53)), Le(2**53)]
 Seconds = Annotated[float, Ge(0), Le(10**9)]
@@ -125,6 +127,7 @@ class Training(Record):
     seconds: Seconds = 0
     steps: Count = 0
     precision: Name = "float32"
+    gradients: GradientsFile | None = None  # of the model at the start; None where it could not be asked
     unrecorded: Raised | None = None  # what kept the recorder from writing all of this down
 
 

@@ -16,6 +16,7 @@ from grader.judging.lora_answers import (
     round_input,
 )
 from grader.judging.suite import Blocked, check, expect, fail, join_words
+from grader.model import Method
 from grader.oracle import lora
 from grader.protocol.records import LoraItem
 
@@ -112,6 +113,20 @@ def test_lora_gradients(case: Case) -> None:
         )
         expect_gradient_of_input(case, challenge)
         expect_right_gradients(case, challenge, item)
+    expect_right_gradients_in_model(case)
+
+
+def expect_right_gradients_in_model(case: Case) -> None:
+    """Fail the check where adapters of the model that step 3 trains get a gradient that its weights do not explain."""
+    fit = case.gradient_fit(Method.LORA)
+    if fit is not None and fit.output_agrees:
+        expect(
+            not fit.wrong_adapters,
+            f"Expected the gradients of A and B to be right in all {len(fit.adapter_errors)} wrapped layers when the "
+            f"training of step 3 starts; they are not in {len(fit.wrong_adapters)} of them, for example "
+            f"`{(fit.wrong_adapters or ('',))[0]}`.",
+            THROUGH_W,
+        )
 
 
 THROUGH_W = (

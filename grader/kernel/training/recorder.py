@@ -18,7 +18,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from grader.kernel import weights
-from grader.kernel.training import budget, observation, review_keys
+from grader.kernel.training import budget, gradients, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
 from grader.kernel.wrapping import wrap
 from grader.kernel.writing import record_error, write_json, write_tensors
@@ -53,8 +53,23 @@ class Recorder:
         record = Training(len(self.records), via, finished=False, entry=entry, device=observation.get_device_name())
         self.records.append(record)
         emit("training_begin", index=record.index, method=observation.guess_method(entry))
+        self.ask_gradients(record, model)
         self.write()
         return record
+
+    def ask_gradients(self, record: Training, model: nn.Module) -> None:
+        """Put the gradient challenge to a model; one that cannot answer leaves no file and trains all the same."""
+        if self.plan.question is None or record.index >= MAX_TRAININGS or record.entry.changed:
+            return
+        self.depth += 1  # this pass is none of the notebook's
+        try:
+            answers = gradients.answer(model, self.base, self.plan.question)
+            record.gradients = f"gradients-{record.index}.safetensors"
+            write_tensors(self.plan.evidence, record.gradients, answers)
+        except Exception:  # a student's model may take other inputs, and raise anything
+            record.gradients = None
+        finally:
+            self.depth -= 1
 
     def end(self, record: Training, model: nn.Module, seconds: float, steps: int) -> None:
         """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""

@@ -1,0 +1,75 @@
+"""Answers the gradient challenge: loss, logits and gradients of a model for a small batch, as a training finds it.
+
+Nothing remains of it: no gradient in a parameter, no random number drawn, every module in the mode that it was in.
+Gradients of pretrained tensors are cut to their first rows, which tell as much; those of adapters are whole.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from grader.kernel import weights
+from grader.protocol.plan import GradientQuestion
+from grader.protocol.tensor_names import HEAD_LINEARS, Naming
+
+ROWS = 4
+MAX_ADAPTER = 2**18  # numbers in a tensor of an adapter; rank 128 has fewer
+
+Tensors = dict[str, Tensor]
+
+
+def answer(model: nn.Module, base: Tensors, question: GradientQuestion) -> Tensors:
+    """Answer for a model whose encoder is the pretrained one, adapters apart. Raises what the model raises.
+
+    Keys: `loss`; `logits`; `head:NAME` a tensor of the head; `adapter:PATH:I` trainable tensor I of a wrapped layer;
+    `gradient:` before one of the latter two, or before the name of a pretrained tensor, is the gradient.
+    """
+    asked = dict(_list_asked(model, base, question))
+    head = {f"head:{n}": t for n, t in weights.collect_tensors(model).items() if n.startswith(HEAD_LINEARS)}
+    device = next(model.parameters()).device
+    ids, mask, labels = (
+        torch.tensor(rows, device=device) for rows in (question.input_ids, question.attention_mask, question.labels)
+    )
+    with _evaluate(model), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+        output = model(input_ids=ids, attention_mask=mask, labels=labels)
+        found = torch.autograd.grad(output.loss, list(asked.values()), allow_unused=True) if asked else ()
+    gradients = {
+        f"gradient:{key}": torch.zeros_like(tensor) if gradient is None else gradient
+        for (key, tensor), gradient in zip(asked.items(), found, strict=True)
+    }
+    adapters = {key: tensor for key, tensor in asked.items() if key.startswith("adapter:")}
+    cut = {key: g if key.startswith("gradient:adapter:") else g[:ROWS] for key, g in gradients.items()}
+    return {"loss": output.loss, "logits": output.logits, **head, **adapters, **cut}
+
+
+def _list_asked(model: nn.Module, base: Tensors, question: GradientQuestion) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the trainable tensors that are asked for: pretrained ones by name, then all of the adapters."""
+    naming, inside = Naming.of(model), weights.find_wrapped(model, base)
+    own = dict(model.named_parameters(remove_duplicate=False))
+    for name in question.names:
+        parameter = own.get(naming.own(name))
+        if parameter is not None and parameter.requires_grad and name.rpartition(".")[0] not in inside:
+            yield name, parameter
+    for path, module in inside.items():
+        trained = [p for p in module.parameters() if p.requires_grad]
+        if all(p.numel() <= MAX_ADAPTER for p in trained):
+            yield from ((f"adapter:{path}:{i}", p) for i, p in enumerate(trained))
+
+
+@contextmanager
+def _evaluate(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a while, without drawing random numbers."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        model.train(dict(modes)[model])
+        for module, mode in modes:  # of a model in training, parts may be in evaluation on purpose
+            if module.training is not mode:
+                module.train(mode)
