@@ -18,6 +18,7 @@ LORA_PARAMETERS_PER_RANK: Final = len(QV_LAYER_NAMES) * 2 * WIDTH  # 18,432
 DEFAULT_RANK: Final = 12
 DEFAULT_ALPHA: Final = 24
 
+MAX_TOKENS: Final = 512  # that DistilBERT has positions for
 TRAIN_ROWS: Final = 2_000
 EVAL_ROWS: Final = 500
 

@@ -22,6 +22,7 @@ from grader.oracle.gradients import GradientFit
 from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.records import Exit, Training
 
+LEARNING_MARGIN = 0.10  # of a threshold above the share of the more frequent label
 Read = TypeVar("Read")
 
 
@@ -123,9 +124,20 @@ class Case:
         except (IncompleteWeights, RuntimeError, KeyError):  # shapes or names that no DistilBERT has
             return None
 
+    @cached_property
+    def majority(self) -> float:
+        """The accuracy on held-out reviews of an answer that is always the same."""
+        return self.oracle.meter(self.evidence).measure_majority()
+
     def threshold(self, method: Method) -> float | None:
-        """Return the accuracy that a method has to reach; None where nothing is calibrated."""
-        return self.calibration.methods[method].threshold if self.calibration else None
+        """Return the accuracy that a method has to reach; None where nothing is calibrated, or nothing is told by it.
+
+        A threshold that a constant answer comes close to says nothing about learning.
+        """
+        if self.calibration is None:
+            return None
+        threshold = self.calibration.methods[method].threshold
+        return threshold if threshold >= self.majority + LEARNING_MARGIN else None
 
 
 def read_or_none(read: Callable[[], Read]) -> Read | None:

@@ -50,6 +50,11 @@ class AccuracyMeter:
         except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: it is measured again
             return None
 
+    def measure_majority(self) -> float:
+        """Return the accuracy on held-out reviews of the answer that is right most often, given every time."""
+        labels = [review.label for review in read_reviews(self.heldout)]
+        return max(labels.count(label) for label in set(labels)) / len(labels)
+
     def _locate_cached(self, digest: str, kind: str = "json") -> Path:
         conditions = (self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
         key = hashlib.sha256(json.dumps((CACHE_VERSION, digest, *conditions)).encode()).hexdigest()

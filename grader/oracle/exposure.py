@@ -10,6 +10,8 @@ from grader.protocol.row_keys import make_text_key, make_token_key
 
 # Reviews that begin alike are rare; a mixed-up file shares nearly all its keys, the right one nearly none.
 FOREIGN_SHARE = 0.05
+# What is left when a part is held back is more of a file than this; what is taken to try things out is less.
+ENOUGH_SHARE = 0.5
 KNOWN_SHARE = 0.5  # below this the notebook changed the texts beyond recognition, and nothing is said
 
 

@@ -5,7 +5,7 @@ trainings that fit nothing are placed by their order, so that a mistake (nothing
 judged under the step in which it was made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Self
@@ -30,6 +30,24 @@ def infer_rank(entry: Entry) -> int:
 def is_encoder_frozen(entry: Entry) -> bool:
     """Return True if nothing below the head is trainable."""
     return not any(name.startswith(ENCODER) for name in entry.trainable_names)
+
+
+def find_source_of_head(trainings: Sequence[Training], training: Training) -> Training | None:
+    """Find an earlier training of another kind that left the head, or a matrix of it, with which this one begins."""
+    kind, matrices = _describe_kind(training.entry), _list_matrices(training.entry.head)
+    for earlier in trainings[: training.index]:
+        left = _list_matrices(earlier.exit.head) - _list_matrices(earlier.entry.head)  # what it changed
+        if earlier.finished and _describe_kind(earlier.entry) != kind and left & matrices:
+            return earlier
+    return None
+
+
+def _describe_kind(entry: Entry) -> tuple[bool, bool]:
+    return bool(entry.wrapped), is_encoder_frozen(entry)
+
+
+def _list_matrices(head: Mapping[str, str]) -> set[tuple[str, str]]:
+    return {(name, digest) for name, digest in head.items() if name.endswith(".weight")}
 
 
 def fits_its_step(entry: Entry) -> bool:

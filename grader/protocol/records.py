@@ -60,6 +60,7 @@ class Entry(Record):
     adapters: Annotated[dict[Name, Shapes], MaxLen(200)] = field(default_factory=dict)
     changed: Names = ()  # no longer as pretrained
     head_sha256: Name = ""
+    head: NameByPath = field(default_factory=dict)  # tensor of the head -> digest of its numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Exit(Record):
 
     file: WeightsFile | None = None
     head_sha256: Name = ""
+    head: NameByPath = field(default_factory=dict)
     reduced: Annotated[dict[Name, Reduction], MaxLen(200)] = field(default_factory=dict)
     unsupported: NameByPath = field(default_factory=dict)  # wrapped layer -> error that it raises
     extra: Annotated[tuple[Name, ...], MaxLen(100)] = ()
@@ -96,6 +98,14 @@ class DataSeen(Record):
 
     train: RowKeys | None = None
     eval: RowKeys | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSeen(Record):
+    """The longest training review and the shortest, in one batch as the model gets it."""
+
+    tokens: Count  # of the longest
+    masked: bool  # the attention mask leaves out all padding, or there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,7 @@ class Training(Record):
     device: Name = ""
     exit: Exit = field(default_factory=Exit)
     data: DataSeen = DataSeen()
+    batch: BatchSeen | None = None  # of the training data, before the budget cuts it
     evaluations: Annotated[tuple[RowKeys | None, ...], MaxLen(8)] = ()  # by the notebook, afterwards
     arguments: Annotated[dict[Name, float | None], MaxLen(50)] = field(default_factory=dict)
     log: Annotated[tuple[LogEntry, ...], MaxLen(2_000)] = ()

@@ -1,9 +1,10 @@
 """What the trainings read."""
 
 from grader.judging.case import Case
-from grader.judging.suite import Blocked, check, expect
+from grader.judging.suite import Advice, Blocked, check, expect, join_words
 from grader.model import Method
-from grader.oracle.exposure import FOREIGN_SHARE, is_held_back
+from grader.oracle.exposure import ENOUGH_SHARE, FOREIGN_SHARE, KNOWN_SHARE, is_held_back
+from grader.protocol.records import Training
 
 NAMES = {Method.FULL: "step 1", Method.HEAD: "step 2", Method.LORA: "step 3 (LoRA)"}
 HINT = "Give each `Trainer` the reviews of train.csv as `train_dataset` and those of eval.csv as `eval_dataset`."
@@ -33,4 +34,48 @@ def test_data(case: Case) -> None:
             f"Expected {NAMES[method]} to be evaluated on evaluation reviews; "
             f"{judged.train if judged else 0:.0%} of the reviews that it is evaluated on are training reviews.",
             HINT,
+        )
+        expect_enough(case, method, training)
+    advise_on_masks(case)
+
+
+def expect_enough(case: Case, method: Method, training: Training) -> None:
+    """Fail the check where a model learns from a small part of the training reviews, or is judged on one of the others.
+
+    A notebook may evaluate on few reviews, or on some of the training reviews, while it trains: what it evaluates on
+    afterwards counts as well.
+    """
+    wanted = {name: len(texts) for name, texts in case.library.texts.items()}
+    learned = training.data.train
+    expect(
+        learned is None or learned.rows >= ENOUGH_SHARE * wanted["train"],
+        f"Expected {NAMES[method]} to train on all {wanted['train']:,} training reviews; it trains on "
+        f"{learned.rows if learned else 0:,}.",
+        "Give the `Trainer` the whole training section; a small part is for trying things out.",
+    )
+    judged = [seen for seen in (training.data.eval, *training.evaluations) if seen is not None]
+    most = max((seen.rows for seen in judged), default=None)
+    expect(
+        most is None or most >= ENOUGH_SHARE * wanted["eval"],
+        f"Expected {NAMES[method]} to be evaluated on all {wanted['eval']:,} evaluation reviews; at most {most or 0:,} "
+        "are used.",
+        "Give the `Trainer` the whole evaluation section.",
+    )
+    known = [found for seen in judged if (found := case.library.recognise(seen))]
+    expect(
+        not known or len(known) < len(judged) or any(found.train <= KNOWN_SHARE for found in known),
+        f"Expected {NAMES[method]} to be evaluated on the reviews of eval.csv; it is evaluated on reviews of train.csv "
+        "only.",
+        "Keep a part of train.csv for choosing an epoch if you like, and evaluate on eval.csv at the end.",
+    )
+
+
+def advise_on_masks(case: Case) -> None:
+    """Say, at no cost, that a model reads padding as if it were words."""
+    unmasked = [NAMES[m] for m, training in case.placed.items() if training.batch and not training.batch.masked]
+    if unmasked:
+        raise Advice(
+            f"The reviews are the right ones, but no attention mask reaches the model in {join_words(unmasked)}, so it "
+            "reads padding as if it were words. This costs no points.",
+            "Keep the column `attention_mask` that the tokenizer returns.",
         )

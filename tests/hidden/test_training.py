@@ -5,6 +5,7 @@ from grader.judging.case import Case
 from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
+from grader.oracle.methods import find_source_of_head
 from grader.protocol.records import Training
 
 
@@ -36,6 +37,23 @@ def expect_weights(case: Case, method: Method) -> None:
         )
 
 
+STEPS = {Method.FULL: "step 1", Method.HEAD: "step 2", Method.LORA: "step 3"}
+
+
+def expect_new_head(case: Case, method: Method) -> None:
+    """Fail the check where a training goes on with the head that another step trained."""
+    training = case.training(method)
+    source = find_source_of_head(case.evidence.trainings, training) if training else None
+    if source is None:
+        return
+    step = next((STEPS[m] for m, t in case.placed.items() if t is source), "an earlier step")
+    fail(
+        f"Expected {STEPS[method]} to start with a new head on the pretrained model; its head is the one that {step} "
+        "trained, so the two cannot be compared.",
+        "Load the model again with `from_pretrained` before each training, and copy nothing from a trained one.",
+    )
+
+
 def expect_whole(case: Case, certificate: Certificate) -> None:
     """Fail the check where tensors of the pretrained network are nowhere to be found in the model."""
     absent = certificate.find_absent(case.base)
@@ -51,6 +69,7 @@ def expect_whole(case: Case, certificate: Certificate) -> None:
 def test_trained(case: Case) -> None:
     """After the training of step 1, the encoder and the head differ from the pretrained model."""
     certificate = certificate_of(case, Method.FULL)
+    expect_new_head(case, Method.FULL)
     expect(
         certificate.any_encoder_change and certificate.head_changed,
         "Expected the training of step 1 to change the whole network; "
@@ -68,6 +87,7 @@ def test_encoder_untouched(case: Case) -> None:
     """After the training of step 2, the encoder is bit for bit the pretrained one."""
     certificate = certificate_of(case, Method.HEAD)
     expect_whole(case, certificate)
+    expect_new_head(case, Method.HEAD)
     expect(
         not certificate.any_encoder_change and not certificate.unreadable,
         "Expected the encoder of step 2 to equal the pretrained one; "
@@ -87,6 +107,7 @@ def test_certificate(case: Case) -> None:
     training = case.training(Method.LORA)
     assert training is not None
     expect_readable(case, training, certificate)
+    expect_new_head(case, Method.LORA)
     expect_only_adapters(training, certificate)
     expect_low_rank(training, certificate)
 
@@ -155,7 +176,7 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
         raise NotJudged(
             "This run trains for two steps only, which is too short to judge accuracy. A longer run judges it."
             if case.profile is Profile.STRUCTURE
-            else "There is no calibrated accuracy to compare with for this profile, model and data."
+            else "This profile, model and data have no calibrated accuracy that tells learning from guessing."
         )
     expect_weights(case, method)
     accuracy = case.accuracy(method)

@@ -2,8 +2,10 @@
 
 from grader import assignment
 from grader.judging.case import Case
-from grader.judging.suite import Advice, check, fail, join_words
+from grader.judging.suite import Advice, check, expect, fail, join_words
 from grader.model import Method, RunStatus
+from grader.oracle.exposure import ENOUGH_SHARE
+from grader.protocol.records import Training
 
 ORDER = "Move each definition above the cells that use it. Then restart the kernel and run all cells."
 FIRST = "Fix the first error first; later errors often follow from it."
@@ -23,6 +25,7 @@ def test_completes(case: Case) -> None:
             f"Expected the notebook to run to the end; it stops early: {case.evidence.run.reason}.",
             "Restart the kernel, run all cells, and fix the cell that does not finish.",
         )
+    expect_whole_training(case)
     missing = [NAMES[m] for m in Method if (t := case.training(m)) is None or not t.finished]
     if not summary.failed_cells:
         if missing:
@@ -49,6 +52,35 @@ def test_completes(case: Case) -> None:
     if not nothing_depends_on_it(case):
         raise Advice(f"All three trainings finish, but {what}.", FIRST)
     raise Advice(f"Everything that is graded runs, but {what}.", "Fix or remove this cell before you hand in.")
+
+
+def expect_whole_training(case: Case) -> None:
+    """Fail the check where a training works only because the grader trains less than the notebook asks for."""
+    for method, training in case.placed.items():
+        share = count_epochs(training)
+        read = f"{NAMES[method]} reads {share or 0:.0%} of them"
+        expect(
+            share is None or share >= ENOUGH_SHARE,
+            f"Expected each training to read its reviews at least once; {read}.",
+            "Set `num_train_epochs` to 1 or more, and leave out `max_steps`.",
+        )
+        longest = training.batch.tokens if training.batch else 0
+        expect(
+            longest <= assignment.MAX_TOKENS,
+            f"Expected every review to be cut to the {assignment.MAX_TOKENS} tokens that DistilBERT has positions for; "
+            f"the longest in {NAMES[method]} has {longest:,}. A whole training stops there with an error.",
+            "Call the tokenizer with `truncation=True`.",
+        )
+
+
+def count_epochs(training: Training) -> float | None:
+    """How many times a training reads its reviews, by the arguments of its `Trainer`; None where they do not say."""
+    asked = training.arguments
+    if (steps := asked.get("max_steps") or 0) <= 0:
+        return asked.get("num_train_epochs")
+    batch, accumulated = asked.get("per_device_train_batch_size"), asked.get("gradient_accumulation_steps")
+    rows = training.data.train.rows if training.data.train else 0
+    return steps * batch * accumulated / rows if batch and accumulated and rows else None
 
 
 def nothing_depends_on_it(case: Case) -> bool:

@@ -10,6 +10,7 @@ from grader.protocol.records import Entry
 from grader.protocol.tensor_names import HEAD_LINEARS, Naming
 
 MAX_NAMES = 400
+MAX_HEAD_TENSORS = 20
 
 
 def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
@@ -24,6 +25,7 @@ def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
         adapters={path: _list_trained_shapes(module) for path, module in inside.items()},
         changed=tuple(weights.find_changed(model, base)[:MAX_NAMES]),
         head_sha256=hash_head(model),
+        head=hash_head_tensors(model),
     )
 
 
@@ -45,6 +47,16 @@ def hash_head(model: nn.Module) -> str:
         if name.startswith(HEAD_LINEARS):
             digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def hash_head_tensors(model: nn.Module) -> dict[str, str]:
+    """Compute a short digest of each tensor of the head: a part of it may come from an earlier training."""
+    tensors = {name: t for name, t in weights.collect_tensors(model).items() if name.startswith(HEAD_LINEARS)}
+    return {name: _hash(tensor)[:16] for name, tensor in list(tensors.items())[:MAX_HEAD_TENSORS]}
+
+
+def _hash(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()
 
 
 def guess_method(entry: Entry) -> str:

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from grader.kernel import weights
-from grader.kernel.training import budget, gradients, observation, review_keys
+from grader.kernel.training import budget, gradients, inputs, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
 from grader.kernel.wrapping import wrap
 from grader.kernel.writing import record_error, write_json, write_tensors
@@ -28,7 +28,10 @@ from grader.protocol.events import emit
 from grader.protocol.plan import Budget, Plan
 from grader.protocol.records import DataSeen, Exit, LogEntry, RowKeys, Training
 
-ARGUMENTS = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps")
+ARGUMENTS = (
+    *("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps"),
+    "gradient_accumulation_steps",
+)
 LOG_KEYS = tuple(part.name for part in fields(LogEntry))
 MAX_LOG = 1_000
 MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
@@ -75,12 +78,13 @@ class Recorder:
         """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
         record.finished, record.seconds, record.steps = True, seconds, steps
         with suppress_errors(record):
-            record.exit = Exit(head_sha256=observation.hash_head(model))
+            whole, parts = observation.hash_head(model), observation.hash_head_tensors(model)
+            record.exit = Exit(head_sha256=whole, head=parts)
             if record.index < MAX_TRAININGS:
                 tensors, notes = weights.export(model, self.base)
                 name = f"training-{record.index}.safetensors"
                 write_tensors(self.plan.evidence, name, tensors)
-                record.exit = replace(notes, file=name, head_sha256=record.exit.head_sha256)
+                record.exit = replace(notes, file=name, head_sha256=whole, head=parts)
         with suppress_errors(record):
             emit("training_end", index=record.index)
             self.write()
@@ -149,6 +153,7 @@ def _train(recorder: Recorder, original: Callable[..., Any], trainer: Any, *args
     if record.index < MAX_TRAININGS:
         learned = recorder.keys(trainer.train_dataset)
         record.data = DataSeen(train=learned, eval=recorder.keys(trainer.eval_dataset, learned))
+        record.batch = inputs.describe_batch(trainer)
     record.arguments = _select_figures(vars(trainer.args), ARGUMENTS)
     trainer._training_index = record.index
     began = time.perf_counter()

@@ -6,7 +6,7 @@ import pytest
 
 from grader import assignment
 from grader.model import Method
-from grader.oracle.methods import Traits, attribute, fits_its_step, infer_rank, place
+from grader.oracle.methods import Traits, attribute, find_source_of_head, fits_its_step, infer_rank, place
 from grader.protocol.records import Entry, Exit, Training
 
 F, H = Traits(wrapped=False, encoder_frozen=False), Traits(wrapped=False, encoder_frozen=True)
@@ -126,3 +126,25 @@ def test_trainings_are_placed_by_their_traits() -> None:
     assert attribute(trainings) == {FULL: 2, HEAD: 1, LORA: 0}
     kept_nothing = replace(trainings[2], exit=Exit(), finished=False)
     assert Traits.of(kept_nothing) == f
+
+
+FRESH, LEFT, OTHER = ({"classifier.weight": digest, "classifier.bias": "0"} for digest in "abc")
+FULL_ENTRY, HEAD_ENTRY = entry(66_955_010, ENCODER), entry(592_130, HEADS)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "found"),
+    [
+        pytest.param((FULL_ENTRY, FRESH, LEFT), (HEAD_ENTRY, LEFT), True, id="the head of another step"),
+        pytest.param((FULL_ENTRY, FRESH, LEFT), (HEAD_ENTRY, OTHER), False, id="a new head"),
+        pytest.param((HEAD_ENTRY, FRESH, LEFT), (HEAD_ENTRY, LEFT), False, id="trained on in the same step"),
+        pytest.param((FULL_ENTRY, FRESH, FRESH), (HEAD_ENTRY, FRESH), False, id="never trained, and the same seed"),
+        pytest.param((FULL_ENTRY, {}, {}), (HEAD_ENTRY, {}), False, id="evidence of earlier runs"),
+    ],
+)
+def test_source_of_a_head(
+    earlier: tuple[Entry, dict[str, str], dict[str, str]], later: tuple[Entry, dict[str, str]], found: bool
+) -> None:
+    first = Training(0, "Trainer", True, replace(earlier[0], head=earlier[1]), exit=Exit(head=earlier[2]))
+    second = Training(1, "Trainer", True, replace(later[0], head=later[1]))
+    assert (find_source_of_head([first, second], second) is first) == found

@@ -1,0 +1,38 @@
+"""Looks at what a training would read: the longest review and the shortest, in one batch, as the model gets them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute
+import torch
+
+from grader.protocol.records import BatchSeen
+
+MAX_ITEMS = 200  # of a data set that is read one by one
+
+
+def describe_batch(trainer: Any) -> BatchSeen | None:
+    """Return facts about a batch of the training data, uncut; None where none can be made of it."""
+    try:
+        dataset = trainer.train_dataset
+        lengths = _read_lengths(dataset)
+        if hasattr(dataset, "column_names"):  # of the datasets library: the Trainer takes away what no model reads
+            dataset = trainer._remove_unused_columns(dataset, description="training")
+        with torch.random.fork_rng(devices=[]):  # a collator of the student's own may draw random numbers
+            batch = trainer.data_collator([dataset[int(np.argmax(lengths))], dataset[int(np.argmin(lengths))]])
+        ids, mask = batch["input_ids"], batch.get("attention_mask")
+        padding = ids == 0
+        masked = not bool(padding.any()) or (mask is not None and not bool(mask[padding].any()))
+        return BatchSeen(tokens=int(ids.shape[-1]), masked=masked)
+    except Exception:  # a student's data set and collator may be anything
+        return None
+
+
+def _read_lengths(dataset: Any) -> Sequence[int]:
+    """Return the number of tokens of each row."""
+    if not hasattr(dataset, "column_names"):
+        return [len(dataset[i]["input_ids"]) for i in range(min(len(dataset), MAX_ITEMS))]
+    lengths = pyarrow.compute.list_value_length(dataset.data.column("input_ids")).to_numpy()
+    chosen = dataset._indices  # of a selection or a shuffled copy
+    return lengths if chosen is None else lengths[chosen.column(0).to_numpy()]
