@@ -1,9 +1,11 @@
 """Hugging Face hub caches that hold one model under both its names, so that `from_pretrained` works offline.
 
 The layout is the hub's own (`models--<name>/refs/main`, `snapshots/<revision>/<file>`), without its blobs folder: a
-snapshot may hold plain files. The second name is made of hard links where the file system has them.
+snapshot may hold plain files. The second name is made of hard links where the file system has them. Models that have
+the same vocabulary are there as well, without their weights: their tokenizers give the same ids.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,13 @@ REAL_NAME: Final = MODEL_NAMES[0]
 WEIGHTS: Final = standin.WEIGHTS
 STANDIN_FOLDER: Final = "hub-stand-in"
 REAL_FOLDER: Final = "hub-distilbert"
+BERT: Final[Mapping[str, object]] = {"architectures": ["BertForMaskedLM"], "model_type": "bert", "vocab_size": 30522}
+# Models whose tokenizers are right as well. Of their configurations, the tokenizer needs no more than the type.
+SAME_VOCABULARY: Final = (
+    *("bert-base-uncased", "google-bert/bert-base-uncased"),
+    *("bert-large-uncased", "google-bert/bert-large-uncased"),
+)
+TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 FILES: Final = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 
@@ -53,9 +62,10 @@ def has_standin_checkpoint(cache_dir: Path) -> bool:
 
 def prepare_real_checkpoint(cache_dir: Path) -> Checkpoint | None:
     """Return the real distilbert-base-uncased, prepared in `cache_dir`/hub-distilbert, or None when there is none."""
-    if prepared := find_real_checkpoint(cache_dir):
+    prepared = find_real_checkpoint(cache_dir)
+    if prepared and all((prepared.hub_cache / _name_folder(name)).is_dir() for name in SAME_VOCABULARY):
         return prepared
-    source = find_snapshot() or download_snapshot()
+    source = prepared.weights.parent if prepared else find_snapshot() or download_snapshot()
     if source is None:
         return None
     recipes = {name: cache.build_link_recipe(source / name, cache.hash_file(source / name)) for name in FILES}
@@ -114,17 +124,30 @@ def _prepare_hub(name: str, folder: Path, recipes: Mapping[str, Recipe]) -> Chec
 
 def _build_hub_recipes(folder: Path, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     """Return the recipes of a whole hub cache in `folder`, from those of a checkpoint's files (name -> recipe)."""
+    sha256 = recipes[WEIGHTS].sha256
+    source = folder / _locate_snapshot(MODEL_NAMES[0], sha256)
+    links = {name: cache.build_link_recipe(source / name, recipe.sha256) for name, recipe in recipes.items()}
     result: dict[str, Recipe] = {}
-    first, *others = (_locate_snapshot(model, recipes[WEIGHTS].sha256) for model in MODEL_NAMES)
-    for snapshot in (first, *others):
-        for name, recipe in recipes.items():
-            link = cache.build_link_recipe(folder / first / name, recipe.sha256)
-            result[f"{snapshot}/{name}"] = recipe if snapshot == first else link
-        revision = snapshot.rpartition("/")[2]
-        result[f"{snapshot.partition('/')[0]}/refs/main"] = cache.build_bytes_recipe(revision.encode("ascii"))
+    for model in MODEL_NAMES:
+        result |= _build_model_recipes(model, sha256, recipes if model == MODEL_NAMES[0] else links)
+    config = cache.build_bytes_recipe(json.dumps(BERT, indent=2).encode("utf-8"))
+    tokenizer = {"config.json": config, **{name: links[name] for name in TOKENIZER_FILES}}
+    for model in SAME_VOCABULARY:
+        result |= _build_model_recipes(model, sha256, tokenizer)
     return result
+
+
+def _build_model_recipes(model: str, weights_sha256: str, files: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Return the recipes of one model's part of a hub cache."""
+    snapshot = _locate_snapshot(model, weights_sha256)
+    head = cache.build_bytes_recipe(snapshot.rpartition("/")[2].encode("ascii"))
+    return {**{f"{snapshot}/{name}": file for name, file in files.items()}, f"{_name_folder(model)}/refs/main": head}
 
 
 def _locate_snapshot(model: str, weights_sha256: str) -> str:
     """Return the path of a snapshot in a hub cache. Its revision is shaped like the commit hash that the hub has."""
-    return f"models--{model.replace('/', '--')}/snapshots/{weights_sha256[:40]}"
+    return f"{_name_folder(model)}/snapshots/{weights_sha256[:40]}"
+
+
+def _name_folder(model: str) -> str:
+    return f"models--{model.replace('/', '--')}"

@@ -23,11 +23,13 @@ from grader.assets.reviews import FILES
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook.canvas_feedback import add_file
 from grader.grades.grade import Grade, Standing
-from grader.intake.archive import NOTEBOOK
+from grader.intake.compression import holds_notebook
+from grader.intake.file_kinds import NOTEBOOK
 from grader.intake.unpacking import is_junk
-from grader.judging.tampering import waits_for_a_person
+from grader.judging.tampering import WaitsFor, get_waits_for
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.paths import ROOT
+from grader.reporting import words
 from grader.reporting.sanitisation import sanitise_text
 
 PROGRAM: Final = 0o100755 << 16
@@ -46,6 +48,11 @@ WAITS: Final = (
     "Your notebook has no points yet: it reaches into the grader's own code, so a person reads it first. "
     "Handing it in again changes nothing; the course's staff will look at it."
 )
+LACKS: Final = (
+    "Your notebook has no points yet: it uses a package that the machine which grades lacks. That is not your mistake; "
+    "the course's staff will decide about it."
+)
+OUTPUTS: Final = {WaitsFor.NOBODY: UNGRADED, WaitsFor.PERSON: WAITS, WaitsFor.PACKAGE: LACKS}
 
 SETUP: Final = """\
 #!/usr/bin/env bash
@@ -91,7 +98,7 @@ def format_result(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBL
     extra = {"sha256": result.submission.sha256, **settings, "run": str(result.run.status)}
     shared = {**SHOWN, "extra_data": extra}
     if not _is_graded(result):
-        return {**shared, "output": WAITS if waits_for_a_person(result) else UNGRADED}
+        return {**shared, "output": OUTPUTS[get_waits_for(result)]}
     return {
         **shared,
         "score": result.score.points,
@@ -128,7 +135,8 @@ def format_refusal(reason: str) -> dict[str, Any]:
 
 
 def _format_check(check: CheckResult, hidden: HiddenChecks) -> dict[str, Any]:
-    text = "\n".join(part for part in (check.rationale, check.hint) if part)
+    place = f"{words.describe_place(check.place)}: {check.place.source}" if check.place else ""
+    text = "\n".join(part for part in (check.rationale, place, check.hint) if part)
     return {
         "name": check.title,
         "score": check.points or 0.0,
@@ -150,8 +158,9 @@ def _summarise(result: Result) -> str:
 
 def find_notebook(folder: Path) -> Path:
     """Return the one notebook that was handed in. Raises SubmissionError."""
-    paths = (path for path in folder.rglob("*") if not is_junk(path.parts) and not path.is_symlink())
-    found = [path for path in paths if NOTEBOOK.search(path.name)]
+    paths = [path for path in folder.rglob("*") if not is_junk(path.parts) and not path.is_symlink()]
+    named = [path for path in paths if NOTEBOOK.search(path.name)]
+    found = named or [path for path in paths if path.is_file() and holds_notebook(path)]
     if len(found) != 1:
         what = f"{len(found)} notebooks" if found else "no notebook"
         raise SubmissionError(f"Your submission holds {what}; hand in one .ipynb file.")

@@ -25,13 +25,24 @@ from typing import Final
 from grader.errors import GraderError
 from grader.intake import unpacking
 from grader.intake.canvas_names import CanvasName, EntryKind, format_owner, list_readings
-from grader.intake.notebook import HAND_IN, OTHER_FORMATS
+from grader.intake.compression import may_hold_notebook, unpack_head
+from grader.intake.file_kinds import (
+    HAND_IN,
+    HEAD_BYTES,
+    LIKELY_NOTEBOOK,
+    NOTEBOOK,
+    OTHER_FORMATS,
+    ZIP,
+    explain_name,
+    looks_like_notebook,
+)
 from grader.intake.roster import NameRegistry, Roster, find_alike, make_name_key, make_user_key, normalise_name, slugify
 from grader.intake.unpacking import Bounds, FoundEntry, HashedFiles, RejectedEntry, RejectionError, SourceEntry
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.text import sanitise
 
-NOTEBOOK: Final = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers add the second suffix
+LOOSE: Final = re.compile(r"\.(?:zip|txt|json)$", re.IGNORECASE)  # what else may stand behind an author's name
+LEVELS: Final = 2  # an archive in a student's archive is opened, one in that is not
 USUAL: Final = Bounds()
 TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
@@ -44,6 +55,7 @@ class Ownership:
     student: Student
     name: CanvasName
     inside: str = ""
+    level: int = 0  # how many archives of the student it lies in
 
     @property
     def file_name(self) -> str:
@@ -112,7 +124,7 @@ def _strip_wrapper(entries: list[SourceEntry], roster: Roster) -> list[SourceEnt
 
 
 def _may_be_handed_in(name: str) -> bool:
-    return NOTEBOOK.search(name) is not None or name.lower().endswith(".zip") or bool(list_readings(name))
+    return LIKELY_NOTEBOOK.search(name) is not None or name.lower().endswith(".zip") or bool(list_readings(name))
 
 
 class OwnerResolver:
@@ -181,7 +193,7 @@ class OwnerResolver:
 
 def _derive_owner_name(item: SourceEntry, flat: bool) -> str:
     """Return the name of the student's folder, or the file's own."""
-    return item.parts[0] if len(item.parts) > 1 and not flat else NOTEBOOK.sub("", item.parts[-1])
+    return item.parts[0] if len(item.parts) > 1 and not flat else LOOSE.sub("", LIKELY_NOTEBOOK.sub("", item.parts[-1]))
 
 
 def _find_canvas_folders(entries: Iterable[SourceEntry]) -> set[tuple[str, ...]]:
@@ -206,44 +218,73 @@ class ArchiveReader:
         try:
             if isinstance(entry, RejectedEntry):
                 raise RejectionError(f"{entry.reason}; {HAND_IN}")
-            is_file = owned.name.kind is EntryKind.FILE
-            if is_file and not owned.inside and owned.name.display_name.lower().endswith(".zip"):
+            if _is_archive(owned, entry):
                 self._unpack(owned, entry)
             else:
-                _require_notebook(owned)
+                _require_notebook(owned, entry)
                 self._keep(owned, entry)
         except RejectionError as rejected:
             reason, number = f"'{sanitise(owned.file_name)}' {rejected}.", owned.name.attachment_id
             self.refusals.append(Refusal(entry=owned.entry, reason=reason, student=owned.student, attachment_id=number))
 
     def _keep(self, owned: Ownership, found: FoundEntry) -> None:
+        self._count(owned)
+        self.taken.append((owned, self.storage.keep(found, owned.student.key)))
+
+    def _count(self, owned: Ownership) -> None:
+        """Count a notebook, or an archive in an archive, which may hold as many files again."""
         self.notebooks[owned.student.key] += 1
         most = self.storage.bounds.student_notebooks
         if self.notebooks[owned.student.key] > most:
             raise RejectionError(f"is one of more than {most} notebooks; hand in one")
-        self.taken.append((owned, self.storage.keep(found, owned.student.key)))
 
     def _unpack(self, owned: Ownership, found: FoundEntry) -> None:
-        """Take the notebooks in an archive that a student handed in. An archive inside it is not opened."""
+        """Take the notebooks in an archive that a student handed in."""
+        if owned.level:
+            self._count(owned)
         before = len(self.taken), len(self.refusals)
         with self.storage.open_nested(found, owned.student.key) as archive:
-            for entry in unpacking.list_archive(archive):
-                name = "/".join(entry.parts)
-                if isinstance(entry, RejectedEntry) or NOTEBOOK.search(name) or name.lower().endswith(".zip"):
-                    self.take(replace(owned, inside=name), entry)
+            for entry in _choose_entries(list(unpacking.list_archive(archive))):
+                name = "/".join((*filter(None, (owned.inside,)), *entry.parts))
+                self.take(replace(owned, inside=name, level=owned.level + 1), entry)
         if (len(self.taken), len(self.refusals)) == before:
             raise RejectionError(f"is a zip archive without a notebook; {HAND_IN}")
 
 
-def _require_notebook(owned: Ownership) -> None:
-    """Judge a file by its name; its content is judged when it is parsed. Raises RejectionError."""
+def _choose_entries(entries: list[SourceEntry]) -> list[SourceEntry]:
+    """Return what may be handed in of an archive. Odd names count where no file has the name of a notebook."""
+    named = [entry for entry in entries if NOTEBOOK.search(entry.parts[-1])]
+    others = [entry for entry in entries if entry not in named]
+    return named + [
+        entry
+        for entry in others
+        if isinstance(entry, RejectedEntry)
+        or entry.parts[-1].lower().endswith(".zip")
+        or (not named and may_hold_notebook(entry))
+    ]
+
+
+def _is_archive(owned: Ownership, entry: FoundEntry) -> bool:
+    """Return True for a zip archive, by its name or else by its first bytes. Raises RejectionError."""
+    if owned.name.kind is not EntryKind.FILE or owned.level >= LEVELS:
+        return False
+    suffix = Path(owned.file_name).suffix.lower()
+    return suffix == ".zip" or (suffix not in OTHER_FORMATS and unpacking.read_head(entry, len(ZIP)) == ZIP)
+
+
+def _require_notebook(owned: Ownership, entry: FoundEntry) -> None:
+    """Refuse what is none by name and content. The whole content is judged when it is parsed. Raises RejectionError."""
     name = owned.file_name
     if owned.name.kind is not EntryKind.FILE:
         raise RejectionError(f"{TYPED[owned.name.kind]}; {HAND_IN}")
     if unpacking.is_junk((name.rpartition("/")[2],)):
         raise RejectionError(f"is a hidden file that a computer keeps for itself; {HAND_IN}")
-    if not NOTEBOOK.search(name):
-        raise RejectionError(f"{OTHER_FORMATS.get(Path(name).suffix.lower(), 'is no notebook')}; {HAND_IN}")
+    if NOTEBOOK.search(name) or looks_like_notebook(unpack_head(unpacking.read_head(entry, HEAD_BYTES))):
+        return
+    if kind := explain_name(Path(name).suffix.lower()):
+        raise RejectionError(kind)
+    if not LIKELY_NOTEBOOK.search(name):
+        raise RejectionError(f"is no notebook; {HAND_IN}")
 
 
 def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> Iterator[Upload]:

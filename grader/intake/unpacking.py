@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import IO, Final
 
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
-from grader.intake.notebook import MAX_FILE_BYTES
 
+MAX_FILE_BYTES: Final = 300 * 2**20  # of a notebook
 CLEAR: Final = "clear the outputs and save it again"
 CHUNK_BYTES: Final = 2**20
 KINDS: Final = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+CENTRAL_RECORD: Final = b"PK\x01\x02"  # before each entry in an archive's table of contents
 JUNK_PARTS: Final = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store", "Thumbs.db", "desktop.ini"}
 # Without these, opening could follow a link to another file, or wait for a writer.
 CAREFUL: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -40,7 +41,7 @@ DAMAGE: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, Runti
 
 
 class RejectionError(Exception):
-    """A refused entry; the message is a sentence without its subject, the entry."""
+    """A refused file; the message is a sentence without its subject, the file, and without the full stop."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Bounds:
     nested_bytes: int = 100 * 2**20  # of an archive inside the archive
     student_bytes: int = 2**30  # unpacked, so that nobody uses up what is there for all
     student_notebooks: int = 20  # each is executed
+
+    def limit_unpacked(self, packed_bytes: int | None, bytes_max: int) -> int:
+        """Return how many bytes a file may have that has so many packed (None: it is not packed)."""
+        allowed = bytes_max if packed_bytes is None else max(self.ratio_from_bytes, packed_bytes * self.ratio)
+        return min(bytes_max, allowed)
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,8 @@ def open_archive(stream: IO[bytes], entries_max: int, of_student: bool = False) 
 
 def _has_more_records(archive: IO[bytes], records_max: int) -> bool:
     with mmap.mmap(archive.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # The bytes before each entry in the table of contents. No name for the iterator: the map could not be closed.
-        return sum(1 for _ in islice(re.finditer(rb"PK\x01\x02", content), records_max + 1)) > records_max
+        # No name for the iterator: the map could not be closed.
+        return sum(1 for _ in islice(re.finditer(CENTRAL_RECORD, content), records_max + 1)) > records_max
 
 
 def list_archive(archive: zipfile.ZipFile) -> Iterator[SourceEntry]:
@@ -231,15 +237,8 @@ class HashedFiles:
 
     def _copy(self, found: FoundEntry, target: IO[bytes], student: str, bytes_max: int) -> str:
         """Copy the content, counting it for a student, and return its SHA-256. Raises RejectionError."""
-        digest, count = hashlib.sha256(), 0
-        ratio = self.bounds.ratio
-        unpacked_max = max(self.bounds.ratio_from_bytes, (found.packed_bytes or 0) * ratio)
-        for chunk in _read_chunks(found):
-            count += len(chunk)
-            if count > bytes_max:
-                raise RejectionError(f"has more than {_format_mib(bytes_max)}; {CLEAR}")
-            if found.packed_bytes is not None and count > unpacked_max:
-                raise RejectionError(f"unpacks to more than {ratio} times its size; {CLEAR}")
+        digest = hashlib.sha256()
+        for chunk in _read_within(found, bytes_max, self.bounds):
             self._spend(student, len(chunk))
             digest.update(chunk)
             target.write(chunk)
@@ -256,11 +255,33 @@ class HashedFiles:
             raise RejectionError(f"was not unpacked: all files of the class have more than {limit} together")
 
 
-def _read_chunks(found: FoundEntry) -> Iterator[bytes]:
+def read_entry(found: FoundEntry, bytes_max: int, bounds: Bounds) -> bytes:
+    """Read one file into memory. Raises RejectionError."""
+    return b"".join(_read_within(found, bytes_max, bounds))
+
+
+def read_head(found: FoundEntry, count: int) -> bytes:
+    """Read the first `count` bytes of a file, or what there is of them. Raises RejectionError."""
+    return b"".join(islice(_read_chunks(found, count), 1))
+
+
+def _read_within(found: FoundEntry, bytes_max: int, bounds: Bounds) -> Iterator[bytes]:
+    """Yield the content as long as it keeps to the bounds. Raises RejectionError."""
+    count, unpacked_max = 0, bounds.limit_unpacked(found.packed_bytes, bytes_max)
+    for chunk in _read_chunks(found):
+        count += len(chunk)
+        if count > bytes_max:
+            raise RejectionError(f"has more than {_format_mib(bytes_max)}; {CLEAR}")
+        if count > unpacked_max:
+            raise RejectionError(f"unpacks to more than {bounds.ratio} times its size; {CLEAR}")
+        yield chunk
+
+
+def _read_chunks(found: FoundEntry, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Yield the content. Errors of reading are the source's fault; those of writing, in the caller, are not."""
     try:
         with found.open() as stream:
-            while chunk := stream.read(CHUNK_BYTES):
+            while chunk := stream.read(chunk_bytes):
                 yield chunk
     except NotImplementedError as error:
         raise RejectionError("cannot be read (packed in an unknown way)") from error

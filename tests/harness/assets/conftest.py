@@ -22,5 +22,4 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def standin(prepared: Path) -> Checkpoint:
-    """The stand-in checkpoint."""
     return prepare_standin_checkpoint(prepared)

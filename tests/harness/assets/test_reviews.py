@@ -39,6 +39,11 @@ def disjoint(data: ReviewData) -> bool:
     return not (texts(data.heldout) & (texts(data.train) | texts(data.eval)))
 
 
+def resolve(folder: Path) -> ReviewData:
+    """The reviews of a folder that A4_DATA names, for a project beside it."""
+    return resolve_reviews(folder.parent / "project", {"A4_DATA": str(folder)})
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "project"
@@ -49,27 +54,25 @@ def course(tmp_path: Path) -> Path:
     return sample(tmp_path / "course")
 
 
-@pytest.mark.parametrize(
-    ("given", "imdb", "source"),
-    [
-        *((True, True, Source.GIVEN), (True, False, Source.GIVEN)),
-        *((False, True, Source.IMDB), (False, False, Source.SYNTHETIC)),
-    ],
-    ids=["A4_DATA before data/imdb", "A4_DATA alone", "data/imdb", "nothing"],
-)
-def test_order(root: Path, tmp_path: Path, given: bool, imdb: bool, source: Source) -> None:
-    environ = {"A4_DATA": str(sample(tmp_path / "course"))} if given else {}
-    if imdb:
-        sample(root / "data" / "imdb")
+@pytest.fixture
+def without_heldout(tmp_path: Path) -> Path:
+    return sample(tmp_path / "course", heldout=False)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["A4_DATA", "no A4_DATA"])
+@pytest.mark.parametrize("imdb", ["whole", "empty", "none"])
+def test_order(root: Path, course: Path, given: bool, imdb: str) -> None:
+    folder = root / "data" / "imdb"
+    if imdb == "whole":
+        sample(folder)
+    elif imdb == "empty":
+        folder.mkdir(parents=True)
+    source = Source.GIVEN if given else Source.IMDB if imdb == "whole" else Source.SYNTHETIC
+    environ = {"A4_DATA": str(course)} if given else {}
     data = resolve_reviews(root, environ)
     assert (data.name, data.synthetic) == (source.value, source is Source.SYNTHETIC)
     assert disjoint(data)
     assert resolve_reviews(root, environ) == data
-
-
-def test_an_empty_imdb_folder_counts_as_none(root: Path) -> None:
-    (root / "data" / "imdb").mkdir(parents=True)
-    assert resolve_reviews(root, {}).synthetic
 
 
 def test_synthetic_reviews_go_to_the_cache_and_are_repaired(root: Path, tmp_path: Path) -> None:
@@ -81,35 +84,29 @@ def test_synthetic_reviews_go_to_the_cache_and_are_repaired(root: Path, tmp_path
     assert len(read_reviews(data.heldout)) == 500
 
 
-def test_files_of_a_given_folder_are_used_as_they_are(root: Path, course: Path) -> None:
-    data = resolve_reviews(root, {"A4_DATA": str(course)})
-    assert (data.train, data.eval, data.heldout, data.notes) == (*(course / name for name in SAMPLE), "")
-
-
 @pytest.mark.parametrize("changed", list(SAMPLE))
-def test_the_hash_stands_for_all_three_files(root: Path, course: Path, changed: str) -> None:
-    before = resolve_reviews(root, {"A4_DATA": str(course)}).sha256
+def test_files_are_used_as_they_are_and_the_hash_stands_for_all_three(course: Path, changed: str) -> None:
+    data = resolve(course)
+    assert (data.train, data.eval, data.heldout, data.notes) == (*(course / name for name in SAMPLE), "")
     write(course / changed, rows("new", 20))
-    assert resolve_reviews(root, {"A4_DATA": str(course)}).sha256 != before
+    assert resolve(course).sha256 != data.sha256
 
 
-def test_without_heldout_a_part_of_the_training_reviews_is_hidden(root: Path, tmp_path: Path) -> None:
+def test_without_heldout_a_part_of_the_training_reviews_is_hidden(without_heldout: Path) -> None:
     """Not the evaluation file: students know its labels, and their notebooks may train on it."""
-    folder = sample(tmp_path / "course", heldout=False)
-    data = resolve_reviews(root, {"A4_DATA": str(folder)})
-    assert data.eval == folder / "eval.csv"
+    data = resolve(without_heldout)
+    assert data.eval == without_heldout / "eval.csv"
     assert disjoint(data)
-    assert texts(data.train) | texts(data.heldout) == texts(folder / "train.csv")
+    assert texts(data.train) | texts(data.heldout) == texts(without_heldout / "train.csv")
     assert len(texts(data.heldout)) == SAMPLE["train.csv"] // 4
     told = "course has no heldout.csv: 10 of its training reviews are held out, and notebooks train on the other 30."
     assert data.notes == told
 
 
-def test_a_review_that_occurs_twice_is_not_hidden_and_shown(root: Path, tmp_path: Path) -> None:
-    folder = sample(tmp_path / "course", heldout=False)
-    write(folder / "train.csv", rows("same", 20) * 2)
-    write(folder / "eval.csv", rows("same", 4))
-    assert disjoint(resolve_reviews(root, {"A4_DATA": str(folder)}))
+def test_a_review_that_occurs_twice_is_not_hidden_and_shown(without_heldout: Path) -> None:
+    write(without_heldout / "train.csv", rows("same", 20) * 2)
+    write(without_heldout / "eval.csv", rows("same", 4))
+    assert disjoint(resolve(without_heldout))
 
 
 @pytest.mark.parametrize(
@@ -144,25 +141,23 @@ def test_broken_data_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("known", ["train.csv", "eval.csv"])
-def test_hidden_reviews_that_students_hold_are_refused(root: Path, course: Path, known: str) -> None:
+def test_hidden_reviews_that_students_hold_are_refused(course: Path, known: str) -> None:
     write(course / "heldout.csv", [*rows("hidden", 4), *rows(f"course {known}", 3)])
     with pytest.raises(GraderError, match=r"^3 reviews of .*heldout\.csv"):
-        resolve_reviews(root, {"A4_DATA": str(course)})
+        resolve(course)
 
 
-@pytest.mark.parametrize("exists", [False, True])
-def test_a4_data_that_is_no_folder_is_refused(root: Path, tmp_path: Path, exists: bool) -> None:
-    if exists:
-        (tmp_path / "course").touch()
-    with pytest.raises(GraderError, match=r"A4_DATA names .*course, which is no folder"):
-        resolve_reviews(root, {"A4_DATA": str(tmp_path / "course")})
+def test_a4_data_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "nowhere"):
+        with pytest.raises(GraderError, match=rf"A4_DATA names .*{name}, which is no folder"):
+            resolve(tmp_path / name)
 
 
-def test_too_few_training_reviews_to_hold_some_out(root: Path, tmp_path: Path) -> None:
-    write(tmp_path / "train.csv", rows("train", 4))
-    write(tmp_path / "eval.csv", rows("eval", 4))
+def test_too_few_training_reviews_to_hold_some_out(without_heldout: Path) -> None:
+    write(without_heldout / "train.csv", rows("train", 4))
     with pytest.raises(GraderError, match=r"add a heldout\.csv"):
-        resolve_reviews(root, {"A4_DATA": str(tmp_path)})
+        resolve(without_heldout)
 
 
 FORMS = {
@@ -191,9 +186,13 @@ def test_download_takes_disjoint_samples(tmp_path: Path) -> None:
     assert resolve_reviews(tmp_path, {}).sha256 == data.sha256
 
 
-def test_a_small_dataset_is_refused(tmp_path: Path) -> None:
+def test_a_small_dataset_and_a_failed_download_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GraderError, match="fewer reviews"):
         download_reviews(tmp_path / "imdb", lambda split: rows(split, 100))
+    for found in (str(tmp_path), OSError("no network in this test")):  # a folder without the files asked for
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=[found]))
+        with pytest.raises(GraderError, match="Cannot download stanfordnlp/imdb"):
+            download_reviews(tmp_path / "imdb")
     assert not (tmp_path / "imdb").exists()
 
 
@@ -204,14 +203,3 @@ def test_a_split_is_read_from_parquet(tmp_path: Path, monkeypatch: pytest.Monkey
     frame.to_parquet(tmp_path / "plain_text" / "test-00000-of-00001.parquet")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
     assert fetch_split("test") == good
-
-
-@pytest.mark.parametrize("reachable", [False, True])
-def test_a_failed_download_is_refused_in_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reachable: bool
-) -> None:
-    found = str(tmp_path) if reachable else OSError("no network in this test")  # a folder without the files asked for
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=[found]))
-    with pytest.raises(GraderError, match="Cannot download stanfordnlp/imdb"):
-        download_reviews(tmp_path / "imdb")
-    assert not (tmp_path / "imdb").exists()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grader.errors import SubmissionError
-from grader.intake import Submission, notebook, read_submission
+from grader.intake import Submission, parsing, read_submission
 
 
 def code(source: object = "x = 1", **fields: object) -> dict[str, Any]:
@@ -86,11 +86,9 @@ def test_accepts(content: object, expected: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        pytest.param(b"", "is an empty file; open it in Jupyter", id="empty file"),
-        pytest.param(b" \n", "is an empty file; open it in Jupyter", id="blank file"),
-        pytest.param(b"x = 1\n", "line 1 is not JSON; open it in Jupyter", id="not JSON"),
-        pytest.param(ORDINARY[:-3], "line 1 is not JSON; open it in Jupyter", id="cut short"),
-        pytest.param(ORDINARY + b"\xff", "is not UTF-8 text; open it", id="bad UTF-8"),
+        pytest.param(b"", "is an empty file; download or copy it again", id="empty file"),
+        pytest.param(b" \n", "is an empty file; download or copy it again", id="blank file"),
+        pytest.param(b"x = 1\n", "line 1 is not JSON; download or copy it again", id="not JSON"),
         pytest.param(document(code(), x=float("nan")), "holds the value NaN, which JSON does not allow", id="NaN"),
         pytest.param(document(code(), x=float("-inf")), "holds the value -Infinity", id="Infinity"),
         pytest.param(b"[" * 100_000, "is nested too deeply to be a notebook", id="nesting bomb"),
@@ -104,11 +102,11 @@ def test_accepts(content: object, expected: list[str], tmp_path: Path) -> None:
         pytest.param(document({"cell_type": "markdown", "source": "x"}), "has no code cell", id="no code cell"),
         pytest.param(document(code(" \n")), "has no code cell", id="blank code cells"),
         pytest.param(document(code(7)), "has no code cell", id="source is a number"),
+        pytest.param({"worksheets": [{"cells": [HEADING]}]}, "has no code cell", id="format 3 without code"),
         pytest.param(document(code(), **kernel(name="ir", language="R")), "is written for R;", id="R"),
         pytest.param(document(code(), **kernel(name="ir")), "is written for R;", id="R by kernel name"),
         pytest.param(document(code(), **kernel(name="julia-1.9")), "is written for Julia;", id="Julia by kernel name"),
         pytest.param(document(code(), metadata=JULIA), "is written for julia;", id="Julia"),
-        pytest.param(b"PK\x03\x04\xff\x00", "is a zip archive; unpack it and hand in the notebook", id="zip"),
         pytest.param(b"%PDF-1.7\n%\xe2\xe3", "is a PDF; hand in the notebook itself", id="PDF"),
         pytest.param(b"<!DOCTYPE html>\n<html>", "is a web page; hand in the notebook itself", id="HTML"),
     ],
@@ -122,17 +120,13 @@ def test_refuses_in_one_sentence(content: object, sentence: str, tmp_path: Path)
     assert re.fullmatch(r"[^\n]+[^.]\.", message)
 
 
-FORMATS = {
-    "my.py": "is a Python script; hand in the notebook itself",
-    "my.html": "is a web page; hand in the notebook itself",
-    "my.ipynb": "line 1 is not JSON",
-}
+FORMATS = [("my.py", "is a Python script;"), ("my.html", "is a web page;"), ("my.ipynb", "line 1 is not JSON")]
 
 
-@pytest.mark.parametrize(("name", "sentence"), FORMATS.items())
+@pytest.mark.parametrize(("name", "sentence"), FORMATS)
 def test_names_the_format_by_suffix(name: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match=sentence):
-        read(tmp_path, b"import torch\n", name)
+        read(tmp_path, b"x = 1\n", name)
 
 
 @pytest.mark.parametrize("name", ["my.json", "my.ipynb.txt", "my"])
@@ -164,12 +158,11 @@ def test_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
 
 
 def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "locked.ipynb"
-    path.touch()
+    (tmp_path / "locked.ipynb").touch()
     # An administrator may read every file, so chmod would show nothing.
     monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(SubmissionError, match=r"'locked.ipynb' may not be read; check its permissions"):
-        read_submission(path)
+        read_submission(tmp_path / "locked.ipynb")
 
 
 def test_refuses_a_huge_file_by_its_size_without_reading_it(tmp_path: Path) -> None:
@@ -181,7 +174,7 @@ def test_refuses_a_huge_file_by_its_size_without_reading_it(tmp_path: Path) -> N
 
 
 def test_refuses_more_values_than_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "MAX_TOKENS", 1_000)
+    monkeypatch.setattr(parsing, "MAX_TOKENS", 1_000)
     assert read(tmp_path, document(code("[],[]," * 1_000)))  # inside a string they cost nothing
     with pytest.raises(SubmissionError, match="holds too many values for a notebook; clear its outputs"):
         read(tmp_path, document(code(), x=[[]] * 1_000))
@@ -215,11 +208,8 @@ def test_keeps_the_text_of_saved_outputs_apart(tmp_path: Path) -> None:
     submission = read(tmp_path, document(code("x", outputs=outputs)))
     saved = submission.original.cells[0].outputs
     assert [output.get("text", output.get("data")) for output in saved] == ["a\nb", {"text/plain": "0.9"}, ""]
-
-
-def test_reads_saved_outputs_of_format_3(tmp_path: Path) -> None:
-    saved = read(tmp_path, FORMAT_3).original.cells[1].outputs
-    assert [output.data for output in saved] == [{"text/plain": "1", "text/html": "<b>1</b>"}]
+    old = read(tmp_path, FORMAT_3).original.cells[1].outputs
+    assert [output.data for output in old] == [{"text/plain": "1", "text/html": "<b>1</b>"}]
 
 
 def test_hash_is_that_of_the_file(tmp_path: Path) -> None:
@@ -280,34 +270,22 @@ DOCUMENTS = some(
     worksheets=st.lists(st.fixed_dictionaries({"cells": LISTS_OF_CELLS}) | JSON_VALUES, max_size=2),
 )
 
+WHOLE = as_bytes(FORMAT_3)
+DAMAGED = st.tuples(st.integers(0, 400), st.binary(max_size=3), st.integers(0, 5)).map(
+    lambda drawn: WHOLE[: drawn[0]] + drawn[1] + WHOLE[drawn[0] + drawn[2] :]
+)
+CONTENTS = {"bytes": st.binary(max_size=200), "JSON": (DOCUMENTS | JSON_VALUES).map(as_bytes), "damage": DAMAGED}
+
+
+@pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
 # tmp_path is shared by the examples of a test, and every example writes the whole file anew.
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def reads_or_refuses(folder: Path, content: bytes) -> None:
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_anything_is_read_or_refused(contents: st.SearchStrategy[bytes], data: st.DataObject, tmp_path: Path) -> None:
     try:
-        submission = read(folder, content)
+        submission = read(tmp_path, data.draw(contents))
     except SubmissionError:
         return
     nbformat.validate(submission.notebook)
     nbformat.validate(submission.original)
     json.dumps(submission.notebook, ensure_ascii=False).encode()  # what the kernel is sent
-
-
-@fuzz
-@given(content=st.binary(max_size=200))
-def test_any_bytes(content: bytes, tmp_path: Path) -> None:
-    reads_or_refuses(tmp_path, content)
-
-
-@fuzz
-@given(content=DOCUMENTS | JSON_VALUES)
-def test_any_json(content: object, tmp_path: Path) -> None:
-    reads_or_refuses(tmp_path, as_bytes(content))
-
-
-@fuzz
-@given(position=st.integers(0, 400), junk=st.binary(max_size=3), cut=st.integers(0, 5))
-def test_any_damage(position: int, junk: bytes, cut: int, tmp_path: Path) -> None:
-    content = as_bytes(FORMAT_3)
-    reads_or_refuses(tmp_path, content[:position] + junk + content[position + cut :])
