@@ -276,8 +276,10 @@ def _choose_status(driver: Driver, lost: KernelLost | None, ending: Ending) -> t
     if lost is not None:
         return lost.status, str(lost)
     statuses = {cell.status for cell in driver.cells}
-    if "timeout" in statuses:
+    if "timeout" in statuses and not driver.complete:
         return RunStatus.TIMEOUT, "a cell took longer than its limit and was interrupted"
+    if "timeout" in statuses:  # nothing that is graded was left to do
+        return RunStatus.STUDENT_ERROR, "a cell after the last training did not end and was interrupted"
     return (RunStatus.STUDENT_ERROR, "a cell raised an error") if "error" in statuses else (RunStatus.OK, "")
 
 

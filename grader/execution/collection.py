@@ -63,6 +63,7 @@ def build_record(
         probes=report.probes,
         timings={name: round(seconds, 3) for name, seconds in report.timings.items()},
         refused=report.refused,
+        repairs=submission.repairs,
     )
 
 

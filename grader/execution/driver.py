@@ -1,18 +1,19 @@
 """Drives one kernel through a notebook's cells and the probes, with nbclient.
 
 An error in a cell does not stop later cells; a cell that needs a name from further down is run once more at the end,
-unless all methods have been trained by then. A cell that exceeds its limit is interrupted; when the kernel does not
-come back, it is given up. The transport bounds what a kernel may send, and stops it beyond; the driver decides how much
-of that is kept.
+unless all methods have been trained by then. A cell that exceeds its limit is interrupted, and so is one that is silent
+when there is nothing left to wait for; when the kernel does not come back, it is given up. The transport bounds what a
+kernel may send, and stops it beyond; the driver decides how much of that is kept.
 """
 
 import asyncio
 import logging
+import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
@@ -57,6 +58,7 @@ class Limits:
     notebook_s: float = 3600
     probe_s: float = 60
     interrupt_s: float = 10  # for a kernel to come back after an interrupt
+    silent_s: float | None = None  # for a cell that sends nothing when all methods have been trained; None: unlimited
 
     @property
     def total_s(self) -> float:
@@ -86,6 +88,7 @@ class Client(NotebookClient):
         self.kept = 0
         self.failure: Exception | None = None  # why the listening ended
         self.listening: asyncio.Task[Any] | None = None
+        self.silenced = False  # the running cell was interrupted because it sent nothing
 
     async def _async_poll_output_msg(self, parent_msg_id: str, cell: NotebookNode, cell_index: int) -> None:
         """As nbclient does, but give the cell up as soon as a message cannot be taken.
@@ -93,12 +96,11 @@ class Client(NotebookClient):
         nbclient itself would notice when the cell ends, which it may never do. Timers get their turn however fast
         messages come in.
         """
-        self.kept = 0
+        self.kept, self.silenced = 0, False
         self.listen_alone()
-        client: Any = self.kc
         try:
             while True:
-                message = await client.iopub_channel.get_msg(timeout=None)
+                message = await self.receive()
                 if not self.is_event(message, cell_index) and message["parent_header"].get("msg_id") == parent_msg_id:
                     self.process_message(message, cell, cell_index)
                 await asyncio.sleep(0)
@@ -108,6 +110,18 @@ class Client(NotebookClient):
             self.failure = error
             if self.task_poll_for_reply is not None:
                 self.task_poll_for_reply.cancel()
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next message. A cell that is silent for too long is interrupted, once."""
+        client, manager = cast(Any, self.kc), cast(Any, self.km)
+        try:
+            return await client.iopub_channel.get_msg(
+                timeout=self.driver.limits.silent_s if self.driver.complete else None
+            )
+        except queue.Empty:
+            self.silenced = True
+            await manager.interrupt_kernel()
+            return await client.iopub_channel.get_msg(timeout=None)
 
     def listen_alone(self) -> None:
         """End the listening for a cell that exceeded its limit: it would take the messages of the next one."""
@@ -142,6 +156,7 @@ class Client(NotebookClient):
                 self.methods.setdefault(index, self.method)
             case "training_end" if index in self.methods:
                 self.ended.add(index)
+                self.driver.complete = {self.methods[training] for training in self.ended} == set(Method)
             case "training_step" if step is not None and steps is not None:
                 self.driver.listener.on_training_step(self.method, step, steps)
             case "written" if len(self.driver.written) < MAX_FILES:
@@ -179,6 +194,7 @@ class Driver:
     probes: dict[str, ProbeOutcome] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     written: set[tuple[str, str]] = field(default_factory=set)  # name and SHA-256 of what the witness announced
+    complete: bool = False  # a training of each method has ended
 
     def run(self, manager: AsyncKernelManager, bootstrap: str, probes: Sequence[tuple[str, str]]) -> None:
         """Run bootstrap, cells and probes (family, code); the manager's owner ends the kernel. Raises KernelLost."""
@@ -240,15 +256,15 @@ class Driver:
                 first_line = cell.source.strip().splitlines()[0][:200]
                 self.listener.on_cell_start(index, len(self.notebook.cells), first_line)
                 self.run_cell(client, index, deadline, len(self.cells))
-        if {client.methods[training] for training in client.ended} != set(Method):
+        if not self.complete:
             self.run_out_of_order(client, deadline)
 
     def run_out_of_order(self, client: Client, deadline: float) -> None:
         """Run the cells that came too early once more. Their new records keep how they ended in their place."""
-        trained = {self.training_cells[training] for training in client.ended}
-        done = {position for position, cell in enumerate(self.cells) if cell.index in trained}
+        positions = {cell.index: position for position, cell in enumerate(self.cells)}
+        trained = [(positions[self.training_cells[t]], client.methods[t].value) for t in sorted(client.ended)]
         sources, errors = [cell.source for cell in self.cells], [cell.error for cell in self.cells]
-        for position in find_out_of_order(sources, errors, done):
+        for position in find_out_of_order(sources, errors, trained):
             self.listener.stage("running cells again that came too early")
             self.run_cell(client, self.cells[position].index, deadline, position, errors[position])
 
@@ -283,6 +299,8 @@ class Driver:
             raise _explain_loss(error, where) from error
         if client.failure is not None:
             raise _explain_loss(client.failure, where)
+        if client.silenced:
+            return "timeout"
         return "error" if find_error_line(cell.outputs) else "ok"
 
     def bring_back(self, client: Client, allowed_s: float, where: str) -> None:

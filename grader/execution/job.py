@@ -32,6 +32,7 @@ from grader.sandbox import Sandbox
 GRADING = ".grading"
 BUNDLED = ("grader/kernel", "grader/protocol")  # all of the grader's code that a kernel can import or read
 GPU_NAME = re.compile(r"(?<![A-Za-z])(?:cuda|mps|xpu)(?![A-Za-z])")  # but not in `json.dumps`
+UPLOAD = re.compile(r"^[^#\n]*\bupload(?:_file)?\(", re.MULTILINE)
 PACKAGE_DOCSTRING = '"""The part of the grader that runs beside the notebook."""\n'
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""
 
@@ -105,6 +106,7 @@ def _write_bundle(folder: Path) -> None:
 
 
 def _build_plan(submission: Submission, setup: Setup, inputs: Iterable[str], challenges: Challenges) -> Plan:
+    sources = [cell.source for cell in submission.notebook.cells if cell.cell_type == "code"]
     return Plan(
         seed=setup.seed,
         inputs={name: name for name in inputs},
@@ -114,7 +116,8 @@ def _build_plan(submission: Submission, setup: Setup, inputs: Iterable[str], cha
         question=challenges.question,
         threads=setup.threads,
         tf32=setup.tf32,
-        gpu_named=names_gpu(cell.source for cell in submission.notebook.cells if cell.cell_type == "code"),
+        gpu_named=names_gpu(sources),
+        uploads=sum(len(UPLOAD.findall(source)) for source in sources),
     )
 
 

@@ -42,6 +42,7 @@ class RunRecord(FrozenModel):
     probes: dict[str, ProbeOutcome]
     timings: dict[str, float]
     refused: tuple[str, ...] = ()  # files that were not taken as evidence, with the reason
+    repairs: tuple[str, ...] = ()  # what had to be done to read the submitted file, a sentence each
 
     @property
     def out_of_order(self) -> list[int]:

@@ -19,11 +19,12 @@ from grader.execution.memory import MemorySampler
 from grader.execution.progress import Listener, SilentListener
 from grader.execution.record import RunConditions, RunRecord
 from grader.intake.notebook import Submission
-from grader.model import RunStatus
+from grader.model import Profile, RunStatus
 from grader.sandbox import SCRATCH, Backend
 from grader.sandbox.folders import open_temporary_folder, release
 
 NEEDED_DISK_GIB = 2
+SILENT_S = 45  # where trainings take seconds, a cell below the last one that says nothing for so long only waits
 LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
 
 
@@ -36,7 +37,8 @@ def execute(
     and so is, with a GPU alone, one for which a shared GPU had too little memory. Raises GraderError when the grader or
     the machine is at fault before the notebook runs.
     """
-    watcher, bounds = listener or SilentListener(), limits or Limits()
+    silent_s = SILENT_S if setup.profile is Profile.STRUCTURE else None
+    watcher, bounds = listener or SilentListener(), replace(limits or Limits(), silent_s=silent_s)
 
     def attempt(alone: bool = False) -> RunRecord:
         if setup.gpu_pool is None:

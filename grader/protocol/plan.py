@@ -47,6 +47,7 @@ class Plan:
     threads: int | None = None
     tf32: bool = False  # a GPU may round what it multiplies to ten bits, where the notebook says nothing of it
     gpu_named: bool = False  # the notebook names a GPU, of a kind that this machine may lack
+    uploads: int = 0  # calls in the notebook that ask its reader for files, as Colab does
     folder: str = ""  # the job folder, in which the notebook starts; known in the kernel only
     evidence: str = ""  # the folder that the kernel writes to; the same
 

@@ -7,16 +7,16 @@ import getpass
 import itertools
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePath
-from types import FrameType
 from typing import Any
 
+from grader.kernel.compat import commands, debuggers, plots, restarts, waiting
 from grader.kernel.compat.missing_imports import ImportGuard
+from grader.kernel.compat.restarts import IsOwn, find_notebook_code, is_exit
 from grader.kernel.wrapping import wrap
 
 INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
@@ -28,7 +28,6 @@ BARE = re.compile(
 )
 SET_UP = frozenset((*INSTALLERS, "pip3", "apt-get", "nvidia-smi", "wget", "curl", "git", "gdown", "kaggle", "unzip"))
 TEXT_OPTIONS = ("text", "universal_newlines", "encoding", "errors")  # of subprocess: output is text, not bytes
-FATAL = (9, signal.SIGTERM)  # 9 is SIGKILL, which Windows does not name
 GPU_QUESTIONS = frozenset(("is_available", "device_count"))
 MAX_ANSWERS = 50  # a loop that asks until it hears something else must end
 
@@ -39,15 +38,18 @@ def tolerate(shell: Any) -> None:
         shell.register_magic_function(_skip(f"%{name} "), "line", name)
     for name in (*SHELL_CELLS, *PAGE_CELLS):
         shell.register_magic_function(_skip(f"%%{name} "), "cell", name)
+    shell.register_magic_function(_build_runner(shell), "cell", "debug")
     shell.system = shell.system_piped = shell.system_raw = _skip("!")
-    shell.getoutput = lambda *a, **k: []
-    shell.ask_exit = lambda *a, **k: print("[grading] exit is skipped; the notebook continues")
+    shell.getoutput = lambda command, *a, **k: commands.answer(command)
     shell.input_transformers_cleanup.append(comment_out)
-    shell.ast_transformers += [GpuDemandRemover(), ImportGuard()]
+    shell.ast_transformers += [GpuDemandRemover(), ImportGuard(), waiting.WaitingLoopEnder()]
     _tolerate_unknown_magics(shell)
-    _force_inline_plots(shell)
+    plots.force_inline(shell)
     _answer_questions(shell)
-    _stub_programs()
+    _stub_programs(find_notebook_code(shell))
+    restarts.skip(shell)
+    debuggers.continue_instead()
+    waiting.cut_short(shell)
 
 
 def _skip(label: str, result: Any = None) -> Callable[..., Any]:
@@ -64,8 +66,7 @@ def _tolerate_unknown_magics(shell: Any) -> None:
     """A magic of an extension that is not here: nothing for a line, and the cell below it is run."""
     original, others = shell._find_with_lazy_load, {"line": shell.find_cell_magic, "cell": shell.find_line_magic}
 
-    def run_below(line: str, cell: str) -> Any:
-        return shell.run_cell(cell).raise_error()
+    run_below = _build_runner(shell)
 
     def find(kind: str, name: str) -> Any:
         found = original(kind, name)
@@ -76,18 +77,13 @@ def _tolerate_unknown_magics(shell: Any) -> None:
     shell._find_with_lazy_load = find
 
 
-def _force_inline_plots(shell: Any) -> None:
-    """`%matplotlib widget` or `qt`: neither widgets nor windows are here, and the lines below want to be run."""
-    original = shell.enable_matplotlib
+def _build_runner(shell: Any) -> Callable[[str, str], Any]:
+    """Build a cell magic that does nothing but run the cell below it."""
 
-    def enable(gui: Any = None) -> Any:
-        try:
-            return original(gui)
-        except Exception:  # every kind of window is missed in its own way
-            print(f"[grading] matplotlib {gui} does not work on this machine; plots are shown inline")
-            return original("inline")
+    def run_below(line: str, cell: str) -> Any:
+        return shell.run_cell(cell).raise_error()
 
-    shell.enable_matplotlib = enable
+    return run_below
 
 
 def comment_out(lines: list[str]) -> list[str]:
@@ -97,17 +93,18 @@ def comment_out(lines: list[str]) -> list[str]:
 
 
 class GpuDemandRemover(ast.NodeTransformer):
-    """`assert torch.cuda.is_available()`, or an `if` that raises: here the CPU does what the GPU is wanted for."""
+    """`assert torch.cuda.is_available()`, or an `if` that raises or exits: here the CPU does what the GPU is for."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         """Drop an assertion that demands a GPU."""
         return ast.copy_location(ast.Pass(), node) if _asks_for_gpu(node.test) else node
 
     def visit_If(self, node: ast.If) -> ast.stmt:
-        """Drop the `raise` of an `if` that demands a GPU."""
+        """Drop the `raise` or the exit of an `if` that demands a GPU, also where it stands below `else`."""
         self.generic_visit(node)
-        if _asks_for_gpu(node.test) and isinstance(node.body[-1], ast.Raise):
-            node.body[-1] = ast.copy_location(ast.Pass(), node.body[-1])
+        for body in (node.body, node.orelse):
+            if _asks_for_gpu(node.test) and body and is_exit(body[-1]):
+                body[-1] = ast.copy_location(ast.Pass(), body[-1])
         return node
 
 
@@ -140,13 +137,12 @@ def answer(prompt: str) -> str:
     return "y" if re.search(r"\b(?:y|yes)\b", prompt.lower()) else "1"
 
 
-def _stub_programs() -> None:
+def _stub_programs(is_own: IsOwn) -> None:
     """Show installers, downloads and programs that are not here when the notebook's code calls them; all is well.
 
     Libraries call programs too, and know what to do where one is missing: matplotlib asks `fc-list` for fonts when it
     is imported. They get what the system says.
     """
-    work = os.getcwd()  # noqa: PTH109 - as code objects name it
     stand_ins: dict[str, Callable[..., Any]] = {
         "run": _build_completed,
         "call": lambda command, options: 0,
@@ -154,13 +150,12 @@ def _stub_programs() -> None:
         "check_output": lambda command, options: _make_empty_output(options),
     }
     for name, stand_in in stand_ins.items():
-        wrap(subprocess, name, functools.partial(_run_program, stand_in, work))
-    wrap(os, "system", functools.partial(_run_system, work))
-    wrap(os, "kill", _prevent_restart)
+        wrap(subprocess, name, functools.partial(_run_program, stand_in, is_own))
+    wrap(os, "system", functools.partial(_run_system, is_own))
 
 
-def _run_program(stand_in: Callable[..., Any], work: str, original: Any, *args: Any, **kwargs: Any) -> Any:
-    if not is_notebook_code(sys._getframe(2), work):  # behind the frame of `wrap`
+def _run_program(stand_in: Callable[..., Any], is_own: IsOwn, original: Any, *args: Any, **kwargs: Any) -> Any:
+    if not is_own(sys._getframe(2)):  # behind the frame of `wrap`
         return original(*args, **kwargs)
     command = args[0] if args else kwargs.get("args", "")
     if not is_setup_command(command):
@@ -170,17 +165,9 @@ def _run_program(stand_in: Callable[..., Any], work: str, original: Any, *args: 
     return stand_in(command, kwargs)
 
 
-def _run_system(work: str, original: Any, command: Any) -> Any:
-    run = _skip("!", result=0) if is_notebook_code(sys._getframe(2), work) else original
+def _run_system(is_own: IsOwn, original: Any, command: Any) -> Any:
+    run = _skip("!", result=0) if is_own(sys._getframe(2)) else original
     return run(command)
-
-
-def _prevent_restart(original: Any, pid: int, number: int) -> None:
-    """`os.kill(os.getpid(), 9)` restarts a Colab runtime after an installation; here the notebook continues."""
-    if pid == os.getpid() and number in FATAL:  # not SIGINT: that is how the kernel interrupts a cell
-        print("[grading] the restart is skipped; the notebook continues")
-    else:
-        original(pid, number)
 
 
 def _build_completed(command: Any, options: dict[str, Any]) -> "subprocess.CompletedProcess[Any]":
@@ -195,11 +182,6 @@ def _build_completed(command: Any, options: dict[str, Any]) -> "subprocess.Compl
 
 def _make_empty_output(options: dict[str, Any]) -> str | bytes:
     return "" if any(options.get(name) for name in TEXT_OPTIONS) else b""
-
-
-def is_notebook_code(frame: FrameType, work: str) -> bool:
-    """Return True if code belongs to the notebook: to a cell, or to a module that lies in its folder `work`."""
-    return frame.f_globals.get("__name__") == "__main__" or frame.f_code.co_filename.startswith(work + os.sep)
 
 
 def is_setup_command(command: Any) -> bool:

@@ -14,6 +14,7 @@ import transformers
 from transformers.models.distilbert.modeling_distilbert import DistilBertSelfAttention
 
 from grader.kernel.compat.files import InputFiles
+from grader.kernel.compat.stub_packages import NOTHING
 from grader.kernel.wrapping import wrap
 
 RENAMED = {
@@ -129,6 +130,7 @@ def list_old_names() -> dict[str, dict[str, Any]]:
         "pandas.Series": of_pandas,
         "pandas.DataFrame": {**of_pandas, "applymap": getattr(pd.DataFrame, "map", None)},
         "IPython.core.display": {name: getattr(IPython.display, name) for name in ("display", "clear_output")},
+        "huggingface_hub": dict.fromkeys(("HfFolder", "Repository", "cached_download"), NOTHING),
         "transformers": {"AdamW": AdamW},
         "transformers.optimization": {"AdamW": AdamW},
         "transformers.Trainer": {"tokenizer": property(lambda self: self.processing_class)},

@@ -1,5 +1,6 @@
 """A GPU that the notebook takes for granted and this machine lacks."""
 
+import contextlib
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,9 @@ ELSEWHERE = ("cuda", "mps", "xpu")
 MEMORY_BYTES = 16 * 2**30  # of the GPU that Colab lends, for notebooks that choose a batch size by it
 NAME = "none (the CPU, while grading)"
 PROPERTIES = SimpleNamespace(name=NAME, total_memory=MEMORY_BYTES, major=0, minor=0, multi_processor_count=0)
+CONTEXTS = ("device", "device_of", "stream", "StreamContext", "set_stream")
+STREAMS = ("Stream", "ExternalStream", "current_stream", "default_stream")
+TENSORS = ("FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ByteTensor", "BoolTensor")
 # Functions that fail without a GPU, and what they return here.
 SILENT = (
     *("synchronize", "ipc_collect", "set_device", "set_per_process_memory_fraction"),
@@ -74,6 +78,36 @@ class Event:
         return 1000 * (end.seconds - self.seconds)
 
 
+class Stream:
+    """`torch.cuda.Stream`. On a CPU everything happens in the order in which it is asked for."""
+
+    cuda_stream = device_index = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make nothing."""
+
+    def synchronize(self, *args: Any) -> None:
+        """Return at once."""
+
+    wait_stream = wait_event = synchronize
+
+    def query(self) -> bool:
+        """Return True: all is done."""
+        return True
+
+    def record_event(self, event: Any = None) -> Any:
+        """Record an event."""
+        found = event or Event()
+        found.record()
+        return found
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Let errors pass through."""
+
+
 class GeneratorKind(type(torch.Generator)):  # type: ignore[misc]
     """Keeps `isinstance(x, torch.Generator)` true for all generators."""
 
@@ -110,6 +144,32 @@ def redirect_gpu() -> None:
         for name, answer in answers.items():
             setattr(getattr(torch, kind), name, lambda *a, _answer=answer, **k: _answer)
     torch.cuda.Event, torch.Generator = Event, Generator  # type: ignore[assignment,misc]
+    _redirect_defaults()
+
+
+def _redirect_defaults() -> None:
+    """Have contexts and defaults that name a GPU mean the CPU, and types of its tensors those of the CPU's."""
+    for name in CONTEXTS:
+        setattr(torch.cuda, name, _open_context)
+    for name in STREAMS:
+        setattr(torch.cuda, name, Stream)
+    for name in TENSORS:
+        setattr(torch.cuda, name, getattr(torch, name))
+    wrap(
+        torch, "set_default_device", lambda original, device: original("cpu" if type(device) is int else to_cpu(device))
+    )
+    wrap(torch, "set_default_tensor_type", lambda original, t: original(name_cpu_type(t)))
+    wrap(torch.Tensor, "type", lambda original, self, *a, **k: original(self, *map(name_cpu_type, a), **k))
+
+
+def _open_context(*args: Any, **kwargs: Any) -> Any:
+    """Open `with torch.cuda.device(0):` or `with torch.cuda.stream(s):`, in which nothing is different."""
+    return contextlib.nullcontext()
+
+
+def name_cpu_type(kind: Any) -> Any:
+    """Return the name of a tensor type of the CPU for one of a GPU; anything else unchanged."""
+    return kind.replace("torch.cuda.", "torch.") if isinstance(kind, str) else kind
 
 
 def _move(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:

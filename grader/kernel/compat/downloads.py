@@ -7,7 +7,7 @@ import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 
@@ -23,7 +23,7 @@ def redirect(files: InputFiles) -> None:
 
 def _find(files: InputFiles, url: Any) -> str | None:
     name = get_base_name(urlsplit(url).path) if isinstance(url, str) else None
-    return files.inputs.get(name.lower()) if name else None
+    return files.find_input(unquote(name)) if name else None
 
 
 def _retrieve(files: InputFiles, original: Any, url: Any, filename: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -11,22 +11,21 @@ import glob
 import io
 import os
 import pkgutil
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import transformers
 from IPython.core import interactiveshell
 
 from grader.kernel.wrapping import redirect_arguments, wrap
 
 ELSEWHERE = "elsewhere"  # the folder that stands for other machines
-PRETRAINED = (
-    *("PreTrainedModel", "PreTrainedTokenizerBase", "PreTrainedConfig"),
-    *("AutoTokenizer", "AutoConfig", "AutoModel", "AutoModelForSequenceClassification"),
+COPY = re.compile(  # what browsers, drives and systems make of the name of a file that is there already
+    r"(?:copy of |kopia av )?(?P<stem>.+?)(?:[ _]*\(\d+\)|[-_]\d+|(?: - | – | )(?:copy|kopia)(?: ?\(?\d+\)?)?)*"
+    r"(?P<kind>\.\w+?)(?:\.(?:\d+|txt|csv))?"
 )
-OF_THE_HUB = ("cache_dir", "force_download", "token", "use_auth_token")  # options of downloads, which never happen here
 
 # Module or class -> function -> its parameter that is the path of ...
 Parameters = Mapping[str, Mapping[str, str]]
@@ -111,8 +110,13 @@ class InputFiles:
         placed = self.place(path)
         if placed is not path and exists(placed):
             return placed
-        found = self.inputs.get(name.lower())
+        found = self.find_input(name)
         return path if found is None else found if isinstance(path, str) else Path(found)
+
+    def find_input(self, name: str) -> str | None:
+        """Return the path of the data file of this base name, or of the one that `train (1).csv` is a copy of."""
+        copy = COPY.fullmatch(name.lower())
+        return self.inputs.get(name.lower()) or (self.inputs.get(copy["stem"] + copy["kind"]) if copy else None)
 
     def locate_all(self, value: Any) -> Any:
         """Locate all paths in the nested lists and dicts that `data_files` may be."""
@@ -171,8 +175,6 @@ def redirect(files: InputFiles) -> None:
         for owner, functions in table.items():
             for name, parameter in functions.items():
                 redirect_arguments(pkgutil.resolve_name(owner), name, **{parameter: way})
-    for name in PRETRAINED:
-        wrap(getattr(transformers, name), "from_pretrained", functools.partial(_load_pretrained, files))
 
 
 def _redirect_open(files: InputFiles) -> None:
@@ -234,10 +236,3 @@ def _iterate(files: InputFiles, original: Any, folder: Path) -> Iterator[Path]:
 def _find_folder(files: InputFiles, path: Any) -> Any:
     found = files.locate(path)
     return found if exists(found) else files.get_folder()
-
-
-def _load_pretrained(
-    files: InputFiles, original: Any, cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any
-) -> Any:
-    kept = {name: value for name, value in kwargs.items() if name not in OF_THE_HUB}
-    return original(cls, files.locate(pretrained_model_name_or_path), *args, **kept)

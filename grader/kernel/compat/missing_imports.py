@@ -1,26 +1,28 @@
-"""Packages that are not installed here. An import of one does not end its cell: many are imported and never used.
+"""Imports that fail here. They do not end their cell: much is imported and never used.
 
-Using one that is not decorative (see `stub_packages`) raises the error that its import would have raised.
+A package that is not installed, a module that an installed package has dropped, or a name in it: using one of them
+raises the error that its import would have raised. Decorative packages are elsewhere (see `stub_packages`).
 """
 
 import ast
-import importlib.util
+import sys
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-MADE = f"__import__({__name__!r}, fromlist=['MissingPackage']).MissingPackage"
+BIND = f"__import__({__name__!r}, fromlist=['bind']).bind"
 
 
-class MissingPackage:
-    """A package that is not here, or something in it. Importing it did no harm; using it raises ModuleNotFoundError."""
+class Missing:
+    """Something that is not here. Importing it did no harm; using it raises the error of its import."""
 
-    def __init__(self, name: str, *derived: Any) -> None:
-        """`name` of the package. With more arguments, a class statement derives a class of that name from this."""
-        object.__setattr__(self, "_package", derived[0][0]._package if derived else name)
+    def __init__(self, error: Any, *derived: Any) -> None:
+        """`error` of the import. With more arguments, a class statement derives a class of that name from this."""
+        object.__setattr__(self, "_error", derived[0][0]._error if derived else error)
         if derived:
             self._miss()
 
     def _miss(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise ModuleNotFoundError(f"No module named {self._package!r}", name=self._package)
+        raise self._error.with_traceback(None)
 
     def __getattr__(self, name: str) -> Any:
         """Raise; names of protocols are simply missing, since whoever looks at all variables asks for them."""
@@ -28,6 +30,11 @@ class MissingPackage:
             raise AttributeError(name)
         return self._miss()
 
+    def __or__(self, other: Any) -> Any:
+        """In an annotation, be there: `Thing | None`."""
+        return self
+
+    __ror__ = __or__
     __call__ = __getitem__ = __iter__ = __enter__ = __exit__ = __setattr__ = _miss
 
 
@@ -36,30 +43,52 @@ class ImportGuard(ast.NodeTransformer):
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
         """Guard the imports of a cell."""
-        node.body = [guard_import(statement) if _fails(statement) else statement for statement in node.body]
+        node.body = [guard_import(statement) if _may_fail(statement) else statement for statement in node.body]
         return ast.fix_missing_locations(node)
 
 
 def guard_import(statement: Any) -> ast.stmt:
-    """Put an import in a `try` whose handler binds its names to what says that the package is missing."""
-    package = _get_package(statement)
-    bound = [alias.asname or alias.name.partition(".")[0] for alias in statement.names if alias.name != "*"]
-    lines = [f"{name} = {MADE}({package!r})" for name in bound]
-    lines.append(f"print('[grading] the package {package} is not installed on this machine')")
-    handler = ast.ExceptHandler(ast.Name("ModuleNotFoundError", ast.Load()), None, ast.parse("\n".join(lines)).body)
+    """Put an import in a `try` whose handler binds its names: to what is there, and to what is `Missing`."""
+    module = (statement.module or "") if isinstance(statement, ast.ImportFrom) else ""
+    names = {alias.name: alias.asname or alias.name for alias in statement.names if alias.name != "*"}
+    handler = ast.ExceptHandler(ast.Name("ImportError", ast.Load()), None, ast.parse(_call_bind(module, names)).body)
     return ast.copy_location(ast.Try([statement], [handler], [], []), statement)
 
 
-def _get_package(statement: Any) -> str:
-    name = statement.module if isinstance(statement, ast.ImportFrom) else statement.names[0].name
-    return str(name or "").partition(".")[0]
+def _call_bind(module: str, names: Mapping[str, str]) -> str:
+    """Write the call. Not everything of it stands in globals: in a function's `exec`, say."""
+    return f"{BIND}(globals(), {module!r}, {dict(names)!r})"
 
 
-def _fails(statement: ast.stmt) -> bool:
-    """Return True for the import of a package that is nowhere. Of several in one statement, the first decides."""
+def bind(namespace: dict[str, Any], module: str, names: Mapping[str, str]) -> None:
+    """Bind what a failing import should have bound: name in the module (without one: module) -> variable."""
+    failed = sys.exception()
+    assert isinstance(failed, ImportError)
+    for name, variable in names.items():
+        try:
+            found = __import__(module, fromlist=[name]) if module else __import__(name)
+            value = getattr(found, name) if module else _follow(name, variable, found)
+        except (ImportError, AttributeError) as error:
+            value = Missing(error if isinstance(error, ImportError) else failed)
+        namespace[variable if module else variable.partition(".")[0]] = value
+    print(f"[grading] {_explain(failed)}")
+
+
+def _follow(name: str, variable: str, package: Any) -> Any:
+    """Return what `import a.b` binds (a), or `import a.b as c` (a.b)."""
+    return package if name == variable else sys.modules[name]
+
+
+def _explain(error: ImportError) -> str:
+    package = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package not in sys.modules:
+        return f"the package {package} is not installed on this machine"
+    return f"an import fails on this machine, which matters only where it is used: {error}"
+
+
+def _may_fail(statement: ast.stmt) -> bool:
+    """Return True for imports of what does not belong to Python itself."""
     if not isinstance(statement, (ast.Import, ast.ImportFrom)) or getattr(statement, "level", None):
         return False
-    try:
-        return importlib.util.find_spec(_get_package(statement)) is None
-    except (ImportError, ValueError):
-        return False
+    names = [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else [statement.module or ""]
+    return any(name.partition(".")[0] not in sys.stdlib_module_names for name in names)

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 
+from grader.kernel.compat import hub_names
 from grader.kernel.compat.files import InputFiles, exists
 from grader.kernel.wrapping import redirect_arguments, wrap
 
@@ -63,6 +64,8 @@ def _load_dataset(files: InputFiles, original: Any, path: Any, name: Any = None,
             kwargs["data_dir"] = files.get_folder()
         return original(text, name, *args, **kwargs)
     # A folder or a data set of the hub that is not here: the course's files, in the splits that the library makes.
+    if not kwargs.get("data_files"):
+        hub_names.refuse_data_set(text, files)
     chosen = kwargs.pop("data_files", None) or _get_splits(files)
     kwargs.pop("data_dir", None)
     return original("csv", data_files=chosen, **kwargs)

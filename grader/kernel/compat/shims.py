@@ -8,14 +8,20 @@ import warnings
 from typing import Any
 
 from grader.kernel.compat import (
+    archives,
     cells,
     deprecated_api,
     devices,
     downloads,
+    environment,
     files,
+    hub_names,
+    imitations,
     offline_datasets,
     processes,
+    resumption,
     stub_packages,
+    uploads,
 )
 from grader.protocol.plan import Plan
 
@@ -23,10 +29,14 @@ from grader.protocol.plan import Plan
 def tolerate(plan: Plan, shell: Any) -> None:
     """Put everything in place in this process."""
     found = files.InputFiles(plan.inputs, plan.folder or None, (plan.evidence,))
-    for module in (files, offline_datasets, downloads):
+    for module in (files, hub_names, offline_datasets, downloads, archives):
         module.redirect(found)
     deprecated_api.accept(found)
-    stub_packages.install(plan.inputs)
+    resumption.start_over()
+    imitations.install()
+    stub_packages.install()
+    uploads.redirect(found, plan.uploads)
+    environment.fill()
     processes.fork()
     processes.work_alone()
     if plan.gpu_named:

@@ -11,7 +11,6 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +21,7 @@ DECORATIVE = frozenset((  # with all their modules
     "wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "trackio", "codecarbon",
     "kagglehub", "kaggle", "kaggle_secrets", "gdown", "wget", "dotenv",
     "seaborn", "plotly", "ipywidgets", "torchinfo", "torchsummary", "torchviz", "torchview", "tabulate", "prettytable",
-    "termcolor", "colorama", "GPUtil", "pynvml", "memory_profiler", "watermark", "nb_black", "humanize",
+    "termcolor", "colorama", "GPUtil", "pynvml", "memory_profiler", "ipdb", "pudb", "watermark", "nb_black", "humanize",
     "google.colab", TENSORBOARD,
 ))  # fmt: skip
 STARRED = {  # what `from pynvml import *` brings, as in the documentation of transformers
@@ -115,7 +114,7 @@ class StubFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Run nothing."""
 
 
-def install(inputs: dict[str, str]) -> None:
+def install() -> None:
     """Let imports of decorative packages succeed from here on, and logging in to accounts."""
     _simplify_progress_bars()
     for name in ("login", "notebook_login", "interpreter_login", "logout"):
@@ -123,7 +122,6 @@ def install(inputs: dict[str, str]) -> None:
     if importlib.util.find_spec("tensorboard") is None:  # torch's part for it is there and needs the real one
         sys.meta_path.insert(0, StubFinder((TENSORBOARD,), parents=()))
     sys.meta_path.append(StubFinder())  # last, so that whatever is installed is found before
-    stub_colab(inputs)
 
 
 def _simplify_progress_bars() -> None:
@@ -134,9 +132,3 @@ def _simplify_progress_bars() -> None:
     for name in ("trange", "tnrange"):
         setattr(notebook, name, plain.trange)
     plain.tqdm.get_lock()  # `thread_map` takes away a lock that it made, also from other threads that hold it
-
-
-def stub_colab(inputs: dict[str, str]) -> None:
-    """Have `google.colab.files.upload()` return what a student would have chosen: file name -> content."""
-    files = importlib.import_module("google.colab.files")
-    files.upload = lambda *a, **k: {name: Path(path).read_bytes() for name, path in inputs.items()}  # type: ignore[attr-defined]

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
+from grader.kernel.training.gradients import train_without_dropout
 from grader.kernel.writing import record_error
 from grader.protocol.records import Answers, LoraItem
 
@@ -167,10 +167,7 @@ class Subject:
 @contextmanager
 def training_without_dropout(layer: nn.Module) -> Iterator[None]:
     """Put a layer into training mode for a while, but its dropout layers."""
-    layer.train()
-    for module in layer.modules():
-        if isinstance(module, _DropoutNd):
-            module.eval()
+    train_without_dropout(layer)
     try:
         yield
     finally:

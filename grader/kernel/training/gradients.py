@@ -8,9 +8,11 @@ import contextlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from grader.kernel import weights
 from grader.protocol.plan import GradientQuestion
@@ -34,16 +36,31 @@ def answer(model: nn.Module, base: Tensors, question: GradientQuestion) -> Tenso
     ids, mask, labels = (
         torch.tensor(rows, device=device) for rows in (question.input_ids, question.attention_mask, question.labels)
     )
-    with _evaluate(model), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+    adapters = {key: tensor for key, tensor in asked.items() if key.startswith("adapter:")}
+
+    def backpropagate() -> tuple[Any, Tensors]:
         output = model(input_ids=ids, attention_mask=mask, labels=labels)
         found = torch.autograd.grad(output.loss, list(asked.values()), allow_unused=True) if asked else ()
-    gradients = {
-        f"gradient:{key}": torch.zeros_like(tensor) if gradient is None else gradient
-        for (key, tensor), gradient in zip(asked.items(), found, strict=True)
-    }
-    adapters = {key: tensor for key, tensor in asked.items() if key.startswith("adapter:")}
-    cut = {key: g if key.startswith("gradient:adapter:") else g[:ROWS] for key, g in gradients.items()}
+        pairs = zip(asked.items(), found, strict=True)
+        return output, {key: torch.zeros_like(tensor) if g is None else g for (key, tensor), g in pairs}
+
+    with _evaluate(model), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+        output, found = backpropagate()
+        if adapters and not any(bool(found[key].any()) for key in adapters):
+            # The update may be part of W in evaluation, as in loralib: then A and B have gradients in training only.
+            for module in weights.find_wrapped(model, base).values():
+                train_without_dropout(module)
+            output, found = backpropagate()
+    cut = {f"gradient:{key}": g if key in adapters else g[:ROWS] for key, g in found.items()}
     return {"loss": output.loss, "logits": output.logits, **head, **adapters, **cut}
+
+
+def train_without_dropout(module: nn.Module) -> None:
+    """Put a layer into training mode, but the dropout layers in it."""
+    module.train()
+    for part in module.modules():
+        if isinstance(part, _DropoutNd):
+            part.eval()
 
 
 def _list_asked(model: nn.Module, base: Tensors, question: GradientQuestion) -> Iterator[tuple[str, nn.Parameter]]:

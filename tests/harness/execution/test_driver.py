@@ -100,6 +100,31 @@ def test_a_cell_beyond_a_limit_is_interrupted(run: Go, cell: str, limits: Limits
     assert ended.outputs[1:] == ["later\n"] * statuses.count("ok")
 
 
+ALL_TRAINED = f"""
+for index, method in enumerate(("full", "head", "lora")):
+    for kind in ("training_begin", "training_end"):
+        display({{{events.MIME!r}: {{"kind": kind, "index": index, "method": method}}}}, raw=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "statuses"),
+    [
+        pytest.param(replace(LIMITS, silent_s=1), RunStatus.STUDENT_ERROR, ["ok", "timeout", "ok"], id="silent"),
+        pytest.param(replace(TIGHT, silent_s=60), RunStatus.STUDENT_ERROR, ["ok", "timeout", "ok"], id="too long"),
+    ],
+)
+def test_below_the_last_training_nothing_is_waited_for(
+    run: Go, limits: Limits, status: RunStatus, statuses: list[str]
+) -> None:
+    ended = run(ALL_TRAINED, ASLEEP, "print('later')", limits=limits)
+    assert (ended.status, ended.statuses, ended.outputs[2]) == (status, statuses, "later\n")
+
+
+def test_a_cell_above_the_last_training_may_be_silent(run: Go) -> None:
+    assert run("import time; time.sleep(2)", ALL_TRAINED, limits=replace(LIMITS, silent_s=1)).statuses == ["ok", "ok"]
+
+
 DEADLY = ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)"]
 
 

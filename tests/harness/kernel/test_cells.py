@@ -1,133 +1,188 @@
 """Cells in a real shell: what they open, draw and define, and what the witness sees of it."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-DOTDICT = """
-class Config(dict):
-    __getattr__ = dict.__getitem__
-configuration = Config(rank=12)
-"""
-DEFINES = "def named_{}(): ..."
-OPENED = "print(open('/content/drive/MyDrive/a4/train.csv').read())"
 REVIEW = "a review,1"
+OPENED = "print(open('/content/drive/MyDrive/a4/train.csv').read())"
 
-CELLS = {  # run one after the other
-    "opens": OPENED,
-    "writes": "with open('/content/drive/MyDrive/out.txt', 'w') as file: file.write('x')",
-    "after reset": f"%reset -f\n{OPENED}",
-    "widget": "%matplotlib widget\nprint('below')",
-    "unknown": "%matplotlib something\nprint('below')",
-    "inline": "%matplotlib inline\nprint('below')",
-    "dotdict": DOTDICT + DEFINES.format("beside_a_dotdict"),
-    "no attributes": (
-        "class Odd:\n    def __getattribute__(self, name): raise KeyError(name)\n"
-        f"odd = Odd()\n{DEFINES.format('beside_odd')}"
+IMPORTS = "import os, pdb, psutil, signal, sys, ipdb, IPython"
+ENDINGS = (  # the process, as on Colab after an installation; or what replaces it
+    *("os._exit(00)", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), signal.SIGTERM)", "os.abort()"),
+    *("signal.raise_signal(9)", "os.killpg(os.getpgid(0), 9)", "psutil.Process().kill()", "exit()", "quit()"),
+    *("os.execv(sys.executable, ['python'])", "psutil.Process(os.getpid()).terminate()"),
+)
+STOPS = (  # in a debugger, or for a person
+    *(
+        "breakpoint()",
+        "pdb.set_trace()",
+        "ipdb.set_trace()",
+        "from IPython.core.debugger import set_trace; set_trace()",
     ),
-    "yes to all": (
+    *("%debug", "pdb.post_mortem()", "IPython.embed()", "pdb.runcall(print, 'called')"),
+)
+WAITING = (
+    *("while True: time.sleep(60)", "while 1:\n    pass", "for _ in range(9): time.sleep(3600)"),
+    *("try:\n    while True: time.sleep(1)\nexcept KeyboardInterrupt: pass", "while True:\n    await asyncio.sleep(9)"),
+    "while True:\n    try: time.sleep(60)\n    except KeyboardInterrupt: break",
+)
+
+# Cells, run one after the other, and with what their output ends.
+CELLS = {
+    "opens": (OPENED, f"{REVIEW}\n"),
+    "writes": ("with open('/content/drive/MyDrive/out.txt', 'w') as file: file.write('x')", ""),
+    "after reset": (f"%reset -f\n{OPENED}", f"{REVIEW}\n"),
+    "widget": ("%matplotlib widget\nprint('below')", "below\n"),
+    "unknown": ("%matplotlib something\nprint('below')", "below\n"),
+    "inline": ("%matplotlib inline\nprint('below')", "below\n"),
+    "attributes that are items": (
+        "class Config(dict):\n    __getattr__ = dict.__getitem__\n"
+        "configuration = Config(rank=12)\ndef beside_a_dotdict(): ...",
+        "",
+    ),
+    "attributes that are errors": (
+        "class Odd:\n    def __getattribute__(self, name): raise KeyError(name)\nodd = Odd()\ndef beside_odd(): ...",
+        "",
+    ),
+    "every attribute": (
         "class Any:\n    def __getattr__(self, name): return self\n    def __eq__(self, other): raise TypeError\n"
-        f"    def __bool__(self): raise ValueError\nanything = Any()\n{DEFINES.format('beside_anything')}"
+        "    def __bool__(self): raise ValueError\nanything = Any()\ndef beside_anything(): ...",
+        "",
     ),
-    "a class's own": (
+    "a class that is odd itself": (
         "class Kind(type):\n    def __getattribute__(cls, name): raise KeyError(name)\n"
-        f"class Mine(metaclass=Kind): ...\n{DEFINES.format('beside_mine')}"
+        "class Mine(metaclass=Kind): ...\ndef beside_mine(): ...",
+        "",
     ),
-    "demands a GPU": "import torch\nassert torch.cuda.is_available(), 'choose a GPU'\nprint('below')",
+    "demands a GPU": ("import torch\nassert torch.cuda.is_available(), 'choose a GPU'\nprint('below')", "below\n"),
     "raises without a GPU": (
         "device = 'cuda' if torch.cuda.is_available() else 'cpu'\nassert device == 'cuda'\n"
-        "if not torch.cuda.is_available():\n    print('no GPU')\n    raise RuntimeError\nprint('below')"
+        "if not torch.cuda.is_available():\n    print('no GPU')\n    raise RuntimeError\nprint('below')",
+        "below\n",
     ),
     "other demands": (
         "try:\n    assert 1 == 2\nexcept AssertionError:\n    print('kept')\n"
-        "try:\n    if 1 < 2: raise ValueError\nexcept ValueError:\n    print('below')"
+        "try:\n    if 1 < 2: raise ValueError\nexcept ValueError:\n    print('below')",
+        "kept\nbelow\n",
     ),
-    "set-up as text": (
+    "set-up, output of the kind that was asked for": (
         "import subprocess\n"
         "print([subprocess.check_output(['nvidia-smi'], text=True), subprocess.check_output('wget x'),"
-        " subprocess.run(['pip', 'install', 'x']).stdout, subprocess.run(['git'], capture_output=True).stderr])"
+        " subprocess.run(['pip', 'install', 'x']).stdout, subprocess.run(['git'], capture_output=True).stderr])",
+        "['', b'', None, b'']\n",
     ),
-    "a program that is not here": "print(subprocess.run(['no-such-program']).returncode)",
-    "a library's program": (
+    "a program that is not here": ("print(subprocess.run(['no-such-program']).returncode)", "0\n"),
+    "a library's own program, which copes": (
         "import matplotlib.font_manager as fonts, os\nfound, os.environ['PATH'] = os.environ['PATH'], '/nowhere'\n"
         "fonts._get_fontconfig_fonts.cache_clear()\nprint(fonts._get_fontconfig_fonts())\n"
-        "os.environ['PATH'] = found"
+        "os.environ['PATH'] = found",
+        "[]\n",
     ),
-    "a module of the notebook's": (
+    "a module that the notebook wrote": (
         "open('helper.py', 'w').write('import os, subprocess\\ndef go(): return subprocess.call([\"pip\", \"x\"])')\n"
-        "import sys; sys.path.insert(0, '.'); import helper\nprint(helper.go(), os.system('apt install x'))"
+        "import sys; sys.path.insert(0, '.'); import helper\nprint(helper.go(), os.system('apt install x'))",
+        "0 0\n",
     ),
-    "an error": f"{DEFINES.format('before_an_error')}\n1 / 0",
+    **{f"ends the process: {line}": (f"{IMPORTS}\n{line}\nprint('below')", "below\n") for line in ENDINGS},
+    **{f"stops: {line}": (f"{IMPORTS}\n{line}\nprint('below')", "below\n") for line in STOPS},
+    "debugged": ("%%debug\nprint('below')", "below\n"),
+    "demands a GPU, or exits": (
+        "if not torch.cuda.is_available():\n    sys.exit('no GPU')\n"
+        "if torch.cuda.is_available(): device = 'cuda'\nelse:\n    quit()\nprint('below')",
+        "below\n",
+    ),
+    **{f"waits: {line}": (f"import time, asyncio\n{line}\nprint('below')", "below\n") for line in WAITING},
+    "leaves its loop": ("n = 0\nwhile True:\n    n += 1\n    time.sleep(0)\n    if n == 3: break\nprint(n)", "3\n"),
+    "a window": ("import matplotlib\nmatplotlib.use('TkAgg')\nimport matplotlib.pyplot as plt\nplt.plot([1])", ""),
+    "another window": ("plt.switch_backend('Qt5Agg')\nfigure, axis = plt.subplots()\nprint('below')", "below\n"),
+    "files of a command": ("names = !ls /content/*.csv\nprint(names.n, names.s, names.grep('x'))", "[]\n"),
+    "a folder of a command": ("here = !pwd\nprint(here[0] == os.getcwd(), here.l == [here.n])", "True True\n"),
+    "a zip": (
+        "import zipfile\nwith zipfile.ZipFile('/content/drive/data.zip') as z: z.extractall('unpacked')\n"
+        "print(open('unpacked/train.csv').read())",
+        f"{REVIEW}\n",
+    ),
+    "a file in a zip's folder": (
+        "archive = zipfile.ZipFile('a4 (1).zip')\nprint(archive.read('a4/eval.csv').decode())",
+        f"{REVIEW}\n",
+    ),
+    "archives of other kinds": (
+        "import shutil, tarfile\nshutil.unpack_archive('x/a4.zip', 'b'); tarfile.open('a4.tar.gz').extractall('c')\n"
+        "print(zipfile.is_zipfile('a4.zip'), sorted(os.listdir('b')) == sorted(os.listdir('c')))",
+        "True True\n",
+    ),
+    "an archive of its own": (
+        "with zipfile.ZipFile('mine.zip', 'w') as z: z.writestr('a.txt', 'mine')\n"
+        "print(zipfile.ZipFile('mine.zip').namelist())",
+        "['a.txt']\n",
+    ),
+    "two uploads": (
+        "from google.colab import files\none, two = files.upload(), files.upload()\n"
+        "print(list(one), list(two), one['eval (1).csv'] == two['eval.csv'], 'x' in one)",
+        "['train.csv'] ['eval.csv'] True False\n",
+    ),
+    "an uploaded zip": (
+        "import io\nprint(zipfile.ZipFile(io.BytesIO(files.upload()['a4.zip'])).namelist())",
+        "['train.csv', 'eval.csv']\n",
+    ),
+    "variables of Colab": (
+        "os.environ['WANDB_PROJECT'] = 'a4'\nprint(os.environ['COLAB_GPU'], 'COLAB_GPU' in os.environ,"
+        " os.getenv('COLAB_GPU'), os.environ.pop('COLAB_GPU', None), os.environ['WANDB_PROJECT'])",
+        "0 False None None a4\n",
+    ),
+    "a configuration": (
+        "import wandb\nrun = wandb.init(config={'rank': 12})\nwandb.config.update({'alpha': 24})\nrun.log({'a': 1})\n"
+        "print(wandb.config.rank, run.config['alpha'], wandb.run.name == '')",
+        "12 24 True\n",
+    ),
+    "a sweep": (
+        "def go():\n    with wandb.init(config={'rank': 4}) as run: print(run.config.rank, wandb.config.lr)\n"
+        "wandb.agent(wandb.sweep({'parameters': {'rank': {'values': [12, 8]}, 'lr': {'min': 1}}}), go, count=5)",
+        "12 1\n",
+    ),
+    "seeds of another framework": (
+        "import tensorflow as tf\nfrom tensorflow.keras.utils import set_random_seed\nset_random_seed(1)\n"
+        "tf.random.set_seed(1)\nprint(tf.config.list_physical_devices('GPU'))",
+        "[]\n",
+    ),
+    "anything else of it": (
+        "try: tf.constant(1)\nexcept ModuleNotFoundError as error: print(error.name)",
+        "tensorflow\n",
+    ),
+    "nested loops of events": (
+        "import nest_asyncio\nnest_asyncio.apply()\nprint(asyncio.run(asyncio.sleep(0)))",
+        "None\n",
+    ),
+    "an error": ("def before_an_error(): ...\n1 / 0", ""),
+}
+NOT_RUN = {  # what says so: programs that the notebook calls, not those that libraries call
+    *("set-up, output of the kind that was asked for", "a program that is not here"),
+    *("a module that the notebook wrote", "stops: %debug", "files of a command", "a folder of a command"),
 }
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What became of each cell."""
     folder = tmp_path_factory.mktemp("cells")
-    (folder / "train.csv").write_text(REVIEW, encoding="utf-8")
+    for name in ("train.csv", "eval.csv"):
+        (folder / name).write_text(REVIEW, encoding="utf-8")
     command = [sys.executable, "-m", "tests.harness.kernel.cells_here", str(folder)]
-    given = json.dumps(list(CELLS.values()))
+    given = json.dumps([source for source, _ in CELLS.values()])
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(zip(CELLS, json.loads((folder / "ran.json").read_text(encoding="utf-8")), strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name != "an error"])
-def test_no_cell_fails(ran: dict[str, Any], name: str) -> None:
-    assert ran[name]["error"] == ""
-
-
-@pytest.mark.parametrize("name", ["opens", "after reset"])
-def test_open_finds_data_files(ran: dict[str, Any], name: str) -> None:
-    assert REVIEW in ran[name]["printed"]
-
-
-@pytest.mark.parametrize(
-    ("name", "printed"),
-    [
-        pytest.param("set-up as text", "['', b'', None, b'']\n", id="output of the kind that was asked for"),
-        pytest.param("a program that is not here", "0\n", id="a program that is not here"),
-        pytest.param("a library's program", "[]\n", id="a library's own, which copes"),
-        pytest.param("a module of the notebook's", "0 0\n", id="a module that the notebook wrote"),
-    ],
-)
-def test_programs(ran: dict[str, Any], name: str, printed: str) -> None:
-    """Programs that the notebook calls and this machine lacks are shown; what libraries call stays as it is."""
-    assert ran[name]["printed"].endswith(printed)
-    assert ("[grading] not run: " in ran[name]["printed"]) is (name != "a library's program")
-
-
-GOES_ON = ["widget", "unknown", "inline", "demands a GPU", "raises without a GPU"]
-
-
-def test_other_demands_stay(ran: dict[str, Any]) -> None:
-    assert ran["other demands"]["printed"] == "kept\nbelow\n"
-
-
-@pytest.mark.parametrize("name", GOES_ON)
-def test_lines_below_what_is_not_here_are_run(ran: dict[str, Any], name: str) -> None:
-    assert ran[name]["printed"].endswith("below\n")
-
-
-NOTED = [
-    pytest.param("dotdict", "named_beside_a_dotdict", id="attributes that are items"),
-    pytest.param("no attributes", "named_beside_odd", id="attributes that are errors"),
-    pytest.param("yes to all", "named_beside_anything", id="every attribute"),
-    pytest.param("a class's own", "named_beside_mine", id="a class that is odd itself"),
-    pytest.param("an error", "named_before_an_error", id="a cell that fails"),
-]
-
-
-@pytest.mark.parametrize(("cell", "definition"), NOTED)
-def test_definitions_are_noted_beside(ran: dict[str, Any], cell: str, definition: str) -> None:
-    assert definition in ran[cell]["noted"]
-    assert not {"configuration", "odd", "anything"} & set(ran[cell]["noted"])
-
-
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_ends_for_the_witness(ran: dict[str, Any], name: str) -> None:
-    assert ran[name]["ends"] == 1
+def test_no_cell_fails_and_lines_below_what_is_not_here_are_run(ran: dict[str, Any], name: str) -> None:
+    assert ran[name]["error"] == ("ZeroDivisionError" if name == "an error" else "")
+    assert ran[name]["printed"].endswith(CELLS[name][1])
+    assert ("[grading] not run: " in ran[name]["printed"]) is (name in NOT_RUN)
+    assert ran[name]["ends"] == (2 if name == "debugged" else 1)  # for the witness; that magic runs a cell in the cell
+    assert set(re.findall("def (be.*?)[(]", CELLS[name][0])) <= set(ran[name]["noted"])
+    assert not {"configuration", "odd", "anything"} & set(ran[name]["noted"])

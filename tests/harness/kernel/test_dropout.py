@@ -20,7 +20,10 @@ def _fast() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("_fast")
+fast = pytest.mark.usefixtures("_fast")
+
+
+@fast
 @pytest.mark.parametrize("p", [0.0, 1e-4, 0.1, 0.5, 0.9, 0.99999, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.bool], ids=str)
 def test_share_of_ones(p: float, dtype: torch.dtype) -> None:
@@ -29,15 +32,16 @@ def test_share_of_ones(p: float, dtype: torch.dtype) -> None:
     assert abs(share - p) <= 5 * (p * (1 - p) / COUNT) ** 0.5 + 2**-16
 
 
-@pytest.mark.usefixtures("_fast")
-def test_neighbours_are_independent() -> None:
+@fast
+def test_neighbours_and_masks_in_a_row_are_independent() -> None:
     mask = torch.empty(COUNT).bernoulli_(0.5) - 0.5
     for lag in (1, 2, 3, 4, 5, 64):
         correlation = float((mask[lag:] * mask[:-lag]).mean()) / 0.25
         assert abs(correlation) < 5 / COUNT**0.5
+    assert not torch.equal(torch.empty(999).bernoulli_(0.5), torch.empty(999).bernoulli_(0.5))
 
 
-@pytest.mark.usefixtures("_fast")
+@fast
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5), (2, 3, 7)], ids=str)
 def test_any_shape(shape: tuple[int, ...]) -> None:
     assert set(torch.empty(shape).bernoulli_(0.5).flatten().tolist()) <= {0.0, 1.0}
@@ -50,17 +54,15 @@ def drawn(seed: int) -> torch.Tensor:
         return functional.dropout(torch.ones(1000), 0.1)
 
 
-def test_the_seed_decides() -> None:
+@fast
+def test_the_seed_or_a_generator_of_ones_own_decides() -> None:
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
+    first, again = (torch.empty(99).bernoulli_(0.5, generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, again)
 
 
-@pytest.mark.usefixtures("_fast")
-def test_masks_in_a_row_differ() -> None:
-    assert not torch.equal(torch.empty(999).bernoulli_(0.5), torch.empty(999).bernoulli_(0.5))
-
-
-@pytest.mark.usefixtures("_fast")
+@fast
 @pytest.mark.parametrize("reentrant", [None, False, True], ids=["as it is", "checkpoint", "reentrant checkpoint"])
 def test_gradients_follow_the_mask_also_in_a_second_pass(reentrant: bool | None) -> None:
     x = torch.ones(1000, requires_grad=True)
@@ -72,13 +74,7 @@ def test_gradients_follow_the_mask_also_in_a_second_pass(reentrant: bool | None)
     assert y.detach().unique().tolist() == pytest.approx([0, 1 / 0.9])
 
 
-@pytest.mark.usefixtures("_fast")
-def test_a_generator_of_ones_own_is_used() -> None:
-    first, again = (torch.empty(99).bernoulli_(0.5, generator=torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(first, again)
-
-
-@pytest.mark.usefixtures("_fast")
+@fast
 @pytest.mark.parametrize("p", [-0.1, 1.1])
 def test_impossible_chances_are_refused(p: float) -> None:
     with pytest.raises(RuntimeError, match=r"p to be in \[0, 1\]"):

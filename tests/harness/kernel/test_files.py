@@ -1,4 +1,4 @@
-"""Files where the notebook thinks they are."""
+"""Files where the notebook thinks they are, and downloads of the course's files without a network."""
 
 import builtins
 import functools
@@ -7,8 +7,8 @@ import inspect
 import io
 import os
 import pkgutil
-import posixpath
 import shutil
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import safetensors.torch
 import torch
-import transformers
 from IPython.core import interactiveshell
 
-from grader.kernel.compat import files
+from grader.kernel.compat import downloads, files, hub_names
 from grader.kernel.compat.files import InputFiles
 from grader.kernel.wrapping import wrap
 
@@ -37,34 +37,43 @@ def found(tmp_path: Path) -> InputFiles:
     return InputFiles({name: str(data / name) for name in ("train.csv", "eval.csv")}, str(work))
 
 
-READ = [
-    pytest.param("train.csv", "train.csv", id="here"),
-    pytest.param("/mounted/drive/MyDrive/DAT450/a4/train.csv", "train.csv", id="mounted-drive"),
-    pytest.param("..\\data\\eval.csv", "eval.csv", id="windows-relative"),
-    pytest.param("C:\\Users\\Emma\\A4\\eval.csv", "eval.csv", id="windows-absolute"),
-    pytest.param("C:/Users/Emma/A4/eval.csv", "eval.csv", id="windows-slashes"),
-    pytest.param("./Data/Train.csv", "train.csv", id="capitals"),
-    pytest.param("https://example.org/a4/train.csv", "train.csv", id="address"),
-    pytest.param(Path("/kaggle/input/eval.csv"), "eval.csv", id="path-object"),
-]
+READ: dict[str, tuple[object, str]] = {
+    "here": ("train.csv", "train.csv"),
+    "mounted drive": ("/mounted/drive/MyDrive/DAT450/a4/train.csv", "train.csv"),
+    "windows, relative": ("..\\data\\eval.csv", "eval.csv"),
+    "windows, absolute": ("C:\\Users\\Emma\\A4\\eval.csv", "eval.csv"),
+    "windows, slashes": ("C:/Users/Emma/A4/eval.csv", "eval.csv"),
+    "capitals": ("./Data/Train.csv", "train.csv"),
+    "address": ("https://example.org/a4/train.csv", "train.csv"),
+    "path object": (Path("/kaggle/input/eval.csv"), "eval.csv"),
+    "second download": ("train (1).csv", "train.csv"),
+    "second download of Firefox": ("train(1).csv", "train.csv"),
+    "second download of Safari": ("data/train-2.csv", "train.csv"),
+    "copy in Windows": ("C:\\Users\\Emma\\eval - Copy (2).csv", "eval.csv"),
+    "copy in macOS": ("eval copy 3.csv", "eval.csv"),
+    "copy in a drive": ("/content/drive/MyDrive/Kopia av train.csv", "train.csv"),
+    "download of wget": ("train.csv.1", "train.csv"),
+    "text file": ("eval.csv.txt", "eval.csv"),
+}
 
 
-@pytest.mark.parametrize(("asked", "name"), READ)
+@pytest.mark.parametrize(("asked", "name"), READ.values(), ids=READ)
 def test_a_data_file_is_found_by_its_base_name(found: InputFiles, asked: object, name: str) -> None:
     assert os.fspath(found.locate(asked)) == found.inputs[name]
     assert isinstance(found.locate(asked), Path) is isinstance(asked, Path)
 
 
-@pytest.mark.parametrize("asked", ["reviews.csv", "/mounted/other.csv", 3, None, b"train.csv"])
+@pytest.mark.parametrize(
+    "asked", ["reviews.csv", "/mounted/other.csv", "train_small.csv", "trainer.csv", "train", 3, None, b"train.csv"]
+)
 def test_what_is_no_data_file_is_left_alone(found: InputFiles, asked: object) -> None:
     assert found.locate(asked) is asked
 
 
 def test_what_exists_is_left_alone(found: InputFiles, tmp_path: Path) -> None:
-    own = tmp_path / "train.csv"
-    own.write_text("mine", encoding="utf-8")
-    assert found.locate(str(own)) == str(own)
-    assert found.place(str(own)) == str(own)
+    own = str(tmp_path / "train.csv")
+    Path(own).write_text("mine", encoding="utf-8")
+    assert (found.locate(own), found.place(own)) == (own, own)
 
 
 def test_nested_data_files_are_all_found(found: InputFiles) -> None:
@@ -72,26 +81,20 @@ def test_nested_data_files_are_all_found(found: InputFiles) -> None:
     assert found.locate_all(asked) == {"train": [found.inputs["train.csv"]], "test": found.inputs["eval.csv"]}
 
 
-WRITTEN = [
-    pytest.param("/mounted/drive/MyDrive/out", "elsewhere/mounted/drive/MyDrive/out", id="mounted-drive"),
-    pytest.param("C:\\Users\\Emma\\out", "elsewhere/C/Users/Emma/out", id="windows"),
-]
+PLACED = {  # {} is the folder of this run
+    "/mounted/drive/MyDrive/out": "{}/elsewhere/mounted/drive/MyDrive/out",
+    "C:\\Users\\Emma\\out": "{}/elsewhere/C/Users/Emma/out",
+    "finetuned\\full": "finetuned/full",
+    "finetuned/full": "finetuned/full",
+    "out": "out",
+    "https://example.org/a\\b": "https://example.org/a\\b",
+}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the paths of the other systems look different there")
-@pytest.mark.parametrize(("asked", "placed"), WRITTEN)
+@pytest.mark.parametrize(("asked", "placed"), PLACED.items())
 def test_a_folder_of_another_machine_becomes_one_of_this_run(found: InputFiles, asked: str, placed: str) -> None:
-    assert found.place(asked) == str(found.work / placed)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="backslashes separate there")
-def test_relative_windows_paths_are_paths(found: InputFiles) -> None:
-    assert found.place("finetuned\\full") == posixpath.join("finetuned", "full")
-
-
-@pytest.mark.parametrize("asked", ["out", "finetuned/full", "https://example.org/a\\b"])
-def test_relative_folders_are_left_alone(found: InputFiles, asked: str) -> None:
-    assert found.place(asked) == asked
+    assert found.place(asked) == placed.format(found.work)
 
 
 @pytest.fixture
@@ -100,7 +103,6 @@ def redirected(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> InputFiles
     patched: list[tuple[Any, str]] = [(builtins, "open"), (io, "open"), (interactiveshell, "io_open"), (glob, "glob")]
     patched += [(os, name) for name in ("chdir", "listdir", "walk")]
     patched += [(Path, name) for name in ("glob", "rglob", "iterdir", "walk") if hasattr(Path, name)]
-    patched += [(getattr(transformers, name), "from_pretrained") for name in files.PRETRAINED]
     for table in (files.READ, files.WRITTEN, files.PLACED):
         patched += [(pkgutil.resolve_name(owner), name) for owner, names in table.items() for name in names]
     for owner, name in patched:
@@ -125,25 +127,26 @@ def test_pathlib_finds_data_files(redirected: InputFiles) -> None:
     path = Path("/mounted/a4/eval.csv")
     assert path.exists()
     assert path.read_text(encoding="utf-8").startswith("review,label")
+    assert os.path.getsize(path) == path.stat().st_size == len("review,label\neval.csv,1\n")  # noqa: PTH202
 
 
 def test_folders_that_are_not_here(redirected: InputFiles, capsys: pytest.CaptureFixture[str]) -> None:
     os.chdir("/mounted/drive/MyDrive")
     assert Path.cwd() == redirected.work
     assert "no folder '/mounted/drive/MyDrive'" in capsys.readouterr().out
-    assert sorted(os.listdir("/mounted/drive/MyDrive")) == ["eval.csv", "train.csv"]  # noqa: PTH208
-    assert sorted(map(files.get_base_name, glob.glob("/mounted/*/*.csv"))) == ["eval.csv", "train.csv"]  # noqa: PTH207
 
 
-LISTED = [
-    pytest.param(lambda: [name for _, _, names in os.walk("/kaggle/input") for name in names], id="walk"),
-    pytest.param(lambda: [path.name for path in Path("/kaggle/input").glob("*.csv")], id="glob"),
-    pytest.param(lambda: [path.name for path in Path("/kaggle/input").rglob("*.csv")], id="rglob"),
-    pytest.param(lambda: [path.name for path in Path("/kaggle/input").iterdir()], id="iterdir"),
-]
+LISTED: dict[str, Callable[[], list[str]]] = {
+    "listdir": lambda: os.listdir("/mounted/drive/MyDrive"),  # noqa: PTH208 - as students write
+    "glob.glob": lambda: [files.get_base_name(path) for path in glob.glob("/mounted/*/*.csv")],  # noqa: PTH207
+    "walk": lambda: [name for _, _, names in os.walk("/kaggle/input") for name in names],
+    "glob": lambda: [path.name for path in Path("/kaggle/input").glob("*.csv")],
+    "rglob": lambda: [path.name for path in Path("/kaggle/input").rglob("*.csv")],
+    "iterdir": lambda: [path.name for path in Path("/kaggle/input").iterdir()],
+}
 
 
-@pytest.mark.parametrize("listed", LISTED)
+@pytest.mark.parametrize("listed", LISTED.values(), ids=LISTED)
 def test_folders_that_are_not_here_hold_the_data(redirected: InputFiles, listed: Callable[[], list[str]]) -> None:
     assert sorted(listed()) == ["eval.csv", "train.csv"]
 
@@ -152,9 +155,6 @@ def test_folders_of_the_notebook_hold_what_it_put_there(redirected: InputFiles) 
     Path("out").mkdir()
     assert list(Path("out").glob("*.csv")) == []
     assert list(os.walk("out")) == [("out", [], [])]
-
-
-def test_folders_that_a_command_was_to_make_are_made(redirected: InputFiles) -> None:
     Path("figures/run 1/notes.txt").write_text("mine", encoding="utf-8")  # after `!mkdir -p "figures/run 1"`
     assert Path("figures/run 1/notes.txt").read_text(encoding="utf-8") == "mine"
 
@@ -170,19 +170,13 @@ def test_what_was_made_can_be_renamed_and_removed(redirected: InputFiles) -> Non
     assert not list((redirected.work / "elsewhere").rglob("*.txt"))
 
 
-MADE: dict[str, Callable[[], None]] = {
-    "mkdir": lambda: os.mkdir("/mounted/out"),  # noqa: PTH102 - as students write
-    "mkdir-by-keyword": lambda: os.mkdir(path="/mounted/out", mode=0o755),  # noqa: PTH102
-    "makedirs": lambda: os.makedirs("/mounted/out", exist_ok=True),  # noqa: PTH103
-    "makedirs-by-keyword": lambda: os.makedirs(name="/mounted/out", exist_ok=True),  # noqa: PTH103
-}
-
-
-@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_folders_are_made_as_the_library_is_called(redirected: InputFiles, make: Callable[[], None]) -> None:
-    make()
-    assert os.path.isdir("/mounted/out")  # noqa: PTH112
-    assert (redirected.work / "elsewhere/mounted/out").is_dir()
+def test_folders_are_made_as_the_library_is_called(redirected: InputFiles) -> None:
+    os.mkdir("/mounted/a")  # noqa: PTH102 - as students write
+    os.mkdir(path="/mounted/b", mode=0o755)  # noqa: PTH102
+    os.makedirs("/mounted/c", exist_ok=True)  # noqa: PTH103
+    os.makedirs(name="/mounted/d", exist_ok=True)  # noqa: PTH103
+    assert all(os.path.isdir(f"/mounted/{name}") for name in "abcd")  # noqa: PTH112
+    assert all((redirected.work / "elsewhere" / "mounted" / name).is_dir() for name in "abcd")
 
 
 DRIVE = "/mounted/drive/MyDrive"
@@ -229,11 +223,6 @@ def test_what_was_saved_on_a_drive_is_read_again(redirected: InputFiles) -> None
     assert torch.load(f"{DRIVE}/adapter.pt") == {"rank": 4}
 
 
-def test_sizes_of_data_files(redirected: InputFiles) -> None:
-    size = len("review,label\ntrain.csv,1\n")
-    assert os.path.getsize("/content/train.csv") == Path("/content/train.csv").stat().st_size == size  # noqa: PTH202
-
-
 def test_archives_of_what_was_saved(redirected: InputFiles) -> None:
     os.makedirs(f"{DRIVE}/model", exist_ok=True)  # noqa: PTH103 - as students write
     torch.save({}, f"{DRIVE}/model/weights.pt")
@@ -253,22 +242,54 @@ def test_data_files_are_never_removed(redirected: InputFiles) -> None:
 
 
 NAME = "distilbert-base-uncased"
-LOADED = [
-    pytest.param((NAME,), {}, {}, id="by-position"),
-    pytest.param((), {"pretrained_model_name_or_path": NAME}, {}, id="by-keyword"),
-    pytest.param((NAME,), {"num_labels": 2}, {"num_labels": 2}, id="with-labels"),
-    pytest.param((NAME,), {"cache_dir": "./cache"}, {}, id="cache-folder"),
-    pytest.param((NAME,), {"force_download": True}, {}, id="download-again"),
-    pytest.param((NAME,), {"token": True, "use_auth_token": True}, {}, id="account"),
-]
+LOADED: dict[str, tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
+    "by position": ((NAME,), {}, {}),
+    "by keyword": ((), {"pretrained_model_name_or_path": NAME}, {}),
+    "with labels": ((NAME,), {"num_labels": 2}, {"num_labels": 2}),
+    "cache folder": ((NAME,), {"cache_dir": "./cache"}, {}),
+    "download again": ((NAME,), {"force_download": True}, {}),
+    "account": ((NAME,), {"token": True, "use_auth_token": True}, {}),
+}
 
 
-@pytest.mark.parametrize(("args", "kwargs", "kept"), LOADED)
+@pytest.mark.parametrize(("args", "kwargs", "kept"), LOADED.values(), ids=LOADED)
 def test_models_are_loaded_from_what_is_here(found: InputFiles, args: Any, kwargs: Any, kept: Any) -> None:
     class Model:
         @classmethod
         def from_pretrained(cls, pretrained_model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
             return cls, pretrained_model_name_or_path, args, kwargs
 
-    wrap(Model, "from_pretrained", functools.partial(files._load_pretrained, found))
+    wrap(Model, "from_pretrained", functools.partial(hub_names._load_pretrained, found))
     assert Model.from_pretrained(*args, **kwargs) == (Model, NAME, (), kept)
+
+
+ADDRESS = "https://course.example/a4/Train.csv?raw=true"
+
+
+@pytest.fixture
+def text(found: InputFiles, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What lies in a file that can be downloaded without a network, until the test is over."""
+    for owner, name in ((urllib.request, "urlretrieve"), (requests, "get")):
+        monkeypatch.setattr(owner, name, lambda url, *args, **kwargs: "asked the network")
+    downloads.redirect(found)
+    return Path(found.inputs["train.csv"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("onto", ["work/mine.csv", None, "data/train.csv"], ids=["a file", "none", "the file itself"])
+def test_urlretrieve(text: str, tmp_path: Path, onto: str | None) -> None:
+    saved, _ = urllib.request.urlretrieve(ADDRESS, filename=onto and str(tmp_path / onto))
+    assert Path(saved).read_text(encoding="utf-8") == text
+
+
+def test_requests(text: str) -> None:
+    with requests.get(url=ADDRESS, stream=True, timeout=5) as response:
+        response.raise_for_status()
+        assert (response.ok, response.text, response.content) == (True, text, text.encode())
+        assert b"".join(response.iter_content(4)) == text.encode()
+
+
+@pytest.mark.usefixtures("text")
+@pytest.mark.parametrize("address", ["https://course.example/other.csv", "https://course.example/", None])
+def test_other_addresses_are_asked_of_the_network(address: str | None) -> None:
+    assert requests.get(address, timeout=5) == "asked the network"
+    assert urllib.request.urlretrieve(address) == "asked the network"

@@ -21,30 +21,6 @@ RATES = dict.fromkeys(("full", "head", "lora"), 0.01)
 BUDGET = Budget(max_steps=2, batch_size=4, max_tokens=6, train_rows=8, eval_rows=8, learning_rates=RATES)
 
 
-@dataclass
-class Notes:
-    """Takes the recorder's part: notes which models were trained, for how many steps, and how they ended."""
-
-    plan: Plan
-    depth: int = 0
-    records: list[Training] = field(default_factory=list)
-    models: list[nn.Module] = field(default_factory=list)
-    weights: list[torch.Tensor] = field(default_factory=list)
-
-    def begin(self, model: nn.Module, via: str) -> Training:
-        """A training begins."""
-        names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
-        entry = Entry(type(model).__name__, trainable=0, total=0, trainable_names=names)
-        self.records.append(Training(len(self.records), via, finished=False, entry=entry))
-        self.models.append(model)
-        return self.records[-1]
-
-    def end(self, record: Training, model: nn.Module, seconds: float, steps: int) -> None:
-        """A training ends, with these weights."""
-        record.steps = steps
-        self.weights.append(model.classifier.weight.detach().clone())
-
-
 @pytest.fixture
 def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A watcher of this process under a budget, until the test is over."""
@@ -73,18 +49,44 @@ def widths(watcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+@dataclass
+class Notes:
+    """Takes the recorder's part: notes which models were trained, for how many steps, and how they ended."""
+
+    plan: Plan
+    depth: int = 0
+    records: list[Training] = field(default_factory=list)
+    models: list[nn.Module] = field(default_factory=list)
+    weights: list[torch.Tensor] = field(default_factory=list)
+
+    def begin(self, model: nn.Module, via: str) -> Training:
+        names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
+        entry = Entry(type(model).__name__, trainable=0, total=0, trainable_names=names)
+        self.records.append(Training(len(self.records), via, finished=False, entry=entry))
+        self.models.append(model)
+        return self.records[-1]
+
+    def end(self, record: Training, model: nn.Module, seconds: float, steps: int) -> None:
+        record.steps = steps
+        self.weights.append(model.classifier.weight.detach().clone())
+
+
+def recorded(watcher: Any) -> list[Training]:
+    """The trainings by the end of the cell."""
+    watcher.end_cell()
+    return list(watcher.recorder.records)
+
+
 def model() -> nn.Module:
-    """A tiny classifier."""
     return build_distilbert(8, 0)
 
 
 def loader(batch_size: int) -> DataLoader[Any]:
-    """Batches of token ids and labels."""
     ids = torch.randint(5, 50, (ROWS, TOKENS), generator=torch.Generator().manual_seed(0))
     return DataLoader(TensorDataset(ids, torch.arange(ROWS) % 2), batch_size=batch_size)
 
 
-def fit(net: nn.Module, batches: DataLoader[Any], every: int = 1, epochs: int = 2) -> torch.optim.Optimizer:
+def fit(net: nn.Module, batches: DataLoader[Any], every: int = 1, epochs: int = 1) -> None:
     """A loop as students write it, with a step after every so many batches."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     net.train()
@@ -94,46 +96,42 @@ def fit(net: nn.Module, batches: DataLoader[Any], every: int = 1, epochs: int = 
             if (i + 1) % every == 0:
                 optimizer.step()
                 optimizer.zero_grad()
-    return optimizer
 
 
-BATCHES = [
-    pytest.param(4, 1, 2, id="the-budget's-own-size"),
-    pytest.param(2, 1, 4, id="small-batches"),
-    pytest.param(16, 1, 1, id="large-batches"),
-    pytest.param(2, 2, 2, id="accumulated"),
-    pytest.param(4, 4, 1, id="accumulated-beyond-the-budget"),
-]
+BATCHES = {
+    "the budget's own size": (4, 1, 2),
+    "small batches": (2, 1, 4),
+    "large batches": (16, 1, 1),
+    "accumulated": (2, 2, 2),
+    "accumulated beyond the budget": (4, 4, 1),
+}
 
 
-@pytest.mark.parametrize(("size", "every", "steps"), BATCHES)
+@pytest.mark.parametrize(("size", "every", "steps"), BATCHES.values(), ids=BATCHES)
 def test_a_loop_sees_as_many_reviews_as_the_budget(watcher: Any, size: int, every: int, steps: int) -> None:
-    fit(model(), loader(size), every, epochs=1)
-    watcher.end_cell()
-    assert [record.steps for record in watcher.recorder.records] == [steps]
+    fit(model(), loader(size), every)
+    assert [record.steps for record in recorded(watcher)] == [steps]
 
 
 def test_without_a_budget_a_loop_trains_as_written(watcher: Any) -> None:
     watcher.recorder.plan = replace(watcher.recorder.plan, budget=None)
     fit(model(), loader(4), epochs=2)
-    watcher.end_cell()
-    assert [record.steps for record in watcher.recorder.records] == [2 * ROWS // 4]
+    assert [record.steps for record in recorded(watcher)] == [2 * ROWS // 4]
 
 
 def test_each_model_trained_in_one_cell_is_a_training(watcher: Any) -> None:
     models = [model() for _ in range(3)]
     for net in models:
-        fit(net, loader(4), epochs=1)
-    watcher.end_cell()
+        fit(net, loader(4))
+    assert [record.steps for record in recorded(watcher)] == [2] * 3
     assert watcher.recorder.models == models
-    assert all(record.steps == 2 for record in watcher.recorder.records)
 
 
 def test_a_model_trained_again_is_another_training_and_the_first_ends_before(watcher: Any) -> None:
     net = model()
-    fit(net, loader(4), epochs=1)
+    fit(net, loader(4))
     between = net.classifier.weight.detach().clone()
-    fit(net, loader(4), epochs=1)
+    fit(net, loader(4))
     watcher.end_cell()
     first, second = watcher.recorder.weights
     assert torch.equal(first, between)
@@ -148,8 +146,7 @@ def test_two_optimisers_that_take_turns_are_not_a_training_each_time(watcher: An
         net(input_ids=ids, labels=labels).loss.backward()
         encoder.step()
         head.step()
-    watcher.end_cell()
-    assert len(watcher.recorder.records) == 2  # the first step, before the second optimiser shows up, and all the rest
+    assert len(recorded(watcher)) == 2  # the first step, before the second optimiser shows up, and all the rest
     assert watcher.recorder.models[1] is net
 
 
@@ -159,14 +156,13 @@ def test_toys_are_not_recorded(watcher: Any) -> None:
     for _ in range(3):
         toy(torch.ones(1, 2)).sum().backward()
         optimizer.step()
-    watcher.end_cell()
-    assert watcher.recorder.records == []
+    assert recorded(watcher) == []
     assert optimizer.param_groups[0]["lr"] == 0.1
 
 
 def test_evaluation_gets_every_row(watcher: Any, widths: list[int]) -> None:
     net = model()
-    fit(net, loader(4), epochs=1)
+    fit(net, loader(4))
     net.eval()
     widths.clear()
     with torch.no_grad():
@@ -184,27 +180,17 @@ def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: Any, widt
         optimizer.step()
     assert widths[-1] == TOKENS_WHEN_SPENT
     assert optimizer.param_groups[0]["lr"] == 0  # and nothing is learned any more
-    watcher.end_cell()
-    assert watcher.recorder.records[0].steps == ROWS // 4
+    assert recorded(watcher)[0].steps == ROWS // 4
 
 
 def test_outside_of_loops_nothing_is_cut(watcher: Any, widths: list[int]) -> None:
     net = model()
-    ids = torch.ones(2, TOKENS, dtype=torch.long)
-    first = net(input_ids=ids).logits
-    second = copy.deepcopy(net)(ids).logits
+    ids, _ = next(iter(loader(4)))  # a batch taken by hand does not start a loop
+    assert torch.equal(net(input_ids=ids).logits, copy.deepcopy(net)(ids).logits)
     assert widths == [TOKENS, TOKENS]
-    assert torch.equal(first, second)
-
-
-def test_a_batch_taken_by_hand_does_not_start_a_loop(watcher: Any, widths: list[int]) -> None:
-    ids, _ = next(iter(loader(4)))
-    model()(input_ids=ids)
-    assert widths == [TOKENS]
 
 
 def test_inside_of_trainer_loops_are_left_to_it(watcher: Any) -> None:
     watcher.recorder.depth = 1
-    fit(model(), loader(4), epochs=1)
-    watcher.end_cell()
-    assert watcher.recorder.records == []
+    fit(model(), loader(4))
+    assert recorded(watcher) == []

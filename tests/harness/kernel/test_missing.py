@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader.kernel.compat.missing_imports import ImportGuard, MissingPackage
+from grader.kernel.compat.missing_imports import ImportGuard, Missing
 
 ABSENT = "package_of_nobody"
 
@@ -61,10 +61,27 @@ def test_who_asks_whether_it_is_there_is_told() -> None:
     assert run(ASKED)["there"] is False
 
 
+GONE = [  # of packages that are here: the line, what is missed, and what is there all the same
+    pytest.param("from packaging import nothing, version", "nothing", "version", id="name"),
+    pytest.param("from packaging.version import Nothing as N, Version", "N", "Version", id="name by another"),
+    pytest.param("from packaging.gone import Thing\nimport packaging", "Thing", "packaging", id="module"),
+    pytest.param("import packaging.gone as gone, packaging.version", "gone", "packaging", id="module by another name"),
+]
+
+
+@pytest.mark.parametrize(("line", "missed", "there"), GONE)
+def test_what_a_package_has_dropped_is_missed_where_it_is_used(line: str, missed: str, there: str) -> None:
+    namespace = run(f"{line}\ndef annotated(x: {missed} | None) -> {missed}: ...\nbelow = 1")
+    assert namespace["below"] == 1
+    assert not isinstance(namespace[there], Missing)
+    with pytest.raises(ImportError, match="packaging"):
+        namespace[missed]()
+
+
 KEPT = [
     pytest.param("import json\nfrom pathlib import Path", id="installed"),
     pytest.param("x = 1", id="no import"),
-    pytest.param("from json import nothing_of_that_name", id="a name that the package lacks"),
+    pytest.param("from json import nothing_of_that_name", id="a name that Python lacks"),
     pytest.param("from . import sibling", id="relative"),
 ]
 
@@ -75,6 +92,6 @@ def test_everything_else_stays_as_it_is(source: str) -> None:
 
 
 def test_whoever_looks_at_all_variables_sees_an_object() -> None:
-    missing = MissingPackage(ABSENT)
+    missing = Missing(ImportError(ABSENT))
     assert not hasattr(missing, "__wrapped__")
     assert not callable(getattr(missing, "__torch_function__", None))

@@ -21,7 +21,6 @@ NAMES = {
 
 
 def run(*cells: str) -> tuple[Bindings, dict[str, Any]]:
-    """Bindings and namespace after cells of a notebook."""
     bindings, namespace = Bindings(NAMES), {"__name__": "__main__"}
     for source in cells:
         exec(source, namespace)
@@ -38,53 +37,43 @@ def count(*cells: str) -> tuple[Any, dict[str, Any]]:
 
 
 COUNT = "def count_parameters(model): return sum(p.numel() for p in model.parameters() if p.requires_grad)"
-FOUND = [
-    pytest.param("count", [COUNT], id="function"),
-    pytest.param("count", ["count_parameters = lambda m: 7"], id="lambda"),
-    pytest.param("count", ["from functools import partial", "count_parameters = partial(max, 7)"], id="partial"),
-    pytest.param("count", ["import functools", "@functools.cache\ndef count_parameters(m): return 7"], id="cached"),
-    pytest.param("count", ["class C:\n    def __call__(self, m): ...", "count_parameters = C()"], id="callable-object"),
-    pytest.param("count", ["class C:\n    @staticmethod\n    def count_parameters(m): ..."], id="static-method"),
-    pytest.param("count", ["class C:\n    @classmethod\n    def count_parameters(cls, m): ..."], id="class-method"),
-    pytest.param("count", ["class C:\n    def f(self, m): ...\ncount_parameters = C().f"], id="bound-method"),
-    pytest.param("count", ["def num_parameters(m): return 7"], id="older-name"),
-    pytest.param("count", ["def countParameters(m): return 7"], id="camel-case"),
-    pytest.param("extract", ["def extract(m): return {}", "extract = extract(3)"], id="overwritten-later"),
-    pytest.param("extract", ["def extract(m): return {}\nextract = extract(3)"], id="overwritten-in-its-cell"),
-    pytest.param("extract", ["def extract(m): return {}", "del extract"], id="deleted"),
-]
+FOUND: dict[str, tuple[str, list[str]]] = {
+    "function": ("count", [COUNT]),
+    "lambda": ("count", ["count_parameters = lambda m: 7"]),
+    "partial": ("count", ["from functools import partial", "count_parameters = partial(max, 7)"]),
+    "cached": ("count", ["import functools", "@functools.cache\ndef count_parameters(m): return 7"]),
+    "callable object": ("count", ["class C:\n    def __call__(self, m): ...", "count_parameters = C()"]),
+    "static method": ("count", ["class C:\n    @staticmethod\n    def count_parameters(m): ..."]),
+    "class method": ("count", ["class C:\n    @classmethod\n    def count_parameters(cls, m): ..."]),
+    "bound method": ("count", ["class C:\n    def f(self, m): ...\ncount_parameters = C().f"]),
+    "older name": ("count", ["def num_parameters(m): return 7"]),
+    "camel case": ("count", ["def countParameters(m): return 7"]),
+    "overwritten later": ("extract", ["def extract(m): return {}", "extract = extract(3)"]),
+    "overwritten in its cell": ("extract", ["def extract(m): return {}\nextract = extract(3)"]),
+    "deleted": ("extract", ["def extract(m): return {}", "del extract"]),
+}
+NOT_FOUND = {
+    "imported function": ("replace", ["from dataclasses import replace"]),
+    "no callable": ("extract", ["extract = {}"]),
+    "a layer is no class": ("lora", ["from torch import nn", "LoRA = nn.Linear(2, 2)"]),
+    "a helper is no layer": ("lora", ["def lora(model): return model"]),
+    "needs an instance": ("count", ["class C:\n    def count_parameters(self): return 7"]),
+    "never defined": ("extract", ["extract = 1\nif False:\n    def extract(m): return {}"]),
+}
 
 
-@pytest.mark.parametrize(("what", "cells"), FOUND)
-def test_found(what: str, cells: list[str]) -> None:
+@pytest.mark.parametrize("name", [*FOUND, *NOT_FOUND])
+def test_what_is_found(name: str) -> None:
+    what, cells = {**FOUND, **NOT_FOUND}[name]
     found = run(*cells)[0].lookup(what)
-    assert found is not None
-    assert callable(found[1])
-
-
-NOT_FOUND = [
-    pytest.param("replace", ["from dataclasses import replace"], id="imported-function"),
-    pytest.param("extract", ["extract = {}"], id="no-callable"),
-    pytest.param("lora", ["from torch import nn", "LoRA = nn.Linear(2, 2)"], id="a-layer-is-no-class"),
-    pytest.param("lora", ["def lora(model): return model"], id="a-helper-is-no-layer"),
-    pytest.param("count", ["class C:\n    def count_parameters(self): return 7"], id="needs-an-instance"),
-    pytest.param("extract", ["extract = 1\nif False:\n    def extract(m): return {}"], id="never-defined"),
-]
-
-
-@pytest.mark.parametrize(("what", "cells"), NOT_FOUND)
-def test_not_found(what: str, cells: list[str]) -> None:
-    assert run(*cells)[0].lookup(what) is None
+    assert callable(found[1]) if name in FOUND else found is None
 
 
 def test_the_last_definition_counts() -> None:
     bindings, _ = run("def extract(m): return 1", "def extract(m): return 2\nextract = extract(0)")
     assert bindings.lookup("extract")[1](None) == 2
-
-
-def test_of_names_that_differ_a_little_the_last_counts() -> None:
     bindings, _ = run("def Extract(m): ...", "def ex_tract(m): ...", "def Extract(m): return 3")
-    assert bindings.lookup("extract")[0] == "Extract"
+    assert bindings.lookup("extract")[0] == "Extract"  # of names that differ a little
 
 
 def test_the_name_that_was_asked_for_goes_before_an_older_one() -> None:
@@ -92,47 +81,41 @@ def test_the_name_that_was_asked_for_goes_before_an_older_one() -> None:
     assert bindings.lookup("count")[0] == "count_parameters"
 
 
-@pytest.mark.parametrize("late", [["sum = 3"], ["sum = max = len = 3"], []], ids=["builtin", "builtins", "nothing"])
-def test_a_shadowed_name_does_not_break_a_function(late: list[str]) -> None:
-    assert count(COUNT, *late)[0].value == 8
+MODULE = "import torch\ndef count_parameters(model): return sum(torch.numel(p) for p in model.parameters())"
+HELPER = "def size(p): return p.numel()\ndef count_parameters(model): return sum(size(p) for p in model.parameters())"
+SHADOWED = {
+    "nothing": (COUNT, "", ""),
+    "builtin": (COUNT, "sum = 3", "sum"),
+    "builtins": (COUNT, "sum = max = len = 3", "sum"),
+    "module": (MODULE, "torch = 5", "torch"),
+    "module that is deleted": (MODULE, "del torch", "torch"),
+    "module, by a function": (MODULE, "def torch(): ...", "torch"),
+    "helper": (HELPER, "size = 768", "size"),
+}
 
 
-@pytest.mark.parametrize("late", ["torch = 5", "del torch", "def torch(): ..."])
-def test_a_shadowed_module_does_not_break_a_function(late: str) -> None:
-    cells = ("import torch\ndef count_parameters(m): return sum(torch.numel(p) for p in m.parameters())", late)
-    before = run(*cells)[1].get("torch")
-    answer, namespace = count(*cells)
+@pytest.mark.parametrize(("source", "late", "name"), SHADOWED.values(), ids=SHADOWED)
+def test_what_is_shadowed_does_not_break_a_function(source: str, late: str, name: str) -> None:
+    before = run(source, late)[1].get(name)
+    answer, namespace = count(source, late)
     assert answer.value == 8
-    assert type(namespace.get("torch")) is type(before)
-
-
-def test_a_shadowed_helper_is_restored_last() -> None:
-    helper = "def size(p): return p.numel()\ndef count_parameters(m): return sum(size(p) for p in m.parameters())"
-    answer, namespace = count(helper, "size = 768")
-    assert answer.value == 8
-    assert namespace["size"] == 768
+    after = namespace.get(name)
+    assert (type(after), callable(after) or after) == (type(before), callable(before) or before)
 
 
 def test_a_real_mistake_stays_one() -> None:
     assert count("def count_parameters(m): return undefined", "sum = 3")[0].error.type == "NameError"
 
 
-ODD = "class Odd(dict):\n    def {}: raise KeyError\n"
-ODD_ANSWERS = [
-    pytest.param(
-        *("count", ODD.format("__getattribute__(self, name)") + "def count_parameters(m): return Odd()"),
-        {"sizes": [3, 2]},
-        id="a number that answers nothing",
-    ),
-    pytest.param(
-        *("extract", ODD.format("items(self)") + "def extract_qv_layers(m): return Odd()"),
-        {"dim": 8, "seed": 0},
-        id="a dictionary without items",
-    ),
-]
+SILENT = "class Odd(dict):\n    def __getattribute__(self, name): raise KeyError\ndef count_parameters(m): return Odd()"
+NO_ITEMS = "class Odd(dict):\n    def items(self): raise KeyError\ndef extract_qv_layers(m): return Odd()"
 
 
-@pytest.mark.parametrize(("family", "source", "model"), ODD_ANSWERS)
+@pytest.mark.parametrize(
+    ("family", "source", "model"),
+    [("count", SILENT, {"sizes": [3, 2]}), ("extract", NO_ITEMS, {"dim": 8, "seed": 0})],
+    ids=["a number that answers nothing", "a dictionary without items"],
+)
 def test_an_odd_answer_is_an_observation(family: str, source: str, model: dict[str, Any]) -> None:
     bindings, namespace = run(source)
     answers, _ = probes.observe(family, {"models": [model]}, bindings, namespace)

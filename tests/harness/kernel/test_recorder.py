@@ -14,21 +14,21 @@ from transformers.trainer_utils import IntervalStrategy, SchedulerType
 from grader.execution import profiles
 from grader.kernel.training import budget
 from grader.kernel.training.recorder import is_figure
+from grader.kernel.training.review_keys import find_least_shared
 from grader.kernel.writing import to_plain
 from grader.model import Profile
-from grader.protocol.records import Training
+from grader.protocol.records import RowKeys, Training
 from tests.harness.kernel.trainings import BUDGET, OTHER_ROWS, SCENARIOS
 
 STEPS, EVAL_ROWS = BUDGET.max_steps, BUDGET.eval_rows
 SHAPE = [BUDGET.batch_size, BUDGET.max_tokens]
 
-FAILING = ["failing_metric", "broken", "broken_half"]
-BUDGETED = [name for name in SCENARIOS if name not in (*FAILING, "many_epochs", "refusing", "as_submitted")]
+OTHERS = {"failing_metric", "broken", "broken_half", "many_epochs", "refusing", "as_submitted"}
+BUDGETED = [name for name in SCENARIOS if name not in OTHERS]
 
 
 @pytest.fixture(scope="session")
 def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What happened in each scenario of trainings.py."""
     folder = tmp_path_factory.mktemp("trainings")
     command = [sys.executable, "-m", "tests.harness.kernel.trainings", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,12 +36,16 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads((folder / "observed.json").read_text(encoding="utf-8"))
 
 
+def at(seen: Any, path: str) -> Any:
+    for key in path.split("."):
+        seen = seen[key]
+    return seen
+
+
 @pytest.mark.parametrize("name", BUDGETED)
 def test_budget_holds(trainings: dict[str, Any], name: str) -> None:
     seen = trainings[name]
-    assert seen["raised"] == ""
-    assert seen["record"]["finished"]
-    assert seen["record"]["steps"] == STEPS
+    assert (seen["raised"], seen["record"]["finished"], seen["record"]["steps"]) == ("", True, STEPS)
     assert seen["files"] == ["training-0.safetensors"]
     assert all(shape == SHAPE for shape in seen["learned"])
     assert all(shape == [EVAL_ROWS, SHAPE[1]] or shape == SHAPE for shape in seen["evaluated"])
@@ -49,141 +53,85 @@ def test_budget_holds(trainings: dict[str, Any], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_host_reads_what_is_recorded(trainings: dict[str, Any], name: str) -> None:
+def test_the_host_reads_what_is_recorded_and_everything_is_put_back(trainings: dict[str, Any], name: str) -> None:
     record = trainings[name]["record"]
     assert to_plain(TypeAdapter(Training).validate_json(json.dumps(record), strict=True)) == record
+    assert trainings[name]["restored"] or name in ("many_epochs", "refusing")
 
 
-@pytest.mark.parametrize(
-    ("name", "kept", "best"),
-    [
-        pytest.param("plain", [], None, id="every so many steps: nobody's wish"),
-        pytest.param("early_stopping", ["checkpoint-6"], "checkpoint-6", id="the best, to go on with"),
-        pytest.param("as_submitted", [], None, id="without a budget"),
-    ],
-)
-def test_checkpoints(trainings: dict[str, Any], name: str, kept: list[str], best: str | None) -> None:
-    assert (trainings[name]["checkpoints"], trainings[name]["best"]) == (kept, best)
+def failed(error: str) -> dict[str, Any]:
+    return {"raised": error, "record.error.type": error, "record.finished": False, "files": []}
 
 
-@pytest.mark.parametrize("name", [*BUDGETED, *FAILING, "as_submitted"])
-def test_everything_is_put_back(trainings: dict[str, Any], name: str) -> None:
-    assert trainings[name]["restored"]
+SEEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "a checkpoint every so many steps is nobody's wish": ("plain", {"checkpoints": [], "best": None}),
+    "the best, to go on with": ("early_stopping", {"checkpoints": ["checkpoint-6"], "best": "checkpoint-6"}),
+    "without a budget it trains as submitted": (
+        "as_submitted",
+        {"checkpoints": [], "best": None, "record.steps": 4, "learned": [[8, 14]] * 3 + [[6, 14]]},  # 30 rows
+    ),
+    "more epochs than the budget has steps": ("many_epochs", {"record.steps": 8}),
+    "cannot be exported": (
+        "refusing",
+        {"raised": "", "record.finished": True, "record.unrecorded.type": "TypeError", "files": []},
+    ),
+    "metric": ("failing_metric", failed("ZeroDivisionError")),
+    "layer": ("broken", failed("RuntimeError")),
+    "layer in bfloat16": ("broken_half", failed("RuntimeError")),
+    "float32": ("plain", {"record.precision": "float32"}),
+    "bfloat16": ("half", {"record.precision": "bfloat16 autocast"}),
+    "a metric that needs float32 costs no training": ("numpy_metric", {"record.precision": "bfloat16 autocast"}),
+    "a layer that needs float32": ("float32_only", {"record.precision": "float32"}),
+    "other reviews are what counts": ("overfitting_shown", {"record.data.eval.rows": OTHER_ROWS - 5}),
+}
 
 
-@pytest.mark.parametrize("name", ["plain", "early_stopping", "half", "float32_only", "numpy_metric"])
-def test_three_epochs_show_three_evaluations_and_a_loss_each(trainings: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize(("name", "expected"), SEEN.values(), ids=SEEN)
+def test_what_is_seen_of(trainings: dict[str, Any], name: str, expected: dict[str, Any]) -> None:
+    assert {path: at(trainings[name], path) for path in expected} == expected
+
+
+THREE = dict.fromkeys(("plain", "early_stopping", "half", "float32_only", "numpy_metric"), 3)
+
+
+@pytest.mark.parametrize(("name", "epochs"), {**THREE, "uneven": 4, "many_epochs": 8}.items())
+def test_every_epoch_has_its_evaluation_and_its_loss(trainings: dict[str, Any], name: str, epochs: int) -> None:
     log = trainings[name]["log"][:-2]  # the last two are the scenario's own calls of evaluate()
-    assert sum("eval_accuracy" in entry for entry in log) == 3
-    assert sum("loss" in entry for entry in log) >= 3
-
-
-@pytest.mark.parametrize(
-    ("name", "epochs", "steps"),
-    [
-        pytest.param("uneven", 4, STEPS, id="steps that are no multiple of the epochs"),
-        pytest.param("many_epochs", 8, 8, id="more epochs than the budget has steps"),
-    ],
-)
-def test_every_epoch_has_its_evaluation_and_its_loss(
-    trainings: dict[str, Any], name: str, epochs: int, steps: int
-) -> None:
-    seen = trainings[name]
-    log = seen["log"][:-2]  # the last two are the scenario's own calls of evaluate()
-    for figure in ("eval_accuracy", "loss"):
+    assert sum("eval_accuracy" in entry for entry in log) == epochs
+    assert sum("loss" in entry for entry in log) >= epochs
+    for figure in ("eval_accuracy", "loss") if epochs > 3 else ():  # of three epochs losses are logged by steps
         assert [entry["epoch"] for entry in log if figure in entry] == list(range(1, epochs + 1))
-    assert seen["record"]["steps"] == steps
 
 
-def test_the_log_is_recorded(trainings: dict[str, Any]) -> None:
-    kept = trainings["plain"]["record"]["log"]
-    recorded = [e["eval_accuracy"] for e in kept if e["eval_accuracy"] is not None]
-    assert recorded == [e["eval_accuracy"] for e in trainings["plain"]["log"] if "eval_accuracy" in e][:3]
-
-
-def test_what_a_notebook_evaluates_on_afterwards_is_noted(trainings: dict[str, Any]) -> None:
-    record = trainings["plain"]["record"]
+def test_the_log_is_recorded_and_what_is_evaluated_on_afterwards(trainings: dict[str, Any]) -> None:
+    seen, record = trainings["plain"], trainings["plain"]["record"]
+    recorded = [e["eval_accuracy"] for e in record["log"] if e["eval_accuracy"] is not None]
+    assert recorded == [e["eval_accuracy"] for e in seen["log"] if "eval_accuracy" in e][:3]
     own, other = record["evaluations"]  # `evaluate()` and `evaluate(other)`: none of those within the training
-    assert own == record["data"]["eval"]
-    assert other["rows"] == OTHER_ROWS
+    assert (own, other["rows"]) == (record["data"]["eval"], OTHER_ROWS)
 
 
-def test_of_several_evaluations_the_one_on_other_reviews_counts(trainings: dict[str, Any]) -> None:
+def test_what_is_recorded_of_several_evaluations_and_of_a_metric_that_is_no_number(trainings: dict[str, Any]) -> None:
     seen = trainings["overfitting_shown"]["record"]["data"]
-    assert seen["eval"]["rows"] == OTHER_ROWS - 5
     assert not set(seen["eval"]["keys"]) & set(seen["train"]["keys"])
-
-
-def test_a_metric_that_is_no_number_is_left_out_of_the_log(trainings: dict[str, Any]) -> None:
     log = trainings["nested_metric"]["record"]["log"]
     assert any(entry["loss"] is not None for entry in log)
     assert all(entry["eval_accuracy"] is None for entry in log)
 
 
-def test_a_training_that_cannot_be_exported_has_ended_all_the_same(trainings: dict[str, Any]) -> None:
-    seen = trainings["refusing"]
-    assert seen["raised"] == ""
-    assert seen["record"]["finished"]
-    assert seen["record"]["unrecorded"]["type"] == "TypeError"
-    assert seen["files"] == []
+@pytest.mark.parametrize("value", [1, 0.875, np.float32(0.875)], ids=["whole", "share", "numpy"])
+def test_what_counts_as_a_figure(value: Any) -> None:
+    assert is_figure(value)
 
 
-FIGURES = [
-    pytest.param(1, True, id="whole"),
-    pytest.param(0.875, True, id="share"),
-    pytest.param(np.float32(0.875), True, id="numpy"),
-    pytest.param(True, False, id="truth"),
-    pytest.param(float("nan"), False, id="nan"),
-    pytest.param(float("inf"), False, id="infinite"),
-    pytest.param("87.5%", False, id="text"),
-    pytest.param({"accuracy": 0.875}, False, id="nested"),
-    pytest.param(None, False, id="nothing"),
-]
-
-
-@pytest.mark.parametrize(("value", "kept"), FIGURES)
-def test_what_counts_as_a_figure(value: Any, kept: bool) -> None:
-    assert is_figure(value) is kept
+@pytest.mark.parametrize("value", [True, float("nan"), float("inf"), "87.5%", {"accuracy": 0.875}, None], ids=str)
+def test_what_does_not(value: Any) -> None:
+    assert not is_figure(value)
 
 
 def test_an_optimiser_of_the_students_learns_at_the_budgets_rate(trainings: dict[str, Any]) -> None:
     # At its own rate of a million the first step would take weights of size 1 to 1e5 and beyond.
     assert trainings["own_optimizer"]["largest"] < 10
-
-
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [
-        pytest.param("failing_metric", "ZeroDivisionError", id="metric"),
-        pytest.param("broken", "RuntimeError", id="layer"),
-        pytest.param("broken_half", "RuntimeError", id="layer in bfloat16"),
-    ],
-)
-def test_an_error_is_raised_and_recorded(trainings: dict[str, Any], name: str, error: str) -> None:
-    seen = trainings[name]
-    assert seen["raised"] == error
-    assert seen["record"]["error"]["type"] == error
-    assert not seen["record"]["finished"]
-    assert seen["files"] == []
-
-
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        pytest.param("plain", "float32", id="float32"),
-        pytest.param("half", "bfloat16 autocast", id="bfloat16"),
-        pytest.param("numpy_metric", "bfloat16 autocast", id="a metric that needs float32 costs no training"),
-        pytest.param("float32_only", "float32", id="a layer that needs float32"),
-    ],
-)
-def test_precision_is_recorded(trainings: dict[str, Any], name: str, precision: str) -> None:
-    assert trainings[name]["record"]["precision"] == precision
-
-
-def test_without_a_budget_it_trains_as_submitted(trainings: dict[str, Any]) -> None:
-    seen = trainings["as_submitted"]
-    assert seen["record"]["steps"] == 4  # 30 rows in batches of 8
-    assert seen["learned"][0] == [8, 14]
 
 
 def test_the_head_alone_is_seen_as_such(trainings: dict[str, Any]) -> None:
@@ -193,23 +141,17 @@ def test_the_head_alone_is_seen_as_such(trainings: dict[str, Any]) -> None:
 
 
 def arguments(**values: Any) -> Any:
-    """The training arguments that the budget reads."""
-    given = {
-        "num_train_epochs": 3.0,
-        "eval_strategy": IntervalStrategy.EPOCH,
-        "logging_strategy": IntervalStrategy.STEPS,
-        "save_strategy": IntervalStrategy.EPOCH,
-        "logging_steps": 500,
-        "lr_scheduler_type": SchedulerType.COSINE,
-    }
-    return SimpleNamespace(**{**given, **values})
+    epoch = IntervalStrategy.EPOCH
+    given = {"eval_strategy": epoch, "logging_strategy": epoch, "save_strategy": epoch, "logging_steps": 500}
+    schedule = {"num_train_epochs": 3.0, "lr_scheduler_type": SchedulerType.COSINE}
+    return SimpleNamespace(**{**given, **schedule, **values})
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 20])
 @pytest.mark.parametrize("profile", [Profile.STRUCTURE, Profile.QUICK])
 def test_as_many_entries_as_epochs(epochs: int, profile: Profile) -> None:
     limits = profiles.BUDGETS[profile]
-    given = arguments(num_train_epochs=float(epochs), logging_strategy=IntervalStrategy.EPOCH)
+    given = arguments(num_train_epochs=float(epochs))
     steps = budget.build_arguments(given, limits, "full", seed=0)["max_steps"]
     ends = budget.Epochs(given, steps).ends
     assert list(ends.values()) == pytest.approx(range(1, epochs + 1))
@@ -217,7 +159,28 @@ def test_as_many_entries_as_epochs(epochs: int, profile: Profile) -> None:
 
 
 def test_no_evaluation_stays_none() -> None:
-    values = budget.build_arguments(
-        arguments(eval_strategy=IntervalStrategy.NO), profiles.BUDGETS[Profile.QUICK], "full", seed=0
-    )
-    assert "eval_strategy" not in values
+    given = arguments(eval_strategy=IntervalStrategy.NO, logging_strategy=IntervalStrategy.STEPS)
+    assert "eval_strategy" not in budget.build_arguments(given, profiles.BUDGETS[Profile.QUICK], "full", seed=0)
+
+
+def seen_rows(*keys: str) -> RowKeys:
+    return RowKeys(len(keys), "tokens", keys)
+
+
+LEARNED = seen_rows("a", "b", "c", "d")
+SAME, HALF, OTHER, EMPTY = seen_rows("a", "b"), seen_rows("a", "x"), seen_rows("x", "y", "z"), seen_rows()
+SEVERAL: dict[str, tuple[list[Any], Any, Any]] = {
+    "the training reviews first": ([SAME, OTHER], LEARNED, OTHER),
+    "the training reviews last": ([OTHER, SAME], LEARNED, OTHER),
+    "one in part": ([SAME, HALF], LEARNED, HALF),
+    "nothing else": ([SAME], LEARNED, SAME),
+    "the first of equals": ([OTHER, seen_rows("u", "v")], LEARNED, OTHER),
+    "training unreadable": ([SAME, OTHER], None, SAME),
+    "others unreadable or empty": ([None, SAME, EMPTY], LEARNED, SAME),
+    "none readable": ([None, EMPTY], LEARNED, None),
+}
+
+
+@pytest.mark.parametrize(("found", "learned", "expected"), SEVERAL.values(), ids=SEVERAL)
+def test_of_several_data_sets_the_fairest_counts(found: list[Any], learned: Any, expected: Any) -> None:
+    assert find_least_shared(found, learned) is expected

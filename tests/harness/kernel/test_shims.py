@@ -24,7 +24,7 @@ import tqdm.notebook
 import transformers
 from torch import nn
 
-from grader.kernel.compat import cells, deprecated_api, devices, offline_datasets, stub_packages
+from grader.kernel.compat import cells, deprecated_api, offline_datasets, stub_packages, uploads
 from grader.kernel.compat.files import InputFiles
 from grader.kernel.compat.stub_packages import NOTHING
 
@@ -53,22 +53,19 @@ def test_training_arguments_of_other_versions(given: dict[str, Any], expected: d
 
 
 class Recent:
-    """A Trainer of the installed version, with methods that students override for several versions."""
+    """A Trainer of the installed version, with methods as written for version 4, for version 5 and by the careful."""
 
     def __init__(self) -> None:
         for name, extra in deprecated_api.LATER.items():
             deprecated_api._drop_extra(self, name, extra)
 
     def compute_loss(self, model: Any, inputs: Any) -> tuple[Any, ...]:
-        """As written for version 4."""
         return model, inputs
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> tuple[Any, ...]:
-        """As written for version 5."""
         return model, inputs, num_items_in_batch
 
     def log(self, *args: Any) -> tuple[Any, ...]:
-        """As written by the careful."""
         return args
 
 
@@ -101,7 +98,8 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(huggingface_hub, name, None)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     before = set(sys.modules)
-    stub_packages.install({"train.csv": str(tmp_path / "train.csv")})
+    stub_packages.install()
+    uploads.redirect(InputFiles({"train.csv": str(tmp_path / "train.csv")}), asked=1)
     yield
     for name in set(sys.modules) - before:
         del sys.modules[name]
@@ -112,39 +110,37 @@ def is_stub(name: str) -> bool:
     return spec is not None and isinstance(spec.loader, stub_packages.StubFinder)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["wandb", "google.colab.drive", "plotly.express", "kaggle_secrets", "torchinfo", "torch.utils.tensorboard.writer"],
-)
+def run(source: str) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    return namespace["it"]
+
+
+DECORATIVE = ("google.colab.drive", "plotly.express", "kaggle_secrets", "torchinfo", "torch.utils.tensorboard.writer")
+
+
+@pytest.mark.parametrize("name", ["wandb", *DECORATIVE])
 @pytest.mark.usefixtures("stubs")
 def test_decorative_packages_can_be_imported(name: str) -> None:
     if is_stub(name):
         assert importlib.import_module(name).anything("at all") is NOTHING
-
-
-@pytest.mark.usefixtures("stubs")
-def test_packages_that_do_work_are_missed() -> None:
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(ModuleNotFoundError):  # packages that do work are missed
         importlib.import_module("peft_of_nobody")
 
 
 @pytest.mark.usefixtures("stubs")
 def test_an_upload_in_colab_gives_the_data_files() -> None:
-    namespace: dict[str, Any] = {}
-    exec("from google.colab import files\nuploaded = files.upload()\nfiles.download('figures.csv')", namespace)
-    assert namespace["uploaded"] == {"train.csv": CSV}
-    assert pd.read_csv(io.BytesIO(namespace["uploaded"]["train.csv"])).to_dict("list") == {
-        "review": ["å"],
-        "label": [1],
-    }
+    uploaded = run("from google.colab import files\nit = files.upload()\nfiles.download('figures.csv')")
+    assert uploaded == {"train.csv": CSV}
+    table = pd.read_csv(io.BytesIO(uploaded["train.csv"]))
+    assert table.to_dict("list") == {"review": ["å"], "label": [1]}
 
 
 @pytest.mark.usefixtures("stubs")
 def test_what_the_documentation_imports_with_a_star() -> None:
     if is_stub("pynvml"):
-        namespace: dict[str, Any] = {}
-        exec("from pynvml import *\nused = nvmlDeviceGetMemoryInfo(nvmlDeviceGetHandleByIndex(0)).used", namespace)
-        assert namespace["used"] is NOTHING
+        used = run("from pynvml import *\nit = nvmlDeviceGetMemoryInfo(nvmlDeviceGetHandleByIndex(0)).used")
+        assert used is NOTHING
 
 
 def test_nothing_takes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,26 +155,14 @@ def test_nothing_takes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GPU: " + NOTHING.name + "!" == "GPU: !"
 
 
-ZERO: dict[str, Callable[[], Any]] = {
-    "as it is": lambda: NOTHING.score,
-    "divided": lambda: NOTHING.used // 1024**2,
-    "share": lambda: 100 * NOTHING.used / NOTHING.total,
-    "subtracted": lambda: 1 - NOTHING.free,
-    "rounded": lambda: round(NOTHING.used / 2**30, 1),
-    "added": lambda: sum([NOTHING.used, NOTHING.free]),
-}
+def test_nothing_can_be_calculated_with() -> None:
+    shares = (NOTHING.score, NOTHING.used // 1024**2, 100 * NOTHING.used / NOTHING.total)
+    sums = (1 - NOTHING.free, round(NOTHING.used / 2**30, 1), sum([NOTHING.used, NOTHING.free]))
+    assert [float(value) for value in (*shares, *sums)] == [0] * 6
 
 
-@pytest.mark.parametrize("value", ZERO.values(), ids=ZERO)
-def test_nothing_can_be_calculated_with(value: Callable[[], Any]) -> None:
-    assert float(value()) == 0
-
-
-def test_nothing_leaves_decorated_functions_as_they_are() -> None:
+def test_nothing_leaves_decorated_functions_as_they_are_and_has_no_protocols() -> None:
     assert NOTHING.interact(test_nothing_takes_everything) is test_nothing_takes_everything
-
-
-def test_nothing_has_no_protocols() -> None:
     assert not hasattr(NOTHING, "__array__")
     assert not hasattr(stub_packages.StubModule("wandb"), "__file__")
 
@@ -232,33 +216,31 @@ def test_what_is_replaced_by_name_exists() -> None:
         assert callable(cls.push_to_hub)
 
 
-LINES = [
-    pytest.param("pip install torch\n", "pass  # [grading] not run: pip install torch\n", id="bare"),
-    pytest.param("    pip install x\n", "    pass  # [grading] not run: pip install x\n", id="in-a-block"),
-    pytest.param("nvidia-smi\n", "pass  # [grading] not run: nvidia-smi\n", id="nvidia-smi"),
-    pytest.param("wget = 3\n", "wget = 3\n", id="a-variable"),
-    pytest.param("pipeline('x')\n", "pipeline('x')\n", id="pipeline"),
-    pytest.param("print('pip install')\n", "print('pip install')\n", id="quoted"),
-]
+LINES = {
+    "pip install torch\n": "pass  # [grading] not run: pip install torch\n",
+    "    pip install x\n": "    pass  # [grading] not run: pip install x\n",
+    "nvidia-smi\n": "pass  # [grading] not run: nvidia-smi\n",
+    **{kept: kept for kept in ("wget = 3\n", "pipeline('x')\n", "print('pip install')\n")},
+}
 
 
-@pytest.mark.parametrize(("line", "expected"), LINES)
+@pytest.mark.parametrize(("line", "expected"), LINES.items())
 def test_bare_shell_lines(line: str, expected: str) -> None:
     assert cells.comment_out([line]) == [expected]
 
 
-COMMANDS = [
-    pytest.param("pip install torch", True, id="pip"),
-    pytest.param([sys.executable, "-m", "pip", "install", "torch"], True, id="module"),
-    pytest.param("sudo apt-get install tree", True, id="sudo"),
-    pytest.param(["/usr/bin/nvidia-smi"], True, id="path"),
-    pytest.param([sys.executable, "-c", "print(1)"], False, id="python"),
-    pytest.param("echo pipeline", False, id="something-else"),
-]
+COMMANDS: dict[str, tuple[str | list[str], bool]] = {
+    "pip": ("pip install torch", True),
+    "module": ([sys.executable, "-m", "pip", "install", "torch"], True),
+    "sudo": ("sudo apt-get install tree", True),
+    "path": (["/usr/bin/nvidia-smi"], True),
+    "python": ([sys.executable, "-c", "print(1)"], False),
+    "something else": ("echo pipeline", False),
+}
 
 
-@pytest.mark.parametrize(("command", "expected"), COMMANDS)
-def test_commands_that_set_a_machine_up(command: Any, expected: bool) -> None:
+@pytest.mark.parametrize(("command", "expected"), COMMANDS.values(), ids=COMMANDS)
+def test_commands_that_set_a_machine_up(command: str | list[str], expected: bool) -> None:
     assert cells.is_setup_command(command) is expected
 
 
@@ -267,33 +249,17 @@ def test_questions_are_answered(prompt: str, expected: str) -> None:
     assert cells.answer(prompt) == expected
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_tensors_for_a_gpu_are_made_here() -> None:
-    device = torch.device("cuda")
-    with devices.CpuMode():
-        made = [
-            torch.zeros(2, device=device),
-            torch.tensor([1.0], device="cuda:0"),
-            torch.ones(2).to(device),
-            torch.ones(2).to("mps"),
-            torch.ones(2).cuda(),
-            torch.ones(2).to(0),
-            torch.ones(2).to(device=device, dtype=torch.float64),
-        ]
-    assert {tensor.device.type for tensor in made} == {"cpu"}
+SIZES = {  # of the test and the training part, and what they are in 500 rows
+    "all as test": ((500, None), (250, None)),
+    "both": ((500, 2000), (100, 400)),
+    "share": ((0.2, None), (0.2, None)),
+    "fits": ((100, 200), (100, 200)),
+}
 
 
-SIZES = [
-    pytest.param(500, None, 500, (250, None), id="all-as-test"),
-    pytest.param(500, 2000, 500, (100, 400), id="both"),
-    pytest.param(0.2, None, 500, (0.2, None), id="share"),
-    pytest.param(100, 200, 500, (100, 200), id="fits"),
-]
-
-
-@pytest.mark.parametrize(("test", "train", "rows", "expected"), SIZES)
-def test_sizes_are_scaled_to_what_there_is(test: Any, train: Any, rows: int, expected: tuple[Any, Any]) -> None:
-    assert offline_datasets.fit_sizes(test, train, rows) == expected
+@pytest.mark.parametrize(("asked", "expected"), SIZES.values(), ids=SIZES)
+def test_sizes_are_scaled_to_what_there_is(asked: tuple[Any, Any], expected: tuple[Any, Any]) -> None:
+    assert offline_datasets.fit_sizes(*asked, 500) == expected
 
 
 @pytest.fixture
@@ -332,14 +298,7 @@ def test_imdb_is_stood_in_for(here: Any) -> None:
     assert len(imdb["test"].train_test_split(test_size=500)["test"]) == 4
 
 
-SPLITS = [
-    pytest.param("train[:1000]+train[-1000:]", 20, id="slices"),
-    pytest.param("test", 8, id="test"),
-    pytest.param("test[:500]", 8, id="slice-of-test"),
-]
-
-
-@pytest.mark.parametrize(("split", "rows"), SPLITS)
+@pytest.mark.parametrize(("split", "rows"), [("train[:1000]+train[-1000:]", 20), ("test", 8), ("test[:500]", 8)])
 def test_slices_of_imdb(here: Any, split: str, rows: int) -> None:
     assert len(here.load_dataset("stanfordnlp/imdb", split=split)) == rows
     assert [len(part) for part in here.load_dataset("imdb", split=[split, "train"])] == [rows, 20]
@@ -349,53 +308,28 @@ def test_folders_and_files_elsewhere(here: Any) -> None:
     files = {"train": "/content/train.csv", "test": "C:\\a4\\eval.csv"}
     assert len(here.load_dataset("csv", data_files=files)["test"]) == 8
     assert len(here.load_dataset("/content/drive/MyDrive/a4")["train"]) == 20
-
-
-FROM_CSV: dict[str, Callable[[Any], Any]] = {
-    "by-position": lambda load: load("/content/train.csv"),
-    "by-keyword": lambda load: load(path_or_paths="/content/train.csv"),
-    "cache-folder": lambda load: load("/content/train.csv", cache_dir="/content/cache"),
-}
-
-
-@pytest.mark.parametrize("load", FROM_CSV.values(), ids=FROM_CSV)
-def test_tables_are_read_as_the_library_is_called(here: Any, load: Callable[[Any], Any]) -> None:
-    assert len(load(here.Dataset.from_csv)) == 20
+    load = here.Dataset.from_csv
+    tables = load("/content/train.csv"), load(path_or_paths="/content/train.csv")
+    assert [len(table) for table in (*tables, load("/content/train.csv", cache_dir="/content/cache"))] == [20] * 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="absolute paths look different there")
-def test_a_cache_elsewhere_is_in_a_folder_of_this_run(here: Any, tmp_path: Path) -> None:
+def test_what_lies_elsewhere_is_in_a_folder_of_this_run(here: Any, table: Any, tmp_path: Path) -> None:
+    content = tmp_path / "elsewhere" / "content"
     data = here.load_dataset("csv", data_files={"train": "/content/train.csv"}, cache_dir="/content/cache")
-    cached = tmp_path / "elsewhere" / "content" / "cache"
-    assert all(cached in Path(file["filename"]).parents for file in data["train"].cache_files)
+    assert all(content / "cache" in Path(file["filename"]).parents for file in data["train"].cache_files)
+    for name, saved in (("all", table), ("tokenized", table["train"])):
+        saved.save_to_disk(f"/content/{name}")
+        assert (content / name).is_dir()
+        assert here.load_from_disk(f"/content/{name}").num_rows == saved.num_rows
 
 
-@pytest.mark.skipif(os.name == "nt", reason="absolute paths look different there")
-@pytest.mark.parametrize("part", [pytest.param("train", id="data-set"), pytest.param(None, id="dictionary")])
-def test_data_sets_saved_elsewhere_are_in_a_folder_of_this_run(
-    here: Any, table: Any, tmp_path: Path, part: str | None
-) -> None:
-    saved = table[part] if part else table
-    saved.save_to_disk("/content/tokenized")
-    assert (tmp_path / "elsewhere" / "content" / "tokenized").is_dir()
-    assert here.load_from_disk("/content/tokenized").num_rows == saved.num_rows
-
-
-COLUMNS: dict[str, Callable[[Any], Any]] = {
-    "column": lambda data: data["review"],
-    "joined": lambda data: data["review"] + [],
-    "of all rows": lambda data: data[:]["review"],
-}
-
-
-@pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
-def test_columns_are_lists(table: Any, column: Callable[[Any], Any]) -> None:
-    assert column(table["train"]) == [f"review {i}" for i in range(20)]
-    assert type(column(table["train"])) is list
-
-
-def test_columns_in_another_format_are_what_they_are(table: Any) -> None:
-    assert torch.equal(table["train"].with_format("torch")["label"][:], torch.arange(20) % 2)
+def test_columns_are_lists(table: Any) -> None:
+    data = table["train"]
+    for column in (data["review"], data["review"] + [], data[:]["review"]):
+        assert column == [f"review {i}" for i in range(20)]
+        assert type(column) is list
+    assert torch.equal(data.with_format("torch")["label"][:], torch.arange(20) % 2)  # another format stays
 
 
 def test_selecting_too_much_of_other_data_stays_an_error(table: Any) -> None:

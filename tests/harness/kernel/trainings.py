@@ -41,8 +41,6 @@ class Sizes:
 
 
 class Float32Only(nn.Module):
-    """A layer with an operation that does not take bfloat16, as some have."""
-
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
@@ -55,8 +53,6 @@ class Float32Only(nn.Module):
 
 
 class Broken(nn.Module):
-    """A layer that never works."""
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shapes cannot be multiplied")
 
@@ -69,8 +65,6 @@ class Refusing(TrainerCallback):
 
 
 class Own(Trainer):
-    """A subclass, as students write them for a loss of their own."""
-
     def train(self, *args: Any, **kwargs: Any) -> Any:
         return super().train(*args, **kwargs)
 
@@ -105,13 +99,8 @@ def freeze(model: nn.Module) -> dict[str, Any]:
     return {}
 
 
-def demand_float32(model: nn.Module) -> dict[str, Any]:
-    model.pre_classifier = Float32Only(model.pre_classifier)
-    return {}
-
-
-def damage(model: nn.Module) -> dict[str, Any]:
-    model.pre_classifier = Broken()
+def replace_layer(model: nn.Module, layer: nn.Module) -> dict[str, Any]:
+    model.pre_classifier = layer
     return {}
 
 
@@ -126,6 +115,7 @@ def trainer(folder: Path, model: nn.Module, kind: type[Trainer] = Trainer, **cha
 
 
 BEST = {"load_best_model_at_end": True, "save_strategy": "epoch", "metric_for_best_model": "accuracy"}
+NUMPY_ONLY = {"preprocess_logits_for_metrics": knows_numpy_only, "compute_metrics": lambda p: {"accuracy": 0.5}}
 WORKERS = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 2, "dataloader_persistent_workers": True}
 TWO = {"a longer name than rows": reviews(), "b": reviews()}
 OVERFITTING = {"train": reviews(), "eval": reviews(OTHER_ROWS - 5, first=32)}
@@ -148,14 +138,11 @@ SCENARIOS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
     "refusing": lambda model: {"callbacks": [Refusing()]},
     "head_only": freeze,
     "failing_metric": lambda model: {"compute_metrics": failing},
-    "broken": damage,
+    "broken": lambda model: replace_layer(model, Broken()),
     "half": lambda model: {},
-    "numpy_metric": lambda model: {
-        "preprocess_logits_for_metrics": knows_numpy_only,
-        "compute_metrics": lambda p: {"accuracy": 0.5},
-    },
-    "float32_only": demand_float32,
-    "broken_half": damage,
+    "numpy_metric": lambda model: NUMPY_ONLY,
+    "float32_only": lambda model: replace_layer(model, Float32Only(model.pre_classifier)),
+    "broken_half": lambda model: replace_layer(model, Broken()),
     "as_submitted": lambda model: {"num_train_epochs": 1},
 }
 HALF = replace(BUDGET, bfloat16=True)
@@ -163,7 +150,6 @@ LIMITS = {**dict.fromkeys(("half", "numpy_metric", "float32_only", "broken_half"
 
 
 def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str, Any]:
-    """What one training left behind, and in what state."""
     recorder.records.clear()
     recorder.plan = replace(recorder.plan, budget=LIMITS.get(name, BUDGET), evidence=str(folder))
     model = build_distilbert(WIDTH, seed=1)
@@ -209,12 +195,10 @@ def state(made: Trainer) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Run all scenarios and write FOLDER/observed.json."""
     torch.set_num_threads(1)  # the models are too small for more
     base = build_distilbert(WIDTH, seed=0).state_dict()
-    save_file(
-        {name: tensor for name, tensor in base.items() if name.startswith("distilbert.")}, folder / "base.safetensors"
-    )
+    encoder = {name: tensor for name, tensor in base.items() if name.startswith("distilbert.")}
+    save_file(encoder, folder / "base.safetensors")
     plan = Plan(seed=0, evidence=str(folder), inputs={}, base_weights=str(folder / "base.safetensors"), names={})
     recorder = recording.Recorder(plan)
     recording.install(recorder)

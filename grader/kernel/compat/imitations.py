@@ -1,0 +1,181 @@
+"""Packages that are not installed here and of which a little is imitated, because notebooks rely on that little.
+
+- `wandb` hands a run's configuration back, and a sweep calls its function once, with the first value of each parameter.
+- `tensorflow` seeds and looks for GPUs, and nothing else: whatever else is asked of it is missing.
+- `nest_asyncio` is `nest_asyncio2`, which continues it.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import logging
+import random
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from grader.kernel.compat.stub_packages import NOTHING, StubModule
+
+
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
+    """Do nothing."""
+
+
+def _list_none(*args: Any, **kwargs: Any) -> list[Any]:
+    return []
+
+
+def _seed(seed: int) -> None:
+    """Seed what `keras.utils.set_random_seed` seeds besides TensorFlow."""
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+TENSORFLOW: Mapping[str, Mapping[str, Any]] = {  # module -> what is in it
+    "tensorflow": {"__version__": "2.19.0", "get_logger": lambda: logging.getLogger("tensorflow")},
+    "tensorflow.random": {"set_seed": _do_nothing},
+    "tensorflow.keras": {},
+    "tensorflow.keras.utils": {"set_random_seed": _seed},
+    "tensorflow.keras.backend": {"clear_session": _do_nothing},
+    "tensorflow.config": {"list_physical_devices": _list_none, "list_logical_devices": _list_none},
+    "tensorflow.config.experimental": {
+        **dict.fromkeys(("set_memory_growth", "enable_op_determinism"), _do_nothing),
+        "list_physical_devices": _list_none,
+    },
+    "tensorflow.test": {"gpu_device_name": lambda: "", "is_gpu_available": lambda *a, **k: False},
+    "tensorflow.compat": {},
+    "tensorflow.compat.v1": {"set_random_seed": _do_nothing},
+    "tensorflow.compat.v1.logging": {"set_verbosity": _do_nothing, "ERROR": logging.ERROR},
+}
+
+
+class PartialModule(ModuleType):
+    """A module of which little is there. Asking for anything else raises what importing the package would raise."""
+
+    __path__: list[str] = []  # noqa: RUF012 - of every package
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise; names of protocols are simply missing."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        package = self.__name__.partition(".")[0]
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+
+class Configuration(dict[str, Any]):
+    """What `wandb.config` is: items that are attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an item."""
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the configuration has no {name!r}") from None
+
+    __setattr__ = dict.__setitem__
+
+    def update(self, *others: Any, allow_val_change: bool = True, **items: Any) -> None:
+        """Take items in, from dicts and from objects with attributes."""
+        for other in others:
+            super().update(other if isinstance(other, dict) else vars(other))
+        super().update(items)
+
+    setdefaults = update
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the items."""
+        return dict(self)
+
+
+class Run:
+    """A run of `wandb`: it has the configuration, and nothing else."""
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Let errors pass through."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return nothing for any name but those of protocols."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return NOTHING
+
+
+class Wandb(StubModule):
+    """The part of `wandb` that a notebook's own figures come from."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.config = Configuration()
+        self.run: Run | None = None
+        self._sweeps: list[Mapping[str, Any]] = []
+        self._chosen: dict[str, Any] = {}  # by the sweep that runs
+
+    def init(self, *args: Any, config: Any = None, **kwargs: Any) -> Run:
+        """Begin a run. What a sweep chose counts before the notebook's own."""
+        settings = Configuration()
+        settings.update(config or {}, **self._chosen)
+        self.config = settings
+        self.run = Run(settings)
+        return self.run
+
+    def sweep(self, sweep: Mapping[str, Any], *args: Any, **kwargs: Any) -> str:
+        """Remember what a sweep varies."""
+        self._sweeps.append(sweep)
+        return str(len(self._sweeps) - 1)
+
+    def agent(self, sweep_id: str, function: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Call a sweep's function once, with the first value of everything that it varies."""
+        index = int(sweep_id) if str(sweep_id).isdecimal() else -1
+        parameters = self._sweeps[index].get("parameters", {}) if self._sweeps else {}
+        self._chosen = {name: choose(described) for name, described in parameters.items()}
+        try:
+            if function is not None:
+                function()
+        finally:
+            self._chosen = {}
+
+
+def choose(described: Mapping[str, Any]) -> Any:
+    """Return a value of a sweep's parameter: the one, the first, the smallest, or the mean."""
+    values = described.get("values")
+    return values[0] if values else next((described[key] for key in ("value", "min", "mu") if key in described), 0)
+
+
+class ImitationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds what is imitated."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        """Return a specification for what is imitated."""
+        if fullname in ("wandb", "nest_asyncio", *TENSORFLOW):
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: Any) -> ModuleType:
+        """Return a module that is to be filled."""
+        if spec.name == "wandb":
+            return Wandb(spec.name)
+        return PartialModule(spec.name) if spec.name in TENSORFLOW else ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill a module, and import those below it, which are its attributes."""
+        name = module.__name__
+        if name == "nest_asyncio":
+            module.apply = importlib.import_module("nest_asyncio2").apply  # type: ignore[attr-defined]
+        vars(module).update(TENSORFLOW.get(name, {}))
+        for below in TENSORFLOW:
+            if below.rpartition(".")[0] == name:
+                importlib.import_module(below)
+
+
+def install() -> None:
+    """Let imports of imitated packages succeed from here on, where they are not installed."""
+    sys.meta_path.append(ImitationFinder())
