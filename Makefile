@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup grade batch rejudge demo-class gradescope upload check template kit calibrate validate hostile test \
+.PHONY: help setup grade batch rejudge demo-class gradescope upload check template kit calibrate validate prove hostile test \
 	test-all fresh bench download lint doctor clean
 
 PROFILE ?= quick
@@ -21,7 +21,8 @@ override TIMES := $(value TIMES)
 override CLASS := $(value CLASS)
 override REVIEWS := $(value REVIEWS)
 override ONLY := $(value ONLY)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS REVIEWS ONLY JOBS COURSE CELL_LIMIT RUN_LIMIT
+override PROGRAMS := $(value PROGRAMS)
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS REVIEWS ONLY PROGRAMS JOBS COURSE CELL_LIMIT RUN_LIMIT
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
@@ -112,8 +113,12 @@ kit: $(READY) ##+ build the zip that students get: [OUT=file]
 calibrate: $(READY) ##+ measure the accuracy thresholds with the reference solution: [PROFILE=quick]
 	@$(VENV_PYTHON) -m grader calibrate --profile "$$PROFILE"
 
-validate: $(READY) ##+ show that the verdicts are right, on mutants and variants; writes docs/validity.md [ONLY=names] [REPEAT=n] [TRAINING=1]
+validate: $(READY) ##+ show that the verdicts are right, on mutants, variants and a sample of generated programs; writes docs/validity.md [ONLY=names] [REPEAT=n] [TRAINING=1]
 	@set -f; $(VENV_PYTHON) -m tests.proof.validity $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"} $${ONLY:+$$ONLY}
+	@[ -n "$$ONLY" ] || $(VENV_PYTHON) -m tests.proof.generated --programs 150 --mutants 60 --notebooks 0
+
+prove: $(READY) ##+ the same on thousands of generated programs and mistakes; writes docs/generated.md [PROGRAMS=3000] [JOBS=2]
+	@$(VENV_PYTHON) -m tests.proof.generated --docs docs $${PROGRAMS:+--programs "$$PROGRAMS"} $${JOBS:+--jobs "$$JOBS"}
 
 hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m tests.proof.security

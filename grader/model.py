@@ -110,6 +110,14 @@ class Score(FrozenModel):
     status: ScoreStatus
 
 
+class Place(FrozenModel):
+    """A line of the notebook. `cell` counts all cells from 0, as in `FailedCell`; `line` counts from 1 in its cell."""
+
+    cell: int
+    line: int
+    source: str  # the line itself, stripped, and cut where it is long
+
+
 class CheckResult(FrozenModel):
     """The verdict of one check. `points` is None for `error` and `not_judged`.
 
@@ -124,6 +132,7 @@ class CheckResult(FrozenModel):
     visibility: Visibility
     rationale: str = ""
     hint: str = ""
+    place: Place | None = None  # where in the notebook the cause is, as far as the code shows it
 
 
 class MethodSummary(FrozenModel):

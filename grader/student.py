@@ -124,7 +124,7 @@ def _write_record(folder: Path, used: Setup, outcomes: dict[str, ProbeOutcome]) 
         summary=RunSummary(status=RunStatus.OK, wall_s=0, peak_memory_mib=0),
         reason="",
         cells=(),
-        training_cells={},
+        training_cells=dict(enumerate(WATCHED_IN)),
         probes=outcomes,
         timings={},
     )
@@ -133,13 +133,14 @@ def _write_record(folder: Path, used: Setup, outcomes: dict[str, ProbeOutcome]) 
 
 
 def _own_source() -> Any:
-    """Return the cells run so far as a notebook: some mistakes show in the source only."""
+    """Return the cells run so far as a notebook: some mistakes show in the source only. Cell 0 is `In [1]`."""
     shell = get_ipython()
     sources = shell.user_ns.get("In", []) if shell else []
-    return new_notebook(cells=[new_code_cell(source) for source in sources if source])
+    return new_notebook(cells=[new_code_cell(source) for source in sources[1:]])
 
 
 WATCHED: list[Training] = []
+WATCHED_IN: list[int] = []  # the cell in which each of them began; the first one is 0
 
 
 def watch_trainings() -> None:
@@ -165,6 +166,8 @@ def _begin(model: Any) -> Training:
     checkpoint = prepare_standin_checkpoint(locate_cache(ROOT, os.environ))
     seen = observation.describe_entry(observation.unwrap(model), load_base_tensors(str(checkpoint.weights)))
     WATCHED.append(Training(len(WATCHED), via="Trainer", finished=False, entry=seen))
+    shell = get_ipython()
+    WATCHED_IN.append(shell.execution_count - 1 if shell else 0)
     return WATCHED[-1]
 
 

@@ -16,7 +16,7 @@ from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import Counting, GradingPolicy, compute_deduction, compute_delay, format_amount, index_by_name
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.judging import scoring
-from grader.judging.tampering import waits_for_a_person
+from grader.judging.tampering import waits_for_a_package, waits_for_a_person
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.text import sanitise
 
@@ -222,6 +222,10 @@ def _explain(result: Result) -> str:
     faults = [f"'{check.title}'" for check in result.checks if check.verdict is Verdict.ERROR]
     if waits_for_a_person(result):
         return "A person has to read the notebook first: it names the grader's own code. An override gives the points."
+    if waits_for_a_package(result):
+        return (
+            "The notebook uses a package that is not installed here: install it and grade again, or write an override."
+        )
     if result.run.status is RunStatus.INFRA_ERROR:
         return "The grader failed while the notebook ran; run it again."
     if faults:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grader.judging.case import Case
-from grader.judging.runner import CASE
+from grader.judging.runner import CASE, locate_cause
 from grader.judging.suite import Advice, Blocked, NotJudged, Outcome, join_words
 
 PASSED = pytest.StashKey[set[str]]()
@@ -47,6 +47,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise Blocked(f"Waits for {names}, which did not pass.", "Fix that first; this check then runs.")
 
 
+def _tell_place(item: pytest.Item, raised: Outcome) -> list[str]:
+    """Return the line about the place of the cause, if there is one."""
+    mark, judged = item.get_closest_marker("check"), getattr(item, "funcargs", {}).get("case")
+    place = locate_cause(judged, raised, mark.kwargs["about"]) if mark and judged is not None else None
+    return [f"Cell {place.cell + 1}, line {place.line}: {place.source}"] if place else []
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Remember the checks that passed, and report the others in pytest's own words."""
@@ -62,5 +69,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {raised.rationale}")
         case Outcome() as raised:
-            report.longrepr = f"{mark.kwargs['title']}: {raised.rationale}\n  Hint: {raised.hint}"
+            said = [f"{mark.kwargs['title']}: {raised.rationale}", *_tell_place(item, raised), f"Hint: {raised.hint}"]
+            report.longrepr = "\n  ".join(said)
     return report

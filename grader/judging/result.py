@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from grader.assignment import EVAL_ROWS
 from grader.evidence.reader import Evidence
-from grader.judging import scoring
+from grader.judging import foreign_packages, scoring
 from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import match_claims, read_claims
+from grader.judging.repetition import excuse_repetitions
 from grader.judging.runner import GRADER_FAULT, Judgement, run_suite
 from grader.judging.staff_notes import find_notes
 from grader.judging.tampering import WAITS_FOR, WaitsFor, find_tampering
@@ -29,7 +30,7 @@ from grader.model import (
 from grader.paths import HIDDEN_TESTS, PUBLIC_TESTS, RUBRIC
 from grader.protocol.records import Training
 
-EXCUSED: Final[Mapping[str, Any]] = {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, "hint": ""}
+EXCUSED: Final[Mapping[str, Any]] = {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, "hint": "", "place": None}
 HELD: Final[Mapping[str, Any]] = {
     "verdict": Verdict.ERROR,
     "rationale": "The notebook uses the grader's own code. A person reads the notebook before this check gives points.",
@@ -54,7 +55,7 @@ class GradingResult:
 def judge_case(case: Case, folders: list[Path], only: str | None = None) -> GradingResult:
     """Judge a case: evidence with an oracle, which may be shared with other cases."""
     began = time.perf_counter()
-    judgements = adjust_judgements(run_suite(case, folders, only), case.evidence)
+    judgements = excuse_repetitions(adjust_judgements(run_suite(case, folders, only), case.evidence))
     rubric = scoring.load_rubric(RUBRIC)
     complete = only is None and {PUBLIC_TESTS, HIDDEN_TESTS} <= set(folders)
     scoring.require_agreement([judgement.id for judgement in judgements], rubric, complete)
@@ -87,6 +88,7 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
 def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> tuple[Judgement, ...]:
     """Excuse what failed where the grader failed, and hold what passed where the notebook reaches into the grader.
 
+    What failed for want of a package that the grader lacks is held, too.
     The witness shares a process with the notebook, and its word is worth no more than that process is.
     """
     if evidence.run.summary.status is RunStatus.INFRA_ERROR:
@@ -94,7 +96,7 @@ def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> 
         return tuple(j if j.verdict in kept else replace(j, **EXCUSED) for j in judgements)
     if find_tampering(evidence.sources):
         return tuple(replace(j, **HELD) if j.verdict is Verdict.PASSED else j for j in judgements)
-    return judgements
+    return foreign_packages.excuse(judgements, evidence)
 
 
 def _compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:
@@ -106,7 +108,8 @@ def _compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tupl
 def describe_conditions(case: Case, judgements: tuple[Judgement, ...]) -> dict[str, str]:
     """Return the grader's part of a result's environment: the conditions of the run, and whom the result waits for."""
     c = case.evidence.run.conditions
-    waits = {WAITS_FOR: WaitsFor.PERSON.value} if any(judgement.held for judgement in judgements) else {}
+    whom = WaitsFor.PACKAGE if any(judgement.lacks_package for judgement in judgements) else WaitsFor.PERSON
+    waits = {WAITS_FOR: whom.value} if any(judgement.held for judgement in judgements) else {}
     described = {"checkpoint": c.checkpoint, "reviews": c.reviews, "precision": c.precision, "grader": c.grader}
     return described | waits
 

@@ -15,9 +15,10 @@ import pytest
 
 from grader.errors import GraderError
 from grader.evidence.untrusted import ProtocolViolation
+from grader.judging import places
 from grader.judging.case import Case
-from grader.judging.suite import Outcome
-from grader.model import CheckResult, Verdict, Visibility
+from grader.judging.suite import Failed, Outcome
+from grader.model import CheckResult, Place, Verdict, Visibility
 
 CASE = pytest.StashKey[Case]()
 GRADER_FAULT = (
@@ -42,11 +43,17 @@ class Judgement:
     rationale: str = ""
     hint: str = ""
     fault: str = ""  # for staff: the error of the grader, or what is malformed
-    held: bool = False  # it passed, and counts only after a person has read the notebook
+    place: Place | None = None  # of the cause of a failure
+    cause: str = ""  # a name for it, where another step can fail by the same one
+    requires: tuple[str, ...] = ()  # ids of the checks that it waits for
+    repeats: str = ""  # the check that already cost points for the same cause
+    held: bool = False  # it counts only after a person has read the notebook
+    lacks_package: bool = False  # the reason: a package that is not here, which is nobody's mistake
 
     def result(self, possible: float) -> CheckResult:
         """Add the points that the check is worth."""
-        points = {Verdict.PASSED: possible, Verdict.FAILED: 0.0, Verdict.BLOCKED: 0.0}.get(self.verdict)
+        blocked = possible if self.repeats else 0.0
+        points = {Verdict.PASSED: possible, Verdict.FAILED: 0.0, Verdict.BLOCKED: blocked}.get(self.verdict)
         return CheckResult(
             id=self.id,
             title=self.title,
@@ -56,6 +63,7 @@ class Judgement:
             visibility=self.visibility,
             rationale=self.rationale,
             hint=self.hint,
+            place=self.place,
         )
 
 
@@ -96,7 +104,7 @@ class Judge(Collector):
         """Note how a check ended."""
         report = yield
         if call.when == "call" or (call.when == "setup" and call.excinfo):
-            judgement = _judge(item, call.excinfo.value if call.excinfo else None)
+            judgement = _judge(item, call.excinfo.value if call.excinfo else None, self.case)
             self.judgements[judgement.id] = judgement
         return report
 
@@ -116,11 +124,22 @@ def _is_selected(check_id: str, only: str | None) -> bool:
     return only is None or only in (check_id, check_id.split(".")[0])
 
 
-def _judge(item: pytest.Item, raised: BaseException | None) -> Judgement:
+def _judge(item: pytest.Item, raised: BaseException | None, case: Case) -> Judgement:
     mark = item.get_closest_marker("check")
     assert mark is not None
     visibility = Visibility.HIDDEN if item.path.parent.name == "hidden" else Visibility.PUBLIC
-    return Judgement(mark.kwargs["id"], mark.kwargs["title"], visibility, **_read_outcome(raised))
+    place = locate_cause(case, raised, mark.kwargs["about"])
+    told = {name: mark.kwargs[name] for name in ("id", "title", "requires")}
+    return Judgement(**told, visibility=visibility, place=place, **_read_outcome(raised))
+
+
+def locate_cause(case: Case, raised: BaseException | None, about: places.Finder | None) -> Place | None:
+    """Return the place of a failure; None where the check did not fail, or the code does not show it."""
+    find = (raised.at or about) if isinstance(raised, Failed) else None
+    try:
+        return places.locate(case, find) if find else None
+    except Exception:  # malformed evidence, or code that nobody foresaw: a place is help, and must not change a verdict
+        return None
 
 
 def _read_outcome(raised: BaseException | None) -> dict[str, Any]:
@@ -128,7 +147,8 @@ def _read_outcome(raised: BaseException | None) -> dict[str, Any]:
         case None:
             return {"verdict": Verdict.PASSED}
         case Outcome():
-            return {"verdict": raised.verdict, "rationale": raised.rationale, "hint": raised.hint}
+            words = {"rationale": raised.rationale, "hint": raised.hint}
+            return {"verdict": raised.verdict, "cause": raised.cause, **words}
         case ProtocolViolation():
             return {"verdict": Verdict.FAILED, "rationale": MALFORMED, "fault": str(raised)}
     return {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, "fault": f"{type(raised).__name__}: {raised}"}

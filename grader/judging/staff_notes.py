@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from grader.execution import profiles
+from grader.judging import foreign_packages
 from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import find_repetitions, match_claims, read_claims
 from grader.judging.runner import Judgement
@@ -18,6 +19,7 @@ def find_notes(case: Case, judgements: tuple[Judgement, ...]) -> Iterator[str]:
     """Yield the flags of a judged case."""
     run = case.evidence.run
     yield from (f"“{j.title}”: {j.fault}" for j in judgements if j.fault)
+    yield from run.repairs
     if run.reason:
         yield f"The run ended: {run.reason}."
     yield from (f"Malformed evidence: {what}." for what in case.evidence.violations)
@@ -26,6 +28,7 @@ def find_notes(case: Case, judgements: tuple[Judgement, ...]) -> Iterator[str]:
         f"Cell {n + 1} uses names from a later cell and ran again after the last cell." for n in run.out_of_order
     )
     yield from find_tampering(case.evidence.sources)
+    yield from foreign_packages.find_notes(case.evidence)
     yield from _find_typed_in(case)
     yield from read_or_none(lambda: list(_find_contradictions(case))) or ()
     if run.conditions.synthetic:

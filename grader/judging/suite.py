@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import pytest
 
 from grader.judging.case import Case
+from grader.judging.places import Finder
 from grader.model import Verdict
 from grader.protocol.records import Raised
 
@@ -23,10 +24,13 @@ class Outcome(Exception):
 
     verdict = Verdict.ERROR
 
-    def __init__(self, rationale: str, hint: str = "") -> None:
-        """`rationale`: what was checked, expected against observed. `hint`: one thing to try."""
+    def __init__(self, rationale: str, hint: str = "", at: Finder | None = None, cause: str = "") -> None:
+        """`rationale`: what was checked, expected against observed. `hint`: one thing to try. `at`: finds the cause.
+
+        `cause`: a name for it that another step uses for the same one (`judging.repetition`).
+        """
         super().__init__(rationale)
-        self.rationale, self.hint = rationale, hint
+        self.rationale, self.hint, self.at, self.cause = rationale, hint, at, cause
 
 
 class Failed(Outcome):
@@ -53,21 +57,24 @@ class Advice(Outcome):
     verdict = Verdict.PASSED
 
 
-def check(id: str, title: str, requires: tuple[str, ...] = ()) -> Callable[[Test], Test]:
-    """Make a test function the check `id` (step.name); it is blocked unless all checks in `requires` passed."""
-    mark: Callable[[Test], Test] = pytest.mark.check(id=id, title=title, requires=requires)
+def check(id: str, title: str, requires: tuple[str, ...] = (), about: Finder | None = None) -> Callable[[Test], Test]:
+    """Make a test function the check `id` (step.name); it is blocked unless all checks in `requires` passed.
+
+    `about`: one of `judging.places`, which finds the line that a student reads when the check fails.
+    """
+    mark: Callable[[Test], Test] = pytest.mark.check(id=id, title=title, requires=requires, about=about)
     return mark
 
 
-def expect(condition: bool, rationale: str, hint: str = "") -> None:
-    """Fail the check with this rationale unless the condition holds."""
+def expect(condition: bool, rationale: str, hint: str = "", at: Finder | None = None, cause: str = "") -> None:
+    """Fail the check with this rationale unless the condition holds. `at`: a finer place than the check's own."""
     if not condition:
-        raise Failed(rationale, hint)
+        raise Failed(rationale, hint, at, cause)
 
 
-def fail(rationale: str, hint: str = "") -> NoReturn:
-    """Fail the check."""
-    raise Failed(rationale, hint)
+def fail(rationale: str, hint: str = "", at: Finder | None = None, cause: str = "") -> NoReturn:
+    """Fail the check. `at`: a finer place than the check's own."""
+    raise Failed(rationale, hint, at, cause)
 
 
 def expect_defined(case: Case, found: str | None, names: tuple[str, ...], missing: str, hint: str) -> None:

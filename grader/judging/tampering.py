@@ -28,14 +28,26 @@ class WaitsFor(StrEnum):
     """Who has to act before the checks of a result can count."""
 
     NOBODY = "nobody"
-    PERSON = "person"
+    PERSON = "person"  # to read a notebook that uses the grader's own code
+    PACKAGE = "package"  # a person too: to decide about a notebook that uses a package which is not here
+
+
+def get_waits_for(result: Result) -> WaitsFor:
+    """Return who has to act before all checks of a result count."""
+    if WAITS_FOR in result.environment:
+        return WaitsFor(result.environment[WAITS_FOR])
+    former = any(check.rationale == FORMER_RATIONALE for check in result.checks)
+    return WaitsFor.PERSON if former else WaitsFor.NOBODY
 
 
 def waits_for_a_person(result: Result) -> bool:
-    """Return True if a check counts only after somebody has read the notebook."""
-    if WAITS_FOR in result.environment:
-        return result.environment[WAITS_FOR] == WaitsFor.PERSON
-    return any(check.rationale == FORMER_RATIONALE for check in result.checks)
+    """Return True if a check counts only after somebody has read a notebook that uses the grader's own code."""
+    return get_waits_for(result) is WaitsFor.PERSON
+
+
+def waits_for_a_package(result: Result) -> bool:
+    """Return True if a check counts only after somebody has decided about a package that is not here."""
+    return get_waits_for(result) is WaitsFor.PACKAGE
 
 
 def find_tampering(sources: Mapping[int, str]) -> list[str]:

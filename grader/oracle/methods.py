@@ -32,6 +32,19 @@ def is_encoder_frozen(entry: Entry) -> bool:
     return not any(name.startswith(ENCODER) for name in entry.trainable_names)
 
 
+def name_wrong_count(entry: Entry, wanted: int) -> str:
+    """Name the cause of a wrong number of trainable parameters, the same name in every step; empty if none is known."""
+    if labels := assignment.count_surplus_labels(entry.trainable, wanted):
+        return f"{2 + labels} labels"
+    names = entry.trainable_names
+    frozen = [module for module in assignment.HEAD_MODULES if not any(name.startswith(module) for name in names)]
+    if frozen:
+        return f"frozen: {' '.join(frozen)}"
+    inside = tuple(f"{path}." for path in assignment.QV_LAYER_NAMES)  # wrapped in one step and not in the others
+    below = sorted(name for name in names if name.startswith(ENCODER) and not name.startswith(inside))
+    return f"trainable: {' '.join(below)}" if below else ""
+
+
 def find_source_of_head(trainings: Sequence[Training], training: Training) -> Training | None:
     """Find an earlier training of another kind that left the head, or a matrix of it, with which this one begins."""
     kind, matrices = _describe_kind(training.entry), _list_matrices(training.entry.head)

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from grader.model import CheckResult, Claim, Method, MethodSummary, Result, Verdict
+from grader.model import CheckResult, Claim, Method, MethodSummary, Place, Result, Verdict
 from grader.reporting import words
 from grader.reporting.outline import Step, count_verdicts, group_by_step, list_measurements, select_measured
 from grader.reporting.sanitisation import sanitise_line, sanitise_text
@@ -56,8 +56,9 @@ def render_result(result: Result, reports: Iterable[Path] = ()) -> RenderableTyp
 
 
 def render_checks(result: Result) -> RenderableType:
-    """Return the checks alone, for a student who looks at them in a notebook."""
-    return Constrain(Group(*map(_render_step, group_by_step(result.checks))), WIDTH_MAX)
+    """Return the checks alone, for a student who looks at them in a running notebook."""
+    steps = (_render_step(step, in_notebook=True) for step in group_by_step(result.checks))
+    return Constrain(Group(*steps), WIDTH_MAX)
 
 
 def render_findings(findings: "Iterable[Finding]") -> RenderableType:
@@ -104,7 +105,7 @@ def _describe_run(result: Result) -> str:
     return f"{facts}, {words.format_seconds(result.run.wall_s)}"
 
 
-def _render_step(step: Step) -> RenderableType:
+def _render_step(step: Step, in_notebook: bool = False) -> RenderableType:
     heading = Table.grid(padding=(0, 1), expand=True)
     heading.add_column(ratio=1)
     heading.add_column(justify="right", no_wrap=True)
@@ -112,7 +113,8 @@ def _render_step(step: Step) -> RenderableType:
     table = _make_grid()
     for check in step.checks:
         hint = check.hint if check.verdict is not Verdict.PASSED or check.rationale else ""
-        body = _explain(Text(sanitise_line(check.title)), check.rationale, hint)
+        place = _name_place(check.place, in_notebook) if check.place else ""
+        body = _explain(Text(sanitise_line(check.title)), check.rationale, hint, place)
         table.add_row(_Mark(words.VERDICTS[check.verdict]), body, Text(_format_share(check)))
     return Padding(Group(heading, table), (1, 0, 0, 0))
 
@@ -151,9 +153,13 @@ def _sum_up(result: Result) -> Iterator[RenderableType]:
             yield Text(f"{words.VERDICTS[verdict]}: {words.MEANINGS[verdict]}", style="dim")
 
 
-def _explain(title: Text, rationale: str, hint: str) -> RenderableType:
-    """Put the rationale and the hint under a title, indented so that they stand apart without colour too."""
-    lines = [rationale.strip(), hint and f"Hint: {hint.strip()}"]
+def _name_place(place: Place, in_notebook: bool) -> str:
+    return f"{words.describe_place(place, in_notebook)}: {sanitise_line(place.source)}"
+
+
+def _explain(title: Text, rationale: str, hint: str, place: str = "") -> RenderableType:
+    """Put the rationale, the place and the hint under a title, indented so that they stand apart without colour too."""
+    lines = [rationale.strip(), place, hint and f"Hint: {hint.strip()}"]
     below = [Padding(Text(sanitise_text(line, RATIONALE_LIMIT)), (0, 0, 0, 2)) for line in lines if line]
     return Group(title, *below)
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from grader.assets.reviews import Source
 from grader.grades.grade import AdjustmentKind, Grade
-from grader.judging.tampering import waits_for_a_person
-from grader.model import Method, Profile, Result, RunStatus, ScoreStatus, Verdict
+from grader.judging.tampering import WaitsFor, get_waits_for
+from grader.model import Method, Place, Profile, Result, RunStatus, ScoreStatus, Verdict
 
 MISSING: Final = "–"
 
@@ -70,6 +70,13 @@ def get_step_title(key: str) -> str:
     return _STEPS.get(key) or re.sub(r"(?<=\D)(?=\d)", " ", key).replace("_", " ").capitalize()
 
 
+CAUSES: Final = {  # of a result without points
+    WaitsFor.NOBODY: "this machine could not judge all of it",
+    WaitsFor.PERSON: "a person has to read the notebook first",
+    WaitsFor.PACKAGE: "the notebook uses a package that is not installed here, and a person decides about it",
+}
+
+
 def list_notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
     """List what a reader must know before the verdicts, most serious first.
 
@@ -79,8 +86,7 @@ def list_notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
     if result.sandbox == NO_SANDBOX:
         found.append("This notebook was run without a sandbox: it could have changed the grader and this result.")
     if result.score.status is ScoreStatus.UNGRADED and (grade is None or grade.points is None):
-        waits = waits_for_a_person(result)
-        cause = "a person has to read the notebook first" if waits else "this machine could not judge all of it"
+        cause = CAUSES[get_waits_for(result)]
         found.append(f"This submission is ungraded: {cause}. No points are recorded.")
     if is_measured_on_synthetic(result):
         found.append("Accuracy was measured on synthetic reviews, not on the real data of the assignment.")
@@ -93,6 +99,11 @@ def is_measured_on_synthetic(result: Result) -> bool:
     """Return True if an accuracy was measured, and on reviews that the project made up."""
     measured = any(method.accuracy is not None for method in result.methods.values())
     return measured and result.environment.get("reviews") == Source.SYNTHETIC
+
+
+def describe_place(place: Place, in_notebook: bool = False) -> str:
+    """Name a place as its reader counts; `in_notebook`: in a running notebook, where cells have the numbers of `In`."""
+    return f"{f'In [{place.cell + 1}]' if in_notebook else f'Cell {place.cell + 1}'}, line {place.line}"
 
 
 def format_agreement(agrees: bool | None) -> str:

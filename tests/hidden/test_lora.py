@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from grader.challenges import ROWS, LoraChallenge
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.lora_answers import (
     compute_expected_base,
@@ -23,7 +24,7 @@ from grader.protocol.records import LoraItem
 HINT = "Return the `nn.Linear` layers of the model that is passed in: no copies, no other model. Wrap them afterwards."
 
 
-@check("step3.extract_modules", "extract_qv_layers returns the layers themselves")
+@check("step3.extract_modules", "extract_qv_layers returns the layers themselves", about=places.find_extraction)
 def test_extract_modules(case: Case) -> None:
     """The values are the `nn.Linear` objects in the model that is passed in: no copies and no weights."""
     answers = case.evidence.extract
@@ -48,7 +49,7 @@ def test_extract_modules(case: Case) -> None:
         )
 
 
-@check("step3.lora_frozen", "W stays unchanged and frozen", requires=("step3.lora_construct",))
+@check("step3.lora_frozen", "W stays unchanged and frozen", requires=("step3.lora_construct",), about=places.find_base)
 def test_lora_frozen(case: Case) -> None:
     """A training step changes A and B. W keeps its values and is not trainable."""
     for challenge, item in list_castable_answers(case):
@@ -86,6 +87,7 @@ def is_unchanged(case: Case, challenge: LoraChallenge, weight: Tensor) -> bool:
     "step3.lora_gradients",
     "Gradients reach A and B, and the layers below",
     requires=("step3.lora_construct",),
+    about=places.find_gradient_cut,
 )
 def test_lora_gradients(case: Case) -> None:
     """Backpropagation gives A and B the right gradients: in a fresh layer at least the one that is zero, later both.

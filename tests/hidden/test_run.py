@@ -1,5 +1,6 @@
 """What the trainings read."""
 
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Advice, Blocked, check, expect, join_words
 from grader.model import Method
@@ -28,12 +29,14 @@ def test_data(case: Case) -> None:
             f"Expected {NAMES[method]} to train on training reviews only; "
             f"{learned.eval if learned else 0:.0%} of the reviews that it trains on are evaluation reviews.",
             HINT,
+            at=places.find_data(method, "train_dataset"),
         )
         expect(
             judged is None or judged.train <= FOREIGN_SHARE or is_held_back(training.data.train, training.data.eval),
             f"Expected {NAMES[method]} to be evaluated on evaluation reviews; "
             f"{judged.train if judged else 0:.0%} of the reviews that it is evaluated on are training reviews.",
             HINT,
+            at=places.find_data(method, "eval_dataset"),
         )
         expect_enough(case, method, training)
     advise_on_masks(case)
@@ -52,6 +55,7 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
         f"Expected {NAMES[method]} to train on all {wanted['train']:,} training reviews; it trains on "
         f"{learned.rows if learned else 0:,}.",
         "Give the `Trainer` the whole training section; a small part is for trying things out.",
+        at=places.find_data(method, "train_dataset"),
     )
     judged = [seen for seen in (training.data.eval, *training.evaluations) if seen is not None]
     most = max((seen.rows for seen in judged), default=None)
@@ -60,6 +64,7 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
         f"Expected {NAMES[method]} to be evaluated on all {wanted['eval']:,} evaluation reviews; at most {most or 0:,} "
         "are used.",
         "Give the `Trainer` the whole evaluation section.",
+        at=places.find_data(method, "eval_dataset"),
     )
     known = [found for seen in judged if (found := case.library.recognise(seen))]
     expect(
@@ -67,6 +72,7 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
         f"Expected {NAMES[method]} to be evaluated on the reviews of eval.csv; it is evaluated on reviews of train.csv "
         "only.",
         "Keep a part of train.csv for choosing an epoch if you like, and evaluate on eval.csv at the end.",
+        at=places.find_data(method, "eval_dataset"),
     )
 
 

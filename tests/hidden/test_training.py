@@ -1,6 +1,7 @@
 """What the three trainings did to the weights, and how well the results classify."""
 
 from grader import assignment
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
@@ -65,7 +66,12 @@ def expect_whole(case: Case, certificate: Certificate) -> None:
     )
 
 
-@check("step1.trained", "Step 1 changes the whole network", requires=("step1.trainable_parameters",))
+@check(
+    "step1.trained",
+    "Step 1 changes the whole network",
+    requires=("step1.trainable_parameters",),
+    about=places.find_learning(Method.FULL),
+)
 def test_trained(case: Case) -> None:
     """After the training of step 1, the encoder and the head differ from the pretrained model."""
     certificate = certificate_of(case, Method.FULL)
@@ -82,6 +88,7 @@ def test_trained(case: Case) -> None:
     "step2.encoder_untouched",
     "Step 2 leaves the pretrained encoder unchanged",
     requires=("step2.trainable_parameters",),
+    about=places.find_origin(Method.HEAD),
 )
 def test_encoder_untouched(case: Case) -> None:
     """After the training of step 2, the encoder is bit for bit the pretrained one."""
@@ -100,6 +107,7 @@ def test_encoder_untouched(case: Case) -> None:
     "step3.certificate",
     "Step 3 changes the encoder only by low-rank updates",
     requires=("step3.trainable_parameters",),
+    about=places.find_certified,
 )
 def test_certificate(case: Case) -> None:
     """After step 3, only the head and the 12 query and value layers differ, each of the 12 by a matrix of low rank."""
@@ -159,6 +167,7 @@ def expect_low_rank(training: Training, certificate: Certificate) -> None:
         not unchanged,
         f"Expected the training of step 3 to change all 12 query and value layers; found {len(unchanged)} unchanged.",
         "Give the `Trainer` the model that holds your `LoRALayer` objects, and an optimiser that has A and B.",
+        at=places.find_learning(Method.LORA),
     )
     rank = max(min(shape) for shapes in training.entry.adapters.values() for shape in shapes if shape)
     highest = max(certificate.qv_ranks.values())
@@ -194,19 +203,19 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
     )
 
 
-@check("step1.accuracy", "Step 1 reaches the accuracy of full fine-tuning")
+@check("step1.accuracy", "Step 1 reaches the accuracy of full fine-tuning", about=places.find_training(Method.FULL))
 def test_full_accuracy(case: Case) -> None:
     """The model of step 1 classifies unseen reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.FULL, "Check that each review has the right label and that the loss goes down.")
 
 
-@check("step2.accuracy", "Step 2 reaches the accuracy of head-only training")
+@check("step2.accuracy", "Step 2 reaches the accuracy of head-only training", about=places.find_training(Method.HEAD))
 def test_head_accuracy(case: Case) -> None:
     """The model of step 2 classifies unseen reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.HEAD, "Check that the head is trainable and that the encoder is the pretrained one.")
 
 
-@check("step3.accuracy", "Step 3 reaches the accuracy of LoRA")
+@check("step3.accuracy", "Step 3 reaches the accuracy of LoRA", about=places.find_training(Method.LORA))
 def test_lora_accuracy(case: Case) -> None:
     """The model of step 3 classifies unseen reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.LORA, "Check that gradients reach A and B and that the head is trainable.")

@@ -1,6 +1,7 @@
 """The notebook as a whole."""
 
 from grader import assignment
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Advice, check, expect, fail, join_words
 from grader.model import Method, RunStatus
@@ -12,7 +13,7 @@ FIRST = "Fix the first error first; later errors often follow from it."
 NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only)", Method.LORA: "step 3 (LoRA)"}
 
 
-@check("run.completes", "The notebook runs from top to bottom")
+@check("run.completes", "The notebook runs from top to bottom", about=places.find_failure)
 def test_completes(case: Case) -> None:
     """All cells run in order in a fresh kernel, within the time limit, and each of the three trainings finishes.
 

@@ -3,13 +3,15 @@
 from grader import assignment
 from grader.challenges import ToyModel
 from grader.evidence.raised import describe_error
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
 from grader.model import Method
+from grader.oracle.methods import name_wrong_count
 from grader.protocol.records import CountAnswers, CountItem, Training
 
 
-@check("step1.count_function", "count_trainable_parameters counts trainable parameters")
+@check("step1.count_function", "count_trainable_parameters counts trainable parameters", about=places.find_count)
 def test_count_function(case: Case) -> None:
     """`count_trainable_parameters(model)` returns, as an int, how many single numbers in a model are trainable.
 
@@ -72,7 +74,7 @@ def cause_of_number(case: Case, answers: CountAnswers) -> str:
     return next((f": {name}" for name in names if all(toy.wrong_counts[name] == value for toy, value in pairs)), "")
 
 
-@check("step1.trainable_parameters", "Step 1 trains all parameters")
+@check("step1.trainable_parameters", "Step 1 trains all parameters", about=places.find_trainable(Method.FULL))
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 1 starts, all 66,955,010 parameters of the model are trainable."""
     training = case.training(Method.FULL)
@@ -86,6 +88,7 @@ def test_trainable_parameters(case: Case) -> None:
         f"Expected {assignment.FULL_PARAMETERS:,} trainable parameters when the training of step 1 starts; "
         f"found {training.entry.trainable:,}.{cause_of_trainable(case, training)}",
         "Load 'distilbert-base-uncased' with `num_labels=2`, and freeze nothing in step 1.",
+        cause=name_wrong_count(training.entry, assignment.FULL_PARAMETERS),
     )
 
 

@@ -1,13 +1,15 @@
 """Step 2: training the classification head only."""
 
 from grader import assignment
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import check, expect, fail
 from grader.model import Method
+from grader.oracle.methods import name_wrong_count
 from grader.protocol.records import Training
 
 
-@check("step2.trainable_parameters", "Step 2 trains only the head")
+@check("step2.trainable_parameters", "Step 2 trains only the head", about=places.find_trainable(Method.HEAD))
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 2 starts, 592,130 parameters are trainable: those of the head.
 
@@ -28,6 +30,7 @@ def test_trainable_parameters(case: Case) -> None:
         if labels
         else "Freeze every parameter except those of `pre_classifier` and `classifier`: set `requires_grad` on each "
         "parameter; on a module it does nothing.",
+        cause=name_wrong_count(training.entry, assignment.HEAD_PARAMETERS),
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from grader import assignment
 from grader.challenges import LoraChallenge
 from grader.evidence.raised import describe_error
+from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.lora_answers import (
     compute_expected_base,
@@ -21,11 +22,11 @@ from grader.judging.lora_answers import (
 from grader.judging.suite import Advice, Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
 from grader.model import Method
 from grader.oracle import lora
-from grader.oracle.methods import infer_rank
+from grader.oracle.methods import infer_rank, name_wrong_count
 from grader.protocol.records import Entry, LoraItem, Raised, Training
 
 
-@check("step3.extract_names", "extract_qv_layers finds the query and value layers")
+@check("step3.extract_names", "extract_qv_layers finds the query and value layers", about=places.find_names)
 def test_extract_names(case: Case) -> None:
     """`extract_qv_layers(model)` returns a dict whose 12 keys are the full names of the query and value layers.
 
@@ -97,7 +98,7 @@ def expect_names(observed: list[str]) -> None:
     )
 
 
-@check("step3.replace_layers", "replace_layers puts each layer in its place")
+@check("step3.replace_layers", "replace_layers puts each layer in its place", about=places.find_replacement)
 def test_replace_layers(case: Case) -> None:
     """`replace_layers(model, named_layers)` puts each layer where its name says, and changes nothing else."""
     answers = case.evidence.replace
@@ -138,7 +139,7 @@ def test_replace_layers(case: Case) -> None:
 AS_GIVEN = "Use `replace_layers` exactly as the assignment gives it."
 
 
-@check("step3.lora_construct", "LoRALayer can be created")
+@check("step3.lora_construct", "LoRALayer can be created", about=places.find_class)
 def test_lora_construct(case: Case) -> None:
     """`LoRALayer(W, rank, alpha)` wraps any linear layer, with or without a bias, at any rank."""
     answers = case.evidence.lora
@@ -193,6 +194,7 @@ def hint_on_construction(error: Raised | None, bias: bool) -> str:
     "step3.lora_fresh",
     "A fresh LoRALayer computes what W computes",
     requires=("step3.lora_construct",),
+    about=places.find_fresh_output,
 )
 def test_lora_fresh(case: Case) -> None:
     """Before training, the output equals W(x), bias included: one of A and B starts at zero."""
@@ -253,6 +255,7 @@ def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> st
     "step3.lora_registered",
     "A and B are registered as parameters",
     requires=("step3.lora_construct",),
+    about=places.find_matrices,
 )
 def test_lora_registered(case: Case) -> None:
     """The trainable numbers in `layer.parameters()` are those of A and B: rank · (in + out) of them, no more."""
@@ -330,6 +333,7 @@ def advise_on_shapes(case: Case) -> None:
     "step3.lora_forward",
     "The update is (alpha / rank) · B A x",
     requires=("step3.lora_construct", "step3.lora_registered"),
+    about=places.find_update,
 )
 def test_lora_forward(case: Case) -> None:
     """With values in A and B, the layer returns W(x) + (alpha / rank) · B(A(x)), at any rank, alpha and shape of x."""
@@ -365,6 +369,7 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
             f"Expected the update B(A(x)) to be multiplied by alpha / rank; found the factor {name}. "
             f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
             "Compute `alpha / rank` in `__init__`, from its arguments, and multiply the update by it once.",
+            at=places.find_scale,
         )
     cause = lora.diagnose(*question)
     fail(
@@ -385,7 +390,7 @@ def name_of_scale(case: Case) -> str | None:
     return common[0] if common else None
 
 
-@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head")
+@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head", about=places.find_adapted)
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 3 starts, 592,130 + 18,432 · rank parameters are trainable: 813,314 at rank 12."""
     training = case.training(Method.LORA)
@@ -408,6 +413,7 @@ def test_trainable_parameters(case: Case) -> None:
             f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
             f"{training.entry.trainable:,}. {cause}",
             hint,
+            cause=name_wrong_count(training.entry, wanted),
         )
 
 

@@ -11,7 +11,7 @@ from grader.judging import places
 from grader.judging.places.code import Code, parse_cell
 from grader.judging.runner import run_suite
 from grader.model import CellRecord, FailedCell, Method, Place
-from grader.protocol.records import Answers, CountItem, Entry, LoraItem, Raised, Training
+from grader.protocol.records import Answers, CountItem, Entry, ExtractItem, LoraItem, Raised, Training
 from tests.harness.judging.test_judging import one, suite
 
 CELLS = [
@@ -232,6 +232,18 @@ FUNCTIONS = [
         "def count_parameters(m):\n    n = 1\n    return n", "count_parameters", "return n", id="what it returns"
     ),
     pytest.param("def count_parameters(m):\n    print(1)", "count_parameters", "print(1)", id="what it prints"),
+    pytest.param(
+        "def count_parameters(m):\n    n = 0\n    for p in m:\n        n += p.numel()\n    return n",
+        "count_parameters",
+        "n += p.numel()",
+        id="what it adds up",
+    ),
+    pytest.param(
+        "def count_parameters(m):\n    for p in m:\n        n = p.numel()\n        return n",
+        "count_parameters",
+        "return n",
+        id="a loop that ends too early",
+    ),
     pytest.param("count_parameters = lambda m: 1", "count_parameters", "count_parameters = ", id="a lambda"),
     pytest.param("def how_many(m): return sum(p.numel() for p in m)", None, "def how_many", id="another name"),
     pytest.param("x = 1", None, "", id="nothing"),
@@ -240,8 +252,31 @@ FUNCTIONS = [
 
 @pytest.mark.parametrize(("source", "found", "line"), FUNCTIONS)
 def test_lines_of_a_function(source: str, found: str | None, line: str) -> None:
-    judged = case(source, count=Answers(found=found, items=(CountItem(),)))
+    judged = case(source, count=Answers(found=found, items=(CountItem(value=1),)))
     assert locate(judged, places.find_count)[: len(line) or None] == line
+
+
+CHOOSING = """
+def extract_qv_layers(model):
+    '''The q_lin and v_lin of a model.'''
+    found = {}
+    for name, layer in model.named_modules():
+        if name[-5:] in ("q_lin", "k_lin"):
+            found[name] = layer
+    return found
+"""
+
+
+@pytest.mark.parametrize(
+    ("mapping", "line"),
+    [
+        pytest.param(True, 'if name[-5:] in ("q_lin", "k_lin"):', id="a dict with other names"),
+        pytest.param(False, "return found", id="no dict"),
+    ],
+)
+def test_the_line_that_chooses_layers(mapping: bool, line: str) -> None:
+    answers = Answers(found="extract_qv_layers", items=(ExtractItem(mapping=mapping),))
+    assert locate(case(CHOOSING, extract=answers), places.find_names) == line
 
 
 HELPERS = """
@@ -355,6 +390,13 @@ def test_the_line_that_failed(traceback: str, spot: tuple[int, int] | None) -> N
     )
     found = places.locate(case("def f(): 1 / 0", "x = 1\nf()", failed=failed, records=records), places.find_failure)
     assert (found and (found.cell, found.line)) == spot
+
+
+def test_an_error_that_a_probe_met_too_is_found_in_the_class() -> None:
+    shapes = "mat1 and mat2 shapes cannot be multiplied ({}x768 and 12x768)"
+    failed = (FailedCell(index=1, error="RuntimeError", message=shapes.format(48)),)
+    judged = case(LAYER, "fit()", failed=failed, lora=raised("RuntimeError", shapes.format(7), "fresh"))
+    assert locate(judged, places.find_failure).startswith("return self.W(x)")
 
 
 def test_a_place_shows_one_harmless_line_of_bounded_length() -> None:

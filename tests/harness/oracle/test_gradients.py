@@ -77,6 +77,19 @@ class BaseOfDetached(Layer):
         return self.W(x.detach())
 
 
+class Merging(Layer):
+    """As in loralib: in evaluation mode the update is a part of W."""
+
+    def train(self, mode: bool = True) -> "Merging":
+        if mode != self.training:
+            self.W.weight.data += (-1 if mode else 1) * 2 * self.B @ self.A
+        super().train(mode)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.training else self.W(x)
+
+
 class Flat(Layer):
     def __init__(self, W: nn.Linear) -> None:
         super().__init__(W)
@@ -122,6 +135,7 @@ def test_gradients_of_plain_distilbert(name: str) -> None:
         pytest.param(Transposed, 0, id="transposed"),
         pytest.param(ZeroA, 0, id="A is zero"),
         pytest.param(Linears, 0, id="B first, and layers"),
+        pytest.param(Merging, 0, id="merged in evaluation"),
         pytest.param(BaseWithoutGradient, 10, id="W without gradient"),  # all blocks but the last
         pytest.param(BaseOfDetached, 10, id="W of a detached x"),
         pytest.param(Flat, None, id="not two matrices"),

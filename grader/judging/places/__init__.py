@@ -1,0 +1,48 @@
+"""The place of a cause: which line of the notebook a failed check is about.
+
+A verdict comes from behaviour; a place comes from reading the code, after the check has failed. It is help and no
+judgement: where the code does not show the cause, there is no place. A check names one of the functions `find_…` here
+as its `about`; a single failure may name a finer one (`at`).
+"""
+
+from grader.judging.places.adapted_model import find_adapted, find_certified, find_wrapping
+from grader.judging.places.failures import find_failure
+from grader.judging.places.functions import find_count, find_extraction, find_names, find_replacement
+from grader.judging.places.lora_layer import (
+    find_base,
+    find_class,
+    find_fresh_output,
+    find_gradient_cut,
+    find_matrices,
+    find_scale,
+    find_start,
+    find_update,
+)
+from grader.judging.places.notebook import Finder, locate
+from grader.judging.places.trainings import find_data, find_learning, find_origin, find_trainable, find_training
+
+__all__ = [
+    "Finder",
+    "find_adapted",
+    "find_base",
+    "find_certified",
+    "find_class",
+    "find_count",
+    "find_data",
+    "find_extraction",
+    "find_failure",
+    "find_fresh_output",
+    "find_gradient_cut",
+    "find_learning",
+    "find_matrices",
+    "find_names",
+    "find_origin",
+    "find_replacement",
+    "find_scale",
+    "find_start",
+    "find_trainable",
+    "find_training",
+    "find_update",
+    "find_wrapping",
+    "locate",
+]

@@ -1,0 +1,70 @@
+"""Where a cell failed, and what was never trained."""
+
+import re
+from typing import Final
+
+from grader.judging.places.code import Spot, make_spot
+from grader.judging.places.lora_layer import find_raising
+from grader.judging.places.notebook import Notebook
+from grader.model import FailedCell, Method
+from grader.protocol.records import Raised
+
+MESSAGE_MAX: Final = 40  # characters of two messages that are compared: records cut them differently
+
+
+def find_failure(notebook: Notebook) -> Spot | None:
+    """Find the line of the first cell that failed, or the `Trainer` of a step that trains nothing."""
+    failed = notebook.case.evidence.run.summary.failed_cells
+    if stopped := _find_stopped(notebook):
+        return stopped
+    if not failed:
+        missing = [method for method in Method if notebook.case.training(method) is None]
+        return find_untrained(notebook, missing[0]) if missing else None
+    first = failed[0]
+    known = (e for e in notebook.list_errors("lora") if _resembles(e, first))
+    if (error := next(known, None)) is not None:
+        return find_raising(notebook, "lora", error)
+    return _find_frame(notebook, first.index)
+
+
+def _resembles(error: Raised, failed: FailedCell) -> bool:
+    """Return True if a probe and a cell raised the same error, but for its numbers: shapes differ."""
+    messages = {re.sub(r"\d+", "", text)[:MESSAGE_MAX] for text in (error.message, failed.message)}
+    return error.type == failed.error and len(messages) == 1
+
+
+def _find_stopped(notebook: Notebook) -> Spot | None:
+    """Return the first statement of the cell in which the run was stopped."""
+    cells = notebook.case.evidence.run.cells
+    late = next((i for i, cell in enumerate(cells) if cell.status in ("timeout", "not_run")), None)
+    if late is None or (late == 0 and cells[0].status == "not_run"):
+        return None
+    stopped = cells[late - (cells[late].status == "not_run")].index
+    return next((step for step in notebook.code.steps if step.cell == stopped), None)
+
+
+def find_first_failure(notebook: Notebook) -> Spot | None:
+    """Find the line of the first cell that failed."""
+    failed = notebook.case.evidence.run.summary.failed_cells
+    return _find_frame(notebook, failed[0].index) if failed else None
+
+
+def _find_frame(notebook: Notebook, cell: int) -> Spot | None:
+    """Return the line of the notebook that raised; where a library did, the line of the failed cell that led there."""
+    frames = notebook.list_frames(cell)
+    if not frames:
+        return None
+    own = "\nFile " not in notebook.read_traceback(cell).rpartition("Cell In[")[2]
+    count, line = frames[-1] if own else frames[0]
+    codes = list(notebook.code.sources)
+    position = codes.index(cell) + count - frames[0][0] if cell in codes else -1
+    return make_spot(codes[position], line) if 0 <= position < len(codes) else make_spot(cell, frames[0][1])
+
+
+def find_untrained(notebook: Notebook, method: Method) -> Spot | None:
+    """Find the `Trainer` that trains nothing, for a method without a training."""
+    placed = notebook.case.placed
+    known = [h.start for other in Method if other in placed and (h := notebook.find_history(other))]
+    untrained = notebook.trainings.list_untrained(known)
+    missing = [other for other in Method if other not in placed]
+    return untrained[missing.index(method)] if len(untrained) == len(missing) and method in missing else None

@@ -1,0 +1,113 @@
+"""Where the cause lies in how a model is made, frozen and trained."""
+
+import ast
+from collections.abc import Iterable
+
+from grader import assignment
+from grader.judging.places.code import Code, Spot, list_nodes, name_of
+from grader.judging.places.failures import find_first_failure, find_untrained
+from grader.judging.places.lora_code import list_gradient_values
+from grader.judging.places.lora_layer import find_gradient_cut
+from grader.judging.places.notebook import Finder, Notebook
+from grader.judging.places.training_code import History
+from grader.model import Method
+
+
+def find_trainable(method: Method) -> Finder:
+    """Return how to find what decides which parameters of a step's model are trainable."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        training, history = notebook.case.training(method), notebook.find_history(method)
+        if training is None:
+            return find_untrained(notebook, method) or find_first_failure(notebook)
+        if history is None:
+            return None
+        target = assignment.FULL_PARAMETERS if method is Method.FULL else assignment.HEAD_PARAMETERS
+        if assignment.count_surplus_labels(training.entry.trainable, target):
+            return history.pretrained
+        return find_gradients(notebook, history, too_many=training.entry.trainable > target)
+
+    return find
+
+
+def find_gradients(notebook: Notebook, history: History, too_many: bool) -> Spot | None:
+    """Find the line that leaves too many, or too few, parameters of a model trainable."""
+    lines = history.gradient_lines
+    telling = [line for line in lines if too_many in list_gradient_values(line.node)]
+    if telling or lines:
+        return (telling or lines)[-1]
+    elsewhere = [step for step in history.window if any(history.find_gradient_lines(step))]
+    return elsewhere[-1] if elsewhere else history.origin or history.start
+
+
+def find_origin(method: Method) -> Finder:
+    """Return how to find the line that makes the model of a step."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        return (history.origin or history.builder) if history else None
+
+    return find
+
+
+def find_learning(method: Method) -> Finder:
+    """Return how to find why a training leaves parts of its model unchanged: its optimiser, or what is frozen."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        if history is None:
+            return None
+        cut = find_gradient_cut(notebook) if method is Method.LORA else find_gradients(notebook, history, False)
+        return history.optimiser or cut or history.start
+
+    return find
+
+
+def find_training(method: Method) -> Finder:
+    """Return how to find the line that starts the training of a step."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        return history.start if history else find_untrained(notebook, method)
+
+    return find
+
+
+def find_data(method: Method, argument: str) -> Finder:
+    """Return how to find the reviews that a training gets as this argument of its `Trainer`."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        misread = _find_misread(notebook.code)
+        return misread or ((history.find_argument(argument) or history.start) if history else None)
+
+    return find
+
+
+def _find_misread(code: Code) -> Spot | None:
+    """Return the line that reads a file of the other split: `"eval": "train.csv"`."""
+    for cell, tree in code.trees.items():
+        for node in list_nodes(tree):
+            for name, value in _list_named(node):
+                if {_name_split(name), _name_split(value.value)} == {"train", "eval"}:
+                    return Spot(cell, value)
+    return None
+
+
+def _list_named(node: ast.AST) -> Iterable[tuple[str, ast.Constant]]:
+    """Return the file names in a dict, an assignment or a call, with the name that each gets."""
+    pairs: list[tuple[str, ast.AST | None]] = []
+    if isinstance(node, ast.Dict):
+        pairs = [(str(getattr(key, "value", "")), value) for key, value in zip(node.keys, node.values, strict=True)]
+    elif isinstance(node, ast.keyword):
+        pairs = [(node.arg or "", node.value)]
+    elif isinstance(node, ast.Assign) and not isinstance(node.value, (ast.Dict, ast.List, ast.Tuple)):
+        texts = [n for n in ast.walk(node.value) if isinstance(n, ast.Constant)]
+        pairs = [(name_of(node.targets[0]), text) for text in texts]
+    return [(n, v) for n, v in pairs if isinstance(v, ast.Constant) and str(v.value).endswith(".csv")]
+
+
+def _name_split(name: object) -> str:
+    text = str(name).lower()
+    train, others = "train" in text, any(word in text for word in ("eval", "valid", "test", "dev"))
+    return "train" if train and not others else "eval" if others and not train else ""
