@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from grader import challenges
 from grader.errors import GraderError
 from grader.evidence.reader import Evidence
 from grader.evidence.untrusted import ProtocolViolation
 from grader.model import FrozenModel
+from grader.oracle import gradients
 from grader.oracle.certificates import Certificate, KnownRank, certify
+from grader.oracle.gradients import GradientFit
 from grader.protocol.records import Training
 
 NAME: Final = "ledger.json"
@@ -37,10 +40,26 @@ class Facts(FrozenModel):
         return Certificate(self.encoder_changed, deltas, self.head_changed, self.unreadable)
 
 
+class GradientFacts(FrozenModel):
+    """How well the gradients in one file agree with the recomputed ones: the fields of `GradientFit`."""
+
+    output_error: float
+    head_error: float | None
+    adapter_errors: dict[str, float]
+    tolerance: float
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # an error may be infinite
+
+    def fit(self) -> GradientFit:
+        """Return what `oracle.gradients.compare` returns."""
+        return GradientFit(self.output_error, self.head_error, self.adapter_errors, self.tolerance)
+
+
 class Ledger(FrozenModel):
-    """Facts by the name of the file in the evidence folder."""
+    """Facts by the name of the file in the evidence folder. No fit: the answer holds no classifier's head."""
 
     facts: dict[str, Facts] = Field(default_factory=dict)
+    gradients: dict[str, GradientFacts | None] = Field(default_factory=dict)
 
 
 def load(folder: Path) -> Ledger:
@@ -57,14 +76,23 @@ def note(folder: Path, base: Mapping[str, Tensor], keep_weights: bool) -> Ledger
     evidence = Evidence(folder / "evidence")
     try:
         ended = [t for t in evidence.trainings if t.finished and t.exit.file]
-        ledger = Ledger(facts={t.exit.file or "": _compute_facts(evidence, t, base) for t in ended})
+        ledger = Ledger(
+            facts={t.exit.file or "": _compute_facts(evidence, t, base) for t in ended},
+            gradients={t.gradients: _compare(evidence, t.gradients, base) for t in evidence.trainings if t.gradients},
+        )
     except (ProtocolViolation, RuntimeError):  # what is malformed stays as it is: judging says what is wrong with it
         ledger = Ledger()
     (folder / NAME).write_text(ledger.model_dump_json(indent=1), encoding="utf-8")  # published with the folder, or not
     if not keep_weights:
-        for name in ledger.facts:
+        for name in (*ledger.facts, *ledger.gradients):
             (evidence.folder / name).unlink()
     return ledger
+
+
+def _compare(evidence: Evidence, name: str, base: Mapping[str, Tensor]) -> GradientFacts | None:
+    question = challenges.draw(evidence.run.conditions.seed).question
+    found = gradients.compare(evidence.weights(name), base, question)
+    return GradientFacts(**vars(found)) if found else None
 
 
 def _compute_facts(evidence: Evidence, training: Training, base: Mapping[str, Tensor]) -> Facts:

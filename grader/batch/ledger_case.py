@@ -10,6 +10,7 @@ from grader.evidence.reader import Evidence
 from grader.judging.case import Case, Oracle
 from grader.model import Method
 from grader.oracle.certificates import Certificate
+from grader.oracle.gradients import GradientFit
 
 
 class LedgerEvidence(Evidence):
@@ -27,7 +28,7 @@ class LedgerEvidence(Evidence):
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """Read the tensors. Raises GraderError where only their facts are kept."""
-        if name in self.ledger.facts and not (self.folder / name).is_file():
+        if name in (*self.ledger.facts, *self.ledger.gradients) and not (self.folder / name).is_file():
             raise GraderError("The weights are not kept; grade this submission again with --keep-weights.")
         return super().weights(name)
 
@@ -40,6 +41,14 @@ class LedgerCase(Case):
         super().__init__(evidence, oracle)
         self.ledger = evidence.ledger
         self.base = base  # instead of the cached property
+
+    def gradient_fit(self, method: Method) -> GradientFit | None:
+        """Return how well the gradients of a training agree, from the ledger or recomputed."""
+        training = self.training(method)
+        if training is None or training.gradients not in self.ledger.gradients:
+            return super().gradient_fit(method)
+        noted = self.ledger.gradients[training.gradients]
+        return noted.fit() if noted else None
 
     def certificate(self, method: Method) -> Certificate | None:
         """Return the certificate of a training, from the ledger or computed."""

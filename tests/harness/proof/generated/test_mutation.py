@@ -94,7 +94,7 @@ RIGHT = Finding(id="g0", evidence={"layer": "1", "layer at the start": "1", "tra
         pytest.param(
             Edit("extract-qv-layers", "another text", "", ".q_lin", "", ""), [], False, "the same layers", id="names"
         ),
-        pytest.param(Edit("load-model", "another attribute", "", "p.numel()", "", ""), [], False, None, id="no rule"),
+        pytest.param(Edit("load-model", "another operator", "", "a + b", "", ""), [], False, None, id="no rule"),
     ],
 )
 def test_reasons(edit: Edit, differs: list[str], advised: bool, words: str | None) -> None:
