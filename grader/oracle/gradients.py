@@ -155,7 +155,7 @@ def _orient(tensor: Tensor | None, width: int) -> Tensor | None:
 
 
 def _fit_scale(pairs: list[Pair]) -> list[float]:
-    """Return each layer's error under the scale that fits the last block best; infinite under no positive one.
+    """Return each layer's error under the scale that fits the last block best; infinite where that is zero.
 
     In the last block, gradients come straight from the head: they are right even if none passes through a W.
     """
@@ -163,9 +163,9 @@ def _fit_scale(pairs: list[Pair]) -> list[float]:
         return [float("inf")] * len(pairs)
     last = pairs[-2:]
     scale = sum(float(o @ e) for o, e in last) / max(sum(float(e @ e) for _, e in last), 1e-300)
-    largest = max(float(expected.abs().max()) for _, expected in pairs) * scale
+    largest = max(float(expected.abs().max()) for _, expected in pairs) * abs(scale)
     return [
-        _measure_error(observed, scale * expected, 0.05 * largest) if scale > 0 else float("inf")
+        _measure_error(observed, scale * expected, 0.05 * largest) if scale else float("inf")
         for observed, expected in pairs
     ]
 

@@ -114,8 +114,11 @@ def test_lora_gradients(case: Case) -> None:
             "Start only one of A and B at zero, and the other with random values.",
         )
         expect_gradient_of_input(case, challenge)
-        expect_right_gradients(case, challenge, item)
-    expect_right_gradients_in_model(case)
+    answers = list(list_answers(case))
+    if all(observed_scale(case, challenge, item) is not None for challenge, item in answers):
+        for challenge, item in answers:
+            expect_right_gradients(case, challenge, item)
+        expect_right_gradients_in_model(case)
 
 
 def expect_right_gradients_in_model(case: Case) -> None:
@@ -168,7 +171,10 @@ def computes_base(case: Case, challenge: LoraChallenge) -> bool:
 
 
 def expect_right_gradients(case: Case, challenge: LoraChallenge, item: LoraItem) -> None:
-    """Fail the check where a layer with the right output, up to a factor, has gradients that are not its own."""
+    """Fail the check where a layer with the right output, up to a factor, has gradients that are not its own.
+
+    Where the output is another one, `step3.lora_forward` says so, and no gradient can be expected.
+    """
     scale = observed_scale(case, challenge, item)
     if scale is None or not computes_base(case, challenge):
         return
