@@ -55,6 +55,7 @@ class Parameter:
     size: int
     trainable: bool
     matrix: bool
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,26 +71,16 @@ class ToyModel:
         frozen, frozen_bias = (self.description.get(name, ()) for name in ("frozen", "frozen_bias"))
         found = []
         for i, (a, b) in enumerate(pairwise(self.description["sizes"])):
-            found.append(Parameter(a * b, trainable=i not in frozen, matrix=True))
+            found.append(Parameter(a * b, trainable=i not in frozen, matrix=True, shape=(b, a)))
             if self.description.get("bias", True):
-                found.append(Parameter(b, trainable=i not in (*frozen, *frozen_bias), matrix=False))
+                trainable = i not in (*frozen, *frozen_bias)
+                found.append(Parameter(b, trainable=trainable, matrix=False, shape=(b,)))
         return tuple(found)
 
     @property
     def trainable(self) -> int:
         """The number of trainable numbers in the model."""
         return sum(p.size for p in self.tensors if p.trainable)
-
-    @property
-    def wrong_counts(self) -> dict[str, int]:
-        """The results of common mistakes: the mistake in words -> the number that it gives."""
-        trainable = [p for p in self.tensors if p.trainable]
-        return {
-            "it counts all parameters, frozen or not": sum(p.size for p in self.tensors),
-            "it counts only the frozen parameters": sum(p.size for p in self.tensors if not p.trainable),
-            "it counts tensors, not the numbers in them": len(trainable),
-            "it leaves out the biases": sum(p.size for p in trainable if p.matrix),
-        }
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,18 @@ from torch import Tensor
 from grader.challenges import LoraChallenge
 from grader.evidence.raised import describe_error
 from grader.judging.case import Case
-from grader.judging.suite import Blocked, expect
+from grader.judging.suite import Blocked, expect, fail
 from grader.oracle import lora
+from grader.oracle.mistakes import raised
+from grader.oracle.mistakes.causes import Cause
+from grader.oracle.mistakes.raised import Failure
 from grader.protocol.records import LoraItem
 
+MERGED: Final = Cause(
+    "flattened",
+    "the batch and token dimensions are merged",
+    "Accept x of shape (batch, in) and of shape (batch, tokens, in), and change only the last dimension.",
+)
 Answer = tuple[LoraChallenge, LoraItem]
 
 OWN_PRECISION: Final = "float32"  # of the assignment's model
@@ -55,10 +63,12 @@ def get_answer(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int
             f"{challenge} returns no output that this check can look at.",
             "Make the other checks of `LoRALayer` pass first.",
         )
+    merged = len(shape) == 3 and tuple(tensor.shape) == (shape[0] * shape[1], shape[2])
     expect(
         tuple(tensor.shape) == shape,
-        f"Expected an output of shape {shape} from {challenge}; found shape {tuple(tensor.shape)}.",
-        "Accept x of shape (batch, in) and of shape (batch, tokens, in), and change only the last dimension.",
+        f"Expected an output of shape {shape} from {challenge}; found shape {tuple(tensor.shape)}"
+        f"{f': {MERGED.words}' if merged else ''}.",
+        MERGED.hint,
     )
     expect(
         bool(tensor.isfinite().all()),
@@ -68,15 +78,35 @@ def get_answer(case: Case, challenge: LoraChallenge, name: str, shape: tuple[int
     return tensor.double()
 
 
-def expect_stage(challenge: LoraChallenge, item: LoraItem, stage: str, doing: str) -> None:
+def explain_error(case: Case) -> Cause | None:
+    """Return what explains the errors that the layer raises, in all challenges that raise one."""
+    answers = list(list_answers(case))
+    name = case.evidence.lora.found or "" if case.evidence.lora else ""
+    failures = [Failure(c, item.error, name) for c, item in answers if item.error is not None]
+    return raised.explain(failures, not any(item.error for c, item in answers if c.bias))
+
+
+def name_error(case: Case) -> str:
+    """Return the cause of the layer's errors in brackets, if one explains them all."""
+    cause = explain_error(case)
+    return f" ({cause.words})" if cause else ""
+
+
+def hint_on_error(case: Case, otherwise: str) -> str:
+    """Return what to try about the layer's errors."""
+    cause = explain_error(case)
+    return cause.hint if cause else otherwise
+
+
+def expect_stage(case: Case, challenge: LoraChallenge, item: LoraItem, stage: str, doing: str) -> None:
     """Fail when the layer raises an error at this stage (`doing`: its name), block when it fails before it."""
     if stage in item.finished:
         return
-    expect(
-        item.stage != stage,
-        f"Expected {doing} of {challenge} to work; it raises {describe_error(item.error)}.",
-        "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)(torch.randn(3, 8))`.",
-    )
+    if item.stage == stage:
+        fail(
+            f"Expected {doing} of {challenge} to work; it raises {describe_error(item.error)}{name_error(case)}.",
+            hint_on_error(case, "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)(torch.randn(3, 8))`."),
+        )
     raise Blocked(
         f"This check cannot run, because another call of {challenge} raises {describe_error(item.error)}.",
         "Fix that error first; this check then runs.",

@@ -6,11 +6,10 @@ admit are tried, and one has to explain the output.
 """
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from math import prod
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -161,26 +160,6 @@ def name_scale(observed: float, challenge: LoraChallenge) -> list[str]:
     ]
 
 
-ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
-    "ReLU": torch.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "GELU": torch.nn.functional.gelu,
-    "SiLU": torch.nn.functional.silu,
-}
-
-
-def diagnose(update: Tensor, x: Tensor, tensors: Sequence[Tensor], challenge: LoraChallenge, magnitude: float) -> str:
-    """Explain an update (n, out) on x (n, in) that is no multiple of B A x; empty when no cause is known."""
-    allowed = 4 * compute_tolerance(challenge, magnitude)
-    for a, b in list_readings(tensors, challenge):
-        inner = x.double() @ a.T
-        for name, activate in ACTIVATIONS.items():
-            if float((update.double() - challenge.scale * activate(inner) @ b.T).abs().max()) <= allowed:
-                return f"there is an activation between A and B ({name})"
-    return ""
-
-
 def find_moved_parameter(sources: Sequence[str], class_name: str) -> str | None:
     """Return code in the last definition of a class that moves an `nn.Parameter` after making it, or None.
 
@@ -194,6 +173,21 @@ def find_moved_parameter(sources: Sequence[str], class_name: str) -> str | None:
             if isinstance(made, ast.Call) and ast.unparse(made.func).split(".")[-1] == "Parameter":
                 return f"{ast.unparse(made.func)}(...).{node.func.attr}(...)"
     return None
+
+
+MULTIPLIERS = ("matmul", "mm", "einsum", "linear", "outer", "addmm")
+
+
+def multiplies_in_init(sources: Sequence[str], class_name: str) -> bool:
+    """Return True if `__init__` in the last definition of a class forms a product of matrices."""
+    definition = _last_class(sources, class_name)
+    functions = [n for n in ast.walk(definition) if isinstance(n, ast.FunctionDef)] if definition else []
+    made = [node for function in functions if function.name == "__init__" for node in ast.walk(function)]
+    return any(
+        (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult))
+        or (isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in MULTIPLIERS)
+        for node in made
+    )
 
 
 MOVES = ("cuda", "double", "half", "bfloat16")

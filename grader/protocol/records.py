@@ -194,6 +194,7 @@ class LoraItem(Record):
     finished: Annotated[tuple[Name, ...], MaxLen(10)] = ()
     shapes: Shapes = ()  # of the adapter's tensors
     registered: Count = 0
+    registered_later: Count = 0  # tensors that it registers in its first forward pass
     linear_trainable: bool = False
     error: Raised | None = None
 

@@ -16,9 +16,13 @@ from grader.judging.lora_answers import (
     observed_scale,
     round_input,
 )
+from grader.judging.lora_causes import explain_gradients, explain_no_learning
 from grader.judging.suite import Blocked, check, expect, fail, join_words
 from grader.model import Method
 from grader.oracle import lora
+from grader.oracle.mistakes.backward import BOTH_ZERO, DIRECTLY, THROUGH_W, W_TRAINABLE
+from grader.oracle.mistakes.causes import first_hint, join_causes
+from grader.oracle.mistakes.special import W_WRITTEN
 from grader.protocol.records import LoraItem
 
 HINT = "Return the `nn.Linear` layers of the model that is passed in: no copies, no other model. Wrap them afterwards."
@@ -56,14 +60,14 @@ def test_lora_frozen(case: Case) -> None:
         whole = (challenge.out_features, challenge.in_features)
         expect(
             not item.linear_trainable,
-            f"Expected W to be frozen in {challenge}; W, or a copy of it, is trainable.",
-            "Keep W frozen, as it is when it is passed in: only A and B are trainable.",
+            f"Expected W to be frozen in {challenge}; {W_TRAINABLE.words}.",
+            W_TRAINABLE.hint,
         )
-        expect_stage(challenge, item, "trained", "a training step")
+        expect_stage(case, challenge, item, "trained", "a training step")
         expect(
             is_unchanged(case, challenge, get_answer(case, challenge, "weight_after", whole)),
-            f"Expected W.weight to keep its values in a training step of {challenge}; it changes.",
-            "Do not write to W in `forward`.",
+            f"Expected W.weight to keep its values in a training step of {challenge}; {W_WRITTEN.words}.",
+            W_WRITTEN.hint,
         )
         path = get_answer(case, challenge, "trained", (ROWS, challenge.out_features))
         emptied = get_answer(case, challenge, "emptied", (ROWS, challenge.out_features))
@@ -100,19 +104,22 @@ def test_lora_gradients(case: Case) -> None:
                 f"{challenge} has no trainable parameters, so there are no gradients to check.",
                 "Make “A and B are registered as parameters” pass first.",
             )
-        expect_stage(challenge, item, "filled", "the forward or backward pass")
+        expect_stage(case, challenge, item, "filled", "the forward or backward pass")
         fresh, filled = gradients(case, challenge.key, "fresh"), gradients(case, challenge.key, "filled")
-        expect(
-            all(filled),
-            f"Expected gradients for A and B of {challenge}; {filled.count(False)} of {len(filled)} tensors have none.",
-            "Compute the output from A and B directly: without `detach()`, `torch.no_grad()` and `.data`.",
-        )
-        expect(
-            any(fresh),
-            f"Expected a gradient for A or B of a fresh {challenge}; all gradients are zero, so nothing is learned: "
-            "both A and B start at zero.",
-            "Start only one of A and B at zero, and the other with random values.",
-        )
+        if not all(filled):
+            cause = explain_gradients(case)
+            fail(
+                f"Expected gradients for A and B of {challenge}; {filled.count(False)} of {len(filled)} tensors have "
+                f"none{f': {cause.words}' if cause else ''}.",
+                cause.hint if cause else DIRECTLY,
+            )
+        if not any(fresh):
+            causes = explain_no_learning(case)
+            fail(
+                f"Expected a gradient for A or B of a fresh {challenge}; all gradients are zero, so nothing is learned"
+                f"{f': {join_causes(causes)}' if causes else ''}.",
+                first_hint(causes, BOTH_ZERO.hint),
+            )
         expect_gradient_of_input(case, challenge)
     answers = list(list_answers(case))
     if all(observed_scale(case, challenge, item) is not None for challenge, item in answers):
@@ -132,12 +139,6 @@ def expect_right_gradients_in_model(case: Case) -> None:
             f"`{(fit.wrong_adapters or ('',))[0]}`.",
             THROUGH_W,
         )
-
-
-THROUGH_W = (
-    "Call `W(x)` without `torch.no_grad()` and `detach()`: W is frozen by `requires_grad`, and gradients still have to "
-    "pass through it."
-)
 
 
 def expect_gradient_of_input(case: Case, challenge: LoraChallenge) -> None:
@@ -184,10 +185,12 @@ def expect_right_gradients(case: Case, challenge: LoraChallenge, item: LoraItem)
     if all(gradient is not None for gradient in observed):
         wrong = min((find_wrong(observed, right, challenge) for right in expected), key=len, default=[])
         if wrong:
+            cause = explain_gradients(case)
             fail(
                 f"Expected the gradients of {challenge} to be those of W(x) + (alpha / rank) · B(A(x)); "
-                f"{join_words(wrong)} {'has another one' if len(wrong) == 1 else 'have others'}.",
-                "Compute the output from x, A and B directly: without `detach()`, `torch.no_grad()` and `.data`.",
+                f"{join_words(wrong)} {'has another one' if len(wrong) == 1 else 'have others'}"
+                f"{f': {cause.words}' if cause else ''}.",
+                cause.hint if cause else DIRECTLY,
             )
 
 

@@ -8,7 +8,10 @@ from grader.judging.case import Case
 from grader.judging.suite import Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
 from grader.model import Method
 from grader.oracle.methods import name_wrong_count
+from grader.oracle.mistakes import counting, freezing
+from grader.oracle.mistakes.causes import first_hint, join_causes
 from grader.protocol.records import CountAnswers, CountItem, Training
+from grader.protocol.tensor_names import ENCODER
 
 
 @check("step1.count_function", "count_trainable_parameters counts trainable parameters", about=places.find_count)
@@ -52,6 +55,10 @@ def expect_count(case: Case, answers: CountAnswers, toy: ToyModel, item: CountIt
         f"{wanted}; it raises {describe_error(item.error)}.",
         suggest_hint(item.error, "Use only `model.parameters()`: the argument can be any `nn.Module`."),
     )
+    causes = counting.explain(case.challenges.toys, answers.items)
+    cause = f": {join_causes(causes)}" if causes else ""
+    if item.value is None and causes:
+        fail(f"{wanted}; it returns {name_type(item.type)} that is no whole number{cause}.", causes[0].hint)
     if item.value is None:
         printed = f" and prints {item.printed.strip()[:60]!r}" if item.printed.strip() else ""
         fail(
@@ -60,18 +67,9 @@ def expect_count(case: Case, answers: CountAnswers, toy: ToyModel, item: CountIt
         )
     expect(
         item.value == toy.trainable,
-        f"{wanted}; it returns {item.value:,}{cause_of_number(case, answers)}.",
-        "Add up `p.numel()` for every `p` in `model.parameters()` whose `p.requires_grad` is True.",
+        f"{wanted}; it returns {item.value:,}{cause}.",
+        first_hint(causes, counting.ADD_UP),
     )
-
-
-def cause_of_number(case: Case, answers: CountAnswers) -> str:
-    """The likely reason, where all the answers together show one."""
-    pairs = list(zip(case.challenges.toys, (item.value for item in answers.items), strict=False))
-    if len({value for _, value in pairs}) == 1:
-        return ", the same number for every model"
-    names = case.challenges.toys[0].wrong_counts
-    return next((f": {name}" for name in names if all(toy.wrong_counts[name] == value for toy, value in pairs)), "")
 
 
 @check("step1.trainable_parameters", "Step 1 trains all parameters", about=places.find_trainable(Method.FULL))
@@ -86,15 +84,18 @@ def test_trainable_parameters(case: Case) -> None:
     expect(
         training.entry.trainable == assignment.FULL_PARAMETERS,
         f"Expected {assignment.FULL_PARAMETERS:,} trainable parameters when the training of step 1 starts; "
-        f"found {training.entry.trainable:,}.{cause_of_trainable(case, training)}",
+        f"found {training.entry.trainable:,}{cause_of_trainable(case, training)}",
         "Load 'distilbert-base-uncased' with `num_labels=2`, and freeze nothing in step 1.",
         cause=name_wrong_count(training.entry, assignment.FULL_PARAMETERS),
     )
 
 
 def cause_of_trainable(case: Case, training: Training) -> str:
-    """The likely reason, where the number or the names show one."""
+    """The likely reason, where the number or the names show one, as the end of a sentence."""
     if labels := assignment.count_surplus_labels(training.entry.trainable, assignment.FULL_PARAMETERS):
-        return f" A model with num_labels={2 + labels} has this number."
+        return f". A model with num_labels={2 + labels} has this number."
+    encoder = [name for name in case.base if name.startswith(ENCODER)]
     frozen = [name for name in case.base if name not in training.entry.trainable_names]
-    return f" {len(frozen)} encoder tensors are frozen, for example `{frozen[0]}`." if frozen else ""
+    causes = freezing.explain_frozen(frozen, encoder)
+    named = f": {join_causes(causes)}." if causes else "."
+    return f"{named} {len(frozen)} encoder tensors are frozen, for example `{frozen[0]}`." if frozen else named

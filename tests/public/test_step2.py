@@ -6,7 +6,10 @@ from grader.judging.case import Case
 from grader.judging.suite import check, expect, fail
 from grader.model import Method
 from grader.oracle.methods import name_wrong_count
+from grader.oracle.mistakes import freezing
+from grader.oracle.mistakes.causes import capitalise, join_causes
 from grader.protocol.records import Training
+from grader.protocol.tensor_names import ENCODER
 
 
 @check("step2.trainable_parameters", "Step 2 trains only the head", about=places.find_trainable(Method.HEAD))
@@ -25,11 +28,8 @@ def test_trainable_parameters(case: Case) -> None:
     expect(
         training.entry.trainable == assignment.HEAD_PARAMETERS,
         f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
-        f"found {training.entry.trainable:,}.{_cause(training)}",
-        LABELS
-        if labels
-        else "Freeze every parameter except those of `pre_classifier` and `classifier`: set `requires_grad` on each "
-        "parameter; on a module it does nothing.",
+        f"found {training.entry.trainable:,}.{_cause(case, training)}",
+        LABELS if labels else freezing.ON_PARAMETERS,
         cause=name_wrong_count(training.entry, assignment.HEAD_PARAMETERS),
     )
 
@@ -37,14 +37,15 @@ def test_trainable_parameters(case: Case) -> None:
 LABELS = "Load 'distilbert-base-uncased' with `num_labels=2` in every step."
 
 
-def _cause(training: Training) -> str:
+def _cause(case: Case, training: Training) -> str:
+    """The reason, where the number or the names show one, as sentences."""
     if labels := assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS):
         return f" A model with num_labels={2 + labels} has this number."
     names = training.entry.trainable_names
-    heads = {name.split(".")[0] for name in names} & set(assignment.HEAD_MODULES)
-    below = [name for name in names if name.startswith("distilbert.")]
-    if below:
-        return f" {len(below)} encoder tensors are trainable, for example `{below[-1]}`."
-    absent = [name for name in assignment.HEAD_MODULES if name not in heads]
-    frozen = " and ".join(f"`{name}`" for name in absent)
-    return f" {frozen} {'is' if len(absent) == 1 else 'are'} frozen." if absent else ""
+    encoder = [name for name in case.base if name.startswith(ENCODER)]
+    below = [name for name in names if name.startswith(ENCODER)]
+    causes = (*freezing.explain_head(names), *freezing.explain_encoder(names, encoder))
+    if not below and len(causes) != 1 and training.entry.trainable_names:
+        causes = freezing.explain_number(training.entry.trainable)
+    named = f" {capitalise(join_causes(causes))}." if causes else ""
+    return named + (f" {len(below)} encoder tensors are trainable, for example `{below[-1]}`." if below else "")

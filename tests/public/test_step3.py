@@ -1,6 +1,5 @@
 """Step 3: LoRA."""
 
-from collections.abc import Callable
 from math import prod
 
 from torch import Tensor
@@ -14,16 +13,22 @@ from grader.judging.lora_answers import (
     compute_expected_base,
     expect_stage,
     get_answer,
+    hint_on_error,
     list_answers,
     list_castable_answers,
+    name_error,
     observed_scale,
     round_input,
 )
+from grader.judging.lora_causes import explain_registered, list_fresh_causes, list_update_causes
 from grader.judging.suite import Advice, Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
 from grader.model import Method
 from grader.oracle import lora
 from grader.oracle.methods import infer_rank, name_wrong_count
-from grader.protocol.records import Entry, LoraItem, Raised, Training
+from grader.oracle.mistakes import adapters, extraction, freezing
+from grader.oracle.mistakes.adapters import ASSIGN, Registered
+from grader.oracle.mistakes.causes import Cause, capitalise, first_hint, join_causes
+from grader.protocol.records import Entry, LoraItem, Training
 
 
 @check("step3.extract_names", "extract_qv_layers finds the query and value layers", about=places.find_names)
@@ -78,24 +83,13 @@ def expect_names(observed: list[str]) -> None:
     expected = f"Expected 12 keys such as {assignment.QV_LAYER_NAMES[0]!r}"
     if not observed:
         fail(f"{expected}; found none.", "Look for the names that DistilBERT uses: `q_lin` and `v_lin`.")
-    if {f"distilbert.{name}" for name in observed} == wanted:
-        fail(
-            f"{expected}; the keys found lack the leading 'distilbert.'.",
-            "Loop over `named_modules()` of the whole model, not of `model.distilbert`.",
-        )
-    if observed and not any("." in name for name in observed):
-        fail(
-            f"{expected}; found {len(observed)} short keys, for example {observed[0]!r}.",
-            "Use the full name from `model.named_modules()` as the key; short names overwrite each other.",
-        )
+    causes = extraction.explain(observed)
     extra = sorted(set(observed) - wanted)
     missing = sorted(wanted - set(observed))
     parts = [f"{len(extra)} extra, for example {extra[0]!r}"] if extra else []
     parts += [f"{len(missing)} missing, for example {missing[0]!r}"] if missing else []
-    fail(
-        f"{expected}; found {len(observed)}: {'; '.join(parts)}.",
-        "Keep exactly the names that end in `q_lin` or `v_lin`, in all six blocks.",
-    )
+    named = f" {capitalise(join_causes(causes))}." if causes else ""
+    fail(f"{expected}; found {len(observed)}: {'; '.join(parts)}.{named}", first_hint(causes, extraction.BOTH))
 
 
 @check("step3.replace_layers", "replace_layers puts each layer in its place", about=places.find_replacement)
@@ -164,30 +158,14 @@ def test_lora_construct(case: Case) -> None:
         expect(
             item.stage != "construct" or item.error is None,
             f"Expected `{answers.found}(W, rank={challenge.rank}, alpha={challenge.alpha})` to wrap a linear layer W "
-            f"{bias} a bias; it raises {describe_error(item.error)}.",
-            hint_on_construction(item.error, challenge.bias),
+            f"{bias} a bias; it raises {describe_error(item.error)}{name_error(case)}.",
+            hint_on_error(case, "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)`."),
         )
     expect(
         sum(1 for _ in list_answers(case)) > 0,
         "Expected to create a `LoRALayer` at several ranks; found no answer.",
         "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)`.",
     )
-
-
-def hint_on_construction(error: Raised | None, bias: bool) -> str:
-    """What to try, from the error that the class raised."""
-    if error is not None and error.type == NotImplementedError.__name__:
-        return "Write `__init__` and `forward`: the template raises this error until you do."
-    hints = {  # by words in messages of Python and PyTorch
-        "is not an nn.Module": "Write `class LoRALayer(nn.Module)`.",
-        "Module.__init__() call": "Call `super().__init__()` before anything else in `__init__`.",
-        "__init__() ": "Write `def __init__(self, W, rank=12, alpha=24)`: the call is `LoRALayer(W, rank, alpha)`.",
-        "ambiguous": "Test `W.bias is not None`: a tensor of several numbers is neither true nor false.",
-    }
-    otherwise = "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)`."
-    if not bias:
-        otherwise = "Call `W(x)` instead of using `W.bias`, or test `W.bias is not None`: without a bias it is None."
-    return next((hint for words, hint in hints.items() if words in describe_error(error)), otherwise)
 
 
 @check(
@@ -199,17 +177,18 @@ def hint_on_construction(error: Raised | None, bias: bool) -> str:
 def test_lora_fresh(case: Case) -> None:
     """Before training, the output equals W(x), bias included: one of A and B starts at zero."""
     for challenge, item in list_castable_answers(case):
-        expect_stage(challenge, item, "fresh", "the first forward pass")
+        expect_stage(case, challenge, item, "fresh", "the first forward pass")
         base = compute_expected_base(case, challenge)
         observed = get_answer(case, challenge, "fresh", tuple(base.shape))
         allowed = lora.compute_tolerance(challenge, float(base.abs().max()))
         difference = float((observed - base).abs().max())
-        expect(
-            difference <= allowed,
-            f"Expected a fresh {challenge} to return W(x); the output is off by up to {difference:.2g}"
-            f"{cause_of_fresh(case, challenge, observed)}.",
-            "Keep the given W, call it as `W(x)`, and start exactly one of A and B at zero.",
-        )
+        if difference > allowed:
+            causes = list_fresh_causes(case)
+            fail(
+                f"Expected a fresh layer to return W(x); {join_causes(causes) or 'the output is another one'}. "
+                f"The output of {challenge} is off by up to {difference:.2g}.",
+                first_hint(causes, "Keep the given W, call it as `W(x)`, and start exactly one of A and B at zero."),
+            )
         expect_no_dropout_of_w(case, challenge, base)
 
 
@@ -226,31 +205,6 @@ def expect_no_dropout_of_w(case: Case, challenge: LoraChallenge, base: Tensor) -
     )
 
 
-def cause_of_fresh(case: Case, challenge: LoraChallenge, observed: Tensor) -> str:
-    """The likely reason, where the numbers show one."""
-    x, weight = round_input(case, challenge, "x"), round_input(case, challenge, "weight")
-    base = compute_expected_base(case, challenge)
-    candidates: list[tuple[str, Callable[[], Tensor]]] = [
-        ("W's bias is missing", lambda: x @ weight.T),
-        ("W's bias is added twice", lambda: base + (base - x @ weight.T)),
-        ("x is multiplied by W.weight instead of its transpose", lambda: x @ weight + (base - x @ weight.T)),
-        ("x is multiplied by W.weight instead of its transpose, and W's bias is missing", lambda: x @ weight),
-        ("the layer returns only the update, without W(x)", lambda: base * 0),
-        ("W(x) is multiplied by alpha / rank, and only the update should be", lambda: base * challenge.scale),
-        ("the layer uses x in place of W(x)", lambda: x if x.shape == base.shape else base * 0),
-    ]
-    for words, compute in candidates:
-        if float((observed - compute()).abs().max()) <= 4 * lora.compute_tolerance(challenge, float(base.abs().max())):
-            return f": {words}"
-    emptied = case.evidence.lora_tensors.get(f"{challenge.key}.emptied")
-    if emptied is None or emptied.shape != base.shape:
-        return ""
-    only_adapter = float((emptied.double() - base).abs().max()) <= lora.compute_tolerance(
-        challenge, float(base.abs().max())
-    )
-    return ": neither A nor B starts at zero" if only_adapter else ""
-
-
 @check(
     "step3.lora_registered",
     "A and B are registered as parameters",
@@ -262,50 +216,21 @@ def test_lora_registered(case: Case) -> None:
     for challenge, item in list_answers(case):
         observed = sum(map(prod, item.shapes))
         wanted = challenge.rank * (challenge.in_features + challenge.out_features)
-        frozen = observed == 0 and item.registered > (2 if challenge.bias else 1)  # more than W's own
-        cause = "" if observed == wanted else cause_of_registered(observed, frozen, item, challenge)
-        expect(
-            observed == wanted,
-            f"Expected {wanted:,} trainable numbers in A and B of {challenge}; found {observed:,} in `parameters()`"
-            f"{cause}.",
-            "Freeze only W: A and B need `requires_grad` True."
-            if frozen
-            else "Assign A and B to `self` as `nn.Parameter` or `nn.Linear(..., bias=False)`, with sizes from `rank`.",
-        )
+        if observed != wanted:
+            causes = explain_registered(case)
+            cause = f": {join_causes(causes)}" if causes else ""
+            fail(
+                f"Expected {wanted:,} trainable numbers in A and B of {challenge}; found {observed:,} in `parameters()`"
+                f"{cause}.",
+                first_hint(causes, ASSIGN),
+            )
     moved = source_moves_parameter(case)
     expect(
         moved is None,
-        f"Expected A and B to be parameters on every device; on a GPU, `{moved}` returns a plain tensor, which is not "
-        "trained.",
-        "Move the tensor first: `nn.Parameter(torch.randn(..., device=device))`.",
+        f"Expected A and B to be parameters on every device; on a GPU, `{moved}` {adapters.MOVED.words}.",
+        adapters.MOVED.hint,
     )
     advise_on_shapes(case)
-
-
-def cause_of_registered(observed: int, frozen: bool, item: LoraItem, challenge: LoraChallenge) -> str:
-    """The likely reason, where the number shows one."""
-    if frozen:
-        return ": A and B are frozen (`requires_grad` is False)"
-    if observed == 0:
-        return ": plain tensors and items of a list are not registered"
-    if (challenge.out_features, challenge.in_features) in item.shapes:
-        return ": one trainable matrix is as large as W's weight"
-    both = challenge.in_features + challenge.out_features
-    wanted = challenge.rank * both
-    biases = {
-        challenge.rank: "A has",
-        challenge.out_features: "B has",
-        challenge.out_features + challenge.rank: "A and B have",
-    }
-    if observed - wanted in biases:
-        return f": {biases[observed - wanted]} a bias"
-    if observed % both == 0:
-        return f": that is rank {observed // both}, not rank {challenge.rank}"
-    return (
-        ": only one of the two matrices is registered"
-        if observed in (wanted // 2, challenge.rank * challenge.in_features)
-        else ""
-    )
 
 
 def source_moves_parameter(case: Case) -> str | None:
@@ -319,12 +244,13 @@ def source_moves_parameter(case: Case) -> str | None:
 
 
 def advise_on_shapes(case: Case) -> None:
-    """Say, at no cost, that the layer works for square W only."""
+    """Say, at no cost, that the layer works for square W only: where it works for these, and fails for others."""
     answers = case.evidence.lora
     advisory = {c.key for c in case.challenges.lora if not c.graded}
-    if answers and any(item.key in advisory and item.error for item in answers.items):
+    works = all(item.error is None for _, item in list_answers(case))
+    if works and answers and any(item.key in advisory and item.error for item in answers.items):
         raise Advice(
-            "The layer fails when W has more outputs than inputs. It costs nothing: this assignment has no such layer.",
+            "The layer works for W with as many outputs as inputs only. That costs nothing: here every W is square.",
             "Give B `W.out_features` rows and A `W.in_features` columns.",
         )
 
@@ -338,7 +264,7 @@ def advise_on_shapes(case: Case) -> None:
 def test_lora_forward(case: Case) -> None:
     """With values in A and B, the layer returns W(x) + (alpha / rank) · B(A(x)), at any rank, alpha and shape of x."""
     for challenge, item in list_answers(case):
-        expect_stage(challenge, item, "filled", "the forward pass")
+        expect_stage(case, challenge, item, "filled", "the forward pass")
         for inputs, suffix in (("x", ""), ("x3", "_batched")):
             expect_update(case, challenge, item, inputs, suffix)
 
@@ -363,19 +289,21 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
         found.unreadable and lora.ones_agree(case.evidence.lora_tensors, round_input(case, challenge, "x"), challenge)
     ):
         return
-    if found.observed_scale is not None:
-        name = name_of_scale(case) or f"{found.observed_scale:.3g}"
+    causes = list_update_causes(case)
+    name = name_of_scale(case) if all(cause.id.startswith("scale_") for cause in causes) else None
+    if found.observed_scale is not None and (not causes or (name and len(causes) == 1)):
+        name = name or f"{found.observed_scale:.3g}"
         fail(
             f"Expected the update B(A(x)) to be multiplied by alpha / rank; found the factor {name}. "
             f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
             "Compute `alpha / rank` in `__init__`, from its arguments, and multiply the update by it once.",
             at=places.find_scale,
         )
-    cause = lora.diagnose(*question)
     fail(
-        f"Expected {challenge} to add (alpha / rank) · B(A(x)) to W(x); the update found is not a multiple of B(A(x))"
-        f"{f': {cause}' if cause else ''}.",
-        "Apply A, then B, and nothing in between; use dropout only as `nn.Dropout`, which `model.eval()` turns off.",
+        "Expected the layer to add (alpha / rank) · B(A(x)) to W(x); "
+        f"{join_causes(causes) or 'it adds something else'}. "
+        f"The update of {challenge} is another one.",
+        first_hint(causes, "Apply A, then B, and nothing in between: `self.B(self.A(x))`."),
     )
 
 
@@ -408,7 +336,7 @@ def test_trainable_parameters(case: Case) -> None:
         "Call `replace_layers` on the model that the `Trainer` gets, and check with `print(model)`.",
     )
     if training.entry.trainable != wanted:
-        cause, hint = cause_of_count(training, wanted)
+        cause, hint = cause_of_count(case, training, wanted)
         fail(
             f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
             f"{training.entry.trainable:,}. {cause}",
@@ -420,17 +348,29 @@ def test_trainable_parameters(case: Case) -> None:
 FREEZE = "Freeze the encoder first, then wrap: only A, B, `pre_classifier` and `classifier` stay trainable."
 
 
-def cause_of_count(training: Training, wanted: int) -> tuple[str, str]:
+def cause_of_count(case: Case, training: Training, wanted: int) -> tuple[str, str]:
     """What is trainable and should not be, or the other way round, and what to try."""
     entry, names = training.entry, training.entry.trainable_names
     missing = [m for m in assignment.HEAD_MODULES if not any(n.startswith(m) for n in names)]
     if missing:
-        frozen = " and ".join(f"`{name}`" for name in missing)
-        return f"{frozen} {'is' if len(missing) == 1 else 'are'} frozen.", FREEZE
+        return f"{join_causes(freezing.explain_head(names))}.", FREEZE
     wrapped = tuple(f"{path}." for path in entry.wrapped)
     outside = [n for n in names if n.startswith("distilbert.") and not n.startswith(wrapped)]
     if outside:
-        return f"{len(outside)} encoder tensors outside the adapters are trainable, for example `{outside[0]}`.", FREEZE
+        encoder = [n for n in case.base if n.startswith("distilbert.") and not n.startswith(wrapped)]
+        causes = freezing.explain_encoder(outside, encoder)
+        w_frozen = not any((assignment.WIDTH, assignment.WIDTH) in shapes for shapes in entry.adapters.values())
+        causes = (freezing.ONLY_W,) if w_frozen and causes == (freezing.NOTHING_FROZEN,) else causes
+        named = f"{capitalise(join_causes(causes))}: " if causes else ""
+        return (
+            f"{named}{len(outside)} encoder tensors outside the adapters are trainable, for example `{outside[0]}`.",
+            FREEZE,
+        )
+    if is_shared(entry):
+        return (
+            "All wrapped layers share one adapter.",
+            "Create one `LoRALayer` for each layer: call the class inside the loop over the layers.",
+        )
     if entry.wrapped and entry.total <= assignment.FULL_PARAMETERS:
         return (
             "A and B are not parameters of every wrapped layer.",
@@ -438,10 +378,17 @@ def cause_of_count(training: Training, wanted: int) -> tuple[str, str]:
         )
     if entry.wrapped and not any(entry.adapters.values()):
         return "A and B are frozen.", FREEZE
-    return cause_of_adapters(entry, wanted)
+    return cause_of_adapters(case, entry, wanted)
 
 
-def cause_of_adapters(entry: Entry, wanted: int) -> tuple[str, str]:
+def is_shared(entry: Entry) -> bool:
+    """Whether the adapters of all wrapped layers are alike, and their numbers are there once."""
+    shapes = set(entry.adapters.values())
+    size = sum(map(prod, shapes.pop())) if len(shapes) == 1 else 0
+    return len(entry.adapters) > 1 and size > 0 and entry.trainable == assignment.HEAD_PARAMETERS + size
+
+
+def cause_of_adapters(case: Case, entry: Entry, wanted: int) -> tuple[str, str]:
     """What is wrong with adapters that are trainable, and what to try."""
     shapes = {shape for adapter in entry.adapters.values() for shape in adapter}
     others = [path for path in entry.wrapped if path not in assignment.QV_LAYER_NAMES]
@@ -454,18 +401,40 @@ def cause_of_adapters(entry: Entry, wanted: int) -> tuple[str, str]:
         cause = "The adapters hold matrices as large as W's weight."
         hint = "Make A and B thin: one side of each has the size `rank`."
     elif others:
-        cause = f"{len(others)} wrapped layers should not be wrapped, for example `{others[0]}`."
+        cause = f"{len(others)} wrapped layers should not be wrapped, for example `{others[0]}`"
+        cause += f": {join_causes(taken)}." if (taken := explain_wrapped(case, entry)) else "."
         hint = "Wrap only what `extract_qv_layers` returns: the layers called `q_lin` and `v_lin`."
     elif absent:
-        cause = f"{len(absent)} of the 12 layers are not wrapped, for example `{absent[0]}`."
+        cause = f"{len(absent)} of the 12 layers are not wrapped, for example `{absent[0]}`"
+        cause += f": {join_causes(taken)}." if (taken := explain_wrapped(case, entry)) else "."
         hint = "Wrap all twelve layers: `q_lin` and `v_lin` in all six blocks."
     elif labels:
         cause = f"A model with num_labels={2 + labels} has this number."
         hint = "Load 'distilbert-base-uncased' with `num_labels=2` in every step."
     elif entry.trainable > wanted:
-        cause = "The wrapped layers have more trainable numbers than A and B."
+        cause = "The wrapped layers have more trainable numbers than A and B"
+        cause += f": {join_causes(extra)}." if (extra := explain_adapters(case, entry)) else "."
         hint = "Give A and B no bias, and keep W frozen."
     else:
         cause = "Several layers share one adapter, or A or B is not registered."
         hint = "Create one `LoRALayer` for each layer, and assign A and B to attributes of `self`."
     return cause, hint
+
+
+def explain_wrapped(case: Case, entry: Entry) -> tuple[Cause, ...]:
+    """Why other layers are wrapped, where `extract_qv_layers` finds just these: else they are lost on the way."""
+    items = case.evidence.extract.items if case.evidence.extract else ()
+    found = {frozenset(entry.name for entry in item.entries) for item in items}
+    return extraction.explain(list(entry.wrapped)) if found == {frozenset(entry.wrapped)} else ()
+
+
+def explain_adapters(case: Case, entry: Entry) -> tuple[Cause, ...]:
+    """What the adapters of the trained model hold besides A and B, where all of them are alike."""
+    shapes = set(entry.adapters.values())
+    rank, width = infer_rank(entry), assignment.WIDTH
+    layer = LoraChallenge(
+        "model", rank, 2 * rank, "float32", bias=True, in_features=width, out_features=width, graded=True
+    )
+    found = adapters.explain([Registered(layer, shapes.pop(), frozen=False, later=False)]) if len(shapes) == 1 else ()
+    biased = adapters.B_BIAS in found or adapters.A_BIAS in found
+    return (adapters.MAGNITUDE,) if biased and adapters.MAGNITUDE in explain_registered(case) else found

@@ -57,7 +57,7 @@ def _challenge(cls: Any, challenge: dict[str, Any], given: Tensors) -> tuple[Lor
         for stage, answer in STAGES.items():
             item = replace(item, stage=stage)
             found |= answer(subject)
-            item = replace(item, finished=(*item.finished, stage))
+            item = replace(item, finished=(*item.finished, stage), registered_later=subject.count_later(item))
     except Exception as error:  # whatever it raises is the observation
         item = replace(item, error=record_error(error))
     return item, found
@@ -105,6 +105,10 @@ class Subject:
             registered=sum(1 for _ in self.layer.parameters()),
             linear_trainable=any(p.requires_grad and self.is_of_linear(p) for p in parameters),
         )
+
+    def count_later(self, item: LoraItem) -> int:
+        """Return how many tensors more are registered now than when the layer was made."""
+        return max(0, sum(1 for _ in self.layer.parameters()) - item.registered)
 
     def convert(self, dtype: torch.dtype) -> None:
         """Convert the layers and what they are given to a precision; what fills the adapter stays exact."""

@@ -110,20 +110,6 @@ def test_the_right_scale_is_recognised_in_every_draw() -> None:
             assert lora.name_scale(answer.challenge.scale, answer.challenge) == []
 
 
-@pytest.mark.parametrize("name", lora.ACTIVATIONS)
-def test_an_activation_is_named(name: str) -> None:
-    for answer in ANSWERS:
-        a, b = answer.tensors
-        inner = lora.ACTIVATIONS[name](answer.x.double() @ a.T)
-        update = answer.challenge.scale * inner @ b.T
-        assert not answer.fit(update).matches
-        assert answer.fit(update).observed_scale is None
-        said = lora.diagnose(update, answer.x, answer.tensors, answer.challenge, float(update.abs().max()))
-        assert said == f"there is an activation between A and B ({name})"
-    unknown = answer.product**3
-    assert lora.diagnose(unknown, answer.x, answer.tensors, answer.challenge, float(unknown.abs().max())) == ""
-
-
 @pytest.mark.parametrize(
     "shapes",
     [

@@ -54,6 +54,7 @@ class CorpusCase:
     blocked: frozenset[str] = frozenset()
     says: tuple[str, ...] = ()  # what the feedback must contain
     training: bool = False  # shows only in accuracy
+    causes: tuple[str, ...] = ()  # ids of the mistakes that the feedback has to name
 
 
 def read_base(notebook: Path) -> Base:
@@ -112,7 +113,8 @@ def build_case(entry: Mapping[str, Any], kind: CaseKind, cells: Sequence[str], d
     failed, blocked, says = (tuple(entry.get(name, ())) for name in ("failed", "blocked", "says"))
     seen, training = (entry.get(name, False) for name in ("seen", "training"))
     verdicts = frozenset(failed), find_blocked(failed, blocked)
-    return CorpusCase(entry["id"], kind, entry["words"], seen, tuple(cells), departs, *verdicts, says, training)
+    causes = tuple(entry.get("cause", "").split())
+    return CorpusCase(entry["id"], kind, entry["words"], seen, tuple(cells), departs, *verdicts, says, training, causes)
 
 
 def patch(base: Base, edits: Iterable[Sequence[str]], define: str, again: str) -> tuple[str, ...]:

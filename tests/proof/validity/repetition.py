@@ -72,7 +72,7 @@ class AnswerEvidence(Evidence):
 
     def __init__(self, lora: LoraAnswers, tensors: dict[str, Any], run: RunRecord) -> None:
         """Take what `observe` returns."""
-        self.run, self.lora, self.lora_tensors = run, lora, tensors
+        self.run, self.lora, self.lora_tensors, self.trainings = run, lora, tensors, ()
         self.submitted = new_notebook()  # without sources: these are judged once, with the corpus
 
 
