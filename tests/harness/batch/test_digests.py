@@ -29,7 +29,7 @@ REASONS = {
     "formats of other programs, made from grades": "gradebook",
     "grades are settled anew with every hand-out": "grades/overrides.py grades/policy.py grades/settlement.py "
     "grades/sheets.py grades/times.py",
-    "finds notebooks; their bytes are part of the key of evidence": "intake/archive.py intake/unpacking.py",
+    "finds notebooks; their bytes are part of the key of evidence": "intake/archive.py",
     "whose notebook it is": "intake/canvas_names.py",
     "who is in the class": "intake/gradebook_export.py intake/roster.py",
     "pages for a whole class, made again with every hand-out": "reporting/cohort reporting/templates/dashboard.css "
