@@ -77,10 +77,10 @@ class Exit(Record):
 
     file: WeightsFile | None = None
     head_sha256: Name = ""
-    head: NameByPath = field(default_factory=dict)
     reduced: Annotated[dict[Name, Reduction], MaxLen(200)] = field(default_factory=dict)
     unsupported: NameByPath = field(default_factory=dict)  # wrapped layer -> error that it raises
     extra: Annotated[tuple[Name, ...], MaxLen(100)] = ()
+    head: NameByPath = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +194,9 @@ class LoraItem(Record):
     finished: Annotated[tuple[Name, ...], MaxLen(10)] = ()
     shapes: Shapes = ()  # of the adapter's tensors
     registered: Count = 0
-    registered_later: Count = 0  # tensors that it registers in its first forward pass
     linear_trainable: bool = False
     error: Raised | None = None
+    registered_later: Count = 0  # tensors that it registers in its first forward pass
 
 
 @dataclass(frozen=True, slots=True)

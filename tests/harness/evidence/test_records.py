@@ -25,8 +25,15 @@ from grader.protocol.records import Answers, CountItem, Entry, Exit, ExtractItem
 
 RAISED = Raised("TypeError", "an 'å' and a \u2028")
 KEYS = RowKeys(3, "text", ("a", "b"))
-ENTRY = Entry("M", 1, 2, ("a.b",), {"a": "L"}, {"a": ((6, 768), (768, 6), ())}, ("c",), "0f")
-EXIT = Exit("training-0.safetensors", "0f", {"a": records.Reduction("float32", 0.5)}, {"b": "ValueError"}, ("extra",))
+ENTRY = Entry("M", 1, 2, ("a.b",), {"a": "L"}, {"a": ((6, 768), (768, 6), ())}, ("c",), "0f", {"a": "0f"})
+EXIT = Exit(
+    "training-0.safetensors",
+    "0f",
+    {"a": records.Reduction("float32", 0.5)},
+    {"b": "ValueError"},
+    ("extra",),
+    {"a": "0f"},
+)
 TRAINING = Training(
     index=0,
     via="Trainer",
@@ -42,10 +49,12 @@ TRAINING = Training(
     seconds=1.5,
     steps=2,
     precision="bfloat16 autocast",
+    batch=records.BatchSeen(512, True),
+    gradients="gradients-0.safetensors",
     unrecorded=RAISED,
 )
 EXTRACTED = ExtractItem("dict", True, (records.LayerEntry("a", "Linear", True, "b"),), RAISED)
-LORA = records.LoraItem("k", "fresh", ("fresh",), ((1, 2), (3,)), 2, True, RAISED)
+LORA = records.LoraItem("k", "fresh", ("fresh",), ((1, 2), (3,)), 2, True, RAISED, 1)
 # Each file that the kernel writes, with every key in use.
 FILES: dict[str, tuple[TypeAdapter[Any], Any]] = {
     "trainings": (reader.TRAININGS, (TRAINING,)),

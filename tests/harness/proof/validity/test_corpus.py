@@ -1,5 +1,7 @@
 """The tables of the corpus: large enough, well-formed, and about checks that exist."""
 
+import ast
+
 import pytest
 
 from grader import paths
@@ -37,7 +39,7 @@ def test_mutants_are_expected_to_fail_and_variants_to_pass() -> None:
 
 def test_cases_are_valid_python() -> None:
     for name, cell in ((case.id, cell) for case in CORPUS for cell in case.cells):
-        compile(cell, name, "exec")
+        compile(cell, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.mark.parametrize(
