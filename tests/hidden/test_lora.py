@@ -69,6 +69,8 @@ def test_lora_frozen(case: Case) -> None:
             f"Expected W.weight to keep its values in a training step of {challenge}; {W_WRITTEN.words}.",
             W_WRITTEN.hint,
         )
+        if not item.shapes:  # A and B cannot be emptied, so the path through W cannot be seen alone
+            continue
         path = get_answer(case, challenge, "trained", (ROWS, challenge.out_features))
         emptied = get_answer(case, challenge, "emptied", (ROWS, challenge.out_features))
         allowed = 2 * lora.compute_tolerance(challenge, float(emptied.abs().max()))
