@@ -18,6 +18,9 @@ from grader.protocol.records import Reduction
 RANK_TOLERANCE = 1e-6
 # Where a layer could not be copied to float64, the noise is that of float32 weights of size 1: 4 · sqrt(2·768) · 6e-8.
 FLOAT32_NOISE = 1e-5
+# A layer that adds its update to W for every evaluation and takes it off again rounds W each time: so often, in units
+# of the roundoff of W's numbers.
+ROUNDINGS = 16 * 2.0**-24
 SKETCH = 64  # columns; twice the rank that most submissions choose, and more
 RESIDUAL_TOLERANCE = 1e-4  # of a layer that is linear up to float32 rounding; a nonlinear one deviates by about 1
 
@@ -77,7 +80,7 @@ def certify(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: 
     deltas = {path: _delta(moved[name], tensors[moved[name]], base) for name, path in qv.items()}
     return Certificate(
         encoder_changed=tuple(sorted(name for name in moved if name not in qv)),
-        qv_deltas={path: Delta(matrix, _noise(reduced.get(path))) for path, matrix in deltas.items()},
+        qv_deltas={path: Delta(matrix, _noise(reduced.get(path), base[f"{path}.weight"])) for path, matrix in deltas.items()},
         head_changed=any(name[2:].startswith(assignment.HEAD_MODULES) for name in tensors),
         unreadable=tuple(sorted(path for path, how in reduced.items() if not _is_linear(how))),
     )
@@ -111,8 +114,15 @@ def _count_above(values: Tensor, noise: float) -> int:
     return int((values > max(RANK_TOLERANCE * float(values[0]), noise)).sum())
 
 
-def _noise(how: Reduction | None) -> float:
-    return FLOAT32_NOISE if how is not None and how.dtype == "torch.float32" else 0.0
+def _noise(how: Reduction | None, weight: Tensor) -> float:
+    """Return the largest singular value that rounding can cause in a wrapped layer; none in one that is not wrapped.
+
+    Independent errors of size e in an m-by-n matrix have a largest singular value of about e (sqrt(m) + sqrt(n)).
+    """
+    if how is None:
+        return 0.0
+    rounding = ROUNDINGS * float(weight.float().square().mean().sqrt()) * sum(side**0.5 for side in weight.shape)
+    return max(rounding, FLOAT32_NOISE if how.dtype == "torch.float32" else 0.0)
 
 
 def _is_linear(how: Reduction) -> bool:
