@@ -80,7 +80,9 @@ def certify(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], reduced: 
     deltas = {path: _delta(moved[name], tensors[moved[name]], base) for name, path in qv.items()}
     return Certificate(
         encoder_changed=tuple(sorted(name for name in moved if name not in qv)),
-        qv_deltas={path: Delta(matrix, _noise(reduced.get(path), base[f"{path}.weight"])) for path, matrix in deltas.items()},
+        qv_deltas={
+            path: Delta(matrix, _noise(reduced.get(path), base[f"{path}.weight"])) for path, matrix in deltas.items()
+        },
         head_changed=any(name[2:].startswith(assignment.HEAD_MODULES) for name in tensors),
         unreadable=tuple(sorted(path for path, how in reduced.items() if not _is_linear(how))),
     )
