@@ -57,7 +57,9 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             id="a training that leaves nothing",
         ),
         pytest.param(canary.CELLS[:3], ("LoRALayer can be created",), id="a class that is not seen"),
-        pytest.param((*canary.CELLS, "import ctypes; ctypes.string_at(0)"), ("its run: expected ok",), id="a kernel that dies"),
+        pytest.param(
+            (*canary.CELLS, "import ctypes; ctypes.string_at(0)"), ("its run: expected ok",), id="a kernel that dies"
+        ),
     ],
 )
 def test_real_gradings_name_what_differs(
