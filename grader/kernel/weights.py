@@ -37,6 +37,11 @@ def collect_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {naming.to_plain(name): tensor for name, tensor in model.state_dict().items()}
 
 
+def collect_head(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a model's head."""
+    return {name: t for name, t in collect_tensors(model).items() if name.startswith(HEAD_LINEARS)}
+
+
 def is_plain(module: nn.Module | None) -> bool:
     """Return True for an ordinary linear layer, with nothing wrapped around or inside it."""
     if type(module) is not nn.Linear:

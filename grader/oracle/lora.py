@@ -67,11 +67,18 @@ def split(fill: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
 
 def list_readings(tensors: Sequence[Tensor], challenge: LoraChallenge) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield all (A (rank, in), B (out, rank)) that two tensors can be read as."""
-    for first, second in permutations(tensors, 2) if len(tensors) == 2 else ():
-        a = _orient(first, challenge.rank, challenge.in_features)
-        b = _orient(second, challenge.out_features, challenge.rank)
+    yield from ((a, b) for _, a, b in _list_placed_readings(tensors, challenge))
+
+
+def _list_placed_readings(
+    tensors: Sequence[Tensor], challenge: LoraChallenge
+) -> Iterator[tuple[tuple[int, int], Tensor, Tensor]]:
+    """Yield each reading, and before it the positions of the tensors that are read as A and as B."""
+    for first, second in permutations(range(2)) if len(tensors) == 2 else ():
+        a = _orient(tensors[first], challenge.rank, challenge.in_features)
+        b = _orient(tensors[second], challenge.out_features, challenge.rank)
         if a is not None and b is not None:
-            yield a, b
+            yield (first, second), a, b
 
 
 def _orient(tensor: Tensor, rows: int, columns: int) -> Tensor | None:
@@ -133,11 +140,7 @@ def list_expected_gradients(
     With g = cotangent: dx = g (W + scale B A), dA = scale (g B)ᵀ x, dB = scale gᵀ (x Aᵀ).
     """
     g, x = cotangent.double(), x.double()
-    for first, second in permutations(range(2)) if len(tensors) == 2 else ():
-        a = _orient(tensors[first], challenge.rank, challenge.in_features)
-        b = _orient(tensors[second], challenge.out_features, challenge.rank)
-        if a is None or b is None:
-            continue
+    for (first, second), a, b in _list_placed_readings(tensors, challenge):
         factors = {first: scale * (g @ b).T @ x, second: scale * g.T @ (x @ a.T)}
         found = (factors[i] if factors[i].shape == tensors[i].shape else factors[i].T for i in range(2))
         yield Gradients(compute_input_gradient(g, weight) + scale * g @ b @ a, tuple(found))

@@ -16,7 +16,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from grader.kernel import weights
 from grader.protocol.plan import GradientQuestion
-from grader.protocol.tensor_names import HEAD_LINEARS, Naming
+from grader.protocol.tensor_names import Naming
 
 ROWS = 4
 MAX_ADAPTER = 2**18  # numbers in a tensor of an adapter; rank 128 has fewer
@@ -30,8 +30,9 @@ def answer(model: nn.Module, base: Tensors, question: GradientQuestion) -> Tenso
     Keys: `loss`; `logits`; `head:NAME` a tensor of the head; `adapter:PATH:I` trainable tensor I of a wrapped layer;
     `gradient:` before one of the latter two, or before the name of a pretrained tensor, is the gradient.
     """
-    asked = dict(_list_asked(model, base, question))
-    head = {f"head:{n}": t for n, t in weights.collect_tensors(model).items() if n.startswith(HEAD_LINEARS)}
+    inside = weights.find_wrapped(model, base)
+    asked = dict(_list_asked(model, inside, question))
+    head = {f"head:{name}": tensor for name, tensor in weights.collect_head(model).items()}
     device = next(model.parameters()).device
     ids, mask, labels = (
         torch.tensor(rows, device=device) for rows in (question.input_ids, question.attention_mask, question.labels)
@@ -48,7 +49,7 @@ def answer(model: nn.Module, base: Tensors, question: GradientQuestion) -> Tenso
         output, found = backpropagate()
         if adapters and not any(bool(found[key].any()) for key in adapters):
             # The update may be part of W in evaluation, as in loralib: then A and B have gradients in training only.
-            for module in weights.find_wrapped(model, base).values():
+            for module in inside.values():
                 train_without_dropout(module)
             output, found = backpropagate()
     cut = {f"gradient:{key}": g if key in adapters else g[:ROWS] for key, g in found.items()}
@@ -63,9 +64,11 @@ def train_without_dropout(module: nn.Module) -> None:
             part.eval()
 
 
-def _list_asked(model: nn.Module, base: Tensors, question: GradientQuestion) -> Iterator[tuple[str, nn.Parameter]]:
+def _list_asked(
+    model: nn.Module, inside: dict[str, nn.Module], question: GradientQuestion
+) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield the trainable tensors that are asked for: pretrained ones by name, then all of the adapters."""
-    naming, inside = Naming.of(model), weights.find_wrapped(model, base)
+    naming = Naming.of(model)
     own = dict(model.named_parameters(remove_duplicate=False))
     for name in question.names:
         parameter = own.get(naming.own(name))

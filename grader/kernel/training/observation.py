@@ -43,20 +43,19 @@ def _list_trained_shapes(module: nn.Module) -> tuple[tuple[int, ...], ...]:
 def hash_head(model: nn.Module) -> str:
     """Compute a digest of the classification head, to see a model trained on from an earlier training."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(weights.collect_tensors(model).items()):
-        if name.startswith(HEAD_LINEARS):
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    for _, tensor in sorted(weights.collect_head(model).items()):
+        digest.update(_read_bytes(tensor))
     return digest.hexdigest()
 
 
 def hash_head_tensors(model: nn.Module) -> dict[str, str]:
     """Compute a short digest of each tensor of the head: a part of it may come from an earlier training."""
-    tensors = {name: t for name, t in weights.collect_tensors(model).items() if name.startswith(HEAD_LINEARS)}
-    return {name: _hash(tensor)[:16] for name, tensor in list(tensors.items())[:MAX_HEAD_TENSORS]}
+    tensors = list(weights.collect_head(model).items())[:MAX_HEAD_TENSORS]
+    return {name: hashlib.sha256(_read_bytes(tensor)).hexdigest()[:16] for name, tensor in tensors}
 
 
-def _hash(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()
+def _read_bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().float().contiguous().numpy().tobytes()
 
 
 def guess_method(entry: Entry) -> str:
