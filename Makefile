@@ -2,8 +2,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup grade batch rejudge demo-class gradescope upload check template kit calibrate validate prove hostile test \
-	test-all fresh bench download lint doctor clean
+.PHONY: help setup grade batch rejudge hand-out decisions times demo-class gradescope upload check template kit calibrate \
+	validate prove hostile test test-all fresh bench download lint doctor clean
 
 PROFILE ?= quick
 SEED ?=
@@ -19,12 +19,18 @@ override POLICY := $(value POLICY)
 override OVERRIDES := $(value OVERRIDES)
 override TIMES := $(value TIMES)
 override CLASS := $(value CLASS)
+override TAKE_AWAY := $(value TAKE_AWAY)
+override AUTHOR := $(value AUTHOR)
+override REASON := $(value REASON)
 override REVIEWS := $(value REVIEWS)
 override ONLY := $(value ONLY)
 override PROGRAMS := $(value PROGRAMS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS REVIEWS ONLY PROGRAMS JOBS COURSE CELL_LIMIT RUN_LIMIT
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS TAKE_AWAY AUTHOR REASON REVIEWS ONLY PROGRAMS JOBS COURSE CELL_LIMIT RUN_LIMIT
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
+
+CLASS_FILES := $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
+  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"}
 
 # Settings of a person's own Python and pip: each would have the environment below find other packages, or none.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTHONSTARTUP PYTHONPLATLIBDIR PYTHONINSPECT
@@ -68,7 +74,7 @@ endif
 ifneq ($(filter batch,$(MAKECMDGOALS)),)
 $(if $(SUBMISSIONS),,$(error Say what to grade: make batch SUBMISSIONS=path/to/submissions.zip))
 endif
-ifneq ($(filter rejudge upload,$(MAKECMDGOALS)),)
+ifneq ($(filter rejudge hand-out decisions upload,$(MAKECMDGOALS)),)
 $(if $(CLASS),,$(error Say which class: make $(MAKECMDGOALS) CLASS=results/submissions))
 endif
 
@@ -86,11 +92,19 @@ grade: $(READY) ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n] 
 
 batch: $(READY) ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [ASSIGNMENT=id] [QUIET=1] [OUT=folder]
 	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
-	  $${JOBS:+--jobs "$$JOBS"} $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
-	  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $(if $(filter 1,$(QUIET)),--quiet) $(LIMITS)
+	  $${JOBS:+--jobs "$$JOBS"} $(CLASS_FILES) $(if $(filter 1,$(QUIET)),--quiet) $(LIMITS)
 
 rejudge: $(READY) ##+ judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
+
+hand-out: $(READY) ##+ write gradebook, feedback and dashboard again, with other files: CLASS=results/name [GRADEBOOK=csv] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [ASSIGNMENT=id]
+	@$(VENV_PYTHON) -m grader hand-out "$$CLASS" $(CLASS_FILES)
+
+decisions: $(READY) ##+ list what people decided about a class, or take some of it away: CLASS=results/name [TAKE_AWAY="d3 d4" REASON=words AUTHOR=name]
+	@$(VENV_PYTHON) -m grader decisions "$$CLASS" $${TAKE_AWAY:+--take-away "$$TAKE_AWAY"} $${AUTHOR:+--author "$$AUTHOR"} $${REASON:+--reason "$$REASON"}
+
+times: $(READY) ##+ fetch from Canvas when everybody handed in, for TIMES=: COURSE=id ASSIGNMENT=id [OUT=times.csv]
+	@$(VENV_PYTHON) -m grader times "$${OUT:-times.csv}" --course "$$COURSE" --assignment "$$ASSIGNMENT"
 
 upload: $(READY) ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
 	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from grader import similarity
 from grader.batch import history
+from grader.batch.decisions import load_rulings
 from grader.batch.request import BatchRequest
 from grader.batch.store import Store, write
 from grader.errors import GraderError, SubmissionError
@@ -18,17 +19,14 @@ from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import build_zip
 from grader.gradebook.canvas_upload import Delivery
 from grader.grades.grade import Grade, Standing
-from grader.grades.overrides import Overrides, load_overrides
-from grader.grades.policy import GradingPolicy, describe, load_policy
-from grader.grades.settlement import describe_gaps, list_students, require_one_each, settle
-from grader.grades.times import add_times
+from grader.grades.policy import describe
+from grader.grades.settlement import describe_gaps, settle
 from grader.intake.archive import locate_upload
 from grader.intake.gradebook_export import read_export
 from grader.intake.notebook import read_submission
 from grader.intake.uploads import Intake, Refusal, Upload
-from grader.judging.scoring import load_rubric
 from grader.model import FrozenModel, Result
-from grader.paths import RUBRIC, TEMPLATE
+from grader.paths import TEMPLATE
 from grader.reporting.cohort.dashboard import render_dashboard
 from grader.reporting.cohort.similarity_page import render_similar
 from grader.reporting.feedback import render_feedback, render_refusal
@@ -52,20 +50,21 @@ class BatchOutputs(FrozenModel):
         return sum(grade.standing is Standing.UNGRADED for grade in self.grades)
 
 
-def check_inputs(request: BatchRequest, intake: Intake) -> None:
-    """Read the files that a person gave, before hours of grading. Raises GraderError if one cannot be used."""
-    _read_rules(request, intake)
+def check_gradebook(request: BatchRequest) -> None:
+    """Read the export that a person gave, before hours of grading. Raises GraderError if it cannot be used."""
     if (export := read_gradebook(request)) is not None:
         canvas_csv.choose(read_export(export).columns, request.assignment)
 
 
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     """Settle the grades and write everything. Raises GraderError and OSError."""
-    intake, policy, overrides = _read_rules(request, _add_refusals(intake, request))
-    grades = settle(intake, read_results(request, intake), policy, overrides)
+    rulings = load_rulings(request.folder, _add_refusals(intake, request))
+    intake, policy = rulings.intake, rulings.policy
+    grades = settle(intake, read_results(request, intake), policy, rulings.overrides)
     gradebook, warnings = _fill_gradebook(request, grades)
     entries = [entry for upload in intake.uploads if (entry := find_last_entry(request, upload))]
-    notes = (*intake.notes, *describe_gaps(policy, intake), *warnings, *history.describe_outdated(entries))
+    gaps = (*rulings.notes, *describe_gaps(policy, intake))
+    notes = (*intake.notes, *gaps, *warnings, *history.describe_outdated(entries))
     _update_reports(request, grades)
     files = {
         **render_pages(request, intake, grades, describe(policy), notes),
@@ -131,16 +130,6 @@ def find_last_entry(request: BatchRequest, upload: Upload) -> history.HistoryEnt
     """Find the last entry about an upload, unless it is about another notebook."""
     entry = history.read_last(request.submissions / upload.id)
     return entry if entry and entry.sha256 in ("", upload.sha256) else None
-
-
-def _read_rules(request: BatchRequest, intake: Intake) -> tuple[Intake, GradingPolicy, Overrides]:
-    """Read times, which go into the intake, policy and overrides."""
-    policy = load_policy(request.policy) if request.policy else GradingPolicy()
-    require_one_each(policy, intake)
-    intake, overrides = add_times(intake, request.times) if request.times else intake, Overrides()
-    if request.overrides is not None:
-        overrides = load_overrides(request.overrides, list_students(intake), load_rubric(RUBRIC), policy.manual)
-    return intake, policy, overrides
 
 
 def read_gradebook(request: BatchRequest) -> bytes | None:

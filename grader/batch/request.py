@@ -1,4 +1,8 @@
-"""A person's request, kept in the class's folder, so that judging again needs only the name of that folder."""
+"""A person's request, kept in the class's folder, so that judging again needs only the name of that folder.
+
+What the files of policy, overrides and times say is kept as decisions (`batch/decisions.py`); the request that is saved
+names them no longer. Those of classes that an older version graded still do.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -12,6 +16,7 @@ from grader.intake.uploads import Intake
 from grader.model import FrozenModel
 
 NAME: Final = "batch.json"
+FILES: Final = ("gradebook", "assignment", "policy", "overrides", "times")
 
 
 class BatchRequest(RunSettings):
@@ -23,6 +28,15 @@ class BatchRequest(RunSettings):
     policy: Path | None = None
     overrides: Path | None = None
     times: Path | None = None  # when everybody handed in
+
+    def inherit(self, saved: "BatchRequest") -> "BatchRequest":
+        """Return the request with the files of an earlier one where this one names none."""
+        return self.model_copy(update={n: getattr(saved, n) for n in FILES if getattr(self, n) is None})
+
+    @property
+    def settled(self) -> "BatchRequest":
+        """The request once its decisions are recorded."""
+        return self.model_copy(update=dict.fromkeys(("policy", "overrides", "times")))
 
 
 class SavedBatch(FrozenModel):

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,17 @@ from typing import Any, Final
 
 from distributed.system import MEMORY_LIMIT
 from rich.console import Console
+from rich.text import Text
 
 from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.reviews import resolve_reviews
-from grader.batch import executor, scheduling
+from grader.batch import decisions, executor, scheduling
 from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
 from grader.batch.messages import BatchConfig, RunSettings, TaskStatus
-from grader.batch.outputs import BatchOutputs, check_inputs, find_last_entry, hand_out, read_gradebook
+from grader.batch.outputs import BatchOutputs, check_gradebook, find_last_entry, hand_out, read_gradebook
+from grader.batch.request import NAME as REQUEST
 from grader.batch.request import BatchRequest, SavedBatch, load_batch, save_batch
 from grader.batch.scheduling import BatchSummary, Conditions
 from grader.batch.store import Store
@@ -27,6 +29,7 @@ from grader.execution import profiles
 from grader.execution.driver import Limits
 from grader.execution.isolation import open_sandbox
 from grader.execution.setup import prepare_assets
+from grader.grades.decisions import Withdrawal, describe_decision, describe_in_force, list_in_force, list_withdrawn
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
 from grader.intake.uploads import Intake
@@ -36,6 +39,7 @@ from grader.reporting.sanitisation import sanitise_line
 
 KERNEL_GIB: Final = 4  # memory that one job needs at its peak, with what its worker needs
 JOBS_MAX: Final = 16
+GRADEBOOK: Final = "gradebook"  # an export that is remembered is taken away by this name
 Cluster = Callable[[], AbstractContextManager[Any]]  # opens a Dask cluster, or gives the address of one
 
 
@@ -78,21 +82,27 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
     """Read a class, grade what is missing, write the outputs. Raises GraderError."""
     profiles.require_fit(request.profile, request.precision)
     with lock_class(request.folder) as store:
+        if (request.folder / REQUEST).exists():
+            request = request.inherit(load_batch(request.folder).request)
         export = read_gradebook(request)
         students = () if export is None else read_roster(export)
         intake = read_class(request.source, store.uploads, students, apart_from=request.folder)
         if not (intake.uploads or intake.refusals):
             raise GraderError(f"{request.source} holds no submission; name the zip from Canvas or a folder.")
-        check_inputs(request, intake)
-        save_batch(request, intake)
+        check_gradebook(request)
+        intake = intake.model_copy(update={"notes": (*intake.notes, *decisions.take_over(request, intake))})
+        save_batch(request := request.settled, intake)
+        show_decisions(request.folder, console, quiet)
         return _grade(request, intake, workers, console, quiet, execute=True)
 
 
 def rejudge(folder: Path, workers: WorkerSettings, console: Console, quiet: bool = False) -> BatchResult:
     """Judge stored evidence by today's suite, rubric and thresholds; execute nothing. Raises GraderError."""
-    saved = load_batch(folder)
+    load_batch(folder)  # before anything is made in a folder that holds no class
     with lock_class(folder):
+        saved = _settle_request(folder, {})
         require_same_settings(saved)
+        show_decisions(folder, console, quiet)
         return _grade(saved.request, saved.intake, workers, console, quiet, execute=False)
 
 
@@ -110,14 +120,53 @@ def require_same_settings(saved: SavedBatch) -> None:
         )
 
 
-def renew_outputs(folder: Path, changes: dict[str, object]) -> tuple[SavedBatch, BatchOutputs]:
+def renew_outputs(folder: Path, changes: Mapping[str, object]) -> tuple[SavedBatch, BatchOutputs]:
     """Write the outputs again without judging, with changed files that later commands keep. Raises GraderError."""
+    load_batch(folder)
+    with lock_class(folder):
+        saved = _settle_request(folder, changes)
+        return saved, hand_out(saved.request, saved.intake)
+
+
+def _settle_request(folder: Path, changes: Mapping[str, object]) -> SavedBatch:
+    """Read the last request, record the decisions of the files that it or `changes` name, and save it without them."""
     saved = load_batch(folder)
     request = saved.request.model_copy(update=changes)
+    check_gradebook(request)
+    notes = decisions.take_over(request, saved.intake)
+    save_batch(request.settled, saved.intake)
+    intake = saved.intake.model_copy(update={"notes": (*saved.intake.notes, *notes)})
+    return SavedBatch(request=request.settled, intake=intake)
+
+
+def show_decisions(folder: Path, console: Console, quiet: bool) -> None:
+    """Print which decisions are in force."""
+    for line in () if quiet else describe_in_force(decisions.read_decisions(folder)):
+        console.print(Text(line), soft_wrap=True)
+
+
+def take_away(folder: Path, names: Sequence[str], author: str | None, reason: str) -> list[str]:
+    """End decisions by their ids, and write the outputs again. Returns lines for people. Raises GraderError."""
+    load_batch(folder)
+    changes = {GRADEBOOK: None, "assignment": None} if GRADEBOOK in names else {}
+    ids = [name for name in names if name != GRADEBOOK]
     with lock_class(folder):
-        outputs = hand_out(request, saved.intake)
-        save_batch(request, saved.intake)
-    return SavedBatch(request=request, intake=saved.intake), outputs
+        decisions.withdraw(folder, ids, author or decisions.name_author(), reason)
+    _, made = renew_outputs(folder, changes)
+    return [*describe_in_force(decisions.read_decisions(folder)), *format_notes(made), describe_location(folder, made)]
+
+
+def list_decisions(folder: Path) -> list[str]:
+    """List all decisions, oldest first: those in force, and what became of the others. Raises GraderError."""
+    load_batch(folder)
+    found = decisions.read_decisions(folder)
+    gone, holding = list_withdrawn(found), {decision.id for decision in list_in_force(found)}
+    states = {True: "in force", False: "replaced"}
+    return [
+        f"{'taken away' if d.id in gone else states[d.id in holding]:<11}{d.at:%Y-%m-%d %H:%M} {describe_decision(d)}"
+        for d in found
+        if not isinstance(d.matter, Withdrawal)
+    ] or ["Nobody has decided anything yet."]
 
 
 @contextmanager
@@ -198,6 +247,8 @@ def list_last_lines(result: BatchResult, folder: Path, quiet: bool) -> tuple[str
     }
     shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none graded"
     line = f"Uploads: {summary.total} ({shown}). Notebooks executed: {summary.executed}. {describe_students(outputs)}"
+    if count := len(list_in_force(decisions.read_decisions(folder))):
+        line += f" Decisions in force: {count}."
     return (*(() if quiet else format_notes(outputs)), line, describe_location(folder, outputs))
 
 

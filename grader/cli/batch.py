@@ -29,7 +29,7 @@ CanvasAssignment = Annotated[int, typer.Option(help="id of the assignment in Can
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (batch, rejudge, hand_out, times, upload, gradescope, worker, calibrate):
+    for command in (batch, rejudge, hand_out, decisions, times, upload, gradescope, worker, calibrate):
         app.command(name=command.__name__.replace("_", "-"))(options.take_objects(command))
 
 
@@ -98,7 +98,28 @@ def hand_out(folder: Folder, files: options.ClassFiles) -> None:
 
     place = options.make_absolute(folder)
     _, made = session.renew_outputs(place, files.collect_given())
-    lines = (*session.format_notes(made), session.describe_students(made), session.describe_location(place, made))
+    session.show_decisions(place, make_console(), quiet=False)
+    notes = session.format_notes(made)
+    lines = (*notes, session.describe_students(made), session.describe_location(place, made))
+    _print_lines(lines, make_console())
+
+
+def decisions(
+    folder: Folder,
+    take_away: Annotated[
+        list[str] | None, typer.Option(help="id of a decision that is to hold no longer, such as d3; `gradebook` too")
+    ] = None,
+    author: Annotated[str | None, typer.Option(help="who takes it away; by default the user logged in")] = None,
+    reason: Annotated[str | None, typer.Option(help="why it is taken away")] = None,
+) -> None:
+    """List what people decided about a class, or take a decision away. Later runs keep what is not taken away."""
+    from grader.batch import session
+    from grader.reporting.terminal import make_console
+
+    place, names = options.make_absolute(folder), [name for text in take_away or () for name in text.split()]
+    if names and not reason:
+        raise typer.BadParameter("say why: it stands in the record", param_hint="--reason")
+    lines = session.take_away(place, names, author, reason or "") if names else session.list_decisions(place)
     _print_lines(lines, make_console())
 
 

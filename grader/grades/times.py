@@ -19,26 +19,39 @@ from grader.text import sanitise
 COLUMNS: Final = ("student", "submitted_at")
 
 
-def add_times(intake: Intake, path: Path) -> Intake:
-    """Return the intake with the times of a file; a note names those that fit nobody. Raises GraderError."""
+def load_times(path: Path) -> dict[str, datetime]:
+    """Read a file of times, by whatever name it gives the students. Raises GraderError."""
     with open_text(path, "times") as text:
-        times = _read_times(read_sheet(text))
+        return _read_times(read_sheet(text))
+
+
+def add_times(intake: Intake, times: Mapping[str, datetime], source: str) -> Intake:
+    """Return the intake with these times; a note names those that fit nobody. Raises GraderError.
+
+    Args:
+        source: a file or a decision, named where the times cannot be used.
+    """
     everybody = list_students(intake)
     known = index_by_name(everybody)
     if shared := [name for name in times if len(known.get(name, ())) > 1]:
         name = sanitise(shared[0])
-        raise GraderError(f"Cannot use the times {path}: '{name}' is more than one student; use the keys.")
-    by_key = {student.key: _find_time(student, times, path) for student in everybody}
-    uploads = tuple(u.model_copy(update={"submitted_at": by_key[u.student.key]}) for u in intake.uploads)
+        raise GraderError(f"Cannot use the times {source}: '{name}' is more than one student; use the keys.")
+    found = {student.key: _find_time(student, times, source) for student in everybody}
+    by_key = {key: time for key, time in found.items() if time}
+    uploads = tuple(
+        u.model_copy(update={"submitted_at": by_key.get(u.student.key, u.submitted_at)}) for u in intake.uploads
+    )
     notes = tuple(f"The time of '{sanitise(name)}' belongs to no student here." for name in times if name not in known)
     return intake.model_copy(update={"uploads": uploads, "notes": (*intake.notes, *notes)})
 
 
-def _find_time(student: Student, times: Mapping[str, datetime], path: Path) -> datetime | None:
+def _find_time(student: Student, times: Mapping[str, datetime], source: str) -> datetime | None:
     """Return the one time under any of a student's names."""
     mine = {times[name] for name in list_names(student) if name in times}
     if len(mine) > 1:
-        raise GraderError(f"Cannot use the times {path}: {sanitise(student.key)} has two, under two names; leave one.")
+        raise GraderError(
+            f"Cannot use the times {source}: {sanitise(student.key)} has two, under two names; leave one."
+        )
     return next(iter(mine), None)
 
 

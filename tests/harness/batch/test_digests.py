@@ -27,8 +27,8 @@ REASONS = {
     "when to execute and judge, not how": "batch/work.py",
     "options, and sentences about results": "cli",
     "formats of other programs, made from grades": "gradebook",
-    "grades are settled anew with every hand-out": "grades/overrides.py grades/policy.py grades/settlement.py "
-    "grades/sheets.py grades/times.py",
+    "grades are settled anew with every hand-out": "batch/decisions.py grades/decisions.py grades/overrides.py "
+    "grades/policy.py grades/settlement.py grades/sheets.py grades/times.py",
     "finds notebooks; their bytes are part of the key of evidence": "intake/archive.py",
     "whose notebook it is": "intake/canvas_names.py",
     "who is in the class": "intake/gradebook_export.py intake/roster.py",

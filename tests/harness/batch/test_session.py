@@ -267,8 +267,55 @@ def test_a_lost_result_is_written_again_from_the_store(graded: Classroom, lose: 
 
 
 def test_files_of_an_earlier_run_do_not_stay(graded: Classroom) -> None:
-    assert "gradebook.csv of an earlier run is removed." in graded.grade(gradebook=None).outputs.notes
+    graded.grade(gradebook=None)
+    assert (graded.folder / "gradebook.csv").exists()  # the export of the run before is still the class's
+    lines = session.take_away(graded.folder, ["gradebook"], "M", "another course's")
+    assert "note: gradebook.csv of an earlier run is removed." in lines
     assert not (graded.folder / "gradebook.csv").exists()
+
+
+RULES = '[deadline]\ndue = 2026-12-01T23:59:00+01:00\n[late]\nunit = "points"\nper_day = 2\n'
+TIMES = "student,submitted_at\n1,2026-12-02T12:00:00+01:00\n"
+
+
+def give_everything(a4: Classroom) -> dict[str, Path]:
+    """Files of rules, times and overrides by which Ada has 7 - 2 points, Alan 60 and Grace is excused."""
+    total, excused = f'[[total]]\nstudent = "4"\npoints = 60\n{SIGNED}', f'[[excused]]\nstudent = "3"\n{SIGNED}'
+    texts = {"policy": ("p.toml", RULES), "times": ("t.csv", TIMES), "overrides": ("o.toml", total + excused)}
+    return {option: a4.write(name, text) for option, (name, text) in texts.items()}
+
+
+AGAIN: dict[str, Callable[[Classroom], BatchOutputs]] = {
+    "batch": lambda a4: a4.grade().outputs,
+    "rejudge": lambda a4: a4.rejudge().outputs,
+    "hand-out": lambda a4: a4.renew(),
+    "batch without the gradebook": lambda a4: a4.grade(gradebook=None).outputs,
+}
+
+
+@pytest.mark.parametrize("again", AGAIN.values(), ids=AGAIN)
+def test_decisions_hold_in_runs_that_do_not_name_their_files(
+    again: Callable[[Classroom], BatchOutputs], a4: Classroom
+) -> None:
+    files = give_everything(a4)
+    a4.grade({ADA: "points 7", ALAN: "points 5"}, **files)
+    for path in files.values():
+        path.unlink()  # what they said belongs to the class
+    made = again(a4)
+    assert [find_points(made, student) for student in (1, 4, 3)] == [5, 60, None]
+    assert {g.student.canvas_id for g in made.grades if g.standing is Standing.EXCUSED} == {3}
+    a4.grade()
+    for line in ("Decisions in force: 4:", "d3: turingalan_4, total: 60 points (M, o.toml: seen by hand)"):
+        assert line in a4.shown
+
+
+def test_a_class_that_an_older_version_graded_keeps_what_its_files_said(a4: Classroom) -> None:
+    a4.grade({ADA: "points 7", ALAN: "points 5"})
+    saved = json.loads((a4.folder / "batch.json").read_text(encoding="utf-8"))
+    saved["request"] |= {option: str(path) for option, path in give_everything(a4).items()}
+    (a4.folder / "batch.json").write_text(json.dumps(saved), encoding="utf-8")
+    assert find_points(a4.grade().outputs) == 5
+    assert find_points(a4.renew(), 4) == 60
 
 
 def test_gradescope_hears_what_people_changed(a4: Classroom) -> None:

@@ -8,7 +8,7 @@ import pytest
 from grader.errors import GraderError
 from grader.grades.policy import Deadline, Extension, GradingPolicy, LatePenalty
 from grader.grades.settlement import describe_gaps, require_one_each, settle
-from grader.grades.times import add_times
+from grader.grades.times import add_times, load_times
 from grader.intake.uploads import Upload
 from grader.model import Verdict
 
@@ -29,7 +29,7 @@ def times(tmp_path: Path, text: str) -> Path:
 def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None:
     found = intake(upload(late=True), upload("bob"), missing=(student("cy"),))
     text = f"{HEADER}ada,{(DUE + timedelta(days=2)).isoformat()}\neve,{FIRST}\ncy,{FIRST}\n"
-    known = add_times(found, times(tmp_path, text))
+    known = add_times(found, load_times(times(tmp_path, text)), "times.csv")
     full = result(Verdict.PASSED, Verdict.PASSED)
     grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
     assert [grade.points for grade in grades] == [80, 100, None]
@@ -65,7 +65,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str | None, says: str) 
     ada = upload().model_copy(update={"student": student("ada", login="ada@x")})
     path = tmp_path / "gone.csv" if text is None else times(tmp_path, text)
     with pytest.raises(GraderError, match=says):
-        add_times(intake(ada), path)
+        add_times(intake(ada), load_times(path), path.name)
 
 
 SIS = Upload.model_validate(upload("bob").model_dump() | {"student": student("bob", sis_user_id="7").model_dump()})
@@ -75,7 +75,7 @@ CANVAS = Upload.model_validate(upload("ada").model_dump() | {"student": student(
 def test_a_name_of_two_students_gives_neither_a_time_nor_an_extension(tmp_path: Path) -> None:
     both = intake(CANVAS, SIS)
     with pytest.raises(GraderError, match="'7' is more than one student"):
-        add_times(both, times(tmp_path, f"{HEADER}7,{FIRST}\n"))
+        add_times(both, load_times(times(tmp_path, f"{HEADER}7,{FIRST}\n")), "times.csv")
     extension = Extension(student="7", due=DUE, author="M", reason="ill")
     with pytest.raises(GraderError, match="fits more than one student, ada and bob"):
         require_one_each(GradingPolicy(extension=(extension,)), both)

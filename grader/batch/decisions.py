@@ -1,0 +1,190 @@
+"""Keeps the decisions of a class in its folder, from which no run and no other person drops them.
+
+`CLASS/decisions.jsonl` has a line for each (`grades/decisions.py`). Writers take a lock of its own, so that a page or
+a command may write while a batch runs, and replace the file, so that a process that is killed leaves the old lines or
+all of the new ones. A line that cannot be read is an error: a decision is never left out.
+"""
+
+import getpass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from grader.batch.request import BatchRequest
+from grader.batch.store import write
+from grader.errors import GraderError
+from grader.grades.decisions import (
+    Decision,
+    HandInTimes,
+    Matter,
+    Origin,
+    Rules,
+    Rulings,
+    Withdrawal,
+    combine,
+    describe_decision,
+    list_in_force,
+    list_withdrawn,
+    select_new,
+)
+from grader.grades.overrides import load_overrides
+from grader.grades.policy import index_by_name, load_policy
+from grader.grades.settlement import list_students
+from grader.grades.times import load_times
+from grader.intake.uploads import Intake
+from grader.judging.scoring import load_rubric
+from grader.paths import RUBRIC
+
+NAME: Final = "decisions.jsonl"
+LOCK: Final = "decisions.lock"
+WAIT_S: Final = 30.0  # for whoever writes a decision at the same moment
+
+
+def read_decisions(folder: Path) -> tuple[Decision, ...]:
+    """Read all decisions about a class, oldest first. Raises GraderError."""
+    path = folder / NAME
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise GraderError(f"Cannot read {path} ({error.strerror}); check the rights to it.") from error
+    return tuple(_parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _parse(line: bytes, path: Path, number: int) -> Decision:
+    try:
+        return Decision.model_validate_json(line)
+    except ValidationError as error:
+        raise GraderError(
+            f"Line {number} of {path} is no decision that this version can read; correct the line, or use the "
+            "version that wrote it. Nobody is graded without it."
+        ) from error
+
+
+def append_decision(folder: Path, matter: Matter, origin: Origin) -> Decision:
+    """Add a person's decision to a class. Raises GraderError and OSError."""
+    with _open_book(folder) as decisions:
+        return _add(folder, decisions, [matter], origin)[0]
+
+
+def withdraw(folder: Path, ids: Iterable[str], author: str, reason: str) -> tuple[Decision, ...]:
+    """Take decisions away by their ids. Raises GraderError, and then takes none away."""
+    with _open_book(folder) as decisions:
+        gone, known = list_withdrawn(decisions), {decision.id for decision in decisions}
+        for name in (ids := list(ids)):
+            if name not in known or name in gone:
+                state = "is taken away already" if name in gone else "does not exist"
+                raise GraderError(f"The decision {name!r} {state}; `make decisions CLASS={folder}` lists them.")
+        matters = [Withdrawal(decision=name, author=author, reason=reason) for name in ids]
+        return _add(folder, decisions, matters, Origin.COMMAND)
+
+
+def take_over(request: BatchRequest, intake: Intake) -> tuple[str, ...]:
+    """Record what the files of a request say, and return notes on them.
+
+    Raises GraderError, and then records nothing.
+    """
+    given = _read_files(request, intake)
+    notes: list[str] = []
+    with _open_book(request.folder) as decisions:
+        for path, matters in given:
+            notes += _compare(decisions, matters, path.name)
+            new = select_new(decisions, matters, path.name)
+            decisions = (*decisions, *_draft(decisions, new, Origin.FILE, path.name))
+        combine(decisions, intake, load_rubric(RUBRIC))
+        _save(request.folder, decisions)
+    return tuple(notes)
+
+
+def load_rulings(folder: Path, intake: Intake) -> Rulings:
+    """Apply what is in force to a class, by today's rubric. Raises GraderError."""
+    return combine(read_decisions(folder), intake, load_rubric(RUBRIC))
+
+
+def name_author() -> str:
+    """Return the name under which whoever runs this is logged in."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without an entry, as in some containers
+        return "unknown"
+
+
+def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[Matter]]]:
+    """Read the files that were given. Overrides may be of the manual items of the policy that is given or in force."""
+    given: list[tuple[Path, list[Matter]]] = []
+    rulings = load_rulings(request.folder, intake)
+    policy = rulings.policy
+    if request.policy:
+        policy = load_policy(request.policy)
+        known = index_by_name(list_students(intake))
+        extended = [e.model_copy(update={"student": _find_key(e.student, known)}) for e in policy.extension]
+        rules = Rules(policy=policy.model_copy(update={"extension": ()}), author=name_author())
+        given.append((request.policy, [rules, *extended]))
+    if request.times:
+        given.append((request.times, [HandInTimes(times=load_times(request.times), author=name_author())]))
+    if request.overrides:
+        students, rubric = list_students(intake), load_rubric(RUBRIC)
+        given.append((request.overrides, [*load_overrides(request.overrides, students, rubric, policy.manual).entries]))
+    return given
+
+
+def _find_key(name: str, known: Mapping[str, list[str]]) -> str:
+    """Return the key of the one student who has this name, else the name: it may fit when more have handed in."""
+    keys = known.get(name, [])
+    return keys[0] if len(keys) == 1 else name
+
+
+def _compare(decisions: tuple[Decision, ...], matters: list[Matter], file: str) -> Iterator[str]:
+    """Tell what a file no longer holds and stays in force, and what it still holds and was taken away."""
+    gone = list_withdrawn(decisions)
+    for decision in list_in_force(decisions):
+        mine = decision.origin is Origin.FILE and decision.file == file and not isinstance(decision.matter, HandInTimes)
+        if mine and decision.subject not in {d.subject for d in _draft((), matters, Origin.FILE, file)}:
+            yield f"No longer in {file}, and still in force: {describe_decision(decision)}"
+    for decision in decisions:
+        if decision.id in gone and decision.origin is Origin.FILE and decision.matter in matters:
+            yield f"In {file}, and stays taken away: {describe_decision(decision)}"
+
+
+@contextmanager
+def _open_book(folder: Path) -> Iterator[tuple[Decision, ...]]:
+    """Give the decisions of a class, and keep other writers out."""
+    (folder / "store").mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "store" / LOCK, timeout=WAIT_S):
+            yield read_decisions(folder)
+    except Timeout as error:
+        raise GraderError(f"Somebody else writes decisions in {folder}; try again.") from error
+
+
+def _add(
+    folder: Path, decisions: tuple[Decision, ...], matters: Sequence[Matter], origin: Origin
+) -> tuple[Decision, ...]:
+    added = _draft(decisions, matters, origin)
+    _save(folder, (*decisions, *added))
+    return added
+
+
+def _draft(
+    decisions: tuple[Decision, ...], matters: Iterable[Matter], origin: Origin, file: str = ""
+) -> tuple[Decision, ...]:
+    """Make the next decisions: d1, d2 and so on."""
+    now, first = datetime.now(UTC), len(decisions) + 1
+    return tuple(
+        Decision(id=f"d{number}", at=now, origin=origin, file=file, matter=matter)
+        for number, matter in enumerate(matters, first)
+    )
+
+
+def _save(folder: Path, decisions: tuple[Decision, ...]) -> None:
+    """Write the lines that are not there yet. What is there stays byte for byte."""
+    path = folder / NAME
+    written = path.read_bytes() if path.exists() else b""
+    there = sum(bool(line.strip()) for line in written.splitlines())
+    lines = "".join(f"{d.model_dump_json(exclude_none=True)}\n" for d in decisions[there:])
+    if lines:
+        write(path, written + (b"" if written.endswith(b"\n") or not written else b"\n") + lines.encode())

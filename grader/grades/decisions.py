@@ -1,0 +1,217 @@
+"""What people decided about a class: overrides, rules, extensions, times, comments. Pure.
+
+Decisions form a list that only grows. A later one about the same thing takes the place of an earlier one. A withdrawal
+takes one away by its id; what that one had replaced is in force again. A withdrawal is itself a decision, so that
+withdrawing it brings back what it took away.
+"""
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from grader.grades.overrides import Override, OverrideKind, Overrides
+from grader.grades.policy import Extension, GradingPolicy, Text, describe, index_by_name
+from grader.grades.settlement import list_students, require_one_each
+from grader.grades.times import add_times
+from grader.intake.uploads import Intake
+from grader.model import FrozenModel
+from grader.text import sanitise
+
+MAX_CHARS = 160  # of such a line
+MAX_LISTED = 12  # lines about decisions that a run prints
+
+
+class Origin(StrEnum):
+    """The way in which a decision came here."""
+
+    FILE = "file"  # one that a person named: it may be named again, and then says nothing new
+    REVIEW = "review page"
+    COMMAND = "command"
+
+
+class Rules(FrozenModel):
+    """The rules of the course. Extensions are decisions of their own."""
+
+    policy: GradingPolicy
+    author: Text
+
+
+class HandInTimes(FrozenModel):
+    """When students handed in, by any name of theirs."""
+
+    times: dict[str, AwareDatetime]
+    author: Text
+
+
+class Comment(FrozenModel):
+    """Words of a person to a student."""
+
+    student: Text
+    text: Text
+    author: Text
+
+
+class Withdrawal(FrozenModel):
+    """The end of a decision, which is named by its id."""
+
+    decision: Text
+    author: Text
+    reason: Text
+
+
+Matter = Override | Extension | Rules | HandInTimes | Comment | Withdrawal
+
+
+class Decision(FrozenModel):
+    """One decision. `id` is unique in a class; `file` names the file that it stood in."""
+
+    id: str
+    at: AwareDatetime
+    origin: Origin
+    file: str = ""
+    matter: Matter
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """What it is about: of two with the same subject, the later one holds."""
+        match self.matter:
+            case Override() as change:
+                return (change.kind, change.student, change.target)
+            case Extension() as extension:
+                return ("extension", extension.student)
+            case Comment() as comment:
+                return ("comment", comment.student)
+            case Rules():
+                return ("policy",)
+            case _:
+                return (self.id,)
+
+
+class Rulings(FrozenModel):
+    """What is in force, applied to a class: the intake has the times; `notes` name what has no effect."""
+
+    intake: Intake
+    policy: GradingPolicy
+    overrides: Overrides
+    comments: dict[str, str] = Field(default_factory=dict)  # by the key of the student
+    notes: tuple[str, ...] = ()
+
+
+def list_withdrawn(decisions: Sequence[Decision]) -> frozenset[str]:
+    """Return the ids of the decisions that were taken away."""
+    gone = set[str]()
+    for decision in reversed(decisions):  # a withdrawal is always later than what it takes away
+        if isinstance(decision.matter, Withdrawal) and decision.id not in gone:
+            gone.add(decision.matter.decision)
+    return frozenset(gone)
+
+
+def list_in_force(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    """Return the decisions that hold, oldest first."""
+    gone = list_withdrawn(decisions)
+    last = {d.subject: d for d in decisions if d.id not in gone and not isinstance(d.matter, Withdrawal)}
+    return tuple(decision for decision in decisions if last.get(decision.subject) is decision)
+
+
+def select_new(decisions: Sequence[Decision], matters: Iterable[Matter], file: str) -> list[Matter]:
+    """Return what a file says that it did not say before: it may be given again without changing anything.
+
+    What a file last said about a subject is compared, whatever was decided elsewhere, or taken away, since then.
+    """
+    said = {d.subject: d.matter for d in decisions if d.origin is Origin.FILE}
+    times = [d.matter for d in decisions if isinstance(d.matter, HandInTimes)]
+    drafts = [
+        Decision(id="", at=datetime.datetime.now(datetime.UTC), origin=Origin.FILE, file=file, matter=m)
+        for m in matters
+    ]
+    return [d.matter for d in drafts if said.get(d.subject) != d.matter and d.matter not in times[-1:]]
+
+
+def combine(decisions: Sequence[Decision], intake: Intake, rubric: Mapping[str, float]) -> Rulings:
+    """Apply what is in force to a class. What fits nobody or nothing here has no effect, and a note says so.
+
+    Raises GraderError where one name means several students.
+    """
+    holding = list_in_force(decisions)
+    matters = [(decision.id, decision.matter) for decision in holding]
+    policy = next((matter.policy for _, matter in matters if isinstance(matter, Rules)), GradingPolicy())
+    policy = policy.model_copy(update={"extension": tuple(m for _, m in matters if isinstance(m, Extension))})
+    require_one_each(policy, intake)
+    for decision in holding:
+        if isinstance(decision.matter, HandInTimes):
+            intake = add_times(intake, decision.matter.times, f"{decision.file} ({decision.id})")
+    known = {name: keys[0] for name, keys in index_by_name(list_students(intake)).items() if len(keys) == 1}
+    fitter = _Fitter(known, rubric, {item.id: item.possible for item in policy.manual})
+    entries = [fitter.fit(name, matter) for name, matter in matters if isinstance(matter, Override)]
+    comments = {known[m.student]: m.text for _, m in matters if isinstance(m, Comment) and m.student in known}
+    return Rulings(
+        intake=intake,
+        policy=policy,
+        overrides=Overrides(entries=tuple(e for e in entries if e), possible=fitter.possible),
+        comments=comments,
+        notes=tuple(fitter.notes),
+    )
+
+
+class _Fitter:
+    """Makes overrides fit the class and the rubric as they are today, and notes what it had to do."""
+
+    def __init__(self, known: Mapping[str, str], rubric: Mapping[str, float], items: Mapping[str, float]) -> None:
+        self.known, self.possible = known, round(sum(rubric.values()) + sum(items.values()), 2)
+        whole = {"": self.possible}
+        self.worth = {OverrideKind.CHECK: rubric, OverrideKind.MANUAL: items}
+        self.worth |= {OverrideKind.TOTAL: whole, OverrideKind.EXCUSED: whole}
+        self.notes: list[str] = []
+
+    def fit(self, name: str, override: Override) -> Override | None:
+        """Return the override as it can be applied, None if it cannot."""
+        worth = self.worth[override.kind]
+        if override.student not in self.known:
+            self.notes.append(f"Decision {name} has no effect: {sanitise(override.student)!r} is no student here.")
+            return None
+        if override.target not in worth:
+            self.notes.append(f"Decision {name} has no effect: the rubric has no {sanitise(override.target)!r}.")
+            return None
+        changes: dict[str, object] = {"student": self.known[override.student]}
+        if override.points is not None and override.points > (most := worth[override.target]):
+            self.notes.append(f"Decision {name} gives {override.points:g} points and counts as {most:g}, all there is.")
+            changes["points"] = most
+        return override.model_copy(update=changes)
+
+
+def describe_decision(decision: Decision) -> str:
+    """Write a decision in one line, with its id, its author and the reason."""
+    matter, where = decision.matter, f", {decision.file}" if decision.file else ""
+    match matter:
+        case Override():
+            what, signed = _describe_override(matter), f"{matter.signed}{where}: {matter.reason}"
+        case Extension():
+            until = f"until {matter.due:%Y-%m-%d %H:%M %Z}" if matter.due else f"of {matter.days:g} days"
+            what, signed = f"extension of {matter.student} {until}", f"{matter.author}{where}: {matter.reason}"
+        case Rules():
+            what, signed = f"rules: {' '.join(describe(matter.policy))}", f"{matter.author}{where}"
+        case HandInTimes():
+            what, signed = f"times of {len(matter.times)} students", f"{matter.author}{where}"
+        case Comment():
+            what, signed = f"comment to {matter.student}", f"{matter.author}: {matter.text}"
+        case Withdrawal():
+            what, signed = f"{matter.decision} taken away", f"{matter.author}: {matter.reason}"
+    return sanitise(f"{decision.id}: {what} ({signed})", MAX_CHARS)
+
+
+def _describe_override(change: Override) -> str:
+    if change.kind is OverrideKind.EXCUSED:
+        return f"{change.student} excused"
+    gives = f"{change.points:g} points" if change.points is not None else str(change.verdict)
+    return f"{change.student}, {change.target or 'total'}: {gives}"
+
+
+def describe_in_force(decisions: Sequence[Decision], most: int = MAX_LISTED) -> Iterator[str]:
+    """List what is in force, a line each, and the number of older ones that are left out; a line too if nothing is."""
+    found = list_in_force(decisions)
+    yield f"Decisions in force: {len(found)}{':' if found else '.'}"
+    yield from (f"  {describe_decision(decision)}" for decision in found[-most:])
+    if len(found) > most:
+        yield f"  and {len(found) - most} older ones"

@@ -1,0 +1,159 @@
+"""Decisions of people: what holds, what takes them away, and that nothing loses them."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.batch.decisions import NAME, append_decision, load_rulings, read_decisions, take_over, withdraw
+from grader.batch.request import BatchRequest
+from grader.errors import GraderError
+from grader.grades.decisions import Comment, Decision, Origin, list_in_force
+from grader.grades.overrides import Override, OverrideKind
+from grader.intake.uploads import Intake
+from grader.paths import ROOT
+from tests.harness.grades.classes import intake, student, upload
+
+CLASS = intake(upload("ada"), upload("bob"), missing=(student("cy", canvas_id=7),))
+CHECK = "step1.accuracy"  # worth 6
+
+
+def change(points: float | None = 5, student: str = "ada", target: str = CHECK, **changes: Any) -> Override:
+    plain = {"kind": OverrideKind.CHECK, "student": student, "target": target, "points": points}
+    return Override.model_validate({**plain, "author": "M", "reason": "seen", **changes})
+
+
+def entry(points: int, student: str = "ada") -> str:
+    return f'[[check]]\nstudent = "{student}"\ncheck = "{CHECK}"\npoints = {points}\nauthor = "M"\nreason = "seen"\n'
+
+
+def give(folder: Path, text: str, found: Intake = CLASS, name: str = "overrides") -> tuple[str, ...]:
+    """Name a file of overrides, or of the policy, in a run."""
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return take_over(BatchRequest(source=folder, folder=folder, **{name: path}), found)
+
+
+def holds(folder: Path) -> list[tuple[str, float | None]]:
+    """The students and points of the overrides that are applied."""
+    return [(e.student, e.points) for e in load_rulings(folder, CLASS).overrides.entries]
+
+
+def test_a_file_that_is_given_again_says_nothing_new(tmp_path: Path) -> None:
+    give(tmp_path, entry(5))
+    append_decision(tmp_path, change(4), Origin.REVIEW)
+    give(tmp_path, entry(5))
+    assert (holds(tmp_path), len(read_decisions(tmp_path))) == ([("ada", 4)], 2)
+    give(tmp_path, entry(3))  # a person corrected the file
+    assert holds(tmp_path) == [("ada", 3)]
+
+
+def test_what_left_a_file_stays_and_is_named(tmp_path: Path) -> None:
+    give(tmp_path, entry(5) + entry(6, "bob"))
+    (note,) = give(tmp_path, entry(5))
+    assert (
+        note == f"No longer in overrides.toml, and still in force: d2: bob, {CHECK}: 6 points (M, overrides.toml: seen)"
+    )
+    assert holds(tmp_path) == [("ada", 5), ("bob", 6)]
+
+
+def test_a_withdrawal_brings_back_what_was_replaced_and_can_be_withdrawn(tmp_path: Path) -> None:
+    give(tmp_path, entry(5))
+    append_decision(tmp_path, change(2), Origin.REVIEW)
+    for ids, points in (("d2", [("ada", 5)]), ("d1", []), ("d4", [("ada", 5)])):
+        withdraw(tmp_path, [ids], "M", "a mistake")
+        assert holds(tmp_path) == points
+    withdraw(tmp_path, ["d1"], "M", "it was one")
+    (note,) = give(tmp_path, entry(5))
+    assert "stays taken away: d1" in note
+    assert holds(tmp_path) == []
+
+
+@pytest.mark.parametrize("wrong", ["d9", "d1"], ids=["unknown", "away already"])
+def test_only_what_is_there_is_taken_away_and_nothing_else_then(wrong: str, tmp_path: Path) -> None:
+    append_decision(tmp_path, change(), Origin.REVIEW)
+    append_decision(tmp_path, change(student="bob"), Origin.REVIEW)
+    withdraw(tmp_path, ["d1"], "M", "a mistake")
+    with pytest.raises(GraderError, match=f"'{wrong}' (does not exist|is taken away already)"):
+        withdraw(tmp_path, ["d2", wrong], "M", "a mistake")
+    assert holds(tmp_path) == [("bob", 5)]
+
+
+FITTING = [
+    pytest.param(change(9), [("ada", 6.0)], "gives 9 points and counts as 6", id="the check is worth less by now"),
+    pytest.param(change(target="step9.gone"), [], "the rubric has no 'step9.gone'", id="the check is gone"),
+    pytest.param(change(student="eve"), [], "'eve' is no student here", id="the student is gone"),
+]
+
+
+@pytest.mark.parametrize(("override", "expected", "note"), FITTING)
+def test_a_decision_that_fits_no_longer_is_kept_and_named(
+    override: Override, expected: list[Any], note: str, tmp_path: Path
+) -> None:
+    append_decision(tmp_path, override, Origin.REVIEW)
+    assert holds(tmp_path) == expected
+    assert note in load_rulings(tmp_path, CLASS).notes[0]
+    assert list_in_force(read_decisions(tmp_path))[0].matter == override
+
+
+def test_rules_and_extensions_are_decisions_of_their_own(tmp_path: Path) -> None:
+    rules = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\n[late]\nper_day = {0}\n"
+    extension = '[[extension]]\nstudent = "7"\ndays = 3\nauthor = "M"\nreason = "ill"\n'
+    give(tmp_path, rules.format(10) + extension, name="policy")
+    (note,) = give(tmp_path, rules.format(20), name="policy")
+    assert "still in force: d2: extension of cy of 3 days (M, policy.toml: ill)" in note
+    found = load_rulings(tmp_path, CLASS).policy
+    assert (found.late.per_day, [one.student for one in found.extension]) == (20, ["cy"])
+    give(tmp_path, rules.format(10) + extension, name="policy")  # back to the first
+    assert load_rulings(tmp_path, CLASS).policy.late.per_day == 10
+
+
+def test_a_file_with_a_mistake_changes_nothing(tmp_path: Path) -> None:
+    give(tmp_path, entry(5))
+    with pytest.raises(GraderError, match="'eve' is no student of this class"):
+        give(tmp_path, entry(4) + entry(6, "eve"))
+    assert holds(tmp_path) == [("ada", 5)]
+
+
+def test_two_at_once_lose_nothing(tmp_path: Path) -> None:
+    def decide(number: int) -> Decision:
+        return append_decision(tmp_path, Comment(student=f"s{number}", text="seen", author="M"), Origin.REVIEW)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(decide, range(40)))
+    assert sorted(made, key=lambda d: int(d.id[1:])) == list(read_decisions(tmp_path))
+    assert len({decision.id for decision in made}) == 40
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from grader.batch.decisions import append_decision
+from grader.grades.decisions import Comment, Origin
+while True:
+    made = append_decision(Path(sys.argv[1]), Comment(student="ada", text="x" * 5000, author="M"), Origin.REVIEW)
+    print(made.id, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_loses_nothing_that_it_reported(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        told = [writer.stdout.readline().strip() for _ in range(20)]
+        writer.kill()
+        told += writer.stdout.read().split()
+    found = [decision.id for decision in read_decisions(tmp_path)]
+    assert found[: len(told)] == told
+    assert append_decision(tmp_path, change(), Origin.REVIEW).id == f"d{len(found) + 1}"
+
+
+def test_a_line_that_cannot_be_read_stops_everything(tmp_path: Path) -> None:
+    append_decision(tmp_path, change(), Origin.REVIEW)
+    with (tmp_path / NAME).open("a", encoding="utf-8") as file:
+        file.write('{"id": "d2", "of a newer version": 1}\n')
+    with pytest.raises(GraderError, match=r"Line 2 of .*decisions\.jsonl is no decision that this version can read"):
+        append_decision(tmp_path, change(), Origin.REVIEW)
