@@ -12,7 +12,7 @@ from grader.gradebook import canvas_upload
 from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivery, UploadReport, upload
 from grader.grades.grade import Grade, Standing
-from grader.grades.times import add_times
+from grader.grades.times import add_times, load_times
 from grader.intake.uploads import Intake
 
 from .classes import grade, student
@@ -112,7 +112,9 @@ def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
     canvas.submissions[12]["submitted_at"] = "2026-12-02T10:00:00Z"
     canvas.submissions[13]["submitted_at"] = None
     count = fetch(COURSE, ASSIGNMENT, tmp_path / "times.csv", canvas.environ)
-    (ada,) = add_times(Intake(source="x.zip", uploads=(handed_in("x", ADA),)), tmp_path / "times.csv").uploads
+    (ada,) = add_times(
+        Intake(source="x.zip", uploads=(handed_in("x", ADA),)), load_times(tmp_path / "times.csv"), ""
+    ).uploads
     assert (count, ada.submitted_at) == (1, datetime(2026, 12, 2, 10, tzinfo=UTC))
 
 
