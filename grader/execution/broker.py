@@ -4,7 +4,8 @@
 
 A kernel's messages are bytes from a stranger. The broker reads them, under limits of memory and time; it sends JSON of
 bounded size, which the controller validates. Whatever the bytes do to the broker, the worst that the controller sees is
-a broker that is gone, which is an `infra_error`.
+a broker that is gone. Where it ended as no other process ends it (memory that is refused, an abort in a library) while
+it read a notebook's messages, that is a `protocol_violation` of the notebook; otherwise it is an `infra_error`.
 
 It reads a `BrokerRequest` from its standard input and writes messages to its standard output, a line of JSON each.
 Nothing follows the request, so that its input ends when its controller is gone: then it ends its kernel and itself.
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -29,7 +31,8 @@ from jupyter_client.manager import AsyncKernelManager
 from pydantic import Field, TypeAdapter, ValidationError
 
 from grader.execution.driver import Driver, KernelLost, Limits
-from grader.execution.progress import Listener
+from grader.execution.outputs import disarm
+from grader.execution.progress import Listener, SilentListener
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, FrozenModel, Method, RunStatus
 from grader.paths import ROOT
@@ -43,12 +46,18 @@ COMMAND: Final = (sys.executable, "-P", "-m", "grader.execution.broker")
 MAX_RECORD_BYTES: Final = 64 * 2**20
 MAX_EXECUTED_BYTES: Final = 128 * 2**20  # of the executed notebook, which is kept for people
 MEMORY_MIB: Final = 1024
-GRACE_S: Final = 60.0  # beyond all limits of the notebook
+GRACE_S: Final = 4.0  # beyond all limits of the notebook
+LATE_S: Final = 5.0  # for a broker that is late to end itself; then it is killed
 ENDING_S: Final = 20.0  # for a broker whose controller is gone to end its kernel and remove what it used
 PATIENCE_S: Final = ENDING_S + 5  # of the controller with a broker that ends
 STEP_S: Final = 0.1
 STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # a supervisor of services sends them to all processes
 EXECUTED: Final = "executed.ipynb"
+GIVEN_UP: Final = 70  # exit code of a broker that cannot even report
+# Ends of a process that come from inside: it gives up, or a library aborts for want of memory.
+ABORTS: Final = tuple(-getattr(signal, name) for name in ("SIGABRT", "SIGSEGV", "SIGBUS") if hasattr(signal, name))
+OF_ITS_OWN: Final = frozenset((GIVEN_UP, *ABORTS))
+UNREADABLE: Final = "the notebook's messages could not be taken in"
 
 ENDED: Final = {
     Stop.MEMORY: (RunStatus.MEMORY, "the notebook used more memory than it may"),
@@ -112,29 +121,52 @@ def run(order: BrokerRequest, listener: Listener, deadline_s: float) -> Report:
         stdout=subprocess.PIPE,
         start_new_session=True,  # the end of its input ends it; ctrl-C would end it before it has cleaned up
     )
-    too_late = threading.Timer(deadline_s + GRACE_S, _end, [process])
+    too_late = threading.Timer(deadline_s + GRACE_S, _end, [process, LATE_S])
     too_late.daemon = True
     too_late.start()
     assert process.stdin is not None
     assert process.stdout is not None
+    watch = _CellWatch(listener)
     with process.stdout:
         try:
             with contextlib.suppress(OSError):  # it died: no message comes
                 process.stdin.write(json.dumps(vars(order)).encode() + b"\n")
                 process.stdin.flush()
-            return _listen(process.stdout, listener, deadline)
+            return _listen(process.stdout, watch, deadline)
+        except BrokerLost:
+            _end(process)
+            if not watch.began or process.returncode not in OF_ITS_OWN:
+                raise
+            return Report(status=RunStatus.PROTOCOL_VIOLATION, reason=UNREADABLE)
         finally:
             too_late.cancel()
             _end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+class _CellWatch(SilentListener):
+    """Passes everything on, and knows whether a cell has begun: from then on a student's bytes are read."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self.began = listener, False
+
+    def stage(self, name: str) -> None:
+        self._listener.stage(name)
+
+    def on_cell_start(self, index: int, total: int, first_line: str) -> None:
+        self.began = True
+        self._listener.on_cell_start(index, total, first_line)
+
+    def on_training_step(self, method: Method, step: int, steps: int) -> None:
+        self._listener.on_training_step(method, step, steps)
+
+
+def _end(process: subprocess.Popen[bytes], patience_s: float = PATIENCE_S) -> None:
     """End the input of a broker, wait until it has ended its kernel and itself, and kill it if it does not."""
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
-        process.wait(PATIENCE_S)
+        process.wait(patience_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -190,12 +222,18 @@ def main() -> None:
     os.dup2(2, 1)  # so that nothing that a library prints comes between the messages
     alone = threading.Event()
     threading.Thread(target=_watch_input, args=(alone,), daemon=True).start()
+    code = 1
     try:
         sender.send(_carry_out(BrokerRequest(**json.loads(request)), sender, alone))
-    except OSError:  # the controller may be gone, and its folders with it
-        if not alone.wait(STEP_S):
-            raise
-    os._exit(0)
+        code = 0
+    except (MemoryError, RecursionError):
+        code = GIVEN_UP
+    except Exception as error:
+        # The controller may be gone, and its folders with it: then nobody wants to know.
+        if not (isinstance(error, OSError) and alone.wait(STEP_S)):
+            traceback.print_exc()
+    finally:
+        os._exit(code)  # at once: sockets that wait for a kernel would hold an ordinary end up
 
 
 def _watch_input(alone: threading.Event) -> None:
@@ -241,7 +279,7 @@ def _carry_out(order: BrokerRequest, listener: _Sender, alone: threading.Event) 
     _end_with_the_controller(alone, manager)
     lost = _drive(driver, manager, order)
     ending = manager.close_now()
-    _write_executed(driver.notebook, Path(order.output))
+    write_executed(driver.notebook, Path(order.output))
     status, reason = _choose_status(driver, lost, ending)
     return Report(
         status=status,
@@ -261,7 +299,10 @@ def _drive(driver: Driver, manager: AsyncKernelManager, order: BrokerRequest) ->
         driver.run(manager, order.bootstrap, order.probes)
     except KernelLost as lost:
         return lost
-    except Exception as error:  # malformed messages surface in many ways inside nbclient
+    except (MemoryError, RecursionError) as error:  # only what a notebook sends is so large or so deep
+        status = RunStatus.PROTOCOL_VIOLATION if driver.cells else RunStatus.INFRA_ERROR
+        return KernelLost(status, f"{UNREADABLE} ({type(error).__name__})")
+    except Exception as error:  # of ours: what a message can cause is caught where messages are taken in
         return KernelLost(RunStatus.INFRA_ERROR, f"{type(error).__name__}: {error}")
     return None
 
@@ -283,8 +324,9 @@ def _choose_status(driver: Driver, lost: KernelLost | None, ending: Ending) -> t
     return (RunStatus.STUDENT_ERROR, "a cell raised an error") if "error" in statuses else (RunStatus.OK, "")
 
 
-def _write_executed(notebook: nbformat.NotebookNode, folder: Path) -> None:
+def write_executed(notebook: nbformat.NotebookNode, folder: Path) -> None:
     """Write the executed notebook for people, without outputs when too large. `run` looks for a full disk later."""
+    disarm(notebook)
     text = nbformat.writes(notebook)
     if len(text) > MAX_EXECUTED_BYTES:
         for cell in notebook.cells:

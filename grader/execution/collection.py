@@ -4,13 +4,14 @@ Only what the witness announced while it ran is taken: a file that the notebook 
 that nobody announced. To forge evidence, writing files is then not enough: the witness has to be taken over.
 """
 
+import copy
 import shutil
 from pathlib import Path
 
 import nbformat
 
 from grader.assets.cache import hash_file
-from grader.execution.broker import Report
+from grader.execution.broker import EXECUTED, Report, write_executed
 from grader.execution.gpu_pool import is_out_of_memory
 from grader.execution.record import RunConditions, RunRecord
 from grader.intake.notebook import Submission
@@ -40,6 +41,8 @@ def complete(report: Report, submission: Submission, folder: Path) -> Report:
         path.replace(folder / path.name)
     shutil.rmtree(raw)
     nbformat.write(submission.original, folder / SUBMITTED)
+    if not (folder / EXECUTED).is_file():  # the broker was lost: the cells alone
+        write_executed(copy.deepcopy(submission.notebook), folder)
     return report
 
 

@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKer
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
+from grader.execution.outputs import simplify_content
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
 from grader.model import CellRecord, Method, RunStatus
@@ -38,7 +39,8 @@ MAX_TRAININGS: Final = 1_000
 MAX_STEPS: Final = 10**9
 MAX_FILES: Final = 4_096  # announced; one per change of a file
 
-UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # how nbclient meets nonsense
+# How nbclient meets nonsense.
+UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError)
 BUNDLES: Final = ("display_data", "execute_result", "update_display_data")
 
 QUIET: Final = logging.getLogger("grader.execution.nbclient")  # its warnings are in the record
@@ -137,8 +139,9 @@ class Client(NotebookClient):
         return isinstance(event, dict)
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
-        """Drop what exceeds the cell's bounds, and hand the rest to nbclient."""
-        kind, content = msg["msg_type"], msg["content"]
+        """Drop what exceeds the cell's bounds or is no text and no picture, and hand the rest to nbclient."""
+        kind = msg["msg_type"]
+        content = msg["content"] = simplify_content(kind, msg["content"])
         self.kept += _estimate_chars(content)
         full = self.kept > MAX_CELL_BYTES or len(cell.outputs) >= MAX_OUTPUTS_PER_CELL
         if full and kind in ("stream", *BUNDLES):

@@ -8,6 +8,7 @@ from typing import Final
 
 from grader.assets.hub import Checkpoint
 from grader.errors import GraderError
+from grader.execution import profiles
 from grader.execution.driver import Limits
 from grader.execution.variables import build_variables
 from grader.machine.cores import count_cores
@@ -44,7 +45,8 @@ def has_gpu() -> bool:
 def choose_limits(profile: Profile, gpu: bool, cell_s: float | None = None, run_s: float | None = None) -> Limits:
     """Return how long a notebook may take: the limits given, or what is ample in this profile."""
     usual = LONG if profile is Profile.FULL and not gpu else Limits()
-    return replace(usual, cell_s=cell_s or usual.cell_s, notebook_s=run_s or usual.notebook_s)
+    cell, notebook = profiles.SHORT.get(profile, (usual.cell_s, usual.notebook_s))
+    return replace(usual, cell_s=cell_s or cell, notebook_s=run_s or max(notebook, cell_s or 0))
 
 
 def build_policy(

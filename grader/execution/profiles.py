@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Final
 
@@ -22,6 +23,8 @@ BUDGETS: Final = {
         max_steps=64, batch_size=16, max_tokens=128, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
     ),
 }
+# Seconds of a cell and of a whole notebook, where little is trained: ten times the slowest honest one, and more.
+SHORT: Final[Mapping[Profile, tuple[float, float]]] = {Profile.STRUCTURE: (180, 480)}
 PRECISIONS: Final = {
     Profile.STRUCTURE: (Precision.AUTO,),
     Profile.QUICK: (Precision.AUTO, Precision.FLOAT32, Precision.BFLOAT16),

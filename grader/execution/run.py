@@ -14,6 +14,7 @@ from grader.execution import broker, collection, profiles
 from grader.execution.broker import BrokerLost, BrokerRequest, Report
 from grader.execution.driver import Limits
 from grader.execution.gpu_pool import is_out_of_memory
+from grader.execution.isolation import choose_limits, has_gpu
 from grader.execution.job import Job, Setup, prepare
 from grader.execution.memory import MemorySampler
 from grader.execution.progress import Listener, SilentListener
@@ -38,7 +39,8 @@ def execute(
     the machine is at fault before the notebook runs.
     """
     silent_s = SILENT_S if setup.profile is Profile.STRUCTURE else None
-    watcher, bounds = listener or SilentListener(), replace(limits or Limits(), silent_s=silent_s)
+    limits = limits or choose_limits(setup.profile, has_gpu())
+    watcher, bounds = listener or SilentListener(), replace(limits, silent_s=silent_s)
 
     def attempt(alone: bool = False) -> RunRecord:
         if setup.gpu_pool is None:

@@ -25,9 +25,15 @@ from grader.intake.compression import unpack
 from grader.intake.file_kinds import HAND_IN, LIKELY_NOTEBOOK, explain_content, explain_name
 from grader.intake.parsing import parse
 from grader.intake.unpacking import MAX_FILE_BYTES, RejectionError
-from grader.text import sanitise
+from grader.text import cut_middle, sanitise
 
 MAX_SAVED_CHARS: Final = 1_000_000
+# Of what is executed and shown. Honest notebooks have a hundred cells and 200 kB of code; pictures that an editor puts
+# into the text of a cell take megabytes, and are cut.
+MAX_CELLS: Final = 1_000
+MAX_CODE_CHARS: Final = 1_000_000  # of all cells together
+MAX_PROSE_CHARS: Final = 100_000  # of a cell that holds no code
+MAX_OUTPUTS: Final = 1_000  # of a cell, as saved
 MAX_NAME_CHARS: Final = 60  # of at most four bytes each, so that a folder of this name fits any file system
 
 TEXT_TYPES: Final = {"text/plain": "text", "text/html": "html"}  # with the keys of format 3
@@ -64,6 +70,7 @@ def read_submission(path: Path) -> Submission:
         raw = _read(path)
         data, repairs = _parse(raw, _get_suffix(path.name))
         cells = tuple(list_cells(data))
+        _require_few_cells(cells)
         foreign = _require_python_code(cells, data.get("metadata"))
         notebook = _rebuild(cells, keep_outputs=False)
         original = _rebuild(cells, keep_outputs=True)
@@ -134,6 +141,17 @@ def _require_python_code(cells: tuple[dict[str, Any], ...], metadata: object) ->
     raise RejectionError(f"is written for {language}; the assignment needs a notebook with a Python kernel")
 
 
+def _require_few_cells(cells: tuple[dict[str, Any], ...]) -> None:
+    """Refuse what nobody writes by hand. Raises RejectionError."""
+    if len(cells) > MAX_CELLS:
+        raise RejectionError(f"has {len(cells):,} cells and the limit is {MAX_CELLS:,}; remove those that do no work")
+    sizes = [len(read_source(cell)) if cell.get("cell_type") == "code" else 0 for cell in cells]
+    if sum(sizes) > MAX_CODE_CHARS:
+        longest = max(range(len(sizes)), key=sizes.__getitem__)
+        found = f"has {sum(sizes):,} characters of code, most of them in cell {longest + 1}"
+        raise RejectionError(f"{found}, and the limit is {MAX_CODE_CHARS:,}; read data from a file instead")
+
+
 def _find_other_language(metadata: object) -> str | None:
     """Return the language that a notebook names if it is not Python."""
     kernel, language_info = _get_object(metadata, "kernelspec"), _get_object(metadata, "language_info")
@@ -156,18 +174,19 @@ def _rebuild(cells: tuple[dict[str, Any], ...], keep_outputs: bool) -> NotebookN
 
 
 def _rebuild_cell(cell: dict[str, Any], index: int, keep_outputs: bool) -> dict[str, Any]:
-    kind, common = cell.get("cell_type"), {"id": f"cell-{index}", "metadata": {}, "source": read_source(cell)}
+    kind, common, source = cell.get("cell_type"), {"id": f"cell-{index}", "metadata": {}}, read_source(cell)
     if kind == "code":
         outputs = _read_saved_outputs(cell) if keep_outputs else []
-        return {**common, "cell_type": "code", "execution_count": None, "outputs": outputs}
-    return {**common, "cell_type": "markdown" if kind in ("markdown", "heading") else "raw"}
+        return {**common, "source": source, "cell_type": "code", "execution_count": None, "outputs": outputs}
+    kept = cut_middle(source, MAX_PROSE_CHARS)
+    return {**common, "source": kept, "cell_type": "markdown" if kind in ("markdown", "heading") else "raw"}
 
 
 def _read_saved_outputs(cell: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the outputs that hold text, as format 4 has them and cut to `MAX_SAVED_CHARS` each."""
     outputs = cell.get("outputs")
     objects = [output for output in outputs if isinstance(output, dict)] if isinstance(outputs, list) else []
-    return [saved for output in objects if (saved := _read_saved_output(output))]
+    return [saved for output in objects[:MAX_OUTPUTS] if (saved := _read_saved_output(output))]
 
 
 def _read_saved_output(output: dict[str, Any]) -> dict[str, Any] | None:

@@ -4,17 +4,20 @@ The witness shares a process with the notebook and can be taken over; nothing in
 notebook that does so says so in its source, unless its author hides the words too.
 """
 
+import io
 import re
+import tokenize
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
 from grader.model import Result
 
-# `grader.student` is what the kit has students import; anything may be called `grader` in a notebook.
+# `grader.student` is what the kit has students import; anything may be called `grader` in a notebook, and a file of its
+# own may be called `trainings.json`: only words that nobody writes without meaning the grader's code are here.
 WORDS: Final = re.compile(
     r"\bgrader\.kernel\b|(?:^|;)[ \t]*(?:import|from)[ \t]+grader\b(?!\.student\b|[ \t]+import[ \t]+student\b)"
-    r"|\bSANDBOX_EVIDENCE\b|\bvnd\.grader\b|\btrainings\.json\b|\bprobe-\w+\.(?:json|safetensors)\b|(?<!\w)\.grading\b",
+    r"|\bSANDBOX_EVIDENCE\b|\bvnd\.grader\b",
     re.MULTILINE,
 )
 WAITS_FOR: Final = "waits_for"  # in a result's `environment`, where somebody has to act: one of `WaitsFor`
@@ -52,9 +55,22 @@ def waits_for_a_package(result: Result) -> bool:
 
 def find_tampering(sources: Mapping[int, str]) -> list[str]:
     """Return one line for each code cell, by its index among all cells, that names what only the grader uses."""
-    found = ((index, WORDS.search(source)) for index, source in sources.items())
+    found = ((index, WORDS.search(remove_comments(source))) for index, source in sources.items())
     return [
         f"Cell {index + 1} names the grader's own code or files ({match[0][:60]}): read it first."
         for index, match in found
         if match
     ]
+
+
+def remove_comments(source: str) -> str:
+    """Return a cell without its comments, which do nothing; as it is where it is no Python."""
+    lines = source.splitlines(keepends=True)
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1][:column] + "\n"
+    except (tokenize.TokenError, SyntaxError, IndexError):  # a magic, or a line end that only one of the two knows
+        return source
+    return "".join(lines)

@@ -18,9 +18,11 @@ Comm messages (widgets) need a browser; they are passed on as belonging to no re
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, cast
 
 import psutil
 import zmq
@@ -42,6 +44,12 @@ GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel
 REPLY_S: Final = 2.0  # for the reply to the first question, before it is asked again
 IDLE_S: Final = 0.3  # from the reply to the end of the answer
 NEVER_MS: Final = 10**9  # to a new connection. -1 would end the broken one in the midst of a message: libzmq aborts
+
+MOST_VALUES: Final = 50_000  # in one message: texts, lists, objects and commas
+# A text, or the beginning of another value. Possessive (++, *+), so that nothing makes it slow.
+VALUE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
+CONTENT_PART: Final = 3  # after header, parent header and metadata
+LEFT_OUT: Final = b'{"data": {"text/plain": "[not kept: a tree of too many values]"}, "metadata": {}}'
 
 # The fields of each message that nbclient uses: field -> type.
 CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
@@ -86,7 +94,7 @@ class MessageGuard:
         try:
             message = parse()
             _check_form(message)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, MemoryError) as error:
             self.stop(Stop.PROTOCOL)
             raise MalformedMessage(f"The kernel sent a malformed message ({type(error).__name__}).") from error
         return {**message, "parent_header": {}} if message["msg_type"].startswith("comm") else message
@@ -109,6 +117,13 @@ def _check_form(message: dict[str, Any]) -> None:
         raise TypeError("a traceback must be a list of texts")
 
 
+def _holds_many_values(part: bytes) -> bool:
+    """Return True for JSON of more values than a message of an honest kernel has; texts are one each."""
+    if sum(map(part.count, (b",", b"[", b"{"))) <= MOST_VALUES:  # a bound, and fast: most messages end here
+        return False
+    return any(True for _ in islice(VALUE.finditer(part), MOST_VALUES, None))
+
+
 class GuardedChannel(AsyncZMQSocketChannel):
     """A channel whose messages pass a `MessageGuard`, which the client sets right after it has made the channel."""
 
@@ -119,7 +134,20 @@ class GuardedChannel(AsyncZMQSocketChannel):
         assert self.guard is not None
         frames: list[bytes] = await self.socket.recv_multipart(**kwargs)
         self.guard.admit(frames)
-        return self.guard.check(lambda: self.session.deserialize(self.session.feed_identities(frames)[1]))
+        return self.guard.check(lambda: self.session.deserialize(self._leave_out(frames)))
+
+    def _leave_out(self, frames: list[bytes]) -> list[bytes]:
+        """Return signature and parts of a message, with a sentence in place of a tree that is too large to parse.
+
+        A tree of JSON takes up to seventy times its bytes. Raises ValueError where it is no output of a cell.
+        """
+        signature, *parts = cast(list[bytes], self.session.feed_identities(frames)[1])
+        if any(map(_holds_many_values, parts[:CONTENT_PART])):
+            raise ValueError("a header with so many values")
+        if _holds_many_values(parts[CONTENT_PART]):
+            parts[CONTENT_PART] = LEFT_OUT
+            signature = self.session.sign(parts[: CONTENT_PART + 1])
+        return [signature, *parts]
 
 
 def open_bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:

@@ -20,6 +20,8 @@ SLOW: Final[Mapping[str, str]] = {
     "execution/test_driver.py::test_a_kernel_that_dies": "a real kernel each",
     "execution/test_driver.py::test_a_preparation_that_fails": "waits for a limit",
     "execution/test_driver.py::test_messages_that_no_kernel_sends": "a real kernel each",
+    "execution/test_driver.py::test_nothing_in_the_executed": "a real kernel",
+    "execution/test_driver.py::test_trees_are_not_kept": "a real kernel each",
     "execution/test_precision.py": "real trainings in several precisions",
     "execution/test_secrets.py": "searches the memory of real kernels",
     "kernel/test_cells.py::test_no_cell_fails": "a process with all stubs",

@@ -195,11 +195,35 @@ def test_a_broker_is_lost(output: bytes, left_s: float, reason: str, monkeypatch
         broker._listen(io.BytesIO(output), SilentListener(), time.monotonic() + left_s)
 
 
+BEGAN = """["on_cell_start", 0, 1, "x"]"""
+ENDS = [
+    pytest.param(f"print('{BEGAN}', flush=True); os._exit({broker.GIVEN_UP})", True, id="it gives up"),
+    pytest.param(f"print('{BEGAN}', flush=True); os.abort()", True, id="a library aborts"),
+    pytest.param("os.abort()", False, id="before a cell has begun"),
+    pytest.param(f"print('{BEGAN}', flush=True); os.kill(os.getpid(), 9)", False, id="somebody kills it"),
+    pytest.param(f"print('{BEGAN}', flush=True); sys.exit(1)", False, id="a mistake of ours"),
+]
+
+
+@pytest.mark.parametrize(("program", "of_the_notebook"), ENDS)
+def test_whose_fault_the_end_of_a_broker_is(
+    program: str, of_the_notebook: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that is refused while messages are read was asked for by the notebook."""
+    monkeypatch.setattr(broker, "COMMAND", (sys.executable, "-c", f"import os, sys; sys.stdin.readline(); {program}"))
+    order = broker.BrokerRequest({}, {}, "", "", {}, "", (), {}, "")
+    if of_the_notebook:
+        assert broker.run(order, SilentListener(), 60.0).status is RunStatus.PROTOCOL_VIOLATION
+    else:
+        with pytest.raises(broker.BrokerLost, match="it died"):
+            broker.run(order, SilentListener(), 60.0)
+
+
 def test_a_broker_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even one that does not look at its input any more."""
     monkeypatch.setattr(broker, "COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
     monkeypatch.setattr(broker, "GRACE_S", 1.0)
-    monkeypatch.setattr(broker, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(broker, "LATE_S", 1.0)
     order = broker.BrokerRequest({}, {}, "", "", {}, "", (), {}, "")
     with pytest.raises(broker.BrokerLost, match="it did not finish in time"):
         broker.run(order, SilentListener(), 0.0)

@@ -203,6 +203,31 @@ def test_messages_that_no_kernel_sends(run: Go, kind: str, content: str) -> None
     assert run(SEND.format(kind=kind, content=content)).status is RunStatus.PROTOCOL_VIOLATION
 
 
+TREES = [
+    pytest.param("[{}] * 900_000", id="many objects"),
+    pytest.param("[['ab', 'cd']] * 200_000", id="many texts"),
+    pytest.param("functools.reduce(lambda x, _: {'a': x}, range(480), {})", id="deep"),
+]
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_trees_are_not_kept(run: Go, tree: str) -> None:
+    show = f"import functools; display({{'application/json': {tree}, 'text/plain': 'x'}}, raw=True)"
+    ended = run(show, show, show, "print('later')")
+    assert (ended.status, ended.statuses, ended.outputs[3]) == (RunStatus.OK, ["ok"] * 4, "later\n")
+    assert all("[not kept: " in output for output in ended.outputs[:3])
+
+
+PAGE = "from IPython.display import HTML, Javascript; display(HTML('<script>1</script>ok<img src=x>'), Javascript('1'))"
+
+
+def test_nothing_in_the_executed_notebook_runs(run: Go) -> None:
+    """Nor in that of a run whose kernel was lost."""
+    ended = run(PAGE, "import os, ctypes; ctypes.CDLL(None)._exit(3)")
+    kinds = [kind for output in ended.executed.cells[0].outputs for kind in output.data]
+    assert (ended.status, kinds, ended.outputs[0].split()[0]) == (RunStatus.KERNEL_DIED, ["text/plain"] * 2, "ok")
+
+
 SURROGATE = """
 kernel = get_ipython().kernel
 def send(kind, content):

@@ -91,6 +91,8 @@ HALF_AN_HOUR_S, HOURS_S = 1800, 6 * 3600
 @pytest.mark.parametrize(
     ("profile", "gpu", "asked_s", "cell_s"),
     [
+        pytest.param(Profile.STRUCTURE, False, None, 180, id="structure, which trains next to nothing"),
+        pytest.param(Profile.STRUCTURE, False, 900.0, 900, id="structure, with the time that a person gives"),
         pytest.param(Profile.QUICK, False, None, HALF_AN_HOUR_S, id="quick"),
         pytest.param(Profile.FULL, True, None, HALF_AN_HOUR_S, id="as submitted, on a GPU"),
         pytest.param(Profile.FULL, False, None, HOURS_S, id="as submitted, on a CPU: hours are usual"),
@@ -98,7 +100,8 @@ HALF_AN_HOUR_S, HOURS_S = 1800, 6 * 3600
     ],
 )
 def test_time(profile: Profile, gpu: bool, asked_s: float | None, cell_s: float) -> None:
-    assert isolation.choose_limits(profile, gpu, asked_s).cell_s == cell_s
+    limits = isolation.choose_limits(profile, gpu, asked_s)
+    assert limits.cell_s == cell_s <= limits.notebook_s
 
 
 @pytest.mark.parametrize(("cores", "processes"), [(2, 264), (128, 768)], ids=["laptop", "server"])

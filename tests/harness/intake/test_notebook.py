@@ -107,6 +107,8 @@ def test_accepts(content: object, expected: list[str], tmp_path: Path) -> None:
         pytest.param(document(code(), **kernel(name="ir")), "is written for R;", id="R by kernel name"),
         pytest.param(document(code(), **kernel(name="julia-1.9")), "is written for Julia;", id="Julia by kernel name"),
         pytest.param(document(code(), metadata=JULIA), "is written for julia;", id="Julia"),
+        pytest.param(document(*[code()] * 1_001), "has 1,001 cells and the limit is 1,000;", id="many cells"),
+        pytest.param(document(code(), code("x" * 2_000_000)), "most of them in cell 2,", id="long code"),
         pytest.param(b"%PDF-1.7\n%\xe2\xe3", "is a PDF; hand in the notebook itself", id="PDF"),
         pytest.param(b"<!DOCTYPE html>\n<html>", "is a web page; hand in the notebook itself", id="HTML"),
     ],
@@ -189,6 +191,15 @@ def test_accepts_100_mb_of_outputs_and_keeps_little_of_them(tmp_path: Path) -> N
     assert kept[0].startswith("first\n")
     assert kept[0].endswith("\nlast")
     assert len(json.dumps(submission.original)) < 1_100_000  # MAX_SAVED_CHARS and the rest of the notebook
+
+
+def test_long_prose_is_cut(tmp_path: Path) -> None:
+    """Editors put pictures into the text of cells."""
+    picture = f"before ![x](data:image/png;base64,{'A' * 3_000_000}) after"
+    source = read(tmp_path, document(code(), {"cell_type": "markdown", "source": picture})).notebook.cells[1].source
+    assert source.startswith("before ")
+    assert source.endswith(" after")
+    assert len(source) <= 100_001
 
 
 def test_leaves_everything_but_sources_behind(tmp_path: Path) -> None:

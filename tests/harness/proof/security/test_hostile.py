@@ -160,8 +160,9 @@ def test_what_passed_waits_for_a_person() -> None:
         pytest.param("x = 1; from grader import kernel", True, id="an import within a line"),
         pytest.param("import grader.kernel.session as s", True, id="the witness"),
         pytest.param("os.environ['SANDBOX_EVIDENCE']", True, id="the folder"),
-        pytest.param("open(f + '/trainings.json')", True, id="a file"),
-        pytest.param("os.listdir('.grading')", True, id="the plan"),
+        pytest.param("json.dump(results, open('trainings.json', 'w'))", False, id="a file with a name that we use too"),
+        pytest.param("x = 1  # see .grading, or SANDBOX_EVIDENCE", False, id="a comment"),
+        pytest.param("s = '#'; import grader.kernel", True, id="behind what is no comment"),
     ],
 )
 def test_touching_the_grader_is_noted(source: str, named: bool) -> None:
