@@ -106,8 +106,8 @@ decisions: $(READY) ##+ list what people decided about a class, or take some of 
 times: $(READY) ##+ fetch from Canvas when everybody handed in, for TIMES=: COURSE=id ASSIGNMENT=id [OUT=times.csv]
 	@$(VENV_PYTHON) -m grader times "$${OUT:-times.csv}" --course "$$COURSE" --assignment "$$ASSIGNMENT"
 
-upload: $(READY) ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id
-	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send)
+upload: $(READY) ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id [PARTIAL=1]
+	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send) $(if $(filter 1,$(PARTIAL)),--partial)
 
 gradescope: $(READY) ##+ build the autograder zip for Gradescope: [REVIEWS=folder] [PROFILE=quick] [OUT=file]
 	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $${OUT:+--out "$$OUT"} $${REVIEWS:+--reviews "$$REVIEWS"}

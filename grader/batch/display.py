@@ -26,9 +26,16 @@ class BatchDisplay(LiveView):
         self.total, self.quiet, self._clock = total, quiet, clock
         self.done = self.failed = 0
         self.problems: list[str] = []
+        self._stage = ""  # until the first task is handed out
         self._running: dict[str, tuple[float, str]] = {}  # task -> since when, and how far it is
         self._first_s = clock()
         self._lock = threading.Lock()  # events arrive in a thread of Dask's
+
+    def stage(self, name: str) -> None:
+        """Note what is being prepared."""
+        self._stage = name
+        if not self.is_live and not self.quiet:
+            self._say(f"{name} …")
 
     def tell(self, task: str, host: str, line: str) -> None:
         """Note how far a worker is."""
@@ -39,6 +46,8 @@ class BatchDisplay(LiveView):
     def on_start(self, task: Task) -> None:
         """Note that a task was handed out."""
         with self._lock:
+            if self._stage:
+                self._stage, self._first_s = "", self._clock()
             self._running[task.name] = (self._clock(), "waiting for a worker")
 
     def on_end(self, outcome: TaskOutcome, again: bool) -> None:
@@ -65,18 +74,24 @@ class BatchDisplay(LiveView):
         with self._lock:
             running = dict(self._running)
         rows = Table.grid(padding=(0, 1), expand=True)
-        rows.add_column(no_wrap=True, max_width=44, overflow="ellipsis")
+        rows.add_column(no_wrap=True, max_width=max(16, min(44, self.console.width // 2)), overflow="ellipsis")
         rows.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         rows.add_column(justify="right", no_wrap=True)
         for name, (since, line) in running.items():
             rows.add_row(Text(sanitise_line(name)), Text(line, style="dim"), Text(f"{self._clock() - since:.0f} s"))
+        bar = Table.grid()  # a row of its own: a bar does not end its line
+        bar.add_row(ProgressBar(total=max(self.total, 1), completed=self.done, width=min(60, self.console.width)))
+        shown = [Text(f"! {line}", style="bold red") for line in self.problems[-6:]]
+        return Group(Text(self._describe_counts(len(running)), style="bold"), bar, rows, *shown)
+
+    def _describe_counts(self, running: int) -> str:
+        if self._stage:
+            return f"{self._stage} … {self._clock() - self._first_s:.0f} s"
         so_far_s = self._clock() - self._first_s
         left = format_rough_duration(so_far_s / self.done * (self.total - self.done) if self.done else None)
-        counts = f"{self.done} of {self.total} done, {len(running)} running, {self.failed} failed"
-        head = f"{counts}, {left} left" if left else counts
-        bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=60)
-        shown = [Text(f"! {line}", style="bold red") for line in self.problems[-6:]]
-        return Group(Text(head, style="bold"), bar, rows, *shown)
+        counts = f"{self.done} of {self.total} notebooks done, {running} running"
+        parts = [counts, f"{self.failed} ungraded" if self.failed else "", f"{left} left" if left else ""]
+        return ", ".join(part for part in parts if part)
 
 
 def describe(outcome: TaskOutcome, again: bool = False) -> str:

@@ -19,10 +19,9 @@ from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import build_zip
 from grader.gradebook.canvas_upload import Delivery
 from grader.grades.grade import Grade, Standing
-from grader.grades.policy import describe
+from grader.grades.policy import GradingPolicy, describe
 from grader.grades.settlement import describe_gaps, settle
 from grader.intake.archive import locate_upload
-from grader.intake.gradebook_export import read_export
 from grader.intake.notebook import read_submission
 from grader.intake.uploads import Intake, Refusal, Upload
 from grader.model import FrozenModel, Result
@@ -50,10 +49,9 @@ class BatchOutputs(FrozenModel):
         return sum(grade.standing is Standing.UNGRADED for grade in self.grades)
 
 
-def check_gradebook(request: BatchRequest) -> None:
-    """Read the export that a person gave, before hours of grading. Raises GraderError if it cannot be used."""
-    if (export := read_gradebook(request)) is not None:
-        canvas_csv.choose(read_export(export).columns, request.assignment)
+def check_gradebook(request: BatchRequest, intake: Intake) -> None:
+    """Fill the export that a person gave with nothing, before hours of grading. Raises GraderError if that fails."""
+    _fill_gradebook(request, settle(intake, {}, GradingPolicy()))
 
 
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:

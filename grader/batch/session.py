@@ -1,7 +1,8 @@
 """A batch from its source to its outputs: what the commands call."""
 
 import os
-import socket
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from grader.execution.driver import Limits
 from grader.execution.isolation import open_sandbox
 from grader.execution.setup import prepare_assets
 from grader.grades.decisions import Withdrawal, describe_decision, describe_in_force, list_in_force, list_withdrawn
+from grader.grades.grade import Standing, describe_partial
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
 from grader.intake.uploads import Intake
@@ -89,11 +91,23 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         intake = read_class(request.source, store.uploads, students, apart_from=request.folder)
         if not (intake.uploads or intake.refusals):
             raise GraderError(f"{request.source} holds no submission; name the zip from Canvas or a folder.")
-        check_gradebook(request)
+        check_gradebook(request, intake)
         intake = intake.model_copy(update={"notes": (*intake.notes, *decisions.take_over(request, intake))})
         save_batch(request := request.settled, intake)
+        if not quiet:
+            console.print(Text(describe_intake(intake)), soft_wrap=True)
         show_decisions(request.folder, console, quiet)
         return _grade(request, intake, workers, console, quiet, execute=True)
+
+
+def describe_intake(intake: Intake) -> str:
+    """Count what was found."""
+    counts = {
+        "notebooks": len(intake.uploads),
+        "files that cannot be graded": len(intake.refusals),
+        "students who handed in nothing that can be": len(intake.missing),
+    }
+    return f"Found {', '.join(f'{count} {what}' for what, count in counts.items() if count)}."
 
 
 def rejudge(folder: Path, workers: WorkerSettings, console: Console, quiet: bool = False) -> BatchResult:
@@ -132,7 +146,7 @@ def _settle_request(folder: Path, changes: Mapping[str, object]) -> SavedBatch:
     """Read the last request, record the decisions of the files that it or `changes` name, and save it without them."""
     saved = load_batch(folder)
     request = saved.request.model_copy(update=changes)
-    check_gradebook(request)
+    check_gradebook(request, saved.intake)
     notes = decisions.take_over(request, saved.intake)
     save_batch(request.settled, saved.intake)
     intake = saved.intake.model_copy(update={"notes": (*saved.intake.notes, *notes)})
@@ -153,7 +167,7 @@ def take_away(folder: Path, names: Sequence[str], author: str | None, reason: st
     with lock_class(folder):
         decisions.withdraw(folder, ids, author or decisions.name_author(), reason)
     _, made = renew_outputs(folder, changes)
-    return [*describe_in_force(decisions.read_decisions(folder)), *format_notes(made), describe_location(folder, made)]
+    return [*describe_in_force(decisions.read_decisions(folder)), *format_notes(made), *describe_end(folder, made)]
 
 
 def list_decisions(folder: Path) -> list[str]:
@@ -188,9 +202,11 @@ def _grade(
     summary, display = BatchSummary(len(uploads), len(uploads)), BatchDisplay(console, len(tasks), quiet)
     if tasks:  # otherwise start no worker
         with (
-            share_sandbox(config, workers) as shared,
-            workers.open_cluster() as cluster,
             display,
+            _tell_stage(display, "Preparing model, reviews and sandbox"),
+            share_sandbox(config, workers) as shared,
+            _tell_stage(display, "Starting the workers"),
+            workers.open_cluster() as cluster,
             executor.connect(cluster, shared, display.tell, executor.open_tools, workers.gpus > 0) as crew,
         ):
             summary = scheduling.grade(uploads, tasks, shared, crew, display)
@@ -198,6 +214,12 @@ def _grade(
         wait = f"{summary.left} of {summary.total} uploads wait"
         raise GraderError(f"{summary.stopped} {wait}; run the same command again.")
     return BatchResult(summary, hand_out(request, intake))
+
+
+@contextmanager
+def _tell_stage(display: BatchDisplay, name: str) -> Iterator[None]:
+    display.stage(name)
+    yield
 
 
 @contextmanager
@@ -236,7 +258,7 @@ def find_conditions(request: BatchRequest) -> Conditions:
 
 
 def list_last_lines(result: BatchResult, folder: Path, quiet: bool) -> tuple[str, ...]:
-    """List the lines that end a batch: notes for staff, the counts, the folder of the results."""
+    """List the lines that end a batch: notes for staff, what became of everybody, the results, what to do next."""
     summary, outputs = result.summary, result.outputs
     counts = {
         "graded now": summary.count_uploads(TaskStatus.GRADED),
@@ -246,10 +268,17 @@ def list_last_lines(result: BatchResult, folder: Path, quiet: bool) -> tuple[str
         "executed by older code": outputs.outdated,
     }
     shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none graded"
-    line = f"Uploads: {summary.total} ({shown}). Notebooks executed: {summary.executed}. {describe_students(outputs)}"
+    line = f"Uploads: {summary.total} ({shown}). Notebooks executed: {summary.executed}."
     if count := len(list_in_force(decisions.read_decisions(folder))):
         line += f" Decisions in force: {count}."
-    return (*(() if quiet else format_notes(outputs)), line, describe_location(folder, outputs))
+    return (*(() if quiet else format_notes(outputs)), line, *describe_end(folder, outputs))
+
+
+def describe_end(folder: Path, outputs: BatchOutputs) -> tuple[str, ...]:
+    """Say what became of everybody, where the results are and what to do next."""
+    partial = describe_partial(outputs.grades)
+    lines = (describe_students(outputs), partial, describe_location(folder, outputs), suggest_next(folder, outputs))
+    return tuple(line for line in lines if line)
 
 
 def format_notes(outputs: BatchOutputs) -> tuple[str, ...]:
@@ -258,12 +287,30 @@ def format_notes(outputs: BatchOutputs) -> tuple[str, ...]:
 
 
 def describe_students(outputs: BatchOutputs) -> str:
-    """Count the students, and those who handed in and have no grade."""
-    without = f" ({outputs.ungraded} handed in, but without a grade: see index.html)" if outputs.ungraded else ""
-    return f"Students: {len({grade.student.key for grade in outputs.grades})}{without}."
+    """Count the students by what became of them."""
+    standings = Counter(grade.standing for grade in outputs.grades)
+    counts = [f"{standings[one]} {one}" for one in Standing if standings[one]]
+    return f"Students: {len(outputs.grades)}{' (' * bool(counts)}{', '.join(counts)}{')' * bool(counts)}."
 
 
 def describe_location(folder: Path, outputs: BatchOutputs) -> str:
     """Tell where the results are."""
-    names = ", ".join(path.name for path in outputs.files)
-    return f"Results in {folder} on {socket.gethostname()}: {names}, submissions/"
+    return f"Results in {folder}: {', '.join(path.name for path in outputs.files)}, submissions/"
+
+
+def suggest_next(folder: Path, outputs: BatchOutputs) -> str:
+    """Name what to do next, with the command where there is one."""
+    if not any(grade.points is not None for grade in outputs.grades) or outputs.ungraded:
+        todo = "read there why somebody is ungraded, then run the same command again or decide their points"
+    elif describe_partial(outputs.grades):
+        todo = "then judge accuracy too: the same `make batch` command with `PROFILE=quick`"
+    else:
+        todo = (
+            f"then `make upload CLASS={shlex.quote(shorten(folder))} COURSE=id ASSIGNMENT=id`, or import gradebook.csv"
+        )
+    return f"Next: open {shorten(folder)}/index.html, {todo}."
+
+
+def shorten(path: Path) -> str:
+    """Write a path as one would from here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

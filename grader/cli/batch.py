@@ -43,6 +43,8 @@ def batch(
     quiet: Quiet = False,
 ) -> None:
     """Grade a class: a zip from Canvas, or a folder. Run it again to continue where it stopped."""
+    if not (quiet or cluster.dry_run):  # before the imports below, which take seconds
+        print(f"Reading {submissions}", flush=True)
     from grader.batch import session, slurm_jobs
     from grader.reporting.terminal import make_console
 
@@ -50,7 +52,8 @@ def batch(
     if slurm and cluster.dry_run:
         print(slurm_jobs.render_script(slurm))
         return
-    request, console = _build_request(submissions, run, files, results, workers.gpus > 0), make_console()
+    console = make_console()
+    request = _build_request(submissions, run, files, results, workers.gpus > 0)
     with _explain_interruption():
         ended = session.run_batch(request, _choose_workers(workers, slurm), console, quiet)
     _finish(ended, request.folder, console, quiet)
@@ -81,6 +84,8 @@ def rejudge(
     folder: Folder, jobs: options.Jobs = None, scheduler: options.Scheduler = None, quiet: Quiet = False
 ) -> None:
     """Judge stored evidence again, by today's tests, points and thresholds. Executes nothing."""
+    if not quiet:
+        print(f"Reading {folder}", flush=True)
     from grader.batch import session
     from grader.reporting.terminal import make_console
 
@@ -100,8 +105,7 @@ def hand_out(folder: Folder, files: options.ClassFiles) -> None:
     _, made = session.renew_outputs(place, files.collect_given())
     session.show_decisions(place, make_console(), quiet=False)
     notes = session.format_notes(made)
-    lines = (*notes, session.describe_students(made), session.describe_location(place, made))
-    _print_lines(lines, make_console())
+    _print_lines((*notes, *session.describe_end(place, made)), make_console())
 
 
 def decisions(
@@ -140,6 +144,9 @@ def upload(
     course: Course,
     assignment: CanvasAssignment,
     send: Annotated[bool, typer.Option("--send", help="really send; without it, only show what to send")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="send grades although a part of the rubric was not judged")
+    ] = False,
 ) -> None:
     """Send scores, comments and feedback to Canvas. Needs CANVAS_API_URL and CANVAS_API_TOKEN."""
     from grader.batch import outputs, session
@@ -148,7 +155,8 @@ def upload(
     saved, made = session.renew_outputs(options.make_absolute(folder), {})
     if made.ungraded:
         print(session.describe_students(made))
-    report = deliver(course, assignment, outputs.build_deliveries(saved.request, made.grades), really=send)
+    deliveries = outputs.build_deliveries(saved.request, made.grades)
+    report = deliver(course, assignment, deliveries, really=send, partial_too=partial)
     if send:
         print(f"Sent to {report.sent} students.")
     raise typer.Exit(2 if report.failures else 0)

@@ -20,7 +20,7 @@ from typing import Final
 
 from grader.errors import GraderError
 from grader.gradebook.formulas import starts_formula
-from grader.grades.grade import Grade, Standing
+from grader.grades.grade import Grade, Standing, describe_partial
 from grader.intake.gradebook_export import Cell, Column, Export, Person, parse_number, read_export
 from grader.intake.roster import normalise_name
 from grader.intake.uploads import Student
@@ -49,6 +49,11 @@ def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | 
     warnings, cells = [], _quote_names(gradebook)
     if not column.points_possible:
         warnings.append(f"'{sanitise(column.heading)}' has no points possible in Canvas; points are not scaled to it.")
+    if gradebook.nobodies:
+        numbers = ", ".join(map(str, gradebook.nobodies))
+        warnings.append(f"Rows of the gradebook without a name and an id are left out: row {numbers}.")
+    if partial := describe_partial({grade.student.key: grade for grade in found.values()}.values()):
+        warnings.append(f"'{sanitise(column.heading)}' holds points of what was judged, scaled to all of it. {partial}")
     for person, grade in found.items():
         text, warning = _mark(grade, person, column)
         warnings += [warning] if warning else []
@@ -64,7 +69,8 @@ def choose(columns: Sequence[Column], assignment: str | int | None) -> Column:
     """Return the column of an assignment, by id, heading or title, or because no other fits. Raises GraderError."""
     wanted = "" if assignment is None else str(assignment).strip()
     usable = [column for column in columns if column.importable]
-    found = _find_columns(usable, wanted) if wanted else usable
+    # Without a name, an assignment that Canvas does not import might be the one that is meant.
+    found = _find_columns(usable, wanted) if wanted else usable * (len(usable) == len(columns))
     if len(found) == 1:
         return found[0]
     if wanted and not found and (barred := _find_columns(columns, wanted)):
@@ -90,9 +96,12 @@ def _find_columns(columns: Sequence[Column], wanted: str) -> list[Column]:
 def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Person, Grade], list[Grade]]:
     """Return the grade of each row, and the grades without a row. Raises GraderError if a row would get two.
 
-    Rows are found as Canvas does: by ID, then SIS user ID, login, name. A text that two rows share finds neither.
+    Rows are found as Canvas does: by ID, then SIS user ID, login, name. A text that two rows share finds neither; an ID
+    that they share finds both, which are one student.
     """
-    by_id = {person.canvas_id: person for person in people if person.canvas_id is not None}
+    by_id = defaultdict[int | None, list[Person]](list)
+    for person in people:
+        by_id[person.canvas_id].append(person)
     by_text: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
     for person in people:
         for text in _list_texts(person):
@@ -100,14 +109,12 @@ def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Perso
     found, lost = dict[Person, Grade](), list[Grade]()
     for grade in grades:
         student = grade.student
-        by_name = (rows[0] for text in _list_texts(student) if len(rows := by_text[text]) == 1)
-        row = next(by_name, None) if student.canvas_id is None else by_id.get(student.canvas_id)
-        if row is None:
-            lost.append(grade)
-        elif row in found:
-            raise GraderError(f"{sanitise(row.name)} has two grades; keep one of them.")
-        else:
-            found[row] = grade
+        by_name = (rows for text in _list_texts(student) if len(rows := by_text[text]) == 1)
+        rows = next(by_name, []) if student.canvas_id is None else by_id[student.canvas_id]
+        if double := next((row for row in rows if row in found), None):
+            raise GraderError(f"{sanitise(double.name)} has two grades; keep one of them.")
+        found.update(dict.fromkeys(rows, grade))
+        lost += [] if rows else [grade]
     return found, lost
 
 

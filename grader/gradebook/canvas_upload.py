@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from grader.errors import GraderError
 from grader.gradebook.canvas_csv import format_points
-from grader.grades.grade import Grade, Standing
+from grader.grades.grade import Grade, Standing, describe_partial
 from grader.model import FrozenModel
 from grader.reporting.sanitisation import sanitise_line
 
@@ -51,6 +51,7 @@ class UploadStep(FrozenModel):
     comment: str | None = None  # with its reference; None: no comment is sent
     feedback: Path | None = None
     reason: str = ""
+    judged: str = ""  # the part of the rubric that the score is of; empty: all of it
 
     @property
     def sends(self) -> bool:
@@ -72,16 +73,28 @@ def upload(
     really: bool = False,
     say: Callable[[str], object] = print,
     environ: Mapping[str, str] = os.environ,
+    partial_too: bool = False,
 ) -> UploadReport:
-    """Show what would change in Canvas, and change it if `really`. Raises GraderError."""
+    """Show what would change in Canvas, and change it if `really`. Raises GraderError.
+
+    Args:
+        partial_too: a person wants to send grades in which a part of the rubric was not judged.
+    """
     with translate_errors():
         assignment = find_assignment(connect(environ), course_id, assignment_id)
         steps = plan(assignment, deliveries)
         for step in steps:
             say(format_step(step))
+        partial = describe_partial(delivery.grade for delivery in deliveries)
+        if partial:
+            say(partial)
         if not really:
             say("Nothing was sent: this was a dry run.")
             return UploadReport(sent=0)
+        if partial and not partial_too:
+            raise GraderError(
+                f"Nothing was sent. {partial} Grade all of it first, or send them with --partial (PARTIAL=1)."
+            )
         failures = send(assignment, steps)
     for failure in failures:
         say(failure)
@@ -137,7 +150,8 @@ def _plan_step(delivery: Delivery, submission: Any, column_possible: float | Non
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     changes = {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible)
     old_score = None if submission is None else submission.score
-    return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, **changes)
+    judged = describe_judged(delivery.grade)
+    return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, judged=judged, **changes)
 
 
 def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | None) -> dict[str, Any]:
@@ -185,8 +199,14 @@ def format_step(step: UploadStep) -> str:
         return f"{sanitise_line(step.name)}: nothing to send ({step.reason})"
     old = "no score" if step.old_score is None else f"{step.old_score:g}"
     parts = [f"{old} → {step.new_score}" if step.new_score is not None else f"{old} stays"]
+    parts[0] += f" ({step.judged})" if step.judged and step.new_score is not None else ""
     parts += ["comment"] * (step.comment is not None) + ([step.feedback.name] if step.feedback else [])
     return f"{sanitise_line(step.name)}: {', '.join(parts)}"
+
+
+def describe_judged(grade: Grade) -> str:
+    """Name the part of the rubric that a partial grade is of; empty for others."""
+    return f"of the {grade.possible:g} points judged" if grade.is_partial else ""
 
 
 def send(assignment: Any, steps: Iterable[UploadStep]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """A student's grade after policy: points, and every change to them with its reason."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from grader.intake.uploads import Student, Upload
@@ -45,6 +46,12 @@ class Grade(FrozenModel):
     result: Result | None = None  # of that one
     adjustments: tuple[Adjustment, ...] = ()
     note: str = ""  # for staff: why it is ungraded or refused
+    unjudged: float = 0.0  # points of the rubric that this run did not judge, and that `possible` leaves out
+
+    @property
+    def is_partial(self) -> bool:
+        """True if the points are those of a part of the rubric."""
+        return self.points is not None and self.unjudged > 0
 
     @property
     def base_points(self) -> float | None:
@@ -54,3 +61,15 @@ class Grade(FrozenModel):
         if self.result.score.status is ScoreStatus.GRADED:
             return self.result.score.points
         return round(sum(check.points or 0.0 for check in self.result.checks), 2)
+
+
+def describe_partial(grades: Iterable[Grade]) -> str:
+    """Tell in one sentence which part of the rubric was not judged, and for how many; empty if all of it was."""
+    partial = [grade for grade in grades if grade.is_partial]
+    if not partial:
+        return ""
+    largest = max(partial, key=lambda grade: grade.unjudged)
+    whole = round(largest.possible + largest.unjudged, 2)
+    most = "" if len({grade.unjudged for grade in partial}) == 1 else "up to "
+    students = "1 student" if len(partial) == 1 else f"{len(partial)} students"
+    return f"The grades are partial: {most}{largest.unjudged:g} of {whole:g} points were not judged for {students}."

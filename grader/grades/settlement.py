@@ -163,8 +163,9 @@ def _grade_upload(
         notes.insert(0, _explain(result))
     elif unmarked:
         notes.insert(0, f"A person still has to mark: {', '.join(unmarked)}.")
+    unjudged = round(sum(check.possible for check in result.checks) - score.possible, 2)
     update = {"possible": possible, "result": result, "adjustments": (*changes, *manual), "note": " ".join(notes)}
-    grade = grade.model_copy(update=update)
+    grade = grade.model_copy(update={**update, "unjudged": unjudged})
     if score.points is None or unmarked:
         return grade
     return _apply_delay(grade, upload, round(score.points + sum(mark.points for mark in manual), 2), policy)
@@ -245,7 +246,7 @@ def _apply_total(grade: Grade, override: Override, rubric_points: float) -> Grad
         reason=f"Total set to {total:g} points. {override.reason}",
         author=override.signed,
     )
-    update = {"standing": Standing.GRADED, "points": total, "possible": rubric_points, "note": ""}
+    update = {"standing": Standing.GRADED, "points": total, "possible": rubric_points, "note": "", "unjudged": 0.0}
     return grade.model_copy(update={**update, "adjustments": (*grade.adjustments, change)})
 
 

@@ -62,6 +62,11 @@ class Person:
     section: str | None
 
     @property
+    def is_somebody(self) -> bool:
+        """True if the row says whose it is."""
+        return any((self.name.strip(), self.canvas_id is not None, self.sis_user_id, self.login))
+
+    @property
     def is_test_student(self) -> bool:
         """True if this is the course's student view and not a person."""
         return self.name == TEST_STUDENT
@@ -83,8 +88,15 @@ class Export:
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
-        """The students in their order, the Test Student among them."""
-        return tuple(self._read_person(row) for row in self.rows[1:] if not _describes_assignments(row))
+        """The students' rows in their order, the Test Student among them; a student of two sections may have two."""
+        found = (self._read_person(row) for row in self.rows[1:] if not _describes_assignments(row))
+        return tuple(person for person in found if person.is_somebody)
+
+    @property
+    def nobodies(self) -> tuple[int, ...]:
+        """The numbers of the rows that name nobody, from 1."""
+        rows = ((number, row) for number, row in enumerate(self.rows, 1) if number > 1)
+        return tuple(n for n, row in rows if not (_describes_assignments(row) or self._read_person(row).is_somebody))
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -97,7 +109,8 @@ class Export:
 
     def _read_person(self, row: Row) -> Person:
         cell = {heading: _read_cell(row, index) for index, heading in reversed(list(enumerate(self.header)))}
-        name = cell["Student"] if "Student" in cell else f"{cell.get('LastName')}, {cell.get('FirstName')}"
+        parts = (cell.get(heading) for heading in ("LastName", "FirstName"))
+        name = cell["Student"] if "Student" in cell else ", ".join(part for part in parts if part)
         canvas_id = cell.get("ID") or ""
         return Person(
             row=row,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from grader.intake.canvas_names import format_owner
-from grader.intake.gradebook_export import read_export
+from grader.intake.gradebook_export import Person, read_export
 from grader.intake.uploads import Student
 
 MAX_SLUG_CHARS: Final = 40  # of at most four bytes each: a folder's name has 255 bytes, and ids follow
@@ -16,8 +16,14 @@ RESERVED: Final = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$", re.IGNORE
 
 
 def read_roster(export: bytes) -> tuple[Student, ...]:
-    """Return the students in a gradebook export from Canvas, without the Test Student. Raises GraderError."""
-    taken = NameRegistry()
+    """Return the students in a gradebook export from Canvas, without the Test Student. Raises GraderError.
+
+    Rows with the same Canvas id are one student, in the sections of all of them.
+    """
+    taken, rows = NameRegistry(), defaultdict[object, list[Person]](list)
+    for person in read_export(export).people:
+        if not person.is_test_student:
+            rows[person.row if person.canvas_id is None else person.canvas_id].append(person)
     return tuple(
         Student(
             key=taken.take(make_user_key(person.name, person.canvas_id)),
@@ -25,10 +31,9 @@ def read_roster(export: bytes) -> tuple[Student, ...]:
             canvas_id=person.canvas_id,
             sis_user_id=person.sis_user_id,
             login=person.login,
-            section=person.section,
+            section=", ".join(dict.fromkeys(one.section for one in (person, *others) if one.section)) or None,
         )
-        for person in read_export(export).people
-        if not person.is_test_student
+        for person, *others in rows.values()
     )
 
 

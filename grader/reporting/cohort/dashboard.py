@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grader.grades.grade import AdjustmentKind, Grade, Standing
+from grader.grades.grade import AdjustmentKind, Grade, Standing, describe_partial
 from grader.intake.uploads import Intake
 from grader.model import Method, Result, Verdict
 from grader.reporting import words
@@ -79,7 +79,7 @@ def render_dashboard(
         name=name,
         standings=Counter(grade.standing for grade in people),
         tones=TONES,
-        notices=_list_notices(results),
+        notices=_list_notices(results, people),
         problems=find_problems(settled),
         shown_max=ENTRIES_SHOWN,
         rows=[StudentRow(grade, _list_flags(settled, grade), settled.list_links(grade)) for grade in people],
@@ -120,12 +120,12 @@ def _list_flags(settled: GradedClass, grade: Grade) -> tuple[str, ...]:
     return tuple(text for text, applies in flags.items() if applies)
 
 
-def _list_notices(results: Sequence[Result]) -> list[str]:
+def _list_notices(results: Sequence[Result], people: Sequence[Grade]) -> list[str]:
     """List what a reader must know before the figures."""
     bare = sum(result.sandbox == words.NO_SANDBOX for result in results)
     synthetic = sum(map(words.is_measured_on_synthetic, results))
     of_all = f"of {len(results)} notebooks"
-    found = []
+    found = [partial] if (partial := describe_partial(people)) else []
     if bare:
         found.append(f"{bare} {of_all} were run without a sandbox: they could have changed any result.")
     if synthetic:

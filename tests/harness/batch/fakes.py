@@ -1,6 +1,7 @@
 """Tools that need no kernels: the first line of a notebook says how it is graded.
 
 `points N`        N of 10 points
+`unmeasured`      5 points, and a check worth 5 that this profile does not cover
 `unjudged`        a check cannot be judged through a fault of the grader
 `broken FILE N`   a fault of the grader, until FILE holds N lines; each execution adds one
 `deadly FILE N`   the same, but the process dies
@@ -79,7 +80,11 @@ class FakeTools:
         bonus = float(self.config.parts.get("bonus", "0"))
         unknown = status is RunStatus.INFRA_ERROR or found["word"] == "unjudged"
         points = None if unknown else found["points"] + bonus
-        return StoredJudgement(result=make_result(points, found["sha256"], status), details=StaffDetails())
+        made = make_result(points, found["sha256"], status)
+        if found["word"] == "unmeasured":
+            more = results.check("step1.accuracy", Verdict.NOT_JUDGED, POSSIBLE / 2)
+            made = made.model_copy(update={"checks": (*made.checks, more)})
+        return StoredJudgement(result=made, details=StaffDetails())
 
 
 @contextmanager

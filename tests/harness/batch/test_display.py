@@ -50,15 +50,34 @@ def test_a_terminal_shows_who_is_where_and_how_long_still() -> None:
     with console.capture() as captured:
         console.print(board._render())
     shown = captured.get()
-    assert "1 of 5 done, 1 running, 0 failed, about 4 min left" in shown
+    head, bar, row, *_ = shown.splitlines()
+    assert "1 of 5 notebooks done, 1 running, about 4 min left" in head
+    assert "bob_2" not in bar  # the bar has a line of its own
+    assert "bob_2" in row
     assert "cell 3 of 18: ␛[2Jtrainer.train()" in shown
     assert "ada_1" not in shown
 
 
-@pytest.mark.parametrize(("quiet", "lines"), [(False, 2), (True, 1)])
+def test_what_is_prepared_is_shown_until_the_first_task() -> None:
+    now = [0.0]
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    board = BatchDisplay(console, 5, clock=lambda: now[0])
+    heads = []
+    for begin in (lambda: board.stage("Starting the workers"), lambda: board.on_start(task("ada_1"))):
+        begin()
+        now[0] += 9.0
+        with console.capture() as captured:
+            console.print(board._render())
+        heads.append(captured.get().splitlines()[0])
+    assert "Starting the workers … 9 s" in heads[0]
+    assert "0 of 5 notebooks done, 1 running" in heads[1]
+
+
+@pytest.mark.parametrize(("quiet", "lines"), [(False, 3), (True, 1)])
 def test_without_a_terminal(quiet: bool, lines: int) -> None:
     text = io.StringIO()
     with BatchDisplay(Console(file=text, width=100), 2, quiet) as board:
+        board.stage("Starting the workers")
         board.on_end(outcome(TaskStatus.GRADED), again=False)
         board.on_end(UNGRADED, again=False)
     assert len(text.getvalue().splitlines()) == lines

@@ -40,6 +40,7 @@ Student,ID,SIS User ID,SIS Login ID,Section,A4 (77),Current Score
 "Student, Test",9,,test,DAT,,
 """
 TWO_COLUMNS = EXPORT.replace("A4 (77)", "A3 (76),A4 (77)").replace(",10,(read only)", ",10,10,(read only)")
+BARRED = TWO_COLUMNS.replace(",10,10,(read only)", ",10,(read only),(read only)")
 LATE_POLICY = '[late]\nunit = "points"\nflat = 2\n'
 SIGNED = 'author = "M"\nreason = "seen by hand"\n'
 
@@ -142,20 +143,24 @@ def test_a_class(a4: Classroom) -> None:
 
 def test_a_class_without_problems_ends_with_0_and_says_where_things_are(a4: Classroom) -> None:
     result = a4.grade({ADA: "points 7", ASA: "no notebook"})
-    counts, place = a4.summarise(result).splitlines()
+    uploads, students, place, todo = a4.summarise(result).splitlines()
     assert result.exit_code == 0
-    assert counts == "Uploads: 2 (1 graded now, 1 refused). Notebooks executed: 1. Students: 4."
-    assert place.startswith(f"Results in {a4.folder} on ")
+    assert uploads == "Uploads: 2 (1 graded now, 1 refused). Notebooks executed: 1."
+    assert students == "Students: 4 (1 graded, 1 refused, 2 missing)."
+    assert place.startswith(f"Results in {a4.folder}: ")
+    upload = f"then `make upload CLASS={a4.folder} COURSE=id ASSIGNMENT=id`, or import gradebook.csv."
+    assert todo == f"Next: open {a4.folder}/index.html, {upload}"
+    assert a4.shown.splitlines()[0] == "Found 2 notebooks, 2 students who handed in nothing that can be."
     found = json.loads(a4.find("result.json").read_text(encoding="utf-8"))
     assert (found["schema"], found["submission"]["name"]) == (1, ADA)
 
 
 def test_quiet_says_only_what_is_wrong_and_the_last_line_counts_it(a4: Classroom) -> None:
     a4.hand_in(**{ADA: "points 7", ALAN: break_forever(a4)})
-    assert a4.summarise(a4.grade(quiet=True)).splitlines()[0] == (
-        "Uploads: 2 (1 graded now, 1 ungraded, named above). Notebooks executed: 2. "
-        "Students: 4 (1 handed in, but without a grade: see index.html)."
-    )
+    assert a4.summarise(a4.grade(quiet=True)).splitlines()[:2] == [
+        "Uploads: 2 (1 graded now, 1 ungraded, named above). Notebooks executed: 2.",
+        "Students: 4 (1 graded, 1 ungraded, 2 missing).",
+    ]
     assert [ALAN in line for line in a4.shown.splitlines()] == [True] * 3  # three tries
 
 
@@ -358,6 +363,7 @@ WRONG_FILES = [
     pytest.param("policy", "nowhere.toml", None, "Cannot read the policy .*check the path", id="no policy"),
     pytest.param("overrides", "o.toml", "[[total]]", "Cannot use the overrides", id="overrides"),
     pytest.param("times", "t.csv", "who,when", "Cannot use the times", id="times"),
+    pytest.param("gradebook", "barred.csv", BARRED, "does not tell which column to fill", id="a column not imported"),
     pytest.param("gradebook", "two.csv", TWO_COLUMNS, "does not tell which column to fill", id="two columns"),
     pytest.param("gradebook", "nowhere.csv", None, "Cannot read .*nowhere.csv", id="no gradebook"),
 ]
@@ -383,6 +389,29 @@ def test_what_stops_a_batch_is_one_sentence(a4: Classroom) -> None:
         a4.grade({ADA: "full", ALAN: "points 7"})
     with pytest.raises(GraderError, match="Cannot write to"):
         a4.grade(folder=a4.write("a file", "where the folder should be"))
+
+
+def test_points_of_a_part_of_the_rubric_are_said_everywhere(a4: Classroom) -> None:
+    ended = a4.grade({ADA: "unmeasured", ALAN: "points 5"})
+    said = "The grades are partial: 5 of 15 points were not judged for 1 student."
+    assert said in a4.summarise(ended)
+    assert said in (a4.folder / "index.html").read_text(encoding="utf-8")
+    column = "'A4 (77)' holds points of what was judged, scaled to all of it."
+    assert f"{column} {said}" in ended.outputs.notes
+    a4.write("o.toml", f'[[total]]\nstudent = "1"\npoints = 9\n{SIGNED}')
+    assert said not in "".join(a4.renew(overrides=a4.root / "o.toml").notes)  # a person judged all of it
+
+
+TWICE = EXPORT + '"Lovelace, Ada",1,S1,ada,MAT,5,\n,,,,DAT,,\n'
+
+
+def test_a_student_of_two_sections_is_one_and_a_row_without_a_name_nobody(a4: Classroom) -> None:
+    outputs = a4.grade({ADA: "points 7"}, gradebook=a4.write("twice.csv", TWICE)).outputs
+    assert len(outputs.grades) == 4
+    assert next(g.student.section for g in outputs.grades if g.student.canvas_id == 1) == "DAT, MAT"
+    rows = (a4.folder / "gradebook.csv").read_text("utf-8").splitlines()
+    assert [row.split(",")[6] for row in rows if "Lovelace" in row] == ["7.00", "7.00"]
+    assert "Rows of the gradebook without a name and an id are left out: row 9." in outputs.notes
 
 
 SHARED = [

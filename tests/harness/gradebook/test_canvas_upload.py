@@ -62,6 +62,16 @@ def test_a_dry_run_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
     ]
 
 
+def test_a_part_of_the_rubric_is_sent_only_if_somebody_says_so(canvas: FakeCanvas) -> None:
+    delivery = to(grade(ADA, 80).model_copy(update={"unjudged": 15.0}))
+    said: list[str] = []
+    with pytest.raises(GraderError, match=r"Nothing was sent. .* 15 of 115 points were not judged .*PARTIAL=1"):
+        upload(COURSE, ASSIGNMENT, [delivery], True, said.append, canvas.environ)
+    assert (canvas.writes, said[0]) == ([], "Lovelace, Ada: no score → 40.00 (of the 100 points judged), comment")
+    done = upload(COURSE, ASSIGNMENT, [delivery], True, said.append, canvas.environ, partial_too=True)
+    assert done.sent == 1
+
+
 def test_score_comment_and_page_go_out_together(canvas: FakeCanvas, page: Path) -> None:
     done, _ = deliver(canvas, to(grade(ADA, 80), page))
     assert (done.sent, done.failures) == (1, ())
