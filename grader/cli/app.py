@@ -81,7 +81,7 @@ def check(
     """
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, render_result
-    from grader.student import run_public_suite
+    from grader.student.file_check import run_public_suite
 
     console = make_console()
     with ProgressDisplay(console) as display:

@@ -37,9 +37,12 @@ PACKAGE_DOCSTRING = '"""The part of the grader that runs beside the notebook."""
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""
 
 
-def check(step: str | None = None) -> None:
+def check(*_, **__):
     """Say so."""
     print("This notebook is being graded: the same checks run afterwards.")
+
+
+check_file = check
 '''
 BOOTSTRAP = f"""\
 import os, sys

@@ -21,6 +21,7 @@ from grader.judging.suite import Failed, Outcome
 from grader.model import CheckResult, Place, Verdict, Visibility
 
 CASE = pytest.StashKey[Case]()
+Selection = str | frozenset[str] | None  # steps or ids of checks; None: all
 GRADER_FAULT = (
     "This machine could not run the check, so it costs you nothing. If it happens again, tell the course staff."
 )
@@ -69,9 +70,9 @@ class Judgement:
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
 class Collector:
-    """The pytest plugin that selects checks: all, or those of one step or id (`only`) with what they wait for."""
+    """The pytest plugin that selects checks: all, or those of steps or ids (`only`) with what they wait for."""
 
-    only: str | None = None
+    only: Selection = None
     collected: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -109,7 +110,7 @@ class Judge(Collector):
         return report
 
 
-def _add_prerequisites(requires: dict[str, tuple[str, ...]], only: str | None) -> set[str]:
+def _add_prerequisites(requires: dict[str, tuple[str, ...]], only: Selection) -> set[str]:
     """Select ids, and all that they require, directly or not."""
     wanted: set[str] = set()
     waiting = [name for name in requires if _is_selected(name, only)]
@@ -120,8 +121,9 @@ def _add_prerequisites(requires: dict[str, tuple[str, ...]], only: str | None) -
     return wanted
 
 
-def _is_selected(check_id: str, only: str | None) -> bool:
-    return only is None or only in (check_id, check_id.split(".")[0])
+def _is_selected(check_id: str, only: Selection) -> bool:
+    wanted = {only} if isinstance(only, str) else only
+    return wanted is None or not wanted.isdisjoint((check_id, check_id.split(".")[0]))
 
 
 def _judge(item: pytest.Item, raised: BaseException | None, case: Case) -> Judgement:
@@ -154,8 +156,8 @@ def _read_outcome(raised: BaseException | None) -> dict[str, Any]:
     return {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, "fault": f"{type(raised).__name__}: {raised}"}
 
 
-def run_suite(case: Case, folders: Sequence[Path], only: str | None = None) -> tuple[Judgement, ...]:
-    """Return all judgements, in the suite's order, or those of one step or check (`only`).
+def run_suite(case: Case, folders: Sequence[Path], only: Selection = None) -> tuple[Judgement, ...]:
+    """Return all judgements, in the suite's order, or those of one step or check, or of several (`only`).
 
     Raises GraderError when the suite itself cannot be run, or has nothing under that name.
     """

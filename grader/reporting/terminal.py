@@ -55,12 +55,6 @@ def render_result(result: Result, reports: Iterable[Path] = ()) -> RenderableTyp
     return Constrain(Group(*_list_parts(result, reports)), WIDTH_MAX)
 
 
-def render_checks(result: Result) -> RenderableType:
-    """Return the checks alone, for a student who looks at them in a running notebook."""
-    steps = (_render_step(step, in_notebook=True) for step in group_by_step(result.checks))
-    return Constrain(Group(*steps), WIDTH_MAX)
-
-
 def render_findings(findings: "Iterable[Finding]") -> RenderableType:
     """Return what the doctor found, one row each, with the hint under what is not ok."""
     table = _make_grid()
@@ -105,7 +99,7 @@ def _describe_run(result: Result) -> str:
     return f"{facts}, {words.format_seconds(result.run.wall_s)}"
 
 
-def _render_step(step: Step, in_notebook: bool = False) -> RenderableType:
+def _render_step(step: Step) -> RenderableType:
     heading = Table.grid(padding=(0, 1), expand=True)
     heading.add_column(ratio=1)
     heading.add_column(justify="right", no_wrap=True)
@@ -113,7 +107,7 @@ def _render_step(step: Step, in_notebook: bool = False) -> RenderableType:
     table = _make_grid()
     for check in step.checks:
         hint = check.hint if check.verdict is not Verdict.PASSED or check.rationale else ""
-        place = _name_place(check.place, in_notebook) if check.place else ""
+        place = _name_place(check.place) if check.place else ""
         body = _explain(Text(sanitise_line(check.title)), check.rationale, hint, place)
         table.add_row(_Mark(words.VERDICTS[check.verdict]), body, Text(_format_share(check)))
     return Padding(Group(heading, table), (1, 0, 0, 0))
@@ -153,8 +147,8 @@ def _sum_up(result: Result) -> Iterator[RenderableType]:
             yield Text(f"{words.VERDICTS[verdict]}: {words.MEANINGS[verdict]}", style="dim")
 
 
-def _name_place(place: Place, in_notebook: bool) -> str:
-    return f"{words.describe_place(place, in_notebook)}: {sanitise_line(place.source)}"
+def _name_place(place: Place) -> str:
+    return f"{words.describe_place(place)}: {sanitise_line(place.source)}"
 
 
 def _explain(title: Text, rationale: str, hint: str, place: str = "") -> RenderableType:

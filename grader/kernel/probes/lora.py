@@ -32,9 +32,10 @@ def ask(cls: Any, request: dict[str, Any]) -> tuple[Answers[LoraItem], Tensors]:
 
     Args:
         cls: the class.
-        request: `{"file", "challenges": [{"key", "rank", "alpha", "bias", "dtype"}, ...]}`.
+        request: `{"file", "challenges": [{"key", "rank", "alpha", "bias", "dtype"}, ...]}`; in place of a file, the
+            `"tensors"` that it would hold.
     """
-    given = load_file(request["file"])
+    given = request["tensors"] if "tensors" in request else load_file(request["file"])
     found: Tensors = {}
     items = []
     for challenge in request["challenges"]:

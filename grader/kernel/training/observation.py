@@ -1,6 +1,7 @@
 """Describes a model before and after a training, however the training is done."""
 
 import hashlib
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,11 @@ MAX_HEAD_TENSORS = 20
 
 def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
     """Describe the model as a training finds it: sizes, what is trainable, wrapped, and no longer as pretrained."""
+    return replace(describe_form(model, base), changed=tuple(weights.find_changed(model, base)[:MAX_NAMES]))
+
+
+def describe_form(model: nn.Module, base: dict[str, Tensor]) -> Entry:
+    """Describe the model without comparing its numbers: of `base`, only names and shapes are read."""
     inside = weights.find_wrapped(model, base)
     return Entry(
         model_class=type(model).__name__,
@@ -23,7 +29,6 @@ def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
         trainable_names=tuple(list_trainable(model)[:MAX_NAMES]),
         wrapped={path: type(module).__name__ for path, module in inside.items()},
         adapters={path: _list_trained_shapes(module) for path, module in inside.items()},
-        changed=tuple(weights.find_changed(model, base)[:MAX_NAMES]),
         head_sha256=hash_head(model),
         head=hash_head_tensors(model),
     )

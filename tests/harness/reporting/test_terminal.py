@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 
 from grader.machine.inventory import Finding, Status
 from grader.model import Result
-from grader.reporting.terminal import make_console, render_checks, render_findings, render_result
+from grader.reporting.terminal import make_console, render_findings, render_result
 
 from . import hostile
 from .examples import full_marks, hostile_copies, middle, untouched_template
@@ -83,7 +83,3 @@ def test_console_replaces_what_the_stream_cannot_encode() -> None:
     make_console(stream).print("ok ✓")
     stream.flush()
     assert raw.getvalue().decode("cp1252").strip() == "ok ?"
-
-
-def test_in_a_running_notebook_cells_have_the_numbers_of_their_prompts() -> None:
-    assert "In [17], line 2: head_model = full_model" in _shown(render_checks(middle()))

@@ -1,0 +1,61 @@
+"""What a student calls. Nothing that goes wrong here is a traceback."""
+
+from typing import Any
+
+from IPython import get_ipython
+from IPython.display import display
+
+STOPPED = "Stopped. Nothing was checked, and nothing was changed."
+
+
+def check(what: object = None) -> None:
+    """Check what is defined so far, and show what is right and what is not.
+
+    Args:
+        what: an exercise (`"3.3"`), a step (`"step3"`), or nothing for everything.
+    """
+    _say_errors(_check, what)
+
+
+def _say_errors(command: Any, argument: Any) -> None:
+    """Show what a command finds, or one sentence on why it cannot."""
+    try:
+        from grader.errors import GraderError, SubmissionError
+        from grader.reporting.in_notebook import write_html, write_text
+
+        try:
+            report = command(argument)
+        except (SubmissionError, GraderError) as error:
+            print(error)
+            return
+        display({"text/plain": write_text(report), "text/html": write_html(report)}, raw=True)
+    except KeyboardInterrupt:
+        print(STOPPED)
+    except ImportError as error:
+        print(f"The check needs something that does not load here: {error}. Install what the kit's page lists.")
+    except Exception as error:  # nobody foresaw it, and a traceback helps no student
+        print(
+            f"The check itself failed ({type(error).__name__}: {error}). Your work is untouched; tell the course staff."
+        )
+
+
+def _check(what: object) -> Any:
+    from grader.errors import SubmissionError
+    from grader.student import cells, live
+    from grader.student.exercises import select
+    from grader.student.guards import keep_random_states
+    from grader.student.report import Findings, build_report
+    from grader.student.watch import WATCH
+
+    shell = get_ipython()
+    if shell is None:
+        raise SubmissionError("check() works inside a notebook. On a file, use: make check NOTEBOOK=my.ipynb")
+    exercises = select(what)
+    families = [exercise.defines for exercise in exercises if exercise.defines]
+    ids = frozenset(name for exercise in exercises for name in exercise.checks)
+    with keep_random_states():
+        sources, questions = cells.list_sources(), live.draw()
+        observed = live.ask(shell.user_ns, sources, families, questions)
+        judgements = live.judge(observed, WATCH.trainings, sources, questions, ids) if ids else {}
+    last = {noted.step: noted for noted in WATCH.trainings}
+    return build_report(exercises, Findings(judgements, observed, last, shell.user_ns, WATCH.unseen))

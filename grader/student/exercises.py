@@ -1,0 +1,65 @@
+"""The exercises of the notebook by its own numbers, with the public checks that belong to each."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from grader.errors import SubmissionError
+from grader.text import sanitise
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One section of the notebook. `checks`: ids of the public suite. `trains`: it is about the training of its step.
+
+    `defines`: what a student writes in it, by the name in `assignment.LOOKED_FOR`.
+    """
+
+    number: str
+    title: str
+    checks: tuple[str, ...] = ()
+    trains: bool = False
+    defines: str = ""
+
+    @property
+    def step(self) -> str:
+        """The step that it is a part of: `step1`."""
+        return f"step{self.number[0]}"
+
+
+EXERCISES: Final = (
+    Exercise("1.3", "Load the model and count what is trained", ("step1.count_function",), defines="count"),
+    Exercise("1.5", "Train", ("step1.trainable_parameters",), trains=True),
+    Exercise("2.2", "Train", ("step2.trainable_parameters",), trains=True),
+    Exercise("3.1", "Find the query and value layers", ("step3.extract_names",), defines="extract"),
+    Exercise("3.2", "Put other layers in their place", ("step3.replace_layers",), defines="replace"),
+    Exercise(
+        "3.3",
+        "The LoRA layer",
+        ("step3.lora_construct", "step3.lora_fresh", "step3.lora_registered", "step3.lora_forward"),
+        defines="lora",
+    ),
+    Exercise("3.4", "Wrap and train", ("step3.trainable_parameters",), trains=True),
+)
+WAYS: Final = 'check("3.3") for one exercise, check("step3") for a step, check() for everything'
+
+
+def select(what: object) -> tuple[Exercise, ...]:
+    """Return the exercises that a student asks for: all, those of a step, or one. Raises SubmissionError.
+
+    `what`: None, `"step3"`, `"3"`, `3`, `"3.3"`, `3.3`, or the id of a public check.
+    """
+    if what is None:
+        return EXERCISES
+    asked = re.sub(r"[\s_]+", "", str(what)).lower()
+    found = tuple(exercise for exercise in EXERCISES if asked in _list_names(exercise))
+    if found:
+        return found
+    numbers = ", ".join(exercise.number for exercise in EXERCISES)
+    raise SubmissionError(f"There is no exercise {sanitise(str(what), 40)!r} to check. There are {numbers}: {WAYS}.")
+
+
+def _list_names(exercise: Exercise) -> Iterator[str]:
+    yield from (exercise.number, exercise.number[0], exercise.step)
+    yield from (check.replace("_", "") for check in exercise.checks)

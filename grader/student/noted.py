@@ -1,0 +1,22 @@
+"""What is noted of one training."""
+
+from dataclasses import dataclass, field
+
+from grader.protocol.records import Entry
+
+STEPS = ("step1", "step2", "step3")
+
+
+@dataclass
+class Noted:
+    """One training: the model at its start, when and where it was, what became of it. Filled while it runs."""
+
+    step: str  # one of STEPS
+    entry: Entry
+    began_s: float  # as `time.time()` counts
+    cell: int | None = None  # the number of `In` that trains; None in another kernel
+    finished: bool = False
+    error: str = ""  # the type of what ended it early
+    left: dict[str, str] = field(default_factory=dict)  # tensor of the head, at the end -> digest of its numbers
+    saved: str = ""  # the folder that `save_model` wrote to afterwards
+    here: bool = True  # in this kernel, not in one before it

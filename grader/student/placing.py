@@ -1,0 +1,55 @@
+"""Which of the three steps a training belongs to.
+
+Grading sees all trainings of a notebook and judges the three that stand for its steps. Here only some are there yet,
+tried again and again, and a wrong one has to be judged under the step in which it was tried: a step 2 in which nothing
+is frozen looks like a step 1. So besides the model it counts where the cell stands in the notebook, what the training
+is called, and what the cells since the training before it do.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from grader.protocol.records import Entry
+from grader.protocol.tensor_names import ENCODER
+from grader.student.noted import STEPS
+
+# What trainings of each step are called, as a part of a name: of a folder, of a variable.
+NAMES: Final = {
+    "step3": r"lora|adapter|step_?3|part_?3",
+    "step2": r"head|frozen|freez|step_?2|part_?2",
+    "step1": r"full|step_?1|part_?1",
+}
+DEFINITION: Final = re.compile(r"^\s*(?:def|class|import|from)\b.*$", re.MULTILINE)
+FREEZES: Final = re.compile(r"requires_grad\s*=(?!=)|requires_grad_\(|setattr\([^)\n]*requires_grad|freez\w*\(", re.I)
+ADAPTS: Final = re.compile(r"replace_?layers\(|\blora\w*\(|extract_?qv\w*\(", re.I)
+
+
+def place(entry: Entry, section: str | None, called: Sequence[str], since: str) -> str:
+    """Return the step that a training belongs to.
+
+    Args:
+        entry: the model at its start.
+        section: the step under whose heading the cell stands, where that is known.
+        called: names of the training and of its model.
+        since: the code that ran since the training before it.
+    """
+    if entry.wrapped:
+        return "step3"
+    if section in STEPS:
+        return section
+    named = next((step for name in called if (step := read_name(name))), None)
+    code = DEFINITION.sub("", since)
+    adapted = named == "step3" or (named is None and bool(ADAPTS.search(code)))
+    encoder = [name for name in entry.trainable_names if name.startswith(ENCODER)]
+    if not encoder:  # a folder's name may be left over from the step before
+        return "step3" if adapted else "step2"
+    if named or adapted:
+        return named or "step3"
+    return "step2" if entry.trainable < entry.total or FREEZES.search(code) else "step1"
+
+
+def read_name(name: str) -> str | None:
+    """Return the step that a name speaks of, if it speaks of one."""
+    found = [step for step, words in NAMES.items() if re.search(rf"(?<![a-z])(?:{words})", name.lower())]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,111 @@
+"""From judgements to what a student reads: by exercise, with what was looked at, and what is not begun."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from grader import assignment
+from grader.judging.runner import Judgement
+from grader.model import Verdict
+from grader.reporting import words
+from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
+from grader.student.exercises import Exercise
+from grader.student.live import Observed
+from grader.student.noted import Noted
+
+MARKS: Final = {
+    Verdict.PASSED: Mark.PASSED,
+    Verdict.FAILED: Mark.FAILED,
+    Verdict.BLOCKED: Mark.BLOCKED,
+    Verdict.ERROR: Mark.ERROR,
+    Verdict.NOT_JUDGED: Mark.NOT_YET,
+}
+UNWRITTEN: Final = NotImplementedError.__name__
+TRAIN_AGAIN: Final = "Then train again: this looks at your last training."
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report is made of."""
+
+    judgements: Mapping[str, Judgement]
+    observed: Observed
+    trainings: Mapping[str, Noted]  # the last one of each step
+    namespace: Mapping[str, Any]
+    unseen: Sequence[str]  # what the watch could not note, and why
+
+
+def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
+    """Build the report on these exercises."""
+    parts = tuple(_build_part(exercise, found) for exercise in exercises)
+    rows = [row for part in parts for row in part.rows]
+    notes: tuple[str, ...] = ()
+    if found.unseen:
+        notes = (
+            f"A training could not be noted ({found.unseen[-1]}). It went on all the same; train again to check it.",
+        )
+    return Report(parts, count_marks(rows), notes)
+
+
+def _build_part(exercise: Exercise, found: Findings) -> Part:
+    title = f"{exercise.number} {exercise.title}"
+    training = found.trainings.get(exercise.step) if exercise.trains else None
+    absent = _find_absent(exercise, found)
+    if absent is not None:
+        return Part(title, (absent,))
+    rows = tuple(_build_row(found.judgements[name], training) for name in exercise.checks)
+    return Part(title, rows, describe_training(training, time.time()) if training else "")
+
+
+def _build_row(judgement: Judgement, training: Noted | None) -> Row:
+    place = judgement.place
+    where = f"{words.describe_place(place, in_notebook=True)}: {place.source}" if place else ""
+    mark = MARKS[judgement.verdict]
+    if mark is Mark.PASSED:
+        return Row(Mark.NOTE if judgement.rationale else mark, judgement.title, judgement.rationale, "", judgement.hint)
+    again = f" {TRAIN_AGAIN}" if training else ""
+    return Row(mark, judgement.title, judgement.rationale, where, f"{judgement.hint}{again}".strip())
+
+
+def _find_absent(exercise: Exercise, found: Findings) -> Row | None:
+    """Return the row of an exercise that is not begun; None where there is something to judge."""
+    if exercise.trains and exercise.step not in found.trainings:
+        return Row(Mark.NOT_YET, "No training of this step in this kernel yet.")
+    observed = found.observed.get(exercise.defines)
+    if not exercise.defines or observed is None:
+        return None
+    answers, name = observed[0], assignment.LOOKED_FOR[exercise.defines][0]
+    if answers.found is None:
+        return _describe_missing(name, found.namespace)
+    if answers.items and all(item.error and item.error.type == UNWRITTEN for item in answers.items):
+        return Row(Mark.NOT_YET, f"`{answers.found}` still raises `{UNWRITTEN}`: it is not written yet.")
+    return None
+
+
+def _describe_missing(name: str, namespace: Mapping[str, Any]) -> Row:
+    if name not in namespace:
+        return Row(Mark.NOT_YET, f"`{name}` is not defined in this kernel yet.")
+    kind = type(namespace[name]).__name__
+    return Row(
+        Mark.FAILED,
+        f"`{name}` is something else now",
+        f"Expected a function or class `{name}`; the name holds an object of type `{kind}`.",
+        hint="Give that object another name, and run the cell with the definition again.",
+    )
+
+
+def describe_training(noted: Noted, now_s: float) -> str:
+    """Say which training was looked at, and how it ended."""
+    cell = f", In [{noted.cell}]" if noted.cell else ""
+    end = "" if noted.finished else f"; it was stopped ({noted.error})" if noted.error else "; it has not ended yet"
+    return f"Your last training of this step: {describe_age(now_s - noted.began_s)} ago{cell}{end}."
+
+
+def describe_age(seconds: float) -> str:
+    """Write how long something is ago, in the largest unit that is not below one."""
+    for unit, size in (("day", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} {unit}{'s' if unit == 'day' and number > 1 else ''}"
+    return f"{max(0, int(seconds))} s"

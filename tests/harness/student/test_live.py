@@ -1,0 +1,165 @@
+"""The check inside a notebook, in a shell as notebooks have it: what it says, and what it leaves as it is."""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+from grader import assignment
+from grader.protocol.records import Entry
+from grader.student import commands, live, report
+from grader.student.noted import Noted
+from grader.student.watch import WATCH
+
+HEAD = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
+ENCODER = "distilbert.transformer.layer.5.ffn.lin2.bias"
+COUNT = "def count_trainable_parameters(model): return sum(p.numel() for p in model.parameters() if p.requires_grad)"
+EXTRACT = (
+    "def extract_qv_layers(model): return {n: m for n, m in model.named_modules() if n.endswith(('.q_lin', '.v_lin'))}"
+)
+ENDLESS = "def count_trainable_parameters(model):\n    while True: pass"
+ASLEEP = "import time\ndef count_trainable_parameters(model): time.sleep(60)"
+STUB = "def extract_qv_layers(model): raise NotImplementedError('Step 3.1: write extract_qv_layers')"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    """A shell in an empty folder, with nothing trained."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(WATCH, "trainings", [])
+    monkeypatch.setattr(WATCH, "unseen", [])
+    shell = InteractiveShell.instance()
+    shell.history_manager.enabled = False
+    yield shell
+    shell.reset()
+    InteractiveShell.clear_instance()
+
+
+def run(shell: InteractiveShell, *cells: str) -> None:
+    for cell in cells:
+        assert shell.run_cell(cell, store_history=True).success
+
+
+def note(step: str, names: Sequence[str], trainable: int) -> Noted:
+    return Noted(step, Entry("DistilBert", trainable, assignment.FULL_PARAMETERS, tuple(names)), 0.0, finished=True)
+
+
+def read_marks(what: object = None) -> dict[str, str]:
+    """The mark of each exercise: of its first row that did not pass."""
+    parts = commands._check(what).parts
+    return {p.title[:3]: next((r.mark.value for r in p.rows if r.mark.value != "passed"), "passed") for p in parts}
+
+
+@pytest.mark.parametrize(
+    ("cells", "what", "expected"),
+    [
+        pytest.param([], "1.3", {"1.3": "not yet"}, id="nothing defined"),
+        pytest.param([COUNT], "1.3", {"1.3": "passed"}, id="right"),
+        pytest.param([COUNT], 1.3, {"1.3": "passed"}, id="the number as a number"),
+        pytest.param([COUNT.replace("requires_grad", "numel()")], "1.3", {"1.3": "failed"}, id="wrong"),
+        pytest.param([STUB], "3.1", {"3.1": "not yet"}, id="the template's stub"),
+        pytest.param(["extract_qv_layers = None"], "3.1", {"3.1": "failed"}, id="another object under the name"),
+        pytest.param([EXTRACT, "extract_qv_layers = 5"], "3.1", {"3.1": "passed"}, id="shadowed after its definition"),
+        pytest.param(["class LoRALayer: pass"], "3.3", {"3.3": "failed"}, id="no module"),
+        pytest.param(
+            [EXTRACT], "step3", {"3.1": "passed", "3.2": "not yet", "3.3": "not yet", "3.4": "not yet"}, id="step"
+        ),
+    ],
+)
+def test_what_is_defined_is_judged(
+    shell: InteractiveShell, cells: list[str], what: object, expected: dict[str, str]
+) -> None:
+    run(shell, *cells)
+    assert read_marks(what) == expected
+
+
+@pytest.mark.parametrize(
+    ("trainings", "expected"),
+    [
+        pytest.param([], {"1.5": "not yet", "2.2": "not yet", "3.4": "not yet"}, id="nothing trained"),
+        pytest.param(
+            [note("step1", [*HEAD, ENCODER], assignment.FULL_PARAMETERS)] * 2,
+            {"1.5": "passed", "2.2": "not yet", "3.4": "not yet"},
+            id="step 1 twice is no step 2",
+        ),
+        pytest.param(
+            [note("step2", HEAD, assignment.HEAD_PARAMETERS), note("step2", [*HEAD, ENCODER], 66_000_000)],
+            {"1.5": "not yet", "2.2": "failed", "3.4": "not yet"},
+            id="the last training counts, and it is wrong",
+        ),
+        pytest.param(
+            [note("step2", [*HEAD, ENCODER], 66_000_000), note("step2", HEAD, assignment.HEAD_PARAMETERS)],
+            {"1.5": "not yet", "2.2": "passed", "3.4": "not yet"},
+            id="the last training counts, and it is right",
+        ),
+        pytest.param(
+            [note("step3", [*HEAD, ENCODER], assignment.FULL_PARAMETERS)],
+            {"1.5": "not yet", "2.2": "not yet", "3.4": "failed"},
+            id="step 3 without its layers",
+        ),
+    ],
+)
+def test_the_last_training_of_each_step_is_judged(
+    shell: InteractiveShell, trainings: list[Noted], expected: dict[str, str]
+) -> None:
+    WATCH.trainings.extend(trainings)
+    marks = read_marks()
+    assert {number: marks[number] for number in expected} == expected
+
+
+def test_it_says_which_training_was_looked_at(shell: InteractiveShell) -> None:
+    noted = note("step2", HEAD, assignment.HEAD_PARAMETERS)
+    noted.cell, noted.began_s, noted.finished, noted.error = 12, 1_000.0, False, "KeyboardInterrupt"
+    said = report.describe_training(noted, 1_125.0)
+    assert said == "Your last training of this step: 2 min ago, In [12]; it was stopped (KeyboardInterrupt)."
+
+
+@pytest.mark.parametrize("source", [ENDLESS, ASLEEP, "def count_trainable_parameters(model): raise SystemExit"])
+def test_a_function_that_does_not_end_has_a_limit(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr(live, "LIMIT_S", 0.3)
+    run(shell, source)
+    row = commands._check("1.3").parts[0].rows[0]
+    assert (row.mark.value, "does not finish" in row.rationale) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        pytest.param("1.3", "Stopped.", id="ctrl-C"),
+        pytest.param("step9", "There is no exercise 'step9'", id="no such step"),
+    ],
+)
+def test_an_end_is_a_sentence(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str], what: str, said: str
+) -> None:
+    run(shell, "def count_trainable_parameters(model): raise KeyboardInterrupt")
+    commands.check(what)
+    assert said in capsys.readouterr().out
+
+
+def test_nothing_is_changed(shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "not there"))  # it writes nothing anywhere
+    run(shell, COUNT, EXTRACT, "device = 'cuda'\nprint_me = 1\nsum = 3")
+    before = {name: value for name, value in shell.user_ns.items() if not name.startswith("_")}
+    threads = torch.get_num_threads()
+
+    def draw() -> tuple[Any, ...]:
+        return torch.rand(1).item(), random.random(), np.random.rand()
+
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(0)
+    expected = draw()
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(0)
+    commands.check()
+    assert draw() == expected
+    assert {name: value for name, value in shell.user_ns.items() if not name.startswith("_")} == before
+    assert torch.get_num_threads() == threads
+    assert [*tmp_path.iterdir()] == []

@@ -1,0 +1,115 @@
+"""The watch over trainings: none is changed by it, and each is found under its step."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from grader.kernel.probes.toys import build_distilbert
+from grader.kernel.training import observation
+from grader.protocol.records import Entry
+from grader.student.placing import place
+from grader.student.watch import Watch, _follow
+
+HEAD = ("pre_classifier.weight", "classifier.bias")
+ALL = (*HEAD, "distilbert.transformer.layer.5.ffn.lin2.bias")
+FREEZE = "for p in model.distilbert.parameters():\n    p.requires_grad = False"
+COUNT = "def count(model):\n    return sum(p.numel() for p in model.parameters() if p.requires_grad)"
+MODULE = "model.distilbert.requires_grad = False"
+WRAP = "replace_layers(model, {n: LoRALayer(W) for n, W in extract_qv_layers(model).items()})"
+DEFINED = "class LoRALayer(nn.Module):\n    pass\ndef replace_layers(model, named_layers):\n    pass"
+
+
+@pytest.mark.parametrize(
+    ("names", "wrapped", "section", "called", "since", "step"),
+    [
+        pytest.param(ALL, False, None, [], COUNT, "step1", id="everything trained"),
+        pytest.param(ALL, False, None, [], MODULE, "step2", id="frozen in a way that has no effect"),
+        pytest.param(ALL, False, None, ["out", "head_model"], "", "step2", id="named after step 2"),
+        pytest.param(ALL, False, "step2", ["full"], "", "step2", id="below the heading of step 2"),
+        pytest.param(ALL, False, None, ["full_model"], WRAP, "step1", id="the name counts before the code"),
+        pytest.param(HEAD, False, None, ["full"], FREEZE, "step2", id="a folder's name left over from step 1"),
+        pytest.param(HEAD, False, None, [], FREEZE, "step2", id="the head alone"),
+        pytest.param(HEAD, False, None, [], FREEZE + "\n" + WRAP, "step3", id="layers that never got into the model"),
+        pytest.param(HEAD, False, None, [], FREEZE + "\n" + DEFINED, "step2", id="layers only defined"),
+        pytest.param(HEAD, False, None, ["lora_model"], FREEZE, "step3", id="named after step 3"),
+        pytest.param(HEAD, True, "step2", ["head"], "", "step3", id="wrapped layers"),
+        pytest.param(ALL, False, None, ["checkpoint", "model"], FREEZE, "step2", id="names that say nothing"),
+    ],
+)
+def test_a_training_is_placed(
+    names: tuple[str, ...], wrapped: bool, section: str | None, called: list[str], since: str, step: str
+) -> None:
+    inside = {"distilbert.transformer.layer.0.attention.q_lin": "LoRALayer"} if wrapped else {}
+    assert place(Entry("Model", 10, 10, names, inside), section, called, since) == step
+
+
+class Trainer:
+    """As much of a Trainer as the watch sees."""
+
+    def __init__(self, folder: str = "out") -> None:
+        self.model, self.args = build_distilbert(8, 0), SimpleNamespace(output_dir=folder)
+
+    def train(self, steps: int = 1) -> str:
+        """Draws a number, as trainings do."""
+        if steps < 0:
+            raise ValueError("the student's own")
+        return f"{steps} {torch.rand(1).item()}"
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves nothing."""
+
+
+def follow(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    for name in ("train", "save_model"):
+        monkeypatch.setattr(Trainer, name, getattr(Trainer, name))
+    _follow(Trainer, "train", watch._train)
+    _follow(Trainer, "save_model", watch._save)
+    return watch
+
+
+def draw(trainer: Any) -> str:
+    torch.manual_seed(0)
+    return str(trainer.train(steps=3))
+
+
+def test_a_training_is_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = draw(Trainer())
+    watch = follow(monkeypatch)
+    trainer = Trainer("head")
+    assert draw(trainer) == expected
+    with pytest.raises(ValueError, match="the student's own"):
+        trainer.train(-1)
+    assert [(noted.step, noted.finished, noted.error) for noted in watch.trainings] == [
+        ("step2", True, ""),
+        ("step2", False, "ValueError"),
+    ]
+    assert set(watch.trainings[0].left) == {"pre_classifier.weight", "pre_classifier.bias", *HEAD, "classifier.weight"}
+    trainer.train()
+    trainer.save_model(str(tmp_path / "checkpoint"), _internal_call=True)
+    assert watch.trainings[-1].saved == ""
+    trainer.save_model(str(tmp_path))
+    assert watch.trainings[-1].saved == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("no package"), OSError(28, "No space left on device"), MemoryError(), RecursionError()],
+)
+def test_what_goes_wrong_in_the_watch_ends_no_training(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    expected = draw(Trainer())
+    watch = follow(monkeypatch)
+
+    def fail(*_: Any) -> None:
+        torch.rand(1)
+        raise error
+
+    monkeypatch.setattr(observation, "describe_form", fail)
+    trainer = Trainer()
+    assert draw(trainer) == expected
+    trainer.save_model()
+    assert watch.trainings == []
+    assert watch.unseen[0].startswith(type(error).__name__)
