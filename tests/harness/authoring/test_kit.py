@@ -133,8 +133,9 @@ def real_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestRealKit:
     def test_has_what_the_handout_promises_and_no_other_tests(self, real_kit: Path) -> None:
-        names = "assignment.ipynb README.md requirements.lock Makefile autograder grader/student/__init__.py grader/__main__.py"
-        assert [name for name in names.split() if not (real_kit / name).is_file()] == []
+        texts = ("assignment.ipynb", "README.md", "requirements.lock", "Makefile", "autograder")
+        names = (*texts, "grader/student/__init__.py", "grader/__main__.py")
+        assert [name for name in names if not (real_kit / name).is_file()] == []
         assert {path.parts[-2] for path in real_kit.glob("tests/*/*.py")} == {"public"}
         with zipfile.ZipFile(real_kit.parent / "kit.zip") as archive:
             started = [entry.filename for entry in archive.infolist() if entry.external_attr >> 16 & 0o111]
