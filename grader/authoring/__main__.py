@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from grader.authoring.course import fill_notebook, read_course
 from grader.authoring.kit import build_kit
 from grader.authoring.template import derive_template, format_notebook, read_notebook
 from grader.errors import GraderError
@@ -18,19 +19,25 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 @app.command()
 def template(out: Annotated[Path, typer.Argument(help="The notebook to write.")] = TEMPLATE) -> None:
     """Write the notebook that students start from."""
-    text = format_notebook(derive_template(read_notebook(REFERENCE)))
-    try:
-        out.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise GraderError(f"Cannot write {out}: {error.strerror}; name another file.") from error
+    _write_template(out)
     typer.echo(f"Wrote {out}.")
 
 
 @app.command()
 def kit(out: Annotated[Path, typer.Argument(help="The zip file to write.")] = KIT) -> None:
-    """Write the zip that students get."""
+    """Write the zip that students get, with the notebook that the reference gives today."""
+    _write_template(TEMPLATE)
     names = build_kit(ROOT, out)
     typer.echo(f"Wrote {out} with {len(names)} files.")
+
+
+def _write_template(out: Path) -> None:
+    template = derive_template(read_notebook(REFERENCE))
+    text = format_notebook(fill_notebook(template, read_course(ROOT)))
+    try:
+        out.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise GraderError(f"Cannot write {out}: {error.strerror}; name another file.") from error
 
 
 def main() -> None:

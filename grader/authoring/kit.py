@@ -9,10 +9,12 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from grader.authoring.course import fill_places, read_course
 from grader.closure import Tree, closure
 from grader.errors import GraderError
 
 FOLDER: Final = "finetuning-kit"  # the one folder at the top of the zip
+README: Final = f"{FOLDER}/README.md"
 
 # Name in the kit → path in the repository.
 RENAMED: Final = {
@@ -58,6 +60,7 @@ def build_kit(root: Path, out: Path) -> tuple[str, ...]:
     The same files give the same bytes. Raises GraderError when a part is missing or must not get into the kit.
     """
     contents = {name: path.read_bytes() for name, path in list_kit_files(root).items()}
+    contents[README] = fill_places(contents[README].decode(), read_course(root)).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _write_zip(out, contents)

@@ -29,7 +29,7 @@ SLOW: Final[Mapping[str, str]] = {
     "kernel/test_processes.py": "a new interpreter each",
     "proof/generated/test_proof.py": "generated programs and mistakes",
     "proof/security/test_hostile.py::test_every_notebook": "91 hostile notebooks",
-    "proof/validity/test_habits.py": "22 whole notebooks",
+    "proof/validity/test_habits.py": "23 whole notebooks",
     "proof/validity/test_repetition.py": "probes with many seeds, layers in several precisions",
     "proof/validity/test_training.py": "binomial bounds over whole tables",
     "proof/validity/test_verdicts.py": "215 mutants and variants",

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[3]
 
 SMALL_REPOSITORY = {
     "student_template/assignment.ipynb": "{}",
-    "student_template/README.md": "handout",
+    "student_template/README.md": "handout, due {{deadline}}",
+    "student_template/course.toml": 'hand_in = {canvas = "", deadline = "1 May"}\nkit = {address = ""}',
     "README.md": "for staff",
     "grader/__init__.py": "",
     "grader/__main__.py": "import grader.student, grader.cli.batch",
@@ -64,7 +65,7 @@ class TestContents:
             *("grader/student.py", "tests/conftest.py", "tests/public/test_step1.py"),
         ]
         with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
-            assert (tuple(archive.namelist()), archive.read(f"{FOLDER}/README.md")) == (names, b"handout")
+            assert (tuple(archive.namelist()), archive.read(f"{FOLDER}/README.md")) == (names, b"handout, due 1 May")
 
     def test_same_files_give_the_same_bytes(self, repository: Path, tmp_path: Path) -> None:
         build_kit(repository, tmp_path / "first.zip")

@@ -14,8 +14,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from grader import assignment
+from grader.assets.cache import locate_cache
+from grader.assets.hub import prepare_standin_checkpoint
+from grader.assets.metrics import prepare_metrics
+from grader.authoring.course import fill_notebook, read_course
 from grader.authoring.template import derive_template, format_notebook, read_notebook
 from grader.errors import GraderError
+from grader.execution.variables import build_variables
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "reference" / "solution.ipynb"
@@ -44,11 +49,7 @@ print(json.dumps(raised))
 
 # Every function and method that students write, with the words that its error must contain.
 UNWRITTEN = {
-    "load_model()": "load_model",
     "count_trainable_parameters(nn.Linear(2, 2))": "count_trainable_parameters",
-    "compute_metrics(None)": "compute_metrics",
-    "make_trainer(None, 'full', 1e-4)": "make_trainer",
-    "freeze_encoder(None)": "freeze_encoder",
     "extract_qv_layers(nn.Identity())": "extract_qv_layers",
     "LoRALayer(nn.Linear(2, 2))": "LoRALayer.__init__",
     "LoRALayer.forward(None, None)": "LoRALayer.forward",
@@ -58,12 +59,11 @@ UNWRITTEN = {
 UNSOLVED_CELLS = {
     "read-reviews": "`reviews`",
     "tokenize-reviews": "`tokenized`",
-    "load-model": "count_trainable_parameters",
-    "compute-metrics": "compute_metrics",
+    "load-model": "`full_model`",
     "train-full": "`full_model`",
-    "freeze-encoder": "load_model",
+    "freeze-encoder": "`head_model`",
     "train-head": "`head_model`",
-    "extract-qv-layers": "load_model",
+    "extract-qv-layers": "`lora_model`",
     "lora-layer": "LoRALayer",
     "wrap-layers": "`lora_model`",
     "train-lora": "`lora_model`",
@@ -92,10 +92,12 @@ def reference() -> NotebookNode:
 
 
 @pytest.fixture(scope="module")
-def raised_by_template() -> dict[str, str]:
+def raised_by_template(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Cell ids and calls with what they raised in the untouched template. Outside of pytest: imports cost seconds."""
     command = [sys.executable, "-c", RUN_TEMPLATE, str(TEMPLATE), json.dumps(list(UNWRITTEN))]
-    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    cache, scratch = locate_cache(ROOT, os.environ), tmp_path_factory.mktemp("scratch")
+    offline = build_variables(prepare_standin_checkpoint(cache).hub_cache, prepare_metrics(cache), scratch)
+    environment = os.environ | dict(offline) | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -103,7 +105,8 @@ def raised_by_template() -> dict[str, str]:
 class TestCommittedNotebooks:
     def test_template_is_what_the_reference_gives(self, reference: NotebookNode) -> None:
         before = copy.deepcopy(reference)
-        assert TEMPLATE.read_text(encoding="utf-8") == format_notebook(derive_template(reference)), "run make template"
+        derived = fill_notebook(derive_template(reference), read_course(ROOT))
+        assert TEMPLATE.read_text(encoding="utf-8") == format_notebook(derived), "run make template"
         assert reference == before
 
     @pytest.mark.parametrize("path", [REFERENCE, TEMPLATE], ids=["reference", "template"])

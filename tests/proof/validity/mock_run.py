@@ -78,7 +78,7 @@ def run_cells(cells: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], tuple[E
         base = list_base()
 
     namespace: dict[str, Any] = {"__name__": "__main__", "check": print}
-    namespace |= {"tokenized": {"train": None, "eval": None}, "tokenizer": None, "compute_metrics": None}
+    namespace |= {"tokenized": {"train": None, "eval": None}, "tokenizer": None, "evaluation_helper": None}
     for name, source in cells:
         if name not in SKIPPED:
             try:
