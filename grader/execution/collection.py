@@ -67,6 +67,7 @@ def build_record(
         timings={name: round(seconds, 3) for name, seconds in report.timings.items()},
         refused=report.refused,
         repairs=submission.repairs,
+        work_measured=True,
     )
 
 

@@ -43,6 +43,7 @@ class RunRecord(FrozenModel):
     timings: dict[str, float]
     refused: tuple[str, ...] = ()  # files that were not taken as evidence, with the reason
     repairs: tuple[str, ...] = ()  # what had to be done to read the submitted file, a sentence each
+    work_measured: bool = False  # the work of trainings; earlier runs did not
 
     @property
     def out_of_order(self) -> list[int]:

@@ -19,6 +19,7 @@ from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
 from grader.oracle.certificates import Certificate, certify
 from grader.oracle.exposure import Library
 from grader.oracle.gradients import GradientFit
+from grader.oracle.work import explain_idleness
 from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.records import Exit, Training
 
@@ -59,8 +60,21 @@ class Case:
     @cached_property
     def placed(self) -> dict[Method, Training]:
         """The training that is judged for each method."""
-        found = methods.attribute(self.evidence.trainings)
+        found = methods.attribute(self.evidence.trainings, self.idle)
         return {method: self.evidence.trainings[index] for method, index in found.items()}
+
+    @cached_property
+    def idle(self) -> dict[int, str]:
+        """The trainings that ended without having done any work, with what each lacks, as the end of a sentence."""
+        if not self.evidence.run.work_measured:
+            return {}
+        found = ((t.index, explain_idleness(t, self.profile)) for t in self.evidence.trainings)
+        return {index: words for index, words in found if words}
+
+    def explain_absence(self) -> str:
+        """Return what is wrong with the trainings that do not count, as a further sentence; empty if there are none."""
+        words = list(dict.fromkeys(self.idle.values()))
+        return f" A training does not count: {words[0]}." if words else ""
 
     @cached_property
     def base(self) -> dict[str, Tensor]:

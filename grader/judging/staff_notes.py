@@ -43,6 +43,8 @@ def find_training_notes(case: Case) -> Iterator[str]:
     for number, training in enumerate(case.evidence.trainings):
         if error := training.unrecorded:
             yield f"Training {number + 1} is not recorded in full: {error.type}: {error.message}"
+        if number in case.idle:
+            yield f"Training {number + 1} does not count: {case.idle[number]}."
     seen = len(case.evidence.trainings)
     if seen > len(Method):
         yield f"The notebook trains {seen} times; the last finished training of each method is judged."

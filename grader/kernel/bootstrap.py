@@ -41,6 +41,7 @@ def start(plan_path: str) -> None:
     install(recorder)
     watcher = LoopWatcher(recorder)
     watcher.install()
+    recorder.meter.install()
     session = open_session(Session(plan, recorder, Bindings(plan.names)))
     watch_cells(get_ipython(), session, watcher)
     recorder.write()

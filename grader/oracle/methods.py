@@ -5,7 +5,7 @@ trainings that fit nothing are placed by their order, so that a mistake (nothing
 judged under the step in which it was made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Self
@@ -25,6 +25,12 @@ def infer_rank(entry: Entry) -> int:
     sizes = {sum(map(prod, adapter)) for adapter in entry.adapters.values() if set(map(len, adapter)) == {1}}
     ranks = {size / (2 * assignment.WIDTH) for size in sizes}  # of vectors, one outer product beside the other
     return int(min(ranks)) if len(ranks) == 1 and min(ranks).is_integer() else assignment.DEFAULT_RANK
+
+
+def count_rank(entry: Entry) -> int:
+    """Count the rank that the numbers in each wrapped layer's adapter suffice for: r · (in + out) for rank r."""
+    numbers = (sum(map(prod, adapter)) for adapter in entry.adapters.values())
+    return max((count // (2 * assignment.WIDTH) for count in numbers), default=0)
 
 
 def is_encoder_frozen(entry: Entry) -> bool:
@@ -99,9 +105,11 @@ class Traits:
         )
 
 
-def attribute(trainings: Sequence[Training]) -> dict[Method, int]:
-    """Return the index of the training that is judged for each method."""
-    return place([Traits.of(training) for training in trainings])
+def attribute(trainings: Sequence[Training], idle: Collection[int] = ()) -> dict[Method, int]:
+    """Return the index of the training that is judged for each method. `idle`: those that did no work are none."""
+    indices = [index for index in range(len(trainings)) if index not in idle]
+    placed = place([Traits.of(trainings[index]) for index in indices])
+    return {method: indices[position] for method, position in placed.items()}
 
 
 def place(trainings: Sequence[Traits]) -> dict[Method, int]:

@@ -119,6 +119,21 @@ class LogEntry(Record):
     eval_accuracy: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Work(Record):
+    """The work of one training, as torch's hooks tell it. Moves are those of some numbers at random places."""
+
+    steps: Count = 0  # of optimisers that hold a tensor of the model
+    gradients: Count = 0  # steps that found a gradient
+    reviews: Count = 0  # rows that the encoder read, evaluations of a Trainer apart
+    losses: Annotated[tuple[float | None, ...], MaxLen(100)] = ()  # of the first backward passes
+    moved: float | None = 0.0  # the largest moves of all steps together; None: not finite
+    apart: float | None = 0.0  # those between the steps, and before the first
+    after: float | None = 0.0  # that after the last
+    compared: Count = 0  # numbers that the first step of a new optimiser moved
+    against: Count = 0  # those of them that went against their gradient
+
+
 @dataclass(slots=True)
 class Training(Record):
     """One call of `Trainer.train()`, or one loop of the student's own. The one record that is filled over time."""
@@ -140,6 +155,7 @@ class Training(Record):
     precision: Name = "float32"
     gradients: GradientsFile | None = None  # of the model at the start; None where it could not be asked
     unrecorded: Raised | None = None  # what kept the recorder from writing all of this down
+    work: Work | None = None  # None: evidence of earlier runs does not say, or the training did not end
 
 
 Trainings = Annotated[tuple[Training, ...], MaxLen(1_000)]

@@ -6,7 +6,7 @@ from grader.judging.case import Case
 from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
-from grader.oracle.methods import find_source_of_head
+from grader.oracle.methods import count_rank, find_source_of_head
 from grader.protocol.records import Training
 
 
@@ -23,7 +23,7 @@ def expect_weights(case: Case, method: Method) -> None:
     training = case.training(method)
     if training is None or not training.finished:
         raise Blocked(
-            "This step has no finished training, so there is no trained model to check.",
+            f"This step has no finished training, so there is no trained model to check.{case.explain_absence()}",
             "Make “The notebook runs from top to bottom” pass first.",
         )
     if training.exit.file is None and training.unrecorded:
@@ -91,7 +91,7 @@ def test_trained(case: Case) -> None:
     about=places.find_origin(Method.HEAD),
 )
 def test_encoder_untouched(case: Case) -> None:
-    """After the training of step 2, the encoder is bit for bit the pretrained one."""
+    """After the training of step 2, the encoder is bit for bit the pretrained one, and the head is another one."""
     certificate = certificate_of(case, Method.HEAD)
     expect_whole(case, certificate)
     expect(
@@ -99,6 +99,13 @@ def test_encoder_untouched(case: Case) -> None:
         "Expected the encoder of step 2 to equal the pretrained one; "
         f"{len(certificate.encoder_changed) + len(certificate.qv_ranks)} of its tensors differ.",
         "Load the pretrained model again for step 2: do not continue with the model of step 1.",
+    )
+    training = case.training(Method.HEAD)
+    expect(
+        training is None or not training.exit.head or training.exit.head != training.entry.head,
+        "Expected the training of step 2 to change the head; it is as it was before the training.",
+        "Give the `Trainer` an optimiser that has the parameters of the head, and a learning rate above zero.",
+        at=places.find_learning(Method.HEAD),
     )
     expect_new_head(case, Method.HEAD)
 
@@ -169,7 +176,7 @@ def expect_low_rank(training: Training, certificate: Certificate) -> None:
         "Give the `Trainer` the model that holds your `LoRALayer` objects, and an optimiser that has A and B.",
         at=places.find_learning(Method.LORA),
     )
-    rank = max(min(shape) for shapes in training.entry.adapters.values() for shape in shapes if shape)
+    rank = count_rank(training.entry)
     highest = max(certificate.qv_ranks.values())
     expect(
         highest <= rank,

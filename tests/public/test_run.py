@@ -31,7 +31,8 @@ def test_completes(case: Case) -> None:
     if not summary.failed_cells:
         if missing:
             fail(
-                f"Expected one finished training in each of the three steps; found none for {join_words(missing)}.",
+                f"Expected one finished training in each of the three steps; found none for {join_words(missing)}."
+                f"{case.explain_absence()}",
                 "Call `trainer.train()` once in every step.",
             )
         if case.evidence.run.out_of_order:
@@ -45,7 +46,8 @@ def test_completes(case: Case) -> None:
     )
     if missing:
         fail(
-            f"Expected all cells to run without an error; {what}. No training finishes for {join_words(missing)}.",
+            f"Expected all cells to run without an error; {what}. No training finishes for {join_words(missing)}."
+            f"{case.explain_absence()}",
             FIRST,
         )
     if case.evidence.run.out_of_order:

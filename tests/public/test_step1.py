@@ -78,7 +78,7 @@ def test_trainable_parameters(case: Case) -> None:
     training = case.training(Method.FULL)
     if training is None:
         fail(
-            "Expected a training of all parameters in step 1; found none.",
+            f"Expected a training of all parameters in step 1; found none.{case.explain_absence()}",
             "Build a `Trainer` with a freshly loaded model and call `trainer.train()`.",
         )
     expect(

@@ -21,7 +21,7 @@ def test_trainable_parameters(case: Case) -> None:
     training = case.training(Method.HEAD)
     if training is None:
         fail(
-            "Expected a training of the head alone in step 2; found none.",
+            f"Expected a training of the head alone in step 2; found none.{case.explain_absence()}",
             "Load the model again, freeze its encoder, give the model to a new `Trainer`, and call `trainer.train()`.",
         )
     labels = assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)

@@ -324,7 +324,7 @@ def test_trainable_parameters(case: Case) -> None:
     training = case.training(Method.LORA)
     if training is None:
         fail(
-            "Expected a training of a model with LoRA layers in step 3; found none.",
+            f"Expected a training of a model with LoRA layers in step 3; found none.{case.explain_absence()}",
             "Wrap the query and value layers, call `replace_layers`, and train that model with a new `Trainer`.",
         )
     rank = infer_rank(training.entry)

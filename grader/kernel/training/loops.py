@@ -100,6 +100,7 @@ class LoopWatcher:
         self.close()
         record = self.recorder.begin(model, "loop")
         record.data = DataSeen(train=review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)))
+        self.recorder.meter.begin(record.index, lambda: model)
         self.loop = Loop(optimizer, model, record, self.count_allowed_steps())
         if before and before.model is model:
             self.loop.former |= before.optimizers | before.former

@@ -20,6 +20,7 @@ from transformers import Trainer, TrainerCallback
 from grader.kernel import weights
 from grader.kernel.training import budget, gradients, inputs, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
+from grader.kernel.training.work import Meter
 from grader.kernel.wrapping import wrap
 from grader.kernel.writing import record_error, write_json, write_tensors
 from grader.protocol import precision
@@ -49,6 +50,7 @@ class Recorder:
         self.records: list[Training] = []
         self._read: dict[int, tuple[Any, RowKeys | None]] = {}
         self.depth = 0  # how many Trainer calls we are inside of
+        self.meter = Meter()
 
     def begin(self, model: nn.Module, via: str) -> Training:
         """Note a model at the start of its training."""
@@ -66,7 +68,8 @@ class Recorder:
             return
         self.depth += 1  # this pass is none of the notebook's
         try:
-            answers = gradients.answer(model, self.base, self.plan.question)
+            with self.meter.pause():
+                answers = gradients.answer(model, self.base, self.plan.question)
             record.gradients = f"gradients-{record.index}.safetensors"
             write_tensors(self.plan.evidence, record.gradients, answers)
         except Exception:  # a student's model may take other inputs, and raise anything
@@ -77,6 +80,7 @@ class Recorder:
     def end(self, record: Training, model: nn.Module, seconds: float, steps: int) -> None:
         """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
         record.finished, record.seconds, record.steps = True, seconds, steps
+        record.work = self.meter.end(record.index, everything_read=observation.guess_method(record.entry) == "head")
         with suppress_errors(record):
             whole, parts = observation.hash_head(model), observation.hash_head_tensors(model)
             record.exit = Exit(head_sha256=whole, head=parts)
@@ -156,6 +160,7 @@ def _train(recorder: Recorder, original: Callable[..., Any], trainer: Any, *args
         record.batch = inputs.describe_batch(trainer)
     record.arguments = _select_figures(vars(trainer.args), ARGUMENTS)
     trainer._training_index = record.index
+    recorder.meter.begin(record.index, lambda: observation.unwrap(trainer.model))
     began = time.perf_counter()
     recorder.depth += 1
     try:
@@ -164,6 +169,7 @@ def _train(recorder: Recorder, original: Callable[..., Any], trainer: Any, *args
         )
     except BaseException as error:
         record.error = record_error(error)
+        recorder.meter.end(record.index)
         recorder.write()
         raise
     finally:
@@ -264,9 +270,10 @@ def _evaluate(
 
     recorder.depth += 1
     try:
-        if limits is None:
-            return evaluate(dataset)
-        return _evaluate_on_few(trainer, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
+        with recorder.meter.pause():
+            if limits is None:
+                return evaluate(dataset)
+            return _evaluate_on_few(trainer, limits, evaluate, dataset, whole, outermost=recorder.depth == 1)
     finally:
         recorder.depth -= 1
 

@@ -52,6 +52,7 @@ TRAINING = Training(
     batch=records.BatchSeen(512, True),
     gradients="gradients-0.safetensors",
     unrecorded=RAISED,
+    work=records.Work(2, 2, 8, (0.75, None), 0.5, 0.25, 0.0, 1000, 990),
 )
 EXTRACTED = ExtractItem("dict", True, (records.LayerEntry("a", "Linear", True, "b"),), RAISED)
 LORA = records.LoraItem("k", "fresh", ("fresh",), ((1, 2), (3,)), 2, True, RAISED, 1)

@@ -34,7 +34,7 @@ def case(*evaluations: list[str] | None, learned: list[str] = LEARNED) -> Any:
     data = SimpleNamespace(train=seen(learned))
     training = SimpleNamespace(via="Trainer", data=data, evaluations=judged, unrecorded=None)
     evidence = SimpleNamespace(trainings=[training])
-    return SimpleNamespace(placed={Method.LORA: training}, evidence=evidence, library=Shelf())
+    return SimpleNamespace(placed={Method.LORA: training}, evidence=evidence, library=Shelf(), idle={})
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,8 @@ def test_a_model_that_is_evaluated_on_what_it_learned(notebook: Any, flagged: bo
 def test_a_training_that_could_not_be_recorded_is_named() -> None:
     broken = case()
     broken.evidence.trainings[0].unrecorded = Raised(type="TypeError", message="it refuses")
-    assert list(find_training_notes(broken)) == ["Training 1 is not recorded in full: TypeError: it refuses"]
+    broken.idle = {0: "it takes no optimiser steps"}
+    assert list(find_training_notes(broken)) == [
+        "Training 1 is not recorded in full: TypeError: it refuses",
+        "Training 1 does not count: it takes no optimiser steps.",
+    ]

@@ -35,7 +35,7 @@ def training(finished: bool = True, unrecorded: Raised | None = None) -> Trainin
     ],
 )
 def test_no_weights_block(seen: Training | None, words: str, suite: Any) -> None:
-    nothing: Any = {"certificate": lambda method: None, "threshold": lambda method: 0.5}
+    nothing: Any = {"certificate": lambda method: None, "threshold": lambda method: 0.5, "explain_absence": str}
     case = SimpleNamespace(training=lambda method: seen, **nothing)
     with pytest.raises(Blocked, match=words):
         suite.certificate_of(case, Method.LORA)

@@ -13,6 +13,7 @@ from transformers import DistilBertModel
 
 from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training.loops import TOKENS_WHEN_SPENT, LoopWatcher
+from grader.kernel.training.work import Meter
 from grader.protocol.plan import Budget, Plan
 from grader.protocol.records import Entry, Training
 
@@ -58,6 +59,7 @@ class Notes:
     records: list[Training] = field(default_factory=list)
     models: list[nn.Module] = field(default_factory=list)
     weights: list[torch.Tensor] = field(default_factory=list)
+    meter: Meter = field(default_factory=Meter)
 
     def begin(self, model: nn.Module, via: str) -> Training:
         names = tuple(name for name, p in model.named_parameters() if p.requires_grad)

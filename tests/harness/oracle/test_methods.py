@@ -6,7 +6,7 @@ import pytest
 
 from grader import assignment
 from grader.model import Method
-from grader.oracle.methods import Traits, attribute, find_source_of_head, fits_its_step, infer_rank, place
+from grader.oracle.methods import Traits, attribute, count_rank, find_source_of_head, fits_its_step, infer_rank, place
 from grader.protocol.records import Entry, Exit, Training
 
 F, H = Traits(wrapped=False, encoder_frozen=False), Traits(wrapped=False, encoder_frozen=True)
@@ -126,6 +126,26 @@ def test_trainings_are_placed_by_their_traits() -> None:
     assert attribute(trainings) == {FULL: 2, HEAD: 1, LORA: 0}
     kept_nothing = replace(trainings[2], exit=Exit(), finished=False)
     assert Traits.of(kept_nothing) == f
+
+
+@pytest.mark.parametrize(
+    ("shapes", "rank"),
+    [
+        pytest.param(ADAPTER, 6, id="two matrices"),
+        pytest.param(((768,),) * 10, 5, id="vectors"),
+        pytest.param(((9216,), (9216,)), 12, id="two long vectors"),
+        pytest.param(((768, 6), (6, 768), (1,)), 6, id="and a factor"),
+        pytest.param((), 0, id="frozen"),
+    ],
+)
+def test_rank_that_the_numbers_suffice_for(shapes: tuple[tuple[int, ...], ...], rank: int) -> None:
+    assert count_rank(replace(entry(702_722, HEADS, QV), adapters=dict.fromkeys(QV, shapes))) == rank
+
+
+def test_a_training_without_work_is_none() -> None:
+    seen = [Training(i, "Trainer", True, entry(592_130, HEADS)) for i in range(2)]
+    assert attribute(seen, idle={1}) == {HEAD: 0}
+    assert attribute(seen, idle={0, 1}) == {}
 
 
 FRESH, LEFT, OTHER = ({"classifier.weight": digest, "classifier.bias": "0"} for digest in "abc")

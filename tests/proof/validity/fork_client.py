@@ -137,4 +137,5 @@ def _build_record(case: CorpusCase, setup: Setup, account: dict[str, Any]) -> Ru
         training_cells={training: i for i, cell in enumerate(cells) for training in cell["began"]},
         probes={f: ProbeOutcome.ANSWERED if ok else ProbeOutcome.FAILED for f, ok in account["answered"].items()},
         timings={},
+        work_measured=True,
     )
