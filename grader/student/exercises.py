@@ -32,12 +32,17 @@ EXERCISES: Final = (
     Exercise("1.3", "Load the model and count what is trained", ("step1.count_function",), defines="count"),
     Exercise("1.5", "Train", ("step1.trainable_parameters",), trains=True),
     Exercise("2.2", "Train", ("step2.trainable_parameters",), trains=True),
-    Exercise("3.1", "Find the query and value layers", ("step3.extract_names",), defines="extract"),
+    Exercise(
+        "3.1", "Find the query and value layers", ("step3.extract_names", "step3.extract_modules"), defines="extract"
+    ),
     Exercise("3.2", "Put other layers in their place", ("step3.replace_layers",), defines="replace"),
     Exercise(
         "3.3",
         "The LoRA layer",
-        ("step3.lora_construct", "step3.lora_fresh", "step3.lora_registered", "step3.lora_forward"),
+        (
+            *("step3.lora_construct", "step3.lora_fresh", "step3.lora_registered", "step3.lora_forward"),
+            "step3.lora_gradients",
+        ),
         defines="lora",
     ),
     Exercise("3.4", "Wrap and train", ("step3.trainable_parameters",), trains=True),

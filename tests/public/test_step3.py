@@ -92,6 +92,36 @@ def expect_names(observed: list[str]) -> None:
     fail(f"{expected}; found {len(observed)}: {'; '.join(parts)}.{named}", first_hint(causes, extraction.BOTH))
 
 
+THEMSELVES = (
+    "Return the `nn.Linear` layers of the model that is passed in: no copies, no other model. Wrap them afterwards."
+)
+
+
+@check("step3.extract_modules", "extract_qv_layers returns the layers themselves", about=places.find_extraction)
+def test_extract_modules(case: Case) -> None:
+    """The values are the `nn.Linear` objects in the model that is passed in: no copies and no weights."""
+    answers = case.evidence.extract
+    items = answers.items if answers else ()
+    if not any(item.entries for item in items):
+        raise Blocked(
+            "`extract_qv_layers` returns no layers that this check can look at.",
+            "Make “extract_qv_layers finds the query and value layers” pass first.",
+        )
+    for entry in (entry for item in items for entry in item.entries):
+        expect(
+            entry.linear,
+            "Expected each value that `extract_qv_layers` returns to be an `nn.Linear` of the model that is passed in; "
+            f"the value of {entry.name!r} has type {entry.type}.",
+            THEMSELVES,
+        )
+        expect(
+            entry.place is not None,
+            "Expected each value that `extract_qv_layers` returns to be a layer of the model that is passed in; "
+            f"the value of {entry.name!r} is a copy, or a layer of another model.",
+            THEMSELVES,
+        )
+
+
 @check("step3.replace_layers", "replace_layers puts each layer in its place", about=places.find_replacement)
 def test_replace_layers(case: Case) -> None:
     """`replace_layers(model, named_layers)` puts each layer where its name says, and changes nothing else."""

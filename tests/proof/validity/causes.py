@@ -25,6 +25,7 @@ MODULES: Final = (
     "tests.public.test_step1",
     "tests.public.test_step2",
     "tests.public.test_step3",
+    "tests.public.test_step3_gradients",
     "tests.hidden.test_lora",
 )
 EXAMINED: Final = ("step1.count_function", "step3.extract_", "step3.lora_", "trainable_parameters")

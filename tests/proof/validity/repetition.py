@@ -27,7 +27,7 @@ from grader.protocol.records import LoraAnswers
 from tests.proof.validity.corpus import Base, CorpusCase
 
 FAMILY = "step3.lora_"
-MODULES = ("tests.public.test_step3", "tests.hidden.test_lora")
+MODULES = ("tests.public.test_step3", "tests.public.test_step3_gradients", "tests.hidden.test_lora")
 CELLS = ("imports", "lora-layer")
 KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)  # of these cells
 
