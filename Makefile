@@ -109,8 +109,8 @@ times: $(READY) ##+ fetch from Canvas when everybody handed in, for TIMES=: COUR
 upload: $(READY) ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id [PARTIAL=1]
 	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send) $(if $(filter 1,$(PARTIAL)),--partial)
 
-gradescope: $(READY) ##+ build the autograder zip for Gradescope: [REVIEWS=folder] [PROFILE=quick] [OUT=file]
-	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $${OUT:+--out "$$OUT"} $${REVIEWS:+--reviews "$$REVIEWS"}
+gradescope: $(READY) ##+ build the autograder zip for Gradescope: [REVIEWS=folder] [PROFILE=quick] [TIMEOUT=minutes] [OUT=file]
+	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $${OUT:+--out "$$OUT"} $${REVIEWS:+--reviews "$$REVIEWS"} $${TIMEOUT:+--timeout "$$TIMEOUT"}
 
 demo-class: $(READY) ##+ make up a class of 30, grade it, kill that once, go on, hand everything out
 	@$(VENV_PYTHON) -m tests.proof.demo $${JOBS:+--jobs "$$JOBS"}

@@ -45,10 +45,34 @@ def explain_refusal(action: str, error: OSError, otherwise: str) -> GraderError:
     return (DiskFullError if known == RETRY else GraderError)(f"Cannot {action} ({error.strerror or error}); {advice}.")
 
 
+class StopRequestError(KeyboardInterrupt):
+    """A signal other than that of ctrl-C asks the grader to stop; the message names it."""
+
+
 @contextmanager
 def report_on_stop(sentence: str) -> Iterator[None]:
-    """Raise GraderError with a sentence on what became of the work, if the user stops the block."""
+    """Raise GraderError with a sentence on what became of the work, if the block is stopped.
+
+    What breaks while a stopped block cleans up (a connection to workers that were stopped too) is not the cause.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        raise GraderError(sentence) from None
+    except (KeyboardInterrupt, Exception) as error:
+        stop = find_stop(error)
+        if stop is None:
+            raise
+        raise GraderError(f"{describe_stop(stop)} {sentence}") from None
+
+
+def find_stop(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the request to stop that an exception is, or that was being handled when it was raised."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def describe_stop(stop: KeyboardInterrupt) -> str:
+    """Say who stopped the grader."""
+    if isinstance(stop, StopRequestError):
+        return f"Stopped by {stop}, which the system or another program sent."
+    return "Stopped."

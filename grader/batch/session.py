@@ -191,6 +191,8 @@ def lock_class(folder: Path) -> Iterator[Store]:
         with store.lock():
             yield store
     except OSError as error:
+        if error.errno is None:  # of a connection to workers, say: no answer of the file system
+            raise
         raise explain_refusal(f"write to {folder}", error, ANOTHER_FOLDER) from error
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from grader.cli.options import RunOptions, take_objects
-from grader.errors import ADVICE, GraderError, SubmissionError, explain_refusal, report_on_stop
+from grader.errors import (
+    ADVICE,
+    GraderError,
+    StopRequestError,
+    SubmissionError,
+    describe_stop,
+    explain_refusal,
+    report_on_stop,
+)
 from grader.judging import result
 from grader.model import RunStatus
 from grader.paths import ROOT
@@ -56,7 +64,7 @@ def grade(submission: Notebook, run: RunOptions, out: Results = Path("results"))
     folder = make_results_folder(out.expanduser() / found.name)
     console, limits = make_console(), run.choose_limits(isolation.has_gpu())
     sandbox = SandboxOptions(Backend.NONE if run.unsafe_no_sandbox else None, limits)
-    with report_on_stop("Stopped. Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
+    with report_on_stop("Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
         with pipeline.open_setup(run.profile, run.seed, sandbox, run.precision, listener=display) as used:
             graded = pipeline.grade(found, used, folder, display, limits)
@@ -117,8 +125,8 @@ def translate_errors() -> Iterator[None]:
         _stop(error, code=1)
     except GraderError as error:
         _stop(error)
-    except KeyboardInterrupt:
-        _stop("Stopped.")
+    except KeyboardInterrupt as stop:
+        _stop(describe_stop(stop))
     except ImportError as error:
         _stop(f"The grader needs something that does not load: {error}. {NOT_LOADED}")
     except Exception as error:  # unforeseen: the grader's fault, while Python's own exit code 1 blames the submission
@@ -149,8 +157,9 @@ def stop_as_ctrl_c_does() -> None:
             signal.signal(other, lambda number, frame: None)
         on_ctrl_c = signal.getsignal(signal.SIGINT)
         if callable(on_ctrl_c):
-            on_ctrl_c(number, frame)
-        raise KeyboardInterrupt
+            with suppress(KeyboardInterrupt):
+                on_ctrl_c(number, frame)
+        raise StopRequestError(signal.Signals(number).name)
 
     for number in asked:
         signal.signal(number, stop)

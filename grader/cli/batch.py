@@ -169,12 +169,16 @@ def gradescope(
     reviews: Annotated[
         Path | None, typer.Option(help="folder with the course's train.csv, eval.csv and heldout.csv to pack in")
     ] = None,
+    timeout_min: Annotated[
+        int, typer.Option("--timeout", help="minutes that you choose in Gradescope as the timeout", min=3, max=40)
+    ] = 10,
 ) -> None:
     """Write the archive that Gradescope takes as an autograder. Without --reviews it grades on synthetic reviews."""
-    from grader.gradebook.gradescope import build_autograder
+    from grader.gradebook.gradescope import CONTAINER, build_autograder
 
-    made = build_autograder(out, profile, seed, reviews=options.make_absolute(reviews))
+    made = build_autograder(out, profile, seed, reviews=options.make_absolute(reviews), timeout_min=timeout_min)
     print(f"Upload {made} under Configure Autograder.")
+    print(f"There, choose a container with {CONTAINER}, and a timeout of {timeout_min} minutes.")
 
 
 def worker(
@@ -250,7 +254,7 @@ def _explain_interruption() -> Iterator[None]:
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _mute_logs)
     try:
-        with report_on_stop("Stopped. What is graded is kept; run the same command again to continue."):
+        with report_on_stop("What is graded is kept; run the same command again to continue."):
             yield
     finally:
         signal.signal(signal.SIGINT, before)

@@ -4,6 +4,8 @@ A plan is computed and shown first; without `really` nothing is sent. Sending is
 reference, a hash of what was sent and the score, and where Canvas already has that reference and that score nothing is
 sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
 
+Canvas may have a late policy of its own, which lowers a score after it was entered. The score as entered is compared.
+
 Score, comment and file go out in one request, so that a lost connection leaves all or nothing; an attached file that no
 comment refers to is seen by nobody. The token comes from the environment (CANVAS_API_TOKEN, with CANVAS_API_URL), is
 sent only over HTTPS or to this machine, and is never printed.
@@ -12,6 +14,7 @@ sent only over HTTPS or to this machine, and is never printed.
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,13 +24,18 @@ from urllib.parse import urlsplit
 
 from grader.errors import GraderError
 from grader.gradebook.canvas_csv import format_points
-from grader.grades.grade import Grade, Standing, describe_partial
+from grader.grades.grade import AdjustmentKind, Grade, Standing, describe_partial
 from grader.model import FrozenModel
 from grader.reporting.sanitisation import sanitise_line
 
 TOKEN: Final = "CANVAS_API_TOKEN"
 URL: Final = "CANVAS_API_URL"
 LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+TIMEOUT_S: Final = (10, 120)  # to connect, for bytes; requests waits for ever
+WAITS_S: Final = (1, 2, 4, 8, 16, 32)  # before a request is repeated
+BUSY: Final = (429, 503)  # the server did not act upon the request
+BROKEN: Final = (500, 502, 504)  # it may have acted
+RATE_LIMIT: Final = "rate limit exceeded"  # Canvas says it with 403 in older versions
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
 _REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(score ([0-9.]+)\))?")
@@ -85,6 +93,8 @@ def upload(
         steps = plan(assignment, deliveries)
         for step in steps:
             say(format_step(step))
+        if warning := warn_of_two_policies(assignment, deliveries):
+            say(warning)
         partial = describe_partial(delivery.grade for delivery in deliveries)
         if partial:
             say(partial)
@@ -107,8 +117,6 @@ def connect(environ: Mapping[str, str]) -> Any:
     Its requests are repeated when the server is busy, and end when it is silent.
     """
     from canvasapi.requester import Requester
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
 
     address, token = environ.get(URL, "").strip(), environ.get(TOKEN, "").strip()
     if not (address and token):
@@ -118,11 +126,34 @@ def connect(environ: Mapping[str, str]) -> Any:
         raise GraderError(f"{URL} does not begin with https://, so the token would be sent unencrypted; correct it.")
     requester = Requester(f"{parts.scheme}://{parts.netloc}", token)
     session = requester._session  # there is no public way to it
-    session.request = partial(session.request, timeout=(10, 120))  # to connect, for bytes; requests waits for ever
-    # Only what the server surely did not act upon is repeated, since a comment sent twice is seen twice.
-    retry = Retry(5, read=0, status_forcelist=(429, 503), allowed_methods=None, backoff_factor=1)
-    session.mount(f"{parts.scheme}://", HTTPAdapter(max_retries=retry))
+    session.request = partial(_ask, session.request)
     return requester
+
+
+def _ask(send: Callable[..., Any], method: str, url: str, **options: Any) -> Any:
+    """Send a request, and repeat it where that is safe: a comment that is sent twice is seen twice.
+
+    Any request is repeated that the server surely did not act upon; one that only reads, whatever went wrong.
+    """
+    from requests import ConnectionError as NoConnection
+    from requests import Timeout
+
+    reads = method.upper() == "GET"
+    for wait_s in WAITS_S:
+        try:
+            answer = send(method, url, timeout=TIMEOUT_S, **options)
+        except (NoConnection, Timeout):
+            if not reads:
+                raise
+        else:
+            if not (_is_busy(answer) or (reads and answer.status_code in BROKEN)):
+                return answer
+        time.sleep(wait_s)
+    return send(method, url, timeout=TIMEOUT_S, **options)
+
+
+def _is_busy(answer: Any) -> bool:
+    return answer.status_code in BUSY or (answer.status_code == 403 and RATE_LIMIT in answer.text.lower())
 
 
 def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
@@ -149,7 +180,7 @@ def _plan_step(delivery: Delivery, submission: Any, column_possible: float | Non
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     changes = {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible)
-    old_score = None if submission is None else submission.score
+    old_score = None if submission is None else _read_score(submission)
     judged = describe_judged(delivery.grade)
     return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, judged=judged, **changes)
 
@@ -172,7 +203,34 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
 
 def _shows(submission: Any, score: str) -> bool:
     """Return True if Canvas has this score, to hundredths."""
-    return submission.score is not None and abs(submission.score - float(score)) < 0.005
+    present = _read_score(submission)
+    return present is not None and abs(present - float(score)) < 0.005
+
+
+def _read_score(submission: Any) -> float | None:
+    """Return the score as it was entered: Canvas's own late policy may have lowered it since."""
+    entered = getattr(submission, "entered_score", None)
+    return submission.score if entered is None else entered
+
+
+def warn_of_two_policies(assignment: Any, deliveries: Iterable[Delivery]) -> str:
+    """Warn if points for being late are taken off here and Canvas is set to take them off too; else return nothing."""
+    from canvasapi.course import Course
+    from canvasapi.exceptions import CanvasException
+
+    late = [d for d in deliveries if any(a.kind is AdjustmentKind.LATE and a.points for a in d.grade.adjustments)]
+    if not late:
+        return ""
+    try:
+        policy = Course(assignment._requester, {"id": assignment.course_id}).get_late_policy()
+    except CanvasException:  # there is none, or the token's owner may not see it
+        return ""
+    if not getattr(policy, "late_submission_deduction_enabled", False):
+        return ""
+    return (
+        f"Being late would cost points twice: here for {len(late)} of these students, and again by the late policy of "
+        "the course in Canvas. Turn one of the two off."
+    )
 
 
 def digest(score: str | None, delivery: Delivery) -> str:

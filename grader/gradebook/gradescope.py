@@ -3,7 +3,11 @@
 In Gradescope's container the archive is unpacked to /autograder/source; `setup.sh` runs once when the image is built,
 `run_autograder` for each submission. A fault of the grader writes no score and ends with an error: Gradescope then
 calls the run failed, records no points, and the student may hand in again. What cannot be graded as handed in
-scores 0, with the reason in sight.
+scores 0, with the reason in sight. Of several notebooks the best counts, as for a class.
+
+Gradescope kills a run at its timeout and then tells the student nothing. The grader therefore keeps below it: notebooks
+are stopped early enough to be judged, and what takes longer still ends as a fault of the grader. In the image, files
+that no student may read belong to root alone; kernels run as another user, whatever the sandbox hides besides.
 
 Source: https://gradescope-autograders.readthedocs.io/en/latest/specs/
 """
@@ -14,23 +18,27 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from grader.assets.reviews import FILES
-from grader.errors import GraderError, SubmissionError
+from grader.errors import GraderError
 from grader.gradebook.canvas_feedback import add_file
 from grader.grades.grade import Grade, Standing
-from grader.intake.compression import holds_notebook
-from grader.intake.file_kinds import NOTEBOOK
-from grader.intake.unpacking import is_junk
+from grader.intake.archive import locate_upload, read_hand_in
+from grader.intake.file_kinds import HAND_IN
+from grader.intake.uploads import Upload
 from grader.judging.tampering import WaitsFor, get_waits_for
 from grader.model import CheckResult, Profile, Result, ScoreStatus, Verdict, Visibility
 from grader.paths import ROOT
 from grader.reporting import words
 from grader.reporting.sanitisation import sanitise_text
+from grader.text import sanitise
 
 PROGRAM: Final = 0o100755 << 16
 # Grading does not need these.
@@ -65,14 +73,22 @@ apt-get install -y --no-install-recommends python3.11 python3.11-venv \\
   || apt-get install -y --no-install-recommends python3 python3-venv
 cd /autograder/source
 make setup
+chmod -R go-rwx {secret}
 """
 
 RUN: Final = """\
 #!/usr/bin/env bash
 # Runs for each submission. Where the grader fails, results.json holds no score.
 cd /autograder/source || exit 2
-exec .venv/bin/python -m grader.gradebook.gradescope {profile} {seed} {hidden}
+exec .venv/bin/python -m grader.gradebook.gradescope {profile} {seed} {hidden} {timeout_min}
 """
+# Where they are there: students must not read hidden tests, nor the labels that accuracy is measured on.
+SECRET: Final = ("tests/hidden", "data/imdb")
+TIMEOUT_MIN: Final = 10  # Gradescope's, unless somebody chooses another
+JUDGING_S: Final = 100.0  # for start and judging, of each notebook, beside what its cells may take
+SHORTEST_S: Final = 60.0  # for the cells of one notebook
+SPARE_S: Final = 15.0  # to write results.json before Gradescope ends the run
+CONTAINER: Final = "4.0 CPU and 6.0 GB of memory"  # of Gradescope's list: a kernel may use 5 GiB
 
 
 class HiddenChecks(StrEnum):
@@ -86,6 +102,12 @@ class HiddenChecks(StrEnum):
     AFTER_PUBLISHED = "after_published"
     HIDDEN = "hidden"
     VISIBLE = "visible"
+
+
+HIDDEN_TOTAL: Final = {
+    HiddenChecks.AFTER_PUBLISHED: "Graded. More checks, and the total, are shown once the grades are published.",
+    HiddenChecks.HIDDEN: "Graded. Not all checks are shown, and so neither is the total.",
+}
 
 
 def format_result(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED) -> dict[str, Any]:
@@ -103,7 +125,7 @@ def format_result(result: Result, hidden: HiddenChecks = HiddenChecks.AFTER_PUBL
         **shared,
         "score": result.score.points,
         "execution_time": round(result.run.wall_s),
-        "output": _summarise(result),
+        "output": _summarise(result, hidden),
         "tests": [_format_check(check, hidden) for check in result.checks if check.verdict is not Verdict.NOT_JUDGED],
     }
 
@@ -125,7 +147,7 @@ def format_grade(grade: Grade) -> dict[str, Any] | None:
     if not grade.adjustments:
         return {**found, "score": grade.points}
     changes = [f"{change.points:+g} points: {change.reason}" for change in grade.adjustments]
-    told = "\n".join([f"{grade.points:g} of {grade.possible:g} points.", *changes])
+    told = "\n".join([str(found.get("output", "")), *changes]).strip()
     return {**found, "score": grade.points, "output": sanitise_text(told, TEXT_CHARS_MAX)}
 
 
@@ -149,51 +171,101 @@ def _format_check(check: CheckResult, hidden: HiddenChecks) -> dict[str, Any]:
     }
 
 
-def _summarise(result: Result) -> str:
+def _summarise(result: Result, hidden: HiddenChecks) -> str:
+    """Write what a student reads first. Where tests are hidden the total is too: nobody may tell one from the other."""
     cells = result.run.failed_cells[:20]
     failed = [sanitise_text(f"Cell {c.index + 1} ended with {c.error}: {c.message}", 300) for c in cells]
-    points = f"{result.score.points:g} of {result.score.possible:g} points, in profile {result.profile}."
-    return "\n".join([points, *failed])
-
-
-def find_notebook(folder: Path) -> Path:
-    """Return the one notebook that was handed in. Raises SubmissionError."""
-    paths = [path for path in folder.rglob("*") if not is_junk(path.parts) and not path.is_symlink()]
-    named = [path for path in paths if NOTEBOOK.search(path.name)]
-    found = named or [path for path in paths if path.is_file() and holds_notebook(path)]
-    if len(found) != 1:
-        what = f"{len(found)} notebooks" if found else "no notebook"
-        raise SubmissionError(f"Your submission holds {what}; hand in one .ipynb file.")
-    return found[0]
+    total = f"{result.score.points:g} of {result.score.possible:g} points, in profile {result.profile}."
+    shown = total if hidden is HiddenChecks.VISIBLE else HIDDEN_TOTAL[hidden]
+    return "\n".join([shown, *failed])
 
 
 def run(
-    profile: str, seed: str, hidden: HiddenChecks, submission: Path = SUBMISSION, results_file: Path = RESULTS
+    profile: str,
+    seed: str,
+    hidden: HiddenChecks,
+    timeout_min: float = TIMEOUT_MIN,
+    submission: Path = SUBMISSION,
+    results_file: Path = RESULTS,
 ) -> int:
     """Grade what was handed in and write `results.json`. Return the exit code: 0, or 2 where it is ungraded."""
-    try:
-        answer, code = _grade(find_notebook(submission), profile, seed, hidden)
-    except SubmissionError as error:
-        answer, code = format_refusal(str(error)), 0
+    end_s = time.monotonic() + 60 * timeout_min - SPARE_S
+    with tempfile.TemporaryDirectory(prefix="a4-gradescope-") as folder:
+        uploads, refusals = read_hand_in(submission, Path(folder) / "uploads")
+        if uploads:
+            attempts = _grade_all(uploads, ["--profile", profile, "--seed", seed], end_s, Path(folder))
+            answer, code = _choose(attempts, hidden)
+        else:
+            reasons = " ".join(refusal.reason for refusal in refusals)
+            answer, code = format_refusal(reasons or f"Your submission holds no notebook; {HAND_IN}."), 0
     results_file.parent.mkdir(parents=True, exist_ok=True)
     results_file.write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
     return code
 
 
-def _grade(notebook: Path, profile: str, seed: str, hidden: HiddenChecks) -> tuple[dict[str, Any], int]:
+@dataclass(frozen=True)
+class Attempt:
+    """One notebook of a submission: its result, or why there is none. Without both the grader is at fault."""
+
+    name: str
+    result: Result | None = None
+    refusal: str = ""
+
+    @property
+    def rank(self) -> float:
+        """The order of notebooks: by points, refused ones last."""
+        return -1.0 if self.result is None else self.result.score.points or 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """True if nobody knows its points yet."""
+        return not self.refusal and (self.result is None or not _is_graded(self.result))
+
+
+def _grade_all(uploads: Sequence[Upload], options: list[str], end_s: float, folder: Path) -> list[Attempt]:
+    """Grade each notebook, in a share of the time that is left."""
+    attempts = []
+    for number, upload in enumerate(uploads):
+        notebook = folder / str(number) / upload.display_name
+        notebook.parent.mkdir()
+        shutil.copyfile(locate_upload(folder / "uploads", upload), notebook)
+        share_s = (end_s - time.monotonic()) / (len(uploads) - number)
+        attempts.append(_grade(notebook, options, share_s))
+    return attempts
+
+
+def _grade(notebook: Path, options: list[str], share_s: float) -> Attempt:
     """Grade in a separate process, by the command that everybody uses."""
-    with tempfile.TemporaryDirectory(prefix="a4-gradescope-") as out:
-        options = ["--profile", profile, "--seed", seed, "--out", out]
-        command = [sys.executable, "-m", "grader", "grade", str(notebook), *options]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False)
-        found = list(Path(out).glob("*/result.json"))
-        sys.stderr.write(done.stderr)
-        if found and done.returncode in (0, 1):
-            result = Result.model_validate_json(found[0].read_bytes())
-            return format_result(result, hidden), 0 if _is_graded(result) else 2
-        if done.returncode == 1:
-            return format_refusal(done.stderr.strip() or "Your notebook cannot be graded as handed in."), 0
-    return {**SHOWN, "output": UNGRADED}, 2
+    out, cells_s = notebook.parent / "out", f"{max(SHORTEST_S, share_s - JUDGING_S):.0f}"
+    limits = ["--cell-limit", cells_s, "--run-limit", cells_s, "--out", str(out)]
+    command = [sys.executable, "-m", "grader", "grade", str(notebook), *options, *limits]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace", timeout=share_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        sys.stderr.write(f"Not done after {share_s:.0f} s. Choose a longer timeout and {CONTAINER} in Gradescope.\n")
+        return Attempt(notebook.name)
+    sys.stderr.write(done.stderr)
+    found = list(out.glob("*/result.json"))
+    if found and done.returncode in (0, 1):
+        return Attempt(notebook.name, Result.model_validate_json(found[0].read_bytes()))
+    refused = done.stderr.strip() or "Your notebook cannot be graded as handed in."
+    return Attempt(notebook.name, refusal=refused if done.returncode == 1 else "")
+
+
+def _choose(attempts: Sequence[Attempt], hidden: HiddenChecks) -> tuple[dict[str, Any], int]:
+    """Answer with the best notebook; with one whose points are not known, if there is any."""
+    best = max(attempts, key=lambda attempt: (attempt.is_open, attempt.rank))
+    if best.refusal:
+        return format_refusal(best.refusal), 0
+    if best.result is None:
+        return {**SHOWN, "output": UNGRADED}, 2
+    answer = format_result(best.result, hidden)
+    if len(attempts) > 1 and not best.is_open:
+        note = f"{len(attempts)} notebooks were handed in together; the best one counts: '{sanitise(best.name)}'."
+        answer["output"] = f"{note}\n{answer['output']}"
+    return answer, 2 if best.is_open else 0
 
 
 def build_autograder(
@@ -203,6 +275,7 @@ def build_autograder(
     hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED,
     reviews: Path | None = None,
     root: Path = ROOT,
+    timeout_min: int = TIMEOUT_MIN,
 ) -> Path:
     """Write the archive to upload under "Configure Autograder". Equal files make an equal archive.
 
@@ -211,6 +284,7 @@ def build_autograder(
     Args:
         reviews: a folder with train.csv, eval.csv and perhaps heldout.csv to grade with; without it, grading there
             uses the synthetic ones.
+        timeout_min: the timeout that is chosen in Gradescope.
     """
     contents = {name: _read(root, name) for name in _list_tracked(root)}
     if reviews:
@@ -218,8 +292,10 @@ def build_autograder(
         contents |= {f"data/imdb/{name}": _read(reviews, name) for name in given}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        add_file(archive, "run_autograder", RUN.format(profile=profile, seed=seed, hidden=hidden).encode(), PROGRAM)
-        add_file(archive, "setup.sh", SETUP.encode(), PROGRAM)
+        start = RUN.format(profile=profile, seed=seed, hidden=hidden, timeout_min=timeout_min)
+        add_file(archive, "run_autograder", start.encode(), PROGRAM)
+        secret = " ".join(name for name in SECRET if any(path.startswith(f"{name}/") for path in contents))
+        add_file(archive, "setup.sh", SETUP.format(secret=secret).encode(), PROGRAM)
         for name, content in contents.items():
             add_file(archive, name, content)
     try:
@@ -253,5 +329,5 @@ def _read(root: Path, name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    _, profile_, seed_, hidden_ = sys.argv
-    sys.exit(run(profile_, seed_, HiddenChecks(hidden_)))
+    _, profile_, seed_, hidden_, timeout_ = sys.argv
+    sys.exit(run(profile_, seed_, HiddenChecks(hidden_), float(timeout_)))

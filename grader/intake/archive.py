@@ -91,6 +91,18 @@ def read_class(
     )
 
 
+def read_hand_in(folder: Path, files: Path, bounds: Bounds = USUAL) -> tuple[tuple[Upload, ...], tuple[Refusal, ...]]:
+    """Read a folder in which one student's files lie, as they were handed in together. Raises GraderError.
+
+    Returns the notebooks, which are stored in `files`, and what cannot be graded.
+    """
+    reader, student = ArchiveReader(HashedFiles(files, bounds)), Student(key="student", name="student")
+    for entry in unpacking.list_folder(folder, bounds, files):
+        name = CanvasName("student", None, None, False, EntryKind.FILE, None, entry.parts[-1])
+        reader.take(Ownership(entry.entry, student, name), entry)
+    return tuple(_list_uploads(reader.taken)), tuple(reader.refusals)
+
+
 def locate_upload(files: Path, upload: Upload) -> Path:
     """Return the path of an upload's bytes."""
     return files / f"{upload.sha256}.ipynb"

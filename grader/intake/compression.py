@@ -6,7 +6,6 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from grader.intake.file_kinds import AGAIN, HAND_IN, HEAD_BYTES, LIKELY_NOTEBOOK, NOTEBOOK, ZIP, looks_like_notebook
@@ -112,8 +111,3 @@ def may_hold_notebook(entry: FoundEntry) -> bool:
         return LIKELY_NOTEBOOK.search(entry.parts[-1]) is not None
     is_archive = head.startswith(ZIP) and not entry.parts[-1].lower().endswith(".docx")
     return is_archive or looks_like_notebook(unpack_head(head))
-
-
-def holds_notebook(path: Path) -> bool:
-    """Return True for a file that holds a notebook under any name, packed or not."""
-    return may_hold_notebook(FoundEntry(path.name, (path.name,), lambda: path.open("rb"), packed_bytes=None))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from grader.batch import scheduling
 from grader.batch.store import Store
+from grader.cli.app import stop_as_ctrl_c_does
 from tests.harness.batch.fakes import HERE, InlineExecutor, SilentListener, hand_in, make_config, open_fake
 
 
@@ -39,5 +40,6 @@ def grade_with_workers(folder: Path) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    stop_as_ctrl_c_does()
     place, *counts = sys.argv[1:]
     grade_here(Path(place), int(counts[0])) if counts else grade_with_workers(Path(place))

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from grader.batch.session import lock_class
+from grader.errors import GraderError, StopRequestError, report_on_stop
 from tests.harness.batch.fakes import ROOT
 
 COUNT = 30
@@ -25,16 +28,42 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, **options)
 
 
-def test_ctrl_c_is_sent_to_controller_and_workers_alike(tmp_path: Path) -> None:
+KEPT = "What is graded is kept; run the same command again to continue."
+TERMINATED = f"Stopped by SIGTERM, which the system or another program sent. {KEPT}"
+STOPS = [
+    pytest.param(os.killpg, signal.SIGINT, f"Stopped. {KEPT}", id="ctrl-C, which controller and workers get alike"),
+    pytest.param(os.killpg, signal.SIGTERM, TERMINATED, id="SIGTERM to all, as Slurm sends it"),
+    pytest.param(os.kill, signal.SIGTERM, TERMINATED, id="SIGTERM to the controller"),
+]
+
+
+@pytest.mark.parametrize(("send", "number", "sentence"), STOPS)
+def test_a_batch_that_is_asked_to_stop(
+    send: Callable[[int, int], None], number: int, sentence: str, tmp_path: Path
+) -> None:
     process = start(tmp_path, start_new_session=True, stderr=subprocess.PIPE)
     while len(list(tmp_path.glob("submissions/*/history.jsonl"))) < 3:
         assert process.poll() is None
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    send(process.pid, number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert said.strip() == "Stopped. What is graded is kept; run the same command again to continue."
+    assert said.strip() == sentence
     assert len(list(tmp_path.glob("submissions/*/history.jsonl"))) < 100
+
+
+def break_while_stopping(folder: Path) -> None:
+    with report_on_stop("It is kept."), lock_class(folder):
+        try:
+            raise StopRequestError("SIGTERM")
+        finally:
+            raise OSError("in: comm closed")
+
+
+def test_what_breaks_while_stopping_is_not_blamed(tmp_path: Path) -> None:
+    """Dask's errors of connection are OSError too: the disk has nothing to do with it."""
+    with pytest.raises(GraderError, match=r"^Stopped by SIGTERM.* It is kept\.$"):
+        break_while_stopping(tmp_path)
 
 
 def start_here(folder: Path) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ from nbformat import v4
 
 from grader import pipeline
 from grader.cli import app
-from grader.errors import GraderError
+from grader.errors import GraderError, StopRequestError
 from grader.execution import setup
 from grader.judging.result import GradingResult
 from grader.model import RunStatus, ScoreStatus, StaffDetails
@@ -99,6 +99,7 @@ def test_results_that_cannot_be_written_are_found_out_first(main: Main, work: Pa
     [
         pytest.param(GraderError("No model; run make setup."), "No model; run make setup.", False, id="foreseen"),
         pytest.param(KeyboardInterrupt(), "Stopped.", False, id="ctrl-C"),
+        pytest.param(StopRequestError("SIGTERM"), "Stopped by SIGTERM,", False, id="SIGTERM"),
         pytest.param(ZeroDivisionError(), "fault of the grader", True, id="what nobody foresaw"),
     ],
 )

@@ -28,6 +28,8 @@ class FakeCanvas:
     files: dict[int, tuple[str, bytes]] = field(default_factory=dict)
     writes: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
     find_faults: list[int] = field(default_factory=list)
+    read_faults: list[int] = field(default_factory=list)  # the same for requests that read; 0: no answer at all
+    late_policy: bool = False  # Canvas takes points off too
     address: str = ""
 
     def enrol(self, *users: int) -> None:
@@ -65,11 +67,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        if not self.allowed():
+        if not self.allowed() or self.fails(self.canvas.read_faults):
             return
         url = urlsplit(self.path)
         if url.path == f"/api/v1/courses/{COURSE}":
             self.answer({"id": COURSE})
+        elif url.path == f"/api/v1/courses/{COURSE}/late_policy":
+            self.answer({"late_policy": {"late_submission_deduction_enabled": self.canvas.late_policy}})
         elif url.path == BASE:
             found = {"id": ASSIGNMENT, "course_id": COURSE, "points_possible": self.canvas.points_possible}
             self.answer({**found, "group_category_id": 3 if self.canvas.group else None})
@@ -129,10 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer({"errors": [{"message": "Invalid access token."}]}, 401, {"WWW-Authenticate": "Bearer"})
         return False
 
-    def fails(self) -> bool:
-        if not self.canvas.find_faults:
+    def fails(self, faults: list[int] | None = None) -> bool:
+        faults = self.canvas.find_faults if faults is None else faults
+        if not faults:
             return False
-        self.answer({"message": "busy"}, self.canvas.find_faults.pop(0))
+        if (code := faults.pop(0)) == 0:
+            self.close_connection = True
+        else:
+            self.answer({"message": "403 Forbidden (Rate Limit Exceeded)" if code == 403 else "busy"}, code)
         return True
 
     def answer(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:

@@ -11,7 +11,7 @@ from grader.errors import GraderError
 from grader.gradebook import canvas_upload
 from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivery, UploadReport, upload
-from grader.grades.grade import Grade, Standing
+from grader.grades.grade import Adjustment, AdjustmentKind, Grade, Standing
 from grader.grades.times import add_times, load_times
 from grader.intake.uploads import Intake
 
@@ -171,9 +171,34 @@ def test_a_group_gets_the_comment_together_and_points_need_no_scale(canvas: Fake
 
 
 def test_a_busy_server_is_asked_again(canvas: FakeCanvas) -> None:
-    canvas.find_faults = [429, 503, 429]
+    canvas.find_faults = [429, 503, 403]
+    canvas.read_faults = [500, 0, 403, 502, 504]
     done, _ = deliver(canvas, to(grade(ADA, 80)))
     assert (done.sent, done.failures, len(canvas.writes)) == (1, (), 1)
+
+
+def test_a_token_without_rights_is_refused_at_once(canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canvas_upload, "RATE_LIMIT", "other words")
+    canvas.read_faults = [403]
+    with pytest.raises(GraderError, match="use a teacher's token"):
+        deliver(canvas, to(grade(ADA, 80)))
+    assert canvas.read_faults == []
+
+
+def test_a_score_that_canvas_lowered_was_not_changed_by_a_person(canvas: FakeCanvas) -> None:
+    deliver(canvas, to(grade(ADA, 80)))
+    canvas.submissions[12] |= {"score": 36.0, "entered_score": 40.0, "points_deducted": 4.0}
+    assert deliver(canvas, to(grade(ADA, 80)))[1] == ["Lovelace, Ada: nothing to send (up to date)"]
+    assert deliver(canvas, to(grade(ADA, 90)))[1][0] == "Lovelace, Ada: 40 → 45.00, comment"
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("off", [0.0, -8.0])
+def test_points_taken_off_here_and_in_canvas_are_said(canvas: FakeCanvas, enabled: bool, off: float) -> None:
+    canvas.late_policy = enabled
+    late = Adjustment(kind=AdjustmentKind.LATE, points=off, reason="Late.", author="late policy")
+    _, said = deliver(canvas, to(grade(ADA, 80).model_copy(update={"adjustments": (late,)})), really=False)
+    assert any("cost points twice" in line for line in said) is (enabled and off < 0)
 
 
 def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas, page: Path) -> None:

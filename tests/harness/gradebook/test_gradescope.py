@@ -12,9 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from grader.errors import GraderError, SubmissionError
+from grader.errors import GraderError
 from grader.gradebook import gradescope
-from grader.gradebook.gradescope import HiddenChecks, build_autograder, find_notebook, format_result
+from grader.gradebook.gradescope import HiddenChecks, build_autograder, format_result
 from grader.model import FailedCell, Verdict, Visibility
 from tests.harness import needs
 
@@ -64,6 +64,7 @@ def test_a_graded_result(hidden: HiddenChecks) -> None:
     ]
     assert answer["stdout_visibility"] == "hidden"
     assert "Cell 3 ended with ValueError" in answer["output"]
+    assert ("4 of 8 points" in answer["output"]) is (hidden is HiddenChecks.VISIBLE)  # the total tells hidden points
     assert "\x1b" not in json.dumps(answer, ensure_ascii=False)
 
 
@@ -74,24 +75,30 @@ import os, sys
 from pathlib import Path
 out = Path(sys.argv[sys.argv.index("--out") + 1]) / "a"
 if os.environ.get("STANDIN_RESULT"):
-    out.mkdir()
-    (out / "result.json").write_text(os.environ["STANDIN_RESULT"])
+    out.mkdir(parents=True)
+    text = os.environ["STANDIN_RESULT"]
+    if "better" in sys.argv[2]:
+        text = text.replace('"points":4.0,"possible":8.0', '"points":6.0,"possible":8.0')
+    (out / "result.json").write_text(text)
+    (out / "arguments").write_text(" ".join(sys.argv))
 print(os.environ.get("STANDIN_STDERR", ""), file=sys.stderr)
 sys.exit(int(os.environ["STANDIN_CODE"]))
 """
 NOTEBOOK, MADE = ["a.ipynb"], GRADED.model_dump_json()
+SEEN_LATER = "Not all checks are shown"
 RUNS = {  # what was handed in; the stand-in's exit code, result, sentence; exit code, score and words for the student
-    "ended well": (NOTEBOOK, 0, MADE, "", 0, 4.0, "4 of 8 points"),
-    "ended badly": (NOTEBOOK, 1, MADE, "", 0, 4.0, "4 of 8 points"),
+    "ended well": (NOTEBOOK, 0, MADE, "", 0, 4.0, SEEN_LATER),
+    "ended badly": (NOTEBOOK, 1, MADE, "", 0, 4.0, SEEN_LATER),
     "refused": (NOTEBOOK, 1, "", "'a.ipynb' is a PDF.", 0, 0.0, "'a.ipynb' is a PDF."),
     "a fault of the grader": (NOTEBOOK, 2, "", "", 2, None, "no fault of yours"),
     "a fault of the grader after a result": (NOTEBOOK, 2, MADE, "", 2, None, "no fault of yours"),
     "no result": (NOTEBOOK, 0, "", "", 2, None, "no fault of yours"),
     "ungraded": (NOTEBOOK, 0, UNGRADED.model_dump_json(), "", 2, None, "no fault of yours"),
     "killed": (NOTEBOOK, 137, "", "", 2, None, "no fault of yours"),
-    "nothing": ([], 2, "", "", 0, 0.0, "hand in one .ipynb file"),
-    "no notebook": (["a.py"], 2, "", "", 0, 0.0, "hand in one .ipynb file"),
-    "two": (["a.ipynb", "b.ipynb"], 2, "", "", 0, 0.0, "hand in one .ipynb file"),
+    "nothing": ([], 2, "", "", 0, 0.0, "holds no notebook; hand in"),
+    "no notebook": (["a.py"], 2, "", "", 0, 0.0, "'a.py' is a Python script; hand in"),
+    "two": (["a.ipynb", "better.ipynb", "r.pdf"], 0, MADE, "", 0, 6.0, "the best one counts: 'better.ipynb'"),
+    "two, a fault of the grader": (["a.ipynb", "b.ipynb"], 2, "", "", 2, None, "no fault of yours"),
 }
 
 
@@ -103,26 +110,37 @@ def test_run(case: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / path).write_text(text)
     (tmp_path / "submission").mkdir()
     for name in names:
-        (tmp_path / "submission" / name).write_text("{}")
+        (tmp_path / "submission" / name).write_text(f'{{"cells": [], "name": "{name}"}}')
     monkeypatch.setattr(gradescope, "ROOT", tmp_path / "root")
     for key, value in (("RESULT", found), ("STDERR", stderr), ("CODE", str(code))):
         monkeypatch.setenv(f"STANDIN_{key}", value)
     target = tmp_path / "results" / "results.json"
-    assert gradescope.run("structure", "0", HiddenChecks.HIDDEN, tmp_path / "submission", target) == exit_code
+    assert gradescope.run("structure", "0", HiddenChecks.HIDDEN, 10, tmp_path / "submission", target) == exit_code
     answer = valid(json.loads(target.read_bytes()))
     assert (answer.get("score"), words in answer["output"]) == (score, True)
-    assert ("tests" in answer) is (score == 4)
-    assert [test["visibility"] for test in answer.get("tests", [])] == ["visible", "hidden", "visible"] * (score == 4)
+    assert ("tests" in answer) is bool(score)
+    assert [test["visibility"] for test in answer.get("tests", [])] == ["visible", "hidden", "visible"] * bool(score)
 
 
-def test_the_only_notebook(tmp_path: Path) -> None:
-    for name in (".ipynb_checkpoints/a-checkpoint.ipynb", "__MACOSX/._a.ipynb", "work/a.ipynb"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "b.ipynb").symlink_to("/etc/passwd")
-    assert find_notebook(tmp_path) == tmp_path / "work" / "a.ipynb"
-    with pytest.raises(SubmissionError):
-        find_notebook(tmp_path / ".ipynb_checkpoints")
+@pytest.mark.parametrize(("timeout_min", "cells_s"), [(10, "485"), (20, "1085"), (3, "65")])
+def test_a_notebook_is_stopped_before_gradescope_stops_the_run(
+    timeout_min: int, cells_s: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(gradescope.time, "monotonic", lambda: 0.0)
+
+    def give_up(command: list[str], timeout: float, **options: object) -> None:
+        ran.append(command)
+        assert timeout < 60 * timeout_min
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(gradescope.subprocess, "run", give_up)
+    (tmp_path / "submission").mkdir()
+    (tmp_path / "submission" / "a.ipynb").write_text('{"cells": []}')
+    target = tmp_path / "results.json"
+    assert gradescope.run("quick", "0", HiddenChecks.VISIBLE, timeout_min, tmp_path / "submission", target) == 2
+    assert "score" not in json.loads(target.read_bytes())
+    assert ran[0][ran[0].index("--run-limit") + 1] == cells_s
 
 
 # The archive
@@ -150,9 +168,23 @@ def test_the_archive_holds_what_grading_needs_and_scripts_of_shell(project: Path
         modes = {info.filename: stat.S_IMODE(info.external_attr >> 16) for info in archive.infolist()}
         assert (modes["setup.sh"], modes["run_autograder"], modes["Makefile"]) == (0o755, 0o755, 0o644)
         assert archive.read("grader/a.py") == b"grader/a.py"
+        assert "chmod -R go-rwx tests/hidden\n" in archive.read("setup.sh").decode()
         for name in ("setup.sh", "run_autograder"):
             subprocess.run(["bash", "-n"], input=archive.read(name), check=True)
-        assert archive.read("run_autograder").rstrip().endswith(b"gradescope quick 0 hidden")
+        assert archive.read("run_autograder").rstrip().endswith(b"gradescope quick 0 hidden 10")
+
+
+def test_other_users_read_no_hidden_test_in_the_image(project: Path, tmp_path: Path) -> None:
+    """Kernels run as one of them."""
+    for name in ("train.csv", "eval.csv"):
+        (tmp_path / name).write_text("review,label\n", encoding="utf-8")
+    with zipfile.ZipFile(build_autograder(tmp_path / "a.zip", reviews=tmp_path, root=project)) as archive:
+        archive.extractall(tmp_path / "source")
+        (closing,) = [line for line in archive.read("setup.sh").decode().splitlines() if line.startswith("chmod")]
+    subprocess.run(["bash", "-c", closing], cwd=tmp_path / "source", check=True)
+    for name in ("tests/hidden", "tests/hidden/t.py", "data/imdb", "data/imdb/train.csv"):
+        assert not (tmp_path / "source" / name).stat().st_mode & 0o077
+    assert (tmp_path / "source" / "grader").stat().st_mode & 0o055
 
 
 def test_equal_files_make_an_equal_archive(project: Path, tmp_path: Path) -> None:
@@ -191,6 +223,6 @@ def test_impossible_archives(project: Path, tmp_path: Path, target: str, changes
 
 def test_the_module_runs(tmp_path: Path) -> None:
     """As run_autograder calls it: the arguments are understood."""
-    command = [sys.executable, "-m", "grader.gradebook.gradescope", "quick", "0", "never"]
+    command = [sys.executable, "-m", "grader.gradebook.gradescope", "quick", "0", "never", "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "'never' is not a valid HiddenChecks" in done.stderr

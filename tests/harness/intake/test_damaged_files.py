@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from grader.errors import SubmissionError
-from grader.gradebook.gradescope import find_notebook
 from grader.intake import compression, read_submission
-from grader.intake.archive import read_class
+from grader.intake.archive import read_class, read_hand_in
 from grader.intake.unpacking import Bounds
 from grader.intake.uploads import Intake
 from grader.judging.staff_notes import find_notes
@@ -257,7 +256,8 @@ NAMES = {
 def test_a_notebook_under_any_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(WHOLE)
     assert read_submission(tmp_path / name).name == "a4"
-    assert find_notebook(tmp_path).name == name
+    (found,), _ = read_hand_in(tmp_path, tmp_path / "files")
+    assert found.display_name == name
 
 
 def take(tmp_path: Path, entries: dict[str, bytes]) -> Intake:
