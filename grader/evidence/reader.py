@@ -6,6 +6,7 @@ the notebook, not about the grader.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from grader.errors import GraderError
 from grader.evidence.untrusted import ProtocolViolation, parse_json, parse_tensors
 from grader.execution.record import ProbeOutcome, RunRecord
 from grader.model import FailedCell, Profile, RunStatus
+from grader.protocol.events import fingerprint
 from grader.protocol.records import (
     CountAnswers,
     Environment,
@@ -53,6 +55,15 @@ class Evidence:
         if any(training.index != position for position, training in enumerate(found)):
             raise self._note(ProtocolViolation("trainings.json: trainings out of order"))
         return found
+
+    @cached_property
+    def fingerprints(self) -> tuple[tuple[str, str], ...]:
+        """For each training the digests of its entry and of itself, as `protocol.events` computes them."""
+        if not self.trainings:
+            return ()
+        found = json.loads((self.folder / "trainings.json").read_bytes())  # the schema has been checked
+        rest = [{key: value for key, value in one.items() if key != "evaluations"} for one in found]
+        return tuple((fingerprint(one["entry"]), fingerprint(one)) for one in rest)
 
     @cached_property
     def count(self) -> CountAnswers | None:

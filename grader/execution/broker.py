@@ -30,6 +30,7 @@ import psutil
 from jupyter_client.manager import AsyncKernelManager
 from pydantic import Field, TypeAdapter, ValidationError
 
+from grader.execution.admission import WatchedTraining
 from grader.execution.driver import Driver, KernelLost, Limits
 from grader.execution.outputs import disarm
 from grader.execution.progress import Listener, SilentListener
@@ -82,6 +83,7 @@ class BrokerRequest:
     probes: tuple[tuple[str, str], ...]
     limits: dict[str, Any]
     output: str  # a folder for the executed notebook, which the kernel does not see
+    key: str = ""  # of the kernel's events
 
 
 class Report(FrozenModel):
@@ -94,8 +96,10 @@ class Report(FrozenModel):
     probes: dict[str, ProbeOutcome] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
     peak_memory_mib: float = 0
-    written: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of files that the witness announced
+    written: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of files whose announcement counts
     refused: tuple[str, ...] = ()
+    trainings: dict[int, WatchedTraining] = Field(default_factory=dict)
+    foreign_events: int = 0  # announcements that do not count
 
 
 # A call of the listener, made in the broker and repeated in the controller: the name of its method, and its arguments.
@@ -274,6 +278,7 @@ def _end_with_the_controller(alone: threading.Event, manager: "SandboxManager | 
 def _carry_out(order: BrokerRequest, listener: _Sender, alone: threading.Event) -> Report:
     notebook = nbformat.from_dict(order.notebook)
     driver = Driver(notebook, Limits(**order.limits), listener, when_started=_bound_memory)
+    driver.admission.key = order.key
     workspace = Workspace(job=Path(order.job), evidence=Path(order.evidence), environ=order.environ)
     manager = attach(order.ticket).make_kernel_manager(workspace)
     _end_with_the_controller(alone, manager)
@@ -289,7 +294,9 @@ def _carry_out(order: BrokerRequest, listener: _Sender, alone: threading.Event) 
         probes=driver.probes,
         timings=driver.timings,
         peak_memory_mib=ending.peak_memory_mib,
-        written=frozenset(driver.written),
+        written=frozenset(driver.admission.written),
+        trainings=driver.admission.trainings,
+        foreign_events=driver.admission.refused,
         refused=tuple(line[:300] for line in ending.refused[:50]),
     )
 

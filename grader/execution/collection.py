@@ -21,6 +21,7 @@ MAX_FILES = 64
 MAX_MESSAGE = 500
 ANSWERS = ("*.json", "*.safetensors")
 RUN, SUBMITTED = "run.json", "submitted.ipynb"
+ANNOUNCED = "{} announcements that the grader had not asked for"
 FOREIGN = "not what the grader's own code wrote"
 NO_GPU_MEMORY = "the memory of the GPU was used up"
 EXCESS = "the notebook's process wrote more files of evidence than a run writes"
@@ -33,6 +34,8 @@ def complete(report: Report, submission: Submission, folder: Path) -> Report:
     found = sorted(path for pattern in ANSWERS for path in raw.glob(pattern) if path.is_file())
     foreign = [path for path in found if path.name == RUN or (path.name, hash_file(path)) not in report.written]
     report = report.model_copy(update={"refused": (*report.refused, *(f"{p.name}: {FOREIGN}" for p in foreign[:50]))})
+    if report.foreign_events:
+        report = report.model_copy(update={"refused": (*report.refused, ANNOUNCED.format(report.foreign_events))})
     answers = [path for path in found if path not in foreign]
     if len(answers) > MAX_FILES:
         report = report.model_copy(update={"status": RunStatus.PROTOCOL_VIOLATION, "reason": EXCESS})
@@ -68,6 +71,7 @@ def build_record(
         refused=report.refused,
         repairs=submission.repairs,
         work_measured=True,
+        trainings=report.trainings,
     )
 
 

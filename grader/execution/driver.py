@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKer
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
+from grader.execution.admission import Admission, Stage
 from grader.execution.outputs import simplify_content
 from grader.execution.progress import Listener
 from grader.execution.record import ProbeOutcome
@@ -35,9 +36,6 @@ MAX_OUTPUTS_PER_CELL: Final = 200
 MAX_CELL_BYTES: Final = 4 * 2**20  # kept per cell: text, and pictures
 MAX_ERROR: Final = 1_000
 PROBE_FAMILIES: Final = 4
-MAX_TRAININGS: Final = 1_000
-MAX_STEPS: Final = 10**9
-MAX_FILES: Final = 4_096  # announced; one per change of a file
 
 # How nbclient meets nonsense.
 UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError)
@@ -84,9 +82,6 @@ class Client(NotebookClient):
         """Connect to a kernel; the listener and the records are those of the driver."""
         super().__init__(driver.notebook, allow_errors=True, store_widget_state=False, log=QUIET, **options)
         self.driver = driver
-        self.method = Method.FULL
-        self.methods: dict[int, Method] = {}  # of the trainings that began
-        self.ended: set[int] = set()  # trainings
         self.kept = 0
         self.failure: Exception | None = None  # why the listening ended
         self.listening: asyncio.Task[Any] | None = None
@@ -135,7 +130,7 @@ class Client(NotebookClient):
         """Take an event in, whichever request it belongs to: a cell that was given up may still have one to tell."""
         event = message["content"]["data"].get(events.MIME) if message["msg_type"] == "display_data" else None
         if isinstance(event, dict):
-            self.on_event(event, cell_index)
+            self.on_event(event, self.driver.admission.take(event), cell_index)
         return isinstance(event, dict)
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
@@ -149,27 +144,15 @@ class Client(NotebookClient):
             return None
         return super().process_message(msg, cell, cell_index)
 
-    def on_event(self, event: dict[str, Any], cell_index: int) -> None:
-        """Tell the listener, or note a file, which counts only if announced here. Events may be the notebook's own."""
-        index, step, steps = (_parse_whole(event.get(name)) for name in ("index", "step", "steps"))
-        match event.get("kind"):
-            case "training_begin" if index is not None and index < MAX_TRAININGS:
-                self.driver.training_cells.setdefault(index, cell_index)
-                self.method = next((m for m in Method if m.value == event.get("method")), Method.FULL)
-                self.methods.setdefault(index, self.method)
-            case "training_end" if index in self.methods:
-                self.ended.add(index)
-                self.driver.complete = {self.methods[training] for training in self.ended} == set(Method)
-            case "training_step" if step is not None and steps is not None:
-                self.driver.listener.on_training_step(self.method, step, steps)
-            case "written" if len(self.driver.written) < MAX_FILES:
-                name, digest = event.get("name"), event.get("sha256")
-                if isinstance(name, str) and isinstance(digest, str) and len(name) + len(digest) < MAX_ERROR:
-                    self.driver.written.add((name, digest))
-
-
-def _parse_whole(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= MAX_STEPS else None
+    def on_event(self, event: dict[str, Any], kind: str, cell_index: int) -> None:
+        """Tell the listener of an event that counts."""
+        driver = self.driver
+        if kind == "training_begin":
+            driver.training_cells[event["index"]] = cell_index
+        elif kind == "training_step":
+            methods = driver.admission.methods
+            method = methods.get(event.get("index", 0)) or Method.FULL
+            driver.listener.on_training_step(method, event["step"], event["steps"])
 
 
 def _estimate_chars(content: dict[str, Any]) -> int:
@@ -196,8 +179,12 @@ class Driver:
     training_cells: dict[int, int] = field(default_factory=dict)
     probes: dict[str, ProbeOutcome] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
-    written: set[tuple[str, str]] = field(default_factory=set)  # name and SHA-256 of what the witness announced
-    complete: bool = False  # a training of each method has ended
+    admission: Admission = field(default_factory=Admission)
+
+    @property
+    def complete(self) -> bool:
+        """Return True if a training of each method has ended."""
+        return self.admission.complete
 
     def run(self, manager: AsyncKernelManager, bootstrap: str, probes: Sequence[tuple[str, str]]) -> None:
         """Run bootstrap, cells and probes (family, code); the manager's owner ends the kernel. Raises KernelLost."""
@@ -232,7 +219,9 @@ class Driver:
         """Run all probes; the failure of a family is an observation."""
         for family, code in probes:
             self.listener.stage(f"asking the kernel about {family}")
+            self.admission.ask(family)
             status = self.run_scratch(client, code, self.limits.probe_s, f"when asked about {family}")
+            self.admission.settle(answered=status == "ok")
             self.probes[family] = PROBE_OUTCOMES[status]
 
     def run_bootstrap(self, client: Client, code: str) -> None:
@@ -252,7 +241,7 @@ class Driver:
 
     def run_cells(self, client: Client) -> None:
         """Run all cells in order, and record each as it ends."""
-        client.nb = self.notebook
+        client.nb, self.admission.stage = self.notebook, Stage.CELLS
         deadline = time.monotonic() + self.limits.notebook_s
         for index, cell in enumerate(self.notebook.cells):
             if cell.cell_type == "code" and cell.source.strip():
@@ -265,7 +254,8 @@ class Driver:
     def run_out_of_order(self, client: Client, deadline: float) -> None:
         """Run the cells that came too early once more. Their new records keep how they ended in their place."""
         positions = {cell.index: position for position, cell in enumerate(self.cells)}
-        trained = [(positions[self.training_cells[t]], client.methods[t].value) for t in sorted(client.ended)]
+        methods = self.admission.methods
+        trained = [(positions[self.training_cells[t]], methods[t].value) for t in self.admission.ended]
         sources, errors = [cell.source for cell in self.cells], [cell.error for cell in self.cells]
         for position in find_out_of_order(sources, errors, trained):
             self.listener.stage("running cells again that came too early")

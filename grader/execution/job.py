@@ -3,11 +3,13 @@
 ```
 JOB/                copied to be the notebook's working directory
     train.csv eval.csv
-    .grading/       plan.json, challenges.safetensors, bundle/grader/{kernel,protocol,student.py}
+    .grading/       plan.json, challenges.safetensors, bundle/grader/{kernel,protocol,student.py},
+                    channel: the key of its events, which the kernel removes before the first cell
 ```
 """
 
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from grader.execution.variables import build_variables
 from grader.intake.notebook import Submission
 from grader.model import Profile
 from grader.paths import ROOT
+from grader.protocol.events import KEY_FILE
 from grader.protocol.plan import Plan
 from grader.sandbox import Sandbox
 
@@ -79,6 +82,7 @@ class Job:
     environ: dict[str, str]
     bootstrap: str  # code to run before the first cell
     probes: tuple[tuple[str, str], ...]  # (family, code) to run after the last
+    key: str = ""  # of the kernel's events
 
 
 def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setup, challenges: Challenges) -> Job:
@@ -91,12 +95,15 @@ def prepare(folder: Path, scratch: PurePath, submission: Submission, setup: Setu
     _write_bundle(grading / "bundle")
     _build_plan(submission, setup, inputs, challenges).save(grading / "plan.json")
     tensors.write(lambda: save_file(challenges.lora_tensors, grading / "challenges.safetensors"))
+    key = secrets.token_hex(16)
+    (grading / KEY_FILE).write_text(key, encoding="utf-8")
     requests = challenges.build_requests(f"{GRADING}/challenges.safetensors") if setup.witness else {}
     return Job(
         folder=folder,
         environ={**build_variables(setup.checkpoint.hub_cache, setup.metrics, scratch), **setup.environ},
         bootstrap=BOOTSTRAP if setup.witness else "pass",
         probes=tuple((family, PROBE.format(family, request)) for family, request in requests.items()),
+        key=key,
     )
 
 

@@ -130,6 +130,7 @@ def _carry_out(
         probes=job.probes,
         limits=asdict(limits),
         output=str(partial),
+        key=job.key,
     )
     try:
         return broker.run(order, listener, limits.total_s)

@@ -68,8 +68,20 @@ class Case:
         """The trainings that ended without having done any work, with what each lacks, as the end of a sentence."""
         if not self.evidence.run.work_measured:
             return {}
-        found = ((t.index, explain_idleness(t, self.profile)) for t in self.evidence.trainings)
+        found = (
+            (t.index, self._explain_origin(t) or explain_idleness(t, self.profile)) for t in self.evidence.trainings
+        )
         return {index: words for index, words in found if words}
+
+    def _explain_origin(self, training: Training) -> str | None:
+        """Return what is wrong with a record of a training that did not go on under the host's eyes, or was changed."""
+        watched = self.evidence.run.trainings
+        if watched is None:
+            return None
+        seen, (entry, record) = watched.get(training.index), self.evidence.fingerprints[training.index]
+        if seen is None or seen.entry != entry or (training.finished and seen.record != record):
+            return "its record is not that of a training in this run"
+        return None
 
     def explain_absence(self) -> str:
         """Return what is wrong with the trainings that do not count, as a further sentence; empty if there are none."""

@@ -4,6 +4,7 @@ import ctypes
 import platform
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -30,7 +31,7 @@ MEMORY_KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 1 << 30}  # bytes: 
 def start(plan_path: str) -> None:
     """Prepare this process to run a notebook under the plan."""
     plan = Plan.load(plan_path)
-    events.publish_through(get_ipython())
+    events.publish_through(get_ipython(), Path(plan_path).absolute().parent)
     seed_everything(plan.seed)
     if plan.threads:
         torch.set_num_threads(plan.threads)

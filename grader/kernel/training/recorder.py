@@ -22,10 +22,10 @@ from grader.kernel.training import budget, gradients, inputs, observation, revie
 from grader.kernel.training.dropout import use_fast_masks
 from grader.kernel.training.work import Meter
 from grader.kernel.wrapping import wrap
-from grader.kernel.writing import record_error, write_json, write_tensors
+from grader.kernel.writing import record_error, to_plain, write_json, write_tensors
 from grader.protocol import precision
 from grader.protocol.checkpoint import load_base_tensors
-from grader.protocol.events import emit
+from grader.protocol.events import emit, fingerprint
 from grader.protocol.plan import Budget, Plan
 from grader.protocol.records import DataSeen, Exit, LogEntry, RowKeys, Training
 
@@ -57,7 +57,8 @@ class Recorder:
         entry = observation.describe_entry(model, self.base)
         record = Training(len(self.records), via, finished=False, entry=entry, device=observation.get_device_name())
         self.records.append(record)
-        emit("training_begin", index=record.index, method=observation.guess_method(entry))
+        method = observation.guess_method(entry)
+        emit("training_begin", index=record.index, method=method, sha256=fingerprint(to_plain(entry)))
         self.ask_gradients(record, model)
         self.write()
         return record
@@ -90,7 +91,7 @@ class Recorder:
                 write_tensors(self.plan.evidence, name, tensors)
                 record.exit = replace(notes, file=name, head_sha256=whole, head=parts)
         with suppress_errors(record):
-            emit("training_end", index=record.index)
+            emit("training_end", index=record.index, sha256=fingerprint_record(record))
             self.write()
 
     def keys(self, dataset: Any, learned: RowKeys | None = None) -> RowKeys | None:
@@ -109,6 +110,11 @@ class Recorder:
     def write(self) -> None:
         """Write all records."""
         write_json(self.plan.evidence, "trainings.json", self.records)
+
+
+def fingerprint_record(record: Training) -> str:
+    """Compute the digest of a training that has ended. What the notebook evaluates on later is no part of it."""
+    return fingerprint({key: value for key, value in to_plain(record).items() if key != "evaluations"})
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One schema of the evidence: what the kernel's code builds is what the host reads, and nothing else is."""
 
 import inspect
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from grader.kernel.namespace import Bindings
 from grader.kernel.probes import functions
 from grader.kernel.training import observation, recorder, review_keys
 from grader.protocol import records
+from grader.protocol.events import fingerprint
 from grader.protocol.records import Answers, CountItem, Entry, Exit, ExtractItem, Raised, RowKeys, Training
 
 RAISED = Raised("TypeError", "an 'å' and a \u2028")
@@ -116,6 +118,14 @@ def parts(value: Any) -> Iterator[Any]:
 
 def test_every_record_is_in_a_file() -> None:
     assert {type(part) for _, value in FILES.values() for part in parts(value)} == set(RECORDS)
+
+
+def test_a_training_is_known_by_its_digest_whatever_is_evaluated_later(tmp_path: Path) -> None:
+    (plain,) = json.loads(written(tmp_path, (TRAINING,)).read_bytes())
+    del plain["evaluations"]
+    later, other = replace(TRAINING, evaluations=()), replace(TRAINING, steps=3)
+    assert fingerprint(plain) == recorder.fingerprint_record(TRAINING) == recorder.fingerprint_record(later)
+    assert fingerprint(plain) != recorder.fingerprint_record(other)
 
 
 @pytest.mark.parametrize("kind", RECORDS)

@@ -19,6 +19,7 @@ from grader.model import Method, RunStatus
 from grader.protocol import events
 from grader.sandbox import Backend, SandboxPolicy, select
 
+KEY, DIGEST = "of this run", "0" * 64
 LIMITS = Limits(ready_s=120, cell_s=60, notebook_s=120, probe_s=60, interrupt_s=10)
 TIGHT = Limits(ready_s=120, cell_s=2, notebook_s=120, probe_s=2, interrupt_s=10)
 
@@ -61,7 +62,7 @@ def run(tmp_path: Path) -> Go:
         with select(SandboxPolicy(wall_s=300), only=Backend.NONE) as sandbox:
             notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
             rest = {"environ": {}, "bootstrap": bootstrap, "probes": probes, "limits": asdict(limits)}
-            order = BrokerRequest(notebook=notebook, ticket=sandbox.ticket(), **folders, **rest)
+            order = BrokerRequest(notebook=notebook, ticket=sandbox.ticket(), key=KEY, **folders, **rest)
             watcher = Watcher()
             report = broker.run(order, watcher, limits.total_s)
         family = psutil.Process().children(recursive=True)
@@ -103,7 +104,8 @@ def test_a_cell_beyond_a_limit_is_interrupted(run: Go, cell: str, limits: Limits
 ALL_TRAINED = f"""
 for index, method in enumerate(("full", "head", "lora")):
     for kind in ("training_begin", "training_end"):
-        display({{{events.MIME!r}: {{"kind": kind, "index": index, "method": method}}}}, raw=True)
+        fields = {{"kind": kind, "index": index, "method": method, "key": {KEY!r}, "sha256": {DIGEST!r}}}
+        display({{{events.MIME!r}: fields}}, raw=True)
 """
 
 
@@ -159,7 +161,8 @@ def test_long_outputs_within_the_limit_are_cut(run: Go) -> None:
 
 
 def event(**fields: object) -> str:
-    return f"from IPython.display import display; display({{{events.MIME!r}: {fields!r}}}, raw=True)"
+    given = {"key": KEY, "sha256": DIGEST, **fields}
+    return f"from IPython.display import display; display({{{events.MIME!r}: {given!r}}}, raw=True)"
 
 
 def test_events_reach_the_listener_and_not_the_notebook(run: Go) -> None:
@@ -172,6 +175,7 @@ def test_events_reach_the_listener_and_not_the_notebook(run: Go) -> None:
 FORGED: list[dict[str, object]] = [{"kind": "training_begin", "index": index} for index in (-1, True, 10**12)]
 FORGED += [{"kind": "training_step", "step": step, "steps": steps} for step, steps in (("1", None), (1, 10**12))]
 FORGED += [{"kind": ["training_begin"], "index": 0}, {}]
+FORGED += [{"kind": "training_begin", "index": 0, "key": key} for key in ("of another run", None, [])]
 
 
 def test_forged_events_are_ignored(run: Go) -> None:
@@ -275,17 +279,27 @@ def test_a_preparation_that_fails_is_the_graders_fault(run: Go, bootstrap: str, 
     assert ended.report.reason == f"the kernel could not be prepared: {reason}"
 
 
+def test_answers_of_a_probe_count_when_the_kernel_has_answered(run: Go) -> None:
+    written = [event(kind="written", name=f"probe-{family}.json") for family in ("count", "lora", "extract")]
+    early = event(kind="written", name="probe-replace.json")
+    probes = (("count", written[0]), ("lora", f"{written[1]}; 1 / 0"), ("extract", f"{written[2]}; {DEADLY[2]}"))
+    ended = run(early, probes=probes)
+    assert ended.report.written == {("probe-count.json", DIGEST)}
+    assert ended.report.foreign_events == 1
+
+
 def test_children_of_the_kernel_end_with_it(run: Go) -> None:
     start = "subprocess.Popen(['sleep', '600'], start_new_session={})"
     run(f"import subprocess; {start.format(False)}; {start.format(True)}")  # the fixture looks for them
 
 
-TRAINED = """
+TRAINED = f"""
 METHODS = "full", "head", "lora"
 from IPython.display import display
 def told(*kinds, index=0, method="full"):
     for kind in kinds:
-        display({"application/vnd.grader.event+json": {"kind": kind, "index": index, "method": method}}, raw=True)
+        fields = {{"kind": kind, "index": index, "method": method, "key": {KEY!r}, "sha256": {DIGEST!r}}}
+        display({{{events.MIME!r}: fields}}, raw=True)
 """
 TRAIN = "told('training_begin', 'training_end')"
 TRAIN_ALL = "for i, name in enumerate(METHODS): told('training_begin', 'training_end', index=i, method=name)"
