@@ -18,6 +18,7 @@ override ASSIGNMENT := $(value ASSIGNMENT)
 override POLICY := $(value POLICY)
 override OVERRIDES := $(value OVERRIDES)
 override TIMES := $(value TIMES)
+override GROUPS := $(value GROUPS)
 override CLASS := $(value CLASS)
 override TAKE_AWAY := $(value TAKE_AWAY)
 override AUTHOR := $(value AUTHOR)
@@ -25,12 +26,12 @@ override REASON := $(value REASON)
 override REVIEWS := $(value REVIEWS)
 override ONLY := $(value ONLY)
 override PROGRAMS := $(value PROGRAMS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES CLASS TAKE_AWAY AUTHOR REASON REVIEWS ONLY PROGRAMS JOBS COURSE CELL_LIMIT RUN_LIMIT
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES GROUPS CLASS TAKE_AWAY AUTHOR REASON REVIEWS ONLY PROGRAMS JOBS COURSE CELL_LIMIT RUN_LIMIT
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
 CLASS_FILES := $${GRADEBOOK:+--gradebook "$$GRADEBOOK"} $${ASSIGNMENT:+--assignment "$$ASSIGNMENT"} \
-  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"}
+  $${POLICY:+--policy "$$POLICY"} $${OVERRIDES:+--overrides "$$OVERRIDES"} $${TIMES:+--times "$$TIMES"} $${GROUPS:+--groups "$$GROUPS"}
 
 # Settings of a person's own Python and pip: each would have the environment below find other packages, or none.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTHONSTARTUP PYTHONPLATLIBDIR PYTHONINSPECT
@@ -90,14 +91,14 @@ setup: $(READY) ## make .venv from requirements.lock, prepare the model and the 
 grade: $(READY) ## grade one notebook: SUBMISSION=path [PROFILE=quick] [SEED=n] [OUT=folder]
 	@$(VENV_PYTHON) -m grader grade "$$SUBMISSION" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $(LIMITS)
 
-batch: $(READY) ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [ASSIGNMENT=id] [QUIET=1] [OUT=folder]
+batch: $(READY) ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=csv] [JOBS=2] [PROFILE=quick] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [GROUPS=csv] [ASSIGNMENT=id] [QUIET=1] [OUT=folder]
 	@$(VENV_PYTHON) -m grader batch "$$SUBMISSIONS" --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} \
 	  $${JOBS:+--jobs "$$JOBS"} $(CLASS_FILES) $(if $(filter 1,$(QUIET)),--quiet) $(LIMITS)
 
 rejudge: $(READY) ##+ judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
 
-hand-out: $(READY) ##+ write gradebook, feedback and dashboard again, with other files: CLASS=results/name [GRADEBOOK=csv] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [ASSIGNMENT=id]
+hand-out: $(READY) ##+ write gradebook, feedback and dashboard again, with other files: CLASS=results/name [GRADEBOOK=csv] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [GROUPS=csv] [ASSIGNMENT=id]
 	@$(VENV_PYTHON) -m grader hand-out "$$CLASS" $(CLASS_FILES)
 
 decisions: $(READY) ##+ list what people decided about a class, or take some of it away: CLASS=results/name [TAKE_AWAY="d3 d4" REASON=words AUTHOR=name]

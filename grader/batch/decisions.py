@@ -20,6 +20,7 @@ from grader.batch.store import write
 from grader.errors import GraderError
 from grader.grades.decisions import (
     Decision,
+    HandInGroups,
     HandInTimes,
     Matter,
     Origin,
@@ -32,6 +33,7 @@ from grader.grades.decisions import (
     list_withdrawn,
     select_new,
 )
+from grader.grades.groups import add_groups, load_groups
 from grader.grades.overrides import load_overrides
 from grader.grades.policy import index_by_name, load_policy
 from grader.grades.settlement import list_students
@@ -117,13 +119,17 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
     """Read the files that were given. Overrides may be of the manual items of the policy that is given or in force."""
     given: list[tuple[Path, list[Matter]]] = []
     rulings = load_rulings(request.folder, intake)
-    policy = rulings.policy
+    intake, policy = rulings.intake, rulings.policy
     if request.policy:
         policy = load_policy(request.policy)
         known = index_by_name(list_students(intake))
         extended = [e.model_copy(update={"student": _find_key(e.student, known)}) for e in policy.extension]
         rules = Rules(policy=policy.model_copy(update={"extension": ()}), author=name_author())
         given.append((request.policy, [rules, *extended]))
+    if request.groups:
+        groups = HandInGroups(groups=load_groups(request.groups), author=name_author())
+        intake = add_groups(intake, groups.groups, list_students(intake))
+        given.append((request.groups, [groups]))
     if request.times:
         given.append((request.times, [HandInTimes(times=load_times(request.times), author=name_author())]))
     if request.overrides:

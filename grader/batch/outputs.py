@@ -22,6 +22,7 @@ from grader.grades.grade import Grade, Standing
 from grader.grades.policy import GradingPolicy, describe
 from grader.grades.settlement import describe_gaps, settle
 from grader.intake.archive import locate_upload
+from grader.intake.gradebook_export import Platform, read_export
 from grader.intake.notebook import read_submission
 from grader.intake.uploads import Intake, Refusal, Upload
 from grader.model import FrozenModel, Result
@@ -33,6 +34,7 @@ from grader.reporting.staff import render_staff
 from grader.reporting.words import format_points
 
 FEEDBACK: Final = "feedback.html"
+OWN_FEEDBACK: Final = "feedback-{key}.html"  # of a member of a group whose grade is not that of the first
 
 
 class BatchOutputs(FrozenModel):
@@ -63,7 +65,7 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     entries = [entry for upload in intake.uploads if (entry := find_last_entry(request, upload))]
     gaps = (*rulings.notes, *describe_gaps(policy, intake))
     notes = (*intake.notes, *gaps, *warnings, *history.describe_outdated(entries))
-    _update_reports(request, grades)
+    _update_reports(request, _put_owners_first(grades, intake))
     files = {
         **render_pages(request, intake, grades, describe(policy), notes),
         **gradebook,
@@ -145,6 +147,11 @@ def _fill_gradebook(request: BatchRequest, grades: tuple[Grade, ...]) -> tuple[d
     export = read_gradebook(request)
     if export is None:
         return {}, ()
+    if (read := read_export(export)).platform is not Platform.CANVAS and not read.columns:
+        what = (
+            "Moodle imports its grading worksheet" if read.platform is Platform.MOODLE else "upload them to Gradescope"
+        )
+        return {}, (f"This export of {read.platform} tells who is in the class and takes no grades back: {what}.",)
     made = canvas_csv.fill_column(export, grades, request.assignment)
     return {"gradebook.csv": made.content}, made.warnings
 
@@ -155,23 +162,30 @@ def _build_feedback(request: BatchRequest, intake: Intake, grades: Iterable[Grad
     for refusal in intake.refusals:
         if refusal.student and refusal.attachment_id is not None:
             refusals[refusal.student.key].append(refusal.entry)
-    pages = {}
-    for grade in grades:
+    pages = dict[str, bytes]()
+    for grade in _put_owners_first(grades, intake):
         if grade.standing is Standing.REFUSED:
             page = render_refusal(grade).encode("utf-8", "replace")
             pages.update(dict.fromkeys(refusals[grade.student.key], page))
         path = find_feedback_page(request, grade)
         if path and grade.upload and grade.upload.attachment_id is not None:
-            pages[grade.upload.entry] = path.read_bytes()
+            pages.setdefault(grade.upload.entry, path.read_bytes())  # Canvas shows it to all of a group
     return {"feedback.zip": build_zip(pages)} if pages else {}
 
 
+def _put_owners_first(grades: Iterable[Grade], intake: Intake) -> list[Grade]:
+    """Sort the grades so that of a group that one comes first whose upload it is, as the source says."""
+    owners = {upload.id: upload.student.key for upload in intake.uploads}
+    return sorted(grades, key=lambda g: g.upload is not None and owners.get(g.upload.id) != g.student.key)
+
+
 def find_feedback_page(request: BatchRequest, grade: Grade) -> Path | None:
-    """Find the page that a student is to read."""
+    """Find the page that a student is to read: that of the upload, or one's own where one's group has another."""
     if grade.upload is None or grade.standing not in (Standing.GRADED, Standing.EXCUSED):
         return None
-    page = request.submissions / grade.upload.id / FEEDBACK
-    return page if page.is_file() else None
+    folder = request.submissions / grade.upload.id
+    pages = (folder / OWN_FEEDBACK.format(key=grade.student.key), folder / FEEDBACK)
+    return next((page for page in pages if page.is_file()), None)
 
 
 def _format_gradescope(grades: Iterable[Grade]) -> dict[str, bytes]:
@@ -195,17 +209,19 @@ def render_pages(
 
 def _read_papers(request: BatchRequest, intake: Intake) -> Iterator[similarity.Paper]:
     uploads = Store(request.folder / "store").uploads
+    teams = {member.key: group.name for group in intake.groups for member in group.members}
     for upload in intake.uploads:
         try:
             notebook = read_submission(locate_upload(uploads, upload)).notebook
         except SubmissionError:
             continue
-        yield similarity.make_paper(upload.id, upload.student.key, upload.sha256, notebook)
+        author = teams.get(upload.student.key, upload.student.key)
+        yield similarity.make_paper(upload.id, author, upload.sha256, notebook)
 
 
 def _update_reports(request: BatchRequest, grades: Iterable[Grade]) -> None:
     """Show in the reports of the uploads that count how policy and people changed their points."""
-    store = Store(request.folder / "store")
+    store, shown = Store(request.folder / "store"), dict[str, str]()
     for grade in grades:
         if grade.upload is None or grade.result is None:
             continue
@@ -214,11 +230,19 @@ def _update_reports(request: BatchRequest, grades: Iterable[Grade]) -> None:
         judged = store.read_judgement(entry.result) if entry else None
         if judged is None:
             continue
-        pages = {FEEDBACK: render_feedback(grade.result, grade)}
-        pages["staff.html"] = render_staff(grade.result, judged.details, grade)
-        for path, content in ((folder / name, text.encode("utf-8", "replace")) for name, text in pages.items()):
-            if not path.is_file() or path.read_bytes() != content:
-                write(path, content)
+        page, own = render_feedback(grade.result, grade), folder / OWN_FEEDBACK.format(key=grade.student.key)
+        if shown.setdefault(grade.upload.id, page) != page:
+            _renew(own, page)
+            continue
+        own.unlink(missing_ok=True)
+        _renew(folder / FEEDBACK, page)
+        _renew(folder / "staff.html", render_staff(grade.result, judged.details, grade))
+
+
+def _renew(path: Path, text: str) -> None:
+    content = text.encode("utf-8", "replace")
+    if not path.is_file() or path.read_bytes() != content:
+        write(path, content)
 
 
 def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[Delivery, ...]:

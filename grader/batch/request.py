@@ -16,7 +16,8 @@ from grader.intake.uploads import Intake
 from grader.model import FrozenModel
 
 NAME: Final = "batch.json"
-FILES: Final = ("gradebook", "assignment", "policy", "overrides", "times")
+# The first two are remembered as they are; the others become decisions.
+FILES: Final = ("gradebook", "assignment", "policy", "overrides", "times", "groups")
 
 
 class BatchRequest(RunSettings):
@@ -28,6 +29,7 @@ class BatchRequest(RunSettings):
     policy: Path | None = None
     overrides: Path | None = None
     times: Path | None = None  # when everybody handed in
+    groups: Path | None = None  # who hands in together
 
     def inherit(self, saved: "BatchRequest") -> "BatchRequest":
         """Return the request with the files of an earlier one where this one names none."""
@@ -36,7 +38,7 @@ class BatchRequest(RunSettings):
     @property
     def settled(self) -> "BatchRequest":
         """The request once its decisions are recorded."""
-        return self.model_copy(update=dict.fromkeys(("policy", "overrides", "times")))
+        return self.model_copy(update=dict.fromkeys(FILES[2:]))
 
 
 class SavedBatch(FrozenModel):

@@ -53,7 +53,10 @@ class ClassFiles:
     assignment: Annotated[str | None, typer.Option(help="id or title of the assignment's column in the export")] = None
     policy: Annotated[Path | None, typer.Option(help="rules for late work, attempts and extensions (TOML)")] = None
     overrides: Annotated[Path | None, typer.Option(help="points changed by a person (TOML or CSV)")] = None
-    times: Annotated[Path | None, typer.Option(help="hand-in times (CSV, written by `./autograder times`)")] = None
+    times: Annotated[Path | None, typer.Option(help="hand-in times (CSV, written by `make times`)")] = None
+    groups: Annotated[
+        Path | None, typer.Option(help="who hands in together: Canvas's export of groups, or a CSV of student,group")
+    ] = None
 
     def collect_given(self) -> dict[str, Any]:
         """Return the options that were used, by name; paths are absolute."""

@@ -59,6 +59,7 @@ class UploadStep(FrozenModel):
     comment: str | None = None  # with its reference; None: no comment is sent
     feedback: Path | None = None
     reason: str = ""
+    whole_group: bool = False  # the comment goes to all members, of whom only this one is known
     judged: str = ""  # the part of the rubric that the score is of; empty: all of it
 
     @property
@@ -93,8 +94,9 @@ def upload(
         steps = plan(assignment, deliveries)
         for step in steps:
             say(format_step(step))
-        if warning := warn_of_two_policies(assignment, deliveries):
-            say(warning)
+        for warning in (warn_of_two_policies(assignment, deliveries), warn_of_one_score(assignment, deliveries)):
+            if warning:
+                say(warning)
         partial = describe_partial(delivery.grade for delivery in deliveries)
         if partial:
             say(partial)
@@ -179,10 +181,10 @@ def _plan_step(delivery: Delivery, submission: Any, column_possible: float | Non
         "excused in Canvas": getattr(submission, "excused", False),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
-    changes = {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible)
+    changes: dict[str, Any] = {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible)
     old_score = None if submission is None else _read_score(submission)
-    judged = describe_judged(delivery.grade)
-    return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, judged=judged, **changes)
+    changes |= {"judged": describe_judged(delivery.grade), "whole_group": not delivery.grade.group}
+    return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, **changes)
 
 
 def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | None) -> dict[str, Any]:
@@ -230,6 +232,24 @@ def warn_of_two_policies(assignment: Any, deliveries: Iterable[Delivery]) -> str
     return (
         f"Being late would cost points twice: here for {len(late)} of these students, and again by the late policy of "
         "the course in Canvas. Turn one of the two off."
+    )
+
+
+def warn_of_one_score(assignment: Any, deliveries: Iterable[Delivery]) -> str:
+    """Warn if members of a group have different points and Canvas gives a group one score; else return nothing."""
+    scores: dict[str, set[float | None]] = {}
+    for delivery in deliveries:
+        if delivery.grade.group:
+            scores.setdefault(delivery.grade.group, set()).add(delivery.grade.points)
+    different = [sanitise_line(group) for group, found in scores.items() if len(found) > 1]
+    one_score = getattr(assignment, "group_category_id", None) and not getattr(
+        assignment, "grade_group_students_individually", False
+    )
+    if not (different and one_score):
+        return ""
+    return (
+        f"Canvas gives all members of a group one score, and in {', '.join(different)} they differ: turn on “Assign "
+        "Grades to Each Student Individually” for the assignment first."
     )
 
 
@@ -296,7 +316,7 @@ def _send(assignment: Any, step: UploadStep) -> None:
         options["submission"] = {"posted_grade": step.new_score}
     if step.comment is not None:
         options["comment"] = {"text_comment": step.comment}
-        if getattr(assignment, "group_category_id", None):
+        if step.whole_group and getattr(assignment, "group_category_id", None):
             options["comment"]["group_comment"] = True
         if step.feedback is not None:
             options["comment"]["file_ids"] = [_attach(submission, step.feedback)]

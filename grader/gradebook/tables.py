@@ -36,6 +36,7 @@ COLUMNS: Final[dict[str, tuple[type, Callable[[Grade, CheckResult | None], Any]]
     "check_possible": (float, lambda grade, check: check and check.possible),
     "visibility": (str, lambda grade, check: check and str(check.visibility)),
     "rationale": (str, lambda grade, check: check and check.rationale),
+    "group": (str, lambda grade, check: grade.group or None),
 }
 
 

@@ -11,11 +11,12 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
+from grader.grades.groups import add_groups
 from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import Extension, GradingPolicy, Text, describe, index_by_name
 from grader.grades.settlement import list_students, require_one_each
 from grader.grades.times import add_times
-from grader.intake.uploads import Intake
+from grader.intake.uploads import Group, Intake
 from grader.model import FrozenModel
 from grader.text import sanitise
 
@@ -45,6 +46,13 @@ class HandInTimes(FrozenModel):
     author: Text
 
 
+class HandInGroups(FrozenModel):
+    """Who hands in together."""
+
+    groups: tuple[Group, ...]
+    author: Text
+
+
 class Comment(FrozenModel):
     """Words of a person to a student."""
 
@@ -61,7 +69,7 @@ class Withdrawal(FrozenModel):
     reason: Text
 
 
-Matter = Override | Extension | Rules | HandInTimes | Comment | Withdrawal
+Matter = Override | Extension | Rules | HandInTimes | HandInGroups | Comment | Withdrawal
 
 
 class Decision(FrozenModel):
@@ -85,6 +93,8 @@ class Decision(FrozenModel):
                 return ("comment", comment.student)
             case Rules():
                 return ("policy",)
+            case HandInGroups():
+                return ("groups",)
             case _:
                 return (self.id,)
 
@@ -138,6 +148,9 @@ def combine(decisions: Sequence[Decision], intake: Intake, rubric: Mapping[str, 
     matters = [(decision.id, decision.matter) for decision in holding]
     policy = next((matter.policy for _, matter in matters if isinstance(matter, Rules)), GradingPolicy())
     policy = policy.model_copy(update={"extension": tuple(m for _, m in matters if isinstance(m, Extension))})
+    for _, matter in matters:
+        if isinstance(matter, HandInGroups):
+            intake = add_groups(intake, matter.groups, list_students(intake))
     require_one_each(policy, intake)
     for decision in holding:
         if isinstance(decision.matter, HandInTimes):
@@ -194,6 +207,8 @@ def describe_decision(decision: Decision) -> str:
             what, signed = f"rules: {' '.join(describe(matter.policy))}", f"{matter.author}{where}"
         case HandInTimes():
             what, signed = f"times of {len(matter.times)} students", f"{matter.author}{where}"
+        case HandInGroups():
+            what, signed = f"{len(matter.groups)} groups", f"{matter.author}{where}"
         case Comment():
             what, signed = f"comment to {matter.student}", f"{matter.author}: {matter.text}"
         case Withdrawal():

@@ -46,6 +46,7 @@ class Grade(FrozenModel):
     result: Result | None = None  # of that one
     adjustments: tuple[Adjustment, ...] = ()
     note: str = ""  # for staff: why it is ungraded or refused
+    group: str = ""  # with which the student handed in
     unjudged: float = 0.0  # points of the rubric that this run did not judge, and that `possible` leaves out
 
     @property

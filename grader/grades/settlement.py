@@ -14,7 +14,7 @@ from grader.errors import GraderError
 from grader.grades.grade import Adjustment, AdjustmentKind, Grade, Standing
 from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import Counting, GradingPolicy, compute_deduction, compute_delay, format_amount, index_by_name
-from grader.intake.uploads import Intake, Refusal, Student, Upload
+from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
 from grader.judging import scoring
 from grader.judging.tampering import waits_for_a_package, waits_for_a_person
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
@@ -30,6 +30,7 @@ class _HandIn:
     student: Student
     uploads: list[Upload] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    group: str = ""
 
 
 def settle(
@@ -88,7 +89,18 @@ def _collect_hand_ins(intake: Intake) -> list[_HandIn]:
             hands.setdefault(refusal.student.key, _HandIn(refusal.student)).refusals.append(refusal)
     for student in intake.missing:
         hands.setdefault(student.key, _HandIn(student))
+    for group in intake.groups:
+        hands.update(_share(group, [hands[m.key] for m in group.members if m.key in hands]))
     return [hands[key] for key in sorted(hands)]
+
+
+def _share(group: Group, hands: Sequence[_HandIn]) -> Iterator[tuple[str, _HandIn]]:
+    """Yield what each member of a group handed in: what any of them did."""
+    uploads = sorted((u for hand in hands for u in hand.uploads), key=lambda upload: (upload.attempt, upload.id))
+    refusals = [refusal for hand in hands for refusal in hand.refusals]
+    for member in group.members:
+        mine = [upload.model_copy(update={"student": member}) for upload in uploads]
+        yield member.key, _HandIn(member, mine, refusals, group.name)
 
 
 def _grade(
@@ -101,7 +113,8 @@ def _grade(
     if total := by_kind.get(OverrideKind.TOTAL):
         grade = _apply_total(grade, total, overrides.possible)
     excused = by_kind.get(OverrideKind.EXCUSED)
-    return _excuse(grade, excused) if excused else grade
+    grade = _excuse(grade, excused) if excused else grade
+    return grade.model_copy(update={"group": hand.group}) if hand.group else grade
 
 
 def _grade_without_attempt(hand: _HandIn, usual: float) -> Grade:

@@ -1,8 +1,8 @@
 """A class's submissions, from a Canvas archive or a folder: who handed in what, and what cannot be graded.
 
-Three shapes are understood, in a zip archive as in a folder: files under the names that Canvas gives them, one folder
-per student, loose notebooks named after their authors. What is taken is stored once per content; nothing is executed
-and no notebook is parsed here.
+Understood are, in a zip archive as in a folder: files under the names that Canvas gives them, what Moodle and
+Gradescope export, one folder per student, and loose notebooks named after their authors. What is taken is stored once
+per content; nothing is executed and no notebook is parsed here.
 
 Decisions. An upload of somebody who is not on the roster is graded all the same and named in the notes: rosters are
 older than late arrivals. A student with several notebooks has several uploads, in the order of Canvas's attachment
@@ -16,9 +16,10 @@ What one student hands in must not cost the others anything: bytes and notebooks
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,13 @@ from grader.intake.file_kinds import (
     ZIP,
     explain_name,
     looks_like_notebook,
+)
+from grader.intake.other_platforms import (
+    OwnedFolder,
+    Participant,
+    find_moodle_owner,
+    list_groups,
+    read_gradescope_owners,
 )
 from grader.intake.roster import NameRegistry, Roster, find_alike, make_name_key, make_user_key, normalise_name, slugify
 from grader.intake.unpacking import Bounds, FoundEntry, HashedFiles, RejectedEntry, RejectionError, SourceEntry
@@ -56,6 +64,7 @@ class Ownership:
     name: CanvasName
     inside: str = ""
     level: int = 0  # how many archives of the student it lies in
+    at: datetime | None = None  # when it was handed in, where the source says so
 
     @property
     def file_name(self) -> str:
@@ -75,7 +84,7 @@ def read_class(
     known = Roster(roster)
     with _open_source(source, apart_from or files, bounds) as listed:
         owners = OwnerResolver(known)
-        owned = owners.resolve(_strip_wrapper(listed, known))
+        owned = owners.resolve(listed)
         for ownership, entry in owned:
             reader.take(ownership, entry)
     uploads = tuple(_list_uploads(reader.taken))
@@ -88,6 +97,7 @@ def read_class(
         refusals=tuple(sorted(reader.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
         missing=() if anonymous and not named else tuple(s for s in known.students if s.key not in present),
         notes=(*owners.notes, *_write_notes(known, uploads, named, anonymous)),
+        groups=list_groups(owners.teams),
     )
 
 
@@ -98,8 +108,7 @@ def read_hand_in(folder: Path, files: Path, bounds: Bounds = USUAL) -> tuple[tup
     """
     reader, student = ArchiveReader(HashedFiles(files, bounds)), Student(key="student", name="student")
     for entry in unpacking.list_folder(folder, bounds, files):
-        name = CanvasName("student", None, None, False, EntryKind.FILE, None, entry.parts[-1])
-        reader.take(Ownership(entry.entry, student, name), entry)
+        reader.take(Ownership(entry.entry, student, _name_file("student", entry.parts[-1])), entry)
     return tuple(_list_uploads(reader.taken)), tuple(reader.refusals)
 
 
@@ -125,7 +134,7 @@ def _open_source(source: Path, apart_from: Path, bounds: Bounds) -> Iterator[lis
         raise GraderError(f"{source} may not be read; check its permissions.") from error
 
 
-def _strip_wrapper(entries: list[SourceEntry], roster: Roster) -> list[SourceEntry]:
+def _strip_wrapper(entries: Sequence[SourceEntry], roster: Roster) -> Sequence[SourceEntry]:
     """Leave out the one folder that holds all hand-ins, which packing makes, unless it is called after a student."""
     places = [item.parts for item in entries if _may_be_handed_in(item.parts[-1])]
     tops = {parts[0] for parts in places}
@@ -144,6 +153,7 @@ class OwnerResolver:
 
     def __init__(self, roster: Roster) -> None:
         self.notes: list[str] = []
+        self.teams: list[tuple[Student, ...]] = []  # students who handed in together, as the source names them
         self._roster = roster
         self._strangers: dict[tuple[str, str], Student] = {}  # by how they were named -> the same student each time
         self._keys = NameRegistry()
@@ -154,6 +164,11 @@ class OwnerResolver:
 
     def resolve(self, entries: Sequence[SourceEntry]) -> list[tuple[Ownership, SourceEntry]]:
         """Return every entry with its owner. A folder with files of several Canvas users is no student's folder."""
+        if entries and all(find_moodle_owner(item.parts) for item in entries):  # one name alone may be a student's
+            return [(self._find_in_moodle(item), item) for item in entries]
+        if folders := read_gradescope_owners(entries):
+            return list(self._find_in_gradescope(entries, folders))
+        entries = _strip_wrapper(entries, self._roster)
         flat = _find_canvas_folders(entries)
         self._alike = find_alike({_derive_owner_name(item, item.parts[:-1] in flat) for item in entries})
         self._plain = {found[0].user_id for item in entries if (found := list_readings(item.parts[-1]))}
@@ -167,7 +182,30 @@ class OwnerResolver:
         owner = _derive_owner_name(item, flat)
         key = make_name_key(owner, unique=owner not in self._alike)
         student = self._roster.find(owner) or self._add_stranger("name", owner, key, owner, None)
-        return Ownership(item.entry, student, CanvasName(owner, None, None, False, EntryKind.FILE, None, name))
+        return Ownership(item.entry, student, _name_file(owner, name))
+
+    def _find_in_moodle(self, item: SourceEntry) -> Ownership:
+        owner, file = find_moodle_owner(item.parts) or (Participant(item.parts[0]), item.parts[-1])
+        return Ownership(item.entry, self._find_participant(owner), _name_file(owner.name, file))
+
+    def _find_in_gradescope(
+        self, entries: Iterable[SourceEntry], folders: Mapping[tuple[str, ...], OwnedFolder]
+    ) -> Iterator[tuple[Ownership, SourceEntry]]:
+        """Yield the files that somebody handed in; the first of those who did so together has them."""
+        teams = {place: tuple(map(self._find_participant, folder.owners)) for place, folder in folders.items()}
+        self.teams = list(teams.values())
+        for item in entries:
+            place = next((item.parts[:depth] for depth in range(len(item.parts)) if item.parts[:depth] in teams), None)
+            if place is not None:
+                owner, name = teams[place][0], _name_file(place[-1], item.parts[-1])
+                yield Ownership(item.entry, owner, name, at=folders[place].at), item
+
+    def _find_participant(self, person: Participant) -> Student:
+        for word in person.words:
+            if student := self._roster.find(word):
+                return student
+        key = make_name_key(person.key, unique=True)
+        return self._add_stranger("participant", person.key, key, person.name, None)
 
     def _choose_likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
         """Return the first reading whose user is in the class, a later one only if nobody else is that user for sure.
@@ -201,6 +239,11 @@ class OwnerResolver:
             student = Student(key=self._keys.take(key), name=name, canvas_id=canvas_id)
             self._strangers[how, identity] = student
         return self._strangers[how, identity]
+
+
+def _name_file(owner: str, file: str) -> CanvasName:
+    """Name a file that Canvas did not name."""
+    return CanvasName(owner, None, None, False, EntryKind.FILE, None, file)
 
 
 def _derive_owner_name(item: SourceEntry, flat: bool) -> str:
@@ -314,6 +357,7 @@ def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> Iterator[Upload]:
             sha256=sha256,
             late=owned.name.late,
             attachment_id=attachment_id,
+            submitted_at=owned.at,
             attempt=attempts[key].setdefault(together, len(attempts[key]) + 1),
         )
 

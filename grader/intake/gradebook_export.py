@@ -1,7 +1,10 @@
-"""A gradebook export from Canvas, read so that every cell can be replaced without touching another byte.
+"""An export of Canvas's gradebook, read so that every cell can be replaced without touching another byte.
 
 Rows: the header, perhaps one of "Manual Posting" notes, one of "Points Possible", the students, last the Test Student.
 Rules follow Canvas's own importer (lib/gradebook_importer.rb) and exporter (lib/gradebook_exporter.rb).
+
+Exports of Moodle and Gradescope are read too. Moodle's grading worksheet has one column, Grade, that is filled in the
+same way; the other forms (Moodle's grades, Gradescope's grades and roster) only tell who is in the class.
 """
 
 import codecs
@@ -9,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
@@ -19,6 +23,33 @@ TEST_STUDENT: Final = "Student, Test"  # the sortable name of Canvas's student v
 
 _DROPPED = re.compile(r"(Current|Final) (Score|Points|Grade)|Override (Score|Grade|Status)")
 _POSTING_NOTE = re.compile(r"^\s*(Muted|Manual Posting.*)?\s*$", re.IGNORECASE | re.DOTALL)
+
+
+class Platform(StrEnum):
+    """The program that wrote an export, by its name for people."""
+
+    CANVAS = "Canvas"
+    MOODLE = "Moodle"
+    GRADESCOPE = "Gradescope"
+
+
+# Headings that are there, of each form that is known.
+FORMS: Final = (
+    (Platform.CANVAS, ("Student", "ID", "Section")),
+    (Platform.CANVAS, ("LastName", "FirstName", "ID", "Section")),
+    (Platform.MOODLE, ("Identifier", "Full name")),
+    (Platform.MOODLE, ("First name", "Last name", "Email address")),
+    (Platform.MOODLE, ("First name", "Surname", "Email address")),
+    (Platform.GRADESCOPE, ("First Name", "Last Name", "SID")),
+    (Platform.GRADESCOPE, ("Name", "SID", "Email")),
+)
+NAMES: Final = ("Student", "Full name", "Name")
+LAST_NAMES: Final = ("LastName", "Last name", "Surname", "Last Name")
+FIRST_NAMES: Final = ("FirstName", "First name", "First Name")
+SIS_IDS: Final = ("SIS User ID", "SID", "ID number")
+LOGINS: Final = ("SIS Login ID", "Email address", "Email")
+SECTIONS: Final = ("Section", "Sections", "Groups")
+READ: Final = (NAMES, LAST_NAMES, FIRST_NAMES, SIS_IDS, LOGINS, SECTIONS)
 
 
 @dataclass(frozen=True)
@@ -80,6 +111,7 @@ class Export:
     bom: bool
     delimiter: str
     rows: tuple[Row, ...]
+    platform: Platform = Platform.CANVAS
 
     @property
     def header(self) -> list[str]:
@@ -101,24 +133,34 @@ class Export:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The assignments in their order: the columns after Section that carry an id or points possible."""
+        if self.platform is not Platform.CANVAS:
+            return self._find_worksheet_column()
         possible = next((row for row in self.rows[1:] if row and "Points Possible" in row[0].value), ())
         first = self.header.index("Section") + 1
         headings = list(enumerate(self.header))[first:]
         found = (_read_column(index, heading, _read_cell(possible, index) or "") for index, heading in headings)
         return tuple(c for c in found if c.assignment_id is not None or c.points_possible is not None)
 
+    def _find_worksheet_column(self) -> tuple[Column, ...]:
+        """Return the one column that Moodle imports, if this is its worksheet."""
+        most = next((i for i, heading in enumerate(self.header) if heading.lower() == "maximum grade"), None)
+        if most is None or "Grade" not in self.header or len(self.rows) < 2:
+            return ()
+        possible = parse_number(_read_cell(self.rows[1], most) or "")
+        return (Column(self.header.index("Grade"), "Grade", "Grade", None, possible, read_only=False),)
+
     def _read_person(self, row: Row) -> Person:
         cell = {heading: _read_cell(row, index) for index, heading in reversed(list(enumerate(self.header)))}
-        parts = (cell.get(heading) for heading in ("LastName", "FirstName"))
-        name = cell["Student"] if "Student" in cell else ", ".join(part for part in parts if part)
-        canvas_id = cell.get("ID") or ""
+        first = {name: next((cell[h] for h in name if cell.get(h)), None) for name in READ}
+        parts = [part for part in (first[LAST_NAMES], first[FIRST_NAMES]) if part]
+        canvas_id = (cell.get("ID") or "") if self.platform is Platform.CANVAS else ""
         return Person(
             row=row,
-            name=unquote_name(name or ""),
+            name=unquote_name(first[NAMES] or ", ".join(parts)),
             canvas_id=int(canvas_id) if re.fullmatch("[0-9]{1,18}", canvas_id) else None,
-            sis_user_id=cell.get("SIS User ID"),
-            login=cell.get("SIS Login ID"),
-            section=cell.get("Section"),
+            sis_user_id=first[SIS_IDS],
+            login=first[LOGINS],
+            section=first[SECTIONS],
         )
 
     def replace_cells(self, replaced: Mapping[Cell, str]) -> bytes:
@@ -143,11 +185,11 @@ def read_export(content: bytes) -> Export:
     delimiter = _guess_delimiter(text)
     rows = tuple(_read_rows(text, delimiter))
     header = [cell.value for cell in rows[0]] if rows else []
-    named = header[:1] == ["Student"] or header[:2] == ["LastName", "FirstName"]
-    if not (named and "ID" in header and "Section" in header):
+    platform = next((found for found, headings in FORMS if {*headings} <= {*header}), None)
+    if platform is None:
         lack = "its first row lacks Student, ID or Section"
         raise GraderError(f"The file is not a Canvas gradebook: {lack}; {EXPORT_AGAIN}.")
-    return Export(text, content.startswith(codecs.BOM_UTF8), delimiter, rows)
+    return Export(text, content.startswith(codecs.BOM_UTF8), delimiter, rows, platform)
 
 
 def unquote_name(cell: str) -> str:

@@ -39,6 +39,13 @@ class Refusal(FrozenModel):
     attachment_id: int | None = None
 
 
+class Group(FrozenModel):
+    """Students who hand in together: what one of them hands in counts for all."""
+
+    name: str
+    members: tuple[Student, ...]
+
+
 class Intake(FrozenModel):
     """Everything found in one archive or folder. `missing`: students on the roster without a file that can be graded.
 
@@ -50,3 +57,4 @@ class Intake(FrozenModel):
     refusals: tuple[Refusal, ...] = ()
     missing: tuple[Student, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()

@@ -51,7 +51,15 @@ class StudentRow:
     def search(self) -> str:
         """Text that the filter looks through."""
         student, upload = self.grade.student, self.grade.upload
-        parts = (student.name, student.key, student.section, student.login, upload and upload.display_name, *self.flags)
+        parts = (
+            student.name,
+            student.key,
+            self.grade.group,
+            student.section,
+            student.login,
+            upload and upload.display_name,
+            *self.flags,
+        )
         return sanitise_line(" ".join(part for part in parts if part)).casefold()
 
 

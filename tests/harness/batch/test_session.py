@@ -16,7 +16,7 @@ from rich.console import Console
 
 from grader.batch import digests, executor, history, session
 from grader.batch.messages import BatchConfig
-from grader.batch.outputs import BatchOutputs
+from grader.batch.outputs import BatchOutputs, build_deliveries
 from grader.batch.request import BatchRequest
 from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
@@ -412,6 +412,44 @@ def test_a_student_of_two_sections_is_one_and_a_row_without_a_name_nobody(a4: Cl
     rows = (a4.folder / "gradebook.csv").read_text("utf-8").splitlines()
     assert [row.split(",")[6] for row in rows if "Lovelace" in row] == ["7.00", "7.00"]
     assert "Rows of the gradebook without a name and an id are left out: row 9." in outputs.notes
+
+
+CANVAS_GROUPS = """\
+name,canvas_user_id,user_id,login_id,sections,group_name,canvas_group_id
+Ada Lovelace,1,S1,ada,DAT,Group 7,70
+Grace Hopper,3,S3,grace,DAT,Group 7,70
+Åsa Öberg,2,S2,asa,DAT,,
+"""
+OWN_GROUPS = "student;group\n1;Group 7\ngrace;Group 7\n"
+
+
+@pytest.mark.parametrize("text", [CANVAS_GROUPS, OWN_GROUPS], ids=["Canvas's export", "one's own file"])
+def test_every_member_of_a_group_gets_grade_and_feedback_once(text: str, a4: Classroom) -> None:
+    changes = f'[[total]]\nstudent = "3"\npoints = 9\n{SIGNED}'
+    files = {"groups": a4.write("g.csv", text), "overrides": a4.write("o.toml", changes)}
+    a4.grade({"group7_1_11": "points 7", ASA: "points 5"}, **files)
+    outputs = a4.grade().outputs
+    by_id = {grade.student.canvas_id: grade for grade in outputs.grades}
+    assert {i: (g.points, g.group) for i, g in by_id.items()} == {
+        1: (7, "Group 7"),
+        3: (9, "Group 7"),  # what is decided about one member is about that member
+        2: (5, ""),
+        4: (None, ""),
+    }
+    column = [line.split(",")[6] for line in (a4.folder / "gradebook.csv").read_text("utf-8").splitlines()[2:]]
+    assert column == ["7.00", "5.00", "EX", "4", ""]
+    with zipfile.ZipFile(a4.folder / "feedback.zip") as archive:
+        assert archive.namelist() == ["group7_1_11_x.ipynb", f"{ASA}_x.ipynb"]
+    deliveries = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), outputs.grades)}
+    pages = [deliveries[i].feedback for i in (1, 3)]
+    assert [page.name for page in pages if page] == ["feedback.html", f"feedback-{by_id[3].student.key}.html"]
+    assert pages[1] is not None
+    assert "seen by hand" in pages[1].read_text(encoding="utf-8")
+
+
+def test_somebody_in_a_group_who_is_not_in_the_class_is_named(a4: Classroom) -> None:
+    outputs = a4.grade({ADA: "points 7"}, groups=a4.write("g.csv", OWN_GROUPS + "eve;Group 7\n")).outputs
+    assert "'eve' of the group 'Group 7' is no student here." in outputs.notes
 
 
 SHARED = [

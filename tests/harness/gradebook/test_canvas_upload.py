@@ -167,6 +167,15 @@ def test_a_group_gets_the_comment_together_and_points_need_no_scale(canvas: Fake
     assert canvas.submissions[12]["score"] == 80.0
 
 
+def test_members_of_a_known_group_get_their_own_comment_each(canvas: FakeCanvas) -> None:
+    canvas.group = True
+    members = [to(grade(who, points).model_copy(update={"group": "Group 7"})) for who, points in ((ADA, 80), (BOB, 90))]
+    done, said = deliver(canvas, *members)
+    assert (done.sent, [len(canvas.submissions[i]["submission_comments"]) for i in (12, 13)]) == (2, [1, 1])
+    assert not any("comment[group_comment]" in form for _, form in canvas.writes)
+    assert any("one score, and in Group 7 they differ" in line for line in said)
+
+
 # Faults
 
 

@@ -410,3 +410,61 @@ def test_reading_again_says_the_same(tmp_path: Path) -> None:
     inner = packed({"b.ipynb": OTHER, "a.ipynb": NOTEBOOK})
     entries = {"x_1_2_work.zip": inner, "y_3_4_a.ipynb": NOTEBOOK, "z_5_6_a.py": b""}
     assert take(tmp_path, entries, ADA) == take(tmp_path, dict(reversed(entries.items())), ADA)
+
+
+METADATA = b"""---
+submission_111:
+  :submitters:
+  - :name: Ada Lovelace
+    :sid: s-12
+    :email: nobody@x
+  - :name: Bob Ross
+    :sid: '7'
+    :email: bobr
+  :created_at: 2026-12-01 10:00:00.5 Z
+submission_112:
+  :submitters:
+  - :name: Eve Holt
+    :sid: x
+    :email: eve
+"""
+EXPORTED = {"submission_111/a.ipynb": NOTEBOOK, "submission_112/a.ipynb": OTHER, "submission_metadata.yml": METADATA}
+
+
+@pytest.mark.parametrize("folder", ["", "assignment_4_export/"])
+def test_an_export_of_gradescope_names_who_handed_in_together_and_when(folder: str, tmp_path: Path, make: Make) -> None:
+    intake = take(tmp_path, {f"{folder}{name}": text for name, text in EXPORTED.items()}, ADA, BOB, EVE, make=make)
+    assert [(u.student, u.submitted_at is not None) for u in intake.uploads] == [(EVE, False), (ADA, True)]
+    assert [group.members for group in intake.groups] == [(ADA, BOB)]
+    assert (intake.refusals, [s.key for s in intake.missing]) == ((), ["ross_bob"])  # the group's work counts for Bob
+
+
+def test_a_student_cannot_hand_in_the_metadata_of_the_class(tmp_path: Path, make: Make) -> None:
+    stolen = METADATA.replace(b"submission_111", b"../eve").replace(b"submission_112", b"eve")
+    entries = {"ada/submission_metadata.yml": stolen, "ada/a.ipynb": NOTEBOOK, "eve/a.ipynb": OTHER}
+    intake = take(tmp_path, entries, make=make)
+    assert [u.student.name for u in intake.uploads] == ["ada", "eve"]
+
+
+MOODLE = {
+    "folders": ("Ada Lovelace_101_assignsubmission_file/w/a.ipynb", "Ada Ek_102_assignsubmission_file_/a.ipynb"),
+    "no folders": ("Ada Lovelace_101_assignsubmission_file_a.ipynb", "Ada Ek_102_assignsubmission_file_a.ipynb"),
+    "a folder around": (
+        "A4/Ada Lovelace_101_assignsubmission_file/a.ipynb",
+        "A4/Ada Ek_102_assignsubmission_file_/a.ipynb",
+    ),
+}
+
+
+@pytest.mark.parametrize("names", MOODLE.values(), ids=MOODLE)
+def test_an_archive_of_moodle(names: tuple[str, str], tmp_path: Path, make: Make) -> None:
+    intake = take(tmp_path, dict.fromkeys(names, NOTEBOOK), ADA, make=make)
+    assert [(u.student.key, u.student.name, u.display_name) for u in intake.uploads] == [
+        ("Ada_Ek_102", "Ada Ek", "a.ipynb"),
+        (ADA.key, ADA.name, "a.ipynb"),
+    ]
+
+
+def test_one_name_like_moodles_makes_no_class_of_moodle(tmp_path: Path) -> None:
+    entries = {"x_1_2_y_3_assignsubmission_file_a.ipynb": NOTEBOOK, "lovelaceada_12_34_a4.ipynb": OTHER}
+    assert ADA in {u.student for u in take(tmp_path, entries, ADA).uploads}

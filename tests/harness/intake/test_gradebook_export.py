@@ -100,3 +100,22 @@ def test_one_cell_is_replaced() -> None:
     export = read_export(PLAIN.encode())
     cell = export.people[0].row[4]
     assert export.replace_cells({cell: '9,"5'}) == PLAIN.replace("bob,A,", 'bob,A,"9,""5"').encode()
+
+
+WORKSHEET = (
+    "Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed\n"
+    'Participant 101,Ada Lovelace,ada@x,Submitted,,20.00,Yes\nParticipant 102,"Bob Ross",bob@x,None,-,20.00,Yes\n'
+)
+OTHERS = {
+    "Moodle's worksheet": (WORKSHEET, 20.0),
+    "Moodle's grades": ("First name,Last name,ID number,Email address\nAda,Lovelace,7,ada@x\nBob,Ross,8,bob@x\n", None),
+    "Gradescope": ("First Name,Last Name,SID,Email,Total Score\nAda,Lovelace,7,ada@x,1\nBob,Ross,8,bob@x,2\n", None),
+}
+
+
+@pytest.mark.parametrize(("text", "possible"), OTHERS.values(), ids=OTHERS)
+def test_exports_of_other_platforms(text: str, possible: float | None) -> None:
+    export = read_export(text.encode())
+    assert [person.login for person in export.people] == ["ada@x", "bob@x"]
+    assert all("Ada" in person.name and "Lovelace" in person.name for person in export.people[:1])
+    assert [column.points_possible for column in export.columns] == [possible] * (possible is not None)
