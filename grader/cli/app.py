@@ -29,7 +29,6 @@ from grader.errors import (
     explain_refusal,
     report_on_stop,
 )
-from grader.judging import result
 from grader.model import RunStatus
 from grader.paths import ROOT
 
@@ -81,21 +80,32 @@ def choose_exit_code(graded: "GradingResult") -> int:
 
 @app.command()
 def check(
-    notebook: Notebook, step: Annotated[str | None, typer.Option(help="run one step only, such as step3")] = None
+    notebook: Notebook,
+    step: Annotated[str | None, typer.Option(help="run one step only, such as step3")] = None,
+    result: Annotated[Path | None, typer.Option(help="write the result into this file (JSON); show none")] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="end with 0 when checks fail")] = False,
 ) -> None:
     """Run the public tests on your own notebook, with two steps of training per method.
 
-    The exit code is 0 if no check fails, 1 if a check fails, and 2 if the grader is at fault.
+    The exit code is 0 if all checks pass, 1 if a check fails or the file cannot be run, and 2 if the grader is at
+    fault.
     """
+    from grader.intake.notebook import read_submission
+
+    submission = read_submission(notebook.expanduser())  # answered before the libraries are loaded, which takes seconds
+    from grader.judging.result import has_failures
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, render_result
-    from grader.student.file_check import run_public_suite
+    from grader.student.public_suite import run_public_suite
 
     console = make_console()
-    with ProgressDisplay(console) as display:
-        graded = run_public_suite(notebook, step, display)
-    console.print(render_result(graded.result))
-    raise typer.Exit(2 if graded.ungraded else int(result.has_failures(graded.result)))
+    with report_on_stop("Stopped. Nothing was checked."), ProgressDisplay(console) as display:
+        graded = run_public_suite(submission, step, display)
+    if result is None:
+        console.print(render_result(graded.result))
+    else:
+        result.write_text(graded.result.model_dump_json(by_alias=True), encoding="utf-8")
+    raise typer.Exit(2 if graded.ungraded else int(has_failures(graded.result) and not exit_zero))
 
 
 @app.command()

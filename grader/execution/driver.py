@@ -9,6 +9,7 @@ kernel may send, and stops it beyond; the driver decides how much of that is kep
 import asyncio
 import logging
 import queue
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from grader.protocol import events
 from grader.protocol.out_of_order import find_out_of_order
 from grader.sandbox.transport import MalformedMessage, OutputLimit
 
+HEADING: Final = re.compile(r"^#{1,6}[ \t]+(\S.*?)[ \t#]*$", re.MULTILINE)
 MAX_CELL_TEXT: Final = 20_000  # characters of output kept per cell
 MAX_OUTPUTS_PER_CELL: Final = 200
 MAX_CELL_BYTES: Final = 4 * 2**20  # kept per cell: text, and pictures
@@ -245,8 +247,7 @@ class Driver:
         deadline = time.monotonic() + self.limits.notebook_s
         for index, cell in enumerate(self.notebook.cells):
             if cell.cell_type == "code" and cell.source.strip():
-                first_line = cell.source.strip().splitlines()[0][:200]
-                self.listener.on_cell_start(index, len(self.notebook.cells), first_line)
+                self.listener.on_cell_start(index, len(self.notebook.cells), name_cell(self.notebook.cells, index))
                 self.run_cell(client, index, deadline, len(self.cells))
         if not self.complete:
             self.run_out_of_order(client, deadline)
@@ -315,6 +316,15 @@ def _explain_loss(failure: Exception | None, where: str) -> KernelLost:
     if failure is None:
         return KernelLost(RunStatus.KERNEL_DIED, "the kernel died", where)
     return KernelLost(RunStatus.PROTOCOL_VIOLATION, f"the kernel sent malformed messages ({failure!s:.200})", where)
+
+
+def name_cell(cells: Sequence[NotebookNode], index: int) -> str:
+    """Name a code cell for whoever waits: by the heading above it, else by its first line that says something."""
+    above = (cell.source for cell in reversed(cells[:index]) if cell.cell_type == "markdown")
+    headings = next((found for source in above if (found := HEADING.findall(source))), [""])
+    lines = (line.strip() for line in cells[index].source.splitlines())
+    telling = next((line for line in lines if line and not line.startswith(("#", "raise "))), "")
+    return (headings[-1] or telling or cells[index].source.strip())[:200]
 
 
 def _build_record(cell: NotebookNode, index: int, seconds: float, status: CellStatus, first_error: str) -> CellRecord:

@@ -1,5 +1,6 @@
 """What a student calls. Nothing that goes wrong here is a traceback."""
 
+from pathlib import Path
 from typing import Any
 
 from IPython import get_ipython
@@ -15,6 +16,15 @@ def check(what: object = None) -> None:
         what: an exercise (`"3.3"`), a step (`"step3"`), or nothing for everything.
     """
     _say_errors(_check, what)
+
+
+def check_file(path: str | None = None) -> None:
+    """Run the saved notebook from top to bottom, as grading does, and say what would be handed in.
+
+    Args:
+        path: the notebook; by default the one that calls this.
+    """
+    _say_errors(_check_file, path)
 
 
 def _say_errors(command: Any, argument: Any) -> None:
@@ -59,3 +69,20 @@ def _check(what: object) -> Any:
         judgements = live.judge(observed, WATCH.trainings, sources, questions, ids) if ids else {}
     last = {noted.step: noted for noted in WATCH.trainings}
     return build_report(exercises, Findings(judgements, observed, last, shell.user_ns, WATCH.unseen))
+
+
+def _check_file(path: str | None) -> Any:
+    from grader.student import cells, notebook_file
+    from grader.student.file_check import check_saved
+    from grader.student.watch import WATCH
+
+    file = Path(path).expanduser() if path else notebook_file.find_file(cells.list_sources())
+    shown = display({"text/plain": "Running the saved file …"}, raw=True, display_id=True)
+
+    def show(line: str) -> None:
+        if shown is not None:
+            shown.update({"text/plain": f"Running {file.name}: {line}"[:100]}, raw=True)
+
+    report = check_saved(file, WATCH.ran, show)
+    show("done")
+    return report

@@ -1,39 +1,110 @@
-"""The public checks on a notebook file, in a kernel of its own."""
+"""Checks the saved notebook from top to bottom, as grading does: in a process of its own, so that this kernel stays."""
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from grader import pipeline
-from grader.errors import SubmissionError
-from grader.execution.progress import Listener
-from grader.execution.run import execute
-from grader.execution.setup import UNSANDBOXED
+from grader.errors import GraderError, SubmissionError
 from grader.intake.notebook import read_submission
-from grader.judging import runner
-from grader.judging.result import GradingResult
-from grader.model import Profile
-from grader.sandbox.folders import open_temporary_folder
+from grader.model import CheckResult, FailedCell, Result
+from grader.paths import ROOT
+from grader.reporting import words
+from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
+from grader.student.notebook_file import Ran, describe_contents, describe_unsaved, find_unsaved, read_cells
+from grader.student.report import MARKS
 from grader.text import sanitise
 
-OWN_MACHINE = "own machine"
+END_S: Final = 10  # that the process gets to remove its files when it is stopped
+# The kernel's own: a process that takes them for its own would show its plots here, or wait for this kernel.
+KERNELS_OWN: Final = ("JPY_", "MPLBACKEND", "PYDEVD_", "COLAB_", "CLICOLOR", "FORCE_COLOR")
+Show = Callable[[str], None]
 
 
-def run_public_suite(notebook: Path, step: str | None = None, listener: Listener | None = None) -> GradingResult:
-    """Run the public suite on a notebook file in profile `structure`. Raises SubmissionError and GraderError."""
-    submission = read_submission(notebook.expanduser())
-    require_known(step)
-    with (
-        open_temporary_folder("a4-check-") as folder,
-        pipeline.open_setup(Profile.STRUCTURE, pipeline.DEFAULT_SEED, UNSANDBOXED, listener=listener) as used,
-    ):
-        evidence = folder / "evidence"
-        execute(submission, used, evidence, listener)
-        graded = pipeline.judge(evidence, used, pipeline.list_suite_folders(public_only=True), step)
-    return GradingResult(graded.result.model_copy(update={"sandbox": OWN_MACHINE}), graded.details)
+def check_saved(path: Path, ran: Sequence[Ran], show: Show) -> Report:
+    """Run the file, and build the report on it. Raises SubmissionError and GraderError.
+
+    Args:
+        path: the notebook.
+        ran: the cells that ran in this kernel.
+        show: is told how far the run is.
+    """
+    read_submission(path)  # what cannot be run is said at once
+    cells = read_cells(path)
+    unsaved = describe_unsaved(find_unsaved(cells, path.stat().st_mtime, ran))
+    contents = describe_contents(path, cells, time.time())
+    result = run_in_process(path, show)
+    return build_report(result, (*contents, *((unsaved,) if unsaved else ())))
 
 
-def require_known(step: str | None) -> None:
-    """Raise SubmissionError, before minutes are spent, if there is no such public check or step."""
-    known = runner.list_checks(pipeline.list_suite_folders(public_only=True))
-    steps = tuple(dict.fromkeys(name.split(".")[0] for name in known))
-    if step is not None and step not in (*known, *steps):
-        raise SubmissionError(f"There is no public check or step {sanitise(step)!r}. The steps are {', '.join(steps)}.")
+def run_in_process(path: Path, show: Show) -> Result:
+    """Run `grader check` on a file and return its result. Raises GraderError, and SubmissionError with its sentence."""
+    with tempfile.TemporaryDirectory(prefix="a4-file-") as folder:
+        out = Path(folder) / "result.json"
+        command = [sys.executable, "-P", "-m", "grader", "check", str(path.absolute()), "--result", str(out)]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(KERNELS_OWN)}
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**kept, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        lines = _follow(process, show)
+        if out.is_file():
+            return Result.model_validate_json(out.read_bytes())
+    said = sanitise(lines[-1] if lines else "it said nothing", 500)
+    raise SubmissionError(said) if process.returncode == 1 else GraderError(said)
+
+
+def _follow(process: "subprocess.Popen[str]", show: Show) -> list[str]:
+    """Show each line that says how far the process is, until its end. It ends with this call, whatever happens."""
+    lines: list[str] = []
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.strip():
+                lines.append(line.strip())
+                show(line.strip())
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+    return lines
+
+
+def build_report(result: Result, notes: Sequence[str]) -> Report:
+    """Build the report on a run; `notes` are about the file."""
+    parts: dict[str, list[Row]] = {}
+    for check in result.checks:
+        parts.setdefault(check.id.partition(".")[0], []).append(_build_row(check))
+    rows = [row for found in parts.values() for row in found]
+    failed = tuple(_describe_cell(cell) for cell in result.run.failed_cells)
+    told = tuple(Part(words.get_step_title(step), tuple(found)) for step, found in parts.items())
+    return Report(told, count_marks(rows), (*failed, *notes))
+
+
+def _build_row(check: CheckResult) -> Row:
+    place = f"{words.describe_place(check.place)}: {check.place.source}" if check.place else ""
+    mark = MARKS[check.verdict]
+    if mark is Mark.PASSED and check.rationale:
+        mark = Mark.NOTE
+    hint = check.hint if mark is not Mark.PASSED else ""
+    return Row(mark, check.title, check.rationale, place, hint)
+
+
+def _describe_cell(cell: FailedCell) -> str:
+    return f"Cell {cell.index + 1} ends with `{sanitise(cell.error)}`: {sanitise(cell.message, 200)}"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from IPython import get_ipython
 
 from grader.student.guards import keep_random_states
+from grader.student.notebook_file import Ran
 from grader.student.noted import Noted
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ class Watch:
         """Nothing is watched before `begin`."""
         self.trainings: list[Noted] = []
         self.unseen: list[str] = []  # why something could not be noted, a sentence part each
-        self.cells: dict[str, str] = {}  # id of a cell -> its code when it ran last
+        self.ran: list[Ran] = []
         self._trained: dict[int, Noted] = {}  # id of a Trainer -> its last training
 
     def begin(self) -> None:
@@ -50,8 +51,7 @@ class Watch:
         _follow(Trainer, "save_model", self._save)
 
     def _note_cell(self, info: Any) -> None:
-        if cell_id := getattr(info, "cell_id", None):
-            self.cells[cell_id] = info.raw_cell
+        self.ran.append(Ran(getattr(info, "cell_id", None), info.raw_cell, time.time()))
 
     def _train(self, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
@@ -74,7 +74,7 @@ class Watch:
 
     def _note_start(self, trainer: Any) -> Noted:
         from grader.kernel.training import observation
-        from grader.student import cells
+        from grader.student import cells, notebook_file
         from grader.student.network import load_shapes
         from grader.student.placing import place
 
@@ -82,7 +82,7 @@ class Watch:
         before = next((noted.cell for noted in reversed(self.trainings)), None)
         source = cells.read_source()
         called = [*cells.list_names(trainer.model), Path(str(getattr(trainer.args, "output_dir", ""))).name]
-        step = place(entry, cells.find_section(source), called, cells.read_since(before))
+        step = place(entry, notebook_file.find_step(source), called, cells.read_since(before))
         noted = Noted(step, entry, time.time(), cells.count())
         self.trainings.append(noted)
         self._trained[id(trainer)] = noted

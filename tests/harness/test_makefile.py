@@ -94,3 +94,7 @@ def test_the_environment_is_made_when_there_is_none_that_works(tmp_path: Path, r
     done = subprocess.run(["make", "--dry-run", "doctor"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert ("requirements.lock" in done.stdout) is not (ready and works)
+
+
+def test_a_failed_check_is_no_error_of_make() -> None:
+    assert "--exit-zero" in make("check", "NOTEBOOK=x.ipynb").stdout

@@ -1,6 +1,8 @@
 """Exit codes and sentences: 1 for bad input, without a traceback, and 2 for a fault of the grader."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +17,7 @@ from grader.errors import GraderError, StopRequestError
 from grader.execution import setup
 from grader.judging.result import GradingResult
 from grader.model import RunStatus, ScoreStatus, StaffDetails
+from grader.paths import ROOT
 from tests.harness import results
 
 Main = Callable[..., tuple[int, str]]
@@ -60,6 +63,16 @@ def test_bad_input_is_one_sentence(
     for home in ("HOME", "USERPROFILE"):  # where a path may begin
         monkeypatch.setenv(home, str(tmp_path))
     assert words in main(command, "~/work.ipynb")[1]
+
+
+def test_a_file_that_cannot_be_checked_is_answered_before_libraries_load(tmp_path: Path) -> None:
+    program = "import sys; from grader.cli import app\n"
+    program += (
+        "try: app.main()\nfinally: print(*sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)), 'end')"
+    )
+    command = [sys.executable, "-c", program, "check", str(tmp_path / "x.ipynb")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (1, ["end"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from grader.execution import broker
 from grader.execution import driver as driving
@@ -250,6 +250,20 @@ def test_texts_that_are_no_unicode_are_the_notebooks(run: Go) -> None:
     assert (ended.status, ended.outputs[0]) == (RunStatus.STUDENT_ERROR, "a?b")
     assert [cell.error for cell in ended.report.cells] == ["E: ?", ""]
     assert ended.report.refused == ("?: unsuitable name",)
+
+
+@pytest.mark.parametrize(
+    ("above", "source", "name"),
+    [
+        pytest.param(["## Step 1: All", "### 1.3 Count ##\ntext"], "x = 1", "1.3 Count", id="the heading above"),
+        pytest.param(["### 1.3 Count", "no heading"], "x = 1", "1.3 Count", id="text between"),
+        pytest.param([], "# why\n\nraise NotImplementedError('x')\ny = 2", "y = 2", id="the first line that tells"),
+        pytest.param([], "raise NotImplementedError('x')", "raise NotImplementedError('x')", id="nothing else"),
+    ],
+)
+def test_a_cell_has_a_name_for_whoever_waits(above: list[str], source: str, name: str) -> None:
+    cells = [*map(new_markdown_cell, above), new_code_cell(source)]
+    assert driving.name_cell(cells, len(above)) == name
 
 
 def test_probes(run: Go) -> None:

@@ -1,0 +1,140 @@
+"""The notebook's file: how it is found, what is not saved in it, what would be handed in."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.errors import SubmissionError
+from grader.model import Result
+from grader.reporting.in_notebook import Mark
+from grader.student import file_check, notebook_file
+from grader.student.notebook_file import FileCell, Ran
+
+SAVED_S = 1_000.0
+CELLS = [
+    {"cell_type": "markdown", "source": ["## Step 2: the head\n", "text"]},
+    {"cell_type": "code", "id": "a", "source": "x = 1", "execution_count": 3, "outputs": []},
+    {"cell_type": "markdown", "source": "### 3.3 The LoRA layer"},
+    {
+        "cell_type": "code",
+        "id": "b",
+        "source": ["def f():\n", "    raise NotImplementedError('Step 3')"],
+        "outputs": [],
+    },
+    {"cell_type": "code", "id": "c", "source": "f()", "execution_count": 4, "outputs": [{"output_type": "error"}]},
+    {"cell_type": "code", "id": "d", "source": "", "outputs": []},
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A notebook in an own folder, beside files that are none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.ipynb").write_text("{", encoding="utf-8")
+    (tmp_path / "other.ipynb").write_text(json.dumps({"cells": [CELLS[1]]}), encoding="utf-8")
+    path = tmp_path / "mine.ipynb"
+    path.write_text(json.dumps({"cells": CELLS}), encoding="utf-8")
+    os.utime(path, (SAVED_S, SAVED_S))
+    return path
+
+
+def test_a_step_is_that_of_the_heading_above(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [cell.step for cell in notebook_file.read_cells(file)] == ["step2", "step3", "step3"]
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    assert [notebook_file.find_step(source) for source in ("f()", "x = 1\n", "y", "")] == ["step3", "step2", None, None]
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        pytest.param(["x = 1", "f()"], "mine.ipynb", id="the one with most of the cells"),
+        pytest.param(["x = 1"], None, id="two are alike"),
+        pytest.param(["y = 1", "check()"], None, id="none holds them"),
+    ],
+)
+def test_the_file_is_found_by_its_cells(file: Path, sources: list[str], found: str | None) -> None:
+    if found is None:
+        with pytest.raises(SubmissionError, match=r"check_file\('assignment.ipynb'\)"):
+            notebook_file.find_file(sources)
+    else:
+        assert notebook_file.find_file(sources).name == found
+
+
+@pytest.mark.parametrize(
+    ("ran", "unsaved"),
+    [
+        pytest.param(Ran("a", "x = 2", SAVED_S + 1), True, id="changed and run"),
+        pytest.param(Ran("a", "x = 2", SAVED_S - 1), False, id="changed again before it was saved"),
+        pytest.param(Ran("a", "x = 1 \n", SAVED_S + 1), False, id="run as it is"),
+        pytest.param(Ran(None, "f()", SAVED_S + 1), False, id="without an id, in the file"),
+        pytest.param(Ran(None, "g()", SAVED_S + 1), True, id="without an id, not in the file"),
+        pytest.param(Ran("new", "g()", SAVED_S + 1), True, id="a new cell"),
+        pytest.param(Ran("new", "f()", SAVED_S + 1), False, id="an editor whose ids are not those of the file"),
+        pytest.param(Ran("new", "# now\ncheck_file()", SAVED_S + 1), False, id="a check"),
+    ],
+)
+def test_what_ran_and_is_not_saved(file: Path, ran: Ran, unsaved: bool) -> None:
+    cells = notebook_file.read_cells(file)
+    found = notebook_file.find_unsaved(cells, SAVED_S, [ran])
+    assert (bool(found), "Save the notebook" in notebook_file.describe_unsaved(found)) == (unsaved, unsaved)
+
+
+def test_it_says_what_would_be_handed_in(file: Path) -> None:
+    told = " ".join(notebook_file.describe_contents(file, notebook_file.read_cells(file), SAVED_S + 60))
+    said = ("`mine.ipynb`", "3 code cells", "outputs are missing: 1", "an error as their output: 1", "belongs: 1")
+    assert [words for words in said if words not in told] == []
+
+
+def test_a_refusal_comes_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match="does not exist"):
+        file_check.check_saved(tmp_path / "nothing.ipynb", (), lambda line: None)
+
+
+def test_a_run_that_says_nothing_is_explained(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_check, "ROOT", file.parent)  # no grader there
+    with pytest.raises(SubmissionError, match="No module named grader"):
+        file_check.run_in_process(file, lambda line: None)
+
+
+def build_result(**changes: Any) -> Result:
+    check = {"id": "step2.a", "title": "T", "verdict": "failed", "points": 0, "possible": 1, "visibility": "public"}
+    values: dict[str, Any] = {
+        "schema": 1,
+        "submission": {"name": "n", "sha256": ""},
+        "profile": "structure",
+        "seed": 0,
+        "calibration": None,
+        "sandbox": "own machine",
+        "run": {
+            "status": "student_error",
+            "wall_s": 1,
+            "peak_memory_mib": 1,
+            "failed_cells": [{"index": 4, "error": "NameError", "message": "name 'f'"}],
+        },
+        "score": {"points": 0, "possible": 1, "status": "graded"},
+        "checks": [{**check, **changes}],
+    }
+    return Result.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mark"),
+    [
+        ({}, Mark.FAILED),
+        ({"verdict": "passed", "points": 1}, Mark.PASSED),
+        ({"verdict": "passed", "points": 1, "rationale": "costs nothing"}, Mark.NOTE),
+        ({"verdict": "error", "points": None}, Mark.ERROR),
+    ],
+)
+def test_a_run_becomes_a_report(changes: dict[str, Any], mark: Mark) -> None:
+    told = file_check.build_report(build_result(**changes), ("about the file",))
+    assert [row.mark for part in told.parts for row in part.rows] == [mark]
+    assert told.notes == ("Cell 5 ends with `NameError`: name 'f'", "about the file")
+
+
+def test_file_cells_are_compared_without_ids(file: Path) -> None:
+    cell = FileCell(None, "f()", "step3", ran=True, failed=False)
+    assert notebook_file.find_unsaved([cell], SAVED_S, [Ran("x", "f()", SAVED_S + 1)]) == []
