@@ -99,7 +99,7 @@ def check(
     from grader.student.public_suite import run_public_suite
 
     console = make_console()
-    with report_on_stop("Stopped. Nothing was checked."), ProgressDisplay(console) as display:
+    with report_on_stop("Nothing was checked."), ProgressDisplay(console) as display:
         graded = run_public_suite(submission, step, display)
     if result is None:
         console.print(render_result(graded.result))
