@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from grader.authoring.course import fill_places, read_course
+from grader.authoring.kit_lock import LOCK, derive_kit_lock
 from grader.closure import Tree, closure
 from grader.errors import GraderError
 
@@ -34,7 +35,10 @@ TEXTS: Final = (
 )
 
 # What students start: the commands, `check` in a notebook, `make setup`, plain pytest.
-STARTED: Final = ("grader.__main__", "grader.student", "grader.assets.__main__", "tests/conftest.py", "tests/public")
+STARTED: Final = (
+    *("grader.__main__", "grader.student", "grader.assets.__main__", "grader.packages"),
+    *("tests/conftest.py", "tests/public"),
+)
 
 # The command line has these where there is a grader/batch, and does without them where there is none.
 FOR_CLASSES: Final = ("grader/batch", "grader/cli/batch.py")
@@ -60,6 +64,7 @@ def build_kit(root: Path, out: Path) -> tuple[str, ...]:
     The same files give the same bytes. Raises GraderError when a part is missing or must not get into the kit.
     """
     contents = {name: path.read_bytes() for name, path in list_kit_files(root).items()}
+    contents[f"{FOLDER}/{LOCK}"] = derive_kit_lock(root).encode()
     contents[README] = fill_places(contents[README].decode(), read_course(root)).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ COMMAND: Final = re.compile(rf"(?:^|&& |\|\| |; )((?:make|\S*\./autograder|{OUR_
 COMMENT: Final = re.compile(r"\s#.*")
 NEEDED: Final = {"SUBMISSION": "x.ipynb", "NOTEBOOK": "x.ipynb", "SUBMISSIONS": "x.zip", "CLASS": "results/x"}
 ANY_PYTHON: Final = ("venv", "tests.proof.fresh")  # what needs nothing that the environment holds
-FETCHED: Final = ("jupyterlab",)  # the line before installs it
+FETCHED: Final = ("jupyterlab",)  # only the kit has it
 
 
 def list_commands(text: str) -> Iterator[tuple[str, bool]]:

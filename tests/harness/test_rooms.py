@@ -12,7 +12,7 @@ from grader.paths import ROOT
 
 # From the facts to the command line. A room imports only rooms to the left of it, and itself.
 ORDER = (
-    *("assignment", "errors", "text", "paths", "model", "closure"),
+    *("assignment", "errors", "text", "paths", "packages", "model", "closure"),
     *("protocol", "kernel"),
     *("intake", "assets", "machine", "sandbox", "challenges", "execution", "evidence", "oracle", "judging"),
     *("canary", "pipeline", "grades", "similarity", "reporting", "gradebook"),

@@ -35,14 +35,18 @@ SMALL_REPOSITORY = {
     "tests/public/test_step1.py": "def test_count(): ...",
     "tests/hidden/test_more.py": "def test_secret(): ...",
     "reference/solution.ipynb": "{}",
+    "grader/packages.py": "",
     "Makefile": "check:",
+    "pyproject.toml": "[project]\ndependencies = []",
+    "requirements.lock": "mypy==1",
+    "student_template/notebook.lock": "jupyterlab==4",
 }
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small repository, so that each test can spoil it in one way."""
-    monkeypatch.setattr(kit, "TEXTS", ("Makefile",))
+    monkeypatch.setattr(kit, "TEXTS", ("Makefile", "requirements.lock"))
     for name, content in SMALL_REPOSITORY.items():
         put(tmp_path / "repository" / name, content)
     return tmp_path / "repository"
@@ -62,10 +66,12 @@ class TestContents:
         assert [name.removeprefix(f"{FOLDER}/") for name in names] == [
             *("Makefile", "README.md", "assignment.ipynb", "grader/__init__.py", "grader/__main__.py"),
             *("grader/assets/__init__.py", "grader/assets/__main__.py", "grader/assets/data.json"),
-            *("grader/student.py", "tests/conftest.py", "tests/public/test_step1.py"),
+            *("grader/packages.py", "grader/student.py"),
+            *("requirements.lock", "tests/conftest.py", "tests/public/test_step1.py"),
         ]
         with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
             assert (tuple(archive.namelist()), archive.read(f"{FOLDER}/README.md")) == (names, b"handout, due 1 May")
+            assert archive.read(f"{FOLDER}/requirements.lock").endswith(b".\njupyterlab==4\n")
 
     def test_same_files_give_the_same_bytes(self, repository: Path, tmp_path: Path) -> None:
         build_kit(repository, tmp_path / "first.zip")

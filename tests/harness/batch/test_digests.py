@@ -36,7 +36,7 @@ REASONS = {
     "reporting/templates/dashboard.html reporting/templates/dashboard.js reporting/templates/dashboard_similar.html",
     "what a terminal shows of a result": "reporting/terminal.py",
     "a hint for people, beside results": "similarity",
-    "the check in a student's own notebook": "student reporting/in_notebook.py",
+    "the check in a student's own notebook": "student reporting/in_notebook.py packages.py",
 }
 WITHOUT_INFLUENCE = [f"grader/{name}" for names in REASONS.values() for name in names.split()]
 BESIDE = ("data/rubric.toml", "data/calibration.json", "requirements.lock")
