@@ -26,6 +26,7 @@ import nbformat
 import platformdirs
 from filelock import FileLock, Timeout
 from nbformat.v4 import new_code_cell, new_notebook
+from pydantic import TypeAdapter
 
 from grader.assets.cache import locate_cache
 from grader.errors import GraderError
@@ -33,6 +34,7 @@ from grader.execution.job import Setup
 from grader.execution.progress import Listener
 from grader.execution.run import execute
 from grader.intake.notebook import Submission
+from grader.judging.apart import Bounds, ChildLost, run_apart
 from grader.judging.case import Case
 from grader.judging.runner import run_suite
 from grader.machine.limits import read_limits
@@ -92,6 +94,8 @@ UNFIT: Final = (
     "No student's notebook was graded."
 )
 ADVICE: Final = "Run `make doctor`, fix what it reports, and give the same command again."
+BOUNDS: Final = Bounds.of(Profile.STRUCTURE)
+WORDS: Final = TypeAdapter(tuple[str, ...])
 MakeCase = Callable[[Path, Setup], Case]
 
 
@@ -159,8 +163,12 @@ def attempt(used: Setup, make_case: MakeCase) -> tuple[str, ...]:
     digest = hashlib.sha256(nbformat.writes(made).encode()).hexdigest()
     plain = replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, gpu_pool=None)
     with open_temporary_folder("a4-fit-") as folder:
-        execute(Submission("canary", Path("canary.ipynb"), digest, made, made), plain, folder / "evidence")
-        return tuple(_find_differences(make_case(folder / "evidence", plain)))
+        evidence = folder / "evidence"
+        execute(Submission("canary", Path("canary.ipynb"), digest, made, made), plain, evidence)
+        try:
+            return run_apart(lambda begin: tuple(_find_differences(make_case(evidence, plain))), WORDS, BOUNDS)
+        except ChildLost as lost:
+            return (f"its judging: {lost}",)
 
 
 def _find_differences(case: Case) -> Iterator[str]:

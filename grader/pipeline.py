@@ -4,13 +4,14 @@ import atexit
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from grader import canary
 from grader.assets.cache import locate_cache
 from grader.assets.hub import Checkpoint
-from grader.errors import GraderError
+from grader.errors import GraderError, SubmissionError
 from grader.evidence.reader import Evidence
 from grader.execution import profiles, setup
 from grader.execution.driver import Limits
@@ -19,14 +20,16 @@ from grader.execution.progress import Listener
 from grader.execution.run import execute
 from grader.execution.setup import BEST_SANDBOX, UNSANDBOXED, SandboxOptions
 from grader.intake.notebook import Submission, read_submission
-from grader.judging import calibration
+from grader.judging import calibration, careful
+from grader.judging.apart import Bounds
+from grader.judging.boundary import Watch
 from grader.judging.case import Case, Oracle
 from grader.judging.result import GradingResult, judge_case
 from grader.machine.inventory import Finding, Status
 from grader.model import Precision, Profile
 from grader.oracle.accuracy import AccuracyMeter
 from grader.oracle.exposure import Library
-from grader.paths import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, ROOT
+from grader.paths import CALIBRATIONS, HIDDEN_TESTS, PUBLIC_TESTS, REFERENCE, ROOT
 from grader.sandbox import Backend, run_self_tests
 from grader.sandbox.folders import open_temporary_folder
 
@@ -85,8 +88,48 @@ def grade(
 
 
 def judge(evidence_folder: Path, used: Setup, folders: list[Path], only: str | None = None) -> GradingResult:
-    """Judge stored evidence; execute nothing. `only`: one check or step."""
-    return judge_case(make_case(evidence_folder, used), folders, only)
+    """Judge stored evidence. `only`: one check or step. Raises GraderError.
+
+    Nothing is executed, unless something goes wrong: then the reference tells whose fault that is.
+    """
+
+    def judge_watched(watch: Watch) -> GradingResult:
+        return judge_case(make_case(evidence_folder, used), folders, only, watch)
+
+    return careful.judge_carefully(judge_watched, Bounds.of(used.profile), lambda: find_faults_of_ours(used))
+
+
+def find_faults_of_ours(used: Setup) -> frozenset[str] | None:
+    """Return the parts of judging that go wrong for the reference solution too, on this machine; None if unknown.
+
+    Found out once in a process, by grading it with next to no training. What that cannot judge counts as wrong.
+    """
+    if not REFERENCE.is_file():  # in the students' kit
+        return None
+    key = (used.checkpoint.sha256, used.reviews.sha256)
+    if key not in _FAULTS:
+        _FAULTS[key] = _judge_reference(plain(used))
+    return _FAULTS[key]
+
+
+_FAULTS: dict[tuple[str, str], frozenset[str] | None] = {}
+
+
+def plain(used: Setup) -> Setup:
+    """Return the set-up for a trial: with next to no training, and without a GPU."""
+    return replace(used, profile=Profile.STRUCTURE, bfloat16=False, tf32=False, gpu_pool=None, environ={})
+
+
+def _judge_reference(used: Setup) -> frozenset[str] | None:
+    folders, bounds = list_suite_folders(), Bounds.of(used.profile)
+    try:
+        with open_temporary_folder("a4-reference-") as folder:
+            execute(read_submission(REFERENCE), used, folder / "evidence")
+            evidence = folder / "evidence"
+            judge = lambda watch: judge_case(make_case(evidence, used), folders, watch=watch)  # noqa: E731
+            return careful.list_faults(judge, bounds)
+    except (GraderError, SubmissionError):
+        return None
 
 
 def make_case(evidence_folder: Path, used: Setup) -> Case:
@@ -97,6 +140,7 @@ def make_case(evidence_folder: Path, used: Setup) -> Case:
 def build_oracle(used: Setup) -> Oracle:
     """Build the trusted side, lazily: few checks need most of it."""
     calibrations = cache(lambda: calibration.load(CALIBRATIONS))
+    kept = locate_cache(ROOT, os.environ) / "keys" / f"{used.checkpoint.sha256[:16]}-{used.reviews.sha256[:16]}"
 
     def find(evidence: Evidence) -> calibration.Calibration | None:
         c = evidence.run.conditions
@@ -105,7 +149,7 @@ def build_oracle(used: Setup) -> Oracle:
     return Oracle(
         base_weights=used.checkpoint.weights,
         meter=lambda evidence: make_meter(used, evidence.profile),
-        library=cache(lambda: Library(used.reviews, _tokenizer(used.checkpoint))),
+        library=cache(lambda: Library(used.reviews, lambda: _tokenizer(used.checkpoint), kept)),
         calibration=find,
     )
 

@@ -104,6 +104,14 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def place_file(path: Path, content: bytes) -> None:
+    """Write a file of a cache so that a reader never sees half of it. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
 def build_bytes_recipe(content: bytes) -> Recipe:
     """Return the recipe of a file whose content is at hand."""
     return Recipe(hashlib.sha256(content).hexdigest(), lambda path: path.write_bytes(content))

@@ -15,7 +15,7 @@ from torch import Tensor
 from grader import challenges
 from grader.errors import GraderError
 from grader.evidence.reader import Evidence
-from grader.evidence.untrusted import ProtocolViolation
+from grader.judging.boundary import OURS
 from grader.model import FrozenModel
 from grader.oracle import gradients
 from grader.oracle.certificates import Certificate, KnownRank, certify
@@ -80,13 +80,20 @@ def note(folder: Path, base: Mapping[str, Tensor], keep_weights: bool) -> Ledger
             facts={t.exit.file or "": _compute_facts(evidence, t, base) for t in ended},
             gradients={t.gradients: _compare(evidence, t.gradients, base) for t in evidence.trainings if t.gradients},
         )
-    except (ProtocolViolation, RuntimeError):  # what is malformed stays as it is: judging says what is wrong with it
+    except OURS:
+        raise
+    except Exception:  # what is malformed stays as it is: judging says what is wrong with it
         ledger = Ledger()
-    (folder / NAME).write_text(ledger.model_dump_json(indent=1), encoding="utf-8")  # published with the folder, or not
+    write(folder, ledger)
     if not keep_weights:
         for name in (*ledger.facts, *ledger.gradients):
             (evidence.folder / name).unlink()
     return ledger
+
+
+def write(folder: Path, ledger: Ledger) -> None:
+    """Write the ledger of a folder, which is published with the folder, or not."""
+    (folder / NAME).write_text(ledger.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _compare(evidence: Evidence, name: str, base: Mapping[str, Tensor]) -> GradientFacts | None:

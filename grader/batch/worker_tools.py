@@ -1,16 +1,19 @@
 """The tools that a worker keeps warm between submissions: a sandbox with everything imported, suite and oracle."""
 
 import gc
+import importlib
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
-import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from grader import pipeline
 from grader.batch import ledger
+from grader.batch.ledger import Ledger
 from grader.batch.ledger_case import LedgerCase, LedgerEvidence
 from grader.batch.messages import BatchConfig, StoredJudgement, Task
 from grader.execution.driver import Limits
@@ -20,11 +23,17 @@ from grader.execution.progress import Listener
 from grader.execution.run import execute
 from grader.execution.setup import SandboxOptions
 from grader.intake.notebook import read_submission
-from grader.judging import result
+from grader.judging.apart import Bounds, ChildLost, leave_threads_to_children, run_apart
+from grader.judging.boundary import Watch
+from grader.judging.careful import judge_carefully
 from grader.judging.case import Oracle
-from grader.model import RunStatus
+from grader.judging.result import GradingResult, judge_case
+from grader.model import Profile, RunStatus
 from grader.protocol.checkpoint import load_base_tensors
 from grader.sandbox import Backend, attach
+
+DONE: Final = TypeAdapter(bool)
+MEASURED_WITH: Final = "transformers.models.distilbert.modeling_distilbert"
 
 
 class WorkerTools(AbstractContextManager["WorkerTools"]):
@@ -34,7 +43,7 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         """Start to import; a kernel that comes too early waits."""
         self.config, self._stack = config, ExitStack()
         self.limits = Limits(cell_s=config.cell_s, notebook_s=config.run_s)
-        torch.set_num_threads(config.threads)
+        leave_threads_to_children(config.threads)
         opened = attach(config.sandbox) if config.sandbox else None
         backend = None if config.isolates else Backend.NONE
         sandbox = SandboxOptions(backend, self.limits, config.threads, opened=opened)
@@ -44,6 +53,9 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         pool = GpuPool(config.gpus, config.kernels_per_gpu) if config.gpus else None
         self.setup: Setup = replace(found, threads=config.threads, gpu_pool=pool)
         self.oracle: Oracle = pipeline.build_oracle(self.setup)
+        self.bounds = Bounds.of(config.profile)
+        if config.profile is not Profile.STRUCTURE:
+            importlib.import_module(MEASURED_WITH)  # here once, and not in the process of each judging
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again
 
@@ -57,14 +69,26 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         submission = read_submission(task.notebook)
         record = execute(submission, self.setup, folder / "evidence", listener, self.limits)
         listener.stage("noting what the weights show")
-        ledger.note(folder, self.base, self.config.keep_weights)
+        self._note_weights(folder)
         return record.summary.status
+
+    def _note_weights(self, folder: Path) -> None:
+        """Write the ledger, in a process of its own; an empty one where the weights are too much for it."""
+        try:
+            keep = self.config.keep_weights
+            run_apart(lambda begin: bool(ledger.note(folder, self.base, keep)), DONE, self.bounds)
+        except ChildLost:  # judging says what is wrong with them
+            ledger.write(folder, Ledger())
 
     def judge(self, folder: Path) -> StoredJudgement:
         """Judge what `execute` left. Raises GraderError."""
-        evidence = LedgerEvidence(folder / "evidence", ledger.load(folder))
-        case = LedgerCase(evidence, self.oracle, self.base)
-        graded = result.judge_case(case, pipeline.list_suite_folders())
+        folders = pipeline.list_suite_folders()
+
+        def judge(watch: Watch) -> GradingResult:
+            evidence = LedgerEvidence(folder / "evidence", ledger.load(folder))
+            return judge_case(LedgerCase(evidence, self.oracle, self.base), folders, watch=watch)
+
+        graded = judge_carefully(judge, self.bounds, lambda: pipeline.find_faults_of_ours(self.setup))
         return StoredJudgement(result=graded.result, details=graded.details)
 
     def __exit__(self, *error: object) -> None:

@@ -54,11 +54,13 @@ def grade(submission: Notebook, run: RunOptions, out: Results = Path("results"))
     from grader.execution import isolation
     from grader.execution.setup import SandboxOptions
     from grader.intake.notebook import read_submission
+    from grader.judging.apart import leave_threads_to_children
     from grader.reporting.files import make_results_folder, write_reports
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, render_result
     from grader.sandbox import Backend
 
+    leave_threads_to_children()
     found = read_submission(submission.expanduser())
     folder = make_results_folder(out.expanduser() / found.name)
     console, limits = make_console(), run.choose_limits(isolation.has_gpu())

@@ -53,7 +53,7 @@ class Evidence:
         """All trainings, in order."""
         found = self._read("trainings.json", TRAININGS) or ()
         if any(training.index != position for position, training in enumerate(found)):
-            raise self._note(ProtocolViolation("trainings.json: trainings out of order"))
+            raise self._refuse(ProtocolViolation("trainings.json: trainings out of order"))
         return found
 
     @cached_property
@@ -152,7 +152,7 @@ class Evidence:
     def _require(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():
-            raise self._note(ProtocolViolation(f"{name}: named and not there"))
+            raise self._refuse(ProtocolViolation(f"{name}: named and not there"))
         return path
 
     def _read(self, name: str, schema: TypeAdapter[T]) -> T | None:
@@ -163,13 +163,17 @@ class Evidence:
         try:
             return parse()
         except ProtocolViolation as violation:
-            raise self._note(violation) from violation.__cause__
+            raise self._refuse(violation) from violation.__cause__
 
-    def _note(self, violation: ProtocolViolation) -> ProtocolViolation:
+    def _refuse(self, violation: ProtocolViolation) -> ProtocolViolation:
         """Note it: a result says so whoever caught it."""
-        if str(violation) not in self.violations:
-            self.violations.append(str(violation))
+        self.note(str(violation))
         return violation
+
+    def note(self, violation: str) -> None:
+        """Note what no honest notebook causes."""
+        if violation not in self.violations:
+            self.violations.append(violation)
 
 
 TRAININGS: Final[TypeAdapter[tuple[Training, ...]]] = TypeAdapter(Trainings)

@@ -34,6 +34,7 @@ MAX_CELLS: Final = 1_000
 MAX_CODE_CHARS: Final = 1_000_000  # of all cells together
 MAX_PROSE_CHARS: Final = 100_000  # of a cell that holds no code
 MAX_OUTPUTS: Final = 1_000  # of a cell, as saved
+TOO_MUCH: Final = "holds more than a notebook does; clear its outputs and save it again"
 MAX_NAME_CHARS: Final = 60  # of at most four bytes each, so that a folder of this name fits any file system
 
 TEXT_TYPES: Final = {"text/plain": "text", "text/html": "html"}  # with the keys of format 3
@@ -76,6 +77,8 @@ def read_submission(path: Path) -> Submission:
         original = _rebuild(cells, keep_outputs=True)
     except RejectionError as refusal:
         raise SubmissionError(f"'{sanitise(path.name or str(path))}' {refusal}.") from None
+    except (MemoryError, RecursionError):
+        raise SubmissionError(f"'{sanitise(path.name or str(path))}' {TOO_MUCH}.") from None
     digest = hashlib.sha256(raw).hexdigest()
     return Submission(_make_safe_name(path.name), path, digest, notebook, original, (*repairs, *foreign))
 

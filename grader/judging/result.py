@@ -9,6 +9,7 @@ from typing import Any, Final
 from grader.assignment import EVAL_ROWS
 from grader.evidence.reader import Evidence
 from grader.judging import foreign_packages, scoring
+from grader.judging.boundary import PartReader, Watch
 from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import match_claims, read_claims
 from grader.judging.repetition import excuse_repetitions
@@ -45,6 +46,7 @@ class GradingResult:
 
     result: Result
     details: StaffDetails
+    suspects: tuple[str, ...] = ()  # parts that raised, where only the reference can tell whose fault that is
 
     @property
     def ungraded(self) -> bool:
@@ -52,20 +54,25 @@ class GradingResult:
         return self.result.score.status is ScoreStatus.UNGRADED
 
 
-def judge_case(case: Case, folders: list[Path], only: str | None = None) -> GradingResult:
-    """Judge a case: evidence with an oracle, which may be shared with other cases."""
-    began = time.perf_counter()
-    judgements = excuse_repetitions(adjust_judgements(run_suite(case, folders, only), case.evidence))
+def judge_case(case: Case, folders: list[Path], only: str | None = None, watch: Watch | None = None) -> GradingResult:
+    """Judge a case: evidence with an oracle, which may be shared with other cases. `watch`: see `boundary`."""
+    began, watch = time.perf_counter(), watch or Watch()
+    found = run_suite(case, folders, only, watch)
+    judgements = excuse_repetitions(adjust_judgements(found, case.evidence))
     rubric = scoring.load_rubric(RUBRIC)
     complete = only is None and {PUBLIC_TESTS, HIDDEN_TESTS} <= set(folders)
     scoring.require_agreement([judgement.id for judgement in judgements], rubric, complete)
     checks = tuple(judgement.result(rubric[judgement.id]) for judgement in judgements)
-    methods = read_or_none(lambda: {method: summarise_method(case, method) for method in Method}) or {}
-    environment = read_or_none(lambda: case.evidence.environment) or {}
-    claims = read_or_none(lambda: _compare_claims(case, methods)) or ()
+    reader = PartReader(case.evidence, watch)
+    methods = reader.read("methods", lambda: {method: summarise_method(case, method) for method in Method}, lambda: {})
+    environment = reader.read("environment", lambda: case.evidence.environment, lambda: {})
+    claims = reader.read("claims", lambda: _compare_claims(case, methods), lambda: ())
+    details = reader.read(
+        "details", lambda: _build_details(case, judgements), lambda: _build_plain_details(case, judgements)
+    )
     run = case.evidence.run
     summary = run.summary
-    if case.evidence.violations:
+    if case.evidence.violations or any(j.fault and j.verdict is Verdict.FAILED for j in judgements):
         summary = summary.model_copy(update={"status": RunStatus.PROTOCOL_VIOLATION})
     result = Result(
         schema=1,
@@ -82,7 +89,9 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None) -> Grad
         environment={**environment, **describe_conditions(case, judgements)},
         timings={**run.timings, "judging": round(time.perf_counter() - began, 3)},
     )
-    return GradingResult(result, _build_details(case, judgements))
+    details = details.model_copy(update={"notes": (*details.notes, *watch.notes)})
+    suspects = (*(judgement.id for judgement in found if judgement.suspect), *watch.suspects)
+    return GradingResult(result, details, suspects)
 
 
 def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> tuple[Judgement, ...]:
@@ -123,6 +132,13 @@ def _build_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetail
         notes=tuple(find_notes(case, judgements)),
         faults={judgement.id: judgement.fault for judgement in judgements if judgement.fault},
     )
+
+
+def _build_plain_details(case: Case, judgements: tuple[Judgement, ...]) -> StaffDetails:
+    """Return what is known without a look at what the notebook wrote."""
+    faults = {judgement.id: judgement.fault for judgement in judgements if judgement.fault}
+    notes = ["The details of this report could not be read from what the notebook left."]
+    return StaffDetails(notes=(*notes, *case.evidence.violations), faults=faults)
 
 
 def _build_curve(training: Training) -> list[CurvePoint]:

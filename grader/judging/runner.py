@@ -1,7 +1,8 @@
 """Runs the suite over a case, through pytest, and turns the outcomes into judgements.
 
-The suite is trusted code and judges evidence only, so it runs in this process. pytest gives what a home-made runner
-would lack: fixtures, selection, and plain `pytest tests/public --submission x.ipynb` for students, with the same files.
+The suite is trusted code and judges evidence only, in a process with bounds (`judging.apart`). pytest gives what a
+home-made runner would lack: fixtures, selection, and plain `pytest tests/public --submission x.ipynb` for students,
+with the same files.
 """
 
 import contextlib
@@ -15,7 +16,8 @@ import pytest
 
 from grader.errors import GraderError
 from grader.evidence.untrusted import ProtocolViolation
-from grader.judging import places
+from grader.judging import boundary, places
+from grader.judging.boundary import Fault, Watch
 from grader.judging.case import Case
 from grader.judging.suite import Failed, Outcome
 from grader.model import CheckResult, Place, Verdict, Visibility
@@ -50,6 +52,7 @@ class Judgement:
     repeats: str = ""  # the check that already cost points for the same cause
     held: bool = False  # it counts only after a person has read the notebook
     lacks_package: bool = False  # the reason: a package that is not here, which is nobody's mistake
+    suspect: bool = False  # it raised what only the reference can explain
 
     def result(self, possible: float) -> CheckResult:
         """Add the points that the check is worth."""
@@ -94,18 +97,32 @@ class Judge(Collector):
     """The pytest plugin that hands out the case and notes how each check ends."""
 
     case: Case
+    watch: Watch = field(default_factory=Watch)
     judgements: dict[str, Judgement] = field(default_factory=dict)
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Make the case available to the suite's own plugin."""
         config.stash[CASE] = self.case
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Tell which check begins, and do not run one in which a process was lost before."""
+        mark = item.get_closest_marker("check")
+        if mark is None:
+            return
+        name = mark.kwargs["id"]
+        self.watch.begin(name)
+        if how := self.watch.find_loss(name):
+            if self.watch.is_of_the_grader(name, Fault.SUBMISSION):
+                raise GraderError(how)
+            raise ProtocolViolation(how)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
         """Note how a check ended."""
         report = yield
         if call.when == "call" or (call.when == "setup" and call.excinfo):
-            judgement = _judge(item, call.excinfo.value if call.excinfo else None, self.case)
+            judgement = _judge(item, call.excinfo.value if call.excinfo else None, self.case, self.watch)
             self.judgements[judgement.id] = judgement
         return report
 
@@ -126,13 +143,13 @@ def _is_selected(check_id: str, only: Selection) -> bool:
     return wanted is None or not wanted.isdisjoint((check_id, check_id.split(".")[0]))
 
 
-def _judge(item: pytest.Item, raised: BaseException | None, case: Case) -> Judgement:
+def _judge(item: pytest.Item, raised: BaseException | None, case: Case, watch: Watch) -> Judgement:
     mark = item.get_closest_marker("check")
     assert mark is not None
     visibility = Visibility.HIDDEN if item.path.parent.name == "hidden" else Visibility.PUBLIC
     place = locate_cause(case, raised, mark.kwargs["about"])
     told = {name: mark.kwargs[name] for name in ("id", "title", "requires")}
-    return Judgement(**told, visibility=visibility, place=place, **_read_outcome(raised))
+    return Judgement(**told, visibility=visibility, place=place, **_read_outcome(raised, mark.kwargs["id"], watch))
 
 
 def locate_cause(case: Case, raised: BaseException | None, about: places.Finder | None) -> Place | None:
@@ -144,7 +161,7 @@ def locate_cause(case: Case, raised: BaseException | None, about: places.Finder 
         return None
 
 
-def _read_outcome(raised: BaseException | None) -> dict[str, Any]:
+def _read_outcome(raised: BaseException | None, part: str, watch: Watch) -> dict[str, Any]:
     match raised:
         case None:
             return {"verdict": Verdict.PASSED}
@@ -153,15 +170,23 @@ def _read_outcome(raised: BaseException | None) -> dict[str, Any]:
             return {"verdict": raised.verdict, "cause": raised.cause, **words}
         case ProtocolViolation():
             return {"verdict": Verdict.FAILED, "rationale": MALFORMED, "fault": str(raised)}
-    return {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, "fault": f"{type(raised).__name__}: {raised}"}
+    fault = boundary.blame(raised)
+    told = {"fault": boundary.describe(raised), "suspect": fault is not Fault.GRADER and watch.of_the_grader is None}
+    if watch.is_of_the_grader(part, fault):
+        return {"verdict": Verdict.ERROR, "rationale": GRADER_FAULT, **told}
+    return {"verdict": Verdict.FAILED, "rationale": MALFORMED, **told}
 
 
-def run_suite(case: Case, folders: Sequence[Path], only: Selection = None) -> tuple[Judgement, ...]:
+def run_suite(
+    case: Case, folders: Sequence[Path], only: Selection = None, watch: Watch | None = None
+) -> tuple[Judgement, ...]:
     """Return all judgements, in the suite's order, or those of one step or check, or of several (`only`).
+
+    `watch` is told which check begins, and knows which ended a process before.
 
     Raises GraderError when the suite itself cannot be run, or has nothing under that name.
     """
-    judge = Judge(only, case=case)
+    judge = Judge(only, case=case, watch=watch or Watch())
     code, printed = _run_pytest(judge, folders)
     if code == pytest.ExitCode.INTERRUPTED and not judge.errors:
         raise KeyboardInterrupt  # pytest swallows it, and half a suite is not a verdict

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from grader.assets.cache import place_file
 from grader.assets.reviews import read_reviews
 from grader.protocol.precision import use_precision
 from grader.protocol.tensor_names import ENCODER
@@ -40,7 +40,7 @@ class AccuracyMeter:
         if known is not None:
             return known
         accuracy = self._compute(tensors, base)
-        _place(self._locate_cached(digest), json.dumps({"accuracy": accuracy}).encode())
+        place_file(self._locate_cached(digest), json.dumps({"accuracy": accuracy}).encode())
         return accuracy
 
     def known(self, digest: str) -> float | None:
@@ -79,7 +79,7 @@ class AccuracyMeter:
         batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
         features = torch.cat([model.distilbert(**self._encode(batch)).last_hidden_state[:, 0] for batch in batches])
         if of_checkpoint:
-            _place(kept, save({"features": features.contiguous()}))
+            place_file(kept, save({"features": features.contiguous()}))
         return features
 
     def _encode(self, texts: list[str]) -> Mapping[str, Tensor]:
@@ -101,6 +101,8 @@ def rebuild(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], snapshot:
     state = {name: tensor.float() for name, tensor in base.items()}
     for key, tensor in tensors.items():
         kind, name = key[:2], key[2:]
+        if kind == "d:" and (name not in base or base[name].shape != tensor.shape):  # before anything is computed
+            raise IncompleteWeights([name])
         state[name] = base[name].float() + tensor.float() if kind == "d:" else tensor.float()
     config = AutoConfig.from_pretrained(snapshot, num_labels=2)
     with torch.device("meta"):
@@ -129,10 +131,3 @@ def _read_features(path: Path) -> Tensor | None:
         return load(path.read_bytes())["features"]
     except (OSError, SafetensorError, KeyError):  # not there, or damaged: they are computed again
         return None
-
-
-def _place(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -1,9 +1,13 @@
 """Tells from short keys of the reviews which of the course's files a training read."""
 
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from grader.assets.cache import place_file
 from grader.assets.reviews import ReviewData, read_reviews
 from grader.protocol.records import RowKeys
 from grader.protocol.row_keys import make_text_key, make_token_key
@@ -32,13 +36,12 @@ def is_held_back(learned: RowKeys | None, judged: RowKeys | None) -> bool:
 
 
 class Library:
-    """Keys of the reviews of both files. Token keys need the checkpoint's tokenizer and are made when needed."""
+    """Keys of the reviews of both files, which are made when needed."""
 
-    def __init__(self, reviews: ReviewData, tokenizer: Any) -> None:
-        """Read the texts."""
-        files = {"train": reviews.train, "eval": reviews.eval}
-        self.texts = {name: [review.text for review in read_reviews(path)] for name, path in files.items()}
-        self.tokenizer = tokenizer
+    def __init__(self, reviews: ReviewData, make_tokenizer: Callable[[], Any], kept: Path | None = None) -> None:
+        """`make_tokenizer`: of the checkpoint; takes seconds. `kept`: a folder for the keys of these reviews by it."""
+        self.files = {"train": reviews.train, "eval": reviews.eval}
+        self.make_tokenizer, self.kept = make_tokenizer, kept
         self._keys: dict[tuple[str, str], frozenset[str]] = {}
 
     def recognise(self, seen: RowKeys | None) -> Exposure | None:
@@ -60,10 +63,32 @@ class Library:
     def keys(self, kind: str, name: str) -> frozenset[str]:
         """Return all keys of one file."""
         if (kind, name) not in self._keys:
-            texts = self.texts[name]
-            if kind == "text":
-                self._keys[kind, name] = frozenset(map(make_text_key, texts))
-            else:
-                ids = self.tokenizer(texts, truncation=True, max_length=64)["input_ids"]
-                self._keys[kind, name] = frozenset(map(make_token_key, ids))
+            self._keys[kind, name] = self._read_kept(kind, name) or self._compute(kind, name)
         return self._keys[kind, name]
+
+    def read_texts(self, name: str) -> list[str]:
+        """Return the reviews of one file."""
+        return [review.text for review in read_reviews(self.files[name])]
+
+    def count_rows(self) -> dict[str, int]:
+        """Return how many reviews each file holds."""
+        return {name: len(self.read_texts(name)) for name in self.files}
+
+    def _compute(self, kind: str, name: str) -> frozenset[str]:
+        texts = self.read_texts(name)
+        if kind == "text":
+            return frozenset(map(make_text_key, texts))
+        ids = self.make_tokenizer()(texts, truncation=True, max_length=64)["input_ids"]
+        found = frozenset(map(make_token_key, ids))
+        if self.kept is not None:
+            with contextlib.suppress(OSError):  # an installation that is only read
+                place_file(self.kept / f"{name}.json", json.dumps(sorted(found)).encode())
+        return found
+
+    def _read_kept(self, kind: str, name: str) -> frozenset[str] | None:
+        """Return token keys that were computed before; None where there are none, or they are damaged."""
+        if kind == "text" or self.kept is None:
+            return None
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return frozenset(json.loads((self.kept / f"{name}.json").read_text(encoding="utf-8")))
+        return None

@@ -215,7 +215,7 @@ def _last_class(sources: Sequence[str], name: str) -> ast.ClassDef | None:
     for source in sources:
         try:
             tree = ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError):  # magics, or a cell that never worked
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # magics, or a cell that never worked
             continue
         found = next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == name), found)
     return found

@@ -48,7 +48,7 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
     A notebook may evaluate on few reviews, or on some of the training reviews, while it trains: what it evaluates on
     afterwards counts as well.
     """
-    wanted = {name: len(texts) for name, texts in case.library.texts.items()}
+    wanted = case.library.count_rows()
     learned = training.data.train
     expect(
         learned is None or learned.rows >= ENOUGH_SHARE * wanted["train"],

@@ -231,6 +231,9 @@ def completed(folder: Path, *names: str, announced: tuple[str, ...] | None = Non
 MANY = tuple(f"{number}.json" for number in range(collection.MAX_FILES + 1))
 
 
+COLLECTED = (collection.SUBMITTED, collection.EXECUTED)  # the latter without outputs where a broker left none
+
+
 @pytest.mark.parametrize(
     ("names", "kept", "status"),
     [
@@ -243,7 +246,7 @@ MANY = tuple(f"{number}.json" for number in range(collection.MAX_FILES + 1))
 )
 def test_what_is_kept(names: tuple[str, ...], kept: bool, status: RunStatus, tmp_path: Path) -> None:
     assert completed(tmp_path, *names).status is status
-    assert {path.name for path in tmp_path.iterdir()} == {collection.SUBMITTED, *(names if kept else ())}
+    assert {path.name for path in tmp_path.iterdir()} == {*COLLECTED, *(names if kept else ())}
     assert nbformat.read(tmp_path / collection.SUBMITTED, 4).cells[0].source == "x = 1"
 
 
@@ -267,7 +270,9 @@ def judge(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     unused = Mock(side_effect=AssertionError("malformed evidence is not measured"))
     oracle = Oracle(base_weights=base, meter=unused, library=unused, calibration=lambda evidence: None)
     monkeypatch.setattr(pipeline, "make_case", lambda folder, used: Case(Evidence(folder), oracle))
-    return lambda folder: pipeline.judge(folder, Mock(), pipeline.list_suite_folders())
+    monkeypatch.setattr(pipeline, "find_faults_of_ours", lambda used: frozenset())
+    used = Mock(profile=Profile.STRUCTURE)
+    return lambda folder: pipeline.judge(folder, used, pipeline.list_suite_folders())
 
 
 LONG_NUMBER = b'{"found": "f", "items": [{"value": ' + b"9" * 4_000 + b"}]}"

@@ -21,7 +21,7 @@ def library(tmp_path: Path) -> Library:
         rows = "".join(f'"{text}",{index % 2}\n' for index, text in enumerate(texts))
         (tmp_path / f"{name}.csv").write_text(f"review,label\n{rows}", encoding="utf-8")
     files = (tmp_path / f"{name}.csv" for name in ("train", "eval", "eval"))
-    return Library(ReviewData("", *files, synthetic=False, sha256="0" * 64), tokenizer=None)
+    return Library(ReviewData("", *files, synthetic=False, sha256="0" * 64), make_tokenizer=lambda: None)
 
 
 @pytest.mark.parametrize(
