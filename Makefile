@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup grade batch rejudge hand-out decisions times demo-class gradescope upload check template kit calibrate \
+.PHONY: help setup grade batch rejudge review hand-out decisions times demo-class gradescope upload check template kit calibrate \
 	validate prove hostile test test-all fresh bench download lint doctor clean
 
 PROFILE ?= quick
@@ -26,7 +26,7 @@ override REASON := $(value REASON)
 override REVIEWS := $(value REVIEWS)
 override ONLY := $(value ONLY)
 override PROGRAMS := $(value PROGRAMS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES GROUPS CLASS TAKE_AWAY AUTHOR REASON REVIEWS ONLY PROGRAMS JOBS COURSE CELL_LIMIT RUN_LIMIT
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES GROUPS CLASS TAKE_AWAY AUTHOR REASON REVIEWS ONLY PROGRAMS JOBS PORT COURSE CELL_LIMIT RUN_LIMIT
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
@@ -75,7 +75,7 @@ endif
 ifneq ($(filter batch,$(MAKECMDGOALS)),)
 $(if $(SUBMISSIONS),,$(error Say what to grade: make batch SUBMISSIONS=path/to/submissions.zip))
 endif
-ifneq ($(filter rejudge hand-out decisions upload,$(MAKECMDGOALS)),)
+ifneq ($(filter rejudge review hand-out decisions upload,$(MAKECMDGOALS)),)
 $(if $(CLASS),,$(error Say which class: make $(MAKECMDGOALS) CLASS=results/submissions))
 endif
 
@@ -97,6 +97,9 @@ batch: $(READY) ##+ grade a class, or go on with it: SUBMISSIONS=zip [GRADEBOOK=
 
 rejudge: $(READY) ##+ judge a class again by today's rubric, thresholds and tests; executes nothing: CLASS=results/name
 	@$(VENV_PYTHON) -m grader rejudge "$$CLASS" $${JOBS:+--jobs "$$JOBS"}
+
+review: $(READY) ##+ open the page on which a person reviews a class, in a browser of this machine: CLASS=results/name [PORT=number]
+	@$(VENV_PYTHON) -m grader review "$$CLASS" $${PORT:+--port "$$PORT"}
 
 hand-out: $(READY) ##+ write gradebook, feedback and dashboard again, with other files: CLASS=results/name [GRADEBOOK=csv] [POLICY=toml] [OVERRIDES=file] [TIMES=csv] [GROUPS=csv] [ASSIGNMENT=id]
 	@$(VENV_PYTHON) -m grader hand-out "$$CLASS" $(CLASS_FILES)

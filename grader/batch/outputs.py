@@ -2,10 +2,10 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from grader.errors import GraderError, SubmissionError
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import build_zip
 from grader.gradebook.canvas_upload import Delivery
+from grader.grades.decisions import Rulings
 from grader.grades.grade import Grade, Standing
 from grader.grades.policy import GradingPolicy, describe
 from grader.grades.settlement import describe_gaps, settle
@@ -58,11 +59,11 @@ def check_gradebook(request: BatchRequest, intake: Intake) -> None:
 
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     """Settle the grades and write everything. Raises GraderError and OSError."""
-    rulings = load_rulings(request.folder, _add_refusals(intake, request))
+    found = {upload.id: find_outcome(request, upload) for upload in intake.uploads}
+    rulings, grades = settle_class(request, intake, found)
     intake, policy = rulings.intake, rulings.policy
-    grades = settle(intake, read_results(request, intake), policy, rulings.overrides)
     gradebook, warnings = _fill_gradebook(request, grades)
-    entries = [entry for upload in intake.uploads if (entry := find_last_entry(request, upload))]
+    entries = [entry for upload in intake.uploads if (entry := found[upload.id].entry)]
     gaps = (*rulings.notes, *describe_gaps(policy, intake))
     notes = (*intake.notes, *gaps, *warnings, *history.describe_outdated(entries))
     _update_reports(request, _put_owners_first(grades, intake))
@@ -95,35 +96,54 @@ def _remove_stale(folder: Path, files: Container[str]) -> list[str]:
     return stale
 
 
-def _add_refusals(intake: Intake, request: BatchRequest) -> Intake:
+class Outcome(NamedTuple):
+    """What became of one upload: the last entry of its history, and the result that counts."""
+
+    entry: history.HistoryEntry | None
+    result: Result | None
+
+
+def settle_class(
+    request: BatchRequest, intake: Intake, found: Mapping[str, Outcome]
+) -> tuple[Rulings, tuple[Grade, ...]]:
+    """Apply what people decided to what became of each upload, by its id. Raises GraderError."""
+    rulings = load_rulings(request.folder, _add_refusals(intake, found))
+    results = {i: outcome.result for i, outcome in found.items() if outcome.result}
+    return rulings, settle(rulings.intake, results, rulings.policy, rulings.overrides)
+
+
+def _add_refusals(intake: Intake, found: Mapping[str, Outcome]) -> Intake:
     """Move the uploads that turned out to be no notebooks to the refusals."""
-    last = {upload.id: find_last_entry(request, upload) for upload in intake.uploads}
-    refused = {i: entry.message for i, entry in last.items() if entry and entry.is_refused}
-    found = tuple(
+    refused = {i: outcome.entry.message for i, outcome in found.items() if outcome.entry and outcome.entry.is_refused}
+    refusals = tuple(
         Refusal(entry=u.entry, reason=refused[u.id], student=u.student, attachment_id=u.attachment_id)
         for u in intake.uploads
         if u.id in refused
     )
     uploads = tuple(u for u in intake.uploads if u.id not in refused)
-    return intake.model_copy(update={"uploads": uploads, "refusals": (*intake.refusals, *found)})
+    return intake.model_copy(update={"uploads": uploads, "refusals": (*intake.refusals, *refusals)})
+
+
+def find_outcome(request: BatchRequest, upload: Upload) -> Outcome:
+    """Read what became of an upload.
+
+    What the last run could not grade has no result, whatever there was before; nor has what was graded as another
+    notebook, or with other settings: a batch that was stopped leaves such results.
+    """
+    entry = find_last_entry(request, upload)
+    if entry is None or entry.message:
+        return Outcome(entry, None)
+    with suppress(OSError, ValidationError):  # absent, or of another version
+        result = Result.model_validate_json((request.submissions / upload.id / "result.json").read_bytes())
+        if (result.submission.sha256, result.profile, result.seed) == (upload.sha256, request.profile, request.seed):
+            return Outcome(entry, result)
+    return Outcome(entry, None)
 
 
 def read_results(request: BatchRequest, intake: Intake) -> dict[str, Result]:
-    """Read the result that counts for each upload, by its id.
-
-    None is what the last run could not grade, whatever there was before; nor what was graded as another notebook, or
-    with other settings: a batch that was stopped leaves such results.
-    """
-    found = {}
-    for upload in intake.uploads:
-        if (entry := find_last_entry(request, upload)) is None or entry.message:
-            continue
-        with suppress(OSError, ValidationError):  # absent, or of another version
-            result = Result.model_validate_json((request.submissions / upload.id / "result.json").read_bytes())
-            wanted = (upload.sha256, request.profile, request.seed)
-            if (result.submission.sha256, result.profile, result.seed) == wanted:
-                found[upload.id] = result
-    return found
+    """Read the result that counts for each upload, by its id."""
+    found = {upload.id: find_outcome(request, upload).result for upload in intake.uploads}
+    return {name: result for name, result in found.items() if result}
 
 
 def find_last_entry(request: BatchRequest, upload: Upload) -> history.HistoryEntry | None:

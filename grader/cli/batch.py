@@ -29,7 +29,7 @@ CanvasAssignment = Annotated[int, typer.Option(help="id of the assignment in Can
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (batch, rejudge, hand_out, decisions, times, upload, gradescope, worker, calibrate):
+    for command in (batch, rejudge, hand_out, review, decisions, times, upload, gradescope, worker, calibrate):
         app.command(name=command.__name__.replace("_", "-"))(options.take_objects(command))
 
 
@@ -106,6 +106,18 @@ def hand_out(folder: Folder, files: options.ClassFiles) -> None:
     session.show_decisions(place, make_console(), quiet=False)
     notes = session.format_notes(made)
     _print_lines((*notes, *session.describe_end(place, made)), make_console())
+
+
+def review(
+    folder: Folder,
+    port: Annotated[
+        int | None, typer.Option(help="port of this machine; by default 8470, or any free one", min=1, max=65_535)
+    ] = None,
+) -> None:
+    """Open the page on which a person reviews a class: notebooks beside verdicts, points, comments. Ctrl-C ends it."""
+    from grader.review.server import serve
+
+    serve(options.make_absolute(folder), port)
 
 
 def decisions(

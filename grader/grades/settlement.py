@@ -203,13 +203,14 @@ def _apply_checks(result: Result, changes: Sequence[Override]) -> tuple[Score, l
     known = {check.id for check in result.checks}
     unknown = [target for target in changed if target not in known]
     notes = [f"The change of {target} has no effect: the result has no such check." for target in unknown]
-    pairs = [(check, _change_check(check, changed.get(check.id))) for check in result.checks]
+    pairs = [(check, change_check(check, changed.get(check.id))) for check in result.checks]
     made = [_describe_change(*pair, changed[pair[0].id]) for pair in pairs if pair[0].id in changed]
     score = scoring.score([after for _, after in pairs], result.run.status) if made else result.score
     return score, made, notes
 
 
-def _change_check(check: CheckResult, change: Override | None) -> CheckResult:
+def change_check(check: CheckResult, change: Override | None) -> CheckResult:
+    """Return a check as a person changed it. Raises GraderError for more points than there are."""
     if change is None:
         return check
     points = change.points

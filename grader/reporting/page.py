@@ -11,14 +11,14 @@ import hashlib
 from functools import cache
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.reporting import words
 from grader.reporting.outline import list_measurements
 from grader.reporting.sanitisation import sanitise_line, sanitise_text
 
-_LOADER: Final = PackageLoader("grader.reporting")
+LOADER: Final = PackageLoader("grader.reporting")
 
 
 def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: str = "", **values: object) -> str:
@@ -26,8 +26,8 @@ def render(template: str, *, styles: tuple[str, ...] = ("style.css",), script: s
 
     `styles` and `script` name files beside the templates; without `script`, nothing in the page can run.
     """
-    css = "".join(map(_read_asset, styles))
-    javascript = _read_asset(script) if script else ""
+    css = "".join(map(read_asset, styles))
+    javascript = read_asset(script) if script else ""
     return (
         _build_engine()
         .get_template(template)
@@ -55,16 +55,21 @@ def _digest(text: str) -> str:
 
 
 @cache
-def _read_asset(name: str) -> str:
-    source, _, _ = _LOADER.get_source(_build_engine(), name)
+def read_asset(name: str) -> str:
+    """Read a file beside the templates."""
+    source, _, _ = LOADER.get_source(_build_engine(), name)
     return source.replace("\r\n", "\n")  # a browser hashes what it parsed, and parsing removes carriage returns
 
 
 @cache
 def _build_engine() -> Environment:
+    return build_engine(LOADER)
+
+
+def build_engine(loader: BaseLoader) -> Environment:
     """Build a template engine in whose pages values are only ever text."""
     engine = Environment(
-        loader=_LOADER,
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,

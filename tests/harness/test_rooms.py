@@ -16,7 +16,7 @@ ORDER = (
     *("protocol", "kernel"),
     *("intake", "assets", "machine", "sandbox", "challenges", "execution", "evidence", "oracle", "judging"),
     *("canary", "pipeline", "grades", "similarity", "reporting", "gradebook"),
-    *("batch", "student", "authoring", "cli", "__main__"),
+    *("batch", "review", "student", "authoring", "cli", "__main__"),
 )
 # The kernel's code is copied beside the student's: it holds nothing but what the protocol says.
 MAY_IMPORT_THE_KERNEL = {"student": "runs inside the student's own notebook, where there is no other kernel"}

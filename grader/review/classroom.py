@@ -1,0 +1,192 @@
+"""A class as the page sees it: read once, and afterwards only what has changed.
+
+A page needs the grades of all students, for the filters. They follow from a result for each upload, and from the
+decisions. Results are kept in memory and read again where the time or the size of a history has changed: it is written
+last, so that it says that the rest is there.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from grader.batch import decisions as book
+from grader.batch import history
+from grader.batch import request as requests
+from grader.batch.outputs import Outcome, find_outcome, settle_class
+from grader.batch.request import BatchRequest, SavedBatch, load_batch
+from grader.grades.decisions import Decision, Rulings, list_in_force
+from grader.grades.grade import Grade
+from grader.grades.overrides import Override, OverrideKind
+from grader.grades.policy import GradingPolicy, index_by_name
+from grader.grades.settlement import change_check, list_students
+from grader.intake.uploads import Upload
+from grader.model import CheckResult, Result
+
+LOOK_EVERY_S: Final = 1.0  # at the histories of all uploads: a stat each, which costs time on a network's file system
+
+Stamp = tuple[int, int] | None  # time and size of a file; None where there is none
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One file of a student, and its result, if there is one."""
+
+    upload: Upload
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """All that the page knows about one student. `decisions` are about them, oldest first; `held` are in force."""
+
+    grade: Grade
+    attempts: tuple[Attempt, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    held: tuple[Decision, ...] = ()
+    overrides: Mapping[str, Override] = field(default_factory=dict)  # changes of checks that apply, by the check's id
+
+    @property
+    def code(self) -> str:
+        """The name of the student in addresses."""
+        return self.grade.student.code
+
+    @cached_property
+    def checks(self) -> tuple[CheckResult, ...]:
+        """The checks of the upload that counts, as people changed them."""
+        return self.list_checks(self.grade.result)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Words beside the name."""
+        marks = {"changed by a person": bool(self.overrides), f"{len(self.attempts)} files": len(self.attempts) > 1}
+        return tuple(text for text, applies in marks.items() if applies)
+
+    def list_checks(self, result: Result | None) -> tuple[CheckResult, ...]:
+        """List the checks of a result, as people changed them."""
+        return tuple(change_check(c, self.overrides.get(c.id)) for c in (result.checks if result else ()))
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """A class at one moment. `dossiers` are in the order of names, by code."""
+
+    request: BatchRequest
+    policy: GradingPolicy = field(default_factory=GradingPolicy)
+    dossiers: Mapping[str, Dossier] = field(default_factory=dict)
+    decisions: tuple[Decision, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """The titles of all checks, by id, in the order of the suite."""
+        results = (dossier.grade.result for dossier in self.dossiers.values())
+        return {check.id: check.title for result in results if result for check in result.checks}
+
+
+class Classroom:
+    """Reads the folder of a class, for many requests at once. Raises GraderError where it holds no class."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._saved = load_batch(folder)
+        self._outcomes: dict[str, tuple[Stamp, Outcome]] = {}
+        self._looked_at = -LOOK_EVERY_S
+        self._stamps: tuple[Stamp, ...] = ()
+        self._view: ClassView | None = None
+
+    def look(self) -> ClassView:
+        """Return the class as it is now. Raises GraderError."""
+        with self._lock:
+            stamps = self._take_stamps()
+            changed = self._view is None or stamps != self._stamps
+            if changed and (not self._stamps or stamps[0] != self._stamps[0]):
+                self._saved, self._outcomes = load_batch(self.folder), {}
+            if self._renew_outcomes() or changed or self._view is None:
+                self._view = self._build()
+                self._stamps = stamps  # taken before reading: what is written meanwhile is seen the next time
+            return self._view
+
+    def _take_stamps(self) -> tuple[Stamp, ...]:
+        return tuple(stamp(self.folder / name) for name in (requests.NAME, book.NAME))
+
+    def _renew_outcomes(self) -> bool:
+        """Read again what became of uploads whose history has changed; say whether there was one."""
+        uploads = self._saved.intake.uploads
+        known = all(upload.id in self._outcomes for upload in uploads)
+        if known and time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return False
+        self._looked_at = time.monotonic()
+        folder, before = self._saved.request.submissions, self._outcomes
+        now = {upload.id: stamp(folder / upload.id / history.NAME) for upload in uploads}
+        self._outcomes = {
+            u.id: before[u.id] if self._is_known(u, now) else (now[u.id], find_outcome(self._saved.request, u))
+            for u in uploads
+        }
+        return self._outcomes != before
+
+    def _is_known(self, upload: Upload, now: Mapping[str, Stamp]) -> bool:
+        return upload.id in self._outcomes and self._outcomes[upload.id][0] == now[upload.id]
+
+    def _build(self) -> ClassView:
+        outcomes = {name: outcome for name, (_, outcome) in self._outcomes.items()}
+        rulings, grades = settle_class(self._saved.request, self._saved.intake, outcomes)
+        decisions = book.read_decisions(self.folder)
+        dossiers = collect_dossiers(self._saved, grades, outcomes, rulings, decisions)
+        return ClassView(
+            request=self._saved.request,
+            policy=rulings.policy,
+            dossiers={dossier.code: dossier for dossier in dossiers},
+            decisions=decisions,
+            notes=rulings.notes,
+        )
+
+
+def collect_dossiers(
+    saved: SavedBatch,
+    grades: Iterable[Grade],
+    outcomes: Mapping[str, Outcome],
+    rulings: Rulings,
+    decisions: Sequence[Decision],
+) -> list[Dossier]:
+    """Collect what there is about each student, in the order of names."""
+    known = {n: keys[0] for n, keys in index_by_name(list_students(saved.intake)).items() if len(keys) == 1}
+    attempts, about, held = defaultdict(list), defaultdict(list), defaultdict(list)
+    for upload in sorted(saved.intake.uploads, key=lambda upload: (upload.attempt, upload.id)):
+        attempts[upload.student.key].append(Attempt(upload, outcomes[upload.id]))
+    for group in rulings.intake.groups:  # what one of them hands in counts for all
+        shared = [attempt for member in group.members for attempt in attempts[member.key]]
+        attempts.update((member.key, shared) for member in group.members)
+    for decision, name in name_students(decisions):
+        about[known.get(name, name)].append(decision)
+    for decision, name in name_students(list_in_force(decisions)):
+        held[known.get(name, name)].append(decision)
+    changes = defaultdict[str, dict[str, Override]](dict)
+    for override in rulings.overrides.entries:
+        if override.kind is OverrideKind.CHECK:
+            changes[override.student][override.target] = override
+    found = [
+        Dossier(grade, tuple(attempts[key]), tuple(about[key]), tuple(held[key]), changes[key])
+        for grade in grades
+        for key in [grade.student.key]
+    ]
+    return sorted(found, key=lambda d: (d.grade.student.name.casefold(), d.grade.student.key))
+
+
+def name_students(decisions: Iterable[Decision]) -> Iterator[tuple[Decision, str]]:
+    """Pair decisions about one student with the name that they give them."""
+    return ((decision, name) for decision in decisions if (name := getattr(decision.matter, "student", "")))
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what changes when a file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
