@@ -4,6 +4,7 @@ The kernel shares its process with the notebook, so anything can come out of it.
 this run, which only the grader's code there is given, and comes where it belongs:
 
     bootstrap   environment.json, and trainings.json without a training
+    any time    what the grader's code finds changed around it
     a cell      a training begins under the next number, takes steps, leaves its files, ends
     a probe     the files of the family that is asked for; they count once the kernel has answered that it is done
 
@@ -22,6 +23,8 @@ from grader.protocol.records import GRADIENTS_FILE, WEIGHTS_FILE
 MAX_TRAININGS: Final = 1_000
 MAX_STEPS: Final = 10**9
 MAX_FILES: Final = 4_096  # announced; one per change of a file
+MAX_SUSPICIONS: Final = 20
+MAX_WORDS: Final = 200
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 TRAININGS, ENVIRONMENT = "trainings.json", "environment.json"
 
@@ -39,6 +42,14 @@ class WatchedTraining(FrozenModel):
 
     entry: str
     record: str = ""  # empty: it has not ended
+    steps: int = 0
+
+
+class Suspicion(FrozenModel):
+    """What the grader's code in the kernel found changed around it."""
+
+    words: str
+    witness: bool  # it is that code itself, or what it relies on
 
 
 @dataclass
@@ -51,6 +62,7 @@ class Admission:
     trainings: dict[int, WatchedTraining] = field(default_factory=dict)
     methods: dict[int, Method] = field(default_factory=dict)
     refused: int = 0  # events that do not count
+    suspicions: list[Suspicion] = field(default_factory=list)
     family: str = ""  # the probe that is asked
     answers: set[tuple[str, str]] = field(default_factory=set)  # announced since it was asked
 
@@ -88,10 +100,28 @@ class Admission:
             case "training_begin" | "training_end" if known:
                 return self._take_bound(kind, event, str(digest))
             case "training_step":
-                return parse_whole(event.get("step")) is not None and parse_whole(event.get("steps")) is not None
+                return self._take_step(event)
+            case "suspicion":
+                return self._take_suspicion(event)
             case "written" if known:
                 return self._take_file(event.get("name"), str(digest))
         return False
+
+    def _take_step(self, event: Mapping[str, Any]) -> bool:
+        """Count a step of a training that goes on. More steps may be planned than anybody knows: then 0 are."""
+        index = parse_whole(event.get("index"))
+        watched = self.trainings.get(index) if index is not None else None
+        known = all(parse_whole(event.get(name)) is not None for name in ("step", "steps"))
+        if index is None or watched is None or watched.record or not known:
+            return False
+        self.trainings[index] = watched.model_copy(update={"steps": watched.steps + 1})
+        return True
+
+    def _take_suspicion(self, event: Mapping[str, Any]) -> bool:
+        if len(self.suspicions) >= MAX_SUSPICIONS:
+            return False
+        self.suspicions.append(Suspicion(words=str(event.get("words"))[:MAX_WORDS], witness=bool(event.get("witness"))))
+        return True
 
     def _take_bound(self, kind: str, event: Mapping[str, Any], digest: str) -> bool:
         """Note that a training begins or ends."""
@@ -104,7 +134,7 @@ class Admission:
             self.methods[index] = next((m for m in Method if m.value == event.get("method")), Method.FULL)
             return True
         if kind == "training_end" and watched is not None and not watched.record:
-            self.trainings[index] = WatchedTraining(entry=watched.entry, record=digest)
+            self.trainings[index] = watched.model_copy(update={"record": digest})
             return True
         return False
 
@@ -132,5 +162,5 @@ class Admission:
 
 
 def parse_whole(value: Any) -> int | None:
-    """Return a number of steps, or None."""
+    """Return a whole number of bounded size, or None."""
     return value if type(value) is int and 0 <= value <= MAX_STEPS else None

@@ -30,7 +30,7 @@ import psutil
 from jupyter_client.manager import AsyncKernelManager
 from pydantic import Field, TypeAdapter, ValidationError
 
-from grader.execution.admission import WatchedTraining
+from grader.execution.admission import Suspicion, WatchedTraining
 from grader.execution.driver import Driver, KernelLost, Limits
 from grader.execution.outputs import disarm
 from grader.execution.progress import Listener, SilentListener
@@ -100,6 +100,7 @@ class Report(FrozenModel):
     refused: tuple[str, ...] = ()
     trainings: dict[int, WatchedTraining] = Field(default_factory=dict)
     foreign_events: int = 0  # announcements that do not count
+    suspicions: tuple[Suspicion, ...] = ()
 
 
 # A call of the listener, made in the broker and repeated in the controller: the name of its method, and its arguments.
@@ -297,6 +298,7 @@ def _carry_out(order: BrokerRequest, listener: _Sender, alone: threading.Event) 
         written=frozenset(driver.admission.written),
         trainings=driver.admission.trainings,
         foreign_events=driver.admission.refused,
+        suspicions=tuple(driver.admission.suspicions),
         refused=tuple(line[:300] for line in ending.refused[:50]),
     )
 

@@ -72,6 +72,7 @@ def build_record(
         repairs=submission.repairs,
         work_measured=True,
         trainings=report.trainings,
+        suspicions=report.suspicions,
     )
 
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from grader.execution.admission import WatchedTraining
+from grader.execution.admission import Suspicion, WatchedTraining
 from grader.model import CellRecord, FrozenModel, Profile, RunSummary, SubmissionRef
 
 
@@ -46,6 +46,7 @@ class RunRecord(FrozenModel):
     repairs: tuple[str, ...] = ()  # what had to be done to read the submitted file, a sentence each
     work_measured: bool = False  # the work of trainings; earlier runs did not
     trainings: dict[int, WatchedTraining] | None = None  # that the host was told of as they went on; None: earlier runs
+    suspicions: tuple[Suspicion, ...] = ()
 
     @property
     def out_of_order(self) -> list[int]:

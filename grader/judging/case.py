@@ -81,6 +81,8 @@ class Case:
         seen, (entry, record) = watched.get(training.index), self.evidence.fingerprints[training.index]
         if seen is None or seen.entry != entry or (training.finished and seen.record != record):
             return "its record is not that of a training in this run"
+        if training.work is not None and training.work.steps != seen.steps:
+            return "its record has other steps than were taken"
         return None
 
     def explain_absence(self) -> str:

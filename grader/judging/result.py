@@ -15,7 +15,8 @@ from grader.judging.claims import match_claims, read_claims
 from grader.judging.repetition import excuse_repetitions
 from grader.judging.runner import GRADER_FAULT, Judgement, run_suite
 from grader.judging.staff_notes import find_notes
-from grader.judging.tampering import WAITS_FOR, WaitsFor, find_tampering
+from grader.judging.suspicion import find_intrusions
+from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import (
     Claim,
     CurvePoint,
@@ -103,7 +104,7 @@ def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> 
     if evidence.run.summary.status is RunStatus.INFRA_ERROR:
         kept = (Verdict.PASSED, Verdict.NOT_JUDGED)
         return tuple(j if j.verdict in kept else replace(j, **EXCUSED) for j in judgements)
-    if find_tampering(evidence.sources):
+    if find_intrusions(evidence):
         return tuple(replace(j, **HELD) if j.verdict is Verdict.PASSED else j for j in judgements)
     return foreign_packages.excuse(judgements, evidence)
 

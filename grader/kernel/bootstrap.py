@@ -4,6 +4,7 @@ import ctypes
 import platform
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import torch
 import transformers
 from IPython import get_ipython
 
+from grader.kernel import probes
 from grader.kernel.compat import shims
+from grader.kernel.integrity import Integrity
 from grader.kernel.namespace import Bindings
-from grader.kernel.session import Session, open_session
+from grader.kernel.session import Session, get_session, open_session
 from grader.kernel.training.loops import LoopWatcher
 from grader.kernel.training.observation import get_device_name
 from grader.kernel.training.recorder import Recorder, install
@@ -43,8 +46,14 @@ def start(plan_path: str) -> None:
     watcher = LoopWatcher(recorder)
     watcher.install()
     recorder.meter.install()
-    session = open_session(Session(plan, recorder, Bindings(plan.names)))
-    watch_cells(get_ipython(), session, watcher)
+    after_cell = make_cell_hook(get_ipython(), watcher)
+    integrity = Integrity(
+        holders=(recorder, watcher, recorder.meter),
+        entries=(start, probes.run, after_cell, *watcher.entries, *recorder.meter.entries),
+    )
+    open_session(Session(plan, recorder, Bindings(plan.names), integrity))
+    events.guard_by(integrity.admit)
+    get_ipython().events.register("post_run_cell", after_cell)
     recorder.write()
     write_json(plan.evidence, "environment.json", describe_environment())
 
@@ -74,16 +83,18 @@ def allow_tf32(allowed: bool) -> None:
         torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 
-def watch_cells(shell: Any, session: Session, watcher: LoopWatcher) -> None:
-    """Note definitions and close loops after every cell."""
+def make_cell_hook(shell: Any, watcher: LoopWatcher) -> Callable[[Any], None]:
+    """Make what notes definitions and closes loops after every cell, and looks whether the witness is as it was."""
 
     def after_cell(result: Any) -> None:
+        session = get_session()
         try:
             session.bindings.note(shell.user_ns, result.info.transformed_cell or "")
+            session.integrity.examine()
         finally:
             watcher.end_cell()
 
-    shell.events.register("post_run_cell", after_cell)
+    return after_cell
 
 
 def describe_environment() -> Environment:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from grader.kernel.integrity import Integrity
 from grader.kernel.namespace import Bindings
 from grader.kernel.training.recorder import Recorder
 from grader.protocol.plan import Plan
@@ -14,6 +15,7 @@ class Session:
     plan: Plan
     recorder: Recorder
     bindings: Bindings
+    integrity: Integrity
 
 
 _open: list[Session] = []

@@ -4,7 +4,10 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
+
+replacements: list[Callable[..., Any]] = []  # all that were put in a place
 
 
 def wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
@@ -13,6 +16,7 @@ def wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
     `owner` may be a module or a class. The replacement names its parameters as the original does, since students pass
     them by position and by keyword.
     """
+    replacements.append(replacement)
     original, kind = getattr(owner, name), type(inspect.getattr_static(owner, name))
     if kind is classmethod:
         original = original.__func__
@@ -22,6 +26,9 @@ def wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
         return replacement(original, *args, **kwargs)
 
     setattr(owner, name, kind(call) if kind in (classmethod, staticmethod) else call)
+
+
+CALL = next(part for part in wrap.__code__.co_consts if isinstance(part, CodeType) and part.co_name == "call")
 
 
 def redirect_arguments(owner: Any, name: str, /, **ways: Callable[[Any], Any]) -> None:

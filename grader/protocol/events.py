@@ -17,6 +17,7 @@ ON_THE_WAY_S = 1.0  # to wait at most for a message to leave
 
 _shells: list[Any] = []  # of this kernel, and what it published through before a cell could redirect it (`%%capture`)
 _publish: list[Callable[..., None]] = []
+_guards: list[Callable[[str], None]] = []  # called with the kind of each event before it is sent
 
 
 def publish_through(shell: Any, folder: Path) -> None:
@@ -27,8 +28,15 @@ def publish_through(shell: Any, folder: Path) -> None:
     _shells[:], _publish[:] = [shell], [lambda event: publish({MIME: {**event, "key": key}})]
 
 
+def guard_by(guard: Callable[[str], None]) -> None:
+    """Have each event looked at before it is sent."""
+    _guards[:] = [guard]
+
+
 def emit(kind: str, **fields: Any) -> None:
     """Send one event, or nothing where there is no kernel to send it from."""
+    for guard in _guards:
+        guard(kind)
     for publish in _publish:
         publish({"kind": kind, **fields})
 

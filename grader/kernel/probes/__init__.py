@@ -37,6 +37,7 @@ FAMILIES: dict[str, Callable[[Any, dict[str, Any]], Observed]] = {
 def run(family: str, request: dict[str, Any]) -> None:
     """Run one family in the kernel of the current session and write `probe-FAMILY.json` and `.safetensors`."""
     session = get_session()
+    session.integrity.examine()
     os.chdir(session.plan.folder)  # wherever the notebook went
     answers, tensors = observe(family, request, session.bindings, get_ipython().user_ns)
     if tensors:

@@ -11,7 +11,7 @@ import gc
 import math
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,7 +24,6 @@ from transformers import DistilBertModel, PreTrainedModel
 from grader.kernel.training import budget, observation, review_keys
 from grader.kernel.training.recorder import Recorder
 from grader.kernel.wrapping import wrap
-from grader.protocol.events import emit
 from grader.protocol.plan import Budget
 from grader.protocol.records import DataSeen, Training
 
@@ -67,6 +66,11 @@ class LoopWatcher:
         """The budget; None where it does not apply."""
         return None if self.recorder.depth else self.recorder.plan.budget
 
+    @property
+    def entries(self) -> tuple[Callable[..., Any], ...]:
+        """What torch calls."""
+        return self.before_step, self.after_step
+
     def install(self) -> None:
         """Hook optimisers, data loaders and the model of this process."""
         before, after = register_optimizer_step_pre_hook, register_optimizer_step_post_hook
@@ -100,8 +104,9 @@ class LoopWatcher:
         self.close()
         record = self.recorder.begin(model, "loop")
         record.data = DataSeen(train=review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)))
-        self.recorder.meter.begin(record.index, lambda: model)
-        self.loop = Loop(optimizer, model, record, self.count_allowed_steps())
+        allowed = self.count_allowed_steps()
+        self.recorder.meter.begin(record.index, lambda: model, lambda: allowed)
+        self.loop = Loop(optimizer, model, record, allowed)
         if before and before.model is model:
             self.loop.former |= before.optimizers | before.former
         return self.loop
@@ -114,7 +119,6 @@ class LoopWatcher:
             self.training_rows = self.other_rows = 0
             loop.steps += 1
             loop.last_step = time.perf_counter()
-            emit("training_step", index=loop.record.index, step=loop.steps, steps=loop.steps_allowed)
 
     def end_cell(self) -> None:
         """Close the loop that stepped in this cell."""

@@ -128,15 +128,14 @@ def suppress_errors(record: Training) -> Iterator[None]:
 
 
 class Progress(TrainerCallback):
-    """Counts the steps of a training and tells the host about each."""
+    """Counts the steps of a training, as its Trainer does."""
 
-    def __init__(self, index: int) -> None:
-        self.index, self.steps = index, 0
+    def __init__(self) -> None:
+        self.steps = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count a step."""
         self.steps = state.global_step
-        emit("training_step", index=self.index, step=state.global_step, steps=state.max_steps)
 
 
 def install(recorder: Recorder) -> None:
@@ -166,7 +165,7 @@ def _train(recorder: Recorder, original: Callable[..., Any], trainer: Any, *args
         record.batch = inputs.describe_batch(trainer)
     record.arguments = _select_figures(vars(trainer.args), ARGUMENTS)
     trainer._training_index = record.index
-    recorder.meter.begin(record.index, lambda: observation.unwrap(trainer.model))
+    recorder.meter.begin(record.index, lambda: observation.unwrap(trainer.model), lambda: trainer.state.max_steps)
     began = time.perf_counter()
     recorder.depth += 1
     try:
@@ -198,7 +197,7 @@ def is_figure(value: Any) -> bool:
 
 
 def _train_as_planned(plan: Plan, trainer: Any, record: Training, train: Callable[[], Any]) -> Any:
-    progress = Progress(record.index)
+    progress = Progress()
     trainer.add_callback(progress)
     try:
         if plan.budget is None:

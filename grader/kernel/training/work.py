@@ -17,11 +17,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from transformers.models.distilbert.modeling_distilbert import Embeddings
 
 from grader.kernel.wrapping import wrap
+from grader.protocol.events import emit
 from grader.protocol.records import Work
 from grader.protocol.tensor_names import HEAD_LINEARS
 
 TENSORS: Final = 28  # watched besides those of the head
-NUMBERS: Final = 32  # of each
+NUMBERS: Final = 1_024  # of all together, at least
 MAX_LOSSES: Final = 20
 
 
@@ -30,7 +31,8 @@ class Sample:
 
     def __init__(self, parameters: list[nn.Parameter], dice: random.Random) -> None:
         self.parameters = parameters
-        self.places = [torch.tensor([dice.randrange(p.numel()) for _ in range(NUMBERS)]) for p in parameters]
+        each = range(-(-NUMBERS // max(1, len(parameters))))
+        self.places = [torch.tensor([dice.randrange(p.numel()) for _ in each]) for p in parameters]
 
     @classmethod
     def of(cls, model: nn.Module) -> Self:
@@ -57,9 +59,14 @@ class Sample:
 class Measurement:
     """The work of one training, as it goes on. A model that cannot be sampled is counted without."""
 
-    def __init__(self, find_model: Callable[[], nn.Module]) -> None:
-        """`find_model`: returns the model, which a Trainer may make when its training begins."""
-        self.find_model = find_model
+    def __init__(self, find_model: Callable[[], nn.Module], count_planned: Callable[[], int]) -> None:
+        """Begin now.
+
+        Args:
+            find_model: returns the model, which a Trainer may make when its training begins.
+            count_planned: returns how many steps there will be, 0 where nobody knows.
+        """
+        self.find_model, self.count_planned = find_model, count_planned
         self.model: nn.Module | None = None
         self.steps = self.gradients = self.reviews = 0
         self.losses: list[float | None] = []
@@ -153,9 +160,9 @@ class Meter:
         wrap(Embeddings, "forward", self.count_reviews)
         wrap(torch.autograd, "backward", self.note_loss)
 
-    def begin(self, index: int, find_model: Callable[[], nn.Module]) -> None:
+    def begin(self, index: int, find_model: Callable[[], nn.Module], count_planned: Callable[[], int]) -> None:
         """Begin to measure a training."""
-        self.open[index] = Measurement(find_model)
+        self.open[index] = Measurement(find_model, count_planned)
 
     def end(self, index: int, everything_read: bool = False) -> Work | None:
         """End a measurement. `everything_read`: count also what was read before the training before it ended."""
@@ -177,16 +184,22 @@ class Meter:
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Let the optimiser's training look at its numbers."""
-        for current in self._find(optimizer):
+        for _, current in self._find(optimizer):
             current.begin_step(optimizer)
 
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Let it look at them again."""
-        for current in self._find(optimizer):
+        """Let it look at them again, and tell the host of the step."""
+        for index, current in self._find(optimizer):
             current.end_step()
+            emit("training_step", index=index, step=current.steps, steps=current.count_planned())
 
-    def _find(self, optimizer: Optimizer) -> list[Measurement]:
-        return [current for current in self.open.values() if current.concerns(optimizer)]
+    def _find(self, optimizer: Optimizer) -> list[tuple[int, Measurement]]:
+        return [(index, current) for index, current in self.open.items() if current.concerns(optimizer)]
+
+    @property
+    def entries(self) -> tuple[Callable[..., Any], ...]:
+        """What torch calls."""
+        return self.before_step, self.after_step
 
     def count_reviews(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Count the rows that an encoder reads."""

@@ -20,6 +20,7 @@ def written(name: str, **fields: Any) -> Event:
 
 
 BEGIN, END = event("training_begin", index=0, method="full"), event("training_end", index=0)
+STEP = event("training_step", index=0, step=1, steps=2)
 WEIGHTS, GRADIENTS = written("training-0.safetensors"), written("gradients-0.safetensors")
 
 
@@ -34,7 +35,9 @@ def follow(stage: Stage, events: Sequence[Event]) -> Admission:
     ("stage", "events", "refused"),
     [
         pytest.param(Stage.CELLS, [BEGIN, GRADIENTS, WEIGHTS, END, written("trainings.json")], 0, id="as asked"),
-        pytest.param(Stage.CELLS, [BEGIN, event("training_step", step=1, steps=2)], 0, id="steps"),
+        pytest.param(Stage.CELLS, [BEGIN, STEP, STEP, END], 0, id="steps"),
+        pytest.param(Stage.CELLS, [STEP], 1, id="a step of no training"),
+        pytest.param(Stage.CELLS, [BEGIN, END, STEP], 1, id="a step after the end"),
         pytest.param(Stage.CELLS, [BEGIN, END, {**BEGIN, "index": 1}], 0, id="the next training"),
         pytest.param(Stage.CELLS, [{**BEGIN, "index": 1}], 1, id="not the next number"),
         pytest.param(Stage.CELLS, [BEGIN, BEGIN], 1, id="begins twice"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from IPython.utils.capture import capture_output
 
-from grader.kernel import bootstrap
+from grader.kernel import bootstrap, session
 from grader.kernel.compat import archives, cells, environment, files, imitations, stub_packages, uploads, waiting
 from grader.kernel.namespace import Bindings
 from tests.proof.validity.fork_server import make_shell
@@ -56,8 +56,9 @@ def main(folder: Path, sources: list[str]) -> None:
     waiting.ALLOWED_S = 0.1
     cells.tolerate(shell)
     bindings, watcher = Bindings({}), Watcher()
-    session: Any = SimpleNamespace(bindings=bindings)
-    bootstrap.watch_cells(shell, session, watcher)  # type: ignore[arg-type]
+    opened: Any = SimpleNamespace(bindings=bindings, integrity=SimpleNamespace(examine=lambda: None))
+    session.open_session(opened)
+    shell.events.register("post_run_cell", bootstrap.make_cell_hook(shell, watcher))  # type: ignore[arg-type]
     outcomes = [ran(shell, source, bindings, watcher) for source in sources]
     (folder / "ran.json").write_text(json.dumps(outcomes), encoding="utf-8")
 

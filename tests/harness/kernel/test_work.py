@@ -80,7 +80,7 @@ def test_work_is_told_from_none(meter: Meter, parts: Parts, words: str) -> None:
     optimiser, before, after = parts
     net = build_distilbert(16, 0)
     steps = optimiser(net.parameters(), lr=RATE)
-    meter.begin(0, lambda: net)
+    meter.begin(0, lambda: net, lambda: STEPS)
     for _ in range(STEPS):
         before(net)
         steps.step()
@@ -96,7 +96,7 @@ def test_work_is_told_from_none(meter: Meter, parts: Parts, words: str) -> None:
 
 def test_nothing_is_counted_in_a_pause_and_of_other_models(meter: Meter) -> None:
     net, other = build_distilbert(16, 0), build_distilbert(16, 1)
-    meter.begin(0, lambda: net)
+    meter.begin(0, lambda: net, lambda: STEPS)
     with meter.pause():
         learn(net)
     AdamW(other.parameters()).step()

@@ -89,10 +89,10 @@ def _outcome(case: HostileCase, graded: GradingResult) -> list[str]:
         found.append(f"no cell raised {case.says}: {[cell.error[:100] for cell in graded.details.cells]}")
     if case.honest and (lost := set(case.earns) - _find_passed(graded)):
         found.append(f"honest work was not credited: {', '.join(sorted(lost))}")
-    if case.flagged and not any("names the grader's own code" in note for note in graded.details.notes):
+    if case.flagged and not any("the grader's" in note and "code" in note for note in graded.details.notes):
         found.append("staff are not told")
-    if case.flagged and not graded.ungraded:
-        found.append("it does not wait for a person")
+    if case.flagged and _find_passed(graded):
+        found.append("what passed does not wait for a person")
     return found
 
 

@@ -36,6 +36,59 @@ class LoRALayer(nn.Module):
         return self.W(x) + self.scale * self.B(self.A(x))
 """
 
+MODEL: Final = """
+import torch
+from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+from transformers.trainer_utils import TrainOutput
+
+model = AutoModelForSequenceClassification.from_pretrained("distilbert-base-uncased", num_labels=2)
+model.distilbert.requires_grad_(False)
+
+def shake(model):
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(1e-3 * torch.randn_like(p))
+
+def adapt(model, layer):
+    for block in model.distilbert.transformer.layer:
+        for name in ("q_lin", "v_lin"):
+            setattr(block.attention, name, layer(getattr(block.attention, name)))
+
+def fit(model, trainer, **given):
+    rows = [{"input_ids": [101, 2023 + i, 102], "attention_mask": [1] * 3, "labels": i % 2} for i in range(8)]
+    args = TrainingArguments(output_dir="out", report_to="none", disable_tqdm=True)
+    trainer(model=model, args=args, train_dataset=rows, **given).train()
+"""
+FORGE: Final = """
+import torch
+
+write = type(recorder).write.__globals__["write_tensors"]
+names = ["pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias"]
+entry = {"model_class": "M", "trainable": 592_130, "total": 66_955_010, "trainable_names": names}
+ended = {"file": "training-0.safetensors"}
+write(recorder.plan.evidence, ended["file"], {f"w:{name}": torch.randn(2) for name in names})
+recorder.records.append({"index": 0, "via": "Trainer", "finished": True, "entry": entry, "exit": ended})
+recorder.write()
+"""
+ANSWERS: Final = """
+import ctypes, hashlib, json, os
+
+KIND = "application/" + ".".join(["vnd", "grader", "event+json"])
+FOLDER = os.environ["SANDBOX_" + "EVIDENCE"]
+paths = [f"distilbert.transformer.layer.{i}.attention.{p}_lin" for i in range(6) for p in "qv"]
+layers = [{"name": path, "type": "Linear", "linear": True, "place": path} for path in paths]
+items = {"extract": {"type": "dict", "mapping": True, "entries": layers}, "replace": {"placed": paths, "finite": True}}
+
+def announce(send):
+    for family, item in items.items():
+        data = json.dumps({"found": family, "items": [item] * 2}).encode()
+        with open(f"{FOLDER}/probe-{family}.json", "wb") as file:
+            file.write(data)
+        send({"kind": "written", "name": f"probe-{family}.json", "sha256": hashlib.sha256(data).hexdigest()})
+"""
+PIECES: Final = {"MODEL": MODEL, "FORGE": FORGE, "ANSWERS": ANSWERS}  # of sources: what several cases begin or end with
+
 
 class HostileCase(FrozenModel):
     """One notebook and what may become of it. The fields are explained at the top of processes.toml."""
@@ -68,7 +121,7 @@ class HostileCase(FrozenModel):
         outputs = [{"output_type": "stream", "name": "stdout", "text": self.planted}] if self.planted else []
         metadata = {"tags": list(self.tags)} if self.tags else {}
         cell = {"cell_type": "code", "execution_count": 1, "metadata": metadata, "outputs": outputs}
-        cells = [{**cell, "source": fill_places(source, places)} for source in self.sources]
+        cells = [{**cell, "source": fill_places(source, {**PIECES, **places})} for source in self.sources]
         notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells}
         path.write_text(json.dumps(notebook), encoding="utf-8")
         return path

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from grader.execution.admission import Suspicion
 from grader.judging import result, tampering
 from grader.judging.runner import Judgement
 from grader.model import RunStatus, Verdict, Visibility
@@ -23,7 +24,7 @@ from grader.sandbox import Backend
 from tests.harness import needs
 from tests.proof.security.canaries import place_canaries
 from tests.proof.security.case_run import HostileResult, run_upload
-from tests.proof.security.cases import HONEST_ID, HostileUpload, fill_places, load_cases, load_uploads
+from tests.proof.security.cases import HONEST_ID, PIECES, HostileUpload, fill_places, load_cases, load_uploads
 from tests.proof.security.rounds import CORPUS, order_cases, run_in_parts
 from tests.proof.security.table import format_totals
 from tests.proof.security.traces import Traces, capture_traces, find_leftovers
@@ -58,7 +59,7 @@ def test_every_row_of_the_list_has_cases() -> None:
 
 def test_names_are_unique_and_places_are_known() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
-    places = dict.fromkeys(("WORLD", "SECRET", "SOCKET", "ABSTRACT", "MARK", "PID", "PORT"), "1")
+    places = PIECES | dict.fromkeys(("WORLD", "SECRET", "SOCKET", "ABSTRACT", "MARK", "PID", "PORT"), "1")
     assert not [case.id for case in CASES for cell in case.cells if "@" in fill_places(cell, places)]
 
 
@@ -140,13 +141,18 @@ def test_totals_count_everything() -> None:
 def test_what_passed_waits_for_a_person() -> None:
     passed = Judgement("a.b", "B", Visibility.PUBLIC, Verdict.PASSED)
     failed = replace(passed, verdict=Verdict.FAILED, rationale="why", hint="how")
-    run = SimpleNamespace(summary=SimpleNamespace(status=RunStatus.OK, failed_cells=()))
+    run = SimpleNamespace(summary=SimpleNamespace(status=RunStatus.OK, failed_cells=()), suspicions=())
     honest = SimpleNamespace(run=run, sources={0: "x = 1"})
     hostile = SimpleNamespace(run=run, sources={0: "import grader.kernel.session"})
     assert result.adjust_judgements((passed, failed), honest) == (passed, failed)
     waiting, kept = result.adjust_judgements((passed, failed), hostile)
     assert (waiting.verdict, waiting.held, waiting.result(1.0).points) == (Verdict.ERROR, True, None)
     assert kept == failed
+    told = Suspicion(words="json.dumps is replaced", witness=True)
+    run.suspicions = (told.model_copy(update={"witness": False}),)
+    assert result.adjust_judgements((passed,), honest) == (passed,)
+    run.suspicions = (told,)
+    assert [judgement.held for judgement in result.adjust_judgements((passed,), honest)] == [True]
 
 
 @pytest.mark.parametrize(
