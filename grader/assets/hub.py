@@ -18,7 +18,6 @@ from grader.model import Profile
 
 REAL_NAME: Final = MODEL_NAMES[0]
 WEIGHTS: Final = standin.WEIGHTS
-STANDIN_FOLDER: Final = "hub-stand-in"
 REAL_FOLDER: Final = "hub-distilbert"
 BERT: Final[Mapping[str, object]] = {"architectures": ["BertForMaskedLM"], "model_type": "bert", "vocab_size": 30522}
 # Models whose tokenizers are right as well. Of their configurations, the tokenizer needs no more than the type.
@@ -50,14 +49,16 @@ def resolve_checkpoint(profile: Profile, cache_dir: Path) -> Checkpoint:
 
 
 def prepare_standin_checkpoint(cache_dir: Path) -> Checkpoint:
-    """Return the stand-in, prepared in `cache_dir`/hub-stand-in. Raises GraderError."""
-    return _prepare_hub(standin.NAME, cache_dir / STANDIN_FOLDER, standin.build_recipes())
+    """Return the stand-in, prepared in its folder of `cache_dir`. Raises GraderError."""
+    chosen = standin.choose_standin()
+    return _prepare_hub(chosen.name, cache_dir / chosen.folder, standin.build_recipes(chosen))
 
 
 def has_standin_checkpoint(cache_dir: Path) -> bool:
     """Return True if the stand-in is there and whole; makes nothing."""
-    folder = cache_dir / STANDIN_FOLDER
-    return cache.is_prepared(folder, _build_hub_recipes(folder, standin.build_recipes()))
+    chosen = standin.choose_standin()
+    folder = cache_dir / chosen.folder
+    return cache.is_prepared(folder, _build_hub_recipes(folder, standin.build_recipes(chosen)))
 
 
 def prepare_real_checkpoint(cache_dir: Path) -> Checkpoint | None:

@@ -1,9 +1,12 @@
-"""Write what students get: the template and the kit, by `make template` and `make kit`."""
+"""Write what students get (`make template`, `make kit`) and what the stand-in model is made of (`tilt`)."""
 
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
+from grader.assets.standin import TILT
+
 
 from grader.authoring.course import fill_notebook, read_course
 from grader.authoring.kit import build_kit
@@ -29,6 +32,17 @@ def kit(out: Annotated[Path, typer.Argument(help="The zip file to write.")] = KI
     _write_template(TEMPLATE)
     names = build_kit(ROOT, out)
     typer.echo(f"Wrote {out} with {len(names)} files.")
+
+
+@app.command()
+def tilt(
+    reviews: Annotated[Path, typer.Argument(help="CSV file of reviews that occur nowhere in grading.")],
+    out: Annotated[Path, typer.Argument(help="The file to write.")] = TILT,
+) -> None:
+    """Train the tilt of the stand-in model again (minutes)."""
+    from grader.authoring.tilt import make_tilt  # transformers takes seconds to import
+
+    typer.echo(f"Wrote {out}: SHA-256 {make_tilt(reviews, out, typer.echo)}.")
 
 
 def _write_template(out: Path) -> None:

@@ -90,7 +90,8 @@ def _find_version(package: str) -> str:
 
 def _look_at_models(cache_dir: Path) -> Iterator[Finding]:
     standin_there = hub.has_standin_checkpoint(cache_dir)
-    detail = standin.NAME if standin_there else f"{standin.NAME} is not made yet"
+    name = standin.choose_standin().name
+    detail = name if standin_there else f"{name} is not made yet"
     try:
         standin.find_source_folder()
         yield _compare("model (structure, quick)", standin_there, detail, MADE_LATER)

