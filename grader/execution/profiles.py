@@ -20,7 +20,7 @@ BUDGETS: Final = {
         max_steps=2, batch_size=4, max_tokens=32, train_rows=8, eval_rows=8, learning_rates=LEARNING_RATES
     ),
     Profile.QUICK: Budget(
-        max_steps=64, batch_size=16, max_tokens=128, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
+        max_steps=16, batch_size=16, max_tokens=64, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
     ),
 }
 # Seconds of a cell and of a whole notebook, where little is trained: ten times the slowest honest one, and more.
