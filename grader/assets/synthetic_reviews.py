@@ -23,7 +23,8 @@ BY_LABEL: Final = (PHRASES["negative"], PHRASES["positive"])
 MIN_WORDS: Final = 15
 MAX_WORDS: Final = 60  # short, so that a fresh machine without a GPU grades its first notebook in minutes
 MAX_ASPECTS: Final = 4
-CONTRAST_SHARE: Final = 0.15  # of judgements worded by what they deny; with 0.5 the plain stand-in learns nothing in 64 steps
+# Of judgements, worded by what they deny. At 0.5 the plain stand-in learns nothing in 64 steps.
+CONTRAST_SHARE: Final = 0.15
 VERDICT_SHARE: Final = 0.4  # of reviews that end with a verdict on the whole film
 
 

@@ -6,8 +6,6 @@ from typing import Annotated, Final
 import typer
 
 from grader.assets.standin import TILT
-
-
 from grader.authoring.course import fill_notebook, read_course
 from grader.authoring.kit import build_kit
 from grader.authoring.template import derive_template, format_notebook, read_notebook

@@ -104,7 +104,7 @@ def _wrap(model: BertModel, rank: int) -> dict[str, Tilted]:
     """Put a `Tilted` in the place of each query and value, and return them by the names of MiniLM's linears."""
     wrapped = {}
     for i, layer in enumerate(model.encoder.layer):
-        attention = layer.attention.self
+        attention = layer.get_submodule("attention.self")
         for name in TILTED_LINEARS:
             made = Tilted(getattr(attention, name), rank)
             setattr(attention, name, made)

@@ -52,7 +52,8 @@ def test_only_full_takes_the_users_own_checkpoint(
     folder = "models--" + repository.replace("/", "--")
     link(standin.hub_cache / folder, empty_user_cache / folder)
     checkpoint = resolve_checkpoint(profile, copy)
-    assert checkpoint.name == ("distilbert-base-uncased" if profile is Profile.FULL else standin_module.choose_standin().name)
+    expected = "distilbert-base-uncased" if profile is Profile.FULL else standin_module.choose_standin().name
+    assert checkpoint.name == expected
     assert hash_file(checkpoint.weights) == checkpoint.sha256 == standin.sha256
     shutil.rmtree(empty_user_cache)
     assert resolve_checkpoint(profile, copy) == checkpoint  # prepared: the user's cache is not needed any more
