@@ -14,6 +14,7 @@ import pytest
 from grader.authoring.course import fill_notebook, read_course
 from grader.authoring.kit import build_kit
 from grader.authoring.template import derive_template, read_notebook
+from grader.judging.tampering import find_tampering
 from grader.paths import REFERENCE, ROOT
 
 # Runs the cell and the one below the imports, then says what there is.
@@ -74,6 +75,14 @@ def test_a_kit_that_cannot_be_fetched_stops_nobody(address: str, site: str, tmp_
     assert there == [None, "__main__"]
     assert printed.startswith(SORRY)
     assert printed.count("\n") == 0
+
+
+def test_nobody_is_suspected_for_what_the_handout_gives() -> None:
+    """A notebook that uses the grader's own code waits for a person to read it; the given cells must not do so."""
+    filled = fill_notebook(
+        derive_template(read_notebook(REFERENCE)), {**read_course(ROOT), "kit": "https://x.org/k.zip"}
+    )
+    assert find_tampering({n: cell.source for n, cell in enumerate(filled.cells) if cell.cell_type == "code"}) == []
 
 
 def test_without_an_address_nothing_is_fetched(tmp_path: Path) -> None:
