@@ -1,9 +1,11 @@
 """Makes what goes back from results: grades, gradebook, feedback, tables, dashboard. Executes and judges nothing."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,6 +37,10 @@ from grader.reporting.staff import render_staff
 from grader.reporting.words import format_points
 
 FEEDBACK: Final = "feedback.html"
+TEXTS_MAX: Final = 100  # cells of text that a page shows
+TEXT_CHARS_MAX: Final = 10_000
+NAME_CHARS_MAX: Final = 60
+INERT: Final = (".pdf", ".ipynb", ".txt", ".docx", ".zip", ".png", ".jpg")
 OWN_FEEDBACK: Final = "feedback-{key}.html"  # of a member of a group whose grade is not that of the first
 
 
@@ -62,8 +68,9 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     found = {upload.id: find_outcome(request, upload) for upload in intake.uploads}
     rulings, grades = settle_class(request, intake, found)
     intake, policy = rulings.intake, rulings.policy
-    gradebook, warnings = _fill_gradebook(request, grades)
+    gradebook, warnings, concerns = _fill_gradebook(request, grades)
     entries = [entry for upload in intake.uploads if (entry := found[upload.id].entry)]
+    intake = intake.model_copy(update={"concerns": {**intake.concerns, **concerns}})
     gaps = (*rulings.notes, *describe_gaps(policy, intake))
     notes = (*intake.notes, *gaps, *warnings, *history.describe_outdated(entries))
     _update_reports(request, _put_owners_first(grades, intake))
@@ -109,14 +116,16 @@ def settle_class(
     """Apply what people decided to what became of each upload, by its id. Raises GraderError."""
     rulings = load_rulings(request.folder, _add_refusals(intake, found))
     results = {i: outcome.result for i, outcome in found.items() if outcome.result}
-    return rulings, settle(rulings.intake, results, rulings.policy, rulings.overrides)
+    grades = settle(rulings.intake, results, rulings.policy, rulings.overrides)
+    words = rulings.comments
+    return rulings, tuple(g.model_copy(update={"comment": words.get(g.student.key, "")}) for g in grades)
 
 
 def _add_refusals(intake: Intake, found: Mapping[str, Outcome]) -> Intake:
     """Move the uploads that turned out to be no notebooks to the refusals."""
     refused = {i: outcome.entry.message for i, outcome in found.items() if outcome.entry and outcome.entry.is_refused}
     refusals = tuple(
-        Refusal(entry=u.entry, reason=refused[u.id], student=u.student, attachment_id=u.attachment_id)
+        Refusal(entry=u.entry, reason=refused[u.id], student=u.student, attachment_id=u.attachment_id, sha256=u.sha256)
         for u in intake.uploads
         if u.id in refused
     )
@@ -162,18 +171,19 @@ def read_gradebook(request: BatchRequest) -> bytes | None:
         raise GraderError(f"Cannot read {request.gradebook} ({error.strerror}); check the path.") from error
 
 
-def _fill_gradebook(request: BatchRequest, grades: tuple[Grade, ...]) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Fill the gradebook to import, if there is an export to make it from; also return warnings."""
+def _fill_gradebook(
+    request: BatchRequest, grades: tuple[Grade, ...]
+) -> tuple[dict[str, bytes], tuple[str, ...], dict[str, str]]:
+    """Fill the gradebook to import, if there is an export; also return warnings, and whom they are about."""
     export = read_gradebook(request)
     if export is None:
-        return {}, ()
+        return {}, (), {}
     if (read := read_export(export)).platform is not Platform.CANVAS and not read.columns:
-        what = (
-            "Moodle imports its grading worksheet" if read.platform is Platform.MOODLE else "upload them to Gradescope"
-        )
-        return {}, (f"This export of {read.platform} tells who is in the class and takes no grades back: {what}.",)
+        way = "fill Moodle's grading worksheet" if read.platform is Platform.MOODLE else "upload gradescope/"
+        note = f"This export of {read.platform} says who is in the class and takes no grades back: {way} instead."
+        return {}, (note,), {}
     made = canvas_csv.fill_column(export, grades, request.assignment)
-    return {"gradebook.csv": made.content}, made.warnings
+    return {"gradebook.csv": made.content}, made.warnings, made.concerns
 
 
 def _build_feedback(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> dict[str, bytes]:
@@ -222,9 +232,36 @@ def render_pages(
     folders = {upload.id: f"submissions/{upload.id}" for upload in intake.uploads}
     alike = similarity.compare(_read_papers(request, intake), similarity.read_template_code(TEMPLATE))
     shown = render_dashboard(
-        grades, intake, name=request.folder.name, similarity=alike, rules=rules, warnings=notes, folders=folders
+        grades,
+        intake,
+        name=request.folder.name,
+        similarity=alike,
+        rules=rules,
+        warnings=notes,
+        folders=folders,
+        files=_copy_refused(request, intake),
     )
     return {"index.html": shown.encode(), "similar.html": render_similar(alike, intake, folders).encode()}
+
+
+def _copy_refused(request: BatchRequest, intake: Intake) -> dict[str, list[tuple[str, str]]]:
+    """Put the refused files where staff can open them; return links to them, by the key of the student.
+
+    What a browser would run gets `.txt` behind its name.
+    """
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for refusal in intake.refusals:
+        kept = request.folder / "store" / "uploads" / f"{refusal.sha256}.ipynb"
+        if refusal.student is None or not refusal.sha256 or not kept.is_file():
+            continue
+        name = re.sub(r"[^\w.() -]", "_", refusal.entry.rpartition("/")[2])[-NAME_CHARS_MAX:]
+        plain = "" if name.lower().endswith(INERT) else ".txt"
+        address = f"refused/{refusal.student.key}/{refusal.sha256[:8]}-{name}{plain}"
+        if not (target := request.folder / address).is_file():
+            write(target, kept.read_bytes())
+        number = len(found[refusal.student.key]) + 1
+        found[refusal.student.key].append(("file" if number == 1 else f"file {number}", address))
+    return found
 
 
 def _read_papers(request: BatchRequest, intake: Intake) -> Iterator[similarity.Paper]:
@@ -256,7 +293,29 @@ def _update_reports(request: BatchRequest, grades: Iterable[Grade]) -> None:
             continue
         own.unlink(missing_ok=True)
         _renew(folder / FEEDBACK, page)
-        _renew(folder / "staff.html", render_staff(grade.result, judged.details, grade))
+        texts = _read_texts(store.uploads, grade.upload)
+        _renew(folder / "staff.html", render_staff(grade.result, judged.details, grade, texts))
+
+
+def _read_texts(uploads: Path, upload: Upload) -> list[tuple[int, str]]:
+    """Read what a student wrote in cells of text, each with the number of the cell; text of the handout is left out."""
+    try:
+        notebook = read_submission(locate_upload(uploads, upload)).notebook
+    except SubmissionError:
+        return []
+    given = _list_given_texts()
+    cells = [(n, c.source) for n, c in enumerate(notebook.cells, 1) if c.cell_type == "markdown"]
+    return [(n, text[:TEXT_CHARS_MAX]) for n, text in cells if text.strip() and _squeeze(text) not in given][:TEXTS_MAX]
+
+
+@cache
+def _list_given_texts() -> frozenset[str]:
+    cells = read_submission(TEMPLATE).notebook.cells
+    return frozenset(_squeeze(cell.source) for cell in cells if cell.cell_type == "markdown")
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
 
 
 def _renew(path: Path, text: str) -> None:
@@ -278,5 +337,9 @@ def format_comment(grade: Grade) -> str:
     if grade.standing is not Standing.GRADED:
         return ""
     changes = [f"{a.points:+g}: {a.reason}" for a in grade.adjustments]
-    points = f"{format_points(grade.points)} of {format_points(grade.possible)} points."
-    return "\n".join([points, *changes, "The attached page says what was checked and what to try."])
+    points = f"{format_points(grade.points)} of {format_points(grade.possible)} points"
+    points += (
+        f", of those that were judged: {format_points(grade.unjudged)} more are open." if grade.is_partial else "."
+    )
+    said = [grade.comment] if grade.comment else []
+    return "\n".join([points, *changes, *said, "The attached page says what was checked and what to try."])

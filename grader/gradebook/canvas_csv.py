@@ -18,6 +18,8 @@ from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
+from pydantic import Field
+
 from grader.errors import GraderError
 from grader.gradebook.formulas import starts_formula
 from grader.grades.grade import Grade, Standing, describe_partial
@@ -36,6 +38,7 @@ class FilledGradebook(FrozenModel):
 
     content: bytes
     warnings: tuple[str, ...]
+    concerns: dict[str, str] = Field(default_factory=dict)  # the student's name, by those warnings that are about one
 
 
 def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | None = None) -> FilledGradebook:
@@ -46,7 +49,7 @@ def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | 
     gradebook = read_export(export)
     column = choose(gradebook.columns, assignment)
     found, lost = match(grades, gradebook.people)
-    warnings, cells = [], _quote_names(gradebook)
+    warnings, concerns, cells = list[str](), dict[str, str](), _quote_names(gradebook)
     if not column.points_possible:
         warnings.append(f"'{sanitise(column.heading)}' has no points possible in Canvas; points are not scaled to it.")
     if gradebook.nobodies:
@@ -56,13 +59,16 @@ def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | 
         warnings.append(f"'{sanitise(column.heading)}' holds points of what was judged, scaled to all of it. {partial}")
     for person, grade in found.items():
         text, warning = _mark(grade, person, column)
-        warnings += [warning] if warning else []
+        if warning:
+            concerns[warning] = person.name
         if text is not None:
             cells[person.row[column.index]] = text
-    warnings += [f"{sanitise(grade.student.name)} has no row in the gradebook." for grade in lost]
-    without = [person for person in gradebook.people if person not in found and not person.is_test_student]
-    warnings += [f"{sanitise(person.name)} is in the gradebook and has no grade here." for person in without]
-    return FilledGradebook(content=gradebook.replace_cells(cells), warnings=tuple(warnings))
+    names = [grade.student.name for grade in lost]
+    concerns |= {f"{sanitise(name)} has no row in the gradebook.": name for name in names}
+    names = [p.name for p in gradebook.people if p not in found and not p.is_test_student]
+    concerns |= {f"{sanitise(name)} is in the gradebook and has no grade here.": name for name in names}
+    said = (*warnings, *concerns)
+    return FilledGradebook(content=gradebook.replace_cells(cells), warnings=said, concerns=concerns)
 
 
 def choose(columns: Sequence[Column], assignment: str | int | None) -> Column:

@@ -199,8 +199,16 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
     if last == reference:
         return {"reason": "up to date"}
     shown = f" (score {score})" if score is not None else ""
-    text = f"{delivery.comment}\n\n{REFERENCE}{reference}{shown}".strip()
+    scaled = describe_scale(score, grade.possible, column_possible)
+    text = f"{delivery.comment}{scaled}\n\n{REFERENCE}{reference}{shown}".strip()
     return {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
+
+
+def describe_scale(score: str | None, possible: float, column_possible: float | None) -> str:
+    """Explain in a sentence why Canvas shows another figure than the comment; nothing where it shows the same."""
+    if score is None or not column_possible or column_possible == possible:
+        return ""
+    return f"\nCanvas shows the same share of its {column_possible:g} points: {float(score):g}."
 
 
 def _shows(submission: Any, score: str) -> bool:

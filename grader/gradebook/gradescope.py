@@ -140,7 +140,7 @@ def format_grade(grade: Grade) -> dict[str, Any] | None:
         return format_refusal(grade.note)
     if grade.standing in (Standing.MISSING, Standing.EXCUSED):
         return None
-    found = format_result(grade.result) if grade.result else SHOWN
+    found = format_result(grade.shown_result) if grade.shown_result else SHOWN
     if grade.standing is Standing.UNGRADED:
         explained = grade.result is not None and not _is_graded(grade.result)  # the result itself says why
         return {**SHOWN, "output": found["output"] if explained else NOT_YET}

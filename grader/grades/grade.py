@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from grader.intake.uploads import Student, Upload
-from grader.model import FrozenModel, Result, ScoreStatus
+from grader.model import CheckResult, FrozenModel, Result, ScoreStatus
 
 
 class Standing(StrEnum):
@@ -35,6 +35,14 @@ class Adjustment(FrozenModel):
     author: str
 
 
+class DecidedCheck(FrozenModel):
+    """A check as a person decided it, in place of the grader's verdict."""
+
+    check: CheckResult
+    author: str
+    reason: str
+
+
 class Grade(FrozenModel):
     """One student's grade after policy. `points` is None unless GRADED."""
 
@@ -46,8 +54,18 @@ class Grade(FrozenModel):
     result: Result | None = None  # of that one
     adjustments: tuple[Adjustment, ...] = ()
     note: str = ""  # for staff: why it is ungraded or refused
+    decided: tuple[DecidedCheck, ...] = ()
+    comment: str = ""  # of a person to the student
     group: str = ""  # with which the student handed in
     unjudged: float = 0.0  # points of the rubric that this run did not judge, and that `possible` leaves out
+
+    @property
+    def shown_result(self) -> Result | None:
+        """The result that counts, with the checks as people decided them; the score is still the grader's."""
+        if self.result is None or not self.decided:
+            return self.result
+        checks = {one.check.id: one.check for one in self.decided}
+        return self.result.model_copy(update={"checks": tuple(checks.get(c.id, c) for c in self.result.checks)})
 
     @property
     def is_partial(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from grader.errors import GraderError
-from grader.grades.grade import Adjustment, AdjustmentKind, Grade, Standing
+from grader.grades.grade import Adjustment, AdjustmentKind, DecidedCheck, Grade, Standing
 from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import Counting, GradingPolicy, compute_deduction, compute_delay, format_amount, index_by_name
 from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
@@ -158,7 +158,8 @@ def _grade_upload(
     grade = Grade(student=upload.student, standing=Standing.UNGRADED, points=None, possible=usual, upload=upload)
     if result is None:
         return grade.model_copy(update={"note": "There is no result for this upload yet."})
-    score, changes, notes = _apply_checks(result, [o for o in mine if o.kind is OverrideKind.CHECK])
+    checks = [override for override in mine if override.kind is OverrideKind.CHECK]
+    score, changes, notes = _apply_checks(result, checks)
     marks = {override.target: override for override in mine if override.kind is OverrideKind.MANUAL}
     manual = [
         Adjustment(
@@ -178,7 +179,7 @@ def _grade_upload(
         notes.insert(0, f"A person still has to mark: {', '.join(unmarked)}.")
     unjudged = round(sum(check.possible for check in result.checks) - score.possible, 2)
     update = {"possible": possible, "result": result, "adjustments": (*changes, *manual), "note": " ".join(notes)}
-    grade = grade.model_copy(update={**update, "unjudged": unjudged})
+    grade = grade.model_copy(update={**update, "unjudged": unjudged, "decided": tuple(_decide(result, checks))})
     if score.points is None or unmarked:
         return grade
     return _apply_delay(grade, upload, round(score.points + sum(mark.points for mark in manual), 2), policy)
@@ -207,6 +208,16 @@ def _apply_checks(result: Result, changes: Sequence[Override]) -> tuple[Score, l
     made = [_describe_change(*pair, changed[pair[0].id]) for pair in pairs if pair[0].id in changed]
     score = scoring.score([after for _, after in pairs], result.run.status) if made else result.score
     return score, made, notes
+
+
+def _decide(result: Result, changes: Iterable[Override]) -> Iterator[DecidedCheck]:
+    """Yield the checks that a person decided. What the grader said about them no longer holds."""
+    checks = {check.id: check for check in result.checks}
+    for change in changes:
+        if change.target in checks:
+            after = change_check(checks[change.target], change)
+            after = after.model_copy(update={"rationale": "", "hint": "", "place": None})
+            yield DecidedCheck(check=after, author=change.signed, reason=change.reason)
 
 
 def change_check(check: CheckResult, change: Override | None) -> CheckResult:

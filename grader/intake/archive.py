@@ -17,7 +17,7 @@ What one student hands in must not cost the others anything: bytes and notebooks
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +52,8 @@ from grader.text import sanitise
 LOOSE: Final = re.compile(r"\.(?:zip|txt|json)$", re.IGNORECASE)  # what else may stand behind an author's name
 LEVELS: Final = 2  # an archive in a student's archive is opened, one in that is not
 USUAL: Final = Bounds()
+ANONYMOUS: Final = "Some entries are anonymous: it is not known whose they are, nor who is missing."
+REFUSED_BYTES_MAX: Final = 20 * 2**20  # of a refused file that is kept for staff
 TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
 
@@ -91,12 +93,14 @@ def read_class(
     named = dict.fromkeys(ownership.student for ownership, _ in owned if ownership.name.anonymous_id is None)
     anonymous = any(ownership.name.anonymous_id is not None for ownership, _ in owned)
     present = {upload.student.key for upload in uploads}
+    about = {**owners.notes, **dict(_write_notes_on_students(known, uploads, named))}
     return Intake(
         source=str(source),
         uploads=uploads,
         refusals=tuple(sorted(reader.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
         missing=() if anonymous and not named else tuple(s for s in known.students if s.key not in present),
-        notes=(*owners.notes, *_write_notes(known, uploads, named, anonymous)),
+        notes=(*about, *(ANONYMOUS,) * (anonymous and bool(known.students))),
+        concerns=about,
         groups=list_groups(owners.teams),
     )
 
@@ -152,7 +156,7 @@ class OwnerResolver:
     """The owner of each file, by the names that Canvas or a student gave it."""
 
     def __init__(self, roster: Roster) -> None:
-        self.notes: list[str] = []
+        self.notes: dict[str, str] = {}  # each with the name of the student whom it is about
         self.teams: list[tuple[Student, ...]] = []  # students who handed in together, as the source names them
         self._roster = roster
         self._strangers: dict[tuple[str, str], Student] = {}  # by how they were named -> the same student each time
@@ -231,8 +235,8 @@ class OwnerResolver:
             f"The files of '{sanitise(named.owner)}' carry the user id of {sanitise(student.name)} and "
             "count for that student: the entry of a group, or a name that changed."
         )
-        if normalise_name(format_owner(student.name)) != normalise_name(named.owner) and note not in self.notes:
-            self.notes.append(note)
+        if normalise_name(format_owner(student.name)) != normalise_name(named.owner):
+            self.notes[note] = student.name
 
     def _add_stranger(self, how: str, identity: str, key: str, name: str, canvas_id: int | None) -> Student:
         if (how, identity) not in self._strangers:
@@ -280,7 +284,16 @@ class ArchiveReader:
                 self._keep(owned, entry)
         except RejectionError as rejected:
             reason, number = f"'{sanitise(owned.file_name)}' {rejected}.", owned.name.attachment_id
-            self.refusals.append(Refusal(entry=owned.entry, reason=reason, student=owned.student, attachment_id=number))
+            refusal = Refusal(entry=owned.entry, reason=reason, student=owned.student, attachment_id=number)
+            self.refusals.append(refusal.model_copy(update={"sha256": self._keep_refused(owned, entry)}))
+
+    def _keep_refused(self, owned: Ownership, entry: SourceEntry) -> str:
+        """Store a refused file for staff to look at, and return its hash; nothing where it cannot be read."""
+        if isinstance(entry, RejectedEntry):
+            return ""
+        with suppress(RejectionError):
+            return self.storage.keep(entry, owned.student.key, REFUSED_BYTES_MAX)
+        return ""
 
     def _keep(self, owned: Ownership, found: FoundEntry) -> None:
         self._count(owned)
@@ -367,16 +380,14 @@ def _order(taken: tuple[Ownership, str]) -> tuple[str, int, str, str]:
     return owned.student.key, owned.name.attachment_id or 0, owned.entry, owned.inside
 
 
-def _write_notes(roster: Roster, uploads: Sequence[Upload], named: Iterable[Student], anonymous: bool) -> Iterator[str]:
-    """Tell staff of students with several notebooks, and of people who are not on the roster."""
+def _write_notes_on_students(
+    roster: Roster, uploads: Sequence[Upload], named: Iterable[Student]
+) -> Iterator[tuple[str, str]]:
+    """Yield notes on students with several notebooks, and on people who are not on the roster, each with the name."""
     for student, count in Counter(upload.student for upload in uploads).items():
         if count > 1:
-            yield f"{sanitise(student.name)} handed in {count} notebooks."
-    if not roster.students:
-        return
+            yield f"{sanitise(student.name)} handed in {count} notebooks.", student.name
     known = {student.key for student in roster.students}
-    for student in named:
+    for student in named if known else ():
         if student.key not in known:
-            yield f"{sanitise(student.name)} handed in work and is not on the roster."
-    if anonymous:
-        yield "Some entries are anonymous: it is not known whose they are, nor who is missing."
+            yield f"{sanitise(student.name)} handed in work and is not on the roster.", student.name

@@ -22,7 +22,7 @@ EXPORT_AGAIN: Final = "in Canvas choose Grades, Export, and give that file uncha
 TEST_STUDENT: Final = "Student, Test"  # the sortable name of Canvas's student view
 
 _DROPPED = re.compile(r"(Current|Final) (Score|Points|Grade)|Override (Score|Grade|Status)")
-_POSTING_NOTE = re.compile(r"^\s*(Muted|Manual Posting.*)?\s*$", re.IGNORECASE | re.DOTALL)
+_POSTING_NOTE = re.compile(r"^\s*(Muted|Manual Posting.*|\(read\s+only\))?\s*$", re.IGNORECASE | re.DOTALL)
 
 
 class Platform(StrEnum):

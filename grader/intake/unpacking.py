@@ -202,13 +202,13 @@ class HashedFiles:
         self._left = bounds.total_bytes
         self._left_of: defaultdict[str, int] = defaultdict(lambda: bounds.student_bytes)
 
-    def keep(self, found: FoundEntry, student: str) -> str:
+    def keep(self, found: FoundEntry, student: str, bytes_max: int | None = None) -> str:
         """Copy one file to `<sha256>.ipynb`, whole or not at all, and return the hash.
 
         The same content is the same file, however often it was handed in. Raises RejectionError, GraderError.
         """
         with self._open_temporary_file() as target:
-            digest = self._copy(found, target, student, self.bounds.entry_bytes)
+            digest = self._copy(found, target, student, min(bytes_max or MAX_FILE_BYTES, self.bounds.entry_bytes))
             target.close()
             Path(target.name).replace(self.files / f"{digest}.ipynb")
         return digest

@@ -3,6 +3,8 @@
 import hashlib
 from datetime import datetime
 
+from pydantic import Field
+
 from grader.model import FrozenModel
 
 
@@ -43,6 +45,7 @@ class Refusal(FrozenModel):
     reason: str
     student: Student | None = None
     attachment_id: int | None = None
+    sha256: str = ""  # of the file, where it is kept
 
 
 class Group(FrozenModel):
@@ -64,3 +67,4 @@ class Intake(FrozenModel):
     missing: tuple[Student, ...] = ()
     notes: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
+    concerns: dict[str, str] = Field(default_factory=dict)  # the student's name, by those notes that are about one

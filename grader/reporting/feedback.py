@@ -4,7 +4,7 @@ from grader.grades.grade import Grade
 from grader.model import CheckResult, Result, Verdict, Visibility
 from grader.reporting import words
 from grader.reporting.bars import build_method_charts
-from grader.reporting.outline import count_verdicts, group_by_step, select_measured
+from grader.reporting.outline import count_verdicts, group_by_step, index_decided, select_measured
 from grader.reporting.page import render
 
 
@@ -14,6 +14,7 @@ def render_feedback(result: Result, grade: Grade | None = None) -> str:
     With a grade, its points are shown, and how they came about. Claims, thresholds, hints of hidden checks and all else
     that is for staff stays out.
     """
+    result = (grade and grade.shown_result) or result
     checks = tuple(_redact_check(check) for check in result.checks)
     methods = select_measured(result.methods)
     return render(
@@ -21,6 +22,7 @@ def render_feedback(result: Result, grade: Grade | None = None) -> str:
         staff=False,
         result=result,
         grade=grade,
+        decided=index_decided(grade),
         notices=words.list_notices(result, grade),
         steps=group_by_step(checks),
         to_do=group_by_step(check for check in checks if check.verdict in (Verdict.FAILED, Verdict.ERROR)),

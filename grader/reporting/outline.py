@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from grader.grades.grade import DecidedCheck, Grade
 from grader.model import CheckResult, Method, MethodSummary, Verdict
 from grader.reporting import words
 
@@ -54,6 +55,11 @@ def group_by_step(checks: Iterable[CheckResult]) -> tuple[Step, ...]:
     for check in checks:
         steps.setdefault(check.id.partition(".")[0], []).append(check)
     return tuple(Step(key, tuple(found)) for key, found in steps.items())
+
+
+def index_decided(grade: Grade | None) -> dict[str, DecidedCheck]:
+    """Return the checks that a person decided, by their ids."""
+    return {one.check.id: one for one in grade.decided} if grade else {}
 
 
 def select_measured(methods: Mapping[Method, MethodSummary]) -> dict[Method, MethodSummary]:

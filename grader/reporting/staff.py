@@ -7,25 +7,33 @@ from grader.grades.grade import Grade
 from grader.model import CellRecord, Result, StaffDetails
 from grader.reporting import words
 from grader.reporting.bars import Bar, build_duration_bars, build_method_charts
-from grader.reporting.outline import count_verdicts, group_by_step, select_measured
+from grader.reporting.outline import count_verdicts, group_by_step, index_decided, select_measured
 from grader.reporting.page import render
 from grader.reporting.plots import draw_curves
 
 CELLS_MAX: Final = 300  # with the limit per text this bounds the page to some megabytes
 
 
-def render_staff(result: Result, details: StaffDetails, grade: Grade | None = None) -> str:
+def render_staff(
+    result: Result, details: StaffDetails, grade: Grade | None = None, texts: Sequence[tuple[int, str]] = ()
+) -> str:
     """Return the staff report: one self-contained HTML file with hidden checks, claims, cells and tracebacks.
 
     With a grade, its points are shown, and who changed them and why.
+
+    Args:
+        texts: what the student wrote in cells of text, each with the number of its cell, from 1.
     """
+    result = (grade and grade.shown_result) or result
     methods = select_measured(result.methods)
     return render(
         "staff.html",
         staff=True,
         result=result,
         grade=grade,
+        decided=index_decided(grade),
         details=details,
+        texts=texts,
         notices=words.list_notices(result, grade),
         steps=group_by_step(result.checks),
         counts=count_verdicts(result.checks),

@@ -75,6 +75,34 @@ class Similarity:
     left_out: int = 0
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Papers that hang together by pairs or equal content. `pairs`: indices into `Similarity.pairs`, closest first."""
+
+    papers: tuple[Paper, ...]
+    pairs: tuple[int, ...]
+
+
+def cluster_papers(similarity: Similarity) -> tuple[Cluster, ...]:
+    """Group what is alike: the closest group first, then those with equal content alone."""
+    links = [(pair.left, pair.right) for pair in similarity.pairs]
+    links += [(group[0], paper) for group in similarity.equal for paper in group[1:]]
+    papers = {paper.id: paper for link in links for paper in link}
+    of = {name: {name} for name in papers}  # each paper's group, the same set for all of its members
+    for left, right in links:
+        if of[left.id] is not of[right.id]:
+            of[left.id] |= of[right.id]
+            of.update(dict.fromkeys(of[right.id], of[left.id]))
+    groups = {id(members): members for members in (of[left.id] for left, _ in links)}
+    return tuple(
+        Cluster(
+            papers=tuple(paper for name, paper in papers.items() if name in members),
+            pairs=tuple(number for number, pair in enumerate(similarity.pairs) if pair.left.id in members),
+        )
+        for members in groups.values()
+    )
+
+
 def compare(papers: Iterable[Paper], template: str, threshold: float = THRESHOLD) -> Similarity:
     """Compare all papers with each other; `template` is code that everybody was given."""
     groups = _group_by_content(papers)

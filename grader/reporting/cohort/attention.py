@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from grader.grades.grade import Grade, Standing
@@ -10,7 +11,9 @@ from grader.model import RunStatus
 from grader.reporting import words
 from grader.reporting.cohort.graded_class import GradedClass, Link
 from grader.reporting.cohort.similarity_page import SIMILAR_PAGE
+from grader.similarity import Cluster, cluster_papers
 
+PAIRS_LINKED: Final = 6  # of one group: the most similar
 NOT_STOPPED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR, RunStatus.BAD_SUBMISSION, RunStatus.INFRA_ERROR)
 
 
@@ -68,19 +71,35 @@ def _find_claims(settled: GradedClass) -> Iterator[AttentionEntry]:
 
 
 def _find_similar(settled: GradedClass) -> Iterator[AttentionEntry]:
-    for group in settled.similarity.equal:
-        yield AttentionEntry("; ".join(map(settled.name_author, group)), "The same file, byte for byte.")
-    for number, pair in enumerate(settled.similarity.pairs, 1):
-        yield AttentionEntry(
-            f"{settled.name_author(pair.left)} and {settled.name_author(pair.right)}",
-            f"{words.format_percent(pair.left_similarity)} of the first is in the second, "
-            f"{words.format_percent(pair.right_similarity)} of the second in the first.",
-            (("side by side", f"./{SIMILAR_PAGE}#pair-{number}"),),
+    for cluster in cluster_papers(settled.similarity):
+        names = "; ".join(settled.name_author(paper) for paper in cluster.papers)
+        closest = (
+            (f"side by side: {n}" if n else "side by side", f"./{SIMILAR_PAGE}#pair-{i + 1}")
+            for n, i in ((settled.name_pair(i) if len(cluster.pairs) > 1 else "", i) for i in cluster.pairs)
         )
+        yield AttentionEntry(names, _describe_cluster(settled, cluster), tuple(islice(closest, PAIRS_LINKED)))
+
+
+def _describe_cluster(settled: GradedClass, cluster: Cluster) -> str:
+    pairs = [settled.similarity.pairs[number] for number in cluster.pairs]
+    if not pairs:
+        return "The same file, byte for byte."
+    low, high = (words.format_percent(found(pair.similarity for pair in pairs)) for found in (min, max))
+    share = f"{high} of one is in the other" if low == high else f"between {low} and {high} of one are in another"
+    return f"{'1 pair' if len(pairs) == 1 else f'{len(pairs)} pairs'}: {share}."
 
 
 def _find_noted(settled: GradedClass) -> Iterator[AttentionEntry]:
     return (entry for entry in _find_standing(settled, Standing.GRADED) if entry.what)
+
+
+def _find_whole(settled: GradedClass) -> Iterator[AttentionEntry]:
+    return (AttentionEntry("", text) for text in settled.warnings if text not in settled.intake.concerns)
+
+
+def _find_single(settled: GradedClass) -> Iterator[AttentionEntry]:
+    concerns = settled.intake.concerns
+    return (AttentionEntry(concerns[text], text) for text in settled.warnings if text in concerns)
 
 
 def _find_missing(settled: GradedClass) -> Iterator[AttentionEntry]:
@@ -90,11 +109,12 @@ def _find_missing(settled: GradedClass) -> Iterator[AttentionEntry]:
 # In the order of the page, which has their titles and meanings.
 KINDS: Final[Mapping[str, Callable[[GradedClass], Iterable[AttentionEntry]]]] = {
     "ungraded": partial(_find_standing, wanted=Standing.UNGRADED),
-    "batch": lambda settled: (AttentionEntry("", warning) for warning in settled.warnings),
+    "batch": _find_whole,
     "refused": _find_refused,
     "stopped": _find_stopped,
     "claims": _find_claims,
     "similar": _find_similar,
     "notes": _find_noted,
+    "single": _find_single,
     "missing": _find_missing,
 }

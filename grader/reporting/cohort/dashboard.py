@@ -72,13 +72,14 @@ def render_dashboard(
     rules: Iterable[str] = (),
     warnings: Iterable[str] = (),
     folders: Mapping[str, str] | None = None,
+    files: Mapping[str, Sequence[Link]] | None = None,
 ) -> str:
     """Return `index.html` of a batch: one self-contained page that is complete without its script.
 
     `name`: title of the batch. `rules`: the policy in sentences. For the others see `GradedClass`.
     """
     people = sorted(grades, key=lambda grade: (grade.student.name.casefold(), grade.student.key))
-    settled = GradedClass(people, intake, similarity or Similarity(), tuple(warnings), folders or {})
+    settled = GradedClass(people, intake, similarity or Similarity(), tuple(warnings), folders or {}, files or {})
     results = [grade.result for grade in people if grade.result]
     return render(
         "dashboard.html",

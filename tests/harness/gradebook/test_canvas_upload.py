@@ -78,7 +78,9 @@ def test_score_comment_and_page_go_out_together(canvas: FakeCanvas, page: Path) 
     (_, asked), (path, sent) = canvas.writes
     assert path.endswith("/submissions/12")
     assert sent["submission[posted_grade]"] == ["40.00"]
-    assert sent["comment[text_comment]"][0].startswith("Well done.\n\nReference: ")
+    assert sent["comment[text_comment]"][0].startswith(
+        "Well done.\nCanvas shows the same share of its 50 points: 40.\n\nReference: "
+    )
     assert (sent["comment[file_ids][]"], asked["name"]) == (["900"], ["feedback.html"])
     assert canvas.files == {900: ("feedback.html", page.read_bytes())}
 

@@ -109,7 +109,8 @@ def test_what_is_no_notebook(tmp_path: Path, entry: str, part: str, make: Make) 
     assert part in reason(intake)
     assert intake.uploads == ()
     assert [refusal.student and refusal.student.key for refusal in intake.refusals] == ["x_1"]
-    assert not list((tmp_path / "files").glob("*"))
+    kept = [tmp_path / "files" / f"{refusal.sha256}.ipynb" for refusal in intake.refusals]
+    assert list((tmp_path / "files").glob("*")) == kept  # for staff to look at
 
 
 @pytest.mark.parametrize(

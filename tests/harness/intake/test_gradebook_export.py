@@ -119,3 +119,9 @@ def test_exports_of_other_platforms(text: str, possible: float | None) -> None:
     assert [person.login for person in export.people] == ["ada@x", "bob@x"]
     assert all("Ada" in person.name and "Lovelace" in person.name for person in export.people[:1])
     assert [column.points_possible for column in export.columns] == [possible] * (possible is not None)
+
+
+def test_a_posting_note_beside_read_only_totals_is_nobodys_row() -> None:
+    text = "Student,ID,Section,A4 (7),Total\n,,,Manual Posting,(read only)\n    Points Possible,,,20,(read only)\n"
+    export = read_export(text.encode())
+    assert (export.people, export.nobodies) == ((), ())

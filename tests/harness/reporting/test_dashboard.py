@@ -15,7 +15,7 @@ from grader.reporting.cohort.dashboard import ENTRIES_SHOWN, render_dashboard
 from grader.reporting.cohort.figures import compute_check_figures, compute_point_biserial
 from grader.reporting.cohort.graded_class import GradedClass
 from grader.reporting.cohort.similarity_page import render_similar
-from grader.similarity import Pair, Paper, Passage, Similarity
+from grader.similarity import Pair, Paper, Passage, Similarity, cluster_papers
 from tests.harness import results
 
 from . import dashboard_class as invented
@@ -64,7 +64,7 @@ LISTED = {
     "refused": (2, "is a PDF"),
     "stopped": (2, "stopped at its time limit"),
     "claims": (3, "Full fine-tuning: accuracy 93.1% claimed, 81.1% measured"),
-    "similar": (1 + len(SIMILAR.pairs), "of the first is in the second"),
+    "similar": (len(cluster_papers(SIMILAR)), "of one is in the other"),
     "missing": (2, ""),
 }
 
@@ -74,6 +74,30 @@ def test_what_needs_attention_is_listed(key: str) -> None:
     found, (number, says) = find_entries(key), LISTED[key]
     assert len(found) == number
     assert any(says in entry.what for entry in found)
+
+
+def test_a_ring_of_copies_is_one_entry_with_its_closest_pairs() -> None:
+    papers = [Paper(str(n), str(n), f"{n}", "x") for n in range(9)]
+    pairs = tuple(Pair(papers[n], papers[n + 1], 0.9 - n / 100, 0.5, ()) for n in range(7))
+    ring = cluster_papers(Similarity(equal=((papers[0], papers[8]),), pairs=pairs))
+    same = cluster_papers(Similarity(equal=((papers[0], papers[1]),)))
+    assert [(len(one.papers), one.pairs) for one in (*ring, *same)] == [(9, tuple(range(7))), (2, ())]
+    found = GradedClass((), FOUND, Similarity(pairs=pairs))
+    (entry,) = find_problems(found)["similar"]
+    assert (entry.what, len(entry.links)) == ("7 pairs: between 84.0% and 90.0% of one are in another.", 6)
+
+
+def test_what_is_about_one_student_does_not_stand_with_the_batch() -> None:
+    about = FOUND.model_copy(update={"concerns": {"Ada has two.": "Lovelace, Ada"}})
+    found = find_problems(GradedClass((), about, warnings=("Ada has two.", "All is old.")))
+    assert [(e.who, e.what) for e in found["batch"]] == [("", "All is old.")]
+    assert [(e.who, e.what) for e in found["single"]] == [("Lovelace, Ada", "Ada has two.")]
+
+
+def test_refused_files_are_at_hand() -> None:
+    refused = next(grade for grade in GRADES if grade.standing is Standing.REFUSED)
+    html = render_dashboard(GRADES, FOUND, name="x", files={refused.student.key: [("a b.pdf", "refused/k/1-a b.pdf")]})
+    assert html.count('href="./refused/k/1-a%20b.pdf"') == 2  # where it is named, and in the table
 
 
 def test_problems_stand_above_the_figures_most_urgent_first() -> None:

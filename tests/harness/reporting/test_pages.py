@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from grader.grades.grade import Standing
+from grader.grades.grade import Grade, Standing
+from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import GradingPolicy
 from grader.grades.settlement import settle
 from grader.intake.uploads import Intake
 from grader.judging.tampering import WAITS_FOR, WaitsFor
-from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails
+from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails, Verdict
 from grader.reporting.feedback import render_feedback
 from grader.reporting.staff import CELLS_MAX, render_staff
 
@@ -42,7 +43,7 @@ def test_page_is_well_formed_and_self_contained(name: str) -> None:
     assert not {tag for tag, _ in reader.elements} & (ACTIVE if name == "dashboard" else ACTIVE | SCRIPTED)
     assert not [one for _, attributes in reader.elements for one in attributes if one.startswith("on")]
     beside = ("#", "./") if name in ("dashboard", "similar code") else ("#",)
-    assert all(link.startswith(beside) or link == "data:," for link in links)
+    assert all(link.startswith(beside) or link in ("data:,", "./executed.ipynb") for link in links)
     assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
     assert not reader.values("src") + reader.values("xlink:href")
     assert not reader.values("style")  # the policy would block them
@@ -169,7 +170,39 @@ def test_nothing_is_said_where_nothing_was_changed() -> None:
     upload = invented.upload(1)
     (grade,) = settle(Intake(source="x", uploads=(upload,)), {upload.id: full_marks()}, GradingPolicy())
     assert "came about" not in render_feedback(full_marks(), grade)
-    assert render_feedback(full_marks(), grade) == render_feedback(full_marks())
+    anonymous = render_feedback(full_marks()).replace(
+        f"<h1>{full_marks().submission.name}", f"<h1>{grade.student.name}"
+    )
+    assert render_feedback(full_marks(), grade) == anonymous
+
+
+@pytest.mark.parametrize("page", [render_feedback, lambda result, grade: render_staff(result, details(), grade)])
+def test_a_check_that_a_person_decided_no_longer_looks_failed(page: Callable[[Result, Grade], str]) -> None:
+    upload, given = invented.upload(1), middle()
+    failed = next(check for check in given.checks if check.verdict is Verdict.FAILED and check.rationale)
+    change = Override(
+        kind=OverrideKind.CHECK,
+        student=upload.student.key,
+        target=failed.id,
+        verdict=Verdict.PASSED,
+        author="M. Example",
+        reason="Seen by hand.",
+    )
+    decided = Overrides(entries=(change,), possible=100.0)
+    (grade,) = settle(Intake(source="x", uploads=(upload,)), {upload.id: given}, GradingPolicy(), decided)
+    assert grade.result == given  # the grader's own stays
+    html = page(given, grade)
+    row = html.split(f'id="check-{failed.id}"')[1].split("</li>")[0]
+    assert "Decided by a person" in row
+    assert "Seen by hand." in row
+    assert f'href="#check-{failed.id}"' not in html  # it is not among what to look at
+    assert failed.rationale not in html
+
+
+def test_written_answers_stand_in_the_staff_report_as_text() -> None:
+    html = render_staff(full_marks(), details(), texts=[(4, "LoRA is <b>cheaper</b>.")])
+    assert "Written answers" in html
+    assert "LoRA is &lt;b&gt;cheaper&lt;/b&gt;." in html
 
 
 @pytest.mark.parametrize("standing", [Standing.EXCUSED, Standing.UNGRADED], ids=str)
