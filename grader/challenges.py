@@ -1,5 +1,6 @@
 """The questions of the probes, drawn at random from a seed: no answer can be prepared, every draw can be repeated."""
 
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +21,8 @@ ROWS: Final = 16  # a ReLU on one unit is off for all rows by chance in one of 6
 FILL_FACTOR: Final = 4  # values to fill an adapter with, relative to its right size; a larger one gets them again
 QUESTION_TOKENS: Final = 8  # of each review that the gradients of a whole model are asked for
 CLS, SEP, WORDS = 101, 102, (1_996, 29_000)  # of the uncased vocabulary: whole words are in this range
+SEEDS: Final = 2**31
+TRAINING_SEEDS: Final = 2**12
 DISTINCT: Final = 0.1  # relative distance between the right scale and every wrong one that students write
 
 
@@ -103,6 +106,16 @@ class Challenges:
             "replace": {"models": [{**model, "names": names} for model in self.models]},
             "lora": {"file": tensors_file, "challenges": lora},
         }
+
+
+def choose_seed(given: int | None) -> int:
+    """Return the seed of a grading: the given one, or a secret one that its result then names."""
+    return secrets.randbelow(SEEDS) if given is None else given
+
+
+def derive_training_seed(seed: int) -> int:
+    """Return the seed of trainings, which the kernel is told: it leaves half a million seeds of challenges open."""
+    return seed % TRAINING_SEEDS
 
 
 def draw(seed: int) -> Challenges:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from grader.batch.messages import RunSettings
 from grader.batch.store import write
+from grader.challenges import choose_seed
 from grader.errors import GraderError
 from grader.intake.uploads import Intake
 from grader.model import FrozenModel
@@ -46,6 +47,13 @@ class SavedBatch(FrozenModel):
 
     request: BatchRequest
     intake: Intake
+
+
+def choose_class_seed(folder: Path, given: int | None) -> int:
+    """Return the seed of a class: the given one, else that of its last batch, else a secret one."""
+    if given is None and (folder / NAME).is_file():
+        return load_batch(folder).request.seed
+    return choose_seed(given)
 
 
 def save_batch(request: BatchRequest, intake: Intake) -> None:

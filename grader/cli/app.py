@@ -51,6 +51,7 @@ Results = Annotated[Path, typer.Option(help="folder for the results")]
 def grade(submission: Notebook, run: RunOptions, out: Results = Path("results")) -> None:
     """Execute a notebook, judge it, and write result.json and the reports."""
     from grader import pipeline
+    from grader.challenges import choose_seed
     from grader.execution import isolation
     from grader.execution.setup import SandboxOptions
     from grader.intake.notebook import read_submission
@@ -67,7 +68,7 @@ def grade(submission: Notebook, run: RunOptions, out: Results = Path("results"))
     sandbox = SandboxOptions(Backend.NONE if run.unsafe_no_sandbox else None, limits)
     with report_on_stop("Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
-        with pipeline.open_setup(run.profile, run.seed, sandbox, run.precision, listener=display) as used:
+        with pipeline.open_setup(run.profile, choose_seed(run.seed), sandbox, run.precision, listener=display) as used:
             graded = pipeline.grade(found, used, folder, display, limits)
     reports = write_reports(graded.result, graded.details, folder)
     console.print(render_result(graded.result, reports))

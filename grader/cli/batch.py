@@ -62,15 +62,16 @@ def batch(
 def _build_request(
     submissions: Path, run: options.RunOptions, files: options.ClassFiles, results: options.ResultOptions, gpu: bool
 ) -> "BatchRequest":
-    from grader.batch.request import BatchRequest
+    from grader.batch.request import BatchRequest, choose_class_seed
 
     source, limits = options.make_absolute(submissions), run.choose_limits(gpu)
     keeps = results.keep_weights
+    folder = options.make_absolute(results.out) / (results.name or derive_class_name(source))
     return BatchRequest(
         source=source,
-        folder=options.make_absolute(results.out) / (results.name or derive_class_name(source)),
+        folder=folder,
         profile=run.profile,
-        seed=run.seed,
+        seed=choose_class_seed(folder, run.seed),
         precision=run.precision,
         cell_s=limits.cell_s,
         run_s=limits.notebook_s,
@@ -177,7 +178,7 @@ def upload(
 def gradescope(
     out: Annotated[Path, typer.Option(help="the zip to write")] = Path("dist/autograder.zip"),
     profile: options.Training = Profile.QUICK,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     reviews: Annotated[
         Path | None, typer.Option(help="folder with the course's train.csv, eval.csv and heldout.csv to pack in")
     ] = None,

@@ -14,7 +14,9 @@ from grader.model import Precision, Profile
 if TYPE_CHECKING:
     from grader.execution.driver import Limits
 
-Seed = Annotated[int, typer.Option(help="seed of challenges and training", min=0, max=2**31 - 1)]
+Seed = Annotated[
+    int | None, typer.Option(help="seed of challenges and training; by default a secret one", min=0, max=2**31 - 1)
+]
 Training = Annotated[Profile, typer.Option(help="how much training to do")]
 Jobs = Annotated[int | None, typer.Option(help="submissions at a time; by default what cores and memory allow", min=1)]
 Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, such as tcp://host:8786")]
@@ -25,7 +27,7 @@ class RunOptions:
     """Options for executing a notebook."""
 
     profile: Training = Profile.QUICK
-    seed: Seed = 0
+    seed: Seed = None
     precision: Annotated[
         Precision, typer.Option(help="of matrix products: tf32 in profile full, the others in quick")
     ] = Precision.AUTO

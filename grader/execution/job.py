@@ -21,7 +21,7 @@ from grader import assignment
 from grader.assets import tensors
 from grader.assets.hub import Checkpoint
 from grader.assets.reviews import ReviewData
-from grader.challenges import Challenges
+from grader.challenges import Challenges, derive_training_seed
 from grader.execution import profiles
 from grader.execution.gpu_pool import GpuPool
 from grader.execution.variables import build_variables
@@ -118,7 +118,7 @@ def _write_bundle(folder: Path) -> None:
 def _build_plan(submission: Submission, setup: Setup, inputs: Iterable[str], challenges: Challenges) -> Plan:
     sources = [cell.source for cell in submission.notebook.cells if cell.cell_type == "code"]
     return Plan(
-        seed=setup.seed,
+        seed=derive_training_seed(setup.seed),
         inputs={name: name for name in inputs},
         base_weights=str(setup.checkpoint.weights),
         names=dict(assignment.LOOKED_FOR),

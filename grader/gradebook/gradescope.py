@@ -76,6 +76,7 @@ make setup
 chmod -R go-rwx {secret}
 """
 
+SECRET_SEED: Final = "secret"  # a new one for each upload
 RUN: Final = """\
 #!/usr/bin/env bash
 # Runs for each submission. Where the grader fails, results.json holds no score.
@@ -190,10 +191,11 @@ def run(
 ) -> int:
     """Grade what was handed in and write `results.json`. Return the exit code: 0, or 2 where it is ungraded."""
     end_s = time.monotonic() + 60 * timeout_min - SPARE_S
+    given = [] if seed == SECRET_SEED else ["--seed", seed]
     with tempfile.TemporaryDirectory(prefix="a4-gradescope-") as folder:
         uploads, refusals = read_hand_in(submission, Path(folder) / "uploads")
         if uploads:
-            attempts = _grade_all(uploads, ["--profile", profile, "--seed", seed], end_s, Path(folder))
+            attempts = _grade_all(uploads, ["--profile", profile, *given], end_s, Path(folder))
             answer, code = _choose(attempts, hidden)
         else:
             reasons = " ".join(refusal.reason for refusal in refusals)
@@ -271,7 +273,7 @@ def _choose(attempts: Sequence[Attempt], hidden: HiddenChecks) -> tuple[dict[str
 def build_autograder(
     target: Path,
     profile: Profile = Profile.QUICK,
-    seed: int = 0,
+    seed: int | None = None,
     hidden: HiddenChecks = HiddenChecks.AFTER_PUBLISHED,
     reviews: Path | None = None,
     root: Path = ROOT,
@@ -292,7 +294,8 @@ def build_autograder(
         contents |= {f"data/imdb/{name}": _read(reviews, name) for name in given}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        start = RUN.format(profile=profile, seed=seed, hidden=hidden, timeout_min=timeout_min)
+        named = SECRET_SEED if seed is None else seed
+        start = RUN.format(profile=profile, seed=named, hidden=hidden, timeout_min=timeout_min)
         add_file(archive, "run_autograder", start.encode(), PROGRAM)
         secret = " ".join(name for name in SECRET if any(path.startswith(f"{name}/") for path in contents))
         add_file(archive, "setup.sh", SETUP.format(secret=secret).encode(), PROGRAM)

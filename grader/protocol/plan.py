@@ -38,7 +38,7 @@ class GradientQuestion:
 class Plan:
     """Everything that the kernel is told. `budget` is None when the notebook trains as submitted."""
 
-    seed: int
+    seed: int  # of trainings; that of the questions is secret
     inputs: dict[str, str]  # base name -> path of a data file, relative to the job folder
     base_weights: str  # safetensors of the pretrained checkpoint
     names: dict[str, tuple[str, ...]]  # what to look for -> accepted names, best first

@@ -77,3 +77,9 @@ def test_toy_models_are_counted_as_pytorch_counts_them() -> None:
         assert [(p.shape, p.size, p.trainable) for p in toy.tensors] == [
             (tuple(p.shape), p.numel(), p.requires_grad) for p in parameters
         ], toy.words
+
+
+def test_a_seed_is_secret_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(challenges.secrets, "randbelow", lambda below: below - 1)
+    assert (challenges.choose_seed(7), challenges.choose_seed(None)) == (7, 2**31 - 1)
+    assert (challenges.derive_training_seed(7), challenges.derive_training_seed(2**31 - 1)) == (7, 4095)

@@ -171,7 +171,7 @@ def test_the_archive_holds_what_grading_needs_and_scripts_of_shell(project: Path
         assert "chmod -R go-rwx tests/hidden\n" in archive.read("setup.sh").decode()
         for name in ("setup.sh", "run_autograder"):
             subprocess.run(["bash", "-n"], input=archive.read(name), check=True)
-        assert archive.read("run_autograder").rstrip().endswith(b"gradescope quick 0 hidden 10")
+        assert archive.read("run_autograder").rstrip().endswith(b"gradescope quick secret hidden 10")
 
 
 def test_other_users_read_no_hidden_test_in_the_image(project: Path, tmp_path: Path) -> None:
