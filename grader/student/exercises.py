@@ -31,7 +31,7 @@ class Exercise:
 EXERCISES: Final = (
     Exercise("1.3", "Load the model and count what is trained", ("step1.count_function",), defines="count"),
     Exercise("1.5", "Train", ("step1.trainable_parameters",), trains=True),
-    Exercise("2.2", "Train", ("step2.trainable_parameters",), trains=True),
+    Exercise("2.2", "Train and compare", ("step2.trainable_parameters",), trains=True),
     Exercise(
         "3.1", "Find the query and value layers", ("step3.extract_names", "step3.extract_modules"), defines="extract"
     ),
@@ -45,7 +45,7 @@ EXERCISES: Final = (
         ),
         defines="lora",
     ),
-    Exercise("3.4", "Wrap and train", ("step3.trainable_parameters",), trains=True),
+    Exercise("3.4", "Wrap, train and compare", ("step3.trainable_parameters",), trains=True),
 )
 WAYS: Final = 'check("3.3") for one exercise, check("step3") for a step, check() for everything'
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def test_the_handout_names_the_same_versions(locked: dict[str, str]) -> None:
     assert f"install {locked['torch']} --index-url" in readme
     for low, high in re.findall(r"Python (3\.\d+) to (3\.\d+)", readme + kit_lock.HEAD):
         assert f"Install Python {low} to {high}" in makefile
+
+
+def test_colab_gets_a_pytest_that_reads_our_settings() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    (needed,) = (one for one in read_requirements(ROOT) if one.name == "pytest")
+    assert not needed.specifier.contains("8.4.2")
+    assert needed.specifier.contains(settings["minversion"])
 
 
 def make_repository(root: Path, lock: str, notebook: str, dependencies: str = '"typer"') -> Path:
