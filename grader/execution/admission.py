@@ -6,6 +6,7 @@ this run, which only the grader's code there is given, and comes where it belong
     bootstrap   environment.json, and trainings.json without a training
     any time    what the grader's code finds changed around it
     a cell      a training begins under the next number, takes steps, leaves its files, ends
+    any time    a fault of the grader's own code there, after which no check that fails costs points
     a probe     the files of the family that is asked for; they count once the kernel has answered that it is done
 
 What the host never asked for, or was not answered in time, does not exist.
@@ -19,12 +20,14 @@ from typing import Any, Final
 
 from grader.model import FrozenModel, Method
 from grader.protocol.records import GRADIENTS_FILE, WEIGHTS_FILE
+from grader.text import sanitise
 
 MAX_TRAININGS: Final = 1_000
 MAX_STEPS: Final = 10**9
 MAX_FILES: Final = 4_096  # announced; one per change of a file
 MAX_SUSPICIONS: Final = 20
 MAX_WORDS: Final = 200
+MAX_FAULTS: Final = 20
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 TRAININGS, ENVIRONMENT = "trainings.json", "environment.json"
 
@@ -63,6 +66,7 @@ class Admission:
     methods: dict[int, Method] = field(default_factory=dict)
     refused: int = 0  # events that do not count
     suspicions: list[Suspicion] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # mistakes of the grader's own code, a line each
     family: str = ""  # the probe that is asked
     answers: set[tuple[str, str]] = field(default_factory=set)  # announced since it was asked
 
@@ -105,6 +109,8 @@ class Admission:
                 return self._take_suspicion(event)
             case "written" if known:
                 return self._take_file(event.get("name"), str(digest))
+            case "fault":
+                return self._take_fault(event.get("hook"), event.get("error"))
         return False
 
     def _take_step(self, event: Mapping[str, Any]) -> bool:
@@ -121,6 +127,13 @@ class Admission:
         if len(self.suspicions) >= MAX_SUSPICIONS:
             return False
         self.suspicions.append(Suspicion(words=str(event.get("words"))[:MAX_WORDS], witness=bool(event.get("witness"))))
+        return True
+
+    def _take_fault(self, hook: Any, error: Any) -> bool:
+        """Note a mistake of the grader's own code in the kernel."""
+        if not (isinstance(hook, str) and isinstance(error, str)) or len(self.faults) >= MAX_FAULTS:
+            return False
+        self.faults.append(f"{sanitise(hook)}: {sanitise(error, 300)}")
         return True
 
     def _take_bound(self, kind: str, event: Mapping[str, Any], digest: str) -> bool:

@@ -101,6 +101,7 @@ class Report(FrozenModel):
     trainings: dict[int, WatchedTraining] = Field(default_factory=dict)
     foreign_events: int = 0  # announcements that do not count
     suspicions: tuple[Suspicion, ...] = ()
+    faults: tuple[str, ...] = ()  # of the grader's own code in the kernel
 
 
 # A call of the listener, made in the broker and repeated in the controller: the name of its method, and its arguments.
@@ -299,6 +300,7 @@ def _carry_out(order: BrokerRequest, listener: _Sender, alone: threading.Event) 
         trainings=driver.admission.trainings,
         foreign_events=driver.admission.refused,
         suspicions=tuple(driver.admission.suspicions),
+        faults=tuple(driver.admission.faults),
         refused=tuple(line[:300] for line in ending.refused[:50]),
     )
 

@@ -73,6 +73,7 @@ def build_record(
         work_measured=True,
         trainings=report.trainings,
         suspicions=report.suspicions,
+        faults=report.faults,
     )
 
 

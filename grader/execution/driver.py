@@ -115,7 +115,9 @@ class Client(NotebookClient):
         client, manager = cast(Any, self.kc), cast(Any, self.km)
         try:
             return await client.iopub_channel.get_msg(
-                timeout=self.driver.limits.silent_s if self.driver.complete else None
+                timeout=self.driver.limits.silent_s
+                if self.driver.complete and not self.driver.admission.faults
+                else None
             )
         except queue.Empty:
             self.silenced = True

@@ -47,6 +47,7 @@ class RunRecord(FrozenModel):
     work_measured: bool = False  # the work of trainings; earlier runs did not
     trainings: dict[int, WatchedTraining] | None = None  # that the host was told of as they went on; None: earlier runs
     suspicions: tuple[Suspicion, ...] = ()
+    faults: tuple[str, ...] = ()  # of the grader's own code in the kernel, a line each: nothing is deducted then
 
     @property
     def out_of_order(self) -> list[int]:

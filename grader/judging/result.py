@@ -98,10 +98,11 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None, watch: 
 def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> tuple[Judgement, ...]:
     """Excuse what failed where the grader failed, and hold what passed where the notebook reaches into the grader.
 
+    The grader fails too where its own code in the kernel does: nobody knows what the notebook would have got without.
     What failed for want of a package that the grader lacks is held, too.
     The witness shares a process with the notebook, and its word is worth no more than that process is.
     """
-    if evidence.run.summary.status is RunStatus.INFRA_ERROR:
+    if evidence.run.summary.status is RunStatus.INFRA_ERROR or evidence.run.faults:
         kept = (Verdict.PASSED, Verdict.NOT_JUDGED)
         return tuple(j if j.verdict in kept else replace(j, **EXCUSED) for j in judgements)
     if find_intrusions(evidence):

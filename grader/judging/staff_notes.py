@@ -22,6 +22,7 @@ def find_notes(case: Case, judgements: tuple[Judgement, ...]) -> Iterator[str]:
     yield from run.repairs
     if run.reason:
         yield f"The run ended: {run.reason}."
+    yield from (f"A fault of the grader beside the notebook, in {what}." for what in run.faults)
     yield from (f"Malformed evidence: {what}." for what in case.evidence.violations)
     yield from (f"Not accepted as evidence: {what}." for what in run.refused)
     yield from (

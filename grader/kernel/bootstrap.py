@@ -16,6 +16,7 @@ from IPython import get_ipython
 
 from grader.kernel import probes
 from grader.kernel.compat import shims
+from grader.kernel.fence import shield
 from grader.kernel.integrity import Integrity
 from grader.kernel.namespace import Bindings
 from grader.kernel.session import Session, get_session, open_session
@@ -86,13 +87,18 @@ def allow_tf32(allowed: bool) -> None:
 def make_cell_hook(shell: Any, watcher: LoopWatcher) -> Callable[[Any], None]:
     """Make what notes definitions and closes loops after every cell, and looks whether the witness is as it was."""
 
+    @shield()
+    def note_names(result: Any) -> None:
+        get_session().bindings.note(shell.user_ns, result.info.transformed_cell or "")
+
+    @shield()
+    def examine() -> None:
+        get_session().integrity.examine()
+
     def after_cell(result: Any) -> None:
-        session = get_session()
-        try:
-            session.bindings.note(shell.user_ns, result.info.transformed_cell or "")
-            session.integrity.examine()
-        finally:
-            watcher.end_cell()
+        note_names(result)
+        examine()
+        watcher.end_cell()
 
     return after_cell
 

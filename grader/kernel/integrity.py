@@ -24,7 +24,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from transformers import Trainer
 from transformers.models.distilbert import modeling_distilbert
 
-from grader.kernel import wrapping
+from grader.kernel import fence, wrapping
 from grader.protocol import events
 
 PREFIX: Final = f"{__name__.partition('.')[0]}."
@@ -112,9 +112,9 @@ class Integrity:
 
     def admit(self, kind: str) -> None:
         """See that an event comes from the witness, called from where it put itself; look around as trainings pass."""
-        if kind == "suspicion":
+        if kind in ("suspicion", "fault"):
             return
-        chain = list(self._list_callers(sys._getframe()))
+        chain = [code for code in self._list_callers(sys._getframe()) if code not in FENCE]
         outermost, below = chain[-1], chain[-2]
         through_library = outermost is wrapping.CALL and below in self.replacements
         if not through_library and outermost not in self.entries:
@@ -188,3 +188,11 @@ def _read_cell(cell: Any) -> int:
 def _is_of_library(value: Any) -> bool:
     code = getattr(_unbind(value), "__code__", None)
     return isinstance(code, CodeType) and code.co_filename.startswith(LIBRARIES)
+
+
+# The fence stands between any two functions of the witness.
+FENCE: Final = frozenset(
+    code
+    for function in (fence.shield, fence.Tracked.__call__, fence.Tracked.recover, fence.ask)
+    for code in _list_codes(function.__code__)
+)

@@ -116,7 +116,7 @@ def _list_definitions(source: str) -> list[Any]:
     """Return the functions and classes of a cell that are not inside of others."""
     try:
         body = ast.parse(source).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     return [node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
 

@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from grader.kernel.fence import ask, note_if_ours
 from grader.protocol.records import Exit, Reduction
 from grader.protocol.tensor_names import EMBEDDINGS, HEAD_LINEARS, Naming
 
@@ -109,12 +110,20 @@ def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, 
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(8, width, dtype=dtype, generator=generator).to(device)
     with torch.no_grad():
-        bias = module(torch.zeros(1, width, dtype=dtype, device=device))[0]
-        matrix = (module(torch.eye(width, dtype=dtype, device=device)) - bias).T
-        answer = module(sample)
+        bias = ask(_call, module, torch.zeros(1, width, dtype=dtype, device=device))[0]
+        matrix = (ask(_call, module, torch.eye(width, dtype=dtype, device=device)) - bias).T
+        answer = ask(_call, module, sample)
     expected = sample @ matrix.T + bias
     residual = float((answer - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
     return matrix.cpu().double(), bias.cpu().double(), Reduction(str(_infer_dtype(answer)), residual)
+
+
+def _call(module: nn.Module, x: Tensor) -> Tensor:
+    """Call a student's layer. Raises TypeError for what is no tensor."""
+    answer = module(x)
+    if not isinstance(answer, Tensor):
+        raise TypeError(f"{type(module).__name__} returns {type(answer).__name__}")
+    return answer
 
 
 def _infer_dtype(answer: Tensor) -> torch.dtype:
@@ -151,6 +160,7 @@ def _export_wrapped(
         # What goes into a layer of the head is the network's hidden state.
         matrix, bias, how = reduce_linear(module, base.get(f"{path}.weight", base[EMBEDDINGS]).shape[1])
     except Exception as error:  # whatever a student's layer raises is an observation
+        note_if_ours("a wrapped layer", error)
         notes.unsupported[path] = type(error).__name__
         return
     notes.reduced[path] = how

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from grader.kernel.fence import note_if_ours
 from grader.protocol.events import announce
 from grader.protocol.records import Raised, Record
 
@@ -31,7 +32,8 @@ def cut(text: object) -> str:
 
 
 def record_error(error: BaseException) -> Raised:
-    """Return an exception as data."""
+    """Return an exception as data. One of our own is a fault, whatever the record then says."""
+    note_if_ours("a record", error)
     return Raised(type(error).__name__, cut(error))
 
 

@@ -37,6 +37,11 @@ def emit(kind: str, **fields: Any) -> None:
     """Send one event, or nothing where there is no kernel to send it from."""
     for guard in _guards:
         guard(kind)
+    send(kind, **fields)
+
+
+def send(kind: str, **fields: Any) -> None:
+    """Send one event without a look at who sends it."""
     for publish in _publish:
         publish({"kind": kind, **fields})
 

@@ -28,6 +28,7 @@ SLOW: Final[Mapping[str, str]] = {
     "kernel/test_loops.py": "real training loops",
     "kernel/test_processes.py": "a new interpreter each",
     "proof/generated/test_proof.py": "generated programs and mistakes",
+    "proof/security/test_witness.py::test_the_reference": "five gradings",
     "proof/security/test_hostile.py::test_every_notebook": "91 hostile notebooks",
     "proof/validity/test_habits.py": "23 whole notebooks",
     "proof/validity/test_repetition.py": "probes with many seeds, layers in several precisions",

@@ -17,6 +17,7 @@ from typing import Any
 from grader.kernel.compat import commands, debuggers, plots, restarts, waiting
 from grader.kernel.compat.missing_imports import ImportGuard
 from grader.kernel.compat.restarts import IsOwn, find_notebook_code, is_exit
+from grader.kernel.fence import ShieldedTransformer, shield, tell
 from grader.kernel.wrapping import wrap
 
 INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
@@ -42,7 +43,7 @@ def tolerate(shell: Any) -> None:
     shell.system = shell.system_piped = shell.system_raw = _skip("!")
     shell.getoutput = lambda command, *a, **k: commands.answer(command)
     shell.input_transformers_cleanup.append(comment_out)
-    shell.ast_transformers += [GpuDemandRemover(), ImportGuard(), waiting.WaitingLoopEnder()]
+    shell.ast_transformers += map(ShieldedTransformer, (GpuDemandRemover(), ImportGuard(), waiting.WaitingLoopEnder()))
     _tolerate_unknown_magics(shell)
     plots.force_inline(shell)
     _answer_questions(shell)
@@ -55,6 +56,7 @@ def tolerate(shell: Any) -> None:
 def _skip(label: str, result: Any = None) -> Callable[..., Any]:
     """Build a magic or a command that shows its line and does nothing."""
 
+    @shield(lambda *args, **kwargs: result)
     def show(line: object = "", *args: Any, **kwargs: Any) -> Any:
         print(f"[grading] not run: {label}{line}")
         return result
@@ -68,6 +70,7 @@ def _tolerate_unknown_magics(shell: Any) -> None:
 
     run_below = _build_runner(shell)
 
+    @shield(original)
     def find(kind: str, name: str) -> Any:
         found = original(kind, name)
         if found is not None or others[kind](name) is not None:
@@ -86,6 +89,7 @@ def _build_runner(shell: Any) -> Callable[[str, str], Any]:
     return run_below
 
 
+@shield(lambda lines: lines)
 def comment_out(lines: list[str]) -> list[str]:
     """Comment out bare shell lines, such as `pip install x`, in the source of a cell (an input transformer)."""
     found = [(line, BARE.match(line)) for line in lines]
@@ -119,9 +123,10 @@ def _answer_questions(shell: Any) -> None:
     """`input()` and `getpass()`: nobody is there, so yes where yes is offered, and 1 otherwise."""
     count = itertools.count(1)
 
+    @shield(lambda *args, **kwargs: "1")
     def reply(prompt: object = "", *args: Any, **kwargs: Any) -> str:
         if next(count) > MAX_ANSWERS:
-            raise EOFError(f"input() is called more than {MAX_ANSWERS} times, and while grading nobody can answer it")
+            raise tell(EOFError(f"input() is called over {MAX_ANSWERS} times, and while grading nobody can answer it"))
         given = answer(str(prompt))
         print(f"[grading] {prompt}{given}")
         return given

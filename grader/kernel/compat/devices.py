@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
+from grader.kernel.fence import shield
 from grader.kernel.wrapping import wrap
 
 ELSEWHERE = ("cuda", "mps", "xpu")
@@ -42,6 +43,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 class CpuMode(TorchFunctionMode):
     """Sends what is meant for a GPU to the CPU."""
 
+    @shield(lambda self, func, types, args=(), kwargs=None: func(*args, **(kwargs or {})))
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func` with every device of another kind replaced."""
         if func in (torch.Tensor.cuda, torch.Tensor.xpu):

@@ -15,6 +15,7 @@ import transformers
 from huggingface_hub import constants
 
 from grader.kernel.compat.files import InputFiles, exists, get_base_name, get_text
+from grader.kernel.fence import tell
 from grader.kernel.wrapping import wrap
 
 PRETRAINED = (
@@ -54,13 +55,13 @@ def _load_pretrained(
         return original(cls, found, *args, **kept)
     tokenizes = "Tokenizer" in cls.__name__
     if problem := explain_folder(name, tokenizes) if exists(name) else explain_name(name):
-        raise OSError(problem)
+        raise tell(OSError(problem))
     try:
         return original(cls, found, *args, **kept)
     except OSError:
         if exists(name) or name == MODEL or name.endswith(f"/{MODEL}"):
             raise
-        raise OSError(_explain_other(name)) from None
+        raise tell(OSError(_explain_other(name))) from None
 
 
 def find_checkpoint(path: Any) -> Any:
@@ -140,7 +141,7 @@ def _load_metric(original: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
     except OSError:  # FileNotFoundError or ConnectionError, as the name may be
         if get_text(path) is None or exists(path):
             raise
-        raise FileNotFoundError(explain_metric(str(path))) from None
+        raise tell(FileNotFoundError(explain_metric(str(path)))) from None
 
 
 def explain_metric(name: str) -> str:
@@ -157,8 +158,10 @@ def refuse_data_set(name: str, files: InputFiles) -> None:
     """Raise for a public data set, which the course's files cannot stand for. Tell that they stand for others."""
     listed = " and ".join(files.get_names())
     if get_base_name(name.lower()) in DATA_SETS:
-        raise FileNotFoundError(
-            f"the grader does not have the data set {name!r}. Expected the course's reviews, {listed}; load them with "
-            "`load_dataset('csv', data_files=...)`"
+        raise tell(
+            FileNotFoundError(
+                f"the grader does not have the data set {name!r}. Expected the course's reviews, {listed}; load them "
+                "with `load_dataset('csv', data_files=...)`"
+            )
         )
     print(f"[grading] there is no data set or folder {name!r} here; the course's files take its place: {listed}")

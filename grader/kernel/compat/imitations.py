@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from grader.kernel.compat.stub_packages import NOTHING, StubModule
+from grader.kernel.fence import shield
 
 
 def _do_nothing(*args: Any, **kwargs: Any) -> None:
@@ -153,6 +154,7 @@ def choose(described: Mapping[str, Any]) -> Any:
 class ImitationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds what is imitated."""
 
+    @shield()
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         """Return a specification for what is imitated."""
         if fullname in ("wandb", "nest_asyncio", *TENSORFLOW):

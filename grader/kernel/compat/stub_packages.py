@@ -16,6 +16,8 @@ from typing import Any
 
 import huggingface_hub
 
+from grader.kernel.fence import shield
+
 TENSORBOARD = "torch.utils.tensorboard"
 DECORATIVE = frozenset((  # with all their modules
     "wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "trackio", "codecarbon",
@@ -99,6 +101,7 @@ class StubFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """`packages` are found with all their modules, `parents` alone: they may hold nothing but listed packages."""
         self.packages, self.parents = packages, parents
 
+    @shield()
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         """Return a specification for what is on the list."""
         listed = any(f"{fullname}.".startswith(f"{package}.") for package in self.packages)

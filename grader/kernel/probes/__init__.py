@@ -11,6 +11,7 @@ from typing import Any
 from IPython import get_ipython
 from torch import Tensor
 
+from grader.kernel.fence import note
 from grader.kernel.namespace import Bindings
 from grader.kernel.probes import functions, lora
 from grader.kernel.session import get_session
@@ -36,6 +37,14 @@ FAMILIES: dict[str, Callable[[Any, dict[str, Any]], Observed]] = {
 
 def run(family: str, request: dict[str, Any]) -> None:
     """Run one family in the kernel of the current session and write `probe-FAMILY.json` and `.safetensors`."""
+    try:
+        _run(family, request)
+    except Exception as error:  # what a student's code raises is part of the answers
+        note(f"the questions about {family}", error)
+        raise
+
+
+def _run(family: str, request: dict[str, Any]) -> None:
     session = get_session()
     session.integrity.examine()
     os.chdir(session.plan.folder)  # wherever the notebook went

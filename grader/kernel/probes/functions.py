@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from grader.kernel import weights
+from grader.kernel.fence import ask
 from grader.kernel.probes import toys
 from grader.kernel.writing import cut, record_error
 from grader.protocol.records import CountItem, ExtractItem, LayerEntry, ReplaceItem
@@ -20,10 +21,10 @@ MAX_ENTRIES = 200
 
 def count(function: Any, description: dict[str, Any]) -> CountItem:
     """Have the trainable parameters of a toy model counted: value, type and what was printed."""
-    printed = io.StringIO()
+    printed, model = io.StringIO(), toys.build(description)
     try:
         with contextlib.redirect_stdout(printed):
-            answer = function(toys.build(description))
+            answer = ask(function, model)
         item = CountItem(value=parse_whole_number(answer), type=type(answer).__name__)
     except Exception as error:  # whatever it, or its answer, raises is the observation
         item = CountItem(error=record_error(error))
@@ -45,7 +46,7 @@ def extract(function: Any, description: dict[str, Any]) -> ExtractItem:
     model = toys.build_distilbert(**description)
     places = {id(module): path for path, module in model.named_modules()}
     try:
-        answer = function(model)
+        answer = ask(function, model)
         if not isinstance(answer, Mapping):
             return ExtractItem(type=type(answer).__name__)
         entries = tuple(_describe(key, value, places) for key, value in list(answer.items())[:MAX_ENTRIES])
@@ -66,7 +67,7 @@ def replace(function: Any, description: dict[str, Any]) -> ReplaceItem:
     before = {path: module for path, module in model.named_modules() if path not in names}
     replacements = {path: nn.Linear(dim, dim) for path in names}
     try:
-        answer = function(model, dict(replacements))
+        answer = ask(function, model, dict(replacements))
         changed = answer if isinstance(answer, nn.Module) else model
         output = changed(input_ids=torch.ones(1, 4, dtype=torch.long)).logits
     except Exception as error:  # whatever it raises is the observation

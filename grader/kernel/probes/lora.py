@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from grader.kernel import fence
 from grader.kernel.training.gradients import train_without_dropout
 from grader.kernel.writing import record_error
 from grader.protocol.records import Answers, LoraItem
@@ -66,12 +67,12 @@ def _challenge(cls: Any, challenge: dict[str, Any], given: Tensors) -> tuple[Lor
 
 def construct(cls: Any, linear: nn.Linear, rank: int, alpha: float) -> Any:
     """Call the class: the layer first, rank and alpha by whatever their parameters are called, else by position."""
-    names = list(inspect.signature(cls).parameters)
+    names = list(fence.ask(inspect.signature, cls).parameters)
     rank_name = next((n for n in names if n.lower() in RANK_NAMES), None)
     alpha_name = next((n for n in names if n.lower() in ALPHA_NAMES), None)
     if rank_name and alpha_name:
-        return cls(linear, **{rank_name: rank, alpha_name: alpha})
-    return cls(linear, rank, alpha)
+        return fence.ask(cls, linear, **{rank_name: rank, alpha_name: alpha})
+    return fence.ask(cls, linear, rank, alpha)
 
 
 class Subject:
@@ -90,7 +91,7 @@ class Subject:
         self.own = list(self.linear.parameters())
         self.layer = construct(cls, self.linear, challenge["rank"], challenge["alpha"])
         if not isinstance(self.layer, nn.Module):
-            raise TypeError(f"{cls.__name__} is not an nn.Module")
+            raise fence.tell(TypeError(f"{cls.__name__} is not an nn.Module"))
         self.adapter = [p for p in self.layer.parameters() if p.requires_grad and not self.is_of_linear(p)]
 
     def is_of_linear(self, parameter: nn.Parameter) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
+from grader.kernel.fence import shield
 from grader.protocol.plan import Budget
 from grader.protocol.precision import replace_attributes
 
@@ -87,6 +88,7 @@ class Epochs(TrainerCallback):
         self.evaluates = arguments.eval_strategy == type(arguments.eval_strategy)("epoch")
         self.logs = arguments.logging_strategy == type(arguments.logging_strategy)("epoch")
 
+    @shield(lambda self, args, state, control, **kwargs: control)
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Evaluate and log at the last step of an epoch, in proportion; count epochs in the log the same way."""
         state.epoch = self.ends.get(state.global_step, state.global_step * self.speed)
@@ -134,6 +136,7 @@ class ShorteningCollator:
     full_rows: float = math.inf
     seen: int = 0
 
+    @shield(lambda self, features: self.collate(features))
     def __call__(self, features: Any) -> Any:
         """Build one batch."""
         kept = self.tokens if self.seen < self.full_rows else FEWEST_TOKENS

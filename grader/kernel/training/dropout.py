@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grader.kernel.fence import shield
+
 LEVELS = 1 << 16
 PER_WORD = 4  # draws of 16 bits in one of 64
 
@@ -28,6 +30,7 @@ def use_fast_masks() -> Iterator[None]:
         yield
 
 
+@shield(lambda tensor, p=0.5, *, generator=None: draw_one_by_one(tensor, p, generator))
 def bernoulli_(tensor: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
     """Fill with ones and zeros in place: `torch.Tensor.bernoulli_`."""
     if generator is not None or not 0 < p < 1:

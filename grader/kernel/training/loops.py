@@ -21,6 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 from transformers import DistilBertModel, PreTrainedModel
 
+from grader.kernel.fence import shield
 from grader.kernel.training import budget, observation, review_keys
 from grader.kernel.training.recorder import Recorder
 from grader.kernel.wrapping import wrap
@@ -78,6 +79,7 @@ class LoopWatcher:
         wrap(DataLoader, "__iter__", self.iterate)
         wrap(DistilBertModel, "forward", self.run_forward)
 
+    @shield()
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Begin a record at the first step of a loop, and keep to the budget's learning rate."""
         if self.recorder.depth or optimizer in self.toys:
@@ -111,6 +113,7 @@ class LoopWatcher:
             self.loop.former |= before.optimizers | before.former
         return self.loop
 
+    @shield()
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Count a step."""
         loop = self.loop
@@ -120,6 +123,7 @@ class LoopWatcher:
             loop.steps += 1
             loop.last_step = time.perf_counter()
 
+    @shield()
     def end_cell(self) -> None:
         """Close the loop that stepped in this cell."""
         self.close()
@@ -151,13 +155,23 @@ class LoopWatcher:
         self.other_rows = 0
         try:
             for batch in batches:
-                if torch.is_grad_enabled():
-                    self.last_train_loader = loader
+                self.note_reading(loader)
                 yield batch
-                if self.total_steps > started and self.loop and self.loop.spent:
+                if self.is_over(started):
                     return
         finally:
             self.iterating = max(0, self.iterating - 1)
+
+    @shield()
+    def note_reading(self, loader: DataLoader[Any]) -> None:
+        """Remember a data loader that is read to learn from."""
+        if torch.is_grad_enabled():
+            self.last_train_loader = loader
+
+    @shield(lambda *args: False)
+    def is_over(self, started: int) -> bool:
+        """Tell whether a loop that has stepped since then has no steps left."""
+        return bool(self.total_steps > started and self.loop and self.loop.spent)
 
     def run_forward(self, original: Any, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the encoder on the tokens that the budget allows."""

@@ -9,7 +9,7 @@ import math
 import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from grader.kernel import weights
+from grader.kernel.fence import note, note_if_ours, shield
 from grader.kernel.training import budget, gradients, inputs, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
 from grader.kernel.training.work import Meter
@@ -27,13 +28,14 @@ from grader.protocol import precision
 from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.events import emit, fingerprint
 from grader.protocol.plan import Budget, Plan
-from grader.protocol.records import DataSeen, Exit, LogEntry, RowKeys, Training
+from grader.protocol.records import DataSeen, Entry, Exit, LogEntry, RowKeys, Training
 
 ARGUMENTS = (
     *("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps"),
     "gradient_accumulation_steps",
 )
 LOG_KEYS = tuple(part.name for part in fields(LogEntry))
+UNSEEN = Entry("", trainable=0, total=0)  # of a training that could not be looked at
 MAX_LOG = 1_000
 MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
 MAX_CHECKPOINTS = 4  # a quarter of a GiB each
@@ -73,7 +75,8 @@ class Recorder:
                 answers = gradients.answer(model, self.base, self.plan.question)
             record.gradients = f"gradients-{record.index}.safetensors"
             write_tensors(self.plan.evidence, record.gradients, answers)
-        except Exception:  # a student's model may take other inputs, and raise anything
+        except Exception as error:  # a student's model may take other inputs, and raise anything
+            note_if_ours("the gradient challenge", error)
             record.gradients = None
         finally:
             self.depth -= 1
@@ -81,7 +84,8 @@ class Recorder:
     def end(self, record: Training, model: nn.Module, seconds: float, steps: int) -> None:
         """Note the same model at the end: figures, and the weights by which it differs from the checkpoint."""
         record.finished, record.seconds, record.steps = True, seconds, steps
-        record.work = self.meter.end(record.index, everything_read=observation.guess_method(record.entry) == "head")
+        with suppress_errors(record):
+            record.work = self.meter.end(record.index, everything_read=observation.guess_method(record.entry) == "head")
         with suppress_errors(record):
             whole, parts = observation.hash_head(model), observation.hash_head_tensors(model)
             record.exit = Exit(head_sha256=whole, head=parts)
@@ -133,6 +137,7 @@ class Progress(TrainerCallback):
     def __init__(self) -> None:
         self.steps = 0
 
+    @shield()
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count a step."""
         self.steps = state.global_step
@@ -158,14 +163,7 @@ def _make(recorder: Recorder, original: Callable[..., None], trainer: Any, *args
 
 
 def _train(recorder: Recorder, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
-    record = recorder.begin(observation.unwrap(trainer.model), "Trainer")
-    if record.index < MAX_TRAININGS:
-        learned = recorder.keys(trainer.train_dataset)
-        record.data = DataSeen(train=learned, eval=recorder.keys(trainer.eval_dataset, learned))
-        record.batch = inputs.describe_batch(trainer)
-    record.arguments = _select_figures(vars(trainer.args), ARGUMENTS)
-    trainer._training_index = record.index
-    recorder.meter.begin(record.index, lambda: observation.unwrap(trainer.model), lambda: trainer.state.max_steps)
+    record = _begin(recorder, trainer)
     began = time.perf_counter()
     recorder.depth += 1
     try:
@@ -179,11 +177,32 @@ def _train(recorder: Recorder, original: Callable[..., Any], trainer: Any, *args
         raise
     finally:
         recorder.depth -= 1
-    seconds = time.perf_counter() - began
+    _end(recorder, trainer, record, time.perf_counter() - began)
+    return output
+
+
+@shield(lambda recorder, trainer: Training(MAX_TRAININGS, "Trainer", finished=False, entry=UNSEEN))
+def _begin(recorder: Recorder, trainer: Any) -> Training:
+    """Note what a training begins with. Where that fails, its record is one that nobody sees."""
+    record = recorder.begin(observation.unwrap(trainer.model), "Trainer")
+    if record.index < MAX_TRAININGS:
+        learned = recorder.keys(trainer.train_dataset)
+        record.data = DataSeen(train=learned, eval=recorder.keys(trainer.eval_dataset, learned))
+        record.batch = inputs.describe_batch(trainer)
+    record.arguments = _select_figures(vars(trainer.args), ARGUMENTS)
+    trainer._training_index = record.index
+    recorder.meter.begin(record.index, lambda: observation.unwrap(trainer.model), lambda: trainer.state.max_steps)
+    return record
+
+
+@shield()
+def _end(recorder: Recorder, trainer: Any, record: Training, seconds: float) -> None:
+    """Note what it ends with."""
+    if record.entry is UNSEEN:
+        return
     with suppress_errors(record):
         record.log = tuple(LogEntry(**_select_figures(line, LOG_KEYS)) for line in trainer.state.log_history[:MAX_LOG])
     recorder.end(record, observation.unwrap(trainer.model), seconds, trainer.state.global_step)
-    return output
 
 
 def _select_figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float | None]:
@@ -202,9 +221,9 @@ def _train_as_planned(plan: Plan, trainer: Any, record: Training, train: Callabl
     try:
         if plan.budget is None:
             return _train_as_submitted(trainer, record, train)
-        method = observation.guess_method(record.entry)
+        method = _guess_method(record)
         trainer._every_eval_row = trainer.eval_dataset
-        with budget.apply(trainer, plan.budget, method, plan.seed), use_fast_masks():
+        with _apply_budget(trainer, plan.budget, method, plan.seed):
             output = _train_in_precision(plan.budget.bfloat16, trainer, record, progress, train)
         if record.index < MAX_CHECKPOINTS:
             with suppress_errors(record):
@@ -212,6 +231,24 @@ def _train_as_planned(plan: Plan, trainer: Any, record: Training, train: Callabl
         return output
     finally:
         trainer.remove_callback(progress)
+
+
+@contextmanager
+def _apply_budget(trainer: Any, limits: Budget, method: str, seed: int) -> Iterator[None]:
+    """Put a training under the budget; where that fails, at least under its number of steps: all of them take hours."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(budget.apply(trainer, limits, method, seed))
+            held.enter_context(use_fast_masks())
+        except Exception as error:
+            note("the budget", error)
+            held.enter_context(precision.replace_attributes(trainer.args, {"max_steps": limits.max_steps}))
+        yield
+
+
+@shield(lambda record: "full")
+def _guess_method(record: Training) -> str:
+    return observation.guess_method(record.entry)
 
 
 def _leave_checkpoint(trainer: Any) -> None:
@@ -283,6 +320,7 @@ def _evaluate(
         recorder.depth -= 1
 
 
+@shield()
 def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
     """Note which reviews the notebook itself has a trained model judged on."""
     index = getattr(trainer, "_training_index", MAX_TRAININGS)

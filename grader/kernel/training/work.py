@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from transformers.models.distilbert.modeling_distilbert import Embeddings
 
+from grader.kernel.fence import shield
 from grader.kernel.wrapping import wrap
 from grader.protocol.events import emit
 from grader.protocol.records import Work
@@ -182,11 +183,13 @@ class Meter:
         finally:
             self.paused -= 1
 
+    @shield()
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Let the optimiser's training look at its numbers."""
         for _, current in self._find(optimizer):
             current.begin_step(optimizer)
 
+    @shield()
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Let it look at them again, and tell the host of the step."""
         for index, current in self._find(optimizer):

@@ -17,7 +17,7 @@ CONDITIONS = SimpleNamespace(checkpoint="stand-in", reviews="real", precision="f
 
 def make_evidence(source: str, message: str = LACKING) -> Any:
     failed = (FailedCell(index=0, error="ModuleNotFoundError", message=message),)
-    run = SimpleNamespace(summary=SimpleNamespace(failed_cells=failed), conditions=CONDITIONS)
+    run = SimpleNamespace(summary=SimpleNamespace(failed_cells=failed), conditions=CONDITIONS, faults=())
     return SimpleNamespace(run=run, sources={0: source})
 
 

@@ -141,7 +141,8 @@ def test_totals_count_everything() -> None:
 def test_what_passed_waits_for_a_person() -> None:
     passed = Judgement("a.b", "B", Visibility.PUBLIC, Verdict.PASSED)
     failed = replace(passed, verdict=Verdict.FAILED, rationale="why", hint="how")
-    run = SimpleNamespace(summary=SimpleNamespace(status=RunStatus.OK, failed_cells=()), suspicions=())
+    summary = SimpleNamespace(status=RunStatus.OK, failed_cells=())
+    run = SimpleNamespace(summary=summary, suspicions=(), faults=())
     honest = SimpleNamespace(run=run, sources={0: "x = 1"})
     hostile = SimpleNamespace(run=run, sources={0: "import grader.kernel.session"})
     assert result.adjust_judgements((passed, failed), honest) == (passed, failed)
