@@ -35,7 +35,7 @@ from grader.grades.decisions import (
 )
 from grader.grades.groups import add_groups, load_groups
 from grader.grades.overrides import load_overrides
-from grader.grades.policy import index_by_name, load_policy
+from grader.grades.policy import GradingPolicy, index_by_name, load_policy
 from grader.grades.settlement import list_students
 from grader.grades.times import load_times
 from grader.intake.uploads import Intake
@@ -122,6 +122,7 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
     intake, policy = rulings.intake, rulings.policy
     if request.policy:
         policy = load_policy(request.policy)
+        _require_known_checks(policy, request.policy)
         known = index_by_name(list_students(intake))
         extended = [e.model_copy(update={"student": _find_key(e.student, known)}) for e in policy.extension]
         rules = Rules(policy=policy.model_copy(update={"extension": ()}), author=name_author())
@@ -136,6 +137,13 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
         students, rubric = list_students(intake), load_rubric(RUBRIC)
         given.append((request.overrides, [*load_overrides(request.overrides, students, rubric, policy.manual).entries]))
     return given
+
+
+def _require_known_checks(policy: GradingPolicy, path: Path) -> None:
+    """Raise GraderError if the policy asks for a check that there is not."""
+    wanted = policy.passing.checks if policy.passing else ()
+    if unknown := [name for name in wanted if name not in load_rubric(RUBRIC)]:
+        raise GraderError(f"Cannot use the policy {path}: the rubric has no check {unknown[0]!r}; correct [passing].")
 
 
 def _find_key(name: str, known: Mapping[str, list[str]]) -> str:

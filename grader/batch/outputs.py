@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from grader import similarity
 from grader.batch import history
+from grader.batch.attempts import add_progress
 from grader.batch.decisions import load_rulings
 from grader.batch.request import BatchRequest
 from grader.batch.store import Store, write
@@ -30,6 +31,7 @@ from grader.intake.notebook import read_submission
 from grader.intake.uploads import Intake, Refusal, Upload
 from grader.model import FrozenModel, Result
 from grader.paths import TEMPLATE
+from grader.reporting import words
 from grader.reporting.cohort.dashboard import render_dashboard
 from grader.reporting.cohort.similarity_page import render_similar
 from grader.reporting.feedback import render_feedback, render_refusal
@@ -60,7 +62,7 @@ class BatchOutputs(FrozenModel):
 
 def check_gradebook(request: BatchRequest, intake: Intake) -> None:
     """Fill the export that a person gave with nothing, before hours of grading. Raises GraderError if that fails."""
-    _fill_gradebook(request, settle(intake, {}, GradingPolicy()))
+    _fill_gradebook(request, settle(intake, {}, GradingPolicy()), GradingPolicy())
 
 
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
@@ -68,7 +70,8 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     found = {upload.id: find_outcome(request, upload) for upload in intake.uploads}
     rulings, grades = settle_class(request, intake, found)
     intake, policy = rulings.intake, rulings.policy
-    gradebook, warnings, concerns = _fill_gradebook(request, grades)
+    grades = add_progress(request, intake, grades)
+    gradebook, warnings, concerns = _fill_gradebook(request, grades, policy)
     entries = [entry for upload in intake.uploads if (entry := found[upload.id].entry)]
     intake = intake.model_copy(update={"concerns": {**intake.concerns, **concerns}})
     gaps = (*rulings.notes, *describe_gaps(policy, intake))
@@ -172,7 +175,7 @@ def read_gradebook(request: BatchRequest) -> bytes | None:
 
 
 def _fill_gradebook(
-    request: BatchRequest, grades: tuple[Grade, ...]
+    request: BatchRequest, grades: tuple[Grade, ...], policy: GradingPolicy
 ) -> tuple[dict[str, bytes], tuple[str, ...], dict[str, str]]:
     """Fill the gradebook to import, if there is an export; also return warnings, and whom they are about."""
     export = read_gradebook(request)
@@ -182,7 +185,8 @@ def _fill_gradebook(
         way = "fill Moodle's grading worksheet" if read.platform is Platform.MOODLE else "upload gradescope/"
         note = f"This export of {read.platform} says who is in the class and takes no grades back: {way} instead."
         return {}, (note,), {}
-    made = canvas_csv.fill_column(export, grades, request.assignment)
+    as_words = policy.passing is not None and policy.passing.gradebook == "complete"
+    made = canvas_csv.fill_column(export, grades, request.assignment, as_words)
     return {"gradebook.csv": made.content}, made.warnings, made.concerns
 
 
@@ -342,4 +346,5 @@ def format_comment(grade: Grade) -> str:
         f", of those that were judged: {format_points(grade.unjudged)} more are open." if grade.is_partial else "."
     )
     said = [grade.comment] if grade.comment else []
-    return "\n".join([points, *changes, *said, "The attached page says what was checked and what to try."])
+    first = [sentence] if (sentence := words.describe_outcome(grade)) else []
+    return "\n".join([*first, points, *changes, *said, "The attached page says what was checked and what to try."])

@@ -17,6 +17,7 @@ from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.reviews import resolve_reviews
 from grader.batch import decisions, executor, scheduling
+from grader.batch.attempts import note_attempts
 from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
 from grader.batch.messages import BatchConfig, RunSettings, TaskStatus
@@ -31,7 +32,7 @@ from grader.execution.driver import Limits
 from grader.execution.isolation import open_sandbox
 from grader.execution.setup import prepare_assets
 from grader.grades.decisions import Withdrawal, describe_decision, describe_in_force, list_in_force, list_withdrawn
-from grader.grades.grade import Standing, describe_partial
+from grader.grades.grade import PassOutcome, Standing, describe_partial
 from grader.intake.archive import read_class
 from grader.intake.roster import read_roster
 from grader.intake.uploads import Intake
@@ -94,6 +95,7 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         check_gradebook(request, intake)
         intake = intake.model_copy(update={"notes": (*intake.notes, *decisions.take_over(request, intake))})
         save_batch(request := request.settled, intake)
+        note_attempts(request.folder, intake)
         if not quiet:
             console.print(Text(describe_intake(intake)), soft_wrap=True)
         show_decisions(request.folder, console, quiet)
@@ -292,7 +294,10 @@ def describe_students(outputs: BatchOutputs) -> str:
     """Count the students by what became of them."""
     standings = Counter(grade.standing for grade in outputs.grades)
     counts = [f"{standings[one]} {one}" for one in Standing if standings[one]]
-    return f"Students: {len(outputs.grades)}{' (' * bool(counts)}{', '.join(counts)}{')' * bool(counts)}."
+    passed = Counter(grade.outcome for grade in outputs.grades)
+    rounds = ", ".join(f"{passed[one]} {one}" for one in PassOutcome if one and passed[one])
+    line = f"Students: {len(outputs.grades)}{' (' * bool(counts)}{', '.join(counts)}{')' * bool(counts)}."
+    return f"{line} Of the graded: {rounds}." if rounds else line
 
 
 def describe_location(folder: Path, outputs: BatchOutputs) -> str:

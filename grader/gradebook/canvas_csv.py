@@ -41,10 +41,13 @@ class FilledGradebook(FrozenModel):
     concerns: dict[str, str] = Field(default_factory=dict)  # the student's name, by those warnings that are about one
 
 
-def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | None = None) -> FilledGradebook:
+def fill_column(
+    export: bytes, grades: Sequence[Grade], assignment: str | int | None = None, as_words: bool = False
+) -> FilledGradebook:
     """Fill one column of a teacher's export. `assignment` is its id or title, None where only one fits.
 
-    Points are scaled from what was possible here to the column's points possible. Raises GraderError.
+    Points are scaled from what was possible here to the column's points possible; with `as_words` the column gets
+    `complete` and `incomplete`. Raises GraderError.
     """
     gradebook = read_export(export)
     column = choose(gradebook.columns, assignment)
@@ -58,7 +61,7 @@ def fill_column(export: bytes, grades: Sequence[Grade], assignment: str | int | 
     if partial := describe_partial({grade.student.key: grade for grade in found.values()}.values()):
         warnings.append(f"'{sanitise(column.heading)}' holds points of what was judged, scaled to all of it. {partial}")
     for person, grade in found.items():
-        text, warning = _mark(grade, person, column)
+        text, warning = _mark(grade, person, column, as_words)
         if warning:
             concerns[warning] = person.name
         if text is not None:
@@ -129,7 +132,7 @@ def _list_texts(who: Person | Student) -> list[tuple[str, str]]:
     return [(kind, text) for kind, text in texts.items() if text]
 
 
-def _mark(grade: Grade, person: Person, column: Column) -> tuple[str | None, str | None]:
+def _mark(grade: Grade, person: Person, column: Column, as_words: bool) -> tuple[str | None, str | None]:
     """Return the new text of a student's cell, and a warning, each where there is one."""
     old, name = _read_old(person, column), sanitise(person.name)
     if grade.standing is Standing.EXCUSED and old.upper() != "EX":
@@ -140,6 +143,10 @@ def _mark(grade: Grade, person: Person, column: Column) -> tuple[str | None, str
         return None, f"{name} has a grade here and is {KEPT[old.upper()]} in Canvas; the cell stays '{old}'."
     if column.index >= len(person.row):
         return None, f"The row of {name} is too short for a score; export the gradebook again."
+    if as_words:
+        waits = f"{name} is graded, and it is open whether it is complete; the cell stays '{sanitise(old)}'."
+        known = grade.outcome.is_decided
+        return (str(grade.outcome) if known and old != grade.outcome else None), None if known else waits
     text = format_points(grade.points, grade.possible, column.points_possible)
     shown = parse_number(old)
     same = shown is not None and _round(Decimal(repr(shown))) == Decimal(text)

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from grader.errors import GraderError
 from grader.gradebook.canvas_csv import format_points
-from grader.grades.grade import AdjustmentKind, Grade, Standing, describe_partial
+from grader.grades.grade import AdjustmentKind, Grade, PassOutcome, Standing, describe_partial
 from grader.model import FrozenModel
 from grader.reporting.sanitisation import sanitise_line
 
@@ -36,9 +36,13 @@ WAITS_S: Final = (1, 2, 4, 8, 16, 32)  # before a request is repeated
 BUSY: Final = (429, 503)  # the server did not act upon the request
 BROKEN: Final = (500, 502, 504)  # it may have acted
 RATE_LIMIT: Final = "rate limit exceeded"  # Canvas says it with 403 in older versions
+PASS_FAIL: Final = "pass_fail"  # a type of grading in Canvas
+WORDS: Final = (PassOutcome.COMPLETE, PassOutcome.INCOMPLETE)
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
-_REFERENCES: Final = re.compile(rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(score ([0-9.]+)\))?")
+_REFERENCES: Final = re.compile(
+    rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(score ([0-9.]+|complete|incomplete)\))?"
+)
 
 
 class Delivery(FrozenModel):
@@ -169,28 +173,34 @@ def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, .
     """Compare the deliveries with what Canvas has; sends nothing."""
     present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
     pairs = ((delivery, present.get(delivery.grade.student.canvas_id)) for delivery in deliveries)
-    return tuple(_plan_step(delivery, submission, assignment.points_possible) for delivery, submission in pairs)
+    words = getattr(assignment, "grading_type", "") == PASS_FAIL
+    return tuple(_plan_step(delivery, found, assignment.points_possible, words) for delivery, found in pairs)
 
 
-def _plan_step(delivery: Delivery, submission: Any, column_possible: float | None) -> UploadStep:
+def _plan_step(delivery: Delivery, submission: Any, column_possible: float | None, words: bool) -> UploadStep:
     student, standing = delivery.grade.student, delivery.grade.standing
     reasons = {  # the first that holds
         "no Canvas id is known": student.canvas_id is None,
         "not assigned this in Canvas": submission is None,
         f"{standing} here": standing not in (Standing.GRADED, Standing.REFUSED),
+        "Canvas grades complete or incomplete, which is not decided here": words
+        and standing is Standing.GRADED
+        and not delivery.grade.outcome.is_decided,
         "excused in Canvas": getattr(submission, "excused", False),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
-    changes: dict[str, Any] = {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible)
+    changes: dict[str, Any] = (
+        {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible, words)
+    )
     old_score = None if submission is None else _read_score(submission)
     changes |= {"judged": describe_judged(delivery.grade), "whole_group": not delivery.grade.group}
     return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, **changes)
 
 
-def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | None) -> dict[str, Any]:
+def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | None, words: bool) -> dict[str, Any]:
     grade = delivery.grade
     graded = grade.standing is Standing.GRADED and grade.points is not None
-    score = format_points(grade.points or 0.0, grade.possible, column_possible) if graded else None
+    score = _format_score(grade, column_possible, words) if graded else None
     reference = digest(score, delivery)
     last, last_score = _read_last_reference(submission)
     same = score is None or _shows(submission, score)
@@ -204,15 +214,21 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
     return {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
 
 
+def _format_score(grade: Grade, column_possible: float | None, words: bool) -> str:
+    return str(grade.outcome) if words else format_points(grade.points or 0.0, grade.possible, column_possible)
+
+
 def describe_scale(score: str | None, possible: float, column_possible: float | None) -> str:
     """Explain in a sentence why Canvas shows another figure than the comment; nothing where it shows the same."""
-    if score is None or not column_possible or column_possible == possible:
+    if score is None or score in WORDS or not column_possible or column_possible == possible:
         return ""
     return f"\nCanvas shows the same share of its {column_possible:g} points: {float(score):g}."
 
 
 def _shows(submission: Any, score: str) -> bool:
-    """Return True if Canvas has this score, to hundredths."""
+    """Return True if Canvas has this score, to hundredths, or this word."""
+    if score in WORDS:
+        return score == (getattr(submission, "entered_grade", None) or getattr(submission, "grade", None))
     present = _read_score(submission)
     return present is not None and abs(present - float(score)) < 0.005
 

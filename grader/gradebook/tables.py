@@ -37,6 +37,7 @@ COLUMNS: Final[dict[str, tuple[type, Callable[[Grade, CheckResult | None], Any]]
     "visibility": (str, lambda grade, check: check and str(check.visibility)),
     "rationale": (str, lambda grade, check: check and check.rationale),
     "group": (str, lambda grade, check: grade.group or None),
+    "outcome": (str, lambda grade, check: str(grade.outcome) or None),
 }
 
 

@@ -35,6 +35,27 @@ class Adjustment(FrozenModel):
     author: str
 
 
+class PassOutcome(StrEnum):
+    """Whether a student passed, where the policy says what that takes."""
+
+    NOT_ASKED = ""
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    OPEN = "open"  # it depends on what was not judged
+
+    @property
+    def is_decided(self) -> bool:
+        return self in (PassOutcome.COMPLETE, PassOutcome.INCOMPLETE)
+
+
+class Progress(FrozenModel):
+    """The checks of an attempt beside those of the attempt before, by their titles."""
+
+    fixed: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()  # failed now, and passed before
+    still_open: tuple[str, ...] = ()
+
+
 class DecidedCheck(FrozenModel):
     """A check as a person decided it, in place of the grader's verdict."""
 
@@ -57,6 +78,9 @@ class Grade(FrozenModel):
     decided: tuple[DecidedCheck, ...] = ()
     comment: str = ""  # of a person to the student
     group: str = ""  # with which the student handed in
+    outcome: PassOutcome = PassOutcome.NOT_ASKED
+    lacking: tuple[str, ...] = ()  # what a pass still takes: titles of checks, an amount of points
+    since: Progress | None = None  # the attempt before, if there was one
     unjudged: float = 0.0  # points of the rubric that this run did not judge, and that `possible` leaves out
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
@@ -102,6 +102,14 @@ class ManualItem(FrozenModel):
     possible: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class PassRule(FrozenModel):
+    """What it takes to pass: the checks that have to pass, by their ids, and how many points."""
+
+    checks: tuple[Text, ...] = ()
+    points: Amount = 0
+    gradebook: Literal["points", "complete"] = "points"  # what goes into the column of the export
+
+
 class GradingPolicy(FrozenModel):
     """All rules of a course. The default takes nothing off."""
 
@@ -110,6 +118,7 @@ class GradingPolicy(FrozenModel):
     attempts: Attempts = Attempts()
     extension: tuple[Extension, ...] = ()
     manual: tuple[ManualItem, ...] = ()
+    passing: PassRule | None = None
 
     @model_validator(mode="after")
     def _require_consistent(self) -> Self:
@@ -253,6 +262,8 @@ def describe(policy: GradingPolicy) -> tuple[str, ...]:
     if late.flat:
         lines.append(f"Marked LATE without a time: {format_amount(late.flat, late.unit)}.")
     lines.append("The last attempt counts." if policy.attempts.counts is Counting.LAST else "The best attempt counts.")
+    if rule := policy.passing:
+        lines.append(f"To pass: {_format_number(rule.points)} points, and {len(rule.checks)} checks that have to pass.")
     if policy.extension:
         lines.append(f"Extensions: {len(policy.extension)}.")
     return tuple(lines)

@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from grader.errors import GraderError
-from grader.grades.grade import Adjustment, AdjustmentKind, DecidedCheck, Grade, Standing
+from grader.grades.grade import Adjustment, AdjustmentKind, DecidedCheck, Grade, PassOutcome, Standing
 from grader.grades.overrides import Override, OverrideKind, Overrides
-from grader.grades.policy import Counting, GradingPolicy, compute_deduction, compute_delay, format_amount, index_by_name
+from grader.grades.policy import (
+    Counting,
+    GradingPolicy,
+    PassRule,
+    compute_deduction,
+    compute_delay,
+    format_amount,
+    index_by_name,
+)
 from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
 from grader.judging import scoring
 from grader.judging.tampering import waits_for_a_package, waits_for_a_person
@@ -114,7 +122,23 @@ def _grade(
         grade = _apply_total(grade, total, overrides.possible)
     excused = by_kind.get(OverrideKind.EXCUSED)
     grade = _excuse(grade, excused) if excused else grade
+    grade = _decide_passing(grade, policy.passing) if policy.passing else grade
     return grade.model_copy(update={"group": hand.group}) if hand.group else grade
+
+
+def _decide_passing(grade: Grade, rule: PassRule) -> Grade:
+    """Say whether a graded student passed, and what is lacking. What was not judged may still decide it."""
+    if grade.standing is not Standing.GRADED or grade.points is None:
+        return grade
+    checks = {check.id: check for check in grade.shown_result.checks} if grade.shown_result else {}
+    verdicts = [(checks[name].title, checks[name].verdict) if name in checks else (name, None) for name in rule.checks]
+    lacking = [title for title, verdict in verdicts if verdict in (Verdict.FAILED, Verdict.BLOCKED)]
+    waiting = [title for title, verdict in verdicts if title not in lacking and verdict is not Verdict.PASSED]
+    if grade.points < rule.points:
+        may_come = grade.points + grade.unjudged >= rule.points
+        (waiting if may_come else lacking).append(f"{rule.points:g} points")
+    outcome = PassOutcome.INCOMPLETE if lacking else PassOutcome.OPEN if waiting else PassOutcome.COMPLETE
+    return grade.model_copy(update={"outcome": outcome, "lacking": tuple(lacking or waiting)})
 
 
 def _grade_without_attempt(hand: _HandIn, usual: float) -> Grade:

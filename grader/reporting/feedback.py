@@ -1,11 +1,16 @@
 """The student's pages. Of a hidden check they show the verdict and the authored rationale, nothing else."""
 
+from collections.abc import Iterable, Sequence
+from typing import Final
+
 from grader.grades.grade import Grade
 from grader.model import CheckResult, Result, Verdict, Visibility
 from grader.reporting import words
 from grader.reporting.bars import build_method_charts
 from grader.reporting.outline import count_verdicts, group_by_step, index_decided, select_measured
 from grader.reporting.page import render
+
+CAUSES_MAX: Final = 3  # with which a student begins
 
 
 def render_feedback(result: Result, grade: Grade | None = None) -> str:
@@ -24,6 +29,7 @@ def render_feedback(result: Result, grade: Grade | None = None) -> str:
         grade=grade,
         decided=index_decided(grade),
         notices=words.list_notices(result, grade),
+        causes=select_causes(checks, grade.lacking if grade else ()),
         steps=group_by_step(checks),
         to_do=group_by_step(check for check in checks if check.verdict in (Verdict.FAILED, Verdict.ERROR)),
         counts=count_verdicts(checks),
@@ -32,6 +38,14 @@ def render_feedback(result: Result, grade: Grade | None = None) -> str:
         accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
         charts=build_method_charts(methods, with_thresholds=False),
     )
+
+
+def select_causes(checks: Iterable[CheckResult], needed: Sequence[str] = ()) -> tuple[CheckResult, ...]:
+    """Choose the failed checks to begin with: those that a pass takes, then those worth most; one for each cause."""
+    failed = [check for check in checks if check.verdict is Verdict.FAILED]
+    failed.sort(key=lambda check: (check.title not in needed, (check.points or 0.0) - check.possible))
+    by_cause = {check.rationale or check.id: check for check in reversed(failed)}
+    return tuple(check for check in failed if by_cause[check.rationale or check.id] is check)[:CAUSES_MAX]
 
 
 def render_refusal(grade: Grade) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from grader.assets.reviews import Source
-from grader.grades.grade import AdjustmentKind, Grade
+from grader.grades.grade import AdjustmentKind, Grade, PassOutcome
 from grader.judging.tampering import WaitsFor, get_waits_for
 from grader.model import Method, Place, Profile, Result, RunStatus, ScoreStatus, Verdict
 
@@ -93,6 +93,17 @@ def list_notices(result: Result, grade: Grade | None = None) -> tuple[str, ...]:
     if result.run.status is not RunStatus.OK:
         found.append(RUNS[result.run.status])
     return tuple(found)
+
+
+def describe_outcome(grade: Grade) -> str:
+    """Say whether a student passed, and what that still takes; nothing where nobody asks."""
+    lacking = "; ".join(grade.lacking)
+    return {
+        PassOutcome.NOT_ASKED: "",
+        PassOutcome.COMPLETE: "Complete.",
+        PassOutcome.INCOMPLETE: f"Not complete yet. Still needed: {lacking}.",
+        PassOutcome.OPEN: f"Not decided yet, because it was not judged: {lacking}.",
+    }[grade.outcome]
 
 
 def is_measured_on_synthetic(result: Result) -> bool:

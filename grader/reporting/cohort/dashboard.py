@@ -125,6 +125,7 @@ def _list_flags(settled: GradedClass, grade: Grade) -> tuple[str, ...]:
         "claims differ": bool(format_mismatches(grade)),
         "similar code": grade.upload is not None and grade.upload.id in settled.alike,
         "stopped": is_stopped(grade),
+        str(grade.outcome): bool(grade.outcome),
     }
     return tuple(text for text, applies in flags.items() if applies)
 

@@ -452,6 +452,39 @@ def test_somebody_in_a_group_who_is_not_in_the_class_is_named(a4: Classroom) -> 
     assert "'eve' of the group 'Group 7' is no student here." in outputs.notes
 
 
+PASSING = '[passing]\nchecks = ["step1.accuracy"]\npoints = 6\ngradebook = "complete"\n'
+ROUNDS = {  # Ada's first notebook, the second; then her outcome, her cell, and what feedback lists as fixed and open
+    "fixed": ("points 7", "points 10", "complete", "complete", ["Check run.works"], []),
+    "still open": ("points 3", "points 4", "incomplete", "incomplete", [], ["Check run.works"]),
+}
+
+
+@pytest.mark.parametrize("case", ROUNDS.values(), ids=ROUNDS)
+def test_a_correction_round(case: tuple[Any, ...], a4: Classroom) -> None:
+    first, second, outcome, cell, fixed, still_open = case
+    a4.grade({ADA: first, ALAN: "points 9"}, policy=a4.write("p.toml", PASSING.replace('"step1.accuracy"', "")))
+    ended = a4.grade({"lovelaceada_1_12": second, ALAN: "points 9"})  # Canvas names another attachment
+    ada = next(grade for grade in ended.outputs.grades if grade.student.canvas_id == 1)
+    assert ada.since is not None
+    assert (ada.outcome, list(ada.since.fixed), list(ada.since.still_open)) == (outcome, fixed, still_open)
+    assert next(grade.since for grade in ended.outputs.grades if grade.student.canvas_id == 4) is None
+    column = [line.split(",")[6] for line in (a4.folder / "gradebook.csv").read_text("utf-8").splitlines()[2:]]
+    assert column == [cell, "", "EX", "complete", ""]
+    page = a4.find("feedback.html", "lovelaceada_1_12").read_text(encoding="utf-8")
+    assert "Since the attempt before" in page
+    assert ("Not complete yet. Still needed: 6 points." in page) is (outcome == "incomplete")
+    assert "Of the graded: " in session.describe_students(ended.outputs)
+
+
+def test_a_pass_that_depends_on_what_was_not_judged_is_open(a4: Classroom) -> None:
+    outputs = a4.grade({ADA: "unmeasured"}, policy=a4.write("p.toml", PASSING.replace("6", "5"))).outputs
+    ada = next(grade for grade in outputs.grades if grade.student.canvas_id == 1)
+    assert (ada.outcome, ada.lacking) == ("open", ("Check step1.accuracy",))
+    assert any("it is open whether it is complete" in note for note in outputs.notes)
+    with pytest.raises(GraderError, match=r"the rubric has no check 'step1.acuracy'; correct \[passing\]"):
+        a4.renew(policy=a4.write("q.toml", PASSING.replace("accuracy", "acuracy")))
+
+
 SHARED = [
     pytest.param(True, {}, True, id="workers of this machine"),
     pytest.param(False, {}, False, id="workers of other machines"),

@@ -29,6 +29,7 @@ class FakeCanvas:
     writes: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
     find_faults: list[int] = field(default_factory=list)
     read_faults: list[int] = field(default_factory=list)  # the same for requests that read; 0: no answer at all
+    pass_fail: bool = False  # graded complete or incomplete
     late_policy: bool = False  # Canvas takes points off too
     address: str = ""
 
@@ -76,6 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer({"late_policy": {"late_submission_deduction_enabled": self.canvas.late_policy}})
         elif url.path == BASE:
             found = {"id": ASSIGNMENT, "course_id": COURSE, "points_possible": self.canvas.points_possible}
+            found["grading_type"] = "pass_fail" if self.canvas.pass_fail else "points"
             self.answer({**found, "group_category_id": 3 if self.canvas.group else None})
         elif url.path == f"{BASE}/submissions":
             self.answer_page(parse_qs(url.query))
@@ -102,7 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.canvas.writes.append((self.path, form))
         submission = self.canvas.submissions[user]
         if grade := form.get("submission[posted_grade]"):
-            submission["score"] = float(grade[0])
+            words = {"complete": self.canvas.points_possible, "incomplete": 0.0}
+            submission["grade"] = grade[0]
+            submission["score"] = words[grade[0]] if grade[0] in words else float(grade[0])
         if text := form.get("comment[text_comment]"):
             self.canvas.comment(user, text[0])
         self.answer(submission)

@@ -11,7 +11,7 @@ from grader.errors import GraderError
 from grader.gradebook import canvas_upload
 from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivery, UploadReport, upload
-from grader.grades.grade import Adjustment, AdjustmentKind, Grade, Standing
+from grader.grades.grade import Adjustment, AdjustmentKind, Grade, PassOutcome, Standing
 from grader.grades.times import add_times, load_times
 from grader.intake.uploads import Intake
 
@@ -176,6 +176,22 @@ def test_members_of_a_known_group_get_their_own_comment_each(canvas: FakeCanvas)
     assert (done.sent, [len(canvas.submissions[i]["submission_comments"]) for i in (12, 13)]) == (2, [1, 1])
     assert not any("comment[group_comment]" in form for _, form in canvas.writes)
     assert any("one score, and in Group 7 they differ" in line for line in said)
+
+
+def test_complete_and_incomplete_are_sent_as_words_and_once(canvas: FakeCanvas) -> None:
+    canvas.pass_fail = True
+    marks = ((ADA, PassOutcome.COMPLETE), (BOB, PassOutcome.INCOMPLETE), (EVE, PassOutcome.OPEN))
+    deliveries = [to(grade(who, 80).model_copy(update={"outcome": outcome})) for who, outcome in marks]
+    done, said = deliver(canvas, *deliveries)
+    assert (done.sent, canvas.submissions[12]["grade"], canvas.submissions[13]["grade"]) == (
+        2,
+        "complete",
+        "incomplete",
+    )
+    assert "which is not decided here" in said[2]
+    assert deliver(canvas, *deliveries)[0].sent == 0
+    canvas.submissions[13] |= {"grade": "complete", "score": 50.0}
+    assert "a person changed the score" in deliver(canvas, *deliveries)[1][1]
 
 
 # Faults

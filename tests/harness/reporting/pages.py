@@ -116,4 +116,5 @@ def build_hostile_pages(text: str) -> dict[str, str]:
 def _copy_grade(grade: Grade, text: str) -> Grade:
     changes = [change.model_dump() | {"reason": text, "author": text} for change in grade.adjustments]
     copied = hostile_copies(grade.model_dump(by_alias=True), text)
-    return Grade.model_validate(copied | {"standing": grade.standing, "adjustments": changes})
+    same = {"standing": grade.standing, "outcome": grade.outcome}
+    return Grade.model_validate(copied | same | {"adjustments": changes})

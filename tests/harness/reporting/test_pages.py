@@ -14,8 +14,9 @@ from grader.grades.settlement import settle
 from grader.intake.uploads import Intake
 from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails, Verdict
-from grader.reporting.feedback import render_feedback
+from grader.reporting.feedback import render_feedback, select_causes
 from grader.reporting.staff import CELLS_MAX, render_staff
+from tests.harness import results
 
 from . import dashboard_class as invented
 from . import hostile
@@ -130,7 +131,8 @@ def test_feedback_leads_to_the_problems_and_folds_what_passed() -> None:
     reader = Reader(PAGES["feedback"])
     assert HINT not in PAGES["feedback"]  # not even in an attribute
     failed = [check.id for check in middle().checks if check.verdict in ("failed", "error")]
-    assert [href[7:] for href in reader.values("href") if href.startswith("#check-")] == failed
+    links = [href[7:] for href in reader.values("href") if href.startswith("#check-")]
+    assert links[3:] == failed  # after those to begin with
     assert "open" not in [name for tag, attributes in reader.elements if tag == "details" for name in attributes]
 
 
@@ -197,6 +199,13 @@ def test_a_check_that_a_person_decided_no_longer_looks_failed(page: Callable[[Re
     assert "Seen by hand." in row
     assert f'href="#check-{failed.id}"' not in html  # it is not among what to look at
     assert failed.rationale not in html
+
+
+def test_feedback_begins_with_three_causes_at_most_the_needed_first() -> None:
+    costly = [results.check(f"step1.{n}", Verdict.FAILED, n, rationale=f"Cause {min(n, 4)}.") for n in range(1, 7)]
+    assert [check.possible for check in select_causes(costly)] == [6, 3, 2]  # 4 to 6 have one cause
+    assert [check.possible for check in select_causes(costly, ["Check step1.1"])] == [1, 6, 3]
+    assert 'id="causes"' in render_feedback(middle())
 
 
 def test_written_answers_stand_in_the_staff_report_as_text() -> None:

@@ -1,0 +1,106 @@
+"""Which uploads a student had, over all runs: an archive from Canvas holds the latest attempt alone.
+
+`CLASS/attempts.jsonl` has a line for each upload that a run found for the first time. What became of it stands in its
+history, so that a correction round can say what is fixed, what is new and what is still open since the attempt before.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import AwareDatetime, ValidationError
+
+from grader.batch import history
+from grader.batch.request import BatchRequest
+from grader.batch.store import write
+from grader.grades.grade import Grade, Progress
+from grader.intake.uploads import Intake
+from grader.model import CheckResult, FrozenModel, Verdict
+
+NAME: Final = "attempts.jsonl"
+OPEN: Final = (Verdict.FAILED, Verdict.BLOCKED)
+
+
+class AttemptRecord(FrozenModel):
+    """One upload, and when a run first found it. `attempt` orders what was found at the same time."""
+
+    student: str
+    upload: str
+    sha256: str
+    attempt: int
+    at: AwareDatetime
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """The place among a student's attempts; files handed in together share it."""
+        return self.at, self.attempt
+
+
+def note_attempts(folder: Path, intake: Intake) -> None:
+    """Add the uploads that no earlier run found. Raises OSError."""
+    known = {(record.upload, record.sha256) for record in read_attempts(folder)}
+    new = [upload for upload in intake.uploads if (upload.id, upload.sha256) not in known]
+    if not new:
+        return
+    now, path = datetime.now(UTC), folder / NAME
+    records = [
+        AttemptRecord(student=u.student.key, upload=u.id, sha256=u.sha256, attempt=u.attempt, at=now) for u in new
+    ]
+    written = path.read_bytes() if path.exists() else b""
+    write(path, written + "".join(f"{record.model_dump_json()}\n" for record in records).encode())
+
+
+def read_attempts(folder: Path) -> list[AttemptRecord]:
+    """Read all uploads that runs found, oldest first. Lines that cannot be read are skipped."""
+    path = folder / NAME
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            found.append(AttemptRecord.model_validate_json(line))
+        except ValidationError:
+            continue
+    return found
+
+
+def add_progress(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> tuple[Grade, ...]:
+    """Return the grades with what changed since each student's attempt before."""
+    records = read_attempts(request.folder)
+    teams = {member.key: [m.key for m in group.members] for group in intake.groups for member in group.members}
+    mine: dict[str, list[AttemptRecord]] = {}
+    for record in records:
+        mine.setdefault(record.student, []).append(record)
+    made = []
+    for grade in grades:
+        team = teams.get(grade.student.key, [grade.student.key])
+        before = _find_verdicts_before(request, grade, [record for key in team for record in mine.get(key, ())])
+        made.append(grade.model_copy(update={"since": _compare(before, grade)}) if before else grade)
+    return tuple(made)
+
+
+def _find_verdicts_before(request: BatchRequest, grade: Grade, records: list[AttemptRecord]) -> Mapping[str, str]:
+    """Return the last verdicts on the attempt before the one that counts; nothing if there was none."""
+    upload = grade.upload
+    now = next((r for r in records if upload and (r.upload, r.sha256) == (upload.id, upload.sha256)), None)
+    if now is None:
+        return {}
+    for record in sorted((r for r in records if r.order < now.order), key=lambda r: r.order, reverse=True):
+        entries = [e for e in history.read(request.submissions / record.upload) if e.sha256 == record.sha256]
+        if entries and entries[-1].verdicts:
+            return entries[-1].verdicts
+    return {}
+
+
+def _compare(before: Mapping[str, str], grade: Grade) -> Progress:
+    """Compare checks that were judged both times. What a person decided says nothing of an attempt."""
+    decided = {one.check.id for one in grade.decided}
+    checks = [c for c in (grade.result.checks if grade.result else ()) if c.id in before and c.id not in decided]
+    return Progress(
+        fixed=tuple(c.title for c in checks if before[c.id] in OPEN and c.verdict is Verdict.PASSED),
+        new=tuple(c.title for c in checks if before[c.id] == Verdict.PASSED and _is_open(c)),
+        still_open=tuple(c.title for c in checks if before[c.id] in OPEN and _is_open(c)),
+    )
+
+
+def _is_open(check: CheckResult) -> bool:
+    return check.verdict in OPEN
