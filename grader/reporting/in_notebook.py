@@ -90,6 +90,8 @@ def count_marks(rows: list[Row]) -> Row:
     if not others:
         what = f"What you have begun passed: {passed} of {passed} checks; {unbegun}." if passed else "Not begun yet."
         return Row(Mark.PASSED if passed else Mark.NOT_YET, what)
+    if len(rows) == 1:
+        return Row(rows[0].mark, "Not right yet.")
     mark = next(m for m in (Mark.FAILED, Mark.ERROR, Mark.BLOCKED) if counts[m])
     return Row(mark, f"{passed} of {len(rows)} checks passed; {', '.join([*others, unbegun]).strip(', ')}.")
 

@@ -51,24 +51,18 @@ def _say_errors(command: Any, argument: Any) -> None:
 
 def _check(what: object) -> Any:
     from grader.errors import SubmissionError
-    from grader.student import cells, live
     from grader.student.exercises import select
-    from grader.student.guards import keep_random_states
-    from grader.student.report import Findings, build_report
+    from grader.student.guards import keep_random_states, use_one_thread
+    from grader.student.overview import find_out
+    from grader.student.report import build_report
     from grader.student.watch import WATCH
 
     shell = get_ipython()
     if shell is None:
         raise SubmissionError("check() works inside a notebook. On a file, use: make check NOTEBOOK=my.ipynb")
     exercises = select(what)
-    families = [exercise.defines for exercise in exercises if exercise.defines]
-    ids = frozenset(name for exercise in exercises for name in exercise.checks)
-    with keep_random_states():
-        sources, questions = cells.list_sources(), live.draw()
-        observed = live.ask(shell.user_ns, sources, families, questions)
-        judgements = live.judge(observed, WATCH.trainings, sources, questions, ids) if ids else {}
-    last = {noted.step: noted for noted in WATCH.trainings}
-    return build_report(exercises, Findings(judgements, observed, last, shell.user_ns, WATCH.unseen))
+    with keep_random_states(), use_one_thread():
+        return build_report(exercises, find_out(exercises, shell.user_ns, WATCH))
 
 
 def _check_file(path: str | None) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from grader.errors import SubmissionError
+from grader.student.looks import Look, look_at_accuracy, look_at_labels, look_at_reviews, look_at_tokens
 from grader.text import sanitise
 
 
@@ -13,7 +14,8 @@ from grader.text import sanitise
 class Exercise:
     """One section of the notebook. `checks`: ids of the public suite. `trains`: it is about the training of its step.
 
-    `defines`: what a student writes in it, by the name in `assignment.LOOKED_FOR`.
+    `defines`: what a student writes in it, by the name in `assignment.LOOKED_FOR`. `looks`: at objects of the notebook.
+    `prepares`: the model that it makes is judged as if it were trained now.
     """
 
     number: str
@@ -21,6 +23,8 @@ class Exercise:
     checks: tuple[str, ...] = ()
     trains: bool = False
     defines: str = ""
+    looks: tuple[Look, ...] = ()
+    prepares: bool = False
 
     @property
     def step(self) -> str:
@@ -29,23 +33,30 @@ class Exercise:
 
 
 EXERCISES: Final = (
-    Exercise("1.3", "Load the model and count what is trained", ("step1.count_function",), defines="count"),
+    Exercise("1.1", "Read the reviews", looks=(look_at_reviews,)),
+    Exercise("1.2", "Turn text into tokens", looks=(look_at_tokens,)),
+    Exercise(
+        *("1.3", "Load the model and count what is trained", ("step1.count_function",)),
+        defines="count",
+        looks=(look_at_labels,),
+    ),
+    Exercise("1.4", "How accuracy is measured", looks=(look_at_accuracy,)),
     Exercise("1.5", "Train", ("step1.trainable_parameters",), trains=True),
+    Exercise("2.1", "Freeze the encoder", ("step2.trainable_parameters",), prepares=True),
     Exercise("2.2", "Train and compare", ("step2.trainable_parameters",), trains=True),
     Exercise(
-        "3.1", "Find the query and value layers", ("step3.extract_names", "step3.extract_modules"), defines="extract"
+        *("3.1", "Find the query and value layers", ("step3.extract_names", "step3.extract_modules")), defines="extract"
     ),
     Exercise("3.2", "Put other layers in their place", ("step3.replace_layers",), defines="replace"),
     Exercise(
-        "3.3",
-        "The LoRA layer",
+        *("3.3", "The LoRA layer"),
         (
             *("step3.lora_construct", "step3.lora_fresh", "step3.lora_registered", "step3.lora_forward"),
             "step3.lora_gradients",
         ),
         defines="lora",
     ),
-    Exercise("3.4", "Wrap, train and compare", ("step3.trainable_parameters",), trains=True),
+    Exercise("3.4", "Wrap, train and compare", ("step3.trainable_parameters",), trains=True, prepares=True),
 )
 WAYS: Final = 'check("3.3") for one exercise, check("step3") for a step, check() for everything'
 

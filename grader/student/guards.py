@@ -104,25 +104,36 @@ def _limit_by_thread(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def compute_on_cpu(namespace: dict[str, Any]) -> Iterator[None]:
-    """Compute small things alone, in float32: one thread of the CPU, whatever device the notebook's variables name.
+    """Compute on the CPU, in float32, whatever device the notebook's variables name.
 
     A `device` that the notebook has is read by the functions of the notebook; small models for questions are on the
-    CPU. Several threads are slower than one here, most of all beside a training.
+    CPU.
     """
     import torch
 
     hidden = {name: value for name, value in list(namespace.items()) if _names_accelerator(value)}
     namespace.update({name: type(value)("cpu") for name, value in hidden.items()})
-    threads, kind = torch.get_num_threads(), torch.get_default_dtype()
-    torch.set_num_threads(1)
+    kind = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         with torch.device("cpu"), torch.enable_grad():
             yield
     finally:
-        torch.set_num_threads(threads)
         torch.set_default_dtype(kind)
         namespace.update(hidden)
+
+
+@contextlib.contextmanager
+def use_one_thread() -> Iterator[None]:
+    """Compute with one thread: for small tensors, several wait for each other, most of all beside a training."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _names_accelerator(value: Any) -> bool:

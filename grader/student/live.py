@@ -16,12 +16,15 @@ from grader.judging.case import Case, Oracle
 from grader.judging.runner import Judgement, run_suite
 from grader.kernel import probes
 from grader.kernel.namespace import Bindings
+from grader.kernel.training.observation import describe_form
 from grader.model import Method, Profile, RunStatus, RunSummary, SubmissionRef
 from grader.paths import PUBLIC_TESTS
-from grader.protocol.records import Answers, Training
+from grader.protocol.records import Answers, Entry, Training
 from grader.student.guards import TimeLimit, compute_on_cpu, keep_quiet, limit_time
+from grader.student.looks import find_attribute, find_models
 from grader.student.network import load_shapes
 from grader.student.noted import STEPS, Noted
+from grader.student.placing import read_name
 
 FAMILIES: Final = ("count", "extract", "replace", "lora")
 LIMIT_S: Final = 10  # for all calls of one function; they take well below a second
@@ -131,3 +134,21 @@ def _build_record(seed: int, observed: Observed, cells: dict[int, int]) -> RunRe
         probes=ended,
         timings={},
     )
+
+
+def prepare(step: str, namespace: Mapping[str, Any]) -> tuple[str, Noted] | None:
+    """Return the name of the model that a step would train now, and that training as if it began; None without one.
+
+    Step 2 trains a model of which something is frozen, step 3 one with wrapped layers.
+    """
+    found = None
+    for name, model in find_models(namespace):
+        entry = describe_form(model, load_shapes())
+        suits = bool(entry.wrapped) if step == "step3" else not entry.wrapped and _is_meant_frozen(model, entry)
+        if suits and (found is None or read_name(name) in (step, None)):
+            found = name, Noted(step, entry, time.time())
+    return found
+
+
+def _is_meant_frozen(model: Any, entry: Entry) -> bool:
+    return entry.trainable < entry.total or find_attribute(model) is not None

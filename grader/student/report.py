@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from grader import assignment
@@ -10,6 +10,7 @@ from grader.judging.runner import Judgement
 from grader.model import Verdict
 from grader.reporting import words
 from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
+from grader.student import looks
 from grader.student.exercises import Exercise
 from grader.student.live import Observed
 from grader.student.noted import Noted
@@ -34,6 +35,8 @@ class Findings:
     trainings: Mapping[str, Noted]  # the last one of each step
     namespace: Mapping[str, Any]
     unseen: Sequence[str]  # what the watch could not note, and why
+    prepared: Mapping[str, tuple[str, Judgement]] = field(default_factory=dict)  # step -> model that it would train now
+    looks: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)  # number of an exercise -> what was seen
 
 
 def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
@@ -49,13 +52,36 @@ def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
 
 
 def _build_part(exercise: Exercise, found: Findings) -> Part:
-    title = f"{exercise.number} {exercise.title}"
     training = found.trainings.get(exercise.step) if exercise.trains else None
-    absent = _find_absent(exercise, found)
-    if absent is not None:
-        return Part(title, (absent,))
-    rows = tuple(_build_row(found.judgements[name], training) for name in exercise.checks)
-    return Part(title, rows, describe_training(training, time.time()) if training else "")
+    rows = [*found.looks.get(exercise.number, ())]
+    if exercise.prepares and training is None:
+        rows.append(_build_prepared(exercise, found))
+    if exercise.trains or not exercise.prepares:
+        absent = _find_absent(exercise, found)
+        judged = (_build_row(found.judgements[name], training) for name in exercise.checks)
+        rows += [absent] if absent else judged
+    note = describe_training(training, time.time()) if training else ""
+    return Part(f"{exercise.number} {exercise.title}", tuple(rows), note)
+
+
+def _build_prepared(exercise: Exercise, found: Findings) -> Row:
+    """Return the row about the model that would be trained now."""
+    if exercise.step not in found.prepared:
+        return Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])
+    name, judgement = found.prepared[exercise.step]
+    title = f"`{name}` would train the right parameters"
+    row = replace(_build_row(judgement, None), title=title)
+    held = looks.find_attribute(found.namespace[name])
+    if row.mark is Mark.FAILED and held:
+        said = f"{row.rationale} `requires_grad` was set on the module `{held}`, which has no effect on its parameters."
+        return replace(row, rationale=said, hint="Call the method `requires_grad_(False)`, or set each parameter.")
+    return row
+
+
+NOT_PREPARED: Final = {
+    "step2": "No model in this kernel has frozen parameters yet.",
+    "step3": "No model in this kernel has layers in place of its query and value layers yet.",
+}
 
 
 def _build_row(judgement: Judgement, training: Noted | None) -> Row:

@@ -1,0 +1,144 @@
+"""Looks at objects of the notebook that no check of the suite is about: the data, the models before they are trained.
+
+The handout says what they have to be like, and not what they are called: they are found by what they are.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from grader.assignment import EVAL_ROWS, MAX_TOKENS, TRAIN_ROWS
+from grader.reporting.in_notebook import Mark, Row
+
+Namespace = Mapping[str, Any]
+Splits = Mapping[str, Any]
+Look = Callable[[Namespace], Iterator[Row]]
+COLUMNS: Final = {"review", "label"}
+TOKENS: Final = {"input_ids", "attention_mask", "label"}
+ROWS: Final = {"train": TRAIN_ROWS, "eval": EVAL_ROWS}
+SAMPLE: Final = 200  # reviews that are looked at; about one in eight is longer than the model reads
+HEAD: Final = ("pre_classifier", "classifier")
+
+
+def look_at_reviews(namespace: Namespace) -> Iterator[Row]:
+    """Look at the data set that was read."""
+    splits = _find_splits(namespace, COLUMNS)
+    if splits is None:
+        yield Row(Mark.NOT_YET, "No data set with the columns `review` and `label` in this kernel yet.")
+        return
+    title = "The reviews are read into two sections"
+    if missing := ROWS.keys() - splits.keys():
+        found = ", ".join(f"`{name}`" for name in splits)
+        said = f"Expected the sections `train` and `eval`; `{min(missing)}` is missing (found: {found})."
+        yield Row(Mark.FAILED, title, said, hint="Give `data_files` a dictionary with the keys `train` and `eval`.")
+        return
+    rows = {name: len(splits[name]) for name in ROWS}
+    if splits["train"][0]["review"] == splits["eval"][0]["review"] or rows["train"] < rows["eval"]:
+        said = "Expected other reviews in `eval` than in `train`, and fewer; the two files are mixed up."
+        yield Row(Mark.FAILED, title, said, hint="Read `train.csv` into `train` and `eval.csv` into `eval`.")
+    elif rows != ROWS:
+        part = f"`train` has {rows['train']:,} of {TRAIN_ROWS:,} reviews, `eval` {rows['eval']:,} of {EVAL_ROWS:,}."
+        yield Row(Mark.NOTE, title, f"{part} That is fine for trying things out; use all for the comparison.")
+    else:
+        yield Row(Mark.PASSED, title)
+
+
+def look_at_tokens(namespace: Namespace) -> Iterator[Row]:
+    """Look at the data set that a tokenizer was applied to."""
+    splits = _find_splits(namespace, {"input_ids"})
+    if splits is None:
+        yield Row(Mark.NOT_YET, "No tokenised data set in this kernel yet.")
+        return
+    title = "The reviews are token numbers that the model can read"
+    for name, split in splits.items():
+        if missing := TOKENS - set(split.column_names):
+            said = f"Expected the columns `input_ids`, `attention_mask` and `label`; `{name}` lacks `{min(missing)}`."
+            yield Row(Mark.FAILED, title, said, hint="Return all that the tokenizer returns, and keep the labels.")
+            return
+        longest = max(map(len, split.select(range(min(SAMPLE, len(split))))["input_ids"]), default=0)
+        if longest > MAX_TOKENS:
+            said = f"Expected at most {MAX_TOKENS} tokens in a review; one in `{name}` has {longest:,}."
+            yield Row(Mark.FAILED, title, said, hint="Call the tokenizer with `truncation=True`.")
+            return
+    yield Row(Mark.PASSED, title)
+
+
+def look_at_labels(namespace: Namespace) -> Iterator[Row]:
+    """Look at how many labels the models have."""
+    title = "The model has two labels"
+    models = {name: model.config.num_labels for name, model in find_models(namespace) if hasattr(model, "config")}
+    wrong = {name: labels for name, labels in models.items() if labels != 2}
+    if not models:
+        yield Row(Mark.NOT_YET, "No model with a classification head in this kernel yet.")
+    elif wrong:
+        name, labels = next(iter(wrong.items()))
+        said = f"Expected two labels; `{name}` has {labels}."
+        yield Row(Mark.FAILED, title, said, hint="Load it with `num_labels=2`.")
+    else:
+        yield Row(Mark.PASSED, title)
+
+
+def look_at_accuracy(namespace: Namespace) -> Iterator[Row]:
+    """Call the function that measures accuracy with four reviews of which three are right."""
+    import numpy as np
+    from transformers import EvalPrediction
+
+    names = [name for name in namespace if name in ("evaluation_helper", "compute_metrics", "compute_accuracy")]
+    if not names:
+        yield Row(Mark.NOT_YET, "No function that measures accuracy in this kernel yet.")
+        return
+    title, given = (
+        f"`{names[-1]}` measures accuracy",
+        EvalPrediction(np.eye(2)[[0, 1, 1, 0]] * 3 - 1, np.array([0, 1, 1, 1])),
+    )
+    try:
+        answer = namespace[names[-1]](given)
+        accuracy = float(answer["accuracy"])
+    except Exception as error:  # a student's function may raise anything
+        if isinstance(error, NotImplementedError):
+            yield Row(Mark.NOT_YET, f"`{names[-1]}` still raises `NotImplementedError`: it is not written yet.")
+            return
+        said = f"Expected a dictionary with the key `accuracy`; it raises `{type(error).__name__}`: {str(error)[:200]}"
+        yield Row(
+            Mark.FAILED, title, said, hint="It gets logits and labels, and returns what the metric's `compute` returns."
+        )
+        return
+    if abs(accuracy - 0.75) < 1e-6:
+        yield Row(Mark.PASSED, title)
+    else:
+        said = f"Expected 0.75 for four reviews of which three are right; found {accuracy:.3g}."
+        yield Row(Mark.FAILED, title, said, hint="The prediction is the index of the larger logit: `argmax(axis=-1)`.")
+
+
+def find_models(namespace: Namespace) -> list[tuple[str, Any]]:
+    """Return the models with the assignment's head, by the variables that hold them; each once, under its last name."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    found = {
+        id(value): (name, value)
+        for name, value in list(namespace.items())
+        if not name.startswith("_")
+        and isinstance(value, torch.nn.Module)
+        and all(hasattr(value, part) for part in HEAD)
+    }
+    return list(found.values())
+
+
+def find_attribute(model: Any) -> str | None:
+    """Return the path of a module on which `requires_grad` was set, which has no effect; None where there is none."""
+    return next((path or "model" for path, module in model.named_modules() if "requires_grad" in vars(module)), None)
+
+
+def _find_splits(namespace: Namespace, columns: set[str]) -> Splits | None:
+    """Return the last dictionary of data sets that all have these columns, and for raw reviews none of tokens."""
+    datasets = sys.modules.get("datasets")
+    if datasets is None:
+        return None
+    found = None
+    for value in list(namespace.values()):
+        if isinstance(value, dict) and value and all(isinstance(part, datasets.Dataset) for part in value.values()):
+            held = set.intersection(*(set(part.column_names) for part in value.values()))
+            if columns <= held and ("input_ids" in columns or "input_ids" not in held):
+                found = value
+    return found

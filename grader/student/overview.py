@@ -1,0 +1,52 @@
+"""Finds out all that a report on some exercises is made of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from grader.judging.runner import Judgement
+from grader.reporting.in_notebook import Mark, Row
+from grader.student import cells, live
+from grader.student.exercises import Exercise
+from grader.student.guards import TimeLimit, keep_quiet, limit_time
+from grader.student.live import Questions
+from grader.student.noted import Noted
+from grader.student.report import Findings
+from grader.student.watch import Watch
+
+
+def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Watch) -> Findings:
+    """Ask the notebook's functions, look at its objects, and judge the last training of each step."""
+    sources, questions = cells.list_sources(), live.draw()
+    families = [exercise.defines for exercise in exercises if exercise.defines]
+    ids = frozenset(name for exercise in exercises for name in exercise.checks)
+    observed = live.ask(namespace, sources, families, questions)
+    judgements = live.judge(observed, watch.trainings, sources, questions, ids) if ids else {}
+    last = {noted.step: noted for noted in watch.trainings}
+    prepared = {}
+    for exercise in exercises:
+        found = live.prepare(exercise.step, namespace) if exercise.prepares else None
+        if found is not None:
+            name, noted = found
+            prepared[exercise.step] = name, _judge_prepared(exercise, noted, sources, questions)
+    seen = {exercise.number: tuple(_look(exercise, namespace)) for exercise in exercises}
+    return Findings(judgements, observed, last, namespace, watch.unseen, prepared, seen)
+
+
+def _judge_prepared(exercise: Exercise, noted: Noted, sources: Sequence[str], questions: Questions) -> Judgement:
+    """Judge a model as if it were trained now."""
+    name = exercise.checks[0]
+    return live.judge({}, [noted], sources, questions, frozenset({name}))[name]
+
+
+def _look(exercise: Exercise, namespace: dict[str, Any]) -> list[Row]:
+    """Return what an exercise's looks see; what they cannot see is no fault of the notebook's."""
+    rows: list[Row] = []
+    for look in exercise.looks:
+        try:
+            with keep_quiet(), limit_time(live.LIMIT_S):
+                rows += look(namespace)
+        except TimeLimit:
+            rows.append(Row(Mark.FAILED, "A function of this exercise does not finish"))
+        except Exception as error:  # a notebook's objects may raise anything when they are looked at
+            rows.append(Row(Mark.ERROR, f"This could not be looked at ({type(error).__name__})."))
+    return rows

@@ -1,0 +1,119 @@
+"""Looks at data and models of a notebook, whatever they are called; and the exercises by the notebook's numbers."""
+
+import re
+from typing import Any
+
+import nbformat
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from torch import nn
+
+from grader.assignment import EVAL_ROWS, TRAIN_ROWS
+from grader.errors import SubmissionError
+from grader.kernel.probes.toys import build_distilbert
+from grader.paths import REFERENCE
+from grader.student import live, looks
+from grader.student.exercises import EXERCISES, select
+
+
+def build(train: int = TRAIN_ROWS, evaluation: int = EVAL_ROWS, tokens: int = 0, **renamed: str) -> dict[str, Any]:
+    """A namespace with one data set."""
+    splits = {"train": ("a", train), "eval": ("b", evaluation)}
+    made = {}
+    for name, (text, rows) in splits.items():
+        columns: dict[str, list[Any]] = {"review": [text] * rows, "label": [0] * rows}
+        if tokens:
+            columns |= {"input_ids": [[1] * tokens] * rows, "attention_mask": [[1] * tokens] * rows}
+        made[renamed.get(name, name)] = Dataset.from_dict(columns)
+    return {"data": DatasetDict(made)}
+
+
+def see(look: looks.Look, namespace: dict[str, Any]) -> tuple[str, str]:
+    (row,) = look(namespace)
+    return row.mark.value, row.rationale
+
+
+WITHOUT_MASK = {"data": DatasetDict({"train": Dataset.from_dict({"input_ids": [[1]], "label": [0]})})}
+ACCURACY = {"evaluation_helper": lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())}}
+THREE = nn.Sequential()
+THREE.pre_classifier, THREE.classifier, THREE.config = (
+    nn.Linear(2, 2),
+    nn.Linear(2, 3),
+    type("C", (), {"num_labels": 3}),
+)
+
+
+@pytest.mark.parametrize(
+    ("look", "namespace", "mark", "said"),
+    [
+        pytest.param(looks.look_at_reviews, {"x": 1}, "not yet", "", id="no reviews"),
+        pytest.param(looks.look_at_reviews, build(), "passed", "", id="all reviews"),
+        pytest.param(looks.look_at_reviews, build(64, 16), "note", "64 of 2,000", id="a part of the reviews"),
+        pytest.param(looks.look_at_reviews, build(eval="test"), "failed", "`eval` is missing", id="another section"),
+        pytest.param(looks.look_at_reviews, build(EVAL_ROWS, TRAIN_ROWS), "failed", "mixed up", id="mixed up"),
+        pytest.param(looks.look_at_tokens, build(), "not yet", "", id="no tokens"),
+        pytest.param(looks.look_at_tokens, build(tokens=512), "passed", "", id="tokens"),
+        pytest.param(looks.look_at_tokens, build(4, 2, tokens=600), "failed", "has 600", id="not truncated"),
+        pytest.param(looks.look_at_tokens, WITHOUT_MASK, "failed", "lacks `attention_mask`", id="no mask"),
+        pytest.param(looks.look_at_labels, {}, "not yet", "", id="no model"),
+        pytest.param(looks.look_at_labels, {"m": build_distilbert(8, 0)}, "passed", "", id="two labels"),
+        pytest.param(looks.look_at_labels, {"m": THREE}, "failed", "`m` has 3", id="three labels"),
+        pytest.param(looks.look_at_accuracy, {}, "not yet", "", id="no function"),
+        pytest.param(looks.look_at_accuracy, ACCURACY, "passed", "", id="accuracy"),
+        pytest.param(
+            looks.look_at_accuracy,
+            {"compute_metrics": lambda p: {"accuracy": float((p.predictions.argmax(0) == p.label_ids[:2]).mean())}},
+            "failed",
+            "found",
+            id="another accuracy",
+        ),
+        pytest.param(
+            looks.look_at_accuracy, {"compute_metrics": lambda p: p.nothing}, "failed", "raises", id="an error"
+        ),
+    ],
+)
+def test_what_is_seen(look: looks.Look, namespace: dict[str, Any], mark: str, said: str) -> None:
+    found, rationale = see(look, namespace)
+    assert (found, said in rationale) == (mark, True)
+
+
+def test_the_model_that_would_be_trained_is_found() -> None:
+    full, head, attribute, lora = (build_distilbert(8, seed) for seed in range(4))
+    for parameter in head.distilbert.parameters():
+        parameter.requires_grad_(False)
+    attribute.distilbert.requires_grad = False
+    lora.distilbert.transformer.layer[0].attention.q_lin = nn.Sequential(nn.Linear(8, 8))
+    assert live.prepare("step2", {"a": full}) is None
+    assert [live.prepare("step2", {"a": full, "b": m, "c": lora})[0] for m in (head, attribute)] == ["b", "b"]  # type: ignore[index]
+    assert live.prepare("step3", {"a": full, "b": head, "c": lora})[0] == "c"  # type: ignore[index]
+    assert looks.find_attribute(attribute) == "distilbert"
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [
+        (None, [exercise.number for exercise in EXERCISES]),
+        ("3.3", ["3.3"]),
+        (3.3, ["3.3"]),
+        ("step2", ["2.1", "2.2"]),
+        ("Step 2", ["2.1", "2.2"]),
+        (2, ["2.1", "2.2"]),
+        ("step3.lora_forward", ["3.3"]),
+    ],
+)
+def test_exercises_are_asked_for_by_their_numbers(asked: object, numbers: list[str]) -> None:
+    assert [exercise.number for exercise in select(asked)] == numbers
+
+
+@pytest.mark.parametrize("asked", ["4", "", "step", "3.9", object()])
+def test_what_is_no_exercise_is_said(asked: object) -> None:
+    with pytest.raises(SubmissionError, match=r"There are 1\.1"):
+        select(asked)
+
+
+def test_the_numbers_are_the_notebooks_own() -> None:
+    text = "\n".join(cell.source for cell in nbformat.read(REFERENCE, 4).cells if cell.cell_type == "markdown")
+    headings = dict(re.findall(r"^### (\d\.\d) (.+?)(?: \(given\))?$", text, re.MULTILINE))
+    assert headings == {exercise.number: exercise.title for exercise in EXERCISES}
