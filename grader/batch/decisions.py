@@ -6,7 +6,8 @@ all of the new ones. A line that cannot be read is an error: a decision is never
 """
 
 import getpass
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +45,10 @@ from grader.paths import RUBRIC
 
 NAME: Final = "decisions.jsonl"
 LOCK: Final = "decisions.lock"
+HANDED_OUT: Final = "handed-out.json"  # how many decisions the outputs know
 WAIT_S: Final = 30.0  # for whoever writes a decision at the same moment
+
+Allow = Callable[[Sequence[Decision]], None]
 
 
 def read_decisions(folder: Path) -> tuple[Decision, ...]:
@@ -67,13 +71,20 @@ def _parse(line: bytes, path: Path, number: int) -> Decision:
         ) from error
 
 
-def append_decision(folder: Path, matter: Matter, origin: Origin) -> Decision:
-    """Add a person's decision to a class. Raises GraderError and OSError."""
+def append_decision(folder: Path, matter: Matter, origin: Origin, allow: Allow = lambda decisions: None) -> Decision:
+    """Add a person's decision to a class. Raises GraderError and OSError.
+
+    Args:
+        allow: raises where what others have decided meanwhile speaks against it; nobody writes until it returns.
+    """
     with _open_book(folder) as decisions:
+        allow(decisions)
         return _add(folder, decisions, [matter], origin)[0]
 
 
-def withdraw(folder: Path, ids: Iterable[str], author: str, reason: str) -> tuple[Decision, ...]:
+def withdraw(
+    folder: Path, ids: Iterable[str], author: str, reason: str, origin: Origin = Origin.COMMAND
+) -> tuple[Decision, ...]:
     """Take decisions away by their ids. Raises GraderError, and then takes none away."""
     with _open_book(folder) as decisions:
         gone, known = list_withdrawn(decisions), {decision.id for decision in decisions}
@@ -82,7 +93,7 @@ def withdraw(folder: Path, ids: Iterable[str], author: str, reason: str) -> tupl
                 state = "is taken away already" if name in gone else "does not exist"
                 raise GraderError(f"The decision {name!r} {state}; `make decisions CLASS={folder}` lists them.")
         matters = [Withdrawal(decision=name, author=author, reason=reason) for name in ids]
-        return _add(folder, decisions, matters, Origin.COMMAND)
+        return _add(folder, decisions, matters, origin)
 
 
 def take_over(request: BatchRequest, intake: Intake) -> tuple[str, ...]:
@@ -105,6 +116,19 @@ def take_over(request: BatchRequest, intake: Intake) -> tuple[str, ...]:
 def load_rulings(folder: Path, intake: Intake) -> Rulings:
     """Apply what is in force to a class, by today's rubric. Raises GraderError."""
     return combine(read_decisions(folder), intake, load_rubric(RUBRIC))
+
+
+def note_handed_out(folder: Path, count: int) -> None:
+    """Note that the outputs show the first so many decisions. Raises OSError."""
+    write(folder / "store" / HANDED_OUT, json.dumps({"decisions": count}).encode())
+
+
+def count_handed_out(folder: Path) -> int:
+    """Return how many decisions, from the first on, the outputs show."""
+    try:
+        return int(json.loads((folder / "store" / HANDED_OUT).read_bytes())["decisions"])
+    except (OSError, ValueError, TypeError, KeyError):  # an older version wrote the outputs: any may be missing there
+        return 0
 
 
 def name_author() -> str:

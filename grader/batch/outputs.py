@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from grader import similarity
 from grader.batch import history
 from grader.batch.attempts import add_progress
-from grader.batch.decisions import load_rulings
+from grader.batch.decisions import load_rulings, note_handed_out, read_decisions
 from grader.batch.request import BatchRequest
 from grader.batch.store import Store, write
 from grader.errors import GraderError, SubmissionError
@@ -67,6 +67,7 @@ def check_gradebook(request: BatchRequest, intake: Intake) -> None:
 
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     """Settle the grades and write everything. Raises GraderError and OSError."""
+    known = len(read_decisions(request.folder))  # before they are applied: none is called written that is not
     found = {upload.id: find_outcome(request, upload) for upload in intake.uploads}
     rulings, grades = settle_class(request, intake, found)
     intake, policy = rulings.intake, rulings.policy
@@ -88,6 +89,7 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     }
     written = tuple(write(request.folder / name, content) for name, content in files.items())
     removed = _remove_stale(request.folder, files)
+    note_handed_out(request.folder, known)
     return BatchOutputs(
         files=tuple(path for path in written if path.parent == request.folder),
         notes=(*notes, *(f"{name} of an earlier run is removed." for name in removed if "/" not in name)),
@@ -120,8 +122,12 @@ def settle_class(
     rulings = load_rulings(request.folder, _add_refusals(intake, found))
     results = {i: outcome.result for i, outcome in found.items() if outcome.result}
     grades = settle(rulings.intake, results, rulings.policy, rulings.overrides)
-    words = rulings.comments
-    return rulings, tuple(g.model_copy(update={"comment": words.get(g.student.key, "")}) for g in grades)
+    return rulings, tuple(_add_comments(grade, rulings.comments.get(grade.student.key, {})) for grade in grades)
+
+
+def _add_comments(grade: Grade, said: Mapping[str, str]) -> Grade:
+    on_checks = {check: text for check, text in said.items() if check}
+    return grade.model_copy(update={"comment": said.get("", ""), "check_comments": on_checks}) if said else grade
 
 
 def _add_refusals(intake: Intake, found: Mapping[str, Outcome]) -> Intake:
@@ -336,15 +342,15 @@ def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[De
 
 def format_comment(grade: Grade) -> str:
     """Write what the student reads beside the score."""
+    said = [grade.comment] if grade.comment else []
     if grade.standing is Standing.REFUSED:
-        return f"Your upload could not be graded: {grade.note}"
+        return "\n".join([f"Your upload could not be graded: {grade.note}", *said])
     if grade.standing is not Standing.GRADED:
-        return ""
+        return "\n".join(said)
     changes = [f"{a.points:+g}: {a.reason}" for a in grade.adjustments]
     points = f"{format_points(grade.points)} of {format_points(grade.possible)} points"
     points += (
         f", of those that were judged: {format_points(grade.unjudged)} more are open." if grade.is_partial else "."
     )
-    said = [grade.comment] if grade.comment else []
     first = [sentence] if (sentence := words.describe_outcome(grade)) else []
     return "\n".join([*first, points, *changes, *said, "The attached page says what was checked and what to try."])

@@ -54,11 +54,30 @@ class HandInGroups(FrozenModel):
 
 
 class Comment(FrozenModel):
-    """Words of a person to a student."""
+    """Words of a person to a student, about a check or about the whole."""
 
     student: Text
     text: Text
     author: Text
+    check: str = ""
+
+
+class Reviewed(FrozenModel):
+    """A person has looked at what a student handed in: the file with this id, where there is one."""
+
+    student: Text
+    upload: str
+    author: Text
+
+
+class Appeal(FrozenModel):
+    """A check that is contested, with the claim; it is open until somebody answers."""
+
+    student: Text
+    contests: Text
+    claim: Text
+    author: Text
+    answer: str = ""
 
 
 class Withdrawal(FrozenModel):
@@ -69,7 +88,7 @@ class Withdrawal(FrozenModel):
     reason: Text
 
 
-Matter = Override | Extension | Rules | HandInTimes | HandInGroups | Comment | Withdrawal
+Matter = Override | Extension | Rules | HandInTimes | HandInGroups | Comment | Reviewed | Appeal | Withdrawal
 
 
 class Decision(FrozenModel):
@@ -90,7 +109,11 @@ class Decision(FrozenModel):
             case Extension() as extension:
                 return ("extension", extension.student)
             case Comment() as comment:
-                return ("comment", comment.student)
+                return ("comment", comment.student, comment.check)
+            case Reviewed() as mark:
+                return ("reviewed", mark.student)
+            case Appeal() as appeal:
+                return ("appeal", appeal.student, appeal.contests)
             case Rules():
                 return ("policy",)
             case HandInGroups():
@@ -105,7 +128,7 @@ class Rulings(FrozenModel):
     intake: Intake
     policy: GradingPolicy
     overrides: Overrides
-    comments: dict[str, str] = Field(default_factory=dict)  # by the key of the student
+    comments: dict[str, dict[str, str]] = Field(default_factory=dict)  # by the student's key, then by check; "": all
     notes: tuple[str, ...] = ()
 
 
@@ -158,7 +181,10 @@ def combine(decisions: Sequence[Decision], intake: Intake, rubric: Mapping[str, 
     known = {name: keys[0] for name, keys in index_by_name(list_students(intake)).items() if len(keys) == 1}
     fitter = _Fitter(known, rubric, {item.id: item.possible for item in policy.manual})
     entries = [fitter.fit(name, matter) for name, matter in matters if isinstance(matter, Override)]
-    comments = {known[m.student]: m.text for _, m in matters if isinstance(m, Comment) and m.student in known}
+    comments: dict[str, dict[str, str]] = {}
+    for _, matter in matters:
+        if isinstance(matter, Comment) and matter.student in known:
+            comments.setdefault(known[matter.student], {})[matter.check] = matter.text
     return Rulings(
         intake=intake,
         policy=policy,
@@ -210,7 +236,13 @@ def describe_decision(decision: Decision) -> str:
         case HandInGroups():
             what, signed = f"{len(matter.groups)} groups", f"{matter.author}{where}"
         case Comment():
-            what, signed = f"comment to {matter.student}", f"{matter.author}: {matter.text}"
+            about = f" on {matter.check}" if matter.check else ""
+            what, signed = f"comment to {matter.student}{about}", f"{matter.author}: {matter.text}"
+        case Reviewed():
+            what, signed = f"{matter.student} reviewed", matter.author
+        case Appeal():
+            state = f"answered: {matter.answer}" if matter.answer else f"open: {matter.claim}"
+            what, signed = f"appeal of {matter.student} on {matter.contests}", f"{matter.author}; {state}"
         case Withdrawal():
             what, signed = f"{matter.decision} taken away", f"{matter.author}: {matter.reason}"
     return sanitise(f"{decision.id}: {what} ({signed})", MAX_CHARS)

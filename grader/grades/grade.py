@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
+from pydantic import Field
+
 from grader.intake.uploads import Student, Upload
 from grader.model import CheckResult, FrozenModel, Result, ScoreStatus
 
@@ -77,6 +79,7 @@ class Grade(FrozenModel):
     note: str = ""  # for staff: why it is ungraded or refused
     decided: tuple[DecidedCheck, ...] = ()
     comment: str = ""  # of a person to the student
+    check_comments: dict[str, str] = Field(default_factory=dict)  # the same on single checks, by id
     group: str = ""  # with which the student handed in
     outcome: PassOutcome = PassOutcome.NOT_ASKED
     lacking: tuple[str, ...] = ()  # what a pass still takes: titles of checks, an amount of points

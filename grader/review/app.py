@@ -4,15 +4,18 @@ No part of an address is ever a path: codes and numbers are looked up.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from grader.batch.store import Store
@@ -22,11 +25,25 @@ from grader.model import StaffDetails
 from grader.reporting.cohort import STYLES
 from grader.reporting.page import read_asset
 from grader.review.classroom import Attempt, Classroom, ClassView, Dossier
+from grader.review.deciding import Act, Draft, NotSaved, Outdated, save
 from grader.review.filters import Filter
 from grader.review.guard import Guard
 from grader.review.notebook import Cell, UnreadableNotebook, read_cells
-from grader.review.pages import StudentPage, Visit, find_position, render_list, render_message, render_student
+from grader.review.outbox import Outbox
+from grader.review.pages import (
+    StudentPage,
+    Visit,
+    find_position,
+    render_list,
+    render_message,
+    render_outbox,
+    render_student,
+)
+from grader.text import sanitise
 
+FORM_MAX: Final = 2**16  # bytes
+AUTHOR_MAX: Final = 60
+SETTINGS: Final = ("author", "blind")
 JAVASCRIPT, CSS = "text/javascript", "text/css"
 
 
@@ -40,7 +57,11 @@ def build_app(folder: Path, token: str, author: str) -> Starlette:
     desk = Desk(Classroom(folder), author)
     routes = [
         Route("/", desk.show_list),
-        Route("/student/{code}", desk.show_student),
+        Route("/student/{code}", desk.show_student, methods=["GET"]),
+        Route("/student/{code}", desk.decide, methods=["POST"]),
+        Route("/settings", desk.change_settings, methods=["POST"]),
+        Route("/outputs", desk.show_outbox, methods=["GET"]),
+        Route("/outputs", desk.write_outputs, methods=["POST"]),
         *(Route(f"/{name}", asset) for name, asset in _read_assets().items()),
     ]
     return Starlette(
@@ -55,13 +76,14 @@ class Desk:
 
     def __init__(self, classroom: Classroom, author: str) -> None:
         self.classroom, self.author = classroom, author
+        self.outbox = Outbox(classroom.folder)
 
     def show_list(self, request: Request) -> Response:
         """Show the students that the filter lets through."""
         wanted = request.query_params.get("page", "")
         page = int(wanted) if wanted.isdecimal() and len(wanted) < 6 else 1
         fragment = request.headers.get("hx-target") == "rows"
-        html = render_list(self.read_visit(request), self.classroom.look(), page, fragment)
+        html = render_list(self.read_visit(request), self.classroom.look(), page, self.outbox.state, fragment)
         return HTMLResponse(_encode(html))
 
     def show_student(self, request: Request) -> Response:
@@ -69,7 +91,49 @@ class Desk:
         view, visit = self.classroom.look(), self.read_visit(request)
         dossier = find_dossier(view, request)
         page = self._open_file(view, visit, dossier, request.query_params.get("file", ""))
-        return HTMLResponse(_encode(render_student(visit, view, page)))
+        return HTMLResponse(_encode(render_student(visit, view, page, self.outbox.state)))
+
+    async def decide(self, request: Request) -> Response:
+        """Save what a person decided about one student."""
+        form = await read_form(request)
+        return await run_in_threadpool(self._decide, request, form)
+
+    def _decide(self, request: Request, form: Mapping[str, str]) -> Response:
+        view, visit = self.classroom.look(), self.read_visit(request)
+        dossier, draft, status = find_dossier(view, request), None, 200
+        try:
+            draft = Draft.read(form)
+            save(self.classroom.folder, view, dossier, draft, visit.author)
+            draft = None
+        except NotSaved as error:
+            status = 409 if isinstance(error, Outdated) else 422
+            draft = replace(draft or Draft(Act.COMMENT), problem=str(error))
+        fragment = "hx-request" in request.headers
+        if draft is None and not fragment:
+            return RedirectResponse(visit.address(dossier), 303)
+        view = self.classroom.look()
+        page = self._open_file(view, visit, find_dossier(view, request), request.query_params.get("file", ""))
+        html = render_student(visit, view, replace(page, draft=draft), self.outbox.state, fragment)
+        return HTMLResponse(_encode(html), status)
+
+    async def change_settings(self, request: Request) -> Response:
+        """Remember who signs, and whether names are shown, in this browser."""
+        form = await read_form(request)
+        dossier = self.classroom.look().dossiers.get(form.get("code", ""))
+        visit = Visit(Filter.read(dict(parse_qsl(form.get("query", "")))))
+        answer = RedirectResponse(visit.address(dossier), 303)
+        for name in SETTINGS:
+            answer.set_cookie(name, quote(sanitise(form.get(name, ""), AUTHOR_MAX)), httponly=True, samesite="lax")
+        return answer
+
+    def show_outbox(self, request: Request) -> Response:
+        """Show what is not written yet, and how far the writing is."""
+        return HTMLResponse(_encode(render_outbox(self.read_visit(request), self.classroom.look(), self.outbox.state)))
+
+    def write_outputs(self, request: Request) -> Response:
+        """Begin to write gradebook, feedback and dashboard again."""
+        self.outbox.start()
+        return self.show_outbox(request) if "hx-request" in request.headers else RedirectResponse("/", 303)
 
     def _open_file(self, view: ClassView, visit: Visit, dossier: Dossier, wanted: str) -> StudentPage:
         """Read one file of a student: the one that counts, or the one with this number."""
@@ -92,7 +156,7 @@ class Desk:
         return Visit(
             filter=Filter.read(request.query_params),
             blind=request.cookies.get("blind") == "1",
-            author=self.author,
+            author=sanitise(unquote(request.cookies.get("author", "")), AUTHOR_MAX).strip() or self.author,
         )
 
     async def show_absence(self, request: Request, error: Exception) -> Response:
@@ -105,6 +169,19 @@ class Desk:
         """Answer where the grader, or a file of the class, is at fault."""
         html = await run_in_threadpool(render_message, self.read_visit(request), "This does not work", str(error))
         return HTMLResponse(_encode(html), 503)
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Read what a form sends. Raises HTTPException for more than our forms can hold."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_MAX:
+            raise HTTPException(413)
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=50, errors="strict"))
+    except ValueError as error:
+        raise HTTPException(400) from error
 
 
 def find_dossier(view: ClassView, request: Request) -> Dossier:

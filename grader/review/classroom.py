@@ -19,12 +19,12 @@ from grader.batch import history
 from grader.batch import request as requests
 from grader.batch.outputs import Outcome, find_outcome, settle_class
 from grader.batch.request import BatchRequest, SavedBatch, load_batch
-from grader.grades.decisions import Decision, Rulings, list_in_force
+from grader.grades.decisions import Appeal, Decision, Reviewed, Rulings, Withdrawal, list_in_force
 from grader.grades.grade import Grade
 from grader.grades.overrides import Override, OverrideKind
-from grader.grades.policy import GradingPolicy, index_by_name
+from grader.grades.policy import GradingPolicy, index_by_name, list_names
 from grader.grades.settlement import change_check, list_students
-from grader.intake.uploads import Upload
+from grader.intake.uploads import Student, Upload
 from grader.model import CheckResult, Result
 
 LOOK_EVERY_S: Final = 1.0  # at the histories of all uploads: a stat each, which costs time on a network's file system
@@ -61,9 +61,45 @@ class Dossier:
         return self.list_checks(self.grade.result)
 
     @property
+    def upload_id(self) -> str:
+        """The id of the file that counts; empty without one."""
+        return self.grade.upload.id if self.grade.upload else ""
+
+    @property
+    def seen(self) -> str:
+        """The last decision about the student: a page that knows an older one is out of date."""
+        return self.decisions[-1].id if self.decisions else ""
+
+    @property
+    def is_reviewed(self) -> bool:
+        """True if a person has looked at the file that counts."""
+        return any(isinstance(d.matter, Reviewed) and d.matter.upload == self.upload_id for d in self.held)
+
+    @cached_property
+    def appeals(self) -> dict[str, Appeal]:
+        """The appeals, by check."""
+        return {d.matter.contests: d.matter for d in self.held if isinstance(d.matter, Appeal)}
+
+    @property
+    def has_comment(self) -> bool:
+        """True if a person wrote to the student."""
+        return bool(self.grade.comment or self.grade.check_comments)
+
+    @property
+    def has_open_appeal(self) -> bool:
+        """True if an appeal has no answer."""
+        return any(not appeal.answer for appeal in self.appeals.values())
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """Words beside the name."""
-        marks = {"changed by a person": bool(self.overrides), f"{len(self.attempts)} files": len(self.attempts) > 1}
+        marks = {
+            "appeal": self.has_open_appeal,
+            "changed by a person": any(isinstance(d.matter, Override) for d in self.held),
+            "comment": self.has_comment,
+            "reviewed": self.is_reviewed,
+            f"{len(self.attempts)} files": len(self.attempts) > 1,
+        }
         return tuple(text for text, applies in marks.items() if applies)
 
     def list_checks(self, result: Result | None) -> tuple[CheckResult, ...]:
@@ -80,6 +116,8 @@ class ClassView:
     dossiers: Mapping[str, Dossier] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     notes: tuple[str, ...] = ()
+    possible: float = 0.0  # points of the whole rubric, with what a person marks
+    unwritten: int = 0  # decisions that gradebook, feedback and dashboard do not show yet
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -113,7 +151,7 @@ class Classroom:
             return self._view
 
     def _take_stamps(self) -> tuple[Stamp, ...]:
-        return tuple(stamp(self.folder / name) for name in (requests.NAME, book.NAME))
+        return tuple(stamp(self.folder / name) for name in (requests.NAME, book.NAME, f"store/{book.HANDED_OUT}"))
 
     def _renew_outcomes(self) -> bool:
         """Read again what became of uploads whose history has changed; say whether there was one."""
@@ -144,6 +182,8 @@ class Classroom:
             dossiers={dossier.code: dossier for dossier in dossiers},
             decisions=decisions,
             notes=rulings.notes,
+            possible=rulings.overrides.possible,
+            unwritten=max(0, len(decisions) - book.count_handed_out(self.folder)),
         )
 
 
@@ -179,8 +219,20 @@ def collect_dossiers(
 
 
 def name_students(decisions: Iterable[Decision]) -> Iterator[tuple[Decision, str]]:
-    """Pair decisions about one student with the name that they give them."""
-    return ((decision, name) for decision in decisions if (name := getattr(decision.matter, "student", "")))
+    """Pair decisions about one student with the name that they give them; withdrawals with that of what they end."""
+    names: dict[str, str] = {}
+    for decision in decisions:
+        matter = decision.matter
+        name = names.get(matter.decision, "") if isinstance(matter, Withdrawal) else getattr(matter, "student", "")
+        if name:
+            names[decision.id] = name
+            yield decision, name
+
+
+def list_about(decisions: Iterable[Decision], student: Student) -> list[Decision]:
+    """List the decisions about a student."""
+    mine = list_names(student)
+    return [decision for decision, name in name_students(decisions) if name in mine]
 
 
 def stamp(path: Path) -> Stamp:

@@ -22,6 +22,10 @@ class State(StrEnum):
     EXCUSED = "excused"
     OVERRIDDEN = "overridden"
     LATE = "late"
+    REVIEWED = "reviewed"
+    UNREVIEWED = "not reviewed"
+    CONTESTED = "open appeal"
+    COMMENTED = "commented"
 
 
 def _is_standing(standing: Standing) -> Callable[[Dossier], bool]:
@@ -36,6 +40,10 @@ TESTS: Final[Mapping[State, Callable[[Dossier], bool]]] = {
     State.EXCUSED: _is_standing(Standing.EXCUSED),
     State.OVERRIDDEN: lambda d: any(isinstance(decision.matter, Override) for decision in d.held),
     State.LATE: lambda d: any(change.kind is AdjustmentKind.LATE for change in d.grade.adjustments),
+    State.REVIEWED: lambda d: d.is_reviewed,
+    State.UNREVIEWED: lambda d: not d.is_reviewed,
+    State.CONTESTED: lambda d: d.has_open_appeal,
+    State.COMMENTED: lambda d: d.has_comment,
 }
 
 

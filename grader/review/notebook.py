@@ -208,6 +208,7 @@ def _read_given() -> frozenset[str]:
     return frozenset(found)
 
 
+@lru_cache(maxsize=4_096)  # everybody has the texts of the assignment
 def render_prose(text: str) -> Markup:
     """Make Markdown into paragraphs, lists, tables and code; HTML, links and pictures stay the text that they are."""
     return Markup(_build_renderer().render(sanitise_text(text, PROSE_CHARS_MAX)))

@@ -1,13 +1,14 @@
 """Renders the pages. Everything in them that a student or a person wrote is text: see `reporting/page.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
-from grader.grades.grade import Standing
+from grader.grades.decisions import Appeal, Comment, Decision, Reviewed
+from grader.grades.overrides import Override, OverrideKind
 from grader.model import CheckResult, Result, StaffDetails, Verdict
 from grader.reporting import words
 from grader.reporting.cohort.attention import format_mismatches
@@ -15,8 +16,10 @@ from grader.reporting.cohort.dashboard import TONES
 from grader.reporting.outline import group_by_step
 from grader.reporting.page import LOADER, build_engine
 from grader.review.classroom import Attempt, ClassView, Dossier
+from grader.review.deciding import Act, Draft
 from grader.review.filters import Filter, State
 from grader.review.notebook import Cell
+from grader.review.outbox import OutboxState
 
 ROWS_MAX: Final = 100  # of one page of the list
 
@@ -65,6 +68,7 @@ class StudentPage:
     trouble: str  # why there are no cells
     details: StaffDetails
     position: Position
+    draft: Draft | None = None  # what could not be saved
 
     @property
     def result(self) -> Result | None:
@@ -75,6 +79,18 @@ class StudentPage:
     def checks(self) -> tuple[CheckResult, ...]:
         """Its checks, as people changed them."""
         return self.dossier.list_checks(self.result)
+
+    @property
+    def has_form(self) -> bool:
+        """True if the page has the form that could not be saved, and can show there what was typed."""
+        if self.draft is None or not self.draft.about:
+            return False
+        forms: Mapping[Act, Collection[str]] = {
+            Act.ANSWER: {check for check, appeal in self.dossier.appeals.items() if not appeal.answer},
+            Act.TAKE_AWAY: {decision.id for decision in self.dossier.held},
+            Act.MANUAL: (self.draft.about,),
+        }
+        return self.draft.about in forms.get(self.draft.act, {check.id for check in self.checks})
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -102,7 +118,7 @@ def find_position(visit: Visit, view: ClassView, dossier: Dossier) -> Position:
     )
 
 
-def render_list(visit: Visit, view: ClassView, page: int, fragment: bool = False) -> str:
+def render_list(visit: Visit, view: ClassView, page: int, outbox: OutboxState, fragment: bool = False) -> str:
     """Render the list of students; as a `fragment` the rows alone, for a page that is open."""
     shown = visit.filter.select(visit.order(view), visit.blind)
     pages = max(1, -(-len(shown) // ROWS_MAX))
@@ -117,12 +133,54 @@ def render_list(visit: Visit, view: ClassView, page: int, fragment: bool = False
         pages=pages,
         states=list(State),
         verdicts=list(Verdict),
+        outbox=outbox,
     )
 
 
-def render_student(visit: Visit, view: ClassView, student: StudentPage) -> str:
-    """Render the page of one student."""
-    return _render("student.html", visit, view, page=student, steps=group_by_step(student.checks))
+def render_student(
+    visit: Visit, view: ClassView, page: StudentPage, outbox: OutboxState, fragment: bool = False
+) -> str:
+    """Render the page of one student; as a `fragment` without the notebook, for a page that is open."""
+    template = "saved.html" if fragment else "student.html"
+    held = [describe_held(decision, view) for decision in page.dossier.held]
+    return _render(template, visit, view, page=page, steps=group_by_step(page.checks), held=held, outbox=outbox)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A decision that is in force, without the name of the student."""
+
+    id: str
+    what: str
+    words: str
+    signed: str
+
+
+def describe_held(decision: Decision, view: ClassView) -> Held:
+    """Describe a decision for a page that may not name the student."""
+    matter = decision.matter
+    title, words_ = "Extension", getattr(matter, "reason", "")
+    match matter:
+        case Override():
+            items = {item.id: item.title for item in view.policy.manual}
+            about = view.titles.get(matter.target) or items.get(matter.target, matter.target) or "Total"
+            given = words.format_points(matter.points) if matter.points is not None else matter.verdict
+            title = "Excused" if matter.kind is OverrideKind.EXCUSED else f"{about}: {given}"
+        case Comment():
+            title, words_ = f"Comment: {view.titles.get(matter.check, matter.check) or 'the whole'}", matter.text
+        case Reviewed():
+            title = "Reviewed"
+        case Appeal():
+            state = "answered" if matter.answer else "open"
+            title, words_ = f"Appeal, {state}: {view.titles.get(matter.contests, matter.contests)}", matter.claim
+            words_ += f"\n{matter.answer}" if matter.answer else ""
+    where = f", {decision.file}" if decision.file else ""
+    return Held(decision.id, title, words_, f"{matter.author}, {decision.at:%Y-%m-%d %H:%M} UTC{where}")
+
+
+def render_outbox(visit: Visit, view: ClassView, outbox: OutboxState) -> str:
+    """Render what is not written yet."""
+    return _render("outbox.html", visit, view, outbox=outbox)
 
 
 def render_message(visit: Visit, title: str, text: str) -> str:
@@ -131,7 +189,7 @@ def render_message(visit: Visit, title: str, text: str) -> str:
 
 
 def _render(template: str, visit: Visit, view: ClassView | None, **values: object) -> str:
-    shared: Mapping[str, object] = {"words": words, "tones": TONES, "Verdict": Verdict, "Standing": Standing}
+    shared: Mapping[str, object] = {"words": words, "tones": TONES, "Verdict": Verdict, "swap": False}
     return _build_engine().get_template(template).render(visit=visit, view=view, **shared, **values)
 
 

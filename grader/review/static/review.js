@@ -13,12 +13,41 @@ function goToProblem() {
   if (next) next.focus();
 }
 
+function decide() {
+  const here = document.activeElement.closest(".check") || document.querySelector(".check.v-failed, .check.v-error, .check");
+  const form = here && here.querySelector("details.decide");
+  if (!form) return;
+  form.open = true;
+  form.querySelector("input[name=points]").focus();
+}
+
+function warn(text) {
+  const place = document.getElementById("content");
+  const notice = document.createElement("p");
+  notice.className = "notice loud";
+  notice.setAttribute("role", "alert");
+  notice.textContent = text;
+  place.prepend(notice);
+}
+
+// A refused form comes back with the reason and what was typed; anything else than our own fragment is not shown.
+document.addEventListener("htmx:beforeSwap", event => {
+  const status = event.detail.xhr.status;
+  if (status === 409 || status === 422) event.detail.shouldSwap = true;
+  else if (status >= 400) warn("Nothing was saved: the server refused it. Open the page again.");
+});
+document.addEventListener("htmx:sendError", () => warn("Nothing was saved: the server does not answer. Is `make review` still running?"));
+
 document.addEventListener("keydown", event => {
   const box = document.getElementById("keys-on");
   if (!box || !box.checked || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" && isTyping(event.target)) return event.target.blur();
   if (isTyping(event.target)) return;
   if (event.key === "p") return goToProblem();
+  if (event.key === "e") {
+    event.preventDefault();
+    return decide();
+  }
   const element = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (!element) return;
   event.preventDefault();

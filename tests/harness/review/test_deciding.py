@@ -1,0 +1,237 @@
+"""What people decide on the page: it reaches the record and the outputs, and nobody overwrites unseen."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from grader.batch import outputs
+from grader.batch.decisions import NAME, append_decision, read_decisions
+from grader.batch.request import load_batch
+from grader.grades.decisions import Appeal, Comment, Matter, Origin, Reviewed, list_in_force
+from grader.grades.grade import Grade
+from grader.grades.overrides import Override
+from grader.intake.uploads import Student
+
+from .classes import ADA, BO, COUNT, CY, FORWARD, make_class
+from .test_app import PAGE, open_client
+
+ORIGIN = {"origin": PAGE}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_class(tmp_path)
+
+
+@pytest.fixture
+def client(folder: Path) -> TestClient:
+    return open_client(folder)
+
+
+def decide(client: TestClient, student: Student = ADA, **form: str) -> Any:
+    return client.post(f"/student/{student.code}", data=form, headers=ORIGIN)
+
+
+def list_matters(folder: Path) -> list[Matter]:
+    return [decision.matter for decision in list_in_force(read_decisions(folder))]
+
+
+def grade_class(folder: Path) -> dict[str, Grade]:
+    saved = load_batch(folder)
+    found = {upload.id: outputs.find_outcome(saved.request, upload) for upload in saved.intake.uploads}
+    return {grade.student.key: grade for grade in outputs.settle_class(saved.request, saved.intake, found)[1]}
+
+
+def last(folder: Path) -> Any:
+    (decision,) = read_decisions(folder)
+    assert (decision.origin, decision.matter.author) == (Origin.REVIEW, "ada")
+    return decision.matter
+
+
+SAVED: list[Any] = [
+    pytest.param(
+        {"act": "points", "about": FORWARD, "points": "6,5", "words": "right idea"},
+        lambda m: isinstance(m, Override) and (m.target, m.points, m.reason) == (FORWARD, 6.5, "right idea"),
+        id="points",
+    ),
+    pytest.param(
+        {"act": "total", "points": "70", "words": "agreed"},
+        lambda m: isinstance(m, Override) and (m.kind, m.points) == ("total", 70),
+        id="total",
+    ),
+    pytest.param(
+        {"act": "excuse", "words": "ill"},
+        lambda m: isinstance(m, Override) and (m.kind, m.points) == ("excused", None),
+        id="excused",
+    ),
+    pytest.param(
+        {"act": "comment", "about": FORWARD, "words": "see\r\nthe paper"},
+        lambda m: isinstance(m, Comment) and m.check == FORWARD,
+        id="comment on a check",
+    ),
+    pytest.param({"act": "comment", "words": "well done"}, lambda m: m.text == "well done", id="comment"),
+    pytest.param({"act": "review"}, lambda m: isinstance(m, Reviewed) and m.upload == ADA.key, id="reviewed"),
+    pytest.param(
+        {"act": "contest", "about": FORWARD, "words": "it is right"},
+        lambda m: isinstance(m, Appeal) and (m.contests, m.answer) == (FORWARD, ""),
+        id="appeal",
+    ),
+]
+
+
+@pytest.mark.parametrize(("form", "expected"), SAVED)
+def test_what_is_saved(form: dict[str, str], expected: Callable[[Any], bool], folder: Path, client: TestClient) -> None:
+    assert decide(client, **form).status_code == 303
+    assert expected(last(folder))
+
+
+REFUSED = [
+    pytest.param({}, "did not say what to save", id="nothing"),
+    pytest.param({"act": "points", "about": FORWARD, "points": "9", "words": "x"}, "from 0 to 8; found", id="too many"),
+    pytest.param({"act": "points", "about": FORWARD, "points": "nan", "words": "x"}, "from 0 to 8", id="not a number"),
+    pytest.param({"act": "points", "about": FORWARD, "points": "-1", "words": "x"}, "from 0 to 8", id="negative"),
+    pytest.param({"act": "points", "about": FORWARD, "points": "5", "words": " "}, "Write the reason", id="no reason"),
+    pytest.param({"act": "points", "about": "step9.x", "points": "5"}, "nothing of this name", id="check"),
+    pytest.param({"act": "comment", "words": ""}, "Write what the student is to read", id="empty comment"),
+    pytest.param({"act": "comment", "about": "step9.x", "words": "x"}, "no such check", id="comment on nothing"),
+    pytest.param({"act": "comment", "words": "x" * 6000}, "6,000 characters", id="long"),
+    pytest.param({"act": "answer", "about": FORWARD, "words": "no"}, "no such appeal", id="no appeal"),
+    pytest.param({"act": "take-away", "about": "d1", "words": "x"}, "does not hold any more", id="no decision"),
+]
+
+
+@pytest.mark.parametrize(("form", "words"), REFUSED)
+def test_what_is_refused_comes_back_with_the_words(
+    form: dict[str, str], words: str, folder: Path, client: TestClient
+) -> None:
+    answer = decide(client, **form)
+    assert answer.status_code in (409, 422)
+    assert words in answer.text
+    assert read_decisions(folder) == ()
+    if form.get("about") == FORWARD and form["act"] == "points":
+        assert f'value="{form["points"]}"' in answer.text  # nothing has to be typed again
+
+
+def test_who_saw_an_older_page_is_told_and_keeps_what_was_typed(folder: Path, client: TestClient) -> None:
+    append_decision(folder, Comment(student=str(ADA.canvas_id), text="first", author="Bo <b>"), Origin.REVIEW)
+    form = {"act": "points", "about": FORWARD, "points": "5", "words": "my reason", "seen": ""}
+    answer = decide(client, **form)
+    assert answer.status_code == 409
+    assert "Bo &lt;b&gt; decided about this student" in answer.text
+    assert "my reason</textarea>" in answer.text
+    assert len(read_decisions(folder)) == 1
+    assert 'name="seen" value="d1"' in answer.text  # so that the next try is saved
+    assert decide(client, **{**form, "seen": "d1"}).status_code == 303
+    assert decide(client, BO, **form).status_code == 303  # somebody else's page is not out of date
+
+
+def test_two_at_once_lose_nothing(folder: Path) -> None:
+    """Of twenty who save on the same page at once, one is let through; the others are told."""
+    clients = [open_client(folder) for _ in range(20)]
+    found: list[int] = []
+
+    def save(number: int) -> None:
+        form = {"act": "comment", "words": f"comment {number}", "seen": ""}
+        found.append(decide(clients[number], **form).status_code)
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [303] + [409] * 19
+    assert len(read_decisions(folder)) == 1
+
+
+def test_a_decision_is_shown_and_can_be_taken_away(folder: Path, client: TestClient) -> None:
+    decide(client, act="points", about=FORWARD, points="8", words="divides elsewhere")
+    page = client.get(f"/student/{ADA.code}").text
+    assert "changed by a person" in page
+    assert "divides elsewhere" in page
+    assert client.get(f"/?check={FORWARD}").text.count("/student/") == 0  # it passed now
+    assert ADA.code in client.get("/?state=overridden").text
+    assert decide(client, act="take-away", about="d1", words="", seen="d1").status_code == 422
+    assert decide(client, act="take-away", about="d1", words="a mistake", seen="d1").status_code == 303
+    assert list_matters(folder) == []
+    assert ADA.code in client.get(f"/?check={FORWARD}").text
+
+
+STATES = [
+    pytest.param({"act": "review"}, "reviewed", id="reviewed"),
+    pytest.param({"act": "contest", "about": COUNT, "words": "x"}, "open appeal", id="open appeal"),
+    pytest.param({"act": "comment", "words": "x"}, "commented", id="commented"),
+]
+
+
+@pytest.mark.parametrize(("form", "state"), STATES)
+def test_states_follow_what_is_decided(form: dict[str, str], state: str, client: TestClient) -> None:
+    assert ADA.code not in client.get(f"/?state={state}").text
+    decide(client, **form)
+    assert ADA.code in client.get(f"/?state={state}").text
+
+
+def test_an_appeal_is_answered(folder: Path, client: TestClient) -> None:
+    decide(client, act="contest", about=FORWARD, words="it is right")
+    decide(client, act="answer", about=FORWARD, words="it is not", seen="d1")
+    (matter,) = list_matters(folder)
+    assert isinstance(matter, Appeal)
+    assert (matter.claim, matter.answer) == ("it is right", "it is not")
+    assert ADA.code not in client.get("/?state=open+appeal").text
+
+
+def test_comments_and_reasons_reach_the_student(folder: Path, client: TestClient) -> None:
+    decide(client, act="points", about=FORWARD, points="6", words="nearly <right>")
+    decide(client, act="comment", words="look at <alpha>", seen="d1")
+    decide(client, act="comment", about=FORWARD, words="on this check", seen="d2")
+    decide(client, CY, act="comment", words="hand in again")
+    grades = grade_class(folder)
+    assert grades[ADA.key].points == 14
+    from grader.reporting.feedback import render_feedback, render_refusal
+
+    result = grades[ADA.key].result
+    assert result is not None
+    page = render_feedback(result, grades[ADA.key])
+    for text in ("nearly &lt;right&gt;", "look at &lt;alpha&gt;", "on this check"):
+        assert text in page
+    assert "look at <alpha>" in outputs.format_comment(grades[ADA.key])
+    assert "hand in again" in render_refusal(grades[CY.key])
+
+
+def test_what_is_not_written_yet_is_said_until_it_is(
+    folder: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not yet in gradebook" not in client.get("/").text
+    decide(client, act="comment", words="x")
+    assert "1 decision is saved, and not yet in gradebook" in client.get("/").text
+    saved = load_batch(folder)
+    monkeypatch.setattr(outputs, "render_pages", lambda *rest: {})
+    outputs.hand_out(saved.request, saved.intake)
+    assert "not yet in gradebook" not in client.get("/").text
+
+
+def test_hide_names(client: TestClient) -> None:
+    form = {"author": "Åsa", "blind": "1", "code": ADA.code, "query": "state=graded"}
+    answer = client.post("/settings", data=form, headers=ORIGIN)
+    assert answer.headers["location"] == f"/student/{ADA.code}?state=graded"
+    decide(client, act="comment", words="x")
+    for address in ("/", f"/student/{ADA.code}", f"/student/{CY.code}"):
+        page = client.get(address).text
+        assert not [name for name in (ADA.name, BO.name, ADA.key, BO.key, CY.name) if name in page]
+        assert "Åsa" in page
+    assert f"Student {ADA.code}" in client.get("/").text
+    assert ADA.code not in client.get("/?find=Ada").text
+
+
+def test_settings_lead_nowhere_else(client: TestClient) -> None:
+    form = {"code": "//evil.example", "query": "state=//evil.example"}
+    assert client.post("/settings", data=form, headers=ORIGIN).headers["location"] == "/"
+
+
+def test_a_flood_is_not_read(folder: Path, client: TestClient) -> None:
+    assert decide(client, act="comment", words="x" * 100_000).status_code == 413
+    assert client.post(f"/student/{ADA.code}", content=b"\xff=%ff", headers=ORIGIN).status_code == 400
+    assert not (folder / NAME).exists()
