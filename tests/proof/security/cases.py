@@ -87,7 +87,12 @@ def announce(send):
             file.write(data)
         send({"kind": "written", "name": f"probe-{family}.json", "sha256": hashlib.sha256(data).hexdigest()})
 """
-PIECES: Final = {"MODEL": MODEL, "FORGE": FORGE, "ANSWERS": ANSWERS}  # of sources: what several cases begin or end with
+PIECES: Final = {
+    "MODEL": MODEL,
+    "FORGE": FORGE,
+    "ANSWERS": ANSWERS,
+    "DASHES": "-" * 20_000,
+}  # of sources: what several cases begin or end with
 
 
 class HostileCase(FrozenModel):
