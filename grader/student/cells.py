@@ -1,5 +1,6 @@
 """The cells that ran in this kernel."""
 
+import re
 from typing import Any
 
 from IPython import get_ipython
@@ -32,3 +33,16 @@ def list_names(value: Any) -> list[str]:
     """Return the notebook's variables that hold this very object."""
     shell = get_ipython()
     return [name for name, held in list(shell.user_ns.items()) if held is value] if shell else []
+
+
+def find_line(name: str, about: re.Pattern[str]) -> str:
+    """Return the last line that matches in the last cell that names a variable, as `In [n], line m: code`."""
+    sources = list_sources()
+    for number in range(len(sources), 0, -1):
+        lines = sources[number - 1].splitlines() if re.search(rf"\b{name}\b", sources[number - 1]) else []
+        found = [
+            i for i, line in enumerate(lines) if about.search(line) and not line.lstrip().startswith(("def ", "#"))
+        ]
+        if found:
+            return f"In [{number}], line {found[-1] + 1}: {lines[found[-1]].strip()}"
+    return ""

@@ -136,7 +136,9 @@ def _find_splits(namespace: Namespace, columns: set[str]) -> Splits | None:
     if datasets is None:
         return None
     found = None
-    for value in list(namespace.values()):
+    for name, value in list(namespace.items()):
+        if name.startswith("_"):  # what cells returned
+            continue
         if isinstance(value, dict) and value and all(isinstance(part, datasets.Dataset) for part in value.values()):
             held = set.intersection(*(set(part.column_names) for part in value.values()))
             if columns <= held and ("input_ids" in columns or "input_ids" not in held):

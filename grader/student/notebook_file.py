@@ -49,6 +49,11 @@ def find_named() -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
+def get_key() -> str:
+    """Return what tells this notebook from others after a restart of its kernel: its path, else its folder."""
+    return str(find_named() or Path.cwd())
+
+
 def find_file(sources: Collection[str]) -> Path:
     """Return the notebook's file: as its editor says, or the one in this folder that holds most of these cells.
 

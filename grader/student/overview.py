@@ -5,7 +5,7 @@ from typing import Any
 
 from grader.judging.runner import Judgement
 from grader.reporting.in_notebook import Mark, Row
-from grader.student import cells, live
+from grader.student import cells, journal, live, notebook_file
 from grader.student.exercises import Exercise
 from grader.student.guards import TimeLimit, keep_quiet, limit_time
 from grader.student.live import Questions
@@ -20,8 +20,11 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     families = [exercise.defines for exercise in exercises if exercise.defines]
     ids = frozenset(name for exercise in exercises for name in exercise.checks)
     observed = live.ask(namespace, sources, families, questions)
-    judgements = live.judge(observed, watch.trainings, sources, questions, ids) if ids else {}
-    last = {noted.step: noted for noted in watch.trainings}
+    here = {noted.step for noted in watch.trainings}
+    earlier = [noted for noted in journal.recall(notebook_file.get_key()) if noted.step not in here]
+    trainings = [*filter(journal.holds_weights, earlier), *watch.trainings]
+    judgements = live.judge(observed, trainings, sources, questions, ids) if ids else {}
+    last = {noted.step: noted for noted in trainings}
     prepared = {}
     for exercise in exercises:
         found = live.prepare(exercise.step, namespace) if exercise.prepares else None
@@ -29,7 +32,9 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
             name, noted = found
             prepared[exercise.step] = name, _judge_prepared(exercise, noted, sources, questions)
     seen = {exercise.number: tuple(_look(exercise, namespace)) for exercise in exercises}
-    return Findings(judgements, observed, last, namespace, watch.unseen, prepared, seen)
+    return Findings(
+        judgements, observed, last, namespace, watch.unseen, prepared, seen, {noted.step: noted for noted in earlier}
+    )
 
 
 def _judge_prepared(exercise: Exercise, noted: Noted, sources: Sequence[str], questions: Questions) -> Judgement:

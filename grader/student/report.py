@@ -10,10 +10,11 @@ from grader.judging.runner import Judgement
 from grader.model import Verdict
 from grader.reporting import words
 from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
-from grader.student import looks
+from grader.student import cells, looks
 from grader.student.exercises import Exercise
 from grader.student.live import Observed
 from grader.student.noted import Noted
+from grader.student.placing import FREEZES
 
 MARKS: Final = {
     Verdict.PASSED: Mark.PASSED,
@@ -37,6 +38,7 @@ class Findings:
     unseen: Sequence[str]  # what the watch could not note, and why
     prepared: Mapping[str, tuple[str, Judgement]] = field(default_factory=dict)  # step -> model that it would train now
     looks: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)  # number of an exercise -> what was seen
+    earlier: Mapping[str, Noted] = field(default_factory=dict)  # step -> its last training in a kernel before this one
 
 
 def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
@@ -69,8 +71,9 @@ def _build_prepared(exercise: Exercise, found: Findings) -> Row:
     if exercise.step not in found.prepared:
         return Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])
     name, judgement = found.prepared[exercise.step]
-    title = f"`{name}` would train the right parameters"
-    row = replace(_build_row(judgement, None), title=title)
+    row = replace(_build_row(judgement, None), title=f"`{name}` would train the right parameters")
+    if row.mark is Mark.FAILED:
+        row = replace(row, place=cells.find_line(name, FREEZES))
     held = looks.find_attribute(found.namespace[name])
     if row.mark is Mark.FAILED and held:
         said = f"{row.rationale} `requires_grad` was set on the module `{held}`, which has no effect on its parameters."
@@ -90,6 +93,8 @@ def _build_row(judgement: Judgement, training: Noted | None) -> Row:
     mark = MARKS[judgement.verdict]
     if mark is Mark.PASSED:
         return Row(Mark.NOTE if judgement.rationale else mark, judgement.title, judgement.rationale, "", judgement.hint)
+    if mark is Mark.BLOCKED:  # what it waits for says what to do
+        return Row(mark, judgement.title, judgement.rationale)
     again = f" {TRAIN_AGAIN}" if training else ""
     return Row(mark, judgement.title, judgement.rationale, where, f"{judgement.hint}{again}".strip())
 
@@ -97,13 +102,16 @@ def _build_row(judgement: Judgement, training: Noted | None) -> Row:
 def _find_absent(exercise: Exercise, found: Findings) -> Row | None:
     """Return the row of an exercise that is not begun; None where there is something to judge."""
     if exercise.trains and exercise.step not in found.trainings:
+        if exercise.step in found.earlier:
+            return Row(Mark.NOT_YET, "Train this step again.", describe_loss(found.earlier[exercise.step]), hint=SAVE)
         return Row(Mark.NOT_YET, "No training of this step in this kernel yet.")
     observed = found.observed.get(exercise.defines)
     if not exercise.defines or observed is None:
         return None
     answers, name = observed[0], assignment.LOOKED_FOR[exercise.defines][0]
     if answers.found is None:
-        return _describe_missing(name, found.namespace)
+        row = _describe_missing(name, found.namespace)
+        return replace(row, rationale=RESTARTED) if found.earlier and row.mark is Mark.NOT_YET else row
     if answers.items and all(item.error and item.error.type == UNWRITTEN for item in answers.items):
         return Row(Mark.NOT_YET, f"`{answers.found}` still raises `{UNWRITTEN}`: it is not written yet.")
     return None
@@ -121,8 +129,21 @@ def _describe_missing(name: str, namespace: Mapping[str, Any]) -> Row:
     )
 
 
+RESTARTED: Final = "The kernel was restarted since you trained: run the cell that defines it again."
+SAVE: Final = "After the next training, `trainer.save_model(…)` keeps its weights, so that a restart loses nothing."
+
+
+def describe_loss(noted: Noted) -> str:
+    """Say that a training went with its kernel."""
+    when = time.strftime("%d %B, %H:%M", time.localtime(noted.began_s))
+    return f"It was trained on {when}, before the kernel was restarted, and that model is gone."
+
+
 def describe_training(noted: Noted, now_s: float) -> str:
     """Say which training was looked at, and how it ended."""
+    if not noted.here:
+        age = describe_age(now_s - noted.began_s)
+        return f"Your last training of this step: {age} ago, before the kernel was restarted; weights: `{noted.saved}`."
     cell = f", In [{noted.cell}]" if noted.cell else ""
     end = "" if noted.finished else f"; it was stopped ({noted.error})" if noted.error else "; it has not ended yet"
     return f"Your last training of this step: {describe_age(now_s - noted.began_s)} ago{cell}{end}."

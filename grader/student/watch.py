@@ -1,5 +1,6 @@
 """Notes every training of this kernel. A training is as it would be without: what goes wrong here is noted, too."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -91,6 +92,7 @@ class Watch:
     def _note_stop(self, noted: Noted | None, error: str) -> None:
         if noted is not None:
             noted.error = error
+            self._keep()
 
     def _note_end(self, noted: Noted | None, trainer: Any) -> None:
         from grader.kernel.training import observation
@@ -98,11 +100,20 @@ class Watch:
         if noted is not None:
             noted.finished = True
             noted.left = observation.hash_head_tensors(observation.unwrap(trainer.model))
+            self._keep()
 
     def _note_saved(self, trainer: Any, folder: str | None) -> None:
         noted = self._trained.get(id(trainer))
         if noted is not None and noted.finished:
             noted.saved = str(Path(folder or trainer.args.output_dir).absolute())
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write down what was noted, for the time after a restart; without a place for it, that time knows nothing."""
+        from grader.student import journal, notebook_file
+
+        with contextlib.suppress(OSError):
+            journal.keep(notebook_file.get_key(), self.trainings)
 
 
 def _follow(owner: Any, name: str, replacement: Callable[..., Any]) -> None:

@@ -234,8 +234,14 @@ class LoraCode:
         """Return the line of `__init__` that sets `requires_grad` so: not of W alone, when it is to be frozen."""
         spots = [s for s in self.statements if not isinstance(s.node, COMPOUND)]
         spots = [s for s in spots if {wanted, None} & set(list_gradient_values(s.node)) and (wanted or s != self.base)]
-        others = [s for s in spots if root_of(_get_target(s.node)) != self.parameters[0]]
+        given = {self.parameters[0], *self._list_loops_over(self.parameters[0])}
+        others = [s for s in spots if root_of(_get_target(s.node)) not in given]
         return next(iter([*others, *(spots if wanted else ())]), None)
+
+    def _list_loops_over(self, name: str) -> list[str]:
+        """Return the variables of loops over something of this one: `for p in W.parameters()`."""
+        loops = [s.node for s in self.statements if isinstance(s.node, ast.For)]
+        return [root_of(loop.target) for loop in loops if root_of(loop.iter) == name]
 
     @property
     def misnamed_forward(self) -> Spot:

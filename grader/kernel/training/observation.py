@@ -56,7 +56,12 @@ def hash_head(model: nn.Module) -> str:
 def hash_head_tensors(model: nn.Module) -> dict[str, str]:
     """Compute a short digest of each tensor of the head: a part of it may come from an earlier training."""
     tensors = list(weights.collect_head(model).items())[:MAX_HEAD_TENSORS]
-    return {name: hashlib.sha256(_read_bytes(tensor)).hexdigest()[:16] for name, tensor in tensors}
+    return {name: compute_digest(tensor) for name, tensor in tensors}
+
+
+def compute_digest(tensor: Tensor) -> str:
+    """Compute a short digest of a tensor's numbers."""
+    return hashlib.sha256(_read_bytes(tensor)).hexdigest()[:16]
 
 
 def _read_bytes(tensor: Tensor) -> bytes:

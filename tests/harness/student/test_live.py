@@ -12,8 +12,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from grader import assignment
 from grader.protocol.records import Entry
-from grader.student import commands, live, report
+from grader.student import cells, commands, journal, live, report
 from grader.student.noted import Noted
+from grader.student.placing import FREEZES
 from grader.student.watch import WATCH
 
 HEAD = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
@@ -33,6 +34,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interacti
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(WATCH, "trainings", [])
     monkeypatch.setattr(WATCH, "unseen", [])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not there"))
     shell = InteractiveShell.instance()
     shell.history_manager.enabled = False
     yield shell
@@ -56,7 +58,7 @@ def read_marks(what: object = None) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("cells", "what", "expected"),
+    ("defined", "what", "expected"),
     [
         pytest.param([], "1.3", {"1.3": "not yet"}, id="nothing defined"),
         pytest.param([COUNT], "1.3", {"1.3": "passed"}, id="right"),
@@ -72,9 +74,9 @@ def read_marks(what: object = None) -> dict[str, str]:
     ],
 )
 def test_what_is_defined_is_judged(
-    shell: InteractiveShell, cells: list[str], what: object, expected: dict[str, str]
+    shell: InteractiveShell, defined: list[str], what: object, expected: dict[str, str]
 ) -> None:
-    run(shell, *cells)
+    run(shell, *defined)
     assert read_marks(what) == expected
 
 
@@ -163,3 +165,29 @@ def test_nothing_is_changed(shell: InteractiveShell, tmp_path: Path, monkeypatch
     assert {name: value for name, value in shell.user_ns.items() if not name.startswith("_")} == before
     assert torch.get_num_threads() == threads
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_line_that_freezes_a_model_is_found(shell: InteractiveShell) -> None:
+    freeze = "def freeze(m):\n    for p in m.parameters():\n        p.requires_grad = False"
+    run(shell, freeze, "model = 1\nother = model", "# freeze(model)", "freeze = print\nfreeze(model)", "x = 1")
+    assert cells.find_line("model", FREEZES) == "In [4], line 2: freeze(model)"
+    assert cells.find_line("nothing", FREEZES) == ""
+
+
+@pytest.mark.parametrize(
+    ("kept", "mark", "said"),
+    [
+        pytest.param(True, "passed", "before the kernel was restarted; weights:", id="saved weights"),
+        pytest.param(False, "not yet", "that model is gone", id="nothing saved"),
+    ],
+)
+def test_after_a_restart(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, kept: bool, mark: str, said: str
+) -> None:
+    noted = note("step2", HEAD, assignment.HEAD_PARAMETERS)
+    noted.here, noted.saved = False, "finetuned/head"
+    monkeypatch.setattr(journal, "recall", lambda key: [noted])
+    monkeypatch.setattr(journal, "holds_weights", lambda noted: kept)
+    (part,) = commands._check("2.2").parts
+    assert (part.rows[0].mark.value, said in part.note + part.rows[0].rationale) == (mark, True)
+    assert "run the cell that defines it again" in commands._check("3.1").parts[0].rows[0].rationale

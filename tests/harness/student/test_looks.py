@@ -52,6 +52,9 @@ THREE.pre_classifier, THREE.classifier, THREE.config = (
         pytest.param(looks.look_at_reviews, build(64, 16), "note", "64 of 2,000", id="a part of the reviews"),
         pytest.param(looks.look_at_reviews, build(eval="test"), "failed", "`eval` is missing", id="another section"),
         pytest.param(looks.look_at_reviews, build(EVAL_ROWS, TRAIN_ROWS), "failed", "mixed up", id="mixed up"),
+        pytest.param(
+            *(looks.look_at_reviews, build(64, 16) | {"_5": build()["data"]}, "note", "64 of"), id="outputs of cells"
+        ),
         pytest.param(looks.look_at_tokens, build(), "not yet", "", id="no tokens"),
         pytest.param(looks.look_at_tokens, build(tokens=512), "passed", "", id="tokens"),
         pytest.param(looks.look_at_tokens, build(4, 2, tokens=600), "failed", "has 600", id="not truncated"),

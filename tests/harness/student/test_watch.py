@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training import observation
 from grader.protocol.records import Entry
+from grader.student import journal, notebook_file
 from grader.student.placing import place
 from grader.student.watch import Watch, _follow
 
@@ -60,6 +62,13 @@ class Trainer:
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves nothing."""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def follow(monkeypatch: pytest.MonkeyPatch) -> Watch:
@@ -113,3 +122,34 @@ def test_what_goes_wrong_in_the_watch_ends_no_training(monkeypatch: pytest.Monke
     trainer.save_model()
     assert watch.trainings == []
     assert watch.unseen[0].startswith(type(error).__name__)
+
+
+def test_a_restart_forgets_only_what_was_not_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    follow(monkeypatch)
+    saved, lost = Trainer("head"), Trainer("lora")
+    for trainer in (saved, lost):
+        trainer.train()
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    saved.save_model(str(folder))
+    save_file(saved.model.state_dict(), folder / "model.safetensors")
+    recalled = {noted.step: noted for noted in journal.recall(notebook_file.get_key())}
+    assert {step: journal.holds_weights(noted) for step, noted in recalled.items()} == {"step2": True, "step3": False}
+    assert (recalled["step2"].here, recalled["step2"].entry.trainable) == (False, recalled["step3"].entry.trainable)
+    save_file(Trainer().model.state_dict() | {"classifier.bias": torch.ones(2)}, folder / "model.safetensors")
+    assert not journal.holds_weights(recalled["step2"])  # of another training
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '[{"step": "step1"}]', "null"])
+def test_a_journal_that_cannot_be_read_is_none(cache: Path, content: str) -> None:
+    journal.keep("key", [])
+    (path,) = cache.rglob("*.json")
+    path.write_text(content, encoding="utf-8")
+    assert journal.recall("key") == []
+
+
+def test_a_cache_that_cannot_be_written_ends_no_training(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    cache.write_text("a file in the place of the folder", encoding="utf-8")
+    watch = follow(monkeypatch)
+    Trainer().train()
+    assert ([noted.finished for noted in watch.trainings], watch.unseen) == ([True], [])
