@@ -134,7 +134,7 @@ def write_html(report: Report) -> str:
 
 RULE_ABOVE: Final = "border-top:1px solid rgba(128,128,128,0.45)"
 BADGE: Final = (
-    "flex:0 0 auto;min-width:4.6em;text-align:center;padding:0 0.45em;border-radius:0.3em;color:#ffffff;"
+    "flex:0 0 auto;min-width:5.2em;text-align:center;padding:0 0.45em;border-radius:0.3em;color:#ffffff;"
     "font-size:0.85em;font-weight:600;white-space:nowrap"
 )
 CODE_STYLE: Final = "background:none;color:inherit;font-size:0.95em;white-space:pre-wrap;overflow-wrap:anywhere"
