@@ -33,6 +33,7 @@ from grader.model import FrozenModel, Result
 from grader.paths import TEMPLATE
 from grader.reporting import words
 from grader.reporting.cohort.dashboard import render_dashboard
+from grader.reporting.cohort.review_link import REVIEW_LINK, render_review_link
 from grader.reporting.cohort.similarity_page import render_similar
 from grader.reporting.feedback import render_feedback, render_refusal
 from grader.reporting.staff import render_staff
@@ -90,6 +91,8 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     written = tuple(write(request.folder / name, content) for name, content in files.items())
     removed = _remove_stale(request.folder, files)
     note_handed_out(request.folder, known)
+    if not (request.folder / REVIEW_LINK).exists():  # while the review page runs, it says where
+        write(request.folder / REVIEW_LINK, render_review_link(str(request.folder)).encode())
     return BatchOutputs(
         files=tuple(path for path in written if path.parent == request.folder),
         notes=(*notes, *(f"{name} of an earlier run is removed." for name in removed if "/" not in name)),

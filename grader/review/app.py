@@ -55,6 +55,7 @@ def build_app(folder: Path, token: str, author: str) -> Starlette:
         author: who signs decisions, unless the page is told otherwise.
     """
     desk = Desk(Classroom(folder), author)
+    desk.classroom.look()  # the first reading takes seconds for a large class: before anybody waits for a page
     routes = [
         Route("/", desk.show_list),
         Route("/student/{code}", desk.show_student, methods=["GET"]),

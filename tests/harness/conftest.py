@@ -36,6 +36,7 @@ SLOW: Final[Mapping[str, str]] = {
     "proof/validity/test_verdicts.py": "215 mutants and variants",
     "reporting/test_browser.py": "a real browser",
     "reporting/test_dashboard_browser.py": "a real browser",
+    "review/test_browser.py": "a real browser",
     "sandbox/test_hostile_processes.py": "attacks in each sandbox",
     "sandbox/test_kernels.py": "a real kernel in each sandbox",
     "sandbox/test_ordinary_user.py": "real gradings as another user",

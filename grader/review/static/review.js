@@ -17,7 +17,7 @@ function decide() {
   const here = document.activeElement.closest(".check") || document.querySelector(".check.v-failed, .check.v-error, .check");
   const form = here && here.querySelector("details.decide");
   if (!form) return;
-  form.open = true;
+  for (let around = form; around; around = around.parentElement.closest("details")) around.open = true;
   form.querySelector("input[name=points]").focus();
 }
 

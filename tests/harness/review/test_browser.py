@@ -1,0 +1,195 @@
+"""The review page in a real browser, on a desk and on a phone: keys, saving, contrast and names for everything.
+
+Skipped where Debian's chromium and chromium-driver or the Python package selenium are missing. The rules of axe-core
+are fetched once by npm, into the cache; without npm or a network only that test is skipped.
+"""
+
+import os
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from grader.assets.cache import locate_cache
+from grader.batch.decisions import read_decisions
+from grader.paths import ROOT
+from grader.review.app import build_app
+from grader.review.server import open_socket
+from tests.harness import needs
+from tests.harness.reporting import hostile
+
+from .classes import ADA, BO, CELLS, CY, FORWARD, cell, make_class, stream
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
+
+from tests.harness.reporting.test_browser import CHROMIUM, DRIVER, FLAGS  # noqa: E402  needs selenium too
+
+pytestmark = needs.programs("chromium", "chromedriver")
+
+AXE = "axe-core-4.14.1"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RUN_AXE = """
+const done = arguments[arguments.length - 1];
+axe.run(document, {runOnly: arguments[0]}).then(found => done(
+    found.violations.map(v => `${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(' | ')}`)));
+"""
+HOSTILE = tuple(cell(text, stream(text)) for text in hostile.TEXTS.values())
+PROSE = tuple(cell(text, kind="markdown") for text in hostile.TEXTS.values())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_class(tmp_path_factory.mktemp("class"), (*CELLS, *HOSTILE, *PROSE))
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with open_socket(0) as found:
+        config = uvicorn.Config(build_app(folder, "token", "ada"), log_level="error", lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [found]})
+        thread.start()
+        yield f"http://127.0.0.1:{found.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory, address: str) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in [*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(f"--{flag}")
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    browser.get(f"{address}/?token=token")
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    cache = locate_cache(ROOT, os.environ)
+    archive = cache / f"{AXE}.tgz"
+    if not archive.is_file():
+        needs.require_programs("npm")
+        cache.mkdir(parents=True, exist_ok=True)
+        name = AXE.replace("core-", "core@")
+        fetched = subprocess.run(["npm", "pack", name], cwd=cache, capture_output=True, text=True, check=False)
+        if fetched.returncode:
+            pytest.skip("needs a network, to fetch axe-core by npm")
+    with tarfile.open(archive) as found:
+        file = found.extractfile("package/axe.min.js")
+        assert file is not None
+        return file.read().decode()
+
+
+def show(driver: Any, address: str, width: int, scheme: str = "light") -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    driver.get(address)
+
+
+def press(driver: Any, *keys: str) -> None:
+    for key in keys:
+        driver.switch_to.active_element.send_keys(key)
+
+
+def wait(condition: Any) -> None:
+    for _ in range(200):
+        with suppress(StaleElementReferenceException):  # what is looked at is replaced at this moment
+            if condition():
+                return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen within ten seconds")
+
+
+PAGES = [
+    pytest.param("/", id="list"),
+    pytest.param(f"/student/{ADA.code}", id="student"),
+    pytest.param(f"/student/{CY.code}", id="refused"),
+    pytest.param("/student/nobody", id="nothing here"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280], ids=str)
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing(driver: Any, address: str, axe: str, path: str, width: int, scheme: str) -> None:
+    show(driver, f"{address}{path}", width, scheme)
+    driver.execute_script("document.querySelectorAll('details').forEach(element => element.open = true)")
+    driver.execute_script(axe)
+    assert driver.execute_async_script(RUN_AXE, RULES) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280], ids=str)
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_of_a_student_runs_and_no_page_scrolls_sideways(
+    driver: Any, address: str, path: str, width: int
+) -> None:
+    show(driver, f"{address}{path}", width)
+    driver.execute_script("document.querySelectorAll('details').forEach(element => element.open = true)")
+    assert driver.execute_script("return window.pwned === undefined")
+    page_px = driver.execute_script("return document.documentElement.clientWidth")
+    assert page_px <= width
+    assert driver.execute_script("return document.documentElement.scrollWidth") == page_px
+    log = [line["message"] for line in driver.get_log("browser") if "/student/nobody" not in line["message"]]
+    assert log == []  # neither a violation of the policy nor an error of the script
+    names = driver.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    own = {f"{address}/{name}" for name in ("review.css", "review.js", "htmx.js")}
+    assert {name for name in names if not name.startswith("data:image/png")} == own
+
+
+def test_from_student_to_student_by_keys(driver: Any, address: str) -> None:
+    show(driver, f"{address}/", 1280)
+    press(driver, "o")
+    wait(lambda: driver.current_url.endswith(ADA.code))
+    press(driver, "j")
+    wait(lambda: driver.current_url.endswith(BO.code))
+    press(driver, "k")
+    wait(lambda: driver.current_url.endswith(ADA.code))
+    press(driver, "p")
+    assert driver.switch_to.active_element.get_attribute("id") == f"check-{FORWARD}"
+    driver.find_element("id", "keys-on").click()
+    press(driver, "j")
+    assert driver.current_url.endswith(ADA.code)
+    driver.find_element("id", "keys-on").click()
+
+
+def test_the_filter_answers_while_one_types(driver: Any, address: str) -> None:
+    show(driver, f"{address}/", 1280)
+    press(driver, "/")
+    driver.switch_to.active_element.send_keys("bo")
+    wait(lambda: len(driver.find_elements("css selector", "#rows tbody tr")) == 1)
+    assert "find=bo" in driver.current_url
+
+
+def test_points_are_given_by_keys_and_the_notebook_stays_where_it_is(driver: Any, address: str, folder: Path) -> None:
+    show(driver, f"{address}/student/{BO.code}", 1280)
+    driver.execute_script("window.stays = 1")
+    press(driver, "e")
+    field = driver.switch_to.active_element
+    assert field.get_attribute("name") == "points"
+    field.send_keys("99")
+    driver.find_element("css selector", "details[open] button[value=points]").click()
+    wait(lambda: "Write points from 0 to 8" in driver.find_element("id", "panel").text)
+    assert driver.find_element("css selector", "details.decide[open] input[name=points]").get_attribute("value") == "99"
+    form = driver.find_element("css selector", "details.decide[open] form")
+    form.find_element("name", "points").clear()
+    form.find_element("name", "points").send_keys("5")
+    form.find_element("name", "words").send_keys("too short")
+    form.find_element("css selector", "button[value=points]").click()
+    wait(lambda: "changed by a person" in driver.find_element("id", "head").text)
+    assert driver.find_element("css selector", ".total b").text == "13"
+    assert "not yet in gradebook" in driver.find_element("id", "outbox").text
+    assert driver.execute_script("return window.stays") == 1  # the page was not loaded again
+    assert read_decisions(folder)[-1].matter.model_dump()["reason"] == "too short"
