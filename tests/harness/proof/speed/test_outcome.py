@@ -67,7 +67,7 @@ def test_arithmetic_is_six_operations_per_weight_and_token_and_falls_with_what_i
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [pytest.param(7, 7, id="short reviews"), pytest.param(500, 128, id="long ones are cut")]
+    ("words", "expected"), [pytest.param(7, 7, id="short reviews"), pytest.param(500, 64, id="long ones are cut")]
 )
 def test_arithmetic_is_counted_for_the_reviews_at_hand(words: int, expected: int) -> None:
     def tokenizer(texts: list[str], truncation: bool, max_length: int) -> dict[str, list[list[int]]]:
@@ -181,7 +181,7 @@ COSTS = {
     "quick-float32": {"stages_s": {"total": 300.0, "judging": 50.0}},
     "gpu": {"batches": [{"precision": Precision.AUTO.value, "kernels": 8, "per_submission_s": 45.0}]},
 }
-WAVE_MIN = (8 * 73 * 8.4 / 22.4 + 50 * compute_forward_gflop(1, 512) / compute_forward_gflop(1, 128)) / 60
+WAVE_MIN = (8 * 73 * 8.4 / 22.4 + 50 * compute_forward_gflop(1, 512) / compute_forward_gflop(1, 64)) / 60
 SERVER = "16 cores without bfloat16 units"
 
 
