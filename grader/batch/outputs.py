@@ -40,6 +40,7 @@ from grader.reporting.staff import render_staff
 from grader.reporting.words import format_points
 
 FEEDBACK: Final = "feedback.html"
+ALIKE: Final = "alike.json"  # groups of uploads with similar code, by their ids
 TEXTS_MAX: Final = 100  # cells of text that a page shows
 TEXT_CHARS_MAX: Final = 10_000
 NAME_CHARS_MAX: Final = 60
@@ -254,6 +255,8 @@ def render_pages(
         folders=folders,
         files=_copy_refused(request, intake),
     )
+    groups = [[paper.id for paper in cluster.papers] for cluster in similarity.cluster_papers(alike)]
+    write(request.folder / "store" / ALIKE, json.dumps(groups).encode())
     return {"index.html": shown.encode(), "similar.html": render_similar(alike, intake, folders).encode()}
 
 

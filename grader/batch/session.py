@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from grader.assets.cache import locate_cache
 from grader.assets.hub import resolve_checkpoint
 from grader.assets.reviews import resolve_reviews
-from grader.batch import decisions, executor, scheduling
+from grader.batch import decisions, executor, regrading, scheduling
 from grader.batch.attempts import note_attempts
 from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
@@ -25,7 +25,7 @@ from grader.batch.outputs import BatchOutputs, check_gradebook, find_last_entry,
 from grader.batch.request import NAME as REQUEST
 from grader.batch.request import BatchRequest, SavedBatch, load_batch, save_batch
 from grader.batch.scheduling import BatchSummary, Conditions
-from grader.batch.store import Store
+from grader.batch.store import Store, write
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution import profiles
 from grader.execution.driver import Limits
@@ -63,6 +63,7 @@ class BatchResult:
 
     summary: BatchSummary
     outputs: BatchOutputs
+    told: tuple[str, ...] = ()  # after judging again: who gained or lost, and whom to tell
 
     @property
     def exit_code(self) -> int:
@@ -119,7 +120,11 @@ def rejudge(folder: Path, workers: WorkerSettings, console: Console, quiet: bool
         saved = _settle_request(folder, {})
         require_same_settings(saved)
         show_decisions(folder, console, quiet)
-        return _grade(saved.request, saved.intake, workers, console, quiet, execute=False)
+        before = regrading.read_table(folder)
+        ended = _grade(saved.request, saved.intake, workers, console, quiet, execute=False)
+        found = regrading.list_changes(before, ended.outputs.grades, decisions.read_decisions(folder))
+        write(folder / regrading.NAME, regrading.encode_changes(found))
+        return replace(ended, told=tuple(regrading.describe_changes(found)))
 
 
 def require_same_settings(saved: SavedBatch) -> None:
@@ -275,7 +280,7 @@ def list_last_lines(result: BatchResult, folder: Path, quiet: bool) -> tuple[str
     line = f"Uploads: {summary.total} ({shown}). Notebooks executed: {summary.executed}."
     if count := len(list_in_force(decisions.read_decisions(folder))):
         line += f" Decisions in force: {count}."
-    return (*(() if quiet else format_notes(outputs)), line, *describe_end(folder, outputs))
+    return (*(() if quiet else format_notes(outputs)), line, *result.told, *describe_end(folder, outputs))
 
 
 def describe_end(folder: Path, outputs: BatchOutputs) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ decisions. Results are kept in memory and read again where the time or the size 
 last, so that it says that the rest is there.
 """
 
+import json
 import threading
 import time
 from collections import defaultdict
@@ -17,7 +18,7 @@ from typing import Final
 from grader.batch import decisions as book
 from grader.batch import history
 from grader.batch import request as requests
-from grader.batch.outputs import Outcome, find_outcome, settle_class
+from grader.batch.outputs import ALIKE, Outcome, find_outcome, settle_class
 from grader.batch.request import BatchRequest, SavedBatch, load_batch
 from grader.grades.decisions import Appeal, Decision, Reviewed, Rulings, Withdrawal, list_in_force
 from grader.grades.grade import Grade
@@ -49,6 +50,7 @@ class Dossier:
     decisions: tuple[Decision, ...] = ()
     held: tuple[Decision, ...] = ()
     overrides: Mapping[str, Override] = field(default_factory=dict)  # changes of checks that apply, by the check's id
+    alike: tuple[Student, ...] = ()  # others with similar code, when the outputs were written last
 
     @property
     def code(self) -> str:
@@ -98,6 +100,7 @@ class Dossier:
             "changed by a person": any(isinstance(d.matter, Override) for d in self.held),
             "comment": self.has_comment,
             "reviewed": self.is_reviewed,
+            "similar code": bool(self.alike),
             f"{len(self.attempts)} files": len(self.attempts) > 1,
         }
         return tuple(text for text, applies in marks.items() if applies)
@@ -151,7 +154,10 @@ class Classroom:
             return self._view
 
     def _take_stamps(self) -> tuple[Stamp, ...]:
-        return tuple(stamp(self.folder / name) for name in (requests.NAME, book.NAME, f"store/{book.HANDED_OUT}"))
+        return tuple(
+            stamp(self.folder / name)
+            for name in (requests.NAME, book.NAME, f"store/{book.HANDED_OUT}", f"store/{ALIKE}")
+        )
 
     def _renew_outcomes(self) -> bool:
         """Read again what became of uploads whose history has changed; say whether there was one."""
@@ -210,12 +216,24 @@ def collect_dossiers(
     for override in rulings.overrides.entries:
         if override.kind is OverrideKind.CHECK:
             changes[override.student][override.target] = override
+    alike = read_alike(saved)
     found = [
-        Dossier(grade, tuple(attempts[key]), tuple(about[key]), tuple(held[key]), changes[key])
+        Dossier(grade, tuple(attempts[key]), tuple(about[key]), tuple(held[key]), changes[key], alike.get(key, ()))
         for grade in grades
         for key in [grade.student.key]
     ]
     return sorted(found, key=lambda d: (d.grade.student.name.casefold(), d.grade.student.key))
+
+
+def read_alike(saved: SavedBatch) -> dict[str, tuple[Student, ...]]:
+    """Read with whom each student has similar code, by key; nothing where the outputs do not say."""
+    authors = {upload.id: upload.student for upload in saved.intake.uploads}
+    try:
+        groups = json.loads((saved.request.folder / "store" / ALIKE).read_bytes())
+        found = [{authors[i].key: authors[i] for i in group if i in authors} for group in groups]
+    except (OSError, ValueError, TypeError):
+        return {}
+    return {key: tuple(s for k, s in group.items() if k != key) for group in found for key in group if len(group) > 1}
 
 
 def name_students(decisions: Iterable[Decision]) -> Iterator[tuple[Decision, str]]:

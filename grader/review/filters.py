@@ -26,6 +26,7 @@ class State(StrEnum):
     UNREVIEWED = "not reviewed"
     CONTESTED = "open appeal"
     COMMENTED = "commented"
+    ALIKE = "similar code"
 
 
 def _is_standing(standing: Standing) -> Callable[[Dossier], bool]:
@@ -44,6 +45,7 @@ TESTS: Final[Mapping[State, Callable[[Dossier], bool]]] = {
     State.UNREVIEWED: lambda d: not d.is_reviewed,
     State.CONTESTED: lambda d: d.has_open_appeal,
     State.COMMENTED: lambda d: d.has_comment,
+    State.ALIKE: lambda d: bool(d.alike),
 }
 
 

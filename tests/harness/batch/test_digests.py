@@ -21,6 +21,7 @@ REASONS = {
     "is made again from results with every hand-out": "batch/outputs.py",
     "what was asked for; it is part of the key of evidence": "batch/request.py",
     "what is left to do, and in which order": "batch/scheduling.py",
+    "tells people what changed": "batch/regrading.py",
     "what was asked for, handed on": "batch/session.py",
     "where workers are": "batch/slurm_jobs.py",
     "where results are": "batch/store.py",

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from grader.batch import digests, executor, history, session
+from grader.batch.decisions import append_decision
 from grader.batch.messages import BatchConfig
 from grader.batch.outputs import BatchOutputs, build_deliveries
 from grader.batch.request import BatchRequest
@@ -22,6 +23,7 @@ from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
 from grader.cli.batch import derive_class_name
 from grader.errors import GraderError
+from grader.grades.decisions import Appeal, Origin
 from grader.grades.grade import Standing
 from grader.model import Profile
 from grader.paths import ROOT
@@ -210,6 +212,26 @@ def test_verdicts_of_another_suite_are_noted(graded: Classroom, monkeypatch: pyt
     (note,) = find_outdated(graded.renew())
     assert note.startswith("1 of 1 uploads were judged by other tests, points or code than today's.")
     assert find_outdated(graded.rejudge().outputs) == []
+
+
+def test_judging_again_lists_whom_to_tell(a4: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    a4.grade({ADA: "points 6", ASA: "points 7"})
+    key = next(grade.student.key for grade in a4.renew().grades if grade.points == 7)
+    appeal = Appeal(student=key, contests="run.works", claim="it works", author="M")
+    append_decision(a4.folder, appeal, Origin.REVIEW)
+    (line,) = a4.rejudge().told[1:]
+    assert line.endswith("7 → 7 (+0); open appeal on run.works")
+    change_code(monkeypatch, bonus="4")
+    told = a4.rejudge().told
+    assert told[0] == "2 gained, 0 lost. To tell (changes.csv has all of them):"
+    assert [line.partition(": ")[2] for line in told[1:]] == [
+        "6 → 10 (+4); run.works: failed → passed",
+        "7 → 11 (+4); run.works: failed → passed; open appeal on run.works",
+    ]
+    table = (a4.folder / "changes.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert table[1].endswith(",6.0,10.0,4.0,run.works: failed → passed,")
+    append_decision(a4.folder, appeal.model_copy(update={"answer": "it does"}), Origin.REVIEW)
+    assert a4.rejudge().told == ("Nobody gained or lost, and no appeal is open.",)
 
 
 def test_another_policy_is_handed_out_without_judging_and_kept(a4: Classroom) -> None:

@@ -1,10 +1,12 @@
 """The review page without a browser: what it shows, and whom it answers."""
 
+import json
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from grader.batch.outputs import ALIKE
 from grader.model import Verdict
 from grader.review.app import build_app
 from tests.harness.reporting import hostile
@@ -96,6 +98,15 @@ def test_filters(query: str, expected: set[object], client: TestClient) -> None:
     rows = client.get(f"/?{query}", headers={"hx-target": "rows"}).text
     assert "<html" not in rows
     assert rows.strip() in page
+
+
+def test_similar_code_leads_to_the_others(folder: Path, client: TestClient) -> None:
+    (folder / "store").mkdir(exist_ok=True)
+    (folder / "store" / ALIKE).write_text(json.dumps([[ADA.key, BO.key, "gone"]]), encoding="utf-8")
+    assert f"/student/{BO.code}?state=similar+code" in client.get("/?state=similar+code").text
+    assert BO.name in client.get(f"/student/{ADA.code}").text
+    client.cookies.set("blind", "1")
+    assert BO.name not in client.get(f"/student/{ADA.code}").text
 
 
 def test_a_student_beside_the_verdicts(client: TestClient) -> None:
