@@ -14,7 +14,8 @@ function goToProblem() {
 }
 
 function decide() {
-  const here = document.activeElement.closest(".check") || document.querySelector(".check.v-failed, .check.v-error, .check");
+  const here = document.activeElement.closest(".check")
+    || document.querySelector(".check.v-failed, .check.v-error, .check.v-blocked") || document.querySelector(".check");
   const form = here && here.querySelector("details.decide");
   if (!form) return;
   for (let around = form; around; around = around.parentElement.closest("details")) around.open = true;
@@ -29,6 +30,20 @@ function warn(text) {
   notice.textContent = text;
   place.prepend(notice);
 }
+
+// The panel is replaced by what the server says: whoever goes by keys stays where they were.
+let decidedOn = null;
+document.addEventListener("htmx:beforeRequest", event => {
+  const about = event.detail.elt.querySelector("input[name=about]");
+  decidedOn = about ? about.value : null;
+});
+document.addEventListener("htmx:afterSettle", () => {
+  if (decidedOn === null) return;
+  const check = document.getElementById(`check-${decidedOn}`) || document.getElementById("panel");
+  for (let around = check.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
+  check.focus();
+  decidedOn = null;
+});
 
 // A refused form comes back with the reason and what was typed; anything else than our own fragment is not shown.
 document.addEventListener("htmx:beforeSwap", event => {

@@ -190,6 +190,7 @@ def test_points_are_given_by_keys_and_the_notebook_stays_where_it_is(driver: Any
     form.find_element("css selector", "button[value=points]").click()
     wait(lambda: "changed by a person" in driver.find_element("id", "head").text)
     assert driver.find_element("css selector", ".total b").text == "13"
+    wait(lambda: driver.switch_to.active_element.get_attribute("id").startswith("check-"))  # who goes by keys stays
     assert "not yet in gradebook" in driver.find_element("id", "outbox").text
     assert driver.execute_script("return window.stays") == 1  # the page was not loaded again
     assert read_decisions(folder)[-1].matter.model_dump()["reason"] == "too short"
