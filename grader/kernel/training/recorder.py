@@ -4,6 +4,7 @@
 A training loop of the student's own is watched by `loops`, through the same `Recorder`.
 """
 
+import contextlib
 import functools
 import math
 import numbers
@@ -235,14 +236,18 @@ def _train_as_planned(plan: Plan, trainer: Any, record: Training, train: Callabl
 
 @contextmanager
 def _apply_budget(trainer: Any, limits: Budget, method: str, seed: int) -> Iterator[None]:
-    """Put a training under the budget; where that fails, at least under its number of steps: all of them take hours."""
+    """Put a training under the budget; where that fails, at least under what keeps it from taking hours and memory."""
     with ExitStack() as held:
         try:
             held.enter_context(budget.apply(trainer, limits, method, seed))
             held.enter_context(use_fast_masks())
         except Exception as error:
             note("the budget", error)
-            held.enter_context(precision.replace_attributes(trainer.args, {"max_steps": limits.max_steps}))
+            sizes = dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), limits.batch_size)
+            values = {"max_steps": limits.max_steps, **sizes, **budget.disable_checkpoints(trainer.args)}
+            held.enter_context(precision.replace_attributes(trainer.args, values))
+            with contextlib.suppress(Exception):  # it may be what fails
+                held.enter_context(budget.limit_inputs(trainer, limits))
         yield
 
 
