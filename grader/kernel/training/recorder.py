@@ -246,6 +246,8 @@ def _apply_budget(trainer: Any, limits: Budget, method: str, seed: int) -> Itera
             sizes = dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), limits.batch_size)
             values = {"max_steps": limits.max_steps, **sizes, **budget.disable_checkpoints(trainer.args)}
             held.enter_context(precision.replace_attributes(trainer.args, values))
+            shorten = budget.ShorteningCollator(trainer.data_collator, limits.max_tokens)
+            held.enter_context(precision.replace_attributes(trainer, {"data_collator": shorten}))
             with contextlib.suppress(Exception):  # it may be what fails
                 held.enter_context(budget.limit_inputs(trainer, limits))
         yield
