@@ -58,7 +58,7 @@ def started_here(tmp_path: Path) -> Iterator[psutil.Process]:
     ids=["ctrl-C", "a terminal that closes", "kill"],
 )
 def test_being_stopped_stops_everything(
-    notebook: Path, environ: dict[str, str], tmp_path: Path, number: int, to: Callable[[int, int], None]
+    notebook: Path, environ: dict[str, str], tmp_path: Path, number: signal.Signals, to: Callable[[int, int], None]
 ) -> None:
     results, log = tmp_path / "results", tmp_path / "log.txt"
     listen = partial(signal.signal, number, signal.SIG_DFL)  # under `nohup`, tests ignore SIGHUP
@@ -76,7 +76,9 @@ def test_being_stopped_stops_everything(
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
-    assert log.read_text(encoding="utf-8").splitlines()[-1] == "Stopped. Nothing was recorded for this notebook."
+    by = "" if number is signal.SIGINT else f" by {number.name}, which the system or another program sent"
+    last = log.read_text(encoding="utf-8").splitlines()[-1]
+    assert last == f"Stopped{by}. Nothing was recorded for this notebook."
     assert "Traceback" not in log.read_text(encoding="utf-8")
     psutil.wait_procs(list(started_here(tmp_path)), timeout=30)
     assert [" ".join(process.cmdline()) for process in started_here(tmp_path)] == []
