@@ -65,10 +65,16 @@ def report_on_stop(sentence: str) -> Iterator[None]:
 
 
 def find_stop(error: BaseException | None) -> KeyboardInterrupt | None:
-    """Return the request to stop that an exception is, or that was being handled when it was raised."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error
+    """Return the request to stop that an exception is, or that was being handled when it or its cause was raised."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            waiting += [error.__context__, error.__cause__]
+    return None
 
 
 def describe_stop(stop: KeyboardInterrupt) -> str:

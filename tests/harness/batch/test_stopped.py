@@ -57,7 +57,7 @@ def break_while_stopping(folder: Path) -> None:
         try:
             raise StopRequestError("SIGTERM")
         finally:
-            raise OSError("in: comm closed")
+            raise OSError("in: comm closed") from EOFError("stream closed")
 
 
 def test_what_breaks_while_stopping_is_not_blamed(tmp_path: Path) -> None:
