@@ -27,10 +27,10 @@ from grader.errors import DiskFullError, GraderError
 from grader.model import Profile
 
 MIB: Final = 2**20
-# What honest work takes beyond what the process holds already. Measured with the reference: 0.9 GiB in `structure` (the
-# weights of full fine-tuning, the recomputed model and its gradients), 1.9 GiB in `full` (512 tokens of 32 reviews).
+# What honest work may take beyond what the process holds already. The reference takes 0.6 GiB in `structure` and
+# 1.0 GiB in `quick` (largest VmData of the child, read fifty times a second). `full` was not measured.
 MEMORY_MIB: Final = {Profile.STRUCTURE: 3_072, Profile.QUICK: 4_096, Profile.FULL: 5_120}
-TIME_S: Final = {Profile.STRUCTURE: 120.0, Profile.QUICK: 1_800.0, Profile.FULL: 7_200.0}  # accuracy on a busy CPU
+TIME_S: Final = {Profile.STRUCTURE: 120.0, Profile.QUICK: 1_800.0, Profile.FULL: 7_200.0}  # ample on a busy CPU
 MAX_ANSWER_BYTES: Final = 64 * MIB
 LOOK_S: Final = 0.5
 DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
