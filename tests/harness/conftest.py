@@ -1,7 +1,8 @@
 """Which tests `make test` leaves to `make test-all`, and the end of every run: what was skipped, and what it needs."""
 
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import pytest
@@ -42,6 +43,14 @@ SLOW: Final[Mapping[str, str]] = {
     "sandbox/test_ordinary_user.py": "real gradings as another user",
     "test_canary.py::test_real": "real gradings of the trial notebook",
 }
+
+
+@pytest.fixture(autouse=True)
+def forget_threads_left_to_children() -> Iterator[None]:
+    """Forget what a command reserved: this process has computed with several threads, so children must not."""
+    yield
+    if apart := sys.modules.get("grader.judging.apart"):
+        apart._reserved.clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
