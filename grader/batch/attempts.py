@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, ValidationError
 
 from grader.batch import history
 from grader.batch.request import BatchRequest
-from grader.batch.store import write
+from grader.batch.store import append_lines
 from grader.grades.grade import Grade, Progress
 from grader.intake.uploads import Intake
 from grader.model import CheckResult, FrozenModel, Verdict
@@ -43,12 +43,11 @@ def note_attempts(folder: Path, intake: Intake) -> None:
     new = [upload for upload in intake.uploads if (upload.id, upload.sha256) not in known]
     if not new:
         return
-    now, path = datetime.now(UTC), folder / NAME
+    now = datetime.now(UTC)
     records = [
         AttemptRecord(student=u.student.key, upload=u.id, sha256=u.sha256, attempt=u.attempt, at=now) for u in new
     ]
-    written = path.read_bytes() if path.exists() else b""
-    write(path, written + "".join(f"{record.model_dump_json()}\n" for record in records).encode())
+    append_lines(folder / NAME, [record.model_dump_json() for record in records])
 
 
 def read_attempts(folder: Path) -> list[AttemptRecord]:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from grader.batch.request import BatchRequest
-from grader.batch.store import write
+from grader.batch.store import append_lines, write
 from grader.errors import GraderError
 from grader.grades.decisions import (
     Decision,
@@ -165,8 +165,8 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
 
 def _require_known_checks(policy: GradingPolicy, path: Path) -> None:
     """Raise GraderError if the policy asks for a check that there is not."""
-    wanted = policy.passing.checks if policy.passing else ()
-    if unknown := [name for name in wanted if name not in load_rubric(RUBRIC)]:
+    wanted, rubric = policy.passing.checks if policy.passing else (), load_rubric(RUBRIC)
+    if unknown := [name for name in wanted if name not in rubric]:
         raise GraderError(f"Cannot use the policy {path}: the rubric has no check {unknown[0]!r}; correct [passing].")
 
 
@@ -223,6 +223,5 @@ def _save(folder: Path, decisions: tuple[Decision, ...]) -> None:
     path = folder / NAME
     written = path.read_bytes() if path.exists() else b""
     there = sum(bool(line.strip()) for line in written.splitlines())
-    lines = "".join(f"{d.model_dump_json(exclude_none=True)}\n" for d in decisions[there:])
-    if lines:
-        write(path, written + (b"" if written.endswith(b"\n") or not written else b"\n") + lines.encode())
+    if new := decisions[there:]:
+        append_lines(path, [decision.model_dump_json(exclude_none=True) for decision in new])

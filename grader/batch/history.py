@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from grader.batch.digests import EXECUTION, digest_execution, digest_judging
 from grader.batch.messages import BatchConfig, Task
-from grader.batch.store import write
+from grader.batch.store import append_lines
 from grader.model import FrozenModel, Result
 from grader.paths import ROOT
 
@@ -107,9 +107,7 @@ def note(
     )
     if before and (before.result, before.status, before.message) == (entry.result, entry.status, entry.message):
         return
-    written = path.read_bytes() if path.is_file() else b""  # as it is: other versions write lines that we cannot read
-    gap = b"\n" if written and not written.endswith(b"\n") else b""
-    write(path, written + gap + f"{entry.model_dump_json()}\n".encode())
+    append_lines(path, [entry.model_dump_json()])  # to what is there: other versions write lines that we cannot read
 
 
 def explain(before: HistoryEntry | None, config: BatchConfig, task: Task) -> str:

@@ -15,7 +15,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -110,6 +110,13 @@ def write(path: Path, content: bytes) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add lines to a file, all of them or none. What is there stays byte for byte. Raises OSError."""
+    written = path.read_bytes() if path.is_file() else b""
+    gap = b"\n" if written and not written.endswith(b"\n") else b""
+    write(path, written + gap + "".join(f"{line}\n" for line in lines).encode())
 
 
 def sync(path: Path) -> None:

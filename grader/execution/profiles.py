@@ -23,7 +23,7 @@ BUDGETS: Final = {
         max_steps=16, batch_size=16, max_tokens=64, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
     ),
 }
-# Seconds of a cell and of a whole notebook, where little is trained: ten times the slowest honest one, and more.
+# Seconds of a cell and of a whole notebook, where little is trained: the reference takes about ten in all.
 SHORT: Final[Mapping[Profile, tuple[float, float]]] = {Profile.STRUCTURE: (180, 480)}
 PRECISIONS: Final = {
     Profile.STRUCTURE: (Precision.AUTO,),

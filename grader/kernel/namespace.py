@@ -18,6 +18,8 @@ from typing import Any
 
 from torch import nn
 
+from grader.protocol.source import UNPARSABLE
+
 KEPT_BUILTINS = ("input", "open", "exit", "quit", "display", "get_ipython", "print")
 MISSING = object()
 
@@ -116,7 +118,7 @@ def _list_definitions(source: str) -> list[Any]:
     """Return the functions and classes of a cell that are not inside of others."""
     try:
         body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNPARSABLE:
         return []
     return [node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
 

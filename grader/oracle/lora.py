@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from grader.challenges import ROWS, LoraChallenge, list_wrong_scales
+from grader.protocol.source import UNPARSABLE
 
 # Unit roundoff: the largest relative error of one rounded operation. A layer may compute in float32 when it is given
 # float64: the assignment's model is float32, and no mistake of a student's is smaller than that.
@@ -215,7 +216,7 @@ def _last_class(sources: Sequence[str], name: str) -> ast.ClassDef | None:
     for source in sources:
         try:
             tree = ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # magics, or a cell that never worked
+        except UNPARSABLE:
             continue
         found = next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == name), found)
     return found

@@ -9,6 +9,8 @@ import re
 import symtable
 from collections.abc import Sequence
 
+from grader.protocol.source import UNPARSABLE
+
 MISSING = re.compile(r"NameError: name '(\w+)' is not defined")
 DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 COMMAND = re.compile(r"^(\s*)[!%].*$", re.MULTILINE)  # of IPython, no Python
@@ -78,7 +80,7 @@ def list_passed(source: str) -> frozenset[str]:
     """Return the names whose objects a cell may change at its top level: it passes them on, or names a part of them."""
     try:
         tree = ast.parse(COMMAND.sub(r"\1pass", source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNPARSABLE:
         return frozenset()
     parts = [part for statement in tree.body if not isinstance(statement, DEFINED) for part in ast.walk(statement)]
     given = [
@@ -91,6 +93,6 @@ def list_passed(source: str) -> frozenset[str]:
 def _list_symbols(source: str) -> list[symtable.Symbol]:
     try:
         table = symtable.symtable(COMMAND.sub(r"\1pass", source), "cell", "exec")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNPARSABLE:
         return []
     return table.get_symbols()

@@ -16,6 +16,7 @@ from grader.model import CheckResult, FailedCell, Result
 from grader.paths import ROOT
 from grader.reporting import words
 from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
+from grader.reporting.outline import group_by_step
 from grader.student.notebook_file import Ran, describe_contents, describe_unsaved, find_unsaved, read_cells
 from grader.student.report import MARKS
 from grader.text import sanitise
@@ -88,13 +89,9 @@ def _follow(process: "subprocess.Popen[str]", show: Show) -> list[str]:
 
 def build_report(result: Result, notes: Sequence[str]) -> Report:
     """Build the report on a run; `notes` are about the file."""
-    parts: dict[str, list[Row]] = {}
-    for check in result.checks:
-        parts.setdefault(check.id.partition(".")[0], []).append(_build_row(check))
-    rows = [row for found in parts.values() for row in found]
+    parts = tuple(Part(step.title, tuple(map(_build_row, step.checks))) for step in group_by_step(result.checks))
     failed = tuple(_describe_cell(cell) for cell in result.run.failed_cells)
-    told = tuple(Part(words.get_step_title(step), tuple(found)) for step, found in parts.items())
-    return Report(told, count_marks(rows), (*failed, *notes))
+    return Report(parts, count_marks([row for part in parts for row in part.rows]), (*failed, *notes))
 
 
 def _build_row(check: CheckResult) -> Row:

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from grader.assets.cache import place_file
 from grader.protocol.records import Entry
 from grader.student.noted import STEPS, Noted
 
@@ -21,11 +21,7 @@ FIELDS: Final = ("model_class", "trainable", "total", "trainable_names", "wrappe
 def keep(key: str, trainings: Sequence[Noted]) -> None:
     """Write down the last training of each step, those of earlier kernels included. Raises OSError."""
     last = {noted.step: noted for noted in (*recall(key), *trainings)}
-    path = _locate(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps([_to_plain(noted) for noted in last.values()]), encoding="utf-8")
-    partial.replace(path)
+    place_file(_locate(key), json.dumps([_to_plain(noted) for noted in last.values()]).encode())
 
 
 def recall(key: str) -> list[Noted]:

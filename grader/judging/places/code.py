@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from grader.model import Place
+from grader.protocol.source import UNPARSABLE
 
 CHARS_MAX: Final = 200_000  # of one cell; a whole notebook has 20,000
 SOURCE_MAX: Final = 120  # characters of the line that a place shows
@@ -134,7 +135,7 @@ def _parse(source: str) -> ast.Module | None:
         warnings.simplefilter("ignore")  # about a student's backslashes
         try:
             return ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # no Python, or nested too deeply to be read
+        except UNPARSABLE:
             return None
 
 
