@@ -29,7 +29,10 @@ NAMESPACES_CLOSED: Final = (
 )
 INSTALL_BUBBLEWRAP: Final = "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap)."
 INSTALL_RUNTIME: Final = "Outside of a container, install podman (Debian, Ubuntu: apt install podman), or docker."
-START_RUNTIME: Final = "Make `podman run` or `docker run` work for this user; docker needs its service running."
+START_RUNTIME: Final = (
+    "Make `podman run` or `docker run` work for this user; docker needs its service running. Where both versions of "
+    'control groups are mounted, podman needs runc: `runtime = "runc"` below `[engine]` in containers.conf.'
+)
 CLOSED_FOLDER: Final = (
     "Move the project and its environment out of {folder}, for example to /opt or /srv, or run `chmod a+x {folder}` "
     "(others may then pass through it, and not list it): notebooks run as a separate user, who cannot enter it."

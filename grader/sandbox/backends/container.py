@@ -76,6 +76,8 @@ def build_command(runtime: str, name: str, confine: Confinement, writable: Mappi
     policy, identity = confine.policy, confine.identity
     limits = ["--memory", f"{policy.memory_mib}m", "--memory-swap", f"{policy.memory_mib}m"]
     limits += ["--pids-limit", str(policy.processes), "--shm-size", f"{TEMPORARY_MIB}m"]
+    # As the kernel sets them itself. By default runtimes ask for more than a machine grants whose root lacks rights.
+    limits += ["--ulimit", f"nofile={policy.open_files}", "--ulimit", f"nproc={policy.processes}"]
     walls = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     walls += ["--user", f"{identity.uid}:{identity.gid}", "--hostname", "sandbox"]
     walls += ["--userns", "keep-id"] if runtime.endswith("podman") and not identity.dropped else []
