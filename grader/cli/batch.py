@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -171,7 +172,13 @@ def upload(
     deliveries = outputs.build_deliveries(saved.request, made.grades)
     report = deliver(course, assignment, deliveries, really=send, partial_too=partial)
     if send:
-        print(f"Sent to {report.sent} students.")
+        print(f"Sent to {report.sent} student{'s' * (report.sent != 1)}.")
+    if report.failures:
+        again = f"CLASS={shlex.quote(session.shorten(saved.request.folder))} COURSE={course} ASSIGNMENT={assignment}"
+        print(
+            f"{len(report.failures)} named above got nothing. This sends it, and nothing twice: "
+            f"make upload {again} SEND=1{' PARTIAL=1' * partial}"
+        )
     raise typer.Exit(2 if report.failures else 0)
 
 

@@ -86,7 +86,8 @@ def choose(columns: Sequence[Column], assignment: str | int | None) -> Column:
         column = sanitise(barred[0].heading)
         raise GraderError(f"Canvas does not import the column '{column}'; enter its scores by hand.")
     headings = ", ".join(f"'{sanitise(column.heading)}'" for column in usable)
-    advice = f"choose one of: {headings}" if usable else "export it again once the assignment is published in Canvas"
+    choice = f"choose one with ASSIGNMENT= (--assignment), by its heading or number: {headings}"
+    advice = choice if usable else "export it again once the assignment is published in Canvas"
     if not wanted:
         raise GraderError(f"The gradebook does not tell which column to fill; {advice}.")
     raise GraderError(f"{'Several columns fit' if found else 'No column is called'} '{sanitise(wanted)}'; {advice}.")

@@ -7,8 +7,11 @@ sent. Where it has another score than the last one that was sent, a person chang
 Canvas may have a late policy of its own, which lowers a score after it was entered. The score as entered is compared.
 
 Score, comment and file go out in one request, so that a lost connection leaves all or nothing; an attached file that no
-comment refers to is seen by nobody. The token comes from the environment (CANVAS_API_TOKEN, with CANVAS_API_URL), is
-sent only over HTTPS or to this machine, and is never printed.
+comment refers to is seen by nobody. That request is never simply repeated, since a comment sent twice is seen twice:
+where its answer is lost, Canvas is compared with the plan again, and what did not arrive is sent again.
+
+The token comes from the environment (CANVAS_API_TOKEN, with CANVAS_API_URL), is sent only over HTTPS or to this
+machine, and is never printed.
 """
 
 import hashlib
@@ -17,7 +20,9 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -33,10 +38,13 @@ URL: Final = "CANVAS_API_URL"
 LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 TIMEOUT_S: Final = (10, 120)  # to connect, for bytes; requests waits for ever
 WAITS_S: Final = (1, 2, 4, 8, 16, 32)  # before a request is repeated
+AGAIN_S: Final = (2, 10, 30)  # before what failed is compared with Canvas and sent again
+PATIENCE_S: Final = 600.0  # all waits together, however many students fail
 BUSY: Final = (429, 503)  # the server did not act upon the request
 BROKEN: Final = (500, 502, 504)  # it may have acted
 RATE_LIMIT: Final = "rate limit exceeded"  # Canvas says it with 403 in older versions
 PASS_FAIL: Final = "pass_fail"  # a type of grading in Canvas
+UP_TO_DATE: Final = "up to date"
 WORDS: Final = (PassOutcome.COMPLETE, PassOutcome.INCOMPLETE)
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
@@ -111,7 +119,7 @@ def upload(
             raise GraderError(
                 f"Nothing was sent. {partial} Grade all of it first, or send them with --partial (PARTIAL=1)."
             )
-        failures = send(assignment, steps)
+        failures = send(assignment, deliveries, steps)
     for failure in failures:
         say(failure)
     return UploadReport(sent=sum(step.sends for step in steps) - len(failures), failures=failures)
@@ -132,30 +140,65 @@ def connect(environ: Mapping[str, str]) -> Any:
         raise GraderError(f"{URL} does not begin with https://, so the token would be sent unencrypted; correct it.")
     requester = Requester(f"{parts.scheme}://{parts.netloc}", token)
     session = requester._session  # there is no public way to it
-    session.request = partial(_ask, session.request)
+    session.request = _PatientSender(session.request)
     return requester
 
 
-def _ask(send: Callable[..., Any], method: str, url: str, **options: Any) -> Any:
-    """Send a request, and repeat it where that is safe: a comment that is sent twice is seen twice.
+class _PatientSender:
+    """Sends requests, and repeats one that the server surely did not act upon, or that may be acted upon twice.
 
-    Any request is repeated that the server surely did not act upon; one that only reads, whatever went wrong.
+    Any is repeated that a busy server turned away; all but a PUT, which brings a comment, whatever went wrong.
     """
-    from requests import ConnectionError as NoConnection
-    from requests import Timeout
 
-    reads = method.upper() == "GET"
-    for wait_s in WAITS_S:
-        try:
-            answer = send(method, url, timeout=TIMEOUT_S, **options)
-        except (NoConnection, Timeout):
-            if not reads:
-                raise
-        else:
-            if not (_is_busy(answer) or (reads and answer.status_code in BROKEN)):
+    def __init__(self, send: Callable[..., Any]) -> None:
+        self._send = send
+        self._left_s = PATIENCE_S
+
+    def __call__(self, method: str, url: str, **options: Any) -> Any:
+        from requests import ConnectionError as NoConnection
+        from requests import Timeout
+
+        harmless = method.upper() != "PUT"
+        for wait_s in WAITS_S:
+            try:
+                answer = self._try(method, url, options)
+            except (NoConnection, Timeout):
+                if not (harmless and self._wait(wait_s)):
+                    raise
+                continue
+            broken = answer.status_code in BROKEN
+            asked_s = _read_retry_after(answer) if broken or _is_busy(answer) else 0.0
+            if broken and not harmless:
+                self._wait(asked_s)  # before anything else is sent
                 return answer
+            if not ((broken or _is_busy(answer)) and self._wait(max(wait_s, asked_s))):
+                return answer
+        return self._try(method, url, options)
+
+    def _try(self, method: str, url: str, options: Mapping[str, Any]) -> Any:
+        for file in (options.get("files") or {}).values():
+            file.seek(0)  # an earlier try has read it to its end
+        return self._send(method, url, timeout=TIMEOUT_S, **options)
+
+    def _wait(self, wait_s: float) -> bool:
+        """Wait if there is patience left for that, or else return False."""
+        if wait_s > self._left_s:
+            return False
+        self._left_s -= wait_s
         time.sleep(wait_s)
-    return send(method, url, timeout=TIMEOUT_S, **options)
+        return True
+
+
+def _read_retry_after(answer: Any) -> float:
+    """Return how many seconds the server asks to wait (RFC 9110, 10.2.3): a number, or a time; 0 if it does not."""
+    text = str(answer.headers.get("Retry-After") or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _is_busy(answer: Any) -> bool:
@@ -207,7 +250,7 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
     if (last == reference and not same) or (last_score and not _shows(submission, last_score)):
         return {"reason": "a person changed the score in Canvas"}
     if last == reference:
-        return {"reason": "up to date"}
+        return {"reason": UP_TO_DATE}
     shown = f" (score {score})" if score is not None else ""
     scaled = describe_scale(score, grade.possible, column_possible)
     text = f"{delivery.comment}{scaled}\n\n{REFERENCE}{reference}{shown}".strip()
@@ -311,23 +354,66 @@ def describe_judged(grade: Grade) -> str:
     return f"of the {grade.possible:g} points judged" if grade.is_partial else ""
 
 
-def send(assignment: Any, steps: Iterable[UploadStep]) -> tuple[str, ...]:
-    """Carry out a plan and return a line for each failure. It may be repeated.
+@dataclass(frozen=True)
+class _Failure:
+    """A step that Canvas did not take. `may_pass`: the same may be taken later."""
 
-    One student's failure does not stop the others; a refused token stops all.
+    line: str
+    may_pass: bool = False
+
+
+def send(assignment: Any, deliveries: Sequence[Delivery], steps: Iterable[UploadStep]) -> tuple[str, ...]:
+    """Carry out a plan for deliveries and return a line for each failure. It may be repeated.
+
+    What failed is compared with Canvas and sent again, a few times: a request without an answer may have arrived.
     """
+    from canvasapi.exceptions import CanvasException
+    from requests import RequestException
+
+    failed = _send_each(assignment, steps)
+    for wait_s in AGAIN_S:
+        again = {i: d for d in deliveries if (i := d.grade.student.canvas_id) in failed and failed[i].may_pass}
+        if not again:
+            break
+        time.sleep(wait_s)
+        try:
+            steps = plan(assignment, again.values())
+        except (CanvasException, RequestException):  # what failed has failed still
+            continue
+        overtaken = {
+            step.canvas_id: _Failure(f"{sanitise_line(step.name)}: not sent ({step.reason})")
+            for step in steps
+            if not step.sends and step.reason != UP_TO_DATE
+        }
+        kept = {i: failure for i, failure in failed.items() if i not in again}
+        failed = kept | overtaken | _send_each(assignment, steps)
+    return tuple(failure.line for failure in failed.values())
+
+
+def _send_each(assignment: Any, steps: Iterable[UploadStep]) -> dict[int | None, _Failure]:
+    """Carry out steps and return the failures by Canvas id. One does not stop the others; a refused token stops all."""
     from canvasapi.exceptions import CanvasException, InvalidAccessToken
     from requests import RequestException
 
-    failures = []
+    failed = {}
     for step in (step for step in steps if step.sends):
         try:
             _send(assignment, step)
         except InvalidAccessToken:
             raise
         except (CanvasException, RequestException, ValueError, OSError) as error:
-            failures.append(f"{sanitise_line(step.name)}: not sent ({_describe(error)})")
-    return tuple(failures)
+            line = f"{sanitise_line(step.name)}: not sent ({_describe(error)})"
+            failed[step.canvas_id] = _Failure(line, _may_pass(error))
+    return failed
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return False for an answer that the same request gets whenever it is sent."""
+    from canvasapi import exceptions
+
+    lasting = (exceptions.BadRequest, exceptions.ResourceDoesNotExist, exceptions.UnprocessableEntity)
+    forbidden = isinstance(error, exceptions.Forbidden) and RATE_LIMIT not in str(error).lower()
+    return not (forbidden or isinstance(error, lasting))
 
 
 def _send(assignment: Any, step: UploadStep) -> None:

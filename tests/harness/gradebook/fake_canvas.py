@@ -29,6 +29,11 @@ class FakeCanvas:
     writes: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
     find_faults: list[int] = field(default_factory=list)
     read_faults: list[int] = field(default_factory=list)  # the same for requests that read; 0: no answer at all
+    file_faults: list[int] = field(default_factory=list)  # the same for the bytes of files
+    lost_answers: list[int] = field(default_factory=list)  # the same, after a PUT was acted upon
+    broken: set[int] = field(default_factory=set)  # users about whom Canvas always fails
+    change_on_fault: dict[int, float] = field(default_factory=dict)  # scores that a person enters at the first fault
+    retry_after: str = ""  # sent with every fault
     pass_fail: bool = False  # graded complete or incomplete
     late_policy: bool = False  # Canvas takes points off too
     address: str = ""
@@ -98,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.allowed() or self.fails():
             return
         user = int(self.path.rpartition("/")[2])
+        if user in self.canvas.broken:
+            self.answer({}, 500)
+            return
         if user not in self.canvas.submissions:
             self.answer({}, 404)
             return
@@ -109,7 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             submission["score"] = words[grade[0]] if grade[0] in words else float(grade[0])
         if text := form.get("comment[text_comment]"):
             self.canvas.comment(user, text[0])
-        self.answer(submission)
+        if not self.fails(self.canvas.lost_answers):
+            self.answer(submission)
 
     def do_POST(self) -> None:
         body = self.body()
@@ -120,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer({"upload_url": f"{self.canvas.address}/upload", "upload_params": {"key": "k"}})
 
     def take_file(self, body: bytes) -> None:
+        if self.fails(self.canvas.file_faults):
+            return
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
         (part,) = [p for p in message.iter_parts() if p.get_filename()]  # type: ignore[attr-defined]
@@ -141,10 +152,14 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.canvas.find_faults if faults is None else faults
         if not faults:
             return False
+        while self.canvas.change_on_fault:
+            user, score = self.canvas.change_on_fault.popitem()
+            self.canvas.submissions[user]["score"] = score
         if (code := faults.pop(0)) == 0:
             self.close_connection = True
         else:
-            self.answer({"message": "403 Forbidden (Rate Limit Exceeded)" if code == 403 else "busy"}, code)
+            asked = {"Retry-After": self.canvas.retry_after} if self.canvas.retry_after else {}
+            self.answer({"message": "403 Forbidden (Rate Limit Exceeded)" if code == 403 else "busy"}, code, asked)
         return True
 
     def answer(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:

@@ -104,10 +104,11 @@ def test_the_column_is_found_and_the_only_one_needs_no_name(assignment: str | in
 
 
 UNCLEAR = {
-    "two fit": (EXPORT, None, "does not tell which column to fill; choose one of: 'A1 (101)', 'A4 (104)'"),
-    "none fits": (EXPORT, "A5", "No column is called 'A5'; choose one of"),
-    "no such id": (EXPORT, 105, "No column is called '105'; choose one of"),
-    "a title twice": (TWINS, "A4", "Several columns fit 'A4'; choose one of"),
+    "two fit": (EXPORT, None, "does not tell which column to fill; choose one with ASSIGNMENT="),
+    "the columns are named": (EXPORT, None, "by its heading or number: 'A1 (101)', 'A4 (104)'"),
+    "none fits": (EXPORT, "A5", "No column is called 'A5'; choose one with"),
+    "no such id": (EXPORT, 105, "No column is called '105'; choose one with"),
+    "a title twice": (TWINS, "A4", "Several columns fit 'A4'; choose one with"),
     "read-only": (ONE_ASSIGNMENT.replace("100", "(read only)"), "A4", "does not import the column"),
     "like a total": (ONE_ASSIGNMENT.replace("A4", "Final Score"), 104, "does not import the column"),
     "no assignment": ("Student,ID,Section\n", None, "export it again once the assignment is published"),

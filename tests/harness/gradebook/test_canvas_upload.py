@@ -228,15 +228,74 @@ def test_points_taken_off_here_and_in_canvas_are_said(canvas: FakeCanvas, enable
     assert any("cost points twice" in line for line in said) is (enabled and off < 0)
 
 
-def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas, page: Path) -> None:
-    canvas.find_faults = [500]
-    deliveries = (to(grade(ADA, 80), page), to(grade(BOB, 80)), to(grade(EVE, 80)))
-    done, said = deliver(canvas, *deliveries)
+FAULTS = {  # before Canvas acts, after it has acted upon a score and a comment, while it takes the bytes of a file
+    "turned away": ([429, 403, 503], [], []),
+    "broken before it acts": ([500, 502, 504, 0], [], []),
+    "broken after it has acted": ([], [500, 0, 502], []),
+    "broken while a file is sent": ([], [], [429, 500, 0]),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "files"), FAULTS.values(), ids=FAULTS)
+def test_everybody_gets_everything_once(
+    canvas: FakeCanvas, page: Path, before: list[int], after: list[int], files: list[int]
+) -> None:
+    canvas.find_faults, canvas.lost_answers, canvas.file_faults = before, after, files
+    done, _ = deliver(canvas, to(grade(ADA, 80), page), to(grade(BOB, 70)), to(grade(EVE, 60)))
+    assert (done.sent, done.failures) == (3, ())
+    assert not before + after + files
+    assert [canvas.submissions[user]["score"] for user in (12, 13, 14)] == [40.0, 35.0, 30.0]
+    assert [len(canvas.submissions[user]["submission_comments"]) for user in (12, 13, 14)] == [1, 1, 1]
+    assert {content for _, content in canvas.files.values()} == {page.read_bytes()}  # whole, however often it is sent
+
+
+def test_one_failure_does_not_stop_the_others(canvas: FakeCanvas) -> None:
+    canvas.broken = {13}
+    who = (ADA, BOB, EVE)
+    done, said = deliver(canvas, *(to(grade(one, 80)) for one in who))
     assert (done.sent, done.failures) == (2, (said[-1],))
-    assert said[-1].startswith("Lovelace, Ada: not sent (")
-    done, _ = deliver(canvas, *deliveries)
+    assert said[-1].startswith("Ross, Bob: not sent (")
+    canvas.broken.clear()
+    done, _ = deliver(canvas, *(to(grade(one, 80)) for one in who))
     assert (done.sent, done.failures) == (1, ())
     assert [len(canvas.submissions[user]["submission_comments"]) for user in (12, 13, 14)] == [1, 1, 1]
+
+
+def test_what_a_person_changes_meanwhile_stays(canvas: FakeCanvas) -> None:
+    deliver(canvas, to(grade(ADA, 80)))
+    canvas.find_faults, canvas.change_on_fault = [500], {12: 49.0}
+    done, said = deliver(canvas, to(grade(ADA, 90)))
+    assert (done.sent, said[-1]) == (0, "Lovelace, Ada: not sent (a person changed the score in Canvas)")
+    assert canvas.submissions[12]["score"] == 49.0
+
+
+WAITS = {  # what the server asks for -> the longest wait
+    "nothing": ("", 1.0),
+    "seconds": ("77", 77.0),
+    "a time long ago": ("Wed, 21 Oct 2015 07:28:00 GMT", 1.0),
+    "no time at all": ("soon", 1.0),
+}
+
+
+@pytest.mark.parametrize("fault", [429, 500])
+@pytest.mark.parametrize(("asked", "longest_s"), WAITS.values(), ids=WAITS)
+def test_the_server_says_how_long_to_wait(
+    canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch, asked: str, longest_s: float, fault: int
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(canvas_upload.time, "sleep", waits.append)
+    canvas.read_faults, canvas.retry_after = [fault], asked
+    assert deliver(canvas, to(grade(ADA, 80)))[0].sent == 1
+    assert max(waits) == longest_s
+
+
+def test_nobody_waits_for_ever(canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(canvas_upload.time, "sleep", waits.append)
+    canvas.find_faults, canvas.retry_after = [429] * 1000, "400"
+    done, _ = deliver(canvas, *(to(grade(one, 80)) for one in (ADA, BOB, EVE)))
+    assert (done.sent, len(done.failures)) == (0, 3)
+    assert sum(waits) <= canvas_upload.PATIENCE_S + sum(canvas_upload.AGAIN_S)
 
 
 def test_what_is_not_there_stops_before_anything_is_sent(canvas: FakeCanvas, tmp_path: Path) -> None:

@@ -242,8 +242,17 @@ def test_unpacking_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 NAMES = {
     "copied by a browser": "a4.ipynb (1).txt",
+    "copied by a browser, numbered behind": "a4.ipynb (2)",
+    "downloaded as text": "a4.ipynb.txt",
+    "downloaded as JSON": "a4.ipynb.json",
+    "downloaded by Safari": "a4.ipynb.download",
     "numbered": "a4.ipynb-2.json",
+    "numbered by Canvas": "a4.ipynb-2.txt",
     "copied by a Mac": "a4.ipynb copy",
+    "copied by a Mac once more": "a4.ipynb copy 2",
+    "copied by a Mac as text": "a4.ipynb copy.txt",
+    "ending twice": "a4.ipynb.ipynb",
+    "capitals": "a4.IPYNB",
     "backup": "a4.ipynb~",
     "text": "a4.txt",
     "JSON": "a4.json",
