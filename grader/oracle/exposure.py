@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from grader.protocol.row_keys import make_text_key, make_token_key
 FOREIGN_SHARE = 0.05
 # What is left when a part is held back is more of a file than this; what is taken to try things out is less.
 ENOUGH_SHARE = 0.5
+OWN_LABELS = 0.9  # of reviews, at least: nobody exchanges a few labels
 KNOWN_SHARE = 0.5  # below this the notebook changed the texts beyond recognition, and nothing is said
 
 
@@ -42,7 +43,7 @@ class Library:
         """`make_tokenizer`: of the checkpoint; takes seconds. `kept`: a folder for the keys of these reviews by it."""
         self.files = {"train": reviews.train, "eval": reviews.eval}
         self.make_tokenizer, self.kept = make_tokenizer, kept
-        self._keys: dict[tuple[str, str], frozenset[str]] = {}
+        self._labels: dict[tuple[str, str], Mapping[str, int | None]] = {}
 
     def recognise(self, seen: RowKeys | None) -> Exposure | None:
         """Measure a data set's exposure; None where most of it is in neither file."""
@@ -54,17 +55,26 @@ class Library:
     def measure_exposure(self, kind: str, keys: Sequence[str]) -> Exposure:
         """Measure how much of a data set is in one file and not in the other. `kind` is "text" or "tokens"."""
         rows = max(1, len(keys))
-        train, evaluation = self.keys(kind, "train"), self.keys(kind, "eval")
+        train, evaluation = self.labels(kind, "train"), self.labels(kind, "eval")
         return Exposure(
             train=sum(key in train and key not in evaluation for key in keys) / rows,
             eval=sum(key in evaluation and key not in train for key in keys) / rows,
         )
 
-    def keys(self, kind: str, name: str) -> frozenset[str]:
-        """Return all keys of one file."""
-        if (kind, name) not in self._keys:
-            self._keys[kind, name] = self._read_kept(kind, name) or self._compute(kind, name)
-        return self._keys[kind, name]
+    def measure_own_labels(self, seen: RowKeys | None) -> float | None:
+        """Measure the share of training reviews that have the label of the file; None where that cannot be told."""
+        if seen is None or len(seen.labels) != len(seen.keys):
+            return None
+        known = self.labels(seen.kind, "train")
+        own = [(known[key], label) for key, label in zip(seen.keys, seen.labels, strict=True) if key in known]
+        told = [given == label for given, label in own if given is not None]
+        return sum(told) / len(told) if told and len(told) >= KNOWN_SHARE * len(seen.keys) else None
+
+    def labels(self, kind: str, name: str) -> Mapping[str, int | None]:
+        """Return the label of each review of one file, by its key; None where reviews with one key differ in it."""
+        if (kind, name) not in self._labels:
+            self._labels[kind, name] = self._read_kept(kind, name) or self._compute(kind, name)
+        return self._labels[kind, name]
 
     def read_texts(self, name: str) -> list[str]:
         """Return the reviews of one file."""
@@ -74,21 +84,34 @@ class Library:
         """Return how many reviews each file holds."""
         return {name: len(self.read_texts(name)) for name in self.files}
 
-    def _compute(self, kind: str, name: str) -> frozenset[str]:
+    def _compute(self, kind: str, name: str) -> Mapping[str, int | None]:
         texts = self.read_texts(name)
+        labels = [review.label for review in read_reviews(self.files[name])]
         if kind == "text":
-            return frozenset(map(make_text_key, texts))
+            return collect_labels(map(make_text_key, texts), labels)
         ids = self.make_tokenizer()(texts, truncation=True, max_length=64)["input_ids"]
-        found = frozenset(map(make_token_key, ids))
+        found = collect_labels(map(make_token_key, ids), labels)
         if self.kept is not None:
             with contextlib.suppress(OSError):  # an installation that is only read
-                place_file(self.kept / f"{name}.json", json.dumps(sorted(found)).encode())
+                place_file(self._locate_kept(name), json.dumps(found, sort_keys=True).encode())
         return found
 
-    def _read_kept(self, kind: str, name: str) -> frozenset[str] | None:
-        """Return token keys that were computed before; None where there are none, or they are damaged."""
+    def _read_kept(self, kind: str, name: str) -> Mapping[str, int | None] | None:
+        """Return labels by token keys that were computed before; None where there are none, or they are damaged."""
         if kind == "text" or self.kept is None:
             return None
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return frozenset(json.loads((self.kept / f"{name}.json").read_text(encoding="utf-8")))
+            return dict(json.loads(self._locate_kept(name).read_text(encoding="utf-8")))
         return None
+
+    def _locate_kept(self, name: str) -> Path:
+        assert self.kept is not None
+        return self.kept / f"{name}-labels.json"
+
+
+def collect_labels(keys: Iterable[str], labels: Iterable[int]) -> Mapping[str, int | None]:
+    """Return each key's label; None for a key that comes with several."""
+    found: dict[str, int | None] = {}
+    for key, label in zip(keys, labels, strict=True):
+        found[key] = label if found.get(key, label) == label else None
+    return found

@@ -45,6 +45,16 @@ def _explain_moves(work: Work) -> str | None:
     return None
 
 
+def is_replaced_at_end(work: Work) -> bool:
+    """Return True if the weights change, after the last optimiser step, by more than all steps together moved them.
+
+    An average over the steps, or the best of several epochs loaded at the end, stays within what steps moved.
+    """
+    if work.moved is None or work.after is None or not work.steps:
+        return False
+    return work.after > work.moved + NEGLIGIBLE
+
+
 def count_fewest_steps(training: Training, profile: Profile) -> int:
     """Return the steps of one epoch of a `Trainer` under the budget of a profile; 1 for anything else."""
     budget = profiles.get_budget(profile, bfloat16=False)

@@ -90,6 +90,7 @@ class RowKeys(Record):
     rows: Count
     kind: Literal["text", "tokens"]
     keys: Annotated[tuple[Key, ...], MaxLen(4_000)]
+    labels: Annotated[tuple[int, ...], MaxLen(4_000)] = ()  # as many; empty where there are no whole numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Advice, Blocked, check, expect, join_words
-from grader.model import Method
-from grader.oracle.exposure import ENOUGH_SHARE, FOREIGN_SHARE, KNOWN_SHARE, is_held_back
+from grader.model import Method, Profile
+from grader.oracle.exposure import ENOUGH_SHARE, FOREIGN_SHARE, KNOWN_SHARE, OWN_LABELS, is_held_back
 from grader.protocol.records import Training
 
 NAMES = {Method.FULL: "step 1", Method.HEAD: "step 2", Method.LORA: "step 3 (LoRA)"}
@@ -39,6 +39,7 @@ def test_data(case: Case) -> None:
             at=places.find_data(method, "eval_dataset"),
         )
         expect_enough(case, method, training)
+    advise_on_labels(case)
     advise_on_masks(case)
 
 
@@ -74,6 +75,18 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
         "Keep a part of train.csv for choosing an epoch if you like, and evaluate on eval.csv at the end.",
         at=places.find_data(method, "eval_dataset"),
     )
+
+
+def advise_on_labels(case: Case) -> None:
+    """Say, where accuracy is not judged, that a training learns from labels that are not those of its reviews."""
+    shares = {m: case.library.measure_own_labels(training.data.train) for m, training in case.placed.items()}
+    foreign = [NAMES[m] for m, own in shares.items() if own is not None and own < OWN_LABELS]
+    if foreign and case.profile is Profile.STRUCTURE:
+        raise Advice(
+            f"The reviews are the right ones, but most or many of their labels in {join_words(foreign)} are not those "
+            "of train.csv. A longer run, which judges accuracy, takes points for that.",
+            "Keep each review together with its label when you shuffle, select or map the rows.",
+        )
 
 
 def advise_on_masks(case: Case) -> None:

@@ -7,17 +7,18 @@ from grader.protocol.row_keys import make_text_key, make_token_key
 
 MAX_ROWS = 3_000
 
-Keys = tuple[Literal["text", "tokens"], list[str]]
+Kind = Literal["text", "tokens"]
+LABELS = ("labels", "label")
 
 
 def compute_keys(dataset: Any) -> RowKeys | None:
     """Compute the keys of the first reviews, or None where nothing can be read."""
     try:
         rows = len(dataset)
-        kind, values = _read_columns(dataset) or _read_items(dataset)
+        kind, values, labels = _read_columns(dataset) or _read_items(dataset)
     except Exception:  # a student's dataset may be anything
         return None
-    return RowKeys(rows, kind, tuple(values))
+    return RowKeys(rows, kind, tuple(values), _make_whole(labels))
 
 
 def find_least_shared(found: list[RowKeys | None], learned: RowKeys | None) -> RowKeys | None:
@@ -30,19 +31,34 @@ def find_least_shared(found: list[RowKeys | None], learned: RowKeys | None) -> R
     return min(readable, key=lambda part: sum(key in known for key in part.keys) / len(part.keys), default=None)
 
 
-def _read_columns(dataset: Any) -> Keys | None:
+def _read_columns(dataset: Any) -> tuple[Kind, list[str], list[Any]] | None:
     names = getattr(dataset, "column_names", None)
     if not isinstance(names, list):
         return None
-    plain = dataset.with_format(None)
+    plain = dataset.with_format(None)[:MAX_ROWS]
+    labels: list[Any] = next((plain[name] for name in LABELS if name in names), [])
     for name in ("review", "text", "sentence"):
         if name in names:
-            return "text", [make_text_key(text) for text in plain[:MAX_ROWS][name]]
-    return "tokens", [make_token_key(ids) for ids in plain[:MAX_ROWS]["input_ids"]]
+            return "text", [make_text_key(text) for text in plain[name]], labels
+    return "tokens", [make_token_key(ids) for ids in plain["input_ids"]], labels
 
 
-def _read_items(dataset: Any) -> Keys:
-    """Read the token ids of items: by name, or the first of several tensors."""
-    rows = (dataset[i] for i in range(min(len(dataset), MAX_ROWS)))
-    ids = (row[0] if isinstance(row, (tuple, list)) else row["input_ids"] for row in rows)
-    return "tokens", [make_token_key(part) for part in ids]
+def _read_items(dataset: Any) -> tuple[Kind, list[str], list[Any]]:
+    """Read token ids and label of items: by name, or the first and the last of several tensors."""
+    pairs = [_read_item(dataset[i]) for i in range(min(len(dataset), MAX_ROWS))]
+    return "tokens", [make_token_key(ids) for ids, _ in pairs], [label for _, label in pairs]
+
+
+def _read_item(row: Any) -> tuple[Any, Any]:
+    if isinstance(row, (tuple, list)):
+        return row[0], row[-1]
+    return row["input_ids"], next((row[name] for name in LABELS if name in row), None)
+
+
+def _make_whole(labels: list[Any]) -> tuple[int, ...]:
+    """Return labels as whole numbers; empty if one of them is none."""
+    try:
+        numbers = [float(label) for label in labels]
+    except (TypeError, ValueError, RuntimeError):  # words, or tensors of several numbers
+        return ()
+    return tuple(map(int, numbers)) if all(number.is_integer() for number in numbers) else ()

@@ -12,7 +12,7 @@ from transformers.models.distilbert.modeling_distilbert import Embeddings
 from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training.work import Meter
 from grader.model import Profile
-from grader.oracle.work import ENOUGH_COMPARED, explain_idleness
+from grader.oracle.work import ENOUGH_COMPARED, explain_idleness, is_replaced_at_end
 from grader.protocol.records import Entry, Training, Work
 
 ROWS, STEPS, RATE = 4, 3, 1e-3
@@ -135,3 +135,17 @@ MOVES = {"compared": ENOUGH_COMPARED, "against": ENOUGH_COMPARED // 2}
 def test_what_a_training_lacks(given: Training, words: str | None) -> None:
     said = explain_idleness(given, Profile.STRUCTURE)
     assert said is None if words is None else words in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("moved", "after", "replaced"),
+    [
+        pytest.param(0.01, 0.0, False, id="left as the last step left it"),
+        pytest.param(0.01, 0.008, False, id="the best epoch, or an average of steps"),
+        pytest.param(0.01, 0.03, True, id="made anew"),
+        pytest.param(None, 0.03, False, id="diverged: nothing to compare with"),
+        pytest.param(0.01, None, False, id="not finite at the end"),
+    ],
+)
+def test_weights_that_no_step_leads_to(moved: float | None, after: float | None, replaced: bool) -> None:
+    assert is_replaced_at_end(Work(steps=STEPS, moved=moved, after=after)) is replaced

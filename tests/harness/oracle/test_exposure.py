@@ -1,5 +1,6 @@
 """Which file a training read, told from the beginnings of its reviews."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +48,23 @@ def test_a_data_set_of_other_texts_is_not_recognised(library: Library) -> None:
     assert library.recognise(seen(TRAIN)) == Exposure(train=1.0, eval=0.0)
     assert library.recognise(seen([*TRAIN[:1], "some", "others", "more"])) is None
     assert library.recognise(None) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "own"),
+    [
+        pytest.param(TRAIN, [0, 1] * 4, 1.0, id="as in the file"),
+        pytest.param(TRAIN, [1, 0] * 4, 0.0, id="exchanged"),
+        pytest.param(TRAIN, [0, 0] * 4, 0.5, id="half of them"),
+        pytest.param([*TRAIN[:6], *EVAL[:2]], [0, 1] * 3 + [1, 0], 1.0, id="other reviews are not looked at"),
+        pytest.param(EVAL, [0, 1] * 4, None, id="hardly a training review"),
+        pytest.param(TRAIN, [], None, id="labels that cannot be read"),
+    ],
+)
+def test_labels_are_compared_with_the_files(
+    library: Library, texts: list[str], labels: list[int], own: float | None
+) -> None:
+    assert library.measure_own_labels(replace(seen(texts), labels=tuple(labels))) == own
 
 
 @pytest.mark.parametrize(

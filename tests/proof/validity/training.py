@@ -28,7 +28,10 @@ from grader.execution.record import RunRecord
 from grader.execution.run import execute
 from grader.judging import calibration
 from grader.judging.calibration import Calibration
+from grader.judging.case import Case
 from grader.model import FrozenModel, Method, RunStatus
+from grader.oracle.exposure import OWN_LABELS
+from grader.oracle.work import is_replaced_at_end
 from grader.paths import CALIBRATIONS
 from grader.sandbox.folders import open_temporary_folder
 from tests.proof.validity.corpus import Base, CaseKind, CorpusCase
@@ -158,9 +161,18 @@ def _measure(case: CorpusCase, base: Base, used: Setup) -> MeasuredRun:
         record = execute(build_submission(case.id, cells), used, folder / "evidence", limits=PATIENT)
         require_ended(case, record)
         judged = pipeline.make_case(folder / "evidence", used)
-        accuracies = {method: judged.accuracy(method) for method in find_affected_methods(case, base)}
+        accuracies = {method: find_accuracy(judged, method) for method in find_affected_methods(case, base)}
     where = digest_conditions(used, cells)
     return MeasuredRun(case=case.id, seed=used.seed, conditions=where, accuracies=accuracies)
+
+
+def find_accuracy(judged: Case, method: Method) -> float | None:
+    """Return what the accuracy check compares with its threshold; None where it fails whatever the accuracy is."""
+    training = judged.training(method)
+    if training is None or (training.work is not None and is_replaced_at_end(training.work)):
+        return None
+    own = judged.library.measure_own_labels(training.data.train)
+    return None if own is not None and own < OWN_LABELS else judged.accuracy(method)
 
 
 def require_ended(case: CorpusCase, record: RunRecord) -> None:
