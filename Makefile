@@ -145,8 +145,8 @@ hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
 test: lint ##+ lint, then run every test that is quick, one real grading included: five minutes at most
 	@$(VENV_PYTHON) -m pytest -m "not slow"
 
-fresh: ##+ try the README's commands on bare Debian roots, under strange conditions; needs root and debootstrap [RELEASES="bookworm trixie sid"] [ESSENTIAL=1] [TESTS=1] [ONLY=words]
-	@python3 -m tests.proof.fresh $(RELEASES) $(if $(filter 1,$(ESSENTIAL)),--essential) $(if $(filter 1,$(TESTS)),--tests) $${ONLY:+--only "$$ONLY"}
+fresh: ##+ try the README's commands on bare Debian roots, under strange conditions; needs root and debootstrap [RELEASES="bookworm trixie sid"] [ESSENTIAL=1] [TESTS=1] [GRADESCOPE=1] [ONLY=words]
+	@python3 -m tests.proof.fresh $(RELEASES) $(if $(filter 1,$(ESSENTIAL)),--essential) $(if $(filter 1,$(TESTS)),--tests) $(if $(filter 1,$(GRADESCOPE)),--gradescope) $${ONLY:+--only "$$ONLY"}
 
 test-all: $(READY) ##+ run the tests that `make test` leaves out: half an hour
 	@$(VENV_PYTHON) -m pytest -m slow

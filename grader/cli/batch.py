@@ -49,7 +49,7 @@ def batch(
     from grader.batch import session, slurm_jobs
     from grader.reporting.terminal import make_console
 
-    slurm = _choose_slurm(workers, cluster)
+    slurm = _choose_slurm(workers, cluster, _locate_results(submissions, results))
     if slurm and cluster.dry_run:
         print(slurm_jobs.render_script(slurm))
         return
@@ -66,8 +66,7 @@ def _build_request(
     from grader.batch.request import BatchRequest, choose_class_seed
 
     source, limits = options.make_absolute(submissions), run.choose_limits(gpu)
-    keeps = results.keep_weights
-    folder = options.make_absolute(results.out) / (results.name or derive_class_name(source))
+    keeps, folder = results.keep_weights, _locate_results(submissions, results)
     return BatchRequest(
         source=source,
         folder=folder,
@@ -80,6 +79,11 @@ def _build_request(
         keep_weights=run.profile is not Profile.STRUCTURE if keeps is None else keeps,
         **files.collect_given(),
     )
+
+
+def _locate_results(submissions: Path, results: options.ResultOptions) -> Path:
+    name = results.name or derive_class_name(options.make_absolute(submissions))
+    return Path(options.make_absolute(results.out) / name)
 
 
 def rejudge(
@@ -229,8 +233,8 @@ def derive_class_name(source: Path) -> str:
     return re.sub(r" \(\d+\)$", "", source.name if source.is_dir() else source.stem)
 
 
-def _choose_slurm(workers: options.WorkerOptions, cluster: options.SlurmChoice) -> "SlurmOptions | None":
-    from grader.batch.slurm_jobs import SlurmOptions
+def _choose_slurm(workers: options.WorkerOptions, cluster: options.SlurmChoice, results: Path) -> "SlurmOptions | None":
+    from grader.batch.slurm_jobs import LOGS, SlurmOptions
 
     if cluster.dry_run and not cluster.slurm:
         raise typer.BadParameter("shows the job script of --slurm; add --slurm", param_hint="--dry-run")
@@ -245,6 +249,7 @@ def _choose_slurm(workers: options.WorkerOptions, cluster: options.SlurmChoice) 
         queue=cluster.queue,
         account=cluster.account,
         walltime=cluster.walltime,
+        logs=results / LOGS,
     )
 
 

@@ -13,6 +13,12 @@ PACKAGES: Final = {  # program -> what to install on Debian and Ubuntu
     "chromium": "chromium",
     "git": "git",
     "make": "make",
+    "munged": "munge",
+    "sbatch": "slurm-client",
+    "scancel": "slurm-client",
+    "sinfo": "slurm-client",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.proof.fresh import gradescope
 from tests.proof.fresh.roots import RELEASES, STORE, UID, CommandResult, FreshRootError, Root
 from tests.proof.fresh.tries import BUBBLEWRAP, CLOSED, FIRST, LATER, OWN, PROJECT, TESTS, Try
 
@@ -73,12 +74,30 @@ def run_all(release: str, options: argparse.Namespace, log: Path) -> Iterator[bo
         root.remove()
 
 
+def run_gradescope(release: str, options: argparse.Namespace, log: Path) -> Iterator[bool]:
+    """Every submission to Gradescope, with a line each; whether it was right."""
+    root = Root(STORE / gradescope.NAME, release) if options.again else Root.make(release, gradescope.NAME)
+    if not options.again:
+        print(f"ok    {release:9} Gradescope: setup.sh {gradescope.set_up(root):5.0f} s", flush=True)
+    for submission in gradescope.SUBMISSIONS:
+        if not any(words in submission.name for words in options.only.split(",")):
+            continue
+        faults, cost, text = gradescope.grade(root, submission)
+        log.joinpath(f"gradescope-{submission.name}.txt").write_text(text, encoding="utf-8")
+        said = "; ".join((*faults, cost))
+        print(f"{'MISS' if faults else 'ok':4}  {release:9} Gradescope: {submission.name:28} {said}", flush=True)
+        yield not faults
+    if not options.keep:
+        root.remove()
+
+
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.proof.fresh", description=__doc__)
     parser.add_argument("releases", nargs="*", default=list(RELEASES), help=f"of {', '.join(RELEASES)}")
     parser.add_argument("--essential", action="store_true", help="the shorter run")
     parser.add_argument("--tests", action="store_true", help="run `make test` there instead")
+    parser.add_argument("--gradescope", action="store_true", help="run Gradescope's autograder there instead")
     parser.add_argument("--only", default="", help="tries whose name holds one of these, separated by commas")
     parser.add_argument("--again", action="store_true", help="in the roots that --keep has left")
     parser.add_argument("--keep", action="store_true", help="leave the roots in data/cache/fresh")
@@ -86,7 +105,8 @@ def main() -> int:
     log, began = STORE / "log", time.monotonic()
     try:
         log.mkdir(parents=True, exist_ok=True)
-        right = [one for release in options.releases for one in run_all(release, options, log)]
+        way = run_gradescope if options.gradescope else run_all
+        right = [one for release in options.releases for one in way(release, options, log)]
     except FreshRootError as error:
         print(f"Fresh machines cannot be made here: {error}.", file=sys.stderr)
         return CANNOT
