@@ -70,6 +70,9 @@ $(if $(SUBMISSION),,$(error Say which notebook to grade: make grade SUBMISSION=p
 endif
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 $(if $(NOTEBOOK),,$(error Say which notebook to check: make check NOTEBOOK=path/to/notebook.ipynb))
+ifeq ($(filter ~%,$(NOTEBOOK))$(shell [ -e '$(subst ','\'',$(NOTEBOOK))' ] && echo there),)
+$(error There is no file $(NOTEBOOK): look for its name with ls, and type make check NOTEBOOK=path/to/notebook.ipynb)
+endif
 endif
 
 ifneq ($(filter batch,$(MAKECMDGOALS)),)
@@ -119,9 +122,9 @@ gradescope: $(READY) ##+ build the autograder zip for Gradescope: [REVIEWS=folde
 demo-class: $(READY) ##+ make up a class of 30, grade it, kill that once, go on, hand everything out
 	@$(VENV_PYTHON) -m tests.proof.demo $${JOBS:+--jobs "$$JOBS"}
 
-# Make would write "Error 1" below a result that says more than that: see `./autograder check` for exit codes.
+# Make would write "Error 1" below what the check says: for a notebook's faults it ends with 0. Scripts use ./autograder.
 check: $(READY) ## run the public tests on a notebook: NOTEBOOK=path
-	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK" --exit-zero
+	@$(VENV_PYTHON) -m grader check "$$NOTEBOOK" || { code=$$?; [ $$code = 1 ] || exit $$code; }
 
 template: $(READY) ##+ derive the student template from the reference solution: [OUT=file]
 	@$(VENV_PYTHON) -m grader.authoring template $${OUT:+"$$OUT"}

@@ -86,7 +86,6 @@ def check(
     notebook: Notebook,
     step: Annotated[str | None, typer.Option(help="run one step only, such as step3")] = None,
     result: Annotated[Path | None, typer.Option(help="write the result into this file (JSON); show none")] = None,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="end with 0 when checks fail")] = False,
 ) -> None:
     """Run the public tests on your own notebook, with two steps of training per method.
 
@@ -108,7 +107,7 @@ def check(
         console.print(render_result(graded.result))
     else:
         result.write_text(graded.result.model_dump_json(by_alias=True), encoding="utf-8")
-    raise typer.Exit(2 if graded.ungraded else int(has_failures(graded.result) and not exit_zero))
+    raise typer.Exit(2 if graded.ungraded else int(has_failures(graded.result)))
 
 
 @app.command()

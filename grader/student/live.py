@@ -106,7 +106,7 @@ def judge(
 
 
 def _build_training(index: int, noted: Noted) -> Training:
-    return Training(index, via="Trainer", finished=noted.finished, entry=noted.entry)
+    return Training(index, via=noted.via, finished=noted.finished, entry=noted.entry)
 
 
 def _build_record(seed: int, observed: Observed, cells: dict[int, int]) -> RunRecord:

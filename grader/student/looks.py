@@ -18,6 +18,7 @@ TOKENS: Final = {"input_ids", "attention_mask", "label"}
 ROWS: Final = {"train": TRAIN_ROWS, "eval": EVAL_ROWS}
 SAMPLE: Final = 200  # reviews that are looked at; about one in eight is longer than the model reads
 HEAD: Final = ("pre_classifier", "classifier")
+LARGER_LOGIT: Final = "The prediction for a review is the index of its larger logit: `argmax(axis=-1)`."
 
 
 def look_at_reviews(namespace: Namespace) -> Iterator[Row]:
@@ -99,15 +100,13 @@ def look_at_accuracy(namespace: Namespace) -> Iterator[Row]:
             yield Row(Mark.NOT_YET, f"`{names[-1]}` still raises `NotImplementedError`: it is not written yet.")
             return
         said = f"Expected a dictionary with the key `accuracy`; it raises `{type(error).__name__}`: {str(error)[:200]}"
-        yield Row(
-            Mark.FAILED, title, said, hint="It gets logits and labels, and returns what the metric's `compute` returns."
-        )
+        yield Row(Mark.FAILED, title, said, hint=f"{LARGER_LOGIT} Return what the metric's `compute` returns.")
         return
     if abs(accuracy - 0.75) < 1e-6:
         yield Row(Mark.PASSED, title)
     else:
         said = f"Expected 0.75 for four reviews of which three are right; found {accuracy:.3g}."
-        yield Row(Mark.FAILED, title, said, hint="The prediction is the index of the larger logit: `argmax(axis=-1)`.")
+        yield Row(Mark.FAILED, title, said, hint=LARGER_LOGIT)
 
 
 def find_models(namespace: Namespace) -> list[tuple[str, Any]]:

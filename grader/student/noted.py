@@ -1,5 +1,6 @@
 """What is noted of one training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from grader.protocol.records import Entry
@@ -17,6 +18,12 @@ class Noted:
     cell: int | None = None  # the number of `In` that trains; None in another kernel
     finished: bool = False
     error: str = ""  # the type of what ended it early
-    left: dict[str, str] = field(default_factory=dict)  # tensor of the head, at the end -> digest of its numbers
+    left: dict[str, str] = field(default_factory=dict)  # tensor of the head, when it ended -> digest of its numbers
     saved: str = ""  # the folder that `save_model` wrote to afterwards
     here: bool = True  # in this kernel, not in one before it
+    via: str = "Trainer"  # or "loop", of the student's own
+
+    def find_before(self, trainings: Sequence["Noted"]) -> "Noted | None":
+        """Return the training that left the model, or a copy of it, as this one found it; None for a fresh one."""
+        before = (noted for noted in reversed(trainings) if noted.began_s < self.began_s)
+        return next((noted for noted in before if noted.left and noted.left == self.entry.head), None)

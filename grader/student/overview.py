@@ -30,10 +30,18 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
         found = live.prepare(exercise.step, namespace) if exercise.prepares else None
         if found is not None:
             name, noted = found
-            prepared[exercise.step] = name, _judge_prepared(exercise, noted, sources, questions)
+            prepared[exercise.step] = name, noted, _judge_prepared(exercise, noted, sources, questions)
     seen = {exercise.number: tuple(_look(exercise, namespace)) for exercise in exercises}
     return Findings(
-        judgements, observed, last, namespace, watch.unseen, prepared, seen, {noted.step: noted for noted in earlier}
+        judgements,
+        observed,
+        last,
+        namespace,
+        watch.unseen,
+        prepared,
+        seen,
+        {noted.step: noted for noted in earlier},
+        (*earlier, *watch.trainings),
     )
 
 

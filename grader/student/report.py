@@ -36,9 +36,11 @@ class Findings:
     trainings: Mapping[str, Noted]  # the last one of each step
     namespace: Mapping[str, Any]
     unseen: Sequence[str]  # what the watch could not note, and why
-    prepared: Mapping[str, tuple[str, Judgement]] = field(default_factory=dict)  # step -> model that it would train now
+    # step -> the model that it would train now, and that as if it were a training
+    prepared: Mapping[str, tuple[str, Noted, Judgement]] = field(default_factory=dict)
     looks: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)  # number of an exercise -> what was seen
     earlier: Mapping[str, Noted] = field(default_factory=dict)  # step -> its last training in a kernel before this one
+    history: Sequence[Noted] = ()  # all trainings that are known, oldest first
 
 
 def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
@@ -57,20 +59,27 @@ def _build_part(exercise: Exercise, found: Findings) -> Part:
     training = found.trainings.get(exercise.step) if exercise.trains else None
     rows = [*found.looks.get(exercise.number, ())]
     if exercise.prepares and training is None:
-        rows.append(_build_prepared(exercise, found))
+        rows += _build_prepared(exercise, found)
     if exercise.trains or not exercise.prepares:
         absent = _find_absent(exercise, found)
-        judged = (_build_row(found.judgements[name], training) for name in exercise.checks)
+        judged = (_build_judged(exercise, found.judgements[name], found, training) for name in exercise.checks)
         rows += [absent] if absent else judged
+    if training:
+        rows += _build_reused(training, found.history)
     note = describe_training(training, time.time()) if training else ""
     return Part(f"{exercise.number} {exercise.title}", tuple(rows), note)
 
 
-def _build_prepared(exercise: Exercise, found: Findings) -> Row:
-    """Return the row about the model that would be trained now."""
+def _build_prepared(exercise: Exercise, found: Findings) -> list[Row]:
+    """Return the rows about the model that would be trained now."""
     if exercise.step not in found.prepared:
-        return Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])
-    name, judgement = found.prepared[exercise.step]
+        return [Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])]
+    name, noted, judgement = found.prepared[exercise.step]
+    others = [other for other in found.history if other.step != exercise.step]
+    return [_build_form(name, judgement, found), *_build_reused(noted, others)]
+
+
+def _build_form(name: str, judgement: Judgement, found: Findings) -> Row:
     row = replace(_build_row(judgement, None), title=f"`{name}` would train the right parameters")
     if row.mark is Mark.FAILED:
         row = replace(row, place=cells.find_line(name, FREEZES))
@@ -81,10 +90,35 @@ def _build_prepared(exercise: Exercise, found: Findings) -> Row:
     return row
 
 
+def _build_reused(noted: Noted, history: Sequence[Noted]) -> list[Row]:
+    """Return the row about a model that was trained before: wrong after another step, worth knowing after the same."""
+    before = noted.find_before(history)
+    if before is None:
+        return []
+    title, number = f"Step {noted.step[-1]} begins with a fresh model", before.step[-1]
+    where = f" (In [{before.cell}])" if before.cell else ""
+    said = f"Expected a model just loaded; step {number} has trained this one already{where}."
+    if before.step == noted.step:
+        said = f"This model had been trained already{where}; your last training went on from there."
+    mark = Mark.NOTE if before.step == noted.step else Mark.FAILED
+    return [Row(mark, title, said, hint=f"Load the model again with `from_pretrained`. {TRAIN_AGAIN}")]
+
+
 NOT_PREPARED: Final = {
     "step2": "No model in this kernel has frozen parameters yet.",
     "step3": "No model in this kernel has layers in place of its query and value layers yet.",
 }
+
+
+def _build_judged(exercise: Exercise, judgement: Judgement, found: Findings, training: Noted | None) -> Row:
+    """Return the row about one check; what the exercise before it has said already is not said again."""
+    row = _build_row(judgement, training)
+    if exercise.step in found.prepared and training and row.mark is Mark.FAILED:
+        name, _, prepared = found.prepared[exercise.step]
+        if prepared.rationale == judgement.rationale:
+            said = f"You trained the model as `{name}` is now: see above."
+            return replace(row, rationale=said, hint=f"Put that right first. {TRAIN_AGAIN}")
+    return row
 
 
 def _build_row(judgement: Judgement, training: Noted | None) -> Row:
@@ -129,7 +163,7 @@ def _describe_missing(name: str, namespace: Mapping[str, Any]) -> Row:
     )
 
 
-RESTARTED: Final = "The kernel was restarted since you trained: run the cell that defines it again."
+RESTARTED: Final = "The kernel was restarted since you trained: if you have written it, run its cell again."
 SAVE: Final = "After the next training, `trainer.save_model(…)` keeps its weights, so that a restart loses nothing."
 
 

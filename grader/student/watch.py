@@ -1,8 +1,12 @@
-"""Notes every training of this kernel. A training is as it would be without: what goes wrong here is noted, too."""
+"""Notes every training of this kernel, by Trainer or by a loop of the student's own.
+
+A training is as it would be without: what goes wrong here is noted, too.
+"""
 
 import contextlib
 import functools
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +30,9 @@ class Watch:
         self.unseen: list[str] = []  # why something could not be noted, a sentence part each
         self.ran: list[Ran] = []
         self._trained: dict[int, Noted] = {}  # id of a Trainer -> its last training
+        self._depth = 0  # of calls of `Trainer.train`
+        self._loop: tuple[Noted, Any] | None = None  # the one that steps in this cell, and its model
+        self._stepped: weakref.WeakSet[Any] = weakref.WeakSet()  # optimisers that have stepped in this cell
 
     def begin(self) -> None:
         """Watch from now on, if this is a notebook."""
@@ -46,8 +53,11 @@ class Watch:
 
     def _install(self) -> None:
         get_ipython().events.register("pre_run_cell", functools.partial(self.attempt, self._note_cell))
+        get_ipython().events.register("post_run_cell", functools.partial(self.attempt, self._end_cell))
+        from torch.optim.optimizer import register_optimizer_step_pre_hook
         from transformers import Trainer
 
+        register_optimizer_step_pre_hook(self._before_step)
         _follow(Trainer, "train", self._train)
         _follow(Trainer, "save_model", self._save)
 
@@ -57,12 +67,15 @@ class Watch:
     def _train(self, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         noted = self.attempt(self._note_start, trainer)
+        self._depth += 1
         try:
             output = original(trainer, *args, **kwargs)
         except BaseException as error:
-            self.attempt(self._note_stop, noted, type(error).__name__)
+            self.attempt(self._note_trained, noted, trainer, type(error).__name__)
             raise
-        self.attempt(self._note_end, noted, trainer)
+        finally:
+            self._depth -= 1
+        self.attempt(self._note_trained, noted, trainer)
         return output
 
     def _save(self, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -74,33 +87,58 @@ class Watch:
         return output
 
     def _note_start(self, trainer: Any) -> Noted:
+        noted = self._note(trainer.model, Path(str(getattr(trainer.args, "output_dir", ""))).name)
+        self._trained[id(trainer)] = noted
+        return noted
+
+    def _note_trained(self, noted: Noted | None, trainer: Any, error: str = "") -> None:
+        if noted is not None:
+            self._note_end(noted, trainer.model, error)
+
+    def _note(self, trained: Any, *called: str, via: str = "Trainer") -> Noted:
         from grader.kernel.training import observation
         from grader.student import cells, notebook_file
         from grader.student.network import load_shapes
         from grader.student.placing import place
 
-        entry = observation.describe_form(observation.unwrap(trainer.model), load_shapes())
+        entry = observation.describe_form(observation.unwrap(trained), load_shapes())
         before = next((noted.cell for noted in reversed(self.trainings)), None)
-        source = cells.read_source()
-        called = [*cells.list_names(trainer.model), Path(str(getattr(trainer.args, "output_dir", ""))).name]
-        step = place(entry, notebook_file.find_step(source), called, cells.read_since(before))
-        noted = Noted(step, entry, time.time(), cells.count())
+        section = notebook_file.find_step(cells.read_source())
+        step = place(entry, section, [*cells.list_names(trained), *called], cells.read_since(before))
+        noted = Noted(step, entry, time.time(), cells.count(), via=via)
         self.trainings.append(noted)
-        self._trained[id(trainer)] = noted
         return noted
 
-    def _note_stop(self, noted: Noted | None, error: str) -> None:
-        if noted is not None:
-            noted.error = error
-            self._keep()
-
-    def _note_end(self, noted: Noted | None, trainer: Any) -> None:
+    def _note_end(self, noted: Noted, trained: Any, error: str = "") -> None:
         from grader.kernel.training import observation
 
-        if noted is not None:
-            noted.finished = True
-            noted.left = observation.hash_head_tensors(observation.unwrap(trainer.model))
-            self._keep()
+        noted.finished, noted.error = not error, error
+        noted.left = observation.hash_head_tensors(observation.unwrap(trained))
+        self._keep()
+
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        """Note a loop at its first step; the others cost a look-up."""
+        if not self._depth and optimizer not in self._stepped:
+            self.attempt(self._note_loop, optimizer)
+
+    def _note_loop(self, optimizer: Any) -> None:
+        from grader.kernel.training.loops import find_owner
+
+        self._stepped.add(optimizer)
+        model = find_owner(optimizer)
+        if model is not None and (self._loop is None or self._loop[1] is not model):
+            self._end_loop()
+            self._loop = self._note(model, via="loop"), model
+
+    def _end_cell(self, result: Any) -> None:
+        self._stepped.clear()
+        self._end_loop(type(result.error_in_exec).__name__ if result.error_in_exec else "")
+
+    def _end_loop(self, error: str = "") -> None:
+        """A loop has no end that shows: it ends when another one begins, or with its cell."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            self._note_end(*loop, error)
 
     def _note_saved(self, trainer: Any, folder: str | None) -> None:
         noted = self._trained.get(id(trainer))

@@ -37,7 +37,7 @@ MAC, INTEL_MAC, LINUX = ("Darwin", "arm64"), ("Darwin", "x86_64"), ("Linux", "x8
     [
         pytest.param(MAC, ["grade", "SUBMISSION=x.ipynb"], "graded on Linux", id="grade on a Mac"),
         pytest.param(MAC, ["batch", "SUBMISSIONS=x.zip"], "graded on Linux", id="batch on a Mac"),
-        pytest.param(INTEL_MAC, ["check", "NOTEBOOK=x.ipynb"], "no build for Macs with Intel", id="check, Intel"),
+        pytest.param(INTEL_MAC, ["check", "NOTEBOOK=README.md"], "no build for Macs with Intel", id="check, Intel"),
         pytest.param(INTEL_MAC, ["setup"], "no build for Macs with Intel", id="setup, Intel"),
     ],
     indirect=["elsewhere"],
@@ -52,7 +52,7 @@ def test_what_cannot_work_is_said_before_the_set_up(elsewhere: dict[str, str], t
 @pytest.mark.parametrize(
     ("elsewhere", "target"),
     [
-        pytest.param(MAC, ["check", "NOTEBOOK=x.ipynb"], id="check on a Mac"),
+        pytest.param(MAC, ["check", "NOTEBOOK=README.md"], id="check on a Mac"),
         pytest.param(INTEL_MAC, ["help"], id="help, Intel"),
         pytest.param(INTEL_MAC, ["clean"], id="clean, Intel"),
         pytest.param(LINUX, ["grade", "SUBMISSION=x.ipynb"], id="grade on Linux"),
@@ -96,5 +96,31 @@ def test_the_environment_is_made_when_there_is_none_that_works(tmp_path: Path, r
     assert ("requirements.lock" in done.stdout) is not (ready and works)
 
 
-def test_a_failed_check_is_no_error_of_make() -> None:
-    assert "--exit-zero" in make("check", "NOTEBOOK=x.ipynb").stdout
+@pytest.mark.parametrize(
+    ("code", "ends"),
+    [
+        pytest.param(0, 0, id="all passed"),
+        pytest.param(1, 0, id="what is wrong with the notebook is no error of make"),
+        pytest.param(2, 2, id="the grader's fault is one"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.ipynb", "Ann's $x [1].ipynb"])
+def test_the_end_of_a_check(tmp_path: Path, code: int, ends: int, name: str) -> None:
+    for file, text in (("Makefile", (ROOT / "Makefile").read_text("utf-8")), ("requirements.lock", ""), (name, "")):
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\n[ "$1" = -I ] && exit\nprintf "%s\\n" "$4"\nexit {code}\n', encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / ".venv" / "ready").touch()
+    command = ["make", "check", f"NOTEBOOK={name}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (ends, f"{name}\n")
+    assert ("Error" in done.stderr) is (ends > 0)
+
+
+def test_a_missing_notebook_is_named_before_anything_is_installed() -> None:
+    done = make("check", "NOTEBOOK=no such file.ipynb")
+    assert done.returncode == 2
+    assert "There is no file no such file.ipynb" in done.stderr
+    assert done.stdout == ""

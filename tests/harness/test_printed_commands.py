@@ -77,7 +77,8 @@ def find_fault_of_make(arguments: tuple[str, ...], whole: bool) -> str:
     if unknown:
         return f"the Makefile has no {', '.join(sorted(unknown))}"
     given = [] if whole else [f"{name}={value}" for name, value in NEEDED.items() if name not in variables]
-    command = ["make", "-n", "--no-print-directory", "SYSTEM=Linux", "MACHINE=x86_64", *arguments, *given]
+    there = [re.sub(r"^NOTEBOOK=.+", "NOTEBOOK=README.md", word) for word in (*arguments, *given)]  # make looks for it
+    command = ["make", "-n", "--no-print-directory", "SYSTEM=Linux", "MACHINE=x86_64", *there]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else ""
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,27 @@ def test_the_last_training_of_each_step_is_judged(
     assert {number: marks[number] for number in expected} == expected
 
 
+LEFT = {"classifier.bias": "0123456789abcdef"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "mark", "said"),
+    [
+        pytest.param(("step1", "step2"), "failed", "step 1 has trained this one already", id="of another step"),
+        pytest.param(("step2", "step2"), "note", "trained already (In [3])", id="of the same step"),
+    ],
+)
+def test_a_model_that_was_trained_before_is_named(
+    shell: InteractiveShell, steps: tuple[str, str], mark: str, said: str
+) -> None:
+    first, second = (note(step, HEAD, assignment.HEAD_PARAMETERS) for step in steps)
+    first.cell, first.left = 3, LEFT
+    second.began_s, second.entry = 1.0, replace(second.entry, head=LEFT)
+    WATCH.trainings.extend((first, second))
+    row = commands._check("2.2").parts[0].rows[-1]
+    assert (row.title, row.mark.value, said in row.rationale) == ("Step 2 begins with a fresh model", mark, True)
+
+
 def test_it_says_which_training_was_looked_at(shell: InteractiveShell) -> None:
     noted = note("step2", HEAD, assignment.HEAD_PARAMETERS)
     noted.cell, noted.began_s, noted.finished, noted.error = 12, 1_000.0, False, "KeyboardInterrupt"
@@ -167,6 +189,24 @@ def test_nothing_is_changed(shell: InteractiveShell, tmp_path: Path, monkeypatch
     assert [*tmp_path.iterdir()] == []
 
 
+def test_what_is_wrong_before_and_in_a_training_is_said_once(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = note("step2", [*HEAD, ENCODER], 66_000_000)
+    WATCH.trainings.append(wrong)
+    shell.user_ns["head_model"] = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(live, "prepare", lambda step, namespace: ("head_model", wrong))
+    before, trained = (part.rows[0] for part in commands._check("step2").parts)
+    assert "found 66,000,000" in before.rationale
+    assert trained.rationale == "You trained the model as `head_model` is now: see above."
+    assert "found 66,000,000" in commands._check("2.2").parts[0].rows[0].rationale
+
+
+def test_a_cell_knows_its_number(shell: InteractiveShell) -> None:
+    run(shell, "x = 1", "from grader.student import cells\nnumber, source = cells.count(), cells.read_source()")
+    assert (shell.user_ns["number"], shell.user_ns["source"]) == (2, shell.user_ns["In"][2])
+
+
 def test_the_line_that_freezes_a_model_is_found(shell: InteractiveShell) -> None:
     freeze = "def freeze(m):\n    for p in m.parameters():\n        p.requires_grad = False"
     run(shell, freeze, "model = 1\nother = model", "# freeze(model)", "freeze = print\nfreeze(model)", "x = 1")
@@ -190,4 +230,4 @@ def test_after_a_restart(
     monkeypatch.setattr(journal, "holds_weights", lambda noted: kept)
     (part,) = commands._check("2.2").parts
     assert (part.rows[0].mark.value, said in part.note + part.rows[0].rationale) == (mark, True)
-    assert "run the cell that defines it again" in commands._check("3.1").parts[0].rows[0].rationale
+    assert "run its cell again" in commands._check("3.1").parts[0].rows[0].rationale

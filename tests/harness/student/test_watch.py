@@ -58,7 +58,11 @@ class Trainer:
         """Draws a number, as trainings do."""
         if steps < 0:
             raise ValueError("the student's own")
+        self.drawn()
         return f"{steps} {torch.rand(1).item()}"
+
+    def drawn(self) -> None:
+        """Happens in each step."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves nothing."""
@@ -102,6 +106,38 @@ def test_a_training_is_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert watch.trainings[-1].saved == ""
     trainer.save_model(str(tmp_path))
     assert watch.trainings[-1].saved == str(tmp_path)
+
+
+def step(watch: Watch, *optimizers: torch.optim.Optimizer) -> None:
+    for optimizer in optimizers:
+        watch._before_step(optimizer, (), {})
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("failed", "error"),
+    [pytest.param(None, "", id="to its end"), pytest.param(KeyboardInterrupt(), "KeyboardInterrupt", id="stopped")],
+)
+def test_a_loop_of_the_students_own_is_noted(failed: BaseException | None, error: str) -> None:
+    watch, model, toy = Watch(), build_distilbert(8, 0), torch.nn.Linear(2, 2)
+    model.distilbert.requires_grad_(False)
+    optimizers = [torch.optim.SGD(part.parameters()) for part in (model.pre_classifier, model.classifier, toy)]
+    for _ in range(2):
+        step(watch, *optimizers)
+    assert watch.trainings[0].finished is False
+    watch._end_cell(SimpleNamespace(error_in_exec=failed))
+    (noted,) = watch.trainings
+    assert (noted.step, noted.via, noted.finished, noted.error) == ("step2", "loop", not error, error)
+    step(watch, optimizers[0])
+    assert watch.trainings[1].find_before(watch.trainings) is noted
+
+
+def test_steps_of_a_trainer_are_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, trainer = follow(monkeypatch), Trainer()
+    optimizer = torch.optim.SGD(trainer.model.parameters())
+    monkeypatch.setattr(trainer, "drawn", lambda: watch._before_step(optimizer, (), {}), raising=False)
+    trainer.train()
+    assert [noted.via for noted in watch.trainings] == ["Trainer"]
 
 
 @pytest.mark.parametrize(
