@@ -150,7 +150,8 @@ class Desk:
                 cells = read_cells(view.request.submissions / attempt.upload.id / EXECUTED, checks)
             except UnreadableNotebook as error:
                 trouble = str(error)
-        return StudentPage(dossier, attempt, cells, trouble, details, find_position(visit, view, dossier))
+        position, since = find_position(visit, view, dossier), view.compare_attempts(dossier)
+        return StudentPage(dossier, attempt, cells, trouble, details, position, since)
 
     def read_visit(self, request: Request) -> Visit:
         """Read who looks, and how."""

@@ -18,14 +18,15 @@ from typing import Final
 from grader.batch import decisions as book
 from grader.batch import history
 from grader.batch import request as requests
+from grader.batch.attempts import add_progress
 from grader.batch.outputs import ALIKE, Outcome, find_outcome, settle_class
 from grader.batch.request import BatchRequest, SavedBatch, load_batch
 from grader.grades.decisions import Appeal, Decision, Reviewed, Rulings, Withdrawal, list_in_force
-from grader.grades.grade import Grade
+from grader.grades.grade import Grade, Progress
 from grader.grades.overrides import Override, OverrideKind
 from grader.grades.policy import GradingPolicy, index_by_name, list_names
 from grader.grades.settlement import change_check, list_students
-from grader.intake.uploads import Student, Upload
+from grader.intake.uploads import Intake, Student, Upload
 from grader.model import CheckResult, Result
 
 LOOK_EVERY_S: Final = 1.0  # at the histories of all uploads: a stat each, which costs time on a network's file system
@@ -121,6 +122,12 @@ class ClassView:
     notes: tuple[str, ...] = ()
     possible: float = 0.0  # points of the whole rubric, with what a person marks
     unwritten: int = 0  # decisions that gradebook, feedback and dashboard do not show yet
+    intake: Intake = field(default_factory=lambda: Intake(source="", uploads=()))
+
+    def compare_attempts(self, dossier: Dossier) -> Progress | None:
+        """Return what changed since the attempt before the one that counts; None without one."""
+        (grade,) = add_progress(self.request, self.intake, [dossier.grade])
+        return grade.since
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -189,6 +196,7 @@ class Classroom:
             decisions=decisions,
             notes=rulings.notes,
             possible=rulings.overrides.possible,
+            intake=rulings.intake,
             unwritten=max(0, len(decisions) - book.count_handed_out(self.folder)),
         )
 

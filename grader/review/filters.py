@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlencode
 
-from grader.grades.grade import AdjustmentKind, Standing
+from grader.grades.grade import AdjustmentKind, PassOutcome, Standing
 from grader.grades.overrides import Override
 from grader.model import Verdict
 from grader.review.classroom import Dossier
@@ -27,10 +27,25 @@ class State(StrEnum):
     CONTESTED = "open appeal"
     COMMENTED = "commented"
     ALIKE = "similar code"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    UNDECIDED = "neither complete nor incomplete"
 
 
 def _is_standing(standing: Standing) -> Callable[[Dossier], bool]:
     return lambda dossier: dossier.grade.standing is standing
+
+
+# Where the policy says what a pass takes.
+OUTCOMES: Final = {
+    State.COMPLETE: PassOutcome.COMPLETE,
+    State.INCOMPLETE: PassOutcome.INCOMPLETE,
+    State.UNDECIDED: PassOutcome.OPEN,
+}
+
+
+def _has_outcome(outcome: PassOutcome) -> Callable[[Dossier], bool]:
+    return lambda dossier: dossier.grade.outcome is outcome
 
 
 TESTS: Final[Mapping[State, Callable[[Dossier], bool]]] = {
@@ -46,6 +61,7 @@ TESTS: Final[Mapping[State, Callable[[Dossier], bool]]] = {
     State.CONTESTED: lambda d: d.has_open_appeal,
     State.COMMENTED: lambda d: d.has_comment,
     State.ALIKE: lambda d: bool(d.alike),
+    **{state: _has_outcome(outcome) for state, outcome in OUTCOMES.items()},
 }
 
 

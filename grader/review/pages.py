@@ -8,7 +8,9 @@ from typing import Final
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from grader.grades.decisions import Appeal, Comment, Decision, Reviewed
+from grader.grades.grade import PassOutcome, Progress
 from grader.grades.overrides import Override, OverrideKind
+from grader.grades.policy import PassRule
 from grader.model import CheckResult, Result, StaffDetails, Verdict
 from grader.reporting import words
 from grader.reporting.cohort.attention import format_mismatches
@@ -17,11 +19,16 @@ from grader.reporting.outline import group_by_step
 from grader.reporting.page import LOADER, build_engine
 from grader.review.classroom import Attempt, ClassView, Dossier
 from grader.review.deciding import Act, Draft
-from grader.review.filters import Filter, State
+from grader.review.filters import OUTCOMES, Filter, State
 from grader.review.notebook import Cell
 from grader.review.outbox import OutboxState
 
 ROWS_MAX: Final = 100  # of one page of the list
+OUTCOME_TONES: Final = {  # the verdicts whose colours they get
+    PassOutcome.COMPLETE: Verdict.PASSED,
+    PassOutcome.INCOMPLETE: Verdict.FAILED,
+    PassOutcome.OPEN: Verdict.NOT_JUDGED,
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class StudentPage:
     trouble: str  # why there are no cells
     details: StaffDetails
     position: Position
+    since: Progress | None = None  # the attempt before the one that counts
     draft: Draft | None = None  # what could not be saved
 
     @property
@@ -79,6 +87,11 @@ class StudentPage:
     def checks(self) -> tuple[CheckResult, ...]:
         """Its checks, as people changed them."""
         return self.dossier.list_checks(self.result)
+
+    def list_needed(self, rule: PassRule) -> tuple[CheckResult, ...]:
+        """List the checks that a pass takes, as they are on the file that counts."""
+        checks = {check.id: check for check in self.dossier.checks}
+        return tuple(checks[name] for name in rule.checks if name in checks)
 
     @property
     def has_form(self) -> bool:
@@ -131,7 +144,7 @@ def render_list(visit: Visit, view: ClassView, page: int, outbox: OutboxState, f
         count=len(shown),
         page=page,
         pages=pages,
-        states=list(State),
+        states=[state for state in State if view.policy.passing or state not in OUTCOMES],
         verdicts=list(Verdict),
         outbox=outbox,
     )
@@ -189,7 +202,7 @@ def render_message(visit: Visit, title: str, text: str) -> str:
 
 
 def _render(template: str, visit: Visit, view: ClassView | None, **values: object) -> str:
-    shared: Mapping[str, object] = {"words": words, "tones": TONES, "Verdict": Verdict, "swap": False}
+    shared: Mapping[str, object] = {"words": words, "tones": TONES, "outcomes": OUTCOME_TONES, "swap": False}
     return _build_engine().get_template(template).render(visit=visit, view=view, **shared, **values)
 
 

@@ -10,10 +10,10 @@ from grader.grades.grade import Grade, Standing
 from grader.model import RunStatus
 from grader.reporting import words
 from grader.reporting.cohort.graded_class import GradedClass, Link
-from grader.reporting.cohort.similarity_page import SIMILAR_PAGE
-from grader.similarity import Cluster, cluster_papers
+from grader.reporting.cohort.review_link import link_student
+from grader.reporting.cohort.similarity_page import PAIRS_SHOWN, SIMILAR_PAGE, describe_cluster
+from grader.similarity import cluster_papers
 
-PAIRS_LINKED: Final = 6  # of one group: the most similar
 NOT_STOPPED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR, RunStatus.BAD_SUBMISSION, RunStatus.INFRA_ERROR)
 
 
@@ -50,7 +50,8 @@ def format_mismatches(grade: Grade) -> str:
 
 
 def _note(settled: GradedClass, grade: Grade, what: str) -> AttentionEntry:
-    return AttentionEntry(grade.student.name, what, settled.list_links(grade))
+    review = ("review", link_student(grade.student.code))
+    return AttentionEntry(grade.student.name, what, (*settled.list_links(grade), review))
 
 
 def _find_standing(settled: GradedClass, wanted: Standing) -> Iterator[AttentionEntry]:
@@ -77,16 +78,7 @@ def _find_similar(settled: GradedClass) -> Iterator[AttentionEntry]:
             (f"side by side: {n}" if n else "side by side", f"./{SIMILAR_PAGE}#pair-{i + 1}")
             for n, i in ((settled.name_pair(i) if len(cluster.pairs) > 1 else "", i) for i in cluster.pairs)
         )
-        yield AttentionEntry(names, _describe_cluster(settled, cluster), tuple(islice(closest, PAIRS_LINKED)))
-
-
-def _describe_cluster(settled: GradedClass, cluster: Cluster) -> str:
-    pairs = [settled.similarity.pairs[number] for number in cluster.pairs]
-    if not pairs:
-        return "The same file, byte for byte."
-    low, high = (words.format_percent(found(pair.similarity for pair in pairs)) for found in (min, max))
-    share = f"{high} of one is in the other" if low == high else f"between {low} and {high} of one are in another"
-    return f"{'1 pair' if len(pairs) == 1 else f'{len(pairs)} pairs'}: {share}."
+        yield AttentionEntry(names, describe_cluster(settled.similarity, cluster), tuple(islice(closest, PAIRS_SHOWN)))
 
 
 def _find_noted(settled: GradedClass) -> Iterator[AttentionEntry]:

@@ -13,6 +13,7 @@ from grader.reporting.cohort import STYLES
 from grader.reporting.cohort.attention import find_problems, format_mismatches, is_stopped
 from grader.reporting.cohort.figures import compute_check_figures, compute_method_figures, compute_spread
 from grader.reporting.cohort.graded_class import GradedClass, Link
+from grader.reporting.cohort.review_link import link_student
 from grader.reporting.outline import select_measured
 from grader.reporting.page import render
 from grader.reporting.plots import MARKERS, draw_accuracy_over_time, draw_score_histogram
@@ -96,6 +97,7 @@ def render_dashboard(
         rules=tuple(rules),
         similarity=similarity,
         markers=MARKERS,
+        link_student=link_student,
         Method=Method,
         Verdict=Verdict,
         **_compute_figures(people, results),

@@ -35,7 +35,7 @@ REASONS = {
     "who is in the class": "intake/gradebook_export.py intake/roster.py",
     "pages for a whole class, made again with every hand-out": "reporting/cohort reporting/templates/dashboard.css "
     "reporting/templates/dashboard.html reporting/templates/dashboard.js reporting/templates/dashboard_similar.html "
-    "reporting/templates/dashboard_review.html",
+    "reporting/templates/dashboard_review.html reporting/templates/dashboard_review.js",
     "shows results, and changes none": "review",
     "what a terminal shows of a result": "reporting/terminal.py",
     "a hint for people, beside results": "similarity",

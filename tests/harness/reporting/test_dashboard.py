@@ -14,6 +14,7 @@ from grader.reporting.cohort.attention import AttentionEntry, find_problems
 from grader.reporting.cohort.dashboard import ENTRIES_SHOWN, render_dashboard
 from grader.reporting.cohort.figures import compute_check_figures, compute_point_biserial
 from grader.reporting.cohort.graded_class import GradedClass
+from grader.reporting.cohort.review_link import render_review_link
 from grader.reporting.cohort.similarity_page import render_similar
 from grader.similarity import Pair, Paper, Passage, Similarity, cluster_papers
 from tests.harness import results
@@ -141,6 +142,26 @@ def test_a_thousand_submissions_stay_within_the_limits_and_many_entries_are_fold
     missing = len(find_entries("missing", grades, found))
     assert missing > ENTRIES_SHOWN + 2
     assert f"<summary>{missing - ENTRIES_SHOWN} more</summary>" in html
+
+
+def test_similar_code_stands_in_groups() -> None:
+    papers = [Paper(str(n), str(n), f"{n}", "x") for n in range(12)]
+    pairs = tuple(Pair(papers[n], papers[n + 1], 0.9 - n / 100, 0.5, ()) for n in (*range(8), 10))
+    html = render_similar(Similarity(equal=((papers[0], papers[9]),), pairs=pairs), FOUND)
+    page = Reader(html)
+    assert "2 groups of similar notebooks" in page.text
+    groups = html.split('<section aria-labelledby="group-')[1:]
+    assert [group.count("<article") for group in groups] == [8, 1]
+    assert "2 less similar pairs" in groups[0]
+    assert "The same file, byte for byte: 0; 9." in groups[0]
+    assert {f"pair-{number}" for number in range(1, 10)} <= set(page.values("id"))
+
+
+def test_the_dashboard_leads_to_each_student_on_the_review_page() -> None:
+    links = {link for link in Reader(PAGE).values("href") if link and "review.html#" in link}
+    assert links == {f"./review.html#{grade.student.code}" for grade in GRADES}
+    assert 'id="open"' in render_review_link("class", "http://127.0.0.1:8470/?token=x")
+    assert 'id="open"' not in render_review_link("class")
 
 
 def test_similar_code_is_bounded() -> None:

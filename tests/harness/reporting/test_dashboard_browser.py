@@ -17,7 +17,7 @@ chains = pytest.importorskip("selenium.webdriver.common.action_chains", reason="
 pytestmark = test_browser.pytestmark
 driver, site = test_browser.driver, test_browser.site  # the fixtures
 
-NAMES = "return [...document.querySelectorAll('#table tbody tr:not([hidden]) th')].map(e => e.firstChild.data.trim())"
+NAMES = "return [...document.querySelectorAll('#table tbody tr:not([hidden]) th a')].map(e => e.textContent.trim())"
 POINTS = "return [...document.querySelectorAll('#table tbody td:nth-child(2)')].map(e => e.dataset.value)"
 
 

@@ -5,8 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from grader.batch.attempts import NAME as ATTEMPTS
+from grader.batch.attempts import AttemptRecord
+from grader.batch.decisions import append_decision
 from grader.batch.history import NAME, EntryStatus, HistoryEntry
 from grader.batch.request import BatchRequest, save_batch
+from grader.grades.decisions import Origin, Rules
+from grader.grades.policy import GradingPolicy, PassRule
 from grader.intake.uploads import Intake, Refusal, Student, Upload
 from grader.model import CheckResult, Place, Profile, Result, Verdict
 from tests.harness import results
@@ -63,6 +68,21 @@ def make_class(folder: Path, cells: tuple[dict[str, Any], ...] = CELLS) -> Path:
     return folder
 
 
+def make_correction_round(folder: Path) -> None:
+    """Say what a pass takes, and give Ada an attempt before, on which COUNT failed and FORWARD passed."""
+    rule = PassRule(checks=(COUNT, FORWARD), points=10)
+    append_decision(folder, Rules(policy=GradingPolicy(passing=rule), author="ada"), Origin.FILE)
+    before = make_result("before", Verdict.PASSED, "b" * 64)
+    checks = [results.check(COUNT, Verdict.FAILED, 8.0), before.checks[1]]
+    write_upload(folder / "submissions" / "before", before.model_copy(update={"checks": tuple(checks)}))
+    records = [
+        AttemptRecord(student=ADA.key, upload=name, sha256=sha256, attempt=1, at=datetime(2026, 12, day, tzinfo=UTC))
+        for day, (name, sha256) in enumerate((("before", "b" * 64), (ADA.key, f"{ADA.canvas_id:064x}")), 1)
+    ]
+    lines = "".join(f"{record.model_dump_json()}\n" for record in records)
+    (folder / ATTEMPTS).write_text(lines, encoding="utf-8")
+
+
 def write_upload(folder: Path, result: Result, cells: tuple[dict[str, Any], ...] = CELLS) -> None:
     """Write what a worker leaves of one upload."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +101,7 @@ def write_upload(folder: Path, result: Result, cells: tuple[dict[str, Any], ...]
         seed=result.seed,
         depends={},
         sha256=result.submission.sha256,
+        verdicts={check.id: check.verdict for check in result.checks},
     )
     with (folder / NAME).open("a", encoding="utf-8") as file:
         file.write(f"{entry.model_dump_json()}\n")

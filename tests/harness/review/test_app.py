@@ -1,6 +1,7 @@
 """The review page without a browser: what it shows, and whom it answers."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,21 @@ from grader.model import Verdict
 from grader.review.app import build_app
 from tests.harness.reporting import hostile
 
-from .classes import ADA, BO, CY, DI, FORWARD, cell, display, make_class, make_result, stream, write_upload
+from .classes import (
+    ADA,
+    BO,
+    COUNT,
+    CY,
+    DI,
+    FORWARD,
+    cell,
+    display,
+    make_class,
+    make_correction_round,
+    make_result,
+    stream,
+    write_upload,
+)
 
 TOKEN = "a-token"
 PAGE = "http://127.0.0.1:8470"
@@ -98,6 +113,22 @@ def test_filters(query: str, expected: set[object], client: TestClient) -> None:
     rows = client.get(f"/?{query}", headers={"hx-target": "rows"}).text
     assert "<html" not in rows
     assert rows.strip() in page
+
+
+def test_a_correction_round(folder: Path, client: TestClient) -> None:
+    page = client.get(f"/student/{ADA.code}").text
+    assert ("Pass or fail" in page, "neither complete nor" in client.get("/").text) == (False, False)
+    make_correction_round(folder)
+    page = client.get(f"/student/{ADA.code}").text
+    assert "Not complete yet. Still needed: " in page
+    needed = page.split('aria-label="What a pass takes"')[1].split("</ul>")[0]
+    assert re.findall(r'href="#check-([^"]+)"', needed) == [COUNT, FORWARD]
+    assert "10 points; 8 so far" in needed
+    since = " ".join(re.sub(r"<[^>]*>", " ", page.split('id="progress"')[1].split("</section>")[0]).split())
+    assert re.search(r"Fixed: 1 .+ New: 1 .+ Still open: 0 nothing", since)
+    for state, who in {"complete": {BO}, "incomplete": {ADA}}.items():
+        rows = client.get(f"/?state={state}", headers={"hx-target": "rows"}).text
+        assert {one for one in (ADA, BO, CY, DI) if f"/student/{one.code}" in rows} == who
 
 
 def test_similar_code_leads_to_the_others(folder: Path, client: TestClient) -> None:

@@ -25,7 +25,7 @@ from grader.review.server import open_socket
 from tests.harness import needs
 from tests.harness.reporting import hostile
 
-from .classes import ADA, BO, CELLS, CY, FORWARD, cell, make_class, stream
+from .classes import ADA, BO, CELLS, CY, FORWARD, cell, make_class, make_correction_round, stream
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
@@ -47,7 +47,9 @@ PROSE = tuple(cell(text, kind="markdown") for text in hostile.TEXTS.values())
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_class(tmp_path_factory.mktemp("class"), (*CELLS, *HOSTILE, *PROSE))
+    made = make_class(tmp_path_factory.mktemp("class"), (*CELLS, *HOSTILE, *PROSE))
+    make_correction_round(made)
+    return made
 
 
 @pytest.fixture(scope="module")
