@@ -40,7 +40,7 @@ MOST_WAITING: Final = 4  # messages that one socket may hold unread
 LOOK_EVERY_S: Final = 0.02
 GROWTH: Final = 2  # memory that parsed messages may take, as a multiple of their bytes
 SLACK_MIB: Final = 40  # growth that has nothing to do with messages
-GRACE_S: Final = 0.5  # between a broken connection and the news that the kernel is dead
+GRACE_S: Final = 5.0  # between a broken connection and the news that the kernel is dead: a container takes its time
 REPLY_S: Final = 2.0  # for the reply to the first question, before it is asked again
 IDLE_S: Final = 0.3  # from the reply to the end of the answer
 NEVER_MS: Final = 10**9  # to a new connection. -1 would end the broken one in the midst of a message: libzmq aborts
@@ -240,9 +240,12 @@ class BoundedClient(AsyncKernelClient):
 
     async def _stop_at_break(self, monitor: Any) -> None:
         parse_monitor_message(await monitor.recv_multipart())
-        await asyncio.sleep(GRACE_S)
-        if await self.is_alive():
-            self.guard.stop(Stop.OUTPUT)
+        deadline = time.monotonic() + GRACE_S
+        while await self.is_alive():
+            if time.monotonic() > deadline:
+                self.guard.stop(Stop.OUTPUT)
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _find_message(channel: Any, request: str) -> dict[str, Any]:

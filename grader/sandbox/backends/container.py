@@ -88,6 +88,7 @@ def build_command(runtime: str, name: str, confine: Confinement, writable: Mappi
         mounts += ["--mount", f"type=bind,source={source},target={target}"]
     for path in ("/tmp", "/home"):
         mounts += ["--tmpfs", f"{path}:size={TEMPORARY_MIB}m,mode=1777"]
+    mounts += ["--tmpfs", "/var/tmp:size=1m,mode=755"]  # podman would let everybody write there, however much
     for path in namespaces.list_gpu_devices(policy):
         mounts += ["--device", path]
     for variable in read_loader_variables().items():

@@ -38,6 +38,7 @@ def calls(log: Path) -> list[list[str]]:
 
 WALLS = (
     *("--network none", "--read-only", "--cap-drop ALL", "--security-opt no-new-privileges", "--pids-limit 40"),
+    "--tmpfs /var/tmp:size=1m,mode=755",
     "--ulimit nproc=40",  # more than a root without CAP_SYS_RESOURCE has is refused
     *("--memory 300m --memory-swap 300m", "--user 1000:1000", "--pull never"),
     *("--mount type=bind,source=/usr,target=/usr,readonly", "--mount type=bind,source=/a,target=/job"),

@@ -132,7 +132,7 @@ def grade(root: Root, submission: Submission) -> tuple[list[str], str, str]:
     for name, text in submission.files.items():
         root.path(f"{HOME}/submission/{name}").write_text(text, encoding="utf-8")
     with measure_memory() as peaks:
-        done = root.run(DOCKER.wrap(HOME, "bash ./run_autograder"), DOCKER.build_variables())
+        done = root.run(DOCKER.wrap(f"{HOME}/source", "bash ../run_autograder"), DOCKER.build_variables())
     cost = f"{done.seconds:.0f} s, {max(peaks, default=0) / 2**30:.1f} GiB"
     results = root.path(f"{HOME}/results/results.json")
     text = results.read_text(encoding="utf-8") if results.is_file() else ""
