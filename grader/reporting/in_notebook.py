@@ -129,12 +129,13 @@ def write_html(report: Report) -> str:
     parts = "".join(_write_part(part) for part in report.parts)
     notes = "".join(f'<div style="margin:0.5em 0">{_mark_up(note)}</div>' for note in report.notes)
     total = f'<div style="margin-top:0.7em;padding-top:0.5em;{RULE_ABOVE}">{_write_block(report.total, True)}</div>'
-    return f'<div style="max-width:50em;line-height:1.45;overflow-wrap:anywhere">{parts}{notes}{total}</div>'
+    return f'<div style="{WHOLE}">{parts}{notes}{total}</div>'
 
 
+WHOLE: Final = "min-width:14em;max-width:50em;line-height:1.45;overflow-wrap:anywhere"
 RULE_ABOVE: Final = "border-top:1px solid rgba(128,128,128,0.45)"
 BADGE: Final = (
-    "flex:0 0 auto;min-width:5.2em;text-align:center;padding:0 0.45em;border-radius:0.3em;color:#ffffff;"
+    "flex:0 0 auto;min-width:5.6em;text-align:center;padding:0 0.45em;border-radius:0.3em;color:#ffffff;"
     "font-size:0.85em;font-weight:600;white-space:nowrap"
 )
 CODE_STYLE: Final = "background:none;color:inherit;font-size:0.95em;white-space:pre-wrap;overflow-wrap:anywhere"

@@ -35,7 +35,10 @@ def list_names(value: Any) -> list[str]:
 
 
 def find_line(name: str, about: re.Pattern[str]) -> str:
-    """Return the last line that matches in the last cell that names a variable, as `In [n], line m: code`."""
+    """Return the last line that matches in the last cell that names a variable, as `In [n], line m: code`.
+
+    What ran before the variable got its value is about another object: an earlier run of an edited cell, say.
+    """
     sources = list_sources()
     for number in range(len(sources), 0, -1):
         lines = sources[number - 1].splitlines() if re.search(rf"\b{name}\b", sources[number - 1]) else []
@@ -44,4 +47,6 @@ def find_line(name: str, about: re.Pattern[str]) -> str:
         ]
         if found:
             return f"In [{number}], line {found[-1] + 1}: {lines[found[-1]].strip()}"
+        if re.search(rf"^\s*{name}\s*=(?!=)", sources[number - 1], re.MULTILINE):
+            return ""
     return ""

@@ -106,7 +106,7 @@ def _build_reused(noted: Noted, history: Sequence[Noted]) -> list[Row]:
 
 NOT_PREPARED: Final = {
     "step2": "No model in this kernel has frozen parameters yet.",
-    "step3": "No model in this kernel has layers in place of its query and value layers yet.",
+    "step3": "No model has LoRA layers in place of its query and value layers yet: `replace_layers` puts them there.",
 }
 
 

@@ -212,6 +212,8 @@ def test_the_line_that_freezes_a_model_is_found(shell: InteractiveShell) -> None
     run(shell, freeze, "model = 1\nother = model", "# freeze(model)", "freeze = print\nfreeze(model)", "x = 1")
     assert cells.find_line("model", FREEZES) == "In [4], line 2: freeze(model)"
     assert cells.find_line("nothing", FREEZES) == ""
+    run(shell, "model = 2", "model")
+    assert cells.find_line("model", FREEZES) == ""  # what was frozen before was another model
 
 
 @pytest.mark.parametrize(
