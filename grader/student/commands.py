@@ -32,9 +32,11 @@ def _say_errors(command: Any, argument: Any) -> None:
     try:
         from grader.errors import GraderError, SubmissionError
         from grader.reporting.in_notebook import write_html, write_text
+        from grader.student.guards import keep_interrupts
 
         try:
-            report = command(argument)
+            with keep_interrupts():
+                report = command(argument)
         except (SubmissionError, GraderError) as error:
             print(error)
             return

@@ -49,6 +49,28 @@ def _list_generators() -> Iterator[tuple[Any, str, str]]:
 
 
 @contextlib.contextmanager
+def keep_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the block for one that was lost in it, as some imports lose it."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        seen.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen.is_set():
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
 def keep_quiet() -> Iterator[None]:
     """Show nothing of what the block prints or warns of: it would stand between a student and the verdicts."""
     nowhere = io.StringIO()
