@@ -56,6 +56,7 @@ def open_socket(port: int | None) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, wanted))
+            listening.listen()  # the address is printed next: who opens it at once waits, and is not refused
         except OSError as error:
             listening.close()
             if wanted == 0 or port is not None:

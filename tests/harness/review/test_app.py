@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 from grader.batch.outputs import ALIKE
 from grader.model import Verdict
 from grader.review.app import build_app
+from grader.review.server import open_socket
 from tests.harness.reporting import hostile
 
 from .classes import (
@@ -55,6 +57,11 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(folder: Path) -> None
     assert (answer.status_code, answer.headers["location"]) == (303, "/evil.example/x?state=graded")
     assert "HttpOnly" in answer.headers["set-cookie"]
     assert client.get("/").status_code == 200
+
+
+def test_who_opens_the_address_as_soon_as_it_is_printed_is_not_refused() -> None:
+    with open_socket(0) as found, socket.create_connection(found.getsockname(), timeout=5):
+        pass
 
 
 STRANGERS = [
