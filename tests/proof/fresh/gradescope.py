@@ -88,7 +88,12 @@ SUBMISSIONS: Final = (
         {"a.ipynb": make_notebook("1 / 0"), "b.ipynb": REFERENCE},
         expect_points(POSSIBLE, "the best one counts: 'b.ipynb'"),
     ),
-    Submission("an endless loop", {"a.ipynb": make_notebook("while True: pass")}, expect_points(0), SHORT_MIN),
+    Submission(
+        "an endless loop",
+        {"a.ipynb": make_notebook("n = 0\nwhile True: n += 1")},
+        expect_points(0, "Cell 1"),
+        SHORT_MIN,
+    ),
     Submission("a spy", {"a.ipynb": make_notebook(SPY)}, expect_nothing_read),
 )
 
