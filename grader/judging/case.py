@@ -14,7 +14,7 @@ from grader.evidence.reader import Evidence
 from grader.evidence.untrusted import ProtocolViolation
 from grader.judging.calibration import Calibration
 from grader.model import Method, MethodSummary, Profile
-from grader.oracle import gradients, methods
+from grader.oracle import descent, gradients, methods
 from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
 from grader.oracle.certificates import Certificate, certify
 from grader.oracle.exposure import Library
@@ -84,6 +84,32 @@ class Case:
         if training.work is not None and training.work.steps != seen.steps:
             return "its record has other steps than were taken"
         return None
+
+    @cached_property
+    def drifts(self) -> dict[Method, str]:
+        """The trainings whose weights look made up, with what shows it, as the end of a sentence.
+
+        Asked in profile `quick` alone: two steps move weights too little, and thousands too far.
+        """
+        if self.profile is not Profile.QUICK:
+            return {}
+        finished = {method: training for method, training in self.placed.items() if training.finished}
+        found = ((method, self._explain_drift(training)) for method, training in finished.items())
+        return {method: words for method, words in found if words}
+
+    def _explain_drift(self, training: Training) -> str | None:
+        left, entry = training.exit.file, training.gradients
+        if left is None:
+            return "it leaves no weights that can be read"
+        sample = self.oracle.meter(self.evidence).encode_sample()
+        try:
+            begun = self.evidence.weights(entry) if entry else {}
+            follows = descent.moves_along_gradients(self.evidence.weights(left), begun, self.base, *sample)
+        except (ProtocolViolation, RuntimeError):  # not there, or of shapes that no DistilBERT has
+            follows = False
+        if follows is None:  # another head: then its size does not fit either, unless the record lies
+            follows = not methods.fits_its_step(training.entry)
+        return None if follows else "its weights do not move as the gradients of the network would move them"
 
     def explain_absence(self) -> str:
         """Return what is wrong with the trainings that do not count, as a further sentence; empty if there are none."""

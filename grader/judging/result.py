@@ -15,7 +15,7 @@ from grader.judging.claims import match_claims, read_claims
 from grader.judging.repetition import excuse_repetitions
 from grader.judging.runner import GRADER_FAULT, Judgement, run_suite
 from grader.judging.staff_notes import find_notes
-from grader.judging.suspicion import find_intrusions
+from grader.judging.suspicion import find_intrusions, rests_on
 from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import (
     Claim,
@@ -40,6 +40,12 @@ HELD: Final[Mapping[str, Any]] = {
     "held": True,
 }
 
+UNTRAINED: Final[Mapping[str, Any]] = {
+    **HELD,
+    "rationale": "The weights that a training leaves are not those that its steps would lead to. A person reads the "
+    "notebook before this check gives points.",
+}
+
 
 @dataclass(frozen=True)
 class GradingResult:
@@ -59,7 +65,7 @@ def judge_case(case: Case, folders: list[Path], only: str | None = None, watch: 
     """Judge a case: evidence with an oracle, which may be shared with other cases. `watch`: see `boundary`."""
     began, watch = time.perf_counter(), watch or Watch()
     found = run_suite(case, folders, only, watch)
-    judgements = excuse_repetitions(adjust_judgements(found, case.evidence))
+    judgements = excuse_repetitions(hold_drifting(adjust_judgements(found, case.evidence), case))
     rubric = scoring.load_rubric(RUBRIC)
     complete = only is None and {PUBLIC_TESTS, HIDDEN_TESTS} <= set(folders)
     scoring.require_agreement([judgement.id for judgement in judgements], rubric, complete)
@@ -108,6 +114,15 @@ def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> 
     if find_intrusions(evidence):
         return tuple(replace(j, **HELD) if j.verdict is Verdict.PASSED else j for j in judgements)
     return foreign_packages.excuse(judgements, evidence)
+
+
+def hold_drifting(judgements: tuple[Judgement, ...], case: Case) -> tuple[Judgement, ...]:
+    """Hold what passed of a training whose weights look made up: an imitation of the witness can invent all else."""
+    drifting = read_or_none(lambda: case.drifts) or {}
+    return tuple(
+        replace(j, **UNTRAINED) if j.verdict is Verdict.PASSED and any(rests_on(j.id, m) for m in drifting) else j
+        for j in judgements
+    )
 
 
 def _compare_claims(case: Case, methods: Mapping[Method, MethodSummary]) -> tuple[Claim, ...]:

@@ -7,7 +7,7 @@ from grader.judging import foreign_packages
 from grader.judging.case import Case, locate_trainings, read_or_none, summarise_method
 from grader.judging.claims import find_repetitions, match_claims, read_claims
 from grader.judging.runner import Judgement
-from grader.judging.suspicion import find_changes, find_intrusions
+from grader.judging.suspicion import find_changes, find_drifts, find_intrusions
 from grader.model import Method, Profile
 from grader.oracle.exposure import KNOWN_SHARE, is_held_back
 from grader.protocol.records import RowKeys, Training
@@ -29,6 +29,7 @@ def find_notes(case: Case, judgements: tuple[Judgement, ...]) -> Iterator[str]:
         f"Cell {n + 1} uses names from a later cell and ran again after the last cell." for n in run.out_of_order
     )
     yield from find_intrusions(case.evidence)
+    yield from read_or_none(lambda: find_drifts(case)) or ()
     yield from find_changes(case.evidence)
     yield from foreign_packages.find_notes(case.evidence)
     yield from _find_typed_in(case)

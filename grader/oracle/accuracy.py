@@ -19,6 +19,7 @@ from grader.protocol.precision import use_precision
 from grader.protocol.tensor_names import ENCODER
 
 BATCH = 32
+SAMPLE_ROWS, SAMPLE_TOKENS = 8, 32  # rows of each label
 CACHE_VERSION = 1  # raise it when the measurement itself changes
 
 
@@ -54,6 +55,14 @@ class AccuracyMeter:
         """Return the accuracy on held-out reviews of the answer that is right most often, given every time."""
         labels = [review.label for review in read_reviews(self.heldout)]
         return max(labels.count(label) for label in set(labels)) / len(labels)
+
+    def encode_sample(self) -> tuple[Tensor, Tensor]:
+        """Return tokens and mask, (rows, tokens), of the beginnings of a few held-out reviews: half of each label."""
+        reviews = read_reviews(self.heldout)
+        each = [[review.text for review in reviews if review.label == label][:SAMPLE_ROWS] for label in (0, 1)]
+        fewest = min(map(len, each))
+        encoded = self._encode([text for texts in each for text in texts[:fewest]])
+        return encoded["input_ids"][:, :SAMPLE_TOKENS], encoded["attention_mask"][:, :SAMPLE_TOKENS]
 
     def _locate_cached(self, digest: str, kind: str = "json") -> Path:
         conditions = (self.base_sha256, self.reviews_sha256, self.max_tokens, self.bfloat16)
