@@ -109,7 +109,11 @@ class Case:
             follows = False
         if follows is None:  # another head: then its size does not fit either, unless the record lies
             follows = not methods.fits_its_step(training.entry)
-        return None if follows else "its weights do not move as the gradients of the network would move them"
+        return (
+            None
+            if follows
+            else "its weights stand still, or do not move as the gradients of the network would move them"
+        )
 
     def explain_absence(self) -> str:
         """Return what is wrong with the trainings that do not count, as a further sentence; empty if there are none."""

@@ -42,8 +42,8 @@ HELD: Final[Mapping[str, Any]] = {
 
 UNTRAINED: Final[Mapping[str, Any]] = {
     **HELD,
-    "rationale": "The weights that a training leaves are not those that its steps would lead to. A person reads the "
-    "notebook before this check gives points.",
+    "rationale": "The weights that a training leaves do not show that it trained: they stand still, or move otherwise "
+    "than along the gradients of the network. A person reads the notebook before this check gives points.",
 }
 
 

@@ -26,7 +26,8 @@ def find_intrusions(evidence: Evidence) -> list[str]:
 def find_drifts(case: Case) -> list[str]:
     """Return a sentence for each training whose weights look made up, so that what passed of it waits for a person."""
     return [
-        f"The training that is judged as {method.value} looks made up: {why}." for method, why in case.drifts.items()
+        f"The training that is judged as {method.value} may be made up, or may have trained nothing: {why}."
+        for method, why in case.drifts.items()
     ]
 
 
