@@ -9,6 +9,7 @@ from typing import Any
 
 from grader.assets.cache import place_file
 from grader.assets.reviews import ReviewData, read_reviews
+from grader.assets.synthetic_reviews import Review
 from grader.protocol.records import RowKeys
 from grader.protocol.row_keys import make_text_key, make_token_key
 
@@ -44,6 +45,7 @@ class Library:
         self.files = {"train": reviews.train, "eval": reviews.eval}
         self.make_tokenizer, self.kept = make_tokenizer, kept
         self._labels: dict[tuple[str, str], Mapping[str, int | None]] = {}
+        self._reviews: dict[str, Sequence[Review]] = {}
 
     def recognise(self, seen: RowKeys | None) -> Exposure | None:
         """Measure a data set's exposure; None where most of it is in neither file."""
@@ -76,17 +78,19 @@ class Library:
             self._labels[kind, name] = self._read_kept(kind, name) or self._compute(kind, name)
         return self._labels[kind, name]
 
-    def read_texts(self, name: str) -> list[str]:
-        """Return the reviews of one file."""
-        return [review.text for review in read_reviews(self.files[name])]
+    def read_file(self, name: str) -> Sequence[Review]:
+        """Return the reviews of one file, which is read once."""
+        if name not in self._reviews:
+            self._reviews[name] = read_reviews(self.files[name])
+        return self._reviews[name]
 
     def count_rows(self) -> dict[str, int]:
         """Return how many reviews each file holds."""
-        return {name: len(self.read_texts(name)) for name in self.files}
+        return {name: len(self.read_file(name)) for name in self.files}
 
     def _compute(self, kind: str, name: str) -> Mapping[str, int | None]:
-        texts = self.read_texts(name)
-        labels = [review.label for review in read_reviews(self.files[name])]
+        texts = [review.text for review in self.read_file(name)]
+        labels = [review.label for review in self.read_file(name)]
         if kind == "text":
             return collect_labels(map(make_text_key, texts), labels)
         ids = self.make_tokenizer()(texts, truncation=True, max_length=64)["input_ids"]
