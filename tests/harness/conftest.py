@@ -11,6 +11,7 @@ import pytest
 SLOW: Final[Mapping[str, str]] = {
     "authoring/test_template.py::TestUntouchedTemplate": "executes the template",
     "batch/test_executor.py": "real Dask workers",
+    "batch/test_messy_class.py": "a whole class, graded and sent",
     "batch/test_slurm_cluster.py": "real gradings in jobs of a real Slurm",
     "batch/test_stopped.py": "a batch that is stopped, and one that is killed ten times",
     "execution/test_backends.py": "a real grading in each sandbox",
