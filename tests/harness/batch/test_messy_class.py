@@ -17,6 +17,7 @@ from grader.grades.decisions import describe_decision, list_in_force
 from .messy_class import CASES, COURSE, Desk, Reviewer, open_desk, open_review
 
 pytestmark = [
+    pytest.mark.training,  # for its time: five minutes and more
     pytest.mark.skipif(not CASES.is_dir(), reason="needs the class of ../shared/cases, or A4_CASES"),
     pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there"),
 ]
