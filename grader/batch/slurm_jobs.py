@@ -22,6 +22,7 @@ from grader.paths import ROOT
 CORES: Final = 2  # of one kernel on the processor
 MEMORY_GIB: Final = 8  # a kernel's bound and what its worker needs
 LOOK_EVERY_S: Final = 10  # longer than a nanny takes to start a worker again
+PATIENCE: Final = {"distributed.deploy.lost-worker-timeout": "30 days"}  # else Dask cancels a successor, by its name
 LOGS: Final = "slurm"  # folder of a class that gets what the jobs print
 ENVIRONMENT: Final = ("export DASK_DISTRIBUTED__WORKER__DAEMON=False", f"export PYTHONPATH={shlex.quote(str(ROOT))}")
 
@@ -62,7 +63,7 @@ def open_cluster(wish: SlurmOptions, jobs: int) -> Iterator[Any]:
         "worker_extra_args": ["--resources", f"{GPU}=1"] if wish.gpus else [],
         "scheduler_options": {"dashboard_address": ":0"},
     }
-    with dask.config.set(CONFIG), SLURMCluster(**options) as cluster:
+    with dask.config.set({**CONFIG, **PATIENCE}), SLURMCluster(**options) as cluster:
         if jobs and wish.logs:
             wish.logs.mkdir(parents=True, exist_ok=True)
         cluster.scale(jobs=jobs)

@@ -9,10 +9,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 PROGRAMS: Final = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "sinfo")
@@ -115,6 +116,15 @@ def list_jobs(environ: dict[str, str]) -> list[str]:
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.split()
 
 
-def kill_jobs(environ: dict[str, str], *options: str) -> None:
+def cancel_jobs(environ: dict[str, str]) -> None:
     """End all jobs, as somebody does who cancels them."""
-    subprocess.run(["scancel", *options, *list_jobs(environ)], env=environ, check=True)
+    subprocess.run(["scancel", *list_jobs(environ)], env=environ, check=True)
+
+
+def kill_processes(environ: dict[str, str]) -> None:
+    """End all processes of jobs with SIGKILL, as a node does that runs out of memory."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            own = process.environ()
+            if own.get("SLURM_CONF") == environ["SLURM_CONF"] and "SLURM_JOB_ID" in own:
+                process.kill()
