@@ -13,7 +13,7 @@ from tests.harness import needs
 from tests.harness.batch import slurm
 from tests.proof.demo import corpus_class
 
-pytestmark = needs.root
+pytestmark = [needs.root, pytest.mark.training]  # for its time: minutes
 SIZE = 6
 KILLS = {1: slurm.cancel_jobs, 3: slurm.kill_processes}  # results so far -> what becomes of the job then
 LONGEST_S = 3_000.0  # on a busy machine; a minute or two otherwise
