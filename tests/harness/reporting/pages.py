@@ -79,7 +79,7 @@ def adjust_grade() -> Grade:
 
 FOUND, GRADES = invented.settled(60)
 SIMILAR = invented.similar(FOUND)
-TOLD = {"rules": ("Rule one.",), "warnings": ("Look here.",)}
+TOLD = {"rules": ("Rule one.",), "warnings": ("2 students of the gradebook have the same name.",)}
 DASHBOARD = render_dashboard(GRADES, FOUND, name="autumn", similarity=SIMILAR, **TOLD)
 PAGES = {
     "feedback of full marks": render_feedback(full_marks()),

@@ -104,7 +104,7 @@ def test_refused_files_are_at_hand() -> None:
 def test_problems_stand_above_the_figures_most_urgent_first() -> None:
     places = [PAGE.index(f'id="{key}"') for key in ("attention", "ungraded", "batch", "refused", "missing", "scores")]
     assert places == sorted(places)
-    assert "Look here." in between(PAGE, "batch", "refused")
+    assert "2 students of the gradebook have the same name." in between(PAGE, "batch", "refused")
 
 
 def test_a_class_without_problems_says_so() -> None:

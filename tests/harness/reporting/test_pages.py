@@ -15,6 +15,7 @@ from grader.intake.uploads import Intake
 from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails, Verdict
 from grader.reporting.feedback import render_feedback, select_causes
+from grader.reporting.page import mark_code
 from grader.reporting.staff import CELLS_MAX, render_staff
 from tests.harness import results
 
@@ -234,3 +235,17 @@ def test_a_failed_check_says_where_the_cause_is(page: Page) -> None:
     assert "<b>Cell 17, line 2</b> <code>head_model = full_model</code>" in html
     assert "# &#34;&lt;W&gt;&#34;</code>" in html
     assert html.count('class="place"') == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("Call `trainer.train()` once.", "Call <code>trainer.train()</code> once.", id="code"),
+        pytest.param("`<b>` & `x`", "<code>&lt;b&gt;</code> &amp; <code>x</code>", id="markup stays text"),
+        pytest.param("a ` alone", "a ` alone", id="one alone"),
+        pytest.param("``", "``", id="nothing between"),
+        pytest.param("`two\nlines`", "`two\nlines`", id="two lines"),
+    ],
+)
+def test_what_stands_between_backticks_is_code(text: str, shown: str) -> None:
+    assert mark_code(text) == shown
