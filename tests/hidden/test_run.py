@@ -80,11 +80,12 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
 def advise_on_labels(case: Case) -> None:
     """Say, where accuracy is not judged, that a training learns from labels that are not those of its reviews."""
     shares = {m: case.library.measure_own_labels(training.data.train) for m, training in case.placed.items()}
-    foreign = [NAMES[m] for m, own in shares.items() if own is not None and own < OWN_LABELS]
+    foreign = {m: 1 - own for m, own in shares.items() if own is not None and own < OWN_LABELS}
     if foreign and case.profile is Profile.STRUCTURE:
         raise Advice(
-            f"The reviews are the right ones, but most or many of their labels in {join_words(foreign)} are not those "
-            "of train.csv. A longer run, which judges accuracy, takes points for that.",
+            f"The reviews are the right ones, but {max(foreign.values()):.0%} of the labels in "
+            f"{join_words([NAMES[m] for m in foreign])} are not those of train.csv. A longer run, which "
+            "judges accuracy, takes points for that.",
             "Keep each review together with its label when you shuffle, select or map the rows.",
         )
 
