@@ -17,7 +17,7 @@ from grader.model import Method, MethodSummary, Profile
 from grader.oracle import descent, gradients, methods
 from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
 from grader.oracle.certificates import Certificate, certify
-from grader.oracle.exposure import Library
+from grader.oracle.exposure import OWN_LABELS, Library
 from grader.oracle.gradients import GradientFit
 from grader.oracle.work import explain_idleness
 from grader.protocol.checkpoint import load_base_tensors
@@ -93,15 +93,15 @@ class Case:
         """
         if self.profile is not Profile.QUICK:
             return {}
+        sample = self.oracle.meter(self.evidence).encode_sample()
         finished = {method: training for method, training in self.placed.items() if training.finished}
-        found = ((method, self._explain_drift(training)) for method, training in finished.items())
+        found = ((method, self._explain_drift(training, sample)) for method, training in finished.items())
         return {method: words for method, words in found if words}
 
-    def _explain_drift(self, training: Training) -> str | None:
+    def _explain_drift(self, training: Training, sample: tuple[Tensor, Tensor]) -> str | None:
         left, entry = training.exit.file, training.gradients
         if left is None:
             return "it leaves no weights that can be read"
-        sample = self.oracle.meter(self.evidence).encode_sample()
         try:
             begun = self.evidence.weights(entry) if entry else {}
             follows = descent.moves_along_gradients(self.evidence.weights(left), begun, self.base, *sample)
@@ -109,11 +109,9 @@ class Case:
             follows = False
         if follows is None:  # another head: then its size does not fit either, unless the record lies
             follows = not methods.fits_its_step(training.entry)
-        return (
-            None
-            if follows
-            else "its weights stand still, or do not move as the gradients of the network would move them"
-        )
+        if follows:
+            return None
+        return "its weights stand still, or do not move as the gradients of the network would move them"
 
     def explain_absence(self) -> str:
         """Return what is wrong with the trainings that do not count, as a further sentence; empty if there are none."""
@@ -138,6 +136,12 @@ class Case:
     def training(self, method: Method) -> Training | None:
         """Return the training of a method, finished or not."""
         return self.placed.get(method)
+
+    def measure_foreign_labels(self, method: Method) -> float | None:
+        """Return the share of training reviews with another label than in train.csv; None where it is no mistake."""
+        training = self.training(method)
+        own = self.library.measure_own_labels(training.data.train) if training else None
+        return 1 - own if own is not None and own < OWN_LABELS else None
 
     def _find_exit(self, method: Method) -> Exit | None:
         training = self.training(method)

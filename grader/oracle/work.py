@@ -45,12 +45,12 @@ def _explain_moves(work: Work) -> str | None:
     return None
 
 
-def is_replaced_at_end(work: Work) -> bool:
+def is_replaced_at_end(work: Work | None) -> bool:
     """Return True if the weights change, after the last optimiser step, by more than all steps together moved them.
 
     An average over the steps, or the best of several epochs loaded at the end, stays within what steps moved.
     """
-    if work.moved is None or work.after is None or not work.steps:
+    if work is None or work.moved is None or work.after is None or not work.steps:
         return False
     return work.after > work.moved + NEGLIGIBLE
 

@@ -4,7 +4,6 @@ One column of blocks, so that it fits beside a list of files as well as on a pho
 editors drop style sheets. Nothing but the marks has a colour of its own, and these bring their background along.
 """
 
-import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ from enum import StrEnum
 from html import escape
 from typing import Final
 
-from grader.reporting.sanitisation import sanitise_line, sanitise_text
+from grader.reporting.sanitisation import mark_code, sanitise_line, sanitise_text
 
 TEXT_WIDTH: Final = 76
 MARK_WIDTH: Final = 10
 TEXT_LIMIT: Final = 2_000
-CODE: Final = re.compile(r"`([^`\n]+)`")
 
 
 class Mark(StrEnum):
@@ -168,4 +166,4 @@ def _write_place(place: str) -> str:
 
 def _mark_up(text: str) -> str:
     escaped = escape(sanitise_text(text, TEXT_LIMIT))
-    return CODE.sub(rf'<code style="{CODE_STYLE}">\1</code>', escaped).replace("\n", "<br>")
+    return mark_code(escaped, f'<code style="{CODE_STYLE}">').replace("\n", "<br>")

@@ -8,7 +8,6 @@ sorting and filtering, which is named by its hash too.
 
 import base64
 import hashlib
-import re
 from functools import cache
 from typing import Any, Final
 
@@ -17,9 +16,8 @@ from markupsafe import Markup, escape
 
 from grader.reporting import words
 from grader.reporting.outline import list_measurements
-from grader.reporting.sanitisation import sanitise_line, sanitise_text
+from grader.reporting.sanitisation import mark_code, sanitise_line, sanitise_text
 
-QUOTED: Final = re.compile(r"`([^`\n]+)`")
 LOADER: Final = PackageLoader("grader.reporting")
 
 
@@ -87,14 +85,13 @@ def build_engine(loader: BaseLoader) -> Environment:
         seconds=words.format_seconds,
         measurements=list_measurements,
         line=sanitise_line,
-        code=mark_code,
+        code=_mark_code,
     )
     return engine
 
 
-def mark_code(text: str) -> Markup:
-    """Set what stands between backticks as code; all of the text is escaped first."""
-    return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(sanitise_text(text)))))
+def _mark_code(text: str) -> Markup:
+    return Markup(mark_code(str(escape(sanitise_text(text)))))  # all of it is escaped before
 
 
 def _finalize(value: Any) -> Any:

@@ -14,6 +14,7 @@ LINE_LIMIT = 300
 MARKS_MAX = 4  # accents on one letter; hundreds of them cover the lines around it and cannot be wrapped
 
 _COLOUR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")  # what IPython puts in every traceback
+_QUOTED = re.compile(r"`([^`\n]+)`")
 _LINE_END = re.compile(r"\r\n?")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, direction and format marks, surrogates, separators
 
@@ -32,6 +33,11 @@ def sanitise_text(text: str, limit: int = TEXT_LIMIT) -> str:
 def sanitise_line(text: str, limit: int = LINE_LIMIT) -> str:
     """Return `text` as `sanitise_text` does, on one line with single spaces."""
     return " ".join(sanitise_text(text, limit).split())
+
+
+def mark_code(escaped: str, tag: str = "<code>") -> str:
+    """Set what stands between backticks as code, in text that is HTML already. `tag` opens the element."""
+    return _QUOTED.sub(rf"{tag}\1</code>", escaped)
 
 
 def _show(character: str) -> str:

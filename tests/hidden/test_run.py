@@ -4,7 +4,7 @@ from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Advice, Blocked, check, expect, join_words
 from grader.model import Method, Profile
-from grader.oracle.exposure import ENOUGH_SHARE, FOREIGN_SHARE, KNOWN_SHARE, OWN_LABELS, is_held_back
+from grader.oracle.exposure import ENOUGH_SHARE, FOREIGN_SHARE, KNOWN_SHARE, is_held_back
 from grader.protocol.records import Training
 
 NAMES = {Method.FULL: "step 1", Method.HEAD: "step 2", Method.LORA: "step 3 (LoRA)"}
@@ -79,9 +79,10 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
 
 def advise_on_labels(case: Case) -> None:
     """Say, where accuracy is not judged, that a training learns from labels that are not those of its reviews."""
-    shares = {m: case.library.measure_own_labels(training.data.train) for m, training in case.placed.items()}
-    foreign = {m: 1 - own for m, own in shares.items() if own is not None and own < OWN_LABELS}
-    if foreign and case.profile is Profile.STRUCTURE:
+    if case.profile is not Profile.STRUCTURE:
+        return
+    foreign = {method: share for method in case.placed if (share := case.measure_foreign_labels(method)) is not None}
+    if foreign:
         raise Advice(
             f"The reviews are the right ones, but {max(foreign.values()):.0%} of the labels in "
             f"{join_words([NAMES[m] for m in foreign])} are not those of train.csv. A longer run, which "

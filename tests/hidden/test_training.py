@@ -6,7 +6,6 @@ from grader.judging.case import Case
 from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
-from grader.oracle.exposure import OWN_LABELS
 from grader.oracle.methods import count_rank, find_source_of_head
 from grader.oracle.work import is_replaced_at_end
 from grader.protocol.records import Training
@@ -189,12 +188,10 @@ def expect_low_rank(training: Training, certificate: Certificate) -> None:
 
 def expect_own_labels(case: Case, method: Method) -> None:
     """Fail the check where a training learns from labels that are not those of its reviews, whatever comes of it."""
-    training = case.training(method)
-    assert training is not None
-    own = case.library.measure_own_labels(training.data.train)
+    share = case.measure_foreign_labels(method)
     expect(
-        own is None or own >= OWN_LABELS,
-        f"Expected {STEPS[method]} to learn from the labels of train.csv; {1 - (own or 0):.0%} of its training reviews "
+        share is None,
+        f"Expected {STEPS[method]} to learn from the labels of train.csv; {share or 0:.0%} of its training reviews "
         "have another label there.",
         "Keep each review together with its label when you shuffle, select or map the rows.",
         at=places.find_data(method, "train_dataset"),
@@ -206,7 +203,7 @@ def expect_learned_weights(case: Case, method: Method) -> None:
     training = case.training(method)
     assert training is not None
     expect(
-        training.work is None or not is_replaced_at_end(training.work),
+        not is_replaced_at_end(training.work),
         f"Expected the weights that the optimiser steps of {STEPS[method]} lead to; after the last step they change "
         "by more than in all steps together.",
         "Leave the model as the training leaves it: reset, scale or fill none of its layers at the end.",

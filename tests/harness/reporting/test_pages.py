@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from jinja2 import DictLoader
 
 from grader.grades.grade import Grade, Standing
 from grader.grades.overrides import Override, OverrideKind, Overrides
@@ -15,7 +16,7 @@ from grader.intake.uploads import Intake
 from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails, Verdict
 from grader.reporting.feedback import render_feedback, select_causes
-from grader.reporting.page import mark_code
+from grader.reporting.page import build_engine
 from grader.reporting.staff import CELLS_MAX, render_staff
 from tests.harness import results
 
@@ -248,4 +249,4 @@ def test_a_failed_check_says_where_the_cause_is(page: Page) -> None:
     ],
 )
 def test_what_stands_between_backticks_is_code(text: str, shown: str) -> None:
-    assert mark_code(text) == shown
+    assert build_engine(DictLoader({"x": "{{ text|code }}"})).get_template("x").render(text=text) == shown

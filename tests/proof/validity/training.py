@@ -30,7 +30,6 @@ from grader.judging import calibration
 from grader.judging.calibration import Calibration
 from grader.judging.case import Case
 from grader.model import FrozenModel, Method, RunStatus
-from grader.oracle.exposure import OWN_LABELS
 from grader.oracle.work import is_replaced_at_end
 from grader.paths import CALIBRATIONS
 from grader.sandbox.folders import open_temporary_folder
@@ -169,10 +168,9 @@ def _measure(case: CorpusCase, base: Base, used: Setup) -> MeasuredRun:
 def find_accuracy(judged: Case, method: Method) -> float | None:
     """Return what the accuracy check compares with its threshold; None where it fails whatever the accuracy is."""
     training = judged.training(method)
-    if training is None or (training.work is not None and is_replaced_at_end(training.work)):
+    if training is None or is_replaced_at_end(training.work) or judged.measure_foreign_labels(method) is not None:
         return None
-    own = judged.library.measure_own_labels(training.data.train)
-    return None if own is not None and own < OWN_LABELS else judged.accuracy(method)
+    return judged.accuracy(method)
 
 
 def require_ended(case: CorpusCase, record: RunRecord) -> None:
