@@ -113,7 +113,7 @@ def test_the_end_of_a_check(tmp_path: Path, code: int, ends: int, name: str) -> 
     python.write_text(f'#!/bin/sh\n[ "$1" = -I ] && exit\nprintf "%s\\n" "$4"\nexit {code}\n', encoding="utf-8")
     python.chmod(0o755)
     (tmp_path / ".venv" / "ready").touch()
-    command = ["make", "check", f"NOTEBOOK={name}"]
+    command = ["make", "--no-print-directory", "check", f"NOTEBOOK={name}"]  # make test is a make around this one
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (ends, f"{name}\n")
     assert ("Error" in done.stderr) is (ends > 0)
