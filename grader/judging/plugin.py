@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grader.judging.case import Case
-from grader.judging.runner import CASE, locate_cause
+from grader.judging.runner import CASE, explain_order, locate_cause
 from grader.judging.suite import Advice, Blocked, NotJudged, Outcome, join_words
 
 PASSED = pytest.StashKey[set[str]]()
@@ -47,11 +47,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise Blocked(f"Waits for {names}, which did not pass.", "Fix that first; this check then runs.")
 
 
-def _tell_place(item: pytest.Item, raised: Outcome) -> list[str]:
-    """Return the line about the place of the cause, if there is one."""
-    mark, judged = item.get_closest_marker("check"), getattr(item, "funcargs", {}).get("case")
-    place = locate_cause(judged, raised, mark.kwargs["about"]) if mark and judged is not None else None
-    return [f"Cell {place.cell + 1}, line {place.line}: {place.source}"] if place else []
+def _tell_failure(mark: pytest.Mark, raised: Outcome, judged: Case | None) -> str:
+    """Return the lines about a failed check: why, where, and what to try."""
+    place = locate_cause(judged, raised, mark.kwargs["about"]) if judged is not None else None
+    order = explain_order(judged, mark.kwargs["training"]) if judged is not None else ""
+    where = [f"Cell {place.cell + 1}, line {place.line}: {place.source}"] if place else []
+    return "\n  ".join([f"{mark.kwargs['title']}: {raised.rationale}{order}", *where, f"Hint: {raised.hint}"])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,6 +70,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {raised.rationale}")
         case Outcome() as raised:
-            said = [f"{mark.kwargs['title']}: {raised.rationale}", *_tell_place(item, raised), f"Hint: {raised.hint}"]
-            report.longrepr = "\n  ".join(said)
+            report.longrepr = _tell_failure(mark, raised, getattr(item, "funcargs", {}).get("case"))
     return report

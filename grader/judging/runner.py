@@ -20,7 +20,7 @@ from grader.judging import boundary, places
 from grader.judging.boundary import Fault, Watch
 from grader.judging.case import Case
 from grader.judging.suite import Failed, Outcome
-from grader.model import CheckResult, Place, Verdict, Visibility
+from grader.model import CheckResult, Method, Place, Verdict, Visibility
 
 CASE = pytest.StashKey[Case]()
 Selection = str | frozenset[str] | None  # steps or ids of checks; None: all
@@ -149,7 +149,10 @@ def _judge(item: pytest.Item, raised: BaseException | None, case: Case, watch: W
     visibility = Visibility.HIDDEN if item.path.parent.name == "hidden" else Visibility.PUBLIC
     place = locate_cause(case, raised, mark.kwargs["about"])
     told = {name: mark.kwargs[name] for name in ("id", "title", "requires")}
-    return Judgement(**told, visibility=visibility, place=place, **_read_outcome(raised, mark.kwargs["id"], watch))
+    outcome = _read_outcome(raised, mark.kwargs["id"], watch)
+    if isinstance(raised, Failed):
+        outcome["rationale"] += explain_order(case, mark.kwargs["training"])
+    return Judgement(**told, visibility=visibility, place=place, **outcome)
 
 
 def locate_cause(case: Case, raised: BaseException | None, about: places.Finder | None) -> Place | None:
@@ -159,6 +162,15 @@ def locate_cause(case: Case, raised: BaseException | None, about: places.Finder 
         return places.locate(case, find) if find else None
     except Exception:  # malformed evidence, or code that nobody foresaw: a place is help, and must not change a verdict
         return None
+
+
+def explain_order(case: Case, method: Method | None) -> str:
+    """Return which cell defines something anew after the training of a step had used it; "" where none does."""
+    try:
+        found = places.find_redefinition(places.Notebook(case), method) if method else None
+    except Exception:  # as in `locate_cause`
+        return ""
+    return f" {found}" if found else ""
 
 
 def _read_outcome(raised: BaseException | None, part: str, watch: Watch) -> dict[str, Any]:

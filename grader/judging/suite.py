@@ -13,7 +13,7 @@ import pytest
 
 from grader.judging.case import Case
 from grader.judging.places import Finder
-from grader.model import Verdict
+from grader.model import Method, Verdict
 from grader.protocol.records import Raised
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -57,12 +57,21 @@ class Advice(Outcome):
     verdict = Verdict.PASSED
 
 
-def check(id: str, title: str, requires: tuple[str, ...] = (), about: Finder | None = None) -> Callable[[Test], Test]:
+def check(
+    id: str,
+    title: str,
+    requires: tuple[str, ...] = (),
+    about: Finder | None = None,
+    training: Method | None = None,
+) -> Callable[[Test], Test]:
     """Make a test function the check `id` (step.name); it is blocked unless all checks in `requires` passed.
 
-    `about`: one of `judging.places`, which finds the line that a student reads when the check fails.
+    `about`: one of `judging.places`, which finds the line that a student reads when the check fails. `training`: the
+    one that the check judges, where it judges one; a failure then names what the notebook defines anew too late.
     """
-    mark: Callable[[Test], Test] = pytest.mark.check(id=id, title=title, requires=requires, about=about)
+    mark: Callable[[Test], Test] = pytest.mark.check(
+        id=id, title=title, requires=requires, about=about, training=training
+    )
     return mark
 
 

@@ -72,6 +72,7 @@ def expect_whole(case: Case, certificate: Certificate) -> None:
     "Step 1 changes the whole network",
     requires=("step1.trainable_parameters",),
     about=places.find_learning(Method.FULL),
+    training=Method.FULL,
 )
 def test_trained(case: Case) -> None:
     """After the training of step 1, the encoder and the head differ from the pretrained model."""
@@ -90,6 +91,7 @@ def test_trained(case: Case) -> None:
     "Step 2 leaves the pretrained encoder unchanged",
     requires=("step2.trainable_parameters",),
     about=places.find_origin(Method.HEAD),
+    training=Method.HEAD,
 )
 def test_encoder_untouched(case: Case) -> None:
     """After the training of step 2, the encoder is bit for bit the pretrained one, and the head is another one."""
@@ -116,6 +118,7 @@ def test_encoder_untouched(case: Case) -> None:
     "Step 3 changes the encoder only by low-rank updates",
     requires=("step3.trainable_parameters",),
     about=places.find_certified,
+    training=Method.LORA,
 )
 def test_certificate(case: Case) -> None:
     """After step 3, only the head and the 12 query and value layers differ, each of the 12 by a matrix of low rank."""
@@ -237,19 +240,34 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
     )
 
 
-@check("step1.accuracy", "Step 1 reaches the accuracy of full fine-tuning", about=places.find_training(Method.FULL))
+@check(
+    "step1.accuracy",
+    "Step 1 reaches the accuracy of full fine-tuning",
+    about=places.find_training(Method.FULL),
+    training=Method.FULL,
+)
 def test_full_accuracy(case: Case) -> None:
     """The model of step 1 classifies unseen reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.FULL, "Check that each review has the right label and that the loss goes down.")
 
 
-@check("step2.accuracy", "Step 2 reaches the accuracy of head-only training", about=places.find_training(Method.HEAD))
+@check(
+    "step2.accuracy",
+    "Step 2 reaches the accuracy of head-only training",
+    about=places.find_training(Method.HEAD),
+    training=Method.HEAD,
+)
 def test_head_accuracy(case: Case) -> None:
     """The model of step 2 classifies unseen reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.HEAD, "Check that the head is trainable and that the encoder is the pretrained one.")
 
 
-@check("step3.accuracy", "Step 3 reaches the accuracy of LoRA", about=places.find_training(Method.LORA))
+@check(
+    "step3.accuracy",
+    "Step 3 reaches the accuracy of LoRA",
+    about=places.find_training(Method.LORA),
+    training=Method.LORA,
+)
 def test_lora_accuracy(case: Case) -> None:
     """The model of step 3 classifies unseen reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.LORA, "Check that gradients reach A and B and that the head is trainable.")

@@ -72,7 +72,12 @@ def expect_count(case: Case, answers: CountAnswers, toy: ToyModel, item: CountIt
     )
 
 
-@check("step1.trainable_parameters", "Step 1 trains all parameters", about=places.find_trainable(Method.FULL))
+@check(
+    "step1.trainable_parameters",
+    "Step 1 trains all parameters",
+    about=places.find_trainable(Method.FULL),
+    training=Method.FULL,
+)
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 1 starts, all 66,955,010 parameters of the model are trainable."""
     training = case.training(Method.FULL)

@@ -12,7 +12,12 @@ from grader.protocol.records import Training
 from grader.protocol.tensor_names import ENCODER
 
 
-@check("step2.trainable_parameters", "Step 2 trains only the head", about=places.find_trainable(Method.HEAD))
+@check(
+    "step2.trainable_parameters",
+    "Step 2 trains only the head",
+    about=places.find_trainable(Method.HEAD),
+    training=Method.HEAD,
+)
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 2 starts, 592,130 parameters are trainable: those of the head.
 

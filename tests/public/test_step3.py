@@ -348,7 +348,12 @@ def name_of_scale(case: Case) -> str | None:
     return common[0] if common else None
 
 
-@check("step3.trainable_parameters", "Step 3 trains only the adapters and the head", about=places.find_adapted)
+@check(
+    "step3.trainable_parameters",
+    "Step 3 trains only the adapters and the head",
+    about=places.find_adapted,
+    training=Method.LORA,
+)
 def test_trainable_parameters(case: Case) -> None:
     """When the training of step 3 starts, 592,130 + 18,432 · rank parameters are trainable: 813,314 at rank 12."""
     training = case.training(Method.LORA)

@@ -18,11 +18,14 @@ from grader.judging.places.lora_layer import (
     find_start,
     find_update,
 )
-from grader.judging.places.notebook import Finder, locate
+from grader.judging.places.notebook import Finder, Notebook, locate
+from grader.judging.places.redefinitions import Redefinition, find_redefinition
 from grader.judging.places.trainings import find_data, find_learning, find_origin, find_trainable, find_training
 
 __all__ = [
     "Finder",
+    "Notebook",
+    "Redefinition",
     "find_adapted",
     "find_base",
     "find_certified",
@@ -37,6 +40,7 @@ __all__ = [
     "find_matrices",
     "find_names",
     "find_origin",
+    "find_redefinition",
     "find_replacement",
     "find_scale",
     "find_start",

@@ -90,6 +90,15 @@ class Code:
                 found[name] = spot
         return found
 
+    @cached_property
+    def versions(self) -> dict[str, list[Spot]]:
+        """The definitions outside of all others under each name, in the order in which they ran."""
+        found: dict[str, list[Spot]] = {}
+        for cell, tree in self.trees.items():
+            for node in (node for node in tree.body if isinstance(node, DEFINITIONS)):
+                found.setdefault(node.name, []).append(Spot(cell, node))
+        return found
+
     def _list_definitions(self) -> Iterator[Spot]:
         for cell, tree in self.trees.items():
             yield from (Spot(cell, node) for node in list_nodes(tree) if isinstance(node, DEFINITIONS))

@@ -427,3 +427,40 @@ def test_a_failed_check_has_a_place(body: str, place: Place | None, tmp_path: Pa
     judgement = run_suite(case("first\nsecond"), suite(tmp_path, public_a=text))[0]
     assert (judgement.place, judgement.result(1).place) == (place, place)
     assert not judgement.fault
+
+
+WRAP = "adapters = {n: LoRALayer(w) for n, w in extract(lora_model).items()}\nreplace_layers(lora_model, adapters)"
+MAKE = "lora_model = load_model()"
+TRAIN = "trainer = Trainer(model=lora_model)\ntrainer.train()"
+LATE = [
+    pytest.param((layer(), MAKE, WRAP, TRAIN), None, id="defined once"),
+    pytest.param((layer(), layer("alpha / rank", "2"), MAKE, WRAP, TRAIN), None, id="again, before it is used"),
+    pytest.param((layer(), MAKE, WRAP, TRAIN, layer()), None, id="the same again"),
+    pytest.param(
+        (layer(), MAKE, WRAP, TRAIN, layer("alpha / rank", "2")),
+        "Cell 5 defines `LoRALayer` again, too late: cell 3 had used the definition in cell 1.",
+        id="otherwise, after the training",
+    ),
+    pytest.param(
+        (layer(), MAKE, WRAP, layer("alpha / rank", "2"), TRAIN),
+        "Cell 4 defines `LoRALayer` again, too late: cell 3 had used the definition in cell 1.",
+        id="otherwise, when the model is made and not yet trained",
+    ),
+    pytest.param(
+        (
+            *(layer(), f"def wrap(lora_model):\n{textwrap.indent(WRAP, '    ')}", MAKE, "wrap(lora_model)", TRAIN),
+            layer("alpha / rank", "2"),
+        ),
+        "Cell 6 defines `LoRALayer` again, too late: cell 4 had used the definition in cell 1.",
+        id="used in a function",
+    ),
+    pytest.param((MAKE, WRAP, TRAIN, layer()), None, id="defined only below: those cells stop, and run again"),
+    pytest.param((layer(), MAKE, WRAP, TRAIN, "def plot(): 1"), None, id="something else"),
+]
+
+
+@pytest.mark.parametrize(("cells", "told"), LATE)
+def test_a_definition_that_came_too_late_is_named(cells: tuple[str, ...], told: str | None) -> None:
+    judged = case(*cells, trained=(Method.LORA,))
+    found = places.find_redefinition(places.Notebook(judged), Method.LORA)
+    assert (str(found) if found else None) == told
