@@ -39,9 +39,9 @@ from tests.proof.validity.ledger import append, locate_ledger, read
 
 NAME: Final = "training"
 REFERENCE_SEEDS: Final = 20
-MUTANT_SEEDS: Final = 5
+MUTANT_SEEDS: Final = 20
 FIRST_SEED: Final = 1_000  # none that the calibration used
-HONEST: Final = {"rank_6": 20, "lora_parameters": 20, "more_epochs": 5}  # and their seeds
+HONEST: Final = {"rank_6": 20, "lora_parameters": 20, "more_epochs": 40}  # and their seeds: 60 runs per method
 CONFIDENCE: Final = 0.95
 ENDED: Final = (RunStatus.OK, RunStatus.STUDENT_ERROR)  # all others say nothing about the case
 STEPS: Final = dict(zip(("step1.accuracy", "step2.accuracy", "step3.accuracy"), Method, strict=True))
