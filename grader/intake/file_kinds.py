@@ -3,6 +3,7 @@
 A file's content decides what it is. Its name says something only where the content says nothing.
 """
 
+import codecs
 import json
 import re
 from typing import Final
@@ -23,10 +24,13 @@ OTHER_FORMATS: Final = {
     ".pdf": "is a PDF",
     ".docx": "is a Word document",
     ".rtf": "is an RTF document",
+    **dict.fromkeys((".md", ".qmd", ".rmd"), "is a Markdown text"),
+    ".tex": "is a LaTeX document",
     **{f".{kind}": f"is a {kind} archive" for kind in ("rar", "7z", "gz", "tar")},
 }
 ZIP: Final = b"PK\x03\x04"
 LINK: Final = f"is a link to a web page; {HAND_IN}"
+DRIVE: Final = f"is a shortcut to a file in Google Drive and not that file; {HAND_IN}"
 MAC: Final = f"is a hidden file that a Mac writes beside the notebook; {HAND_IN}"
 IMAGE: Final = f"is an image; {HAND_IN}"
 # How a file begins, in lower case, and what it then is. JSON begins with none of these.
@@ -43,13 +47,21 @@ BEGINNINGS: Final = {
     b"\xff\xd8\xff": IMAGE,
     b"diff --git": f"is a patch, which lists changes of a notebook; {HAND_IN}",
     b"[internetshortcut]": LINK,
+    b"[desktop entry]": LINK,
+    b"l\x00\x00\x00\x01\x14\x02\x00": LINK,
     b"http://": LINK,
     b"https://": LINK,
     b"bplist00": LINK,
     b"\x00\x05\x16\x07": MAC,
+    b"\\documentclass": f"is a LaTeX document; {HAND_IN}",
     b"404: not found": f"holds only the answer of a web server that did not find the notebook; {AGAIN}",
 }
-PYTHON: Final = re.compile(rb"(?:[ \t\r\n]|#[^\n]*+\n)*+(?:import|from)[ \t]+[A-Za-z_]")
+# A script begins with comments, with the text that Colab puts there and with shell lines, and then imports something.
+PYTHON: Final = re.compile(
+    rb"(?:\s|#[^\n]*+\n|[!%][^\n]*+\n|\"\"\"(?:[^\"]++|\"(?!\"\"))*+\"\"\")*+(?:import|from)[ \t]+[A-Za-z_]"
+)
+FENCE: Final = re.compile(rb"^```", re.MULTILINE)  # around code in Markdown, also of Quarto and R
+SHORT_BYTES: Final = 2_000  # of a text that only says where the notebook is
 WEB_PAGE: Final = (b"<!doctype", b"<html", b"<?xml", b"<head")  # how one begins
 WEB_PAGES: Final = {  # signs of where a page is from, the surest first
     rb"--jp-|nbconvert|notebook-container": f"is a notebook exported as a web page; {HAND_IN}",
@@ -71,7 +83,7 @@ def explain_content(raw: bytes) -> str | None:
 
     The sentence lacks its subject, the file, and the full stop.
     """
-    head = raw[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    head = _read_ascii(raw[:1024]).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not raw.strip(b"\0") and raw:
         return f"holds nothing but zeros, as after a full disk or a broken download; {AGAIN}"
     if raw[257:262] == b"ustar":
@@ -82,7 +94,22 @@ def explain_content(raw: bytes) -> str | None:
         return next(known, f"is a web page; {HAND_IN}")
     if PYTHON.match(raw[:HEAD_BYTES]):
         return f"is a Python script; {HAND_IN}"
-    return next((kind for start, kind in BEGINNINGS.items() if head.startswith(start)), None)
+    return next((kind for start, kind in BEGINNINGS.items() if head.startswith(start)), _explain_text(raw, head))
+
+
+def _read_ascii(head: bytes) -> bytes:
+    """Return a beginning that is UTF-16, as Windows writes shortcuts, as single bytes; any other unchanged."""
+    utf_16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return head.decode("utf-16", "replace").encode() if utf_16 else head
+
+
+def _explain_text(raw: bytes, head: bytes) -> str | None:
+    """Return what a text is that holds something else in place of a notebook; None where it may be one."""
+    if head.startswith(b"{"):
+        return DRIVE if b'"doc_id"' in head and len(raw) <= SHORT_BYTES else None
+    if FENCE.search(raw[:HEAD_BYTES]):
+        return f"is a Markdown text; {HAND_IN}"
+    return LINK if len(raw) <= SHORT_BYTES and re.search(rb"https?://", head) else None
 
 
 def explain_name(suffix: str) -> str | None:
