@@ -16,7 +16,7 @@ def describe_batch(trainer: Any) -> BatchSeen | None:
     """Return facts about a batch of the training data, uncut; None where none can be made of it."""
     try:
         dataset = trainer.train_dataset
-        lengths = _read_lengths(dataset)
+        lengths = _count_tokens(dataset)
         if hasattr(dataset, "column_names"):  # of the datasets library: the Trainer takes away what no model reads
             dataset = trainer._remove_unused_columns(dataset, description="training")
         with torch.random.fork_rng(devices=[]):  # a collator of the student's own may draw random numbers
@@ -29,10 +29,19 @@ def describe_batch(trainer: Any) -> BatchSeen | None:
         return None
 
 
-def _read_lengths(dataset: Any) -> Sequence[int]:
-    """Return the number of tokens of each row."""
+def _count_tokens(dataset: Any) -> Sequence[int]:
+    """Return the number of tokens of each row: without padding, where all rows were padded to one length."""
     if not hasattr(dataset, "column_names"):
-        return [len(dataset[i]["input_ids"]) for i in range(min(len(dataset), MAX_ITEMS))]
-    lengths = pyarrow.compute.list_value_length(dataset.data.column("input_ids")).to_numpy()
+        rows = [dataset[i]["input_ids"] for i in range(min(len(dataset), MAX_ITEMS))]
+        return [int(np.count_nonzero(row)) for row in rows] if len(set(map(len, rows))) == 1 else [*map(len, rows)]
+    counts = _count_column(dataset.data.column("input_ids"))
     chosen = dataset._indices  # of a selection or a shuffled copy
-    return lengths if chosen is None else lengths[chosen.column(0).to_numpy()]
+    return counts if chosen is None else counts[chosen.column(0).to_numpy()]
+
+
+def _count_column(ids: Any) -> Any:
+    """Count the tokens of each row of a column of lists."""
+    lengths = pyarrow.compute.list_value_length(ids).to_numpy()
+    if len(lengths) == 0 or lengths.min() != lengths.max():
+        return lengths
+    return np.count_nonzero(pyarrow.compute.list_flatten(ids).to_numpy().reshape(len(lengths), -1), axis=1)

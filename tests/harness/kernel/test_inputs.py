@@ -12,6 +12,7 @@ from grader.protocol.records import BatchSeen
 
 LENGTHS = (5, 700, 9, 3)
 ROWS = [{"input_ids": [7] * n, "attention_mask": [1] * n, "review": "good", "label": 1} for n in LENGTHS]
+PADDED = [{"input_ids": [7] * n + [0] * (700 - n)} for n in (700, 700, 9)]  # to one length, and without a mask
 
 
 def pad(features: list[dict[str, Any]], mask: bool = True) -> dict[str, torch.Tensor]:
@@ -37,6 +38,13 @@ def fail(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         pytest.param(Dataset.from_list(ROWS).select([0, 2, 3]), pad, BatchSeen(9, masked=True), id="a selection"),
         pytest.param(ROWS, lambda rows: pad(rows, mask=False), BatchSeen(700, masked=False), id="no mask"),
         pytest.param(ROWS[:1], lambda rows: pad(rows, mask=False), BatchSeen(5, masked=True), id="nothing to mask"),
+        pytest.param(PADDED, lambda rows: pad(rows, mask=False), BatchSeen(700, masked=False), id="padded before"),
+        pytest.param(
+            Dataset.from_list(PADDED).select([1, 2]),
+            lambda rows: pad(rows, mask=False),
+            BatchSeen(700, masked=False),
+            id="padded before, of the library",
+        ),
         pytest.param(ROWS, fail, None, id="a collator that raises"),
         pytest.param(iter(ROWS), pad, None, id="a stream"),
         pytest.param(None, pad, None, id="nothing"),
