@@ -137,7 +137,7 @@ calibrate: $(READY) ##+ measure the accuracy thresholds with the reference solut
 
 validate: $(READY) ##+ show that the verdicts are right, on mutants, variants and a sample of generated programs; writes docs/validity.md [ONLY=names] [REPEAT=n] [TRAINING=1]
 	@set -f; $(VENV_PYTHON) -m tests.proof.validity $(if $(filter 1,$(TRAINING)),--training) $${REPEAT:+--repeat "$$REPEAT"} $${ONLY:+$$ONLY}
-	@[ -n "$$ONLY" ] || $(VENV_PYTHON) -m tests.proof.generated --programs 150 --mutants 60 --notebooks 0
+	@[ -n "$$ONLY" ] || $(VENV_PYTHON) -m tests.proof.generated --programs 60 --mutants 24 --notebooks 0
 
 prove: $(READY) ##+ the same on thousands of generated programs and mistakes; writes docs/generated.md [PROGRAMS=3000] [JOBS=2]
 	@$(VENV_PYTHON) -m tests.proof.generated --docs docs $${PROGRAMS:+--programs "$$PROGRAMS"} $${JOBS:+--jobs "$$JOBS"}

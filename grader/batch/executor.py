@@ -81,7 +81,10 @@ class ToolsPlugin(WorkerPlugin):
         expected = {EXECUTION: self.config.code, **self.config.parts}
         here = {EXECUTION: digest_execution(ROOT), **digest_judging(ROOT)}
         if any(expected.get(name, digest) != digest for name, digest in here.items()):
-            raise GraderError(f"The worker on {host} runs another version of the grader; update it and start it again.")
+            raise GraderError(
+                f"The worker on {host} runs other code than the batch began with: the code was changed since, or that "
+                "machine has another version. Start the batch again, or update that machine."
+            )
         return self.stack.enter_context(self.opener(self.config))
 
     def teardown(self, worker: Any) -> None:

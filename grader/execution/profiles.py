@@ -17,7 +17,7 @@ LEARNING_RATES: Final = {Method.FULL.value: 5e-5, Method.HEAD.value: 3e-3, Metho
 
 BUDGETS: Final = {
     Profile.STRUCTURE: Budget(
-        max_steps=2, batch_size=4, max_tokens=32, train_rows=8, eval_rows=8, learning_rates=LEARNING_RATES
+        max_steps=2, batch_size=4, max_tokens=16, train_rows=8, eval_rows=4, learning_rates=LEARNING_RATES
     ),
     Profile.QUICK: Budget(
         max_steps=16, batch_size=16, max_tokens=64, train_rows=2_000, eval_rows=64, learning_rates=LEARNING_RATES
