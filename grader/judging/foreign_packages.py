@@ -27,21 +27,22 @@ MISSED: Final = re.compile(r"No module named '(\w+)")
 # Names under which packages of Colab, or popular ones besides, are imported; not those that do LoRA for the student.
 # Some are installed here today.
 NAMES: Final = """
-    absl albumentations altair annoy astropy autogluon av bertviz bigframes bitsandbytes bokeh bs4 captum catalogue
-    catboost chainer contractions cupy cv2 cvxpy deepspeed dgl diffusers diskcache docx duckdb easydict editdistance
-    einops eli5 emoji en_core_web_sm faiss fastai fastapi fastcore fasttext fire flair flash_attn flask flax folium ftfy
-    gensim geopandas google gradio graphviz gspread h5py haiku hdbscan holoviews hyperopt ignite igraph imageio imblearn
-    inflect ipympl ipyparallel ipywidgets jax jaxlib jaxtyping jieba jiwer kaleido keras keras_hub keras_nlp keras_tuner
-    langchain langdetect langid lightgbm lightning lime lion_pytorch litellm llama_index lmdb loguru lxml markdown
-    missingno mizani mlxtend modin moviepy nest_asyncio nevergrad nltk notebook numba numexpr omegaconf onnx onnxruntime
-    openai openpyxl opt_einsum optax optimum optuna pandas_profiling pandera papermill patsy peewee pingouin plotnine
-    polars psycopg2 pydot pymc pynndescent pyro pyspark pytorch_lightning pytorch_metric_learning pytorch_transformers
-    radam ray rouge rouge_score sacrebleu sacremoses schedulefree scikitplot sentence_transformers sentencepiece seqeval
-    setfit shap simpletransformers skimage skopt skorch snorkel spacy spacy_transformers sqlalchemy statsmodels
-    streamlit sweetviz tabulate tensorflow tensorflow_datasets tensorflow_hub textattack textblob tf_keras thinc
-    tiktoken timm toolz toposort torch_geometric torch_optimizer torchaudio torchdata torchmetrics torchtext torchvision
-    transformers_interpret trax treelib trl umap unidecode vaderSentiment vaex vega_datasets wordcloud xarray xformers
-    xgboost xlsxwriter ydata_profiling yellowbrick
+    absl albumentations altair annoy astropy autogluon av bertviz bigframes bitsandbytes bokeh bs4 calflops captum
+    catalogue catboost chainer contractions cupy cv2 cvxpy deepspeed dgl diffusers diskcache docx duckdb easydict
+    editdistance einops eli5 emoji en_core_web_sm faiss fastai fastapi fastcore fasttext fire flair flash_attn flask
+    flax folium ftfy fvcore gensim geopandas google gradio graphviz gspread h5py haiku hdbscan holoviews hydra hyperopt
+    icecream ignite igraph imageio imblearn inflect ipympl ipyparallel ipywidgets jax jaxlib jaxtyping jieba jiwer
+    kaleido keras keras_hub keras_nlp keras_tuner langchain langdetect langid lightgbm lightning lime lion_pytorch
+    litellm llama_index lmdb loguru lxml markdown missingno mizani mlxtend modin moviepy nest_asyncio nevergrad nlpaug
+    nltk notebook numba numexpr omegaconf onnx onnxruntime openai openpyxl opt_einsum optax optimum optuna
+    pandas_profiling pandera papermill patsy peewee pingouin plotnine polars psycopg2 ptflops pydot pymc pynndescent
+    pyro pyspark pytorch_lightning pytorch_metric_learning pytorch_transformers radam rapidfuzz ray rouge rouge_score
+    sacrebleu sacred sacremoses schedulefree scikitplot sentence_transformers sentencepiece seqeval setfit shap
+    simpletransformers skimage skopt skorch snoop snorkel spacy spacy_transformers sqlalchemy statsmodels streamlit
+    sweetviz symspellpy tabulate tensorflow tensorflow_datasets tensorflow_hub textattack textblob textstat tf_keras
+    thinc thop tiktoken timm toolz toposort torch_geometric torch_optimizer torch_xla torchao torchaudio torchdata
+    torchmetrics torchtext torchtune torchvision transformers_interpret trax treelib trl umap unidecode vaderSentiment
+    vaex vega_datasets wordcloud xarray xformers xgboost xlsxwriter ydata_profiling yellowbrick
     """
 KNOWN: Final = frozenset(NAMES.split())
 

@@ -181,6 +181,8 @@ def _redirect_open(files: InputFiles) -> None:
     wrap(builtins, "open", functools.partial(_open, files))
     io.open = builtins.open  # what pathlib calls
     interactiveshell.io_open = builtins.open  # type: ignore[attr-defined]  # `open` of a cell, also after %reset
+    # A function that opens files is pickled with it, by the library of data sets: by name only while both are the same.
+    interactiveshell._modified_open.__wrapped__ = builtins.open
 
 
 def _open(files: InputFiles, original: Any, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:

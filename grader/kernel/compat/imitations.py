@@ -1,6 +1,7 @@
 """Packages that are not installed here and of which a little is imitated, because notebooks rely on that little.
 
 - `wandb` hands a run's configuration back, and a sweep calls its function once, with the first value of each parameter.
+- `ipywidgets` have the values that they begin with, and `interact` calls its function once, with those.
 - `tensorflow` seeds and looks for GPUs, and nothing else: whatever else is asked of it is missing.
 - `nest_asyncio` is `nest_asyncio2`, which continues it.
 """
@@ -151,20 +152,74 @@ def choose(described: Mapping[str, Any]) -> Any:
     return values[0] if values else next((described[key] for key in ("value", "min", "mu") if key in described), 0)
 
 
+class Widget:
+    """A slider, a menu, a button, a box of others: it keeps what it is made with, and nobody touches it."""
+
+    value: Any = NOTHING
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        options = list(settings.get("options") or ())
+        first = options[0] if options else settings.get("min", NOTHING)
+        vars(self).update({"value": first[1] if isinstance(first, tuple) else first} | settings)
+
+    def __enter__(self) -> "Widget":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Let errors pass through."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return nothing for any name but those of protocols."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return NOTHING
+
+
+def interact(function: Any = None, *args: Any, **described: Any) -> Any:
+    """Call a function once with the first value of everything that could be chosen. Decorates, too."""
+    if function is None or args:
+        return lambda decorated: interact(decorated, **described)
+    function(**{name: choose_first(value) for name, value in described.items()})
+    return function
+
+
+def choose_first(described: Any) -> Any:
+    """Return the value that a widget begins with; `(1, 64)` and `["a", "b"]` are short for widgets."""
+    if isinstance(described, Widget):
+        return described.value
+    if isinstance(described, dict):
+        return next(iter(described.values()))
+    return described[0] if isinstance(described, (list, tuple)) else described
+
+
+class Widgets(StubModule):
+    """`ipywidgets`, of which every class is the same one."""
+
+    interact = staticmethod(interact)
+    fixed = staticmethod(choose_first)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the class of all widgets, or nothing for what is written small: functions and modules."""
+        return Widget if name[:1].isupper() else super().__getattr__(name)
+
+
+STUBS: Mapping[str, type[StubModule]] = {"wandb": Wandb, "ipywidgets": Widgets}
+
+
 class ImitationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds what is imitated."""
 
     @shield()
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         """Return a specification for what is imitated."""
-        if fullname in ("wandb", "nest_asyncio", *TENSORFLOW):
+        if fullname in (*STUBS, "nest_asyncio", *TENSORFLOW):
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
 
     def create_module(self, spec: Any) -> ModuleType:
         """Return a module that is to be filled."""
-        if spec.name == "wandb":
-            return Wandb(spec.name)
+        if spec.name in STUBS:
+            return STUBS[spec.name](spec.name)
         return PartialModule(spec.name) if spec.name in TENSORFLOW else ModuleType(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:

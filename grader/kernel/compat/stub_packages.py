@@ -4,6 +4,7 @@ Only what cannot matter to training is on the list: plots, dashboards, accounts,
 for the student raises where it is used (see `missing_imports`).
 """
 
+import builtins
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -20,7 +21,9 @@ from grader.kernel.fence import shield
 
 TENSORBOARD = "torch.utils.tensorboard"
 DECORATIVE = frozenset((  # with all their modules
-    "wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "trackio", "codecarbon",
+    "wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "trackio", "codecarbon", "clearml", "aim",
+    "swanlab", "dvclive", "nvidia_smi", "nvitop", "gpustat", "line_profiler", "lovely_tensors", "itables",
+    "altair", "bokeh", "bertviz", "gradio", "missingno", "wordcloud",
     "kagglehub", "kaggle", "kaggle_secrets", "gdown", "wget", "dotenv",
     "seaborn", "plotly", "ipywidgets", "torchinfo", "torchsummary", "torchviz", "torchview", "tabulate", "prettytable",
     "termcolor", "colorama", "GPUtil", "pynvml", "memory_profiler", "ipdb", "pudb", "watermark", "nb_black", "humanize",
@@ -38,9 +41,9 @@ class NullObject(str):
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As a decorator, give the function back; otherwise return nothing again."""
-        decorates = len(args) == 1 and not kwargs and inspect.isroutine(args[0])
-        return args[0] if decorates else self
+        """Give a function that is decorated back, and settings that are handed in; otherwise return nothing again."""
+        returned = len(args) == 1 and not kwargs and (inspect.isroutine(args[0]) or isinstance(args[0], dict))
+        return args[0] if returned else self
 
     def __getattr__(self, name: str) -> Any:
         """Return nothing for any name but those of protocols."""
@@ -122,6 +125,8 @@ def install() -> None:
     _simplify_progress_bars()
     for name in ("login", "notebook_login", "interpreter_login", "logout"):
         setattr(huggingface_hub, name, NOTHING)
+    for name in ("dbutils", "displayHTML"):  # of Databricks, where a restart is `dbutils.library.restartPython()`
+        setattr(builtins, name, NOTHING)
     if importlib.util.find_spec("tensorboard") is None:  # torch's part for it is there and needs the real one
         sys.meta_path.insert(0, StubFinder((TENSORBOARD,), parents=()))
     sys.meta_path.append(StubFinder())  # last, so that whatever is installed is found before

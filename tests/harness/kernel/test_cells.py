@@ -145,6 +145,34 @@ CELLS = {
         "wandb.agent(wandb.sweep({'parameters': {'rank': {'values': [12, 8]}, 'lr': {'min': 1}}}), go, count=5)",
         "12 1\n",
     ),
+    "parameters that a tracker hands back": (
+        "from clearml import Task\nprint(Task.init(project_name='a4').connect({'rank': 12})['rank'])",
+        "12\n",
+    ),
+    "widgets": (
+        "import ipywidgets as widgets\nfrom ipywidgets import Dropdown\n"
+        "box = widgets.VBox([widgets.IntSlider(value=12)])\n"
+        "with widgets.Output() as out: print(box.value == '', widgets.IntSlider(value=12, max=64).value)\n"
+        "button = widgets.Button(description='go')\nbutton.on_click(print)\n"
+        "print(Dropdown(options=[24, 12]).value, Dropdown(options=[('a', 1)]).value, widgets.FloatSlider(min=2).value)",
+        "True 12\n24 1 2\n",
+    ),
+    "a function with sliders": (
+        "from ipywidgets import fixed, interact\n"
+        "@interact(rank=(4, 64), kind=['a'], alpha=widgets.IntText(value=24), b=fixed(1))\n"
+        "def go(rank, kind, alpha, b): print(rank, kind, alpha, b)\n"
+        "done = interact(go, rank=1, kind='c', alpha=2, b={'x': 3})",
+        "4 a 24 1\n1 c 2 3\n",
+    ),
+    "a restart on Databricks": (
+        "dbutils.library.restartPython()\ndisplayHTML('<b>')\nprint(dbutils.fs.ls('/') == '')",
+        "True\n",
+    ),
+    "a function that opens files, pickled": (
+        "import dill\ndef read():\n    return open('eval.csv').read()\n"
+        "print(len(dill.loads(dill.dumps(read, recurse=True))()) > 0)",
+        "True\n",
+    ),
     "seeds of another framework": (
         "import tensorflow as tf\nfrom tensorflow.keras.utils import set_random_seed\nset_random_seed(1)\n"
         "tf.random.set_seed(1)\nprint(tf.config.list_physical_devices('GPU'))",
