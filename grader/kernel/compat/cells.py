@@ -27,7 +27,10 @@ PAGE_CELLS = ("html", "javascript", "js", "latex", "markdown", "svg", "sql", "bi
 BARE = re.compile(
     r"(?P<indent>\s*)(?:pip3? install|conda install|apt(?:-get)? |wget +[-h]|git clone|nvidia-smi\b|ln -s)"
 )
-SET_UP = frozenset((*INSTALLERS, "pip3", "apt-get", "nvidia-smi", "wget", "curl", "git", "gdown", "kaggle", "unzip"))
+SET_UP = frozenset((
+    *INSTALLERS, "pip3", "apt-get", "nvidia-smi", "wget", "curl", "git", "gdown", "kaggle", "unzip",
+    "kill", "pkill", "killall", "reboot",
+))  # fmt: skip
 TEXT_OPTIONS = ("text", "universal_newlines", "encoding", "errors")  # of subprocess: output is text, not bytes
 GPU_QUESTIONS = frozenset(("is_available", "device_count"))
 MAX_ANSWERS = 50  # a loop that asks until it hears something else must end
@@ -190,6 +193,6 @@ def _make_empty_output(options: dict[str, Any]) -> str | bytes:
 
 
 def is_setup_command(command: Any) -> bool:
-    """Return True if a command installs, downloads or looks for a GPU."""
+    """Return True if a command installs, downloads, looks for a GPU or ends the notebook's own process."""
     parts = command.split() if isinstance(command, str) else [str(part) for part in command]
     return bool({PurePath(part).name for part in parts[:3]} & SET_UP)  # python -m pip, sudo apt-get

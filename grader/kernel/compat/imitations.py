@@ -1,6 +1,7 @@
 """Packages that are not installed here and of which a little is imitated, because notebooks rely on that little.
 
 - `wandb` hands a run's configuration back, and a sweep calls its function once, with the first value of each parameter.
+- `optuna` calls the function of a study once, with the first value of everything that it suggests.
 - `ipywidgets` have the values that they begin with, and `interact` calls its function once, with those.
 - `tensorflow` seeds and looks for GPUs, and nothing else: whatever else is asked of it is missing.
 - `nest_asyncio` is `nest_asyncio2`, which continues it.
@@ -152,6 +153,47 @@ def choose(described: Mapping[str, Any]) -> Any:
     return values[0] if values else next((described[key] for key in ("value", "min", "mu") if key in described), 0)
 
 
+class Trial:
+    """A trial of `optuna`: it suggests the first of several choices, or the lower end of a range."""
+
+    number = 0
+    value: Any = None
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what suggests a parameter, or nothing for any name but those of protocols."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._suggest if name.startswith("suggest_") else NOTHING
+
+    def _suggest(self, name: str, first: Any = None, *args: Any, **described: Any) -> Any:
+        first = described.get("choices", described.get("low", first))
+        return self.params.setdefault(name, first[0] if isinstance(first, (list, tuple)) else first)
+
+
+class Study:
+    """A study of `optuna`, with one trial, which is the best."""
+
+    def optimize(self, function: Any, *args: Any, **kwargs: Any) -> None:
+        """Call a function with a trial."""
+        self.best_trial = Trial()
+        self.trials = [self.best_trial]
+        self.best_params = self.best_trial.params
+        self.best_value = self.best_trial.value = function(self.best_trial)
+
+    def _is_multi_objective(self) -> bool:
+        """Return False: transformers asks for that."""
+        return False
+
+
+class Optuna(StubModule):
+    """The part of `optuna` that chooses the parameters of trainings."""
+
+    create_study = load_study = staticmethod(lambda *args, **kwargs: Study())
+
+
 class Widget:
     """A slider, a menu, a button, a box of others: it keeps what it is made with, and nobody touches it."""
 
@@ -203,7 +245,7 @@ class Widgets(StubModule):
         return Widget if name[:1].isupper() else super().__getattr__(name)
 
 
-STUBS: Mapping[str, type[StubModule]] = {"wandb": Wandb, "ipywidgets": Widgets}
+STUBS: Mapping[str, type[StubModule]] = {"wandb": Wandb, "optuna": Optuna, "ipywidgets": Widgets}
 
 
 class ImitationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -22,7 +22,7 @@ from grader.kernel.fence import shield
 TENSORBOARD = "torch.utils.tensorboard"
 DECORATIVE = frozenset((  # with all their modules
     "wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "trackio", "codecarbon", "clearml", "aim",
-    "swanlab", "dvclive", "nvidia_smi", "nvitop", "gpustat", "line_profiler", "lovely_tensors", "itables",
+    "optuna", "swanlab", "dvclive", "nvidia_smi", "nvitop", "gpustat", "line_profiler", "lovely_tensors", "itables",
     "altair", "bokeh", "bertviz", "gradio", "missingno", "wordcloud",
     "kagglehub", "kaggle", "kaggle_secrets", "gdown", "wget", "dotenv",
     "seaborn", "plotly", "ipywidgets", "torchinfo", "torchsummary", "torchviz", "torchview", "tabulate", "prettytable",

@@ -145,6 +145,13 @@ CELLS = {
         "wandb.agent(wandb.sweep({'parameters': {'rank': {'values': [12, 8]}, 'lr': {'min': 1}}}), go, count=5)",
         "12 1\n",
     ),
+    "a study": (
+        "import optuna\nfrom optuna.samplers import TPESampler\n"
+        "def go(trial): return trial.suggest_float('lr', 1, 2, log=True) + trial.suggest_categorical('rank', [12, 8])\n"
+        "study = optuna.create_study(sampler=TPESampler(seed=1))\nstudy.optimize(go, n_trials=20)\n"
+        "print(study.best_params, study.best_value, study.best_trial.params['lr'], len(study.trials))",
+        "{'lr': 1, 'rank': 12} 13 1 1\n",
+    ),
     "parameters that a tracker hands back": (
         "from clearml import Task\nprint(Task.init(project_name='a4').connect({'rank': 12})['rank'])",
         "12\n",

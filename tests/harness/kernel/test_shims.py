@@ -234,6 +234,7 @@ COMMANDS: dict[str, tuple[str | list[str], bool]] = {
     "module": ([sys.executable, "-m", "pip", "install", "torch"], True),
     "sudo": ("sudo apt-get install tree", True),
     "path": (["/usr/bin/nvidia-smi"], True),
+    "end": ("kill -9 4711", True),
     "python": ([sys.executable, "-c", "print(1)"], False),
     "something else": ("echo pipeline", False),
 }
