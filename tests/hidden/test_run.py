@@ -8,6 +8,7 @@ from grader.oracle.exposure import ENOUGH_SHARE, FOREIGN_SHARE, KNOWN_SHARE, is_
 from grader.protocol.records import Training
 
 NAMES = {Method.FULL: "step 1", Method.HEAD: "step 2", Method.LORA: "step 3 (LoRA)"}
+FEW_TOKENS = 32  # of the longest review: half a sentence or two; whoever saves time cuts at 64 or more
 HINT = "Give each `Trainer` the reviews of train.csv as `train_dataset` and those of eval.csv as `eval_dataset`."
 
 
@@ -41,6 +42,7 @@ def test_data(case: Case) -> None:
         expect_enough(case, method, training)
     advise_on_labels(case)
     advise_on_masks(case)
+    advise_on_lengths(case)
 
 
 def expect_enough(case: Case, method: Method, training: Training) -> None:
@@ -99,4 +101,16 @@ def advise_on_masks(case: Case) -> None:
             f"The reviews are the right ones, but no attention mask reaches the model in {join_words(unmasked)}, so it "
             "reads padding as if it were words. This costs no points.",
             "Keep the column `attention_mask` that the tokenizer returns.",
+        )
+
+
+def advise_on_lengths(case: Case) -> None:
+    """Say, at no cost here, that a model gets to read the first words of each review only."""
+    longest = {method: training.batch.tokens for method, training in case.placed.items() if training.batch}
+    short = {method: tokens for method, tokens in longest.items() if tokens < FEW_TOKENS}
+    if short:
+        raise Advice(
+            f"The reviews are the right ones, but {join_words([NAMES[m] for m in short])} reads at most the first "
+            f"{max(short.values())} tokens of each. What a review says mostly comes later.",
+            "Cut at the 512 tokens that the model can read, or at 128 to save time: `max_length` of the tokenizer.",
         )

@@ -10,6 +10,9 @@ from grader.protocol.records import Training
 
 ORDER = "Move each definition above the cells that use it. Then restart the kernel and run all cells."
 FIRST = "Fix the first error first; later errors often follow from it."
+HINTS = {  # what an error of a library says, and what to do about it
+    "did not return a loss": "Keep the column `label` in both sections of the data; the loss is computed from it.",
+}
 NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only)", Method.LORA: "step 3 (LoRA)"}
 
 
@@ -39,16 +42,17 @@ def test_completes(case: Case) -> None:
             raise Advice(f"Everything that is graded runs, but {order(case)}.", ORDER)
         return
     first = summary.failed_cells[0]
+    message = first.message.rstrip(". ")
     what = (
-        f"cell {first.index + 1} raises {first.error}: {first.message}"
-        if first.message
+        f"cell {first.index + 1} raises {first.error}: {message}"
+        if message
         else f"cell {first.index + 1} raises {first.error}"
     )
     if missing:
         fail(
             f"Expected all cells to run without an error; {what}. No training finishes for {join_words(missing)}."
             f"{case.explain_absence()}",
-            FIRST,
+            next((hint for said, hint in HINTS.items() if said in message), FIRST),
         )
     if case.evidence.run.out_of_order:
         raise Advice(f"Everything that is graded runs, but {what}, and {order(case)}.", ORDER)
@@ -60,12 +64,17 @@ def test_completes(case: Case) -> None:
 def expect_whole_training(case: Case) -> None:
     """Fail the check where a training works only because the grader trains less than the notebook asks for."""
     for method, training in case.placed.items():
-        share = count_epochs(training)
+        share, rate = count_epochs(training), training.arguments.get("learning_rate")
         read = f"{NAMES[method]} reads {share or 0:.0%} of them"
         expect(
             share is None or share >= ENOUGH_SHARE,
             f"Expected each training to read its reviews at least once; {read}.",
             "Set `num_train_epochs` to 1 or more, and leave out `max_steps`.",
+        )
+        expect(
+            rate is None or rate > 0,
+            f"Expected each training to change its model; in {NAMES[method]} the learning rate is {rate or 0:g}.",
+            "Leave out `learning_rate`, or set it to something like 5e-5 for the whole model and 1e-3 for a part.",
         )
         longest = training.batch.tokens if training.batch else 0
         expect(

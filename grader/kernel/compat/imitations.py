@@ -191,7 +191,14 @@ class Study:
 class Optuna(StubModule):
     """The part of `optuna` that chooses the parameters of trainings."""
 
+    Trial = Trial
     create_study = load_study = staticmethod(lambda *args, **kwargs: Study())
+
+
+class Trials(StubModule):
+    """`optuna.trial`: transformers asks whether something is of its class."""
+
+    BaseTrial = Trial = FrozenTrial = FixedTrial = Trial
 
 
 class Widget:
@@ -245,7 +252,10 @@ class Widgets(StubModule):
         return Widget if name[:1].isupper() else super().__getattr__(name)
 
 
-STUBS: Mapping[str, type[StubModule]] = {"wandb": Wandb, "optuna": Optuna, "ipywidgets": Widgets}
+STUBS: Mapping[str, type[StubModule]] = {
+    **{"wandb": Wandb, "ipywidgets": Widgets},
+    **{"optuna": Optuna, "optuna.trial": Trials},
+}
 
 
 class ImitationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -270,7 +280,7 @@ class ImitationFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if name == "nest_asyncio":
             module.apply = importlib.import_module("nest_asyncio2").apply  # type: ignore[attr-defined]
         vars(module).update(TENSORFLOW.get(name, {}))
-        for below in TENSORFLOW:
+        for below in (*STUBS, *TENSORFLOW):
             if below.rpartition(".")[0] == name:
                 importlib.import_module(below)
 
