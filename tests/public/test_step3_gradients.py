@@ -36,7 +36,7 @@ def test_lora_gradients(case: Case) -> None:
             )
         expect_stage(case, challenge, item, "filled", "the forward or backward pass")
         fresh, filled = gradients(case, challenge.key, "fresh"), gradients(case, challenge.key, "filled")
-        if not all(filled):
+        if not all(filled) and not vanish_at_rank_1_alone(case, challenge):
             cause = explain_gradients(case)
             fail(
                 f"Expected gradients for A and B of {challenge}; {filled.count(False)} of {len(filled)} tensors have "
@@ -56,6 +56,12 @@ def test_lora_gradients(case: Case) -> None:
         for challenge, item in answers:
             expect_right_gradients(case, challenge, item)
         expect_right_gradients_in_model(case)
+
+
+def vanish_at_rank_1_alone(case: Case, challenge: LoraChallenge) -> bool:
+    """Whether a single value between A and B becomes a constant, as in a softmax: `step3.lora_forward` says so."""
+    wider = [other for other, _ in list_answers(case) if other.rank > 1]
+    return challenge.rank == 1 and bool(wider) and all(all(gradients(case, other.key, "filled")) for other in wider)
 
 
 def expect_right_gradients_in_model(case: Case) -> None:
