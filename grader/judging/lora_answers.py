@@ -10,7 +10,7 @@ from torch import Tensor
 from grader.challenges import LoraChallenge
 from grader.evidence.raised import describe_error
 from grader.judging.case import Case
-from grader.judging.suite import Blocked, expect, fail
+from grader.judging.suite import Blocked, expect, fail, name_type
 from grader.oracle import lora
 from grader.oracle.mistakes import raised
 from grader.oracle.mistakes.causes import Cause
@@ -22,6 +22,7 @@ MERGED: Final = Cause(
     "the batch and token dimensions are merged",
     "Accept x of shape (batch, in) and of shape (batch, tokens, in), and change only the last dimension.",
 )
+RETURN: Final = "End `forward` with `return`, followed by the sum of W(x) and the update."
 Answer = tuple[LoraChallenge, LoraItem]
 
 OWN_PRECISION: Final = "float32"  # of the assignment's model
@@ -102,11 +103,15 @@ def expect_stage(case: Case, challenge: LoraChallenge, item: LoraItem, stage: st
     """Fail when the layer raises an error at this stage (`doing`: its name), block when it fails before it."""
     if stage in item.finished:
         return
+    if item.stage == stage and (kind := raised.find_returned(item.error)):
+        fail(f"Expected {doing} of {challenge} to return a tensor; it returns {name_type(kind)}.", RETURN)
     if item.stage == stage:
         fail(
             f"Expected {doing} of {challenge} to work; it raises {describe_error(item.error)}{name_error(case)}.",
             hint_on_error(case, "Try it alone: `LoRALayer(nn.Linear(8, 8), rank=2, alpha=4)(torch.randn(3, 8))`."),
         )
+    if kind := raised.find_returned(item.error):
+        raise Blocked(f"This check cannot run, because {challenge} returns {name_type(kind)}.", RETURN)
     raise Blocked(
         f"This check cannot run, because another call of {challenge} raises {describe_error(item.error)}.",
         "Fix that error first; this check then runs.",

@@ -132,10 +132,17 @@ class Subject:
                 parameter.copy_(part.view(parameter.shape))
         self.layer.eval()
 
+    def call(self, x: Tensor) -> Tensor:
+        """Return the output of the layer. Raises TypeError where it is none that could be looked at."""
+        output = self.layer(x)
+        if not isinstance(output, Tensor):
+            raise fence.tell(TypeError(f"{type(self.layer).__name__} returns {type(output).__name__}"))
+        return output
+
     def get_output(self, inputs: str = "x") -> Tensor:
         """Return the output of the layer, without gradients."""
         with torch.no_grad():
-            return self.layer(self.given[inputs])
+            return self.call(self.given[inputs])
 
     def get_gradients(self, name: str) -> Tensors:
         """Return the gradients of adapter and input for the given cotangent.
@@ -161,7 +168,7 @@ class Subject:
     def _backpropagate(self) -> list[Tensor]:
         """Return the gradients of the input, then of the adapter's tensors; zero where nothing arrives."""
         x = self.given["x"].detach().clone().requires_grad_()
-        output = self.layer(x)
+        output = self.call(x)
         wanted = [x, *self.adapter]
         if not output.requires_grad:
             return [torch.zeros_like(tensor) for tensor in wanted]
@@ -218,7 +225,7 @@ def probe_trained(subject: Subject) -> Tensors:
     layer = subject.layer
     subject.fill(subject.given["fill"])
     layer.train()
-    output = layer(subject.given["x"])
+    output = subject.call(subject.given["x"])
     if output.requires_grad:
         output.square().mean().backward()
     with torch.no_grad():

@@ -12,6 +12,7 @@ from grader.oracle.mistakes.causes import Cause
 from grader.protocol.records import Raised
 
 PRODUCT: Final = re.compile(r"shapes cannot be multiplied \((\d+)x(\d+) and (\d+)x(\d+)\)")
+RETURNED: Final = re.compile(r"\w+ returns (\w+)")  # the probe's words
 SIZE_HARD_CODED: Final = "size_hard_coded"
 ENOUGH: Final = 3  # challenges of different sizes, in all of which the same number does not fit
 NO_FORWARD: Final = Cause(
@@ -86,6 +87,12 @@ class Failure:
     challenge: LoraChallenge
     error: Raised
     class_name: str
+
+
+def find_returned(error: Raised | None) -> str | None:
+    """Return the type of what a layer returned in place of a tensor, which the probe raised as an error; None else."""
+    found = RETURNED.fullmatch(error.message) if error and error.type == TypeError.__name__ else None
+    return found[1] if found else None
 
 
 def explain(failures: Sequence[Failure], works_with_bias: bool) -> Cause | None:

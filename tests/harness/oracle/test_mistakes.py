@@ -235,6 +235,20 @@ def test_errors(kind: str, message: Callable[[int, int], str], expected: str | N
     assert (cause and cause.id) == expected
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param(Raised("TypeError", "LoRALayer returns NoneType"), "NoneType", id="nothing"),
+        pytest.param(Raised("TypeError", "LoRALayer returns tuple"), "tuple", id="two things"),
+        pytest.param(Raised("RuntimeError", "LoRALayer returns tuple"), None, id="another error"),
+        pytest.param(Raised("TypeError", "f() takes 1 positional argument"), None, id="an error of the layer's own"),
+        pytest.param(None, None, id="no error"),
+    ],
+)
+def test_what_a_layer_returns_in_place_of_a_tensor(error: Raised | None, kind: str | None) -> None:
+    assert raised.find_returned(error) == kind
+
+
 Counter = Callable[[nn.Module], Any]
 COUNTERS: Mapping[str, Counter] = {
     "count_ignores_requires_grad": lambda m: sum(p.numel() for p in m.parameters()),
