@@ -7,7 +7,7 @@ from grader.judging.suite import check, expect, fail
 from grader.model import Method
 from grader.oracle.methods import name_wrong_count
 from grader.oracle.mistakes import freezing
-from grader.oracle.mistakes.causes import capitalise, join_causes
+from grader.oracle.mistakes.causes import Cause, capitalise, first_hint, join_causes
 from grader.protocol.records import Training
 from grader.protocol.tensor_names import ENCODER
 
@@ -30,11 +30,12 @@ def test_trainable_parameters(case: Case) -> None:
             "Load the model again, freeze its encoder, give the model to a new `Trainer`, and call `trainer.train()`.",
         )
     labels = assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
+    hint = first_hint(_list_causes(case, training), freezing.ON_PARAMETERS)
     expect(
         training.entry.trainable == assignment.HEAD_PARAMETERS,
         f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
         f"found {training.entry.trainable:,}.{_cause(case, training)}",
-        LABELS if labels else freezing.ON_PARAMETERS,
+        LABELS if labels else hint,
         cause=name_wrong_count(training.entry, assignment.HEAD_PARAMETERS),
     )
 
@@ -46,11 +47,19 @@ def _cause(case: Case, training: Training) -> str:
     """The reason, where the number or the names show one, as sentences."""
     if labels := assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS):
         return f" A model with num_labels={2 + labels} has this number."
-    names = training.entry.trainable_names
-    encoder = [name for name in case.base if name.startswith(ENCODER)]
-    below = [name for name in names if name.startswith(ENCODER)]
-    causes = (*freezing.explain_head(names), *freezing.explain_encoder(names, encoder))
-    if not below and len(causes) != 1 and training.entry.trainable_names:
-        causes = freezing.explain_number(training.entry.trainable)
+    causes, below = _list_causes(case, training), _list_below(training)
     named = f" {capitalise(join_causes(causes))}." if causes else ""
     return named + (f" {len(below)} encoder tensors are trainable, for example `{below[-1]}`." if below else "")
+
+
+def _list_causes(case: Case, training: Training) -> tuple[Cause, ...]:
+    names = training.entry.trainable_names
+    encoder = [name for name in case.base if name.startswith(ENCODER)]
+    causes = (*freezing.explain_head(names), *freezing.explain_encoder(names, encoder))
+    if not _list_below(training) and len(causes) != 1 and names:
+        return freezing.explain_number(training.entry.trainable)
+    return causes
+
+
+def _list_below(training: Training) -> list[str]:
+    return [name for name in training.entry.trainable_names if name.startswith(ENCODER)]
