@@ -130,13 +130,16 @@ def write_html(report: Report) -> str:
     return f'<div style="{WHOLE}">{parts}{notes}{total}</div>'
 
 
-WHOLE: Final = "min-width:14em;max-width:50em;line-height:1.45;overflow-wrap:anywhere"
+WHOLE: Final = "min-width:14em;padding:0 0.3em;max-width:50em;line-height:1.45;overflow-wrap:anywhere"
 RULE_ABOVE: Final = "border-top:1px solid rgba(128,128,128,0.45)"
 BADGE: Final = (
     "flex:0 0 auto;min-width:5.6em;text-align:center;padding:0 0.45em;border-radius:0.3em;color:#ffffff;"
     "font-size:0.85em;font-weight:600;white-space:nowrap"
 )
-CODE_STYLE: Final = "background:none;color:inherit;font-size:0.95em;white-space:pre-wrap;overflow-wrap:anywhere"
+# Editors set code with room around it, which would stand before a full stop.
+CODE_STYLE: Final = (
+    "background:none;padding:0;color:inherit;font-size:0.95em;white-space:pre-wrap;overflow-wrap:anywhere"
+)
 BLOCK: Final = "display:flex;flex-wrap:wrap;gap:0.1em 0.7em;align-items:baseline;margin:0.3em 0"
 LINE: Final = "margin:0.1em 0 0 0"
 

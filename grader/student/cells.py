@@ -1,6 +1,7 @@
 """The cells that ran in this kernel."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from IPython import get_ipython
@@ -34,19 +35,24 @@ def list_names(value: Any) -> list[str]:
     return [name for name, held in list(shell.user_ns.items()) if held is value] if shell else []
 
 
-def find_line(name: str, about: re.Pattern[str]) -> str:
-    """Return the last line that matches in the last cell that names a variable, as `In [n], line m: code`.
+def find_line(name: str, *about: re.Pattern[str]) -> str:
+    """Find the last line about something in the last cell that names a variable, as `In [n], line m: code`.
 
-    What ran before the variable got its value is about another object: an earlier run of an edited cell, say.
+    `about`: patterns; a line that matches an earlier one comes first. What ran before the variable got its value is
+    about another object: an earlier run of an edited cell, say.
     """
     sources = list_sources()
     for number in range(len(sources), 0, -1):
         lines = sources[number - 1].splitlines() if re.search(rf"\b{name}\b", sources[number - 1]) else []
-        found = [
-            i for i, line in enumerate(lines) if about.search(line) and not line.lstrip().startswith(("def ", "#"))
-        ]
-        if found:
+        if found := _list_matches(lines, about):
             return f"In [{number}], line {found[-1] + 1}: {lines[found[-1]].strip()}"
         if re.search(rf"^\s*{name}\s*=(?!=)", sources[number - 1], re.MULTILINE):
             return ""
     return ""
+
+
+def _list_matches(lines: Sequence[str], about: Sequence[re.Pattern[str]]) -> list[int]:
+    """Return the indices of the lines that match the first of some patterns that any line matches."""
+    code = [index for index, line in enumerate(lines) if not line.lstrip().startswith(("def ", "#"))]
+    found = ([index for index in code if pattern.search(lines[index])] for pattern in about)
+    return next(filter(None, found), [])

@@ -40,7 +40,7 @@ def check_saved(path: Path, ran: Sequence[Ran], show: Show) -> Report:
     unsaved = describe_unsaved(find_unsaved(cells, path.stat().st_mtime, ran))
     contents = describe_contents(path, cells, time.time())
     result = run_in_process(path, show)
-    return build_report(result, (*contents, *((unsaved,) if unsaved else ())))
+    return build_report(result, contents, unsaved)
 
 
 def run_in_process(path: Path, show: Show) -> Result:
@@ -87,9 +87,11 @@ def _follow(process: "subprocess.Popen[str]", show: Show) -> list[str]:
     return lines
 
 
-def build_report(result: Result, notes: Sequence[str]) -> Report:
-    """Build the report on a run; `notes` are about the file."""
-    parts = tuple(Part(step.title, tuple(map(_build_row, step.checks))) for step in group_by_step(result.checks))
+def build_report(result: Result, notes: Sequence[str], unsaved: str = "") -> Report:
+    """Build the report on a run; `notes` are about the file. What is `unsaved` may explain all that follows it."""
+    first = (Part("Not all of your work is in the file", (), unsaved),) if unsaved else ()
+    steps = (Part(step.title, tuple(map(_build_row, step.checks))) for step in group_by_step(result.checks))
+    parts = (*first, *steps)
     failed = tuple(_describe_cell(cell) for cell in result.run.failed_cells)
     return Report(parts, count_marks([row for part in parts for row in part.rows]), (*failed, *notes))
 

@@ -139,10 +139,12 @@ def _build_record(seed: int, observed: Observed, cells: dict[int, int]) -> RunRe
 def prepare(step: str, namespace: Mapping[str, Any]) -> tuple[str, Noted] | None:
     """Return the name of the model that a step would train now, and that training as if it began; None without one.
 
-    Step 2 trains a model of which something is frozen, step 3 one with wrapped layers.
+    Step 2 trains a model of which something is frozen, step 3 one with wrapped layers. One that is named after another
+    step is not meant where there is one that is named after this step.
     """
-    found = None
-    for name, model in find_models(namespace):
+    found, models = None, find_models(namespace)
+    own = [(name, model) for name, model in models if read_name(name) in (step, None)]
+    for name, model in own if any(read_name(name) == step for name, _ in own) else models:
         entry = describe_form(model, load_shapes())
         suits = bool(entry.wrapped) if step == "step3" else not entry.wrapped and _is_meant_frozen(model, entry)
         if suits and (found is None or read_name(name) in (step, None)):

@@ -77,12 +77,17 @@ def _list_shared(path: Path, sources: Collection[str]) -> set[str]:
         return set()
 
 
-def find_step(source: str) -> str | None:
-    """Return the step under whose heading a cell with this code stands in the file; None where that is not known."""
+def find_step(source: str, cell_id: str | None = None) -> str | None:
+    """Return the step under whose heading a cell stands in the file; None where that is not known.
+
+    By its id, where the editor gives one that the file has, too: the cell may have been edited since it was saved.
+    """
     path = find_named()
     if path is None or not source.strip():
         return None
-    found = {cell.step for cell in read_cells(path) if cell.source.strip() == source.strip()}
+    cells = read_cells(path)
+    found = {cell.step for cell in cells if cell_id and cell.id == cell_id}
+    found = found or {cell.step for cell in cells if cell.source.strip() == source.strip()}
     return found.pop() if len(found) == 1 else None
 
 

@@ -21,7 +21,8 @@ NAMES: Final = {
     "step1": r"full|step_?1|part_?1",
 }
 DEFINITION: Final = re.compile(r"^\s*(?:def|class|import|from)\b.*$", re.MULTILINE)
-FREEZES: Final = re.compile(r"requires_grad\s*=(?!=)|requires_grad_\(|setattr\([^)\n]*requires_grad|freez\w*\(", re.I)
+SETS: Final = re.compile(r"requires_grad\s*=(?!=)|requires_grad_\(|setattr\([^)\n]*requires_grad", re.I)
+FREEZES: Final = re.compile(rf"{SETS.pattern}|freez\w*\(", re.I)
 ADAPTS: Final = re.compile(r"replace_?layers\(|\blora\w*\(|extract_?qv\w*\(", re.I)
 
 
@@ -38,7 +39,8 @@ def place(entry: Entry, section: str | None, called: Sequence[str], since: str) 
         return "step3"
     if section in STEPS:
         return section
-    named = next((step for name in called if (step := read_name(name))), None)
+    # A name that is left over, of a model or of a folder, is one of an earlier step: the latest is meant.
+    named = max((step for name in called if (step := read_name(name))), default=None)
     code = DEFINITION.sub("", since)
     adapted = named == "step3" or (named is None and bool(ADAPTS.search(code)))
     encoder = [name for name in entry.trainable_names if name.startswith(ENCODER)]

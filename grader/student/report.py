@@ -1,5 +1,6 @@
 """From judgements to what a student reads: by exercise, with what was looked at, and what is not begun."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from grader.student import cells, looks
 from grader.student.exercises import Exercise
 from grader.student.live import Observed
 from grader.student.noted import Noted
-from grader.student.placing import FREEZES
+from grader.student.placing import FREEZES, SETS
 
 MARKS: Final = {
     Verdict.PASSED: Mark.PASSED,
@@ -24,6 +25,7 @@ MARKS: Final = {
     Verdict.NOT_JUDGED: Mark.NOT_YET,
 }
 UNWRITTEN: Final = NotImplementedError.__name__
+AGAIN: Final = "Load the model again with `from_pretrained`."
 TRAIN_AGAIN: Final = "Then train again: this looks at your last training."
 
 
@@ -65,7 +67,7 @@ def _build_part(exercise: Exercise, found: Findings) -> Part:
         judged = (_build_judged(exercise, found.judgements[name], found, training) for name in exercise.checks)
         rows += [absent] if absent else judged
     if training:
-        rows += _build_reused(training, found.history)
+        rows += _build_reused(training, training.find_before(found.history))
     note = describe_training(training, time.time()) if training else ""
     return Part(f"{exercise.number} {exercise.title}", tuple(rows), note)
 
@@ -75,14 +77,22 @@ def _build_prepared(exercise: Exercise, found: Findings) -> list[Row]:
     if exercise.step not in found.prepared:
         return [Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])]
     name, noted, judgement = found.prepared[exercise.step]
-    others = [other for other in found.history if other.step != exercise.step]
-    return [_build_form(name, judgement, found), *_build_reused(noted, others)]
+    before = noted.find_before(found.history)
+    while before and before.step == exercise.step:  # once it is trained in this step, the one before that counts
+        before = before.find_before(found.history)
+    reused = (replace(row, place=_find_origin(name), hint=AGAIN) for row in _build_reused(noted, before))
+    return [_build_form(name, judgement, found), *reused]
+
+
+def _find_origin(name: str) -> str:
+    """Return the line that gave a variable its value."""
+    return cells.find_line(name, re.compile(rf"^\s*{name}\s*=(?!=)"))
 
 
 def _build_form(name: str, judgement: Judgement, found: Findings) -> Row:
     row = replace(_build_row(judgement, None), title=f"`{name}` would train the right parameters")
-    if row.mark is Mark.FAILED:
-        row = replace(row, place=cells.find_line(name, FREEZES))
+    if row.mark is Mark.FAILED:  # a line that sets it says more than the call of a function that does
+        row = replace(row, place=cells.find_line(name, SETS, FREEZES))
     held = looks.find_attribute(found.namespace[name])
     if row.mark is Mark.FAILED and held:
         said = f"{row.rationale} `requires_grad` was set on the module `{held}`, which has no effect on its parameters."
@@ -90,9 +100,8 @@ def _build_form(name: str, judgement: Judgement, found: Findings) -> Row:
     return row
 
 
-def _build_reused(noted: Noted, history: Sequence[Noted]) -> list[Row]:
+def _build_reused(noted: Noted, before: Noted | None) -> list[Row]:
     """Return the row about a model that was trained before: wrong after another step, worth knowing after the same."""
-    before = noted.find_before(history)
     if before is None:
         return []
     title, number = f"Step {noted.step[-1]} begins with a fresh model", before.step[-1]
@@ -101,7 +110,7 @@ def _build_reused(noted: Noted, history: Sequence[Noted]) -> list[Row]:
     if before.step == noted.step:
         said = f"This model had been trained already{where}; your last training went on from there."
     mark = Mark.NOTE if before.step == noted.step else Mark.FAILED
-    return [Row(mark, title, said, hint=f"Load the model again with `from_pretrained`. {TRAIN_AGAIN}")]
+    return [Row(mark, title, said, hint=f"{AGAIN} {TRAIN_AGAIN}")]
 
 
 NOT_PREPARED: Final = {
@@ -115,6 +124,9 @@ def _build_judged(exercise: Exercise, judgement: Judgement, found: Findings, tra
     row = _build_row(judgement, training)
     if exercise.step in found.prepared and training and row.mark is Mark.FAILED:
         name, _, prepared = found.prepared[exercise.step]
+        if prepared.verdict is Verdict.PASSED:  # another model was trained, or this one before it was put right
+            said = f"{row.rationale} `{name}` would train the right ones now."
+            return replace(row, rationale=said, place="", hint=f"Train `{name}`: this looks at your last training.")
         if prepared.rationale == judgement.rationale:
             said = f"You trained the model as `{name}` is now: see above."
             return replace(row, rationale=said, hint=f"Put that right first. {TRAIN_AGAIN}")

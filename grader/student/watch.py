@@ -103,7 +103,7 @@ class Watch:
 
         entry = observation.describe_form(observation.unwrap(trained), load_shapes())
         before = next((noted.cell for noted in reversed(self.trainings)), None)
-        section = notebook_file.find_step(cells.read_source())
+        section = notebook_file.find_step(cells.read_source(), self.ran[-1].id if self.ran else None)
         step = place(entry, section, [*cells.list_names(trained), *called], cells.read_since(before))
         noted = Noted(step, entry, time.time(), cells.count(), via=via)
         self.trainings.append(noted)

@@ -15,7 +15,7 @@ from grader import assignment
 from grader.protocol.records import Entry
 from grader.student import cells, commands, journal, live, report
 from grader.student.noted import Noted
-from grader.student.placing import FREEZES
+from grader.student.placing import FREEZES, SETS
 from grader.student.watch import WATCH
 
 HEAD = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
@@ -26,6 +26,16 @@ EXTRACT = (
 )
 ENDLESS = "def count_trainable_parameters(model):\n    while True: pass"
 ASLEEP = "import time\ndef count_trainable_parameters(model): time.sleep(60)"
+FREEZE = "def freeze(m):\n    for p in m.parameters():\n        p.requires_grad = False"
+SILENT = """import torch
+class LoRALayer(torch.nn.Module):
+    def __init__(self, W, rank=12, alpha=24):
+        super().__init__()
+        self.W, self.A = W, torch.nn.Linear(W.in_features, rank, bias=False)
+        self.B = torch.nn.Linear(rank, W.out_features, bias=False)
+        torch.nn.init.zeros_(self.B.weight)
+    def forward(self, x):
+        y = self.W(x)"""
 STUB = "def extract_qv_layers(model): raise NotImplementedError('Step 3.1: write extract_qv_layers')"
 
 
@@ -69,6 +79,7 @@ def read_marks(what: object = None) -> dict[str, str]:
         pytest.param(["extract_qv_layers = None"], "3.1", {"3.1": "failed"}, id="another object under the name"),
         pytest.param([EXTRACT, "extract_qv_layers = 5"], "3.1", {"3.1": "passed"}, id="shadowed after its definition"),
         pytest.param(["class LoRALayer: pass"], "3.3", {"3.3": "failed"}, id="no module"),
+        pytest.param([SILENT], "3.3", {"3.3": "failed"}, id="nothing returned"),
         pytest.param(
             [EXTRACT], "step3", {"3.1": "passed", "3.2": "not yet", "3.3": "not yet", "3.4": "not yet"}, id="step"
         ),
@@ -79,6 +90,13 @@ def test_what_is_defined_is_judged(
 ) -> None:
     run(shell, *defined)
     assert read_marks(what) == expected
+
+
+def test_a_layer_that_returns_nothing_is_not_said_to_raise(shell: InteractiveShell) -> None:
+    run(shell, SILENT)
+    row = next(row for row in commands._check("3.3").parts[0].rows if row.mark.value == "failed")
+    assert "to return a tensor; it returns None." in row.rationale
+    assert row.hint.startswith("End `forward` with `return`")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +152,45 @@ def test_a_model_that_was_trained_before_is_named(
     WATCH.trainings.extend((first, second))
     row = commands._check("2.2").parts[0].rows[-1]
     assert (row.title, row.mark.value, said in row.rationale) == ("Step 2 begins with a fresh model", mark, True)
+
+
+def test_a_model_of_another_step_is_named_before_it_is_trained(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (note(step, HEAD, assignment.HEAD_PARAMETERS) for step in ("step1", "step2"))
+    first.left, second.began_s, second.entry = LEFT, 1.0, replace(second.entry, head=LEFT)
+    WATCH.trainings.append(first)
+    run(shell, "full_model = head_model = 1", "x = 1\nhead_model = full_model", "head_model")
+    shell.user_ns["head_model"] = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(live, "prepare", lambda step, namespace: ("head_model", second))
+    row = commands._check("2.1").parts[0].rows[-1]
+    assert (row.mark.value, row.place) == ("failed", "In [2], line 2: head_model = full_model")
+    assert row.hint == "Load the model again with `from_pretrained`."  # and not: train again
+
+
+def test_a_model_of_another_step_is_named_after_it_was_trained_in_this_one_too(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, now = (note(step, HEAD, assignment.HEAD_PARAMETERS) for step in ("step1", "step2", "step2"))
+    first.left, second.began_s, second.entry = LEFT, 1.0, replace(second.entry, head=LEFT)
+    second.left = {"classifier.bias": "another"}
+    now.began_s, now.entry = 2.0, replace(now.entry, head=second.left)
+    WATCH.trainings.extend((first, second))
+    shell.user_ns["head_model"] = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(live, "prepare", lambda step, namespace: ("head_model", now))
+    assert "step 1 has trained this one already" in commands._check("2.1").parts[0].rows[-1].rationale
+
+
+def test_a_right_model_beside_a_wrong_training_is_the_one_to_train(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WATCH.trainings.append(note("step2", [*HEAD, ENCODER], 66_000_000))
+    shell.user_ns["head_model"] = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(live, "prepare", lambda *_: ("head_model", note("step2", HEAD, assignment.HEAD_PARAMETERS)))
+    row = commands._check("step2").parts[1].rows[0]
+    assert (row.mark.value, row.place) == ("failed", "")
+    assert row.rationale.endswith("`head_model` would train the right ones now.")
+    assert row.hint.startswith("Train `head_model`")
 
 
 def test_it_says_which_training_was_looked_at(shell: InteractiveShell) -> None:
@@ -207,13 +264,29 @@ def test_a_cell_knows_its_number(shell: InteractiveShell) -> None:
     assert (shell.user_ns["number"], shell.user_ns["source"]) == (2, shell.user_ns["In"][2])
 
 
-def test_the_line_that_freezes_a_model_is_found(shell: InteractiveShell) -> None:
-    freeze = "def freeze(m):\n    for p in m.parameters():\n        p.requires_grad = False"
-    run(shell, freeze, "model = 1\nother = model", "# freeze(model)", "freeze = print\nfreeze(model)", "x = 1")
-    assert cells.find_line("model", FREEZES) == "In [4], line 2: freeze(model)"
-    assert cells.find_line("nothing", FREEZES) == ""
-    run(shell, "model = 2", "model")
-    assert cells.find_line("model", FREEZES) == ""  # what was frozen before was another model
+@pytest.mark.parametrize(
+    ("ran", "found"),
+    [
+        pytest.param(
+            ["other = model", "# freeze(model)", "x = 1\nfreeze(model)"], "In [4], line 2: freeze(model)", id="call"
+        ),
+        pytest.param(["freeze(model)", "model = 2", "model"], "", id="what was frozen before was another model"),
+        pytest.param(
+            [f"{FREEZE}\nfreeze(model)"], "In [2], line 3: p.requires_grad = False", id="function and its call"
+        ),
+        pytest.param(
+            ["model.part.requires_grad = False\nfreeze(model)"],
+            "In [2], line 1: model.part.requires_grad = False",
+            id="the attribute of a module",
+        ),
+        pytest.param(["freeze(other)"], "", id="another model"),
+    ],
+)
+def test_the_line_that_freezes_a_model_is_found(shell: InteractiveShell, ran: list[str], found: str) -> None:
+    shell.user_ns.update(model=torch.nn.Linear(2, 2), other=torch.nn.Linear(2, 2))
+    shell.user_ns["model"].part = torch.nn.Linear(2, 2)
+    run(shell, FREEZE, *ran)
+    assert cells.find_line("model", SETS, FREEZES) == found
 
 
 @pytest.mark.parametrize(

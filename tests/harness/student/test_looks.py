@@ -90,6 +90,9 @@ def test_the_model_that_would_be_trained_is_found() -> None:
     assert live.prepare("step2", {"a": full}) is None
     assert [live.prepare("step2", {"a": full, "b": m, "c": lora})[0] for m in (head, attribute)] == ["b", "b"]  # type: ignore[index]
     assert live.prepare("step3", {"a": full, "b": head, "c": lora})[0] == "c"  # type: ignore[index]
+    assert live.prepare("step3", {"head_model": lora})[0] == "head_model"  # type: ignore[index]
+    assert live.prepare("step3", {"head_model": lora, "lora_model": full}) is None
+    assert live.prepare("step3", {"head_model": lora, "c": lora, "lora_model": full})[0] == "c"  # type: ignore[index]
     assert looks.find_attribute(attribute) == "distilbert"
     assert torch.is_grad_enabled()
 

@@ -45,6 +45,9 @@ def test_a_step_is_that_of_the_heading_above(file: Path, monkeypatch: pytest.Mon
     assert [cell.step for cell in notebook_file.read_cells(file)] == ["step2", "step3", "step3"]
     monkeypatch.setenv("JPY_SESSION_NAME", str(file))
     assert [notebook_file.find_step(source) for source in ("f()", "x = 1\n", "y", "")] == ["step3", "step2", None, None]
+    edited = [notebook_file.find_step("edited", cell) for cell in ("a", "c", "vscode-cell:1", None)]
+    assert edited == ["step2", "step3", None, None]
+    assert notebook_file.find_step("x = 1", "vscode-cell:1") == "step2"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,8 @@ def build_result(**changes: Any) -> Result:
     ],
 )
 def test_a_run_becomes_a_report(changes: dict[str, Any], mark: Mark) -> None:
-    told = file_check.build_report(build_result(**changes), ("about the file",))
+    told = file_check.build_report(build_result(**changes), ("about the file",), "You ran a cell.")
+    assert (told.parts[0].rows, told.parts[0].note) == ((), "You ran a cell.")  # before all that it may explain
     assert [row.mark for part in told.parts for row in part.rows] == [mark]
     assert told.notes == ("Cell 5 ends with `NameError`: name 'f'", "about the file")
 

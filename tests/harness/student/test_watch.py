@@ -33,6 +33,10 @@ DEFINED = "class LoRALayer(nn.Module):\n    pass\ndef replace_layers(model, name
         pytest.param(ALL, False, "step2", ["full"], "", "step2", id="below the heading of step 2"),
         pytest.param(ALL, False, None, ["full_model"], WRAP, "step1", id="the name counts before the code"),
         pytest.param(HEAD, False, None, ["full"], FREEZE, "step2", id="a folder's name left over from step 1"),
+        pytest.param(
+            ALL, False, None, ["head_model", "full"], "", "step2", id="everything trained, into step 1's folder"
+        ),
+        pytest.param(ALL, False, None, ["full_model", "head"], "", "step2", id="the model of step 1 in step 2"),
         pytest.param(HEAD, False, None, [], FREEZE, "step2", id="the head alone"),
         pytest.param(HEAD, False, None, [], FREEZE + "\n" + WRAP, "step3", id="layers that never got into the model"),
         pytest.param(HEAD, False, None, [], FREEZE + "\n" + DEFINED, "step2", id="layers only defined"),
