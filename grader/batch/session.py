@@ -277,7 +277,7 @@ def list_last_lines(result: BatchResult, folder: Path, quiet: bool) -> tuple[str
         "executed by older code": outputs.outdated,
     }
     shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none graded"
-    line = f"Uploads: {summary.total} ({shown}). Notebooks executed: {summary.executed}."
+    line = f"Notebooks: {summary.total} ({shown}). Executed in this run: {summary.executed}."
     if count := len(list_in_force(decisions.read_decisions(folder))):
         line += f" Decisions in force: {count}."
     return (*(() if quiet else format_notes(outputs)), line, *result.told, *describe_end(folder, outputs))
@@ -312,15 +312,14 @@ def describe_location(folder: Path, outputs: BatchOutputs) -> str:
 
 def suggest_next(folder: Path, outputs: BatchOutputs) -> str:
     """Name what to do next, with the command where there is one."""
+    place = shlex.quote(shorten(folder))
     if not any(grade.points is not None for grade in outputs.grades) or outputs.ungraded:
         todo = "read there why somebody is ungraded, then run the same command again or decide their points"
     elif describe_partial(outputs.grades):
         todo = "then judge accuracy too: the same `make batch` command with `PROFILE=quick`"
     else:
-        todo = (
-            f"then `make upload CLASS={shlex.quote(shorten(folder))} COURSE=id ASSIGNMENT=id`, or import gradebook.csv"
-        )
-    return f"Next: open {shorten(folder)}/index.html, {todo}."
+        todo = f"then `make upload CLASS={place} COURSE=id ASSIGNMENT=id`, or import gradebook.csv"
+    return f"Next: open {shorten(folder)}/index.html, decide with `make review CLASS={place}`, {todo}."
 
 
 def shorten(path: Path) -> str:

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from grader.errors import GraderError
 from grader.gradebook.formulas import starts_formula
-from grader.grades.grade import Grade, Standing, describe_partial
+from grader.grades.grade import Grade, Standing
 from grader.intake.gradebook_export import Cell, Column, Export, Person, parse_number, read_export
 from grader.intake.roster import normalise_name
 from grader.intake.uploads import Student
@@ -58,8 +58,9 @@ def fill_column(
     if gradebook.nobodies:
         numbers = ", ".join(map(str, gradebook.nobodies))
         warnings.append(f"Rows of the gradebook without a name and an id are left out: row {numbers}.")
-    if partial := describe_partial({grade.student.key: grade for grade in found.values()}.values()):
-        warnings.append(f"'{sanitise(column.heading)}' holds points of what was judged, scaled to all of it. {partial}")
+    if any(grade.is_partial for grade in found.values()):
+        share = "holds the share of the points that were judged: all of them fill the column."
+        warnings.append(f"'{sanitise(column.heading)}' {share}")
     for person, grade in found.items():
         text, warning = _mark(grade, person, column, as_words)
         if warning:

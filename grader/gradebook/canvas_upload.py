@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from grader.errors import GraderError
 from grader.gradebook.canvas_csv import format_points
-from grader.grades.grade import AdjustmentKind, Grade, PassOutcome, Standing, describe_partial
+from grader.grades.grade import AdjustmentKind, Grade, PassOutcome, Standing, describe_partial, tell_apart
 from grader.model import FrozenModel
 from grader.reporting.sanitisation import sanitise_line
 
@@ -113,7 +113,8 @@ def upload(
         if partial:
             say(partial)
         if not really:
-            say("Nothing was sent: this was a dry run.")
+            wanted = "--send and --partial (SEND=1 PARTIAL=1)" if partial else "--send (SEND=1)"
+            say(f"Nothing was sent: this was a dry run. The same command with {wanted} sends it.")
             return UploadReport(sent=0)
         if partial and not partial_too:
             raise GraderError(
@@ -215,9 +216,12 @@ def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
 def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, ...]:
     """Compare the deliveries with what Canvas has; sends nothing."""
     present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
-    pairs = ((delivery, present.get(delivery.grade.student.canvas_id)) for delivery in deliveries)
+    deliveries = list(deliveries)
+    names = [grade.student.name for grade in tell_apart(delivery.grade for delivery in deliveries)]
+    found = [present.get(delivery.grade.student.canvas_id) for delivery in deliveries]
     words = getattr(assignment, "grading_type", "") == PASS_FAIL
-    return tuple(_plan_step(delivery, found, assignment.points_possible, words) for delivery, found in pairs)
+    steps = (_plan_step(d, f, assignment.points_possible, words) for d, f in zip(deliveries, found, strict=True))
+    return tuple(step.model_copy(update={"name": name}) for step, name in zip(steps, names, strict=True))
 
 
 def _plan_step(delivery: Delivery, submission: Any, column_possible: float | None, words: bool) -> UploadStep:
@@ -343,7 +347,8 @@ def format_step(step: UploadStep) -> str:
     if not step.sends:
         return f"{sanitise_line(step.name)}: nothing to send ({step.reason})"
     old = "no score" if step.old_score is None else f"{step.old_score:g}"
-    parts = [f"{old} → {step.new_score}" if step.new_score is not None else f"{old} stays"]
+    stays = "no score, as before" if step.old_score is None else f"{old} stays"
+    parts = [f"{old} → {step.new_score}" if step.new_score is not None else stays]
     parts[0] += f" ({step.judged})" if step.judged and step.new_score is not None else ""
     parts += ["comment"] * (step.comment is not None) + ([step.feedback.name] if step.feedback else [])
     return f"{sanitise_line(step.name)}: {', '.join(parts)}"

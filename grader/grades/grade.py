@@ -1,5 +1,6 @@
 """A student's grade after policy: points, and every change to them with its reason."""
 
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -107,6 +108,19 @@ class Grade(FrozenModel):
         if self.result.score.status is ScoreStatus.GRADED:
             return self.result.score.points
         return round(sum(check.points or 0.0 for check in self.result.checks), 2)
+
+
+def tell_apart(grades: Iterable[Grade]) -> list[Grade]:
+    """Return the grades as pages and lists show them: people of the same name have their login or key behind it."""
+    given = list(grades)
+    count = Counter(grade.student.name for grade in given)
+    return [_add_login(grade) if count[grade.student.name] > 1 else grade for grade in given]
+
+
+def _add_login(grade: Grade) -> Grade:
+    student = grade.student
+    name = f"{student.name} ({student.login or student.key})"
+    return grade.model_copy(update={"student": student.model_copy(update={"name": name})})
 
 
 def describe_partial(grades: Iterable[Grade]) -> str:

@@ -84,8 +84,9 @@ def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
         yield "The policy takes points off per day late (per_day) and has no [deadline]; add one."
     elif policy.late.per_day and count:
         flat = format_amount(policy.late.flat, policy.late.unit)
-        note = f"{count} uploads are marked LATE without a time, and lose {flat} each and nothing per day"
-        yield f"{note}; give the times with --times."
+        marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"
+        loss = f"{flat}{' each' * (count > 1)}, and nothing per day, because their time is unknown"
+        yield f"{marked} {loss}; give the times with --times (TIMES=), which `make times` asks Canvas for."
 
 
 def _collect_hand_ins(intake: Intake) -> list[_HandIn]:

@@ -22,7 +22,7 @@ from grader.batch.attempts import add_progress
 from grader.batch.outputs import ALIKE, Outcome, find_outcome, settle_class
 from grader.batch.request import BatchRequest, SavedBatch, load_batch
 from grader.grades.decisions import Appeal, Decision, Reviewed, Rulings, Withdrawal, list_in_force
-from grader.grades.grade import Grade, Progress
+from grader.grades.grade import Grade, Progress, tell_apart
 from grader.grades.overrides import Override, OverrideKind
 from grader.grades.policy import GradingPolicy, index_by_name, list_names
 from grader.grades.settlement import change_check, list_students
@@ -227,7 +227,7 @@ def collect_dossiers(
     alike = read_alike(saved)
     found = [
         Dossier(grade, tuple(attempts[key]), tuple(about[key]), tuple(held[key]), changes[key], alike.get(key, ()))
-        for grade in grades
+        for grade in tell_apart(grades)
         for key in [grade.student.key]
     ]
     return sorted(found, key=lambda d: (d.grade.student.name.casefold(), d.grade.student.key))

@@ -153,5 +153,6 @@ def _read_points(text: str, possible: float) -> float:
     except ValueError:
         points = math.nan
     if not 0 <= points <= possible:  # never true for NaN
-        raise NotSaved(f"Write points from 0 to {possible:g}; found {sanitise(text, 20)!r}.")
+        found = f"found {sanitise(text, 20)!r}" if text.strip() else "the field is empty"
+        raise NotSaved(f"Write points from 0 to {possible:g}; {found}.")
     return points

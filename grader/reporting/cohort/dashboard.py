@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grader.grades.grade import AdjustmentKind, Grade, Standing, describe_partial
+from grader.grades.grade import AdjustmentKind, Grade, Standing, describe_partial, tell_apart
 from grader.intake.uploads import Intake
 from grader.model import Method, Result, Verdict
 from grader.reporting import words
@@ -79,7 +79,7 @@ def render_dashboard(
 
     `name`: title of the batch. `rules`: the policy in sentences. For the others see `GradedClass`.
     """
-    people = sorted(grades, key=lambda grade: (grade.student.name.casefold(), grade.student.key))
+    people = sorted(tell_apart(grades), key=lambda grade: (grade.student.name.casefold(), grade.student.key))
     settled = GradedClass(people, intake, similarity or Similarity(), tuple(warnings), folders or {}, files or {})
     results = [grade.result for grade in people if grade.result]
     return render(

@@ -44,6 +44,6 @@ def test_jobs_that_are_killed(environ: dict[str, str], tmp_path: Path) -> None:
         finally:
             batch.terminate()
     assert (batch.returncode, slurm.list_jobs(environ)) == (0, []), said
-    assert f"Uploads: {SIZE} ({SIZE} graded now)" in said
+    assert f"Notebooks: {SIZE} ({SIZE} graded now)" in said
     assert len(list((results / "slurm").glob("*.log"))) == 1 + len(KILLS)  # a successor for each job that was killed
     assert list(corpus_class.find_changed(cases, results)) == []

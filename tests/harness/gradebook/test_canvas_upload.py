@@ -58,8 +58,19 @@ def test_a_dry_run_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
     assert said == [
         "Lovelace, Ada: no score → 40.00, comment, feedback.html",
         "Ross, Bob: 40 → 45.00, comment",
-        "Nothing was sent: this was a dry run.",
+        "Nothing was sent: this was a dry run. The same command with --send (SEND=1) sends it.",
     ]
+
+
+def test_a_dry_run_of_partial_grades_names_what_sends_them(canvas: FakeCanvas) -> None:
+    _, said = deliver(canvas, to(grade(ADA, 80).model_copy(update={"unjudged": 15.0})), really=False)
+    assert "SEND=1 PARTIAL=1" in said[-1]
+
+
+def test_people_of_the_same_name_are_told_apart(canvas: FakeCanvas) -> None:
+    namesakes = (person.model_copy(update={"name": "Smith, John"}) for person in (ADA, BOB))
+    _, said = deliver(canvas, *(to(grade(person, 80)) for person in namesakes), really=False)
+    assert [line.split(":")[0] for line in said[:2]] == [f"Smith, John ({p.login or p.key})" for p in (ADA, BOB)]
 
 
 def test_a_part_of_the_rubric_is_sent_only_if_somebody_says_so(canvas: FakeCanvas) -> None:

@@ -50,6 +50,15 @@ def test_unknown_times_are_said(policy: GradingPolicy, late: bool, said: int) ->
 
 
 @pytest.mark.parametrize(
+    ("students", "start"), [(["ada"], "1 upload is marked LATE and loses "), (["ada", "bob"], "2 uploads are marked ")]
+)
+def test_unknown_times_are_counted_and_asked_for(students: list[str], start: str) -> None:
+    (said,) = describe_gaps(PER_DAY, intake(*(upload(student, late=True) for student in students)))
+    assert said.startswith(start)
+    assert "--times (TIMES=), which `make times` asks Canvas for." in said
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         pytest.param("name,time\nada,x\n", "the columns have to be student and submitted_at", id="columns"),

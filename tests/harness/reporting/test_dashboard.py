@@ -52,6 +52,16 @@ def test_everybody_has_a_row_and_is_found_by_section() -> None:
     assert sum("group" in text for text in texts) == sum(section is not None for section in sections)
 
 
+def test_people_of_the_same_name_are_told_apart() -> None:
+    pair = [
+        grade.model_copy(update={"student": grade.student.model_copy(update={"name": "Smith, John", "login": login})})
+        for grade, login in zip(GRADES, ("josm", None), strict=False)
+    ]
+    text = Reader(render_dashboard([*pair, *GRADES[2:]], FOUND, name="x")).text
+    assert "Smith, John (josm)" in text
+    assert f"Smith, John ({pair[1].student.key})" in text
+
+
 def test_reports_are_linked_where_there_are_any() -> None:
     graded = [grade.upload.id for grade in GRADES if grade.upload and grade.result]
     html = render_dashboard(GRADES, FOUND, name="x", folders={graded[0]: "results/a b"})

@@ -158,6 +158,11 @@ def test_a_student_beside_the_verdicts(client: TestClient) -> None:
     assert f'href="/student/{BO.code}" data-key="j"' in page
 
 
+def test_who_has_no_notebook_has_no_empty_space(client: TestClient) -> None:
+    assert "No notebook was executed." in client.get(f"/student/{DI.code}").text
+    assert "No notebook was executed." not in client.get(f"/student/{ADA.code}").text
+
+
 def test_next_and_previous_stay_within_the_filter(client: TestClient) -> None:
     page = client.get(f"/student/{ADA.code}?state=missing").text
     assert "not among 1" in page

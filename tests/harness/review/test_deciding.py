@@ -95,6 +95,9 @@ REFUSED = [
     pytest.param({"act": "points", "about": FORWARD, "points": "nan", "words": "x"}, "from 0 to 8", id="not a number"),
     pytest.param({"act": "points", "about": FORWARD, "points": "-1", "words": "x"}, "from 0 to 8", id="negative"),
     pytest.param({"act": "points", "about": FORWARD, "points": "5", "words": " "}, "Write the reason", id="no reason"),
+    pytest.param(
+        {"act": "points", "about": FORWARD, "points": "", "words": "x"}, "8; the field is empty", id="no points"
+    ),
     pytest.param({"act": "points", "about": "step9.x", "points": "5"}, "nothing of this name", id="check"),
     pytest.param({"act": "comment", "words": ""}, "Write what the student is to read", id="empty comment"),
     pytest.param({"act": "comment", "about": "step9.x", "words": "x"}, "no such check", id="comment on nothing"),
