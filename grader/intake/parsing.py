@@ -24,6 +24,7 @@ STRING: Final = r'"(?:[^"\\]++|\\.)*+"'
 JSON_TOKEN: Final = re.compile(rf"{STRING}|[\[{{,]", re.DOTALL)
 # A string or a closing bracket before the next value without a comma; or a comma that nothing follows.
 COMMAS: Final = re.compile(rf'(?P<value>{STRING}|[}}\]])(?P<gap>\s*+(?=["{{\[]))?|,(?=\s*+[}}\]])', re.DOTALL)
+INVISIBLE: Final = "\ufeff\u200b\u2060\xa0"  # what mail and chats put around a text that is pasted
 CUT_IN_A_CHARACTER: Final = ("unexpected end of data", "truncated data")  # Python's words
 CELLS: Final = re.compile(r'"cells"\s*+:\s*+\[')
 BETWEEN: Final = re.compile(r"[\s,]*+")
@@ -44,14 +45,24 @@ def parse(raw: bytes) -> tuple[Document, tuple[str, ...]]:
     try:
         text, notes = _decode(raw)
         _require_few_tokens(text)
-        data, more = _load(text, len(raw))
+        data, more = _load(text.strip(INVISIBLE), len(raw))
     except RecursionError:
         raise RejectionError(f"is nested too deeply to be a notebook; {AGAIN}") from None
     except ValueError:  # what is left: Python refuses to convert more than 4,300 digits
         raise RejectionError(f"holds a number with thousands of digits; {AGAIN}") from None
-    if not isinstance(data, dict):
+    notebook = _take_out(data)
+    if not isinstance(notebook, dict):
         raise RejectionError(f"is JSON but not a notebook; {HAND_IN}")
-    return data, (*notes, *more)
+    wrapped = () if notebook is data else ("The notebook lay in another object; it was taken out.",)
+    return notebook, (*notes, *more, *wrapped)
+
+
+def _take_out(data: Any) -> Any:
+    """Return the notebook in what a server or a script wraps it in: a list of one, or Jupyter's answer to a browser."""
+    if isinstance(data, list) and len(data) == 1:
+        return data[0]
+    content = data.get("content") if isinstance(data, dict) and "cells" not in data else None
+    return content if isinstance(content, dict) and "cells" in content else data
 
 
 def _decode(raw: bytes) -> tuple[str, list[str]]:

@@ -69,6 +69,14 @@ TAKEN: dict[str, tuple[bytes, list[str], tuple[str, ...]]] = {
         SOURCES,
         (),
     ),
+    # wrapped
+    "a server's answer": (
+        b'{"name": "a.ipynb", "type": "notebook", "content": ' + WHOLE + b"}",
+        SOURCES,
+        ("taken out",),
+    ),
+    "in a list": (b"[" + WHOLE + b"]", SOURCES, ("taken out",)),
+    "pasted from a mail": ("\u200b\xa0".encode() + WHOLE + "\xa0".encode(), SOURCES, ()),
     # packed
     "gz": (gzip.compress(WHOLE), SOURCES, ("packed (gz)",)),
     "bz2": (bz2.compress(WHOLE), SOURCES, ("packed (bz2)",)),
