@@ -87,6 +87,9 @@ def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
         marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"
         loss = f"{flat}{' each' * (count > 1)}, and nothing per day, because their time is unknown"
         yield f"{marked} {loss}; give the times with --times (TIMES=), which `make times` asks Canvas for."
+    elif count and policy == GradingPolicy():
+        marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"
+        yield f"{marked} no points, because there are no rules; give them with --policy (POLICY=) if they should."
 
 
 def _collect_hand_ins(intake: Intake) -> list[_HandIn]:

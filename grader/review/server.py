@@ -31,7 +31,8 @@ def serve(folder: Path, port: int | None = None) -> None:
         with _lead_from_dashboard(folder, address):
             print(f"Open {address}\nThe page is for this machine only. Ctrl-C ends it.", flush=True)
             config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
-            uvicorn.Server(config).run(sockets=[found])
+            with suppress(KeyboardInterrupt):  # the way to end it, and no failure
+                uvicorn.Server(config).run(sockets=[found])
 
 
 @contextmanager

@@ -42,6 +42,8 @@ def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None
         pytest.param(PER_DAY, True, 1, id="days cost something, and nobody knows them"),
         pytest.param(PER_DAY, False, 0, id="nobody is late"),
         pytest.param(FLAT, True, 0, id="the mark is enough"),
+        pytest.param(GradingPolicy(), True, 1, id="there are no rules"),
+        pytest.param(GradingPolicy(deadline=Deadline(due=DUE)), True, 0, id="lateness costs nothing, by the rules"),
         pytest.param(NO_DEADLINE, False, 1, id="days cost something, and there is no deadline"),
     ],
 )

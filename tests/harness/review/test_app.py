@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from grader.batch.outputs import ALIKE
 from grader.model import Verdict
 from grader.review.app import build_app
-from grader.review.server import open_socket
+from grader.review.server import open_socket, serve
 from tests.harness.reporting import hostile
 
 from .classes import (
@@ -62,6 +62,14 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(folder: Path) -> None
 def test_who_opens_the_address_as_soon_as_it_is_printed_is_not_refused() -> None:
     with open_socket(0) as found, socket.create_connection(found.getsockname(), timeout=5):
         pass
+
+
+def test_ctrl_c_ends_the_page_and_is_no_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("uvicorn.Server.run", press)
+    serve(folder)
 
 
 STRANGERS = [
