@@ -81,6 +81,9 @@ endif
 ifneq ($(filter rejudge review hand-out decisions upload,$(MAKECMDGOALS)),)
 $(if $(CLASS),,$(error Say which class: make $(MAKECMDGOALS) CLASS=results/submissions))
 endif
+ifneq ($(filter times upload,$(MAKECMDGOALS)),)
+$(if $(and $(COURSE),$(ASSIGNMENT)),,$(error Give both numbers of the assignment's address in Canvas, courses/123/assignments/4711: COURSE=123 ASSIGNMENT=4711))
+endif
 
 # Lines with ##+ are for staff; the students' kit has no grader/batch.
 STAFF := $(if $(wildcard grader/batch),+*)

@@ -32,7 +32,14 @@ PROMPT: Final = re.compile(r"^\w*\$ +")
 OUR_PYTHON: Final = r"(?:\S*\.venv[/\\]bin/python|\S*\.venv[/\\]Scripts[/\\]python|python3?)"
 COMMAND: Final = re.compile(rf"(?:^|&& |\|\| |; )((?:make|\S*\./autograder|{OUR_PYTHON})(?: [^&|;]*)?)")
 COMMENT: Final = re.compile(r"\s#.*")
-NEEDED: Final = {"SUBMISSION": "x.ipynb", "NOTEBOOK": "x.ipynb", "SUBMISSIONS": "x.zip", "CLASS": "results/x"}
+NEEDED: Final = {
+    "SUBMISSION": "x.ipynb",
+    "NOTEBOOK": "x.ipynb",
+    "SUBMISSIONS": "x.zip",
+    "CLASS": "results/x",
+    "COURSE": "1",
+    "ASSIGNMENT": "2",
+}
 ANY_PYTHON: Final = ("venv", "tests.proof.fresh")  # what needs nothing that the environment holds
 FETCHED: Final = ("jupyterlab",)  # only the kit has it
 
@@ -131,6 +138,7 @@ def test_commands_of_messages(command: str, whole: bool) -> None:
         pytest.param("make hostil", "no hostil", id="target"),
         pytest.param("make grade SUBMISSION=x PROFIL=quick", "no PROFIL", id="variable"),
         pytest.param("make grade", "Say which notebook", id="what has to be given"),
+        pytest.param("make upload CLASS=x COURSE=123", "Give both numbers", id="the assignment's address"),
         pytest.param("./autograder grde x.ipynb", "no command grde", id="command"),
         pytest.param("./autograder grade x.ipynb --profil quick", "--profil", id="option"),
         pytest.param("./autograder grade x.ipynb --profile quik", "quik", id="value"),
