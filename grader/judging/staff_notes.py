@@ -8,7 +8,7 @@ from grader.judging.case import Case, locate_trainings, read_or_none, summarise_
 from grader.judging.claims import find_repetitions, match_claims, read_claims
 from grader.judging.runner import Judgement
 from grader.judging.suspicion import find_changes, find_drifts, find_intrusions
-from grader.model import Method, Profile
+from grader.model import Method, Profile, RunStatus
 from grader.oracle.exposure import KNOWN_SHARE, is_held_back
 from grader.protocol.records import RowKeys, Training
 
@@ -20,8 +20,8 @@ def find_notes(case: Case, judgements: tuple[Judgement, ...]) -> Iterator[str]:
     run = case.evidence.run
     yield from (f"“{j.title}”: {j.fault}" for j in judgements if j.fault)
     yield from run.repairs
-    if run.reason:
-        yield f"The run ended: {run.reason}."
+    if run.reason and run.summary.status is not RunStatus.STUDENT_ERROR:  # after an error, the cells below ran as well
+        yield f"The run ended early: {run.reason}."
     yield from (f"A fault of the grader beside the notebook, in {what}." for what in run.faults)
     yield from (f"Malformed evidence: {what}." for what in case.evidence.violations)
     yield from (f"Not accepted as evidence: {what}." for what in run.refused)
