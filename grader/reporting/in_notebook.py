@@ -86,7 +86,11 @@ def count_marks(rows: list[Row]) -> Row:
     others = [f"{counts[m]} {m.value}" for m in (Mark.FAILED, Mark.BLOCKED, Mark.ERROR) if counts[m]]
     unbegun = f"{counts[Mark.NOT_YET]} not begun yet" if counts[Mark.NOT_YET] else ""
     if not others:
-        what = f"What you have begun passed: {passed} of {passed} checks; {unbegun}." if passed else "Not begun yet."
+        what = (
+            f"What you have begun passed: {passed} of {passed} checks; {unbegun}."
+            if passed
+            else "Nothing to check here yet."
+        )
         return Row(Mark.PASSED if passed else Mark.NOT_YET, what)
     if len(rows) == 1:
         return Row(rows[0].mark, "Not right yet.")

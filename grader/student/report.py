@@ -75,7 +75,9 @@ def _build_part(exercise: Exercise, found: Findings) -> Part:
 def _build_prepared(exercise: Exercise, found: Findings) -> list[Row]:
     """Return the rows about the model that would be trained now."""
     if exercise.step not in found.prepared:
-        return [Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])]
+        done = found.judgements[exercise.checks[0]]  # a model may be gone, or changed, since it was trained rightly
+        trained = exercise.step in found.trainings and done.verdict is Verdict.PASSED
+        return [_build_row(done, None) if trained else Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])]
     name, noted, judgement = found.prepared[exercise.step]
     before = noted.find_before(found.history)
     while before and before.step == exercise.step:  # once it is trained in this step, the one before that counts

@@ -52,7 +52,7 @@ def test_marks_are_readable_on_any_background(mark: Mark) -> None:
         ([Mark.PASSED], Mark.PASSED, "Passed."),
         ([Mark.PASSED, Mark.NOTE], Mark.PASSED, "Everything passed: 2 of 2 checks."),
         ([Mark.PASSED, Mark.NOT_YET], Mark.PASSED, "What you have begun passed: 1 of 1 checks; 1 not begun yet."),
-        ([Mark.NOT_YET], Mark.NOT_YET, "Not begun yet."),
+        ([Mark.NOT_YET], Mark.NOT_YET, "Nothing to check here yet."),
         ([Mark.FAILED], Mark.FAILED, "Not right yet."),
         ([Mark.PASSED, Mark.FAILED, Mark.BLOCKED], Mark.FAILED, "1 of 3 checks passed; 1 failed, 1 blocked."),
         ([Mark.FAILED, Mark.NOT_YET], Mark.FAILED, "0 of 2 checks passed; 1 failed, 1 not begun yet."),

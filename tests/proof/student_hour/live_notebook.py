@@ -24,6 +24,9 @@ READ: Final = f"""{CELL}
 SURPLUS: Final = f"""{CELL}
     const parts = [cell.outputArea.node, ...cell.outputArea.node.querySelectorAll('.jp-OutputArea-output')];
     return Math.max(...parts.map(one => one.scrollWidth - one.clientWidth));"""
+LENGTH: Final = f"""{PANEL}
+    const boxes = cells.widgets.map(one => one.node.getBoundingClientRect());
+    return Math.ceil(boxes[boxes.length - 1].bottom - boxes[0].top);"""
 SHOW: Final = f"{CELL} cell.outputArea.node.scrollIntoView({{block: arguments[1]}});"
 STATUS: Final = "return window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"
 DIALOG: Final = "document.querySelector('.jp-Dialog .jp-mod-accept')"
@@ -67,6 +70,14 @@ class LiveNotebook:
     def show(self, cell: str, block: str = "start") -> None:
         """Scroll to the output of a cell."""
         self.driver.execute_script(SHOW, cell, block)
+
+    def measure_length(self) -> int:
+        """Return the height of the whole notebook in pixels."""
+        return int(self.driver.execute_script(LENGTH))
+
+    def show_beginning(self) -> None:
+        """Scroll to the first cell."""
+        self.driver.execute_script(f"{PANEL} cells.widgets[0].node.scrollIntoView();")
 
     def command(self, name: str, **arguments: Any) -> None:
         """Execute a command of JupyterLab and wait for its end."""

@@ -13,6 +13,7 @@ from tests.proof.student_hour.live_notebook import LiveNotebook
 SIZES: Final = {"1280": (1280, 900), "390": (390, 844)}
 THEMES: Final = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SETTLE_S: Final = 0.5  # until the page has found its new form
+AROUND_PX: Final = 200  # menus and bars
 LONGEST_PX: Final = 15_000  # what a browser can take in one picture
 
 
@@ -39,8 +40,11 @@ class Photographer:
 
     def take_whole(self, name: str) -> None:
         """Take one picture of the whole notebook in each width, in light colours."""
-        for width, (width_px, _) in SIZES.items():
-            resize(self.notebook, width_px, LONGEST_PX)
+        for width, (width_px, height_px) in SIZES.items():
+            resize(self.notebook, width_px, height_px)
+            resize(self.notebook, width_px, min(self.notebook.measure_length() + AROUND_PX, LONGEST_PX))
+            self.notebook.show_beginning()
+            time.sleep(SETTLE_S)
             save(self.notebook, self.folder / f"{name}-{width}.png")
         self._put_back()
 
