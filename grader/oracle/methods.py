@@ -28,9 +28,14 @@ def infer_rank(entry: Entry) -> int:
 
 
 def count_rank(entry: Entry) -> int:
-    """Count the rank that the numbers in each wrapped layer's adapter suffice for: r · (in + out) for rank r."""
+    """Count the rank that the numbers in each wrapped layer's adapter suffice for: r · (in + out) for rank r.
+
+    Where the layers hold none and read their A and B from elsewhere in the model, those are counted together.
+    """
     numbers = (sum(map(prod, adapter)) for adapter in entry.adapters.values())
-    return max((count // (2 * assignment.WIDTH) for count in numbers), default=0)
+    inside = max((count // (2 * assignment.WIDTH) for count in numbers), default=0)
+    elsewhere = entry.trainable - assignment.HEAD_PARAMETERS
+    return inside or max(0, elsewhere // (2 * assignment.WIDTH * len(assignment.QV_LAYER_NAMES)))
 
 
 def is_encoder_frozen(entry: Entry) -> bool:

@@ -129,17 +129,19 @@ def test_trainings_are_placed_by_their_traits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "rank"),
+    ("shapes", "trainable", "rank"),
     [
-        pytest.param(ADAPTER, 6, id="two matrices"),
-        pytest.param(((768,),) * 10, 5, id="vectors"),
-        pytest.param(((9216,), (9216,)), 12, id="two long vectors"),
-        pytest.param(((768, 6), (6, 768), (1,)), 6, id="and a factor"),
-        pytest.param((), 0, id="frozen"),
+        pytest.param(ADAPTER, 702_722, 6, id="two matrices"),
+        pytest.param(((768,),) * 10, 702_722, 5, id="vectors"),
+        pytest.param(((9216,), (9216,)), 702_722, 12, id="two long vectors"),
+        pytest.param(((768, 6), (6, 768), (1,)), 702_722, 6, id="and a factor"),
+        pytest.param((), 592_130, 0, id="frozen"),
+        pytest.param((), 1_538, 0, id="frozen, and most of the head"),
+        pytest.param((), 813_314, 12, id="held elsewhere in the model"),
     ],
 )
-def test_rank_that_the_numbers_suffice_for(shapes: tuple[tuple[int, ...], ...], rank: int) -> None:
-    assert count_rank(replace(entry(702_722, HEADS, QV), adapters=dict.fromkeys(QV, shapes))) == rank
+def test_rank_that_the_numbers_suffice_for(shapes: tuple[tuple[int, ...], ...], trainable: int, rank: int) -> None:
+    assert count_rank(replace(entry(trainable, HEADS, QV), adapters=dict.fromkeys(QV, shapes))) == rank
 
 
 def test_a_training_without_work_is_none() -> None:
