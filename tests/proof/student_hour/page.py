@@ -14,8 +14,8 @@ from tests.proof.student_hour.hour import Outcome, find_verdict
 BOUNDS_S: Final = {"one": 2, "file": 30}
 INTRODUCTION: Final = """# What students read in the notebook
 
-Written by `python -m tests.proof.student_hour --docs docs`; not edited by hand. A browser opens the kit's notebook in
-JupyterLab and makes these mistakes one after the other. Each is checked and put right, and checked again.
+Written by `.venv/bin/python -m tests.proof.student_hour --docs docs`; not edited by hand. A browser opens the kit's
+notebook in JupyterLab and makes these mistakes one after the other. Each is checked, put right, and checked again.
 """
 
 
