@@ -163,8 +163,12 @@ def stop_as_ctrl_c_does() -> None:
     """Let signals that ask the grader to stop do what ctrl-C does. What `nohup` ignores stays ignored."""
     asked = [getattr(signal, name) for name in ASKED_TO_STOP if hasattr(signal, name)]
     asked = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
+    command = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != command:  # in a worker that was forked from it, whose pool waits for its end
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         for other in asked:  # a terminal that closes asks twice; cleaning up must not be interrupted
             signal.signal(other, lambda number, frame: None)
         on_ctrl_c = signal.getsignal(signal.SIGINT)

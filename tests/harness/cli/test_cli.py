@@ -154,3 +154,28 @@ def test_exit_code_of_a_result(run: RunStatus, score: ScoreStatus, code: int) ->
     points = None if score is ScoreStatus.UNGRADED else 0
     result = results.result(run=results.run(run), score=results.graded(points, 100))
     assert app.choose_exit_code(GradingResult(result, StaffDetails())) == code
+
+
+FORKED = """
+import multiprocessing, time
+from grader.cli.app import stop_as_ctrl_c_does
+
+def work(wait):
+    try:
+        time.sleep(wait)
+    except BaseException:
+        time.sleep(100)  # as a worker that takes the command's way to stop for an error of its task
+
+stop_as_ctrl_c_does()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    pool.map_async(work, [100, 100])
+    time.sleep(0.5)
+print("ended")
+"""
+
+
+def test_workers_that_were_forked_end_with_their_pool() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.returncode) == ("ended\n", 0), done.stderr
