@@ -218,13 +218,16 @@ def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, .
     present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
     deliveries = list(deliveries)
     names = [grade.student.name for grade in tell_apart(delivery.grade for delivery in deliveries)]
-    found = [present.get(delivery.grade.student.canvas_id) for delivery in deliveries]
     words = getattr(assignment, "grading_type", "") == PASS_FAIL
-    steps = (_plan_step(d, f, assignment.points_possible, words) for d, f in zip(deliveries, found, strict=True))
-    return tuple(step.model_copy(update={"name": name}) for step, name in zip(steps, names, strict=True))
+    return tuple(
+        _plan_step(name, delivery, present.get(delivery.grade.student.canvas_id), assignment.points_possible, words)
+        for name, delivery in zip(names, deliveries, strict=True)
+    )
 
 
-def _plan_step(delivery: Delivery, submission: Any, column_possible: float | None, words: bool) -> UploadStep:
+def _plan_step(
+    name: str, delivery: Delivery, submission: Any, column_possible: float | None, words: bool
+) -> UploadStep:
     student, standing = delivery.grade.student, delivery.grade.standing
     reasons = {  # the first that holds
         "no Canvas id is known": student.canvas_id is None,
@@ -241,7 +244,7 @@ def _plan_step(delivery: Delivery, submission: Any, column_possible: float | Non
     )
     old_score = None if submission is None else _read_score(submission)
     changes |= {"judged": describe_judged(delivery.grade), "whole_group": not delivery.grade.group}
-    return UploadStep(name=student.name, canvas_id=student.canvas_id, old_score=old_score, **changes)
+    return UploadStep(name=name, canvas_id=student.canvas_id, old_score=old_score, **changes)
 
 
 def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | None, words: bool) -> dict[str, Any]:

@@ -80,15 +80,14 @@ def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
         if extension.student not in known:
             yield f"The extension for {extension.student!r} belongs to no student here."
     count = sum(upload.late and upload.submitted_at is None for upload in intake.uploads)
+    marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"
     if policy.late.per_day and not policy.deadline:
         yield "The policy takes points off per day late (per_day) and has no [deadline]; add one."
     elif policy.late.per_day and count:
         flat = format_amount(policy.late.flat, policy.late.unit)
-        marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"
         loss = f"{flat}{' each' * (count > 1)}, and nothing per day, because their time is unknown"
         yield f"{marked} {loss}; give the times with --times (TIMES=), which `make times` asks Canvas for."
     elif count and policy == GradingPolicy():
-        marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"
         yield f"{marked} no points, because there are no rules; give them with --policy (POLICY=) if they should."
 
 
