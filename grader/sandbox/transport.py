@@ -29,6 +29,7 @@ import zmq
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
+from nbclient.exceptions import DeadKernelError
 from traitlets import Any as AnyTrait
 from traitlets import Type
 from zmq.utils.monitor import parse_monitor_message
@@ -156,6 +157,7 @@ def open_bounded_socket(context: Any, kind: int, *, retry: bool = False) -> Any:
     socket.linger = 0
     socket.maxmsgsize = LARGEST_FRAME_MIB * MIB
     socket.rcvhwm = MOST_WAITING
+    socket.sndtimeo = 0  # where the connection is broken, it would wait for another one, for ever
     if not retry:
         socket.reconnect_ivl = NEVER_MS
     return socket
@@ -174,6 +176,7 @@ class BoundedClient(AsyncKernelClient):
         super().__init__(**kwargs)
         self._monitored: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._breaks: list[asyncio.Task[None]] = []  # each ends when the kernel of a broken connection is dead
 
     def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
         kind = zmq.SUB if channel == "iopub" else zmq.DEALER
@@ -183,7 +186,7 @@ class BoundedClient(AsyncKernelClient):
         if channel in ("iopub", "shell"):  # a frame above the cap breaks the connection though the kernel lives
             monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             self._monitored.append(socket)
-            self._tasks.append(asyncio.ensure_future(self._stop_at_break(monitor)))
+            self._breaks.append(asyncio.ensure_future(self._stop_at_break(monitor)))
         socket.connect(self._make_url(channel))
         return socket
 
@@ -197,7 +200,7 @@ class BoundedClient(AsyncKernelClient):
         self._tasks.append(asyncio.ensure_future(self._watch_own_memory()))
 
     def stop_channels(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, *self._breaks):
             task.cancel()
         for socket in self._monitored:
             with contextlib.suppress(zmq.ZMQError):
@@ -209,6 +212,14 @@ class BoundedClient(AsyncKernelClient):
                 channel.stop()
         if self._created_context and not self.context.closed:
             self.context.destroy(linger=0)
+
+    async def execute(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]  # nbclient awaits it
+        """Send code, and return the id of the request. Raises DeadKernelError where the connection is broken."""
+        try:
+            return cast(str, super().execute(*args, **kwargs))
+        except zmq.Again:
+            await asyncio.wait(self._breaks, timeout=2 * GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+            raise DeadKernelError("The connection to the kernel is broken.") from None
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait until the kernel answers on both channels. Raises RuntimeError when it does not.
