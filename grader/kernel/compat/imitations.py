@@ -15,7 +15,7 @@ import random
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -93,13 +93,10 @@ class Configuration(dict[str, Any]):
         return dict(self)
 
 
-class Run:
-    """A run of `wandb`: it has the configuration, and nothing else."""
+class Imitation:
+    """An object that has a few things, and nothing under any other name. `with` opens it."""
 
-    def __init__(self, config: Configuration) -> None:
-        self.config = config
-
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -110,6 +107,13 @@ class Run:
         if name.startswith("__"):
             raise AttributeError(name)
         return NOTHING
+
+
+class Run(Imitation):
+    """A run of `wandb`: it has the configuration, and nothing else."""
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
 
 
 class Wandb(StubModule):
@@ -153,7 +157,7 @@ def choose(described: Mapping[str, Any]) -> Any:
     return values[0] if values else next((described[key] for key in ("value", "min", "mu") if key in described), 0)
 
 
-class Trial:
+class Trial(Imitation):
     """A trial of `optuna`: it suggests the first of several choices, or the lower end of a range."""
 
     number = 0
@@ -163,10 +167,8 @@ class Trial:
         self.params: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
-        """Return what suggests a parameter, or nothing for any name but those of protocols."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._suggest if name.startswith("suggest_") else NOTHING
+        """Return what suggests a parameter, for a name that says so."""
+        return self._suggest if name.startswith("suggest_") else super().__getattr__(name)
 
     def _suggest(self, name: str, first: Any = None, *args: Any, **described: Any) -> Any:
         first = described.get("choices", described.get("low", first))
@@ -201,7 +203,7 @@ class Trials(StubModule):
     BaseTrial = Trial = FrozenTrial = FixedTrial = Trial
 
 
-class Widget:
+class Widget(Imitation):
     """A slider, a menu, a button, a box of others: it keeps what it is made with, and nobody touches it."""
 
     value: Any = NOTHING
@@ -210,18 +212,6 @@ class Widget:
         options = list(settings.get("options") or ())
         first = options[0] if options else settings.get("min", NOTHING)
         vars(self).update({"value": first[1] if isinstance(first, tuple) else first} | settings)
-
-    def __enter__(self) -> "Widget":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """Let errors pass through."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Return nothing for any name but those of protocols."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return NOTHING
 
 
 def interact(function: Any = None, *args: Any, **described: Any) -> Any:

@@ -114,3 +114,17 @@ def test_a_message_outlives_its_connection() -> None:
             client.disable_monitor()
         assert client.poll(0)
         assert client.recv_multipart(zmq.DONTWAIT) == frames
+
+
+def test_a_send_on_a_broken_connection_fails_at_once() -> None:
+    """Else the grader would wait for a new connection, for ever: none is made."""
+    with zmq.Context() as context, open_bounded_socket(context, zmq.DEALER) as client:
+        broken = client.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        with context.socket(zmq.DEALER) as kernel, broken:
+            client.connect(f"tcp://127.0.0.1:{kernel.bind_to_random_port('tcp://127.0.0.1')}")
+            kernel.send(bytes(client.maxmsgsize + 1))
+            assert broken.poll(10_000)
+            time.sleep(0.1)  # libzmq acts on it after it has told
+            client.disable_monitor()
+            with pytest.raises(zmq.Again):
+                client.send(b"print('later')")

@@ -11,7 +11,7 @@ from grader.cli.app import main
 from grader.paths import REFERENCE
 from grader.reporting.terminal import make_console
 from tests.proof.generated import page
-from tests.proof.generated.notebooks import run_notebooks
+from tests.proof.generated.notebooks import prove_notebooks
 from tests.proof.generated.proof import prove
 from tests.proof.validity.corpus import read_base
 
@@ -29,7 +29,7 @@ def run(
     console, began = make_console(), time.perf_counter()
     outcome = prove(console, programs, mutants, jobs)
     chosen = list(outcome.programs.values())[:notebooks]
-    outcome = replace(outcome, notebooks=dict(run_notebooks(chosen, read_base(REFERENCE))))
+    outcome = replace(outcome, notebooks=prove_notebooks(console, chosen, read_base(REFERENCE)))
     for what, figure in page.list_figures(outcome):
         console.print(f"{what}: {figure}", markup=False, highlight=False, soft_wrap=True)
     for name, said in [*outcome.false_fails.items(), *((n, s) for n, s in outcome.notebooks.items() if s)]:
