@@ -10,7 +10,7 @@ from typing import Any
 from grader.assets.cache import place_file
 from grader.assets.reviews import ReviewData, read_reviews
 from grader.assets.synthetic_reviews import Review
-from grader.protocol.records import RowKeys
+from grader.protocol.records import RowKeys, Training
 from grader.protocol.row_keys import make_text_key, make_token_key
 
 # Reviews that begin alike are rare; a mixed-up file shares nearly all its keys, the right one nearly none.
@@ -19,6 +19,23 @@ FOREIGN_SHARE = 0.05
 ENOUGH_SHARE = 0.5
 OWN_LABELS = 0.9  # of reviews, at least: nobody exchanges a few labels
 KNOWN_SHARE = 0.5  # below this the notebook changed the texts beyond recognition, and nothing is said
+
+
+def count_epochs(training: Training) -> float | None:
+    """Return how many times a training reads its reviews, by the arguments of its `Trainer`; None where none say so."""
+    asked = training.arguments
+    if (steps := asked.get("max_steps") or 0) <= 0:
+        return asked.get("num_train_epochs")
+    batch, accumulated = asked.get("per_device_train_batch_size"), asked.get("gradient_accumulation_steps")
+    rows = training.data.train.rows if training.data.train else 0
+    return steps * batch * accumulated / rows if batch and accumulated and rows else None
+
+
+def is_whole(training: Training, trainings: Iterable[Training]) -> bool:
+    """Return True if a training is to read its reviews, and of these about as many as any other of the notebook."""
+    most = max((other.data.train.rows for other in trainings if other.data.train), default=0)
+    rows, epochs = training.data.train.rows if training.data.train else most, count_epochs(training)
+    return rows >= ENOUGH_SHARE * most and (epochs is None or epochs >= ENOUGH_SHARE)
 
 
 @dataclass(frozen=True)

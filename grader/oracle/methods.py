@@ -12,6 +12,7 @@ from typing import Self
 
 from grader import assignment
 from grader.model import Method
+from grader.oracle.exposure import is_whole
 from grader.protocol.records import Entry, Training
 from grader.protocol.tensor_names import ENCODER
 
@@ -22,9 +23,10 @@ def infer_rank(entry: Entry) -> int:
     sides = [side for shape in shapes for side in shape if side < assignment.WIDTH]
     if sides:
         return max(set(sides), key=sides.count)
-    sizes = {sum(map(prod, adapter)) for adapter in entry.adapters.values() if set(map(len, adapter)) == {1}}
-    ranks = {size / (2 * assignment.WIDTH) for size in sizes}  # of vectors, one outer product beside the other
-    return int(min(ranks)) if len(ranks) == 1 and min(ranks).is_integer() else assignment.DEFAULT_RANK
+    sizes = {sum(map(prod, adapter)) for adapter in entry.adapters.values()}  # of vectors, convolutions, or both in one
+    ranks = {size / (2 * assignment.WIDTH) for size in sizes}
+    told = len(ranks) == 1 and min(ranks).is_integer() and min(ranks) < assignment.WIDTH
+    return int(min(ranks)) if told else assignment.DEFAULT_RANK
 
 
 def count_rank(entry: Entry) -> int:
@@ -77,10 +79,11 @@ def _list_matrices(head: Mapping[str, str]) -> set[tuple[str, str]]:
 def fits_its_step(entry: Entry) -> bool:
     """Return True if a training trains what the step that it looks like requires.
 
-    That is the number of parameters, LoRA in the right layers, and a head on an encoder that nothing has tuned.
+    That is the number of parameters, LoRA in the right layers, and both LoRA and a head on an encoder that nothing has
+    tuned.
     """
     if entry.wrapped:
-        right_layers = set(entry.wrapped) == set(assignment.QV_LAYER_NAMES)
+        right_layers = set(entry.wrapped) == set(assignment.QV_LAYER_NAMES) and not entry.changed
         return right_layers and entry.trainable == assignment.count_lora_parameters(infer_rank(entry))
     if is_encoder_frozen(entry):
         return entry.trainable == assignment.HEAD_PARAMETERS and not entry.changed
@@ -96,32 +99,35 @@ class Traits:
     finished: bool = True
     exported: bool = True  # it left weights; of a notebook that trains very often, not all are kept
     fits: bool = True
+    whole: bool = True  # it asks for as much training as any other of the notebook
 
     @classmethod
-    def of(cls, training: Training) -> Self:
-        """Read the traits of a recorded training."""
+    def of(cls, training: Training, trainings: Sequence[Training]) -> Self:
+        """Read the traits of a recorded training, one of `trainings`."""
         entry = training.entry
         return cls(
             wrapped=bool(entry.wrapped),
             encoder_frozen=is_encoder_frozen(entry),
             finished=training.finished,
             exported=training.exit.file is not None,
-            fits=fits_its_step(entry),
+            fits=fits_its_step(entry) and (not entry.wrapped or find_source_of_head(trainings, training) is None),
+            whole=is_whole(training, trainings),
         )
 
 
 def attribute(trainings: Sequence[Training], idle: Collection[int] = ()) -> dict[Method, int]:
     """Return the index of the training that is judged for each method. `idle`: those that did no work are none."""
     indices = [index for index in range(len(trainings)) if index not in idle]
-    placed = place([Traits.of(trainings[index]) for index in indices])
+    placed = place([Traits.of(trainings[index], trainings) for index in indices])
     return {method: indices[position] for method, position in placed.items()}
 
 
 def place(trainings: Sequence[Traits]) -> dict[Method, int]:
     """Return the index of the training that is judged for each method.
 
-    Of several versions the last counts, but one that ended, left weights and fits counts before others: after its three
-    steps a notebook may try what the handout suggests, such as adapting other layers.
+    Of several versions the last counts, but one that ended, left weights, fits and is no shorter than others counts
+    before them: after its three steps a notebook may try what the handout suggests, such as adapting other layers, or
+    how much a method learns from few reviews.
     """
     lora = [i for i, training in enumerate(trainings) if training.wrapped]
     plain = [i for i, training in enumerate(trainings) if not training.wrapped]
@@ -152,8 +158,8 @@ def _place_full_and_head(trainings: Sequence[Traits], plain: list[int]) -> dict[
 
 
 def _choose_best(trainings: Sequence[Traits], indices: list[int]) -> int:
-    def merits(index: int) -> tuple[bool, bool, bool, int]:
+    def merits(index: int) -> tuple[bool, bool, bool, bool, int]:
         training = trainings[index]
-        return training.finished, training.exported, training.fits, index
+        return training.finished, training.exported, training.fits, training.whole, index
 
     return max(indices, key=merits)

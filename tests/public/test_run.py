@@ -5,8 +5,7 @@ from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Advice, check, expect, fail, join_words
 from grader.model import Method, RunStatus
-from grader.oracle.exposure import ENOUGH_SHARE
-from grader.protocol.records import Training
+from grader.oracle.exposure import ENOUGH_SHARE, count_epochs
 
 ORDER = "Move each definition above the cells that use it. Then restart the kernel and run all cells."
 FIRST = "Fix the first error first; later errors often follow from it."
@@ -83,16 +82,6 @@ def expect_whole_training(case: Case) -> None:
             f"the longest in {NAMES[method]} has {longest:,}. A whole training stops there with an error.",
             "Call the tokenizer with `truncation=True`.",
         )
-
-
-def count_epochs(training: Training) -> float | None:
-    """How many times a training reads its reviews, by the arguments of its `Trainer`; None where they do not say."""
-    asked = training.arguments
-    if (steps := asked.get("max_steps") or 0) <= 0:
-        return asked.get("num_train_epochs")
-    batch, accumulated = asked.get("per_device_train_batch_size"), asked.get("gradient_accumulation_steps")
-    rows = training.data.train.rows if training.data.train else 0
-    return steps * batch * accumulated / rows if batch and accumulated and rows else None
 
 
 def nothing_depends_on_it(case: Case) -> bool:

@@ -5,9 +5,11 @@ Each family is one call, `run(family)`, made by the host after the notebook's la
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from IPython import get_ipython
 from torch import Tensor
 
@@ -59,7 +61,13 @@ def observe(family: str, request: dict[str, Any], bindings: Bindings, namespace:
     found = bindings.lookup(family)
     if found is None:
         return Answers(), {}
-    name, definition = found
+    with compute_as_usual():
+        return _observe(family, *found, request, bindings, namespace)
+
+
+def _observe(
+    family: str, name: str, definition: Any, request: dict[str, Any], bindings: Bindings, namespace: dict[str, Any]
+) -> Observed:
     answers, tensors = FAMILIES[family](definition, request)
     for definitions in (False, True):
         if not _has_failed(answers):
@@ -69,6 +77,18 @@ def observe(family: str, request: dict[str, Any], bindings: Bindings, namespace:
         if not _has_failed(again):
             answers, tensors = again, again_tensors
     return Answers(name, answers.items), tensors
+
+
+@contextmanager
+def compute_as_usual() -> Iterator[None]:
+    """Compute with gradients and in float32 for a while, whatever the notebook left switched off at its end."""
+    kind = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(kind)
 
 
 def _has_failed(answers: Answers[Any]) -> bool:

@@ -7,8 +7,8 @@ from typing import Literal
 import pytest
 
 from grader.assets.reviews import ReviewData
-from grader.oracle.exposure import Exposure, Library, is_held_back
-from grader.protocol.records import RowKeys
+from grader.oracle.exposure import Exposure, Library, is_held_back, is_whole
+from grader.protocol.records import DataSeen, Entry, RowKeys, Training
 from grader.protocol.row_keys import make_text_key
 
 TRAIN = [f"training review {number}" for number in range(8)]
@@ -79,3 +79,27 @@ def test_labels_are_compared_with_the_files(
 )
 def test_held_back(learned: RowKeys | None, judged: RowKeys, expected: bool) -> None:
     assert is_held_back(learned, judged) is expected
+
+
+def training(rows: int | None, **arguments: float | None) -> Training:
+    learned = None if rows is None else RowKeys(rows=rows, kind="text", keys=())
+    return Training(0, "Trainer", True, Entry("", 1, 1), data=DataSeen(train=learned), arguments=arguments)
+
+
+STEPS = {"per_device_train_batch_size": 8.0, "gradient_accumulation_steps": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("seen", "whole"),
+    [
+        pytest.param(training(2_000, num_train_epochs=3.0), True, id="as the others"),
+        pytest.param(training(1_800, num_train_epochs=1.0), True, id="some are held back"),
+        pytest.param(training(500, num_train_epochs=3.0), False, id="few reviews"),
+        pytest.param(training(2_000, max_steps=20.0, **STEPS), False, id="few steps"),
+        pytest.param(training(2_000, max_steps=250.0, **STEPS), True, id="as many steps as an epoch has"),
+        pytest.param(training(2_000), True, id="a loop"),
+        pytest.param(training(None), True, id="nobody knows the reviews"),
+    ],
+)
+def test_what_is_whole_beside_a_training_with_2000_reviews(seen: Training, whole: bool) -> None:
+    assert is_whole(seen, [training(2_000, num_train_epochs=3.0), seen]) is whole

@@ -15,6 +15,7 @@ f, h, m = (Traits(s.wrapped, s.encoder_frozen, finished=False, exported=False) f
 E, C, X = (replace(s, fits=False) for s in (F, H, L))  # as with frozen embeddings, the last layer only, other layers
 G, K, Y = (replace(s, exported=False) for s in (F, H, L))  # too many trainings before it
 Z = replace(X, exported=False)
+S = replace(L, whole=False)  # with few reviews or steps
 FULL, HEAD, LORA = Method
 
 
@@ -54,6 +55,9 @@ FULL, HEAD, LORA = Method
         pytest.param([F, H, K, K, Y, Y], {FULL: 0, HEAD: 1, LORA: 5}, id="a search before step 3"),
         pytest.param([G, K, Y, X], {FULL: 0, HEAD: 1, LORA: 3}, id="weights of one only"),
         pytest.param([F, H, Y, Z], {FULL: 0, HEAD: 1, LORA: 2}, id="no weights, as in a notebook"),
+        pytest.param([F, H, L, S, S], {FULL: 0, HEAD: 1, LORA: 2}, id="with few reviews after step 3"),
+        pytest.param([F, H, S, L], {FULL: 0, HEAD: 1, LORA: 3}, id="with few reviews first"),
+        pytest.param([F, H, X, S], {FULL: 0, HEAD: 1, LORA: 3}, id="what fits before what is whole"),
     ],
 )
 def test_placement(trainings: list[Traits], placed: dict[Method, int]) -> None:
@@ -89,6 +93,8 @@ ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier
         pytest.param(((768, 6), (6, 768)), 6, id="turned"),
         pytest.param(((768,),) * 10, 5, id="vectors, one outer product beside the other"),
         pytest.param(((9216,),), 6, id="one long vector"),
+        pytest.param(((8, 768, 1), (768, 8, 1)), 8, id="convolutions"),
+        pytest.param(((2, 8, 768),), 8, id="A and B in one tensor"),
         pytest.param(((768, 768),) * 2, assignment.DEFAULT_RANK, id="square: no rank is told"),
         pytest.param(((500,),), assignment.DEFAULT_RANK, id="nothing that fits"),
     ],
@@ -109,6 +115,7 @@ def test_rank_of_adapters(shapes: tuple[tuple[int, ...], ...], rank: int) -> Non
         pytest.param(entry(592_130, ENCODER), False, id="the head's number, and something else"),
         pytest.param(entry(702_722, HEADS, QV), True, id="LoRA of another rank"),
         pytest.param(entry(813_314, HEADS, QV), False, id="LoRA, a number that is another rank's"),
+        pytest.param(entry(702_722, HEADS, QV, changed=ENCODER), False, id="LoRA on a tuned model"),
         pytest.param(entry(702_722, HEADS, KEYS), False, id="LoRA in other layers"),
         pytest.param(entry(702_722, HEADS, QV[:-1]), False, id="LoRA in eleven layers"),
         pytest.param(entry(702_722, HEADS, (*QV, KEYS[0])), False, id="LoRA in one layer more"),
@@ -122,10 +129,22 @@ def test_trainings_are_placed_by_their_traits() -> None:
     full, head, lora = entry(66_955_010, ENCODER), entry(592_130, HEADS), entry(702_722, HEADS, QV)
     left = Exit(file="training-0.safetensors")
     trainings = [Training(i, "Trainer", True, seen, exit=left) for i, seen in enumerate((lora, head, full))]
-    assert [Traits.of(training) for training in trainings] == [M, H, F]
+    assert [Traits.of(training, trainings) for training in trainings] == [M, H, F]
     assert attribute(trainings) == {FULL: 2, HEAD: 1, LORA: 0}
     kept_nothing = replace(trainings[2], exit=Exit(), finished=False)
-    assert Traits.of(kept_nothing) == f
+    assert Traits.of(kept_nothing, trainings) == f
+
+
+def test_lora_on_a_trained_head_fits_only_where_no_other_does() -> None:
+    """A notebook may go on with what it has: the step asks for a fresh head."""
+    head, lora = entry(592_130, HEADS), entry(702_722, HEADS, QV)
+    fresh, left = {"classifier.weight": "0"}, {"classifier.weight": "1"}
+    starts = [(replace(head, head=fresh), left), (replace(lora, head=fresh), left), (replace(lora, head=left), left)]
+    trainings = [
+        Training(i, "Trainer", True, seen, exit=Exit(file="f", head=end)) for i, (seen, end) in enumerate(starts)
+    ]
+    assert [Traits.of(training, trainings).fits for training in trainings] == [True, True, False]
+    assert attribute(trainings) == {HEAD: 0, LORA: 1}
 
 
 @pytest.mark.parametrize(
