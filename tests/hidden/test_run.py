@@ -62,8 +62,9 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
     )
     judged = [seen for seen in (training.data.eval, *training.evaluations) if seen is not None]
     most = max((seen.rows for seen in judged), default=None)
+    elsewhere = None in training.evaluations  # on reviews that nobody could read
     expect(
-        most is None or most >= ENOUGH_SHARE * wanted["eval"],
+        elsewhere or most is None or most >= ENOUGH_SHARE * wanted["eval"],
         f"Expected {NAMES[method]} to be evaluated on all {wanted['eval']:,} evaluation reviews; at most {most or 0:,} "
         "are used.",
         "Give the `Trainer` the whole evaluation section.",
@@ -71,7 +72,7 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
     )
     known = [found for seen in judged if (found := case.library.recognise(seen))]
     expect(
-        not known or len(known) < len(judged) or any(found.train <= KNOWN_SHARE for found in known),
+        elsewhere or not known or len(known) < len(judged) or any(found.train <= KNOWN_SHARE for found in known),
         f"Expected {NAMES[method]} to be evaluated on the reviews of eval.csv; it is evaluated on reviews of train.csv "
         "only.",
         "Keep a part of train.csv for choosing an epoch if you like, and evaluate on eval.csv at the end.",

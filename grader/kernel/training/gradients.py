@@ -6,7 +6,7 @@ Gradients of pretrained tensors are cut to their first rows, which tell as much;
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from grader.kernel import weights
+from grader.kernel import fence, weights
 from grader.protocol.plan import GradientQuestion
 from grader.protocol.tensor_names import Naming
 
@@ -39,11 +39,12 @@ def answer(model: nn.Module, base: Tensors, question: GradientQuestion) -> Tenso
     )
     adapters = {key: tensor for key, tensor in asked.items() if key.startswith("adapter:")}
 
-    def backpropagate() -> tuple[Any, Tensors]:
-        output = model(input_ids=ids, attention_mask=mask, labels=labels)
-        found = torch.autograd.grad(output.loss, list(asked.values()), allow_unused=True) if asked else ()
+    def backpropagate() -> tuple[Tensors, Tensors]:
+        loss, logits = _read_output(model(input_ids=ids, attention_mask=mask, labels=labels))
+        found = torch.autograd.grad(loss, list(asked.values()), allow_unused=True) if asked else ()
         pairs = zip(asked.items(), found, strict=True)
-        return output, {key: torch.zeros_like(tensor) if g is None else g for (key, tensor), g in pairs}
+        gradients = {key: torch.zeros_like(tensor) if g is None else g for (key, tensor), g in pairs}
+        return {"loss": loss, "logits": logits}, gradients
 
     with _evaluate(model), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
         output, found = backpropagate()
@@ -53,7 +54,16 @@ def answer(model: nn.Module, base: Tensors, question: GradientQuestion) -> Tenso
                 train_without_dropout(module)
             output, found = backpropagate()
     cut = {f"gradient:{key}": g if key in adapters else g[:ROWS] for key, g in found.items()}
-    return {"loss": output.loss, "logits": output.logits, **head, **adapters, **cut}
+    return {**output, **head, **adapters, **cut}
+
+
+def _read_output(output: Any) -> tuple[Tensor, Tensor]:
+    """Return loss and logits of a model that answers as those of transformers do, or with a dictionary or a tuple."""
+    if isinstance(output, Mapping) and {"loss", "logits"} <= output.keys():
+        return output["loss"], output["logits"]
+    if isinstance(output, tuple) and len(output) > 1:
+        return output[0], output[1]
+    raise fence.tell(TypeError(f"the model returns {type(output).__name__} without loss and logits"))
 
 
 def train_without_dropout(module: nn.Module) -> None:

@@ -3,10 +3,13 @@
 Three hooks suffice. A global hook on optimisers tells when a step happens and on which parameters; the model that owns
 them is looked up among the living. `DataLoader.__iter__` is wrapped to end a loop when the budget is spent. The forward
 pass of DistilBERT is wrapped to read few tokens, and next to none where the rest of a loop cannot matter: so a loop
-sees all batches and labels that its code expects, at little cost. A loop has no visible end, so its record is closed
-when another one begins or its cell is done.
+sees all batches and labels that its code expects, at little cost. One that reads no data loader cannot be ended; what
+is left of it then neither computes gradients below the head nor steps. A loop has no visible end, so its record is
+closed when another one begins or its cell is done.
 """
 
+import contextlib
+import copy
 import gc
 import math
 import time
@@ -23,12 +26,13 @@ from transformers import DistilBertModel, PreTrainedModel
 
 from grader.kernel.fence import shield
 from grader.kernel.training import budget, observation, review_keys
-from grader.kernel.training.recorder import Recorder
+from grader.kernel.training.recorder import MAX_EVALUATIONS, Recorder
 from grader.kernel.wrapping import wrap
 from grader.protocol.plan import Budget
 from grader.protocol.records import DataSeen, Training
 
 TOKENS_WHEN_SPENT = budget.FEWEST_TOKENS
+TOKENS_OUTSIDE = 8_192  # in a cell, outside of loops, before passes are cut: a few predictions stay whole
 
 
 class Loop:
@@ -41,11 +45,22 @@ class Loop:
         self.model, self.record, self.steps_allowed = model, record, steps_allowed
         self.began = self.last_step = time.perf_counter()
         self.steps = 0
+        self.last_pass: tuple[Any, Any] = (None, None)  # through the encoder when all is spent: its form and its output
 
     @property
     def spent(self) -> bool:
         """Tell whether the budget's steps are used up."""
         return bool(self.steps_allowed) and self.steps >= self.steps_allowed
+
+    def repeat_pass(self, original: Any, model: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Return an output of the encoder on inputs of this form, at which a backward pass ends."""
+        form = [getattr(value, "shape", value) for value in (*args, *kwargs.values())]
+        if self.last_pass[0] != form:
+            with torch.no_grad():
+                output = original(model, *args, **kwargs)
+            output[0].requires_grad_()
+            self.last_pass = form, output
+        return _copy_output(self.last_pass[1])
 
 
 class LoopWatcher:
@@ -58,9 +73,13 @@ class LoopWatcher:
         self.last_train_loader: Any = None
         self.hooks: list[Any] = []
         self.total_steps = 0
-        self.iterating = 0  # how many data loaders are being read
+        self.reading: list[Any] = []  # the data loaders that are being read, the innermost last
         self.training_rows = 0  # rows that the model saw since the last step, to learn from
         self.other_rows = 0  # and not to learn from, in this pass over the data
+        self.tokens_outside = 0  # that models read in this cell, outside of loops
+        self.rates: weakref.WeakKeyDictionary[Optimizer, float] = weakref.WeakKeyDictionary()  # before the budget's
+        self.trained: list[tuple[Training, Callable[[], Any]]] = []  # the last loop's record and encoder
+        self.judged: dict[int, list[Any]] = {}  # the data sets that the model of a record was evaluated on
 
     @property
     def limits(self) -> Budget | None:
@@ -85,6 +104,8 @@ class LoopWatcher:
         if self.recorder.depth or optimizer in self.toys:
             return
         loop = self.loop if self.is_of_loop(optimizer) else self.begin(optimizer)
+        if loop and loop.spent:
+            _forget_gradients(optimizer)
         if loop and self.limits:
             method = observation.guess_method(loop.record.entry)
             remaining = max(0.0, 1 - loop.steps / loop.steps_allowed)
@@ -106,6 +127,7 @@ class LoopWatcher:
         self.close()
         record = self.recorder.begin(model, "loop")
         record.data = DataSeen(train=review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)))
+        record.arguments = {"learning_rate": self.rates.setdefault(optimizer, _read_learning_rate(optimizer))}
         allowed = self.count_allowed_steps()
         self.recorder.meter.begin(record.index, lambda: model, lambda: allowed)
         self.loop = Loop(optimizer, model, record, allowed)
@@ -127,13 +149,14 @@ class LoopWatcher:
     def end_cell(self) -> None:
         """Close the loop that stepped in this cell."""
         self.close()
-        self.iterating = 0  # an iterator that was kept does not make later cells part of a loop
-        self.training_rows = self.other_rows = 0
+        self.reading.clear()  # an iterator that was kept does not make later cells part of a loop
+        self.training_rows = self.other_rows = self.tokens_outside = 0
 
     def close(self) -> None:
         """End the open loop."""
         loop, self.loop = self.loop, None
         if loop:
+            self.trained = [(loop.record, weakref.ref(loop.model.base_model))]
             self.recorder.end(loop.record, loop.model, loop.last_step - loop.began, loop.steps)
 
     def count_allowed_steps(self) -> int:
@@ -151,7 +174,7 @@ class LoopWatcher:
     def limit_batches(self, loader: DataLoader[Any], batches: Any) -> Iterator[Any]:
         """Yield all batches, but end a loop that trains when its steps are spent."""
         started = self.total_steps
-        self.iterating += 1
+        self.reading.append(loader)
         self.other_rows = 0
         try:
             for batch in batches:
@@ -160,7 +183,8 @@ class LoopWatcher:
                 if self.is_over(started):
                     return
         finally:
-            self.iterating = max(0, self.iterating - 1)
+            with contextlib.suppress(ValueError):
+                self.reading.remove(loader)
 
     @shield()
     def note_reading(self, loader: DataLoader[Any]) -> None:
@@ -175,19 +199,59 @@ class LoopWatcher:
 
     def run_forward(self, original: Any, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the encoder on the tokens that the budget allows."""
-        if self.limits and (self.loop or self.iterating):
-            tokens = self.count_allowed_tokens(self.limits, model, [*args, *kwargs.values()])
-            args = tuple(_cut(value, tokens) for value in args)
-            kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
+        learns = model.training and torch.is_grad_enabled()
+        if not learns and not self.recorder.depth:
+            self.note_evaluation(model)
+        if limits := self.limits:
+            inputs = [*args, *kwargs.values()]
+            tokens = self.count_allowed_tokens(limits, model, inputs)
+            if self.is_limited(inputs):
+                args = tuple(_cut(value, tokens) for value in args)
+                kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
+            if learns and self.loop and self.is_spent(model):
+                return self.loop.repeat_pass(original, model, args, kwargs)
         return original(model, *args, **kwargs)
+
+    @shield(lambda *args: True)
+    def is_limited(self, inputs: list[Any]) -> bool:
+        """Tell whether a pass may be cut: one of a loop, or one outside after many others in the same cell."""
+        if self.loop or self.reading:
+            return True
+        sizes = (value.numel() for value in inputs if isinstance(value, torch.Tensor) and value.ndim == 2)
+        self.tokens_outside += max(sizes, default=0)
+        return self.tokens_outside > TOKENS_OUTSIDE
+
+    @shield(lambda *args: False)
+    def is_spent(self, model: nn.Module) -> bool:
+        """Tell whether a loop on this encoder has no steps left."""
+        return bool(self.loop and self.loop.spent and self.loop.model.base_model is model)
+
+    @shield()
+    def note_evaluation(self, model: nn.Module) -> None:
+        """Note on which reviews the model of a loop is judged: those of the data loader that is read; else None."""
+        record = self.find_record(model)
+        if record is None:
+            return
+        judged = self.judged.setdefault(record.index, [])
+        data = getattr(self.reading[-1], "dataset", None) if self.reading else None
+        if len(judged) < MAX_EVALUATIONS and not any(known is data for known in judged):
+            judged.append(data)
+            seen = None if data is None else self.recorder.keys(data, record.data.train)
+            record.evaluations = (*record.evaluations, seen)
+            self.recorder.write()
+
+    def find_record(self, encoder: nn.Module) -> Training | None:
+        """Return the record of the open loop, or of the last one, if it is about the model with this encoder."""
+        if self.loop and self.loop.model.base_model is encoder:
+            return self.loop.record
+        return next((record for record, trained in self.trained if trained() is encoder), None)
 
     def count_allowed_tokens(self, limits: Budget, model: nn.Module, inputs: list[Any]) -> int:
         """Compute how many tokens of each review this pass may read, and count the reviews on the way."""
         rows = next((len(value) for value in inputs if isinstance(value, torch.Tensor)), 0)
         if model.training and torch.is_grad_enabled():
             self.training_rows += rows
-            spent = self.loop and self.loop.spent and self.loop.model.base_model is model
-            return TOKENS_WHEN_SPENT if spent else limits.max_tokens
+            return TOKENS_WHEN_SPENT if self.is_spent(model) else limits.max_tokens
         self.other_rows += rows
         return limits.max_tokens if self.other_rows - rows < limits.eval_rows else TOKENS_WHEN_SPENT
 
@@ -195,6 +259,30 @@ class LoopWatcher:
 def _cut(value: Any, tokens: int) -> Any:
     """Return the first tokens of a tensor (batch, sequence); anything else unchanged."""
     return value[:, :tokens] if isinstance(value, torch.Tensor) and value.ndim == 2 else value
+
+
+def _forget_gradients(optimizer: Optimizer) -> None:
+    """Leave a step nothing to do."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def _read_learning_rate(optimizer: Optimizer) -> float:
+    """Return the largest rate that an optimiser was made with or has now: a schedule may begin at zero."""
+    rates = [optimizer.defaults.get("lr")]
+    rates += [group.get(name) for group in optimizer.param_groups for name in ("lr", "initial_lr")]
+    return max(float(rate) for rate in rates if rate is not None)
+
+
+def _copy_output(output: Any) -> Any:
+    """Return an encoder's output whose hidden states are computed from those given, so that nothing writes on them."""
+    hidden = output[0].clone()
+    if isinstance(output, tuple):
+        return hidden, *output[1:]
+    copied = copy.copy(output)
+    copied.last_hidden_state = hidden
+    return copied
 
 
 def find_owner(optimizer: Optimizer) -> nn.Module | None:

@@ -6,7 +6,7 @@ places are watched: how far steps move them, whether against their gradient, and
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
@@ -50,10 +50,11 @@ class Sample:
 
     def read_gradients(self) -> Tensor:
         """Return their gradients; zero where there are none."""
-        return self._gather([torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in self.parameters])
+        return self._gather([None if p.grad is None else p.grad.to_dense() for p in self.parameters])
 
-    def _gather(self, tensors: list[Tensor]) -> Tensor:
-        parts = [t.reshape(-1)[at.to(t.device)] for t, at in zip(tensors, self.places, strict=True)]
+    def _gather(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        pairs = zip(tensors, self.places, strict=True)
+        parts = [torch.zeros(len(at)) if t is None else t.reshape(-1)[at.to(t.device)] for t, at in pairs]
         return torch.cat([part.float().cpu() for part in parts]) if parts else torch.empty(0)
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import DistilBertModel
 
 from grader.kernel.probes.toys import build_distilbert
+from grader.kernel.training import loops, review_keys
 from grader.kernel.training.loops import TOKENS_WHEN_SPENT, LoopWatcher
 from grader.kernel.training.work import Meter
 from grader.protocol.plan import Budget, Plan
@@ -72,6 +73,12 @@ class Notes:
         record.steps = steps
         self.weights.append(model.classifier.weight.detach().clone())
 
+    def keys(self, dataset: Any, learned: Any = None) -> Any:
+        return review_keys.compute_keys(dataset)
+
+    def write(self) -> None:
+        """Write nothing."""
+
 
 def recorded(watcher: Any) -> list[Training]:
     """The trainings by the end of the cell."""
@@ -83,9 +90,9 @@ def model() -> nn.Module:
     return build_distilbert(8, 0)
 
 
-def loader(batch_size: int) -> DataLoader[Any]:
+def loader(batch_size: int, data: Any = None) -> DataLoader[Any]:
     ids = torch.randint(5, 50, (ROWS, TOKENS), generator=torch.Generator().manual_seed(0))
-    return DataLoader(TensorDataset(ids, torch.arange(ROWS) % 2), batch_size=batch_size)
+    return DataLoader(data or TensorDataset(ids, torch.arange(ROWS) % 2), batch_size=batch_size)
 
 
 def fit(net: nn.Module, batches: DataLoader[Any], every: int = 1, epochs: int = 1) -> None:
@@ -182,6 +189,7 @@ def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: Any, widt
         optimizer.step()
     assert widths[-1] == TOKENS_WHEN_SPENT
     assert optimizer.param_groups[0]["lr"] == 0  # and nothing is learned any more
+    assert all(parameter.grad is None for parameter in net.parameters())  # nor computed
     assert recorded(watcher)[0].steps == ROWS // 4
 
 
@@ -190,6 +198,65 @@ def test_outside_of_loops_nothing_is_cut(watcher: Any, widths: list[int]) -> Non
     ids, _ = next(iter(loader(4)))  # a batch taken by hand does not start a loop
     assert torch.equal(net(input_ids=ids).logits, copy.deepcopy(net)(ids).logits)
     assert widths == [TOKENS, TOKENS]
+
+
+def test_outside_of_loops_many_rows_are_cut_until_the_cell_ends(
+    watcher: Any, widths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an accuracy that goes over slices of all reviews does, before a training."""
+    monkeypatch.setattr(loops, "TOKENS_OUTSIDE", 2 * 4 * TOKENS)
+    net, ids = model().eval(), loader(4).dataset.tensors[0][:4]  # type: ignore[attr-defined]
+    for _ in range(4):
+        net(input_ids=ids)
+    watcher.end_cell()
+    net(input_ids=ids)
+    assert widths == [TOKENS, TOKENS, TOKENS_WHEN_SPENT, TOKENS_WHEN_SPENT, TOKENS]
+
+
+def test_the_learning_rate_is_the_notebooks(watcher: Any) -> None:
+    """Not the budget's, and not that at which a schedule begins."""
+    net = model()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 10)
+    for _ in range(2):
+        for ids, labels in loader(4):
+            net(input_ids=ids, labels=labels).loss.backward()
+            optimizer.step()
+            schedule.step()
+        watcher.end_cell()
+    assert [record.arguments["learning_rate"] for record in watcher.recorder.records] == [0.3, 0.3]
+
+
+def evaluate(net: Any, batches: Any) -> None:
+    net.eval()
+    with torch.no_grad():
+        for ids, *_ in batches:
+            net(input_ids=ids)
+
+
+JUDGED = {
+    "on another data set": (lambda learned, other: [loader(4, other)], [8]),
+    "on what it learned from": (lambda learned, other: [loader(4, learned)], [ROWS]),
+    "on both, several times": (lambda learned, other: [loader(4, other), loader(4, learned)] * 2, [8, ROWS]),
+    "without a data loader": (lambda learned, other: [[other[:2]]] * 2, [None]),
+    "by nobody": (lambda learned, other: [], []),
+}
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["in the cell", "in a later one"])
+@pytest.mark.parametrize(("choose", "rows"), JUDGED.values(), ids=JUDGED)
+def test_the_reviews_that_a_model_is_judged_on(watcher: Any, choose: Any, rows: list[int | None], later: bool) -> None:
+    learned, other = loader(4).dataset, TensorDataset(*(part[:8] for part in loader(4).dataset.tensors))  # type: ignore[attr-defined]
+    net = model()
+    evaluate(net, loader(4, other))  # before its training: of none
+    fit(net, loader(4, learned))
+    if later:
+        watcher.end_cell()
+    evaluate(model(), loader(4, other))  # of another model
+    for batches in choose(learned, other):
+        evaluate(net, batches)
+    (record,) = recorded(watcher)
+    assert [None if seen is None else seen.rows for seen in record.evaluations] == rows
 
 
 def test_inside_of_trainer_loops_are_left_to_it(watcher: Any) -> None:
