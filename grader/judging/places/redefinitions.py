@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from grader.judging.places.code import Code, Spot, Step, name_of
+from grader.judging.places.code import Code, Spot, Step
 from grader.judging.places.notebook import Notebook
 from grader.model import Method
 
@@ -31,21 +31,40 @@ class Redefinition:
 
 
 def find_redefinition(notebook: Notebook, method: Method) -> Redefinition | None:
-    """Return the first definition that the training of this step used and that the notebook changes afterwards."""
+    """Return the first definition that the training of this step used and that the notebook changes afterwards.
+
+    A function that is written anew for another step, and used there, came in time for that step.
+    """
+    others = [step for other in Method if other is not method for step in _list_steps(notebook, other)]
+    found = (found for step in _list_steps(notebook, method) for found in _list_redefined(notebook.code, step))
+    return next((one for one in found if not any(_uses(notebook.code, step, one.later) for step in others)), None)
+
+
+def _list_steps(notebook: Notebook, method: Method) -> tuple[Step, ...]:
+    """Return the statements behind the training of a step; none where the code does not show it."""
     history = notebook.find_history(method)
-    if history is None:
-        return None
-    steps = dict.fromkeys((*history.linked, history.builder, history.start))
-    return next((found for step in steps for found in _list_redefined(notebook.code, step)), None)
+    return tuple(dict.fromkeys((*history.linked, history.builder, history.start))) if history else ()
 
 
 def _list_redefined(code: Code, step: Step) -> Iterator[Redefinition]:
     """Yield what a statement calls, itself or in functions, and what a cell that ran after it defines otherwise."""
     ran = [*code.trees]
-    called = (node for spot in code.follow(step) for node in ast.walk(spot.node) if isinstance(node, ast.Call))
-    for name in dict.fromkeys(name_of(node.func) for node in called):
+    for name in _list_called(code, step):
         found = code.versions.get(name, ())
         earlier = [spot for spot in found if ran.index(spot.cell) < ran.index(step.cell)]
         later = [spot for spot in found if ran.index(spot.cell) > ran.index(step.cell)]
         if earlier and later and ast.dump(earlier[-1].node) != ast.dump(later[-1].node):
             yield Redefinition(name, step, earlier[-1], later[-1])
+
+
+def _list_called(code: Code, step: Step) -> dict[str, None]:
+    """Return the names that a statement calls, itself or in functions; a method is no function of the notebook."""
+    nodes = (node for spot in code.follow(step) for node in ast.walk(spot.node) if isinstance(node, ast.Call))
+    return {node.func.id: None for node in nodes if isinstance(node.func, ast.Name)}
+
+
+def _uses(code: Code, step: Step, definition: Spot) -> bool:
+    """Return True for a statement that calls what was defined before it ran."""
+    ran = [*code.trees]
+    came_before = ran.index(definition.cell) <= ran.index(step.cell)
+    return came_before and getattr(definition.node, "name", "") in _list_called(code, step)

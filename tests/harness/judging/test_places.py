@@ -456,6 +456,11 @@ LATE = [
     ),
     pytest.param((MAKE, WRAP, TRAIN, layer()), None, id="defined only below: those cells stop, and run again"),
     pytest.param((layer(), MAKE, WRAP, TRAIN, "def plot(): 1"), None, id="something else"),
+    pytest.param(
+        ("def train(m): m.a", layer(), MAKE, WRAP, TRAIN, "def train(m): m.b"),
+        None,
+        id="named like a method",
+    ),
 ]
 
 
@@ -463,4 +468,25 @@ LATE = [
 def test_a_definition_that_came_too_late_is_named(cells: tuple[str, ...], told: str | None) -> None:
     judged = case(*cells, trained=(Method.LORA,))
     found = places.find_redefinition(places.Notebook(judged), Method.LORA)
+    assert (str(found) if found else None) == told
+
+
+HELPER = "def start(m):\n    trainer = Trainer(model=m, args=TrainingArguments('{}'))\n    return trainer"
+FIRST = ("full_model = load_model()", "trainer = start(full_model)\ntrainer.train()")
+NEXT = ("head_model = load_model()", "trainer = start(head_model)\ntrainer.train()")
+
+
+@pytest.mark.parametrize(
+    ("below", "told"),
+    [
+        pytest.param(NEXT, None, id="used for the next step"),
+        pytest.param(
+            (), "Cell 4 defines `start` again, too late: cell 3 had used the definition in cell 1.", id="used by none"
+        ),
+    ],
+)
+def test_a_helper_that_is_written_anew_for_the_next_step_is_not_late(below: tuple[str, ...], told: str | None) -> None:
+    cells = (HELPER.format("a"), *FIRST, HELPER.format("b"), *below)
+    judged = case(*cells, trained=(Method.FULL, Method.HEAD)[: 1 + bool(below)], cells={0: 2, 1: 5})
+    found = places.find_redefinition(places.Notebook(judged), Method.FULL)
     assert (str(found) if found else None) == told
