@@ -3,6 +3,7 @@
 - `wandb` hands a run's configuration back, and a sweep calls its function once, with the first value of each parameter.
 - `optuna` calls the function of a study once, with the first value of everything that it suggests.
 - `ipywidgets` have the values that they begin with, and `interact` calls its function once, with those.
+- `clearml` hands settings back that a task is connected with, and a `wordcloud` is a picture without words.
 - `tensorflow` seeds and looks for GPUs, and nothing else: whatever else is asked of it is missing.
 - `nest_asyncio` is `nest_asyncio2`, which continues it.
 """
@@ -13,6 +14,7 @@ import importlib.machinery
 import logging
 import random
 import sys
+import traceback
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NoReturn, Self
@@ -160,11 +162,10 @@ def choose(described: Mapping[str, Any]) -> Any:
 class Trial(Imitation):
     """A trial of `optuna`: it suggests the first of several choices, or the lower end of a range."""
 
-    number = 0
     value: Any = None
 
-    def __init__(self) -> None:
-        self.params: dict[str, Any] = {}
+    def __init__(self, params: Mapping[str, Any] | None = None, number: int = 0) -> None:
+        self.params, self.number = dict(params or {}), number
 
     def __getattr__(self, name: str) -> Any:
         """Return what suggests a parameter, for a name that says so."""
@@ -175,7 +176,7 @@ class Trial(Imitation):
         return self.params.setdefault(name, first[0] if isinstance(first, (list, tuple)) else first)
 
 
-class Study:
+class Study(Imitation):
     """A study of `optuna`, with one trial, which is the best."""
 
     def optimize(self, function: Any, *args: Any, **kwargs: Any) -> None:
@@ -208,17 +209,25 @@ class Widget(Imitation):
 
     value: Any = NOTHING
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        options = list(settings.get("options") or ())
-        first = options[0] if options else settings.get("min", NOTHING)
-        vars(self).update({"value": first[1] if isinstance(first, tuple) else first} | settings)
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        options = settings.get("options") or ()
+        options = [*options.items()] if isinstance(options, dict) else [*options]
+        plain = [value for value in given[:1] if isinstance(value, (str, int, float))]  # a box is given its children
+        first = plain[0] if plain else options[0] if options else settings.get("min", NOTHING)
+        vars(self).update({"value": first[1] if options and isinstance(first, tuple) else first} | settings)
 
 
 def interact(function: Any = None, *args: Any, **described: Any) -> Any:
-    """Call a function once with the first value of everything that could be chosen. Decorates, too."""
+    """Call a function once with the first value of everything that could be chosen. Decorates, too.
+
+    An error in it is shown and stops nothing, as with the real one.
+    """
     if function is None or args:
         return lambda decorated: interact(decorated, **described)
-    function(**{name: choose_first(value) for name, value in described.items()})
+    try:
+        function(**{name: choose_first(value) for name, value in described.items()})
+    except Exception:
+        traceback.print_exc()
     return function
 
 
@@ -235,16 +244,68 @@ class Widgets(StubModule):
     """`ipywidgets`, of which every class is the same one."""
 
     interact = staticmethod(interact)
-    fixed = staticmethod(choose_first)
+    fixed = staticmethod(lambda value: Widget(value=value))
 
     def __getattr__(self, name: str) -> Any:
         """Return the class of all widgets, or nothing for what is written small: functions and modules."""
         return Widget if name[:1].isupper() else super().__getattr__(name)
 
 
+class Task(Imitation):
+    """A task of `clearml`: it gives settings back unchanged."""
+
+    @classmethod
+    def init(cls, *args: Any, **kwargs: Any) -> "Task":
+        """Return a task."""
+        return cls()
+
+    create = current_task = get_task = init
+
+    def connect(self, settings: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the settings."""
+        return settings
+
+    connect_configuration = connect
+
+
+class ClearMl(StubModule):
+    """The part of `clearml` that hands something back."""
+
+    Task = Task
+
+
+class WordCloud(Imitation):
+    """A picture without words, which can be drawn."""
+
+    def __init__(self, *args: Any, width: int = 400, height: int = 200, **kwargs: Any) -> None:
+        self.width, self.height = width, height
+
+    def generate(self, *args: Any, **kwargs: Any) -> "WordCloud":
+        """Return the picture."""
+        return self
+
+    generate_from_text = generate_from_frequencies = fit_words = recolor = generate
+
+    def to_array(self) -> np.ndarray:
+        """Return white pixels: height, width, 3."""
+        return np.full((self.height, self.width, 3), 255, dtype=np.uint8)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Return the pixels, for whoever draws them."""
+        return self.to_array()
+
+
+class WordClouds(StubModule):
+    """`wordcloud`."""
+
+    WordCloud = WordCloud
+    STOPWORDS: frozenset[str] = frozenset()
+
+
 STUBS: Mapping[str, type[StubModule]] = {
-    **{"wandb": Wandb, "ipywidgets": Widgets},
+    **{"wandb": Wandb, "ipywidgets": Widgets, "ipywidgets.widgets": Widgets},
     **{"optuna": Optuna, "optuna.trial": Trials},
+    **{"clearml": ClearMl, "wordcloud": WordClouds},
 }
 
 

@@ -41,9 +41,8 @@ class NullObject(str):
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Give a function that is decorated back, and settings that are handed in; otherwise return nothing again."""
-        returned = len(args) == 1 and not kwargs and (inspect.isroutine(args[0]) or isinstance(args[0], dict))
-        return args[0] if returned else self
+        """Give a function that is decorated back; otherwise return nothing again."""
+        return args[0] if len(args) == 1 and not kwargs and inspect.isroutine(args[0]) else self
 
     def __getattr__(self, name: str) -> Any:
         """Return nothing for any name but those of protocols."""

@@ -149,8 +149,21 @@ CELLS = {
         "import optuna\nfrom optuna.samplers import TPESampler\n"
         "def go(trial): return trial.suggest_float('lr', 1, 2, log=True) + trial.suggest_categorical('rank', [12, 8])\n"
         "study = optuna.create_study(sampler=TPESampler(seed=1))\nstudy.optimize(go, n_trials=20)\n"
-        "print(study.best_params, study.best_value, study.best_trial.params['lr'], len(study.trials))",
-        "{'lr': 1, 'rank': 12} 13 1 1\n",
+        "print(study.best_params, study.best_value, study.best_trial.params['lr'], len(study.trials))\n"
+        "study.set_user_attr('by', 'me')\nprint(study.trials_dataframe() == '')\n"
+        "print(go(optuna.trial.FixedTrial({'lr': 2, 'rank': 8})))",
+        "{'lr': 1, 'rank': 12} 13 1 1\nTrue\n10\n",
+    ),
+    "words as a picture": (
+        "import matplotlib.pyplot as plt\nfrom wordcloud import STOPWORDS, WordCloud\n"
+        "cloud = WordCloud(width=80, height=40, stopwords=set(STOPWORDS) | {'film'}).generate('a film')\n"
+        "print(plt.imshow(cloud, interpolation='bilinear').get_array().shape)\nplt.close()",
+        "(40, 80, 3)\n",
+    ),
+    "a plot of a dictionary": (
+        "import seaborn as sns\nimport plotly.graph_objects as go\n"
+        "ax = sns.barplot({'full': .88})\nax.set_title('accuracy')\ngo.Figure({'data': []}).show()",
+        "",
     ),
     "parameters that a tracker hands back": (
         "from clearml import Task\nprint(Task.init(project_name='a4').connect({'rank': 12})['rank'])",
@@ -161,8 +174,10 @@ CELLS = {
         "box = widgets.VBox([widgets.IntSlider(value=12)])\n"
         "with widgets.Output() as out: print(box.value == '', widgets.IntSlider(value=12, max=64).value)\n"
         "button = widgets.Button(description='go')\nbutton.on_click(print)\n"
-        "print(Dropdown(options=[24, 12]).value, Dropdown(options=[('a', 1)]).value, widgets.FloatSlider(min=2).value)",
-        "True 12\n24 1 2\n",
+        "print(Dropdown(options=[24, 12]).value, Dropdown(options=[('a', 1)]).value)\n"
+        "print(widgets.FloatSlider(min=2).value)\n"
+        "print(Dropdown(options={'LoRA': 8}).value, widgets.IntSlider(5, 0, 10).value, widgets.Text('a').value)",
+        "True 12\n24 1\n2\n8 5 a\n",
     ),
     "a function with sliders": (
         "from ipywidgets import fixed, interact\n"
@@ -170,6 +185,14 @@ CELLS = {
         "def go(rank, kind, alpha, b): print(rank, kind, alpha, b)\n"
         "done = interact(go, rank=1, kind='c', alpha=2, b={'x': 3})",
         "4 a 24 1\n1 c 2 3\n",
+    ),
+    "a function with sliders that keeps what is fixed, and one that raises": (
+        "from ipywidgets import fixed, interact, widgets\nimport ipywidgets.widgets as w\n"
+        "done = interact(print, sep=fixed('-'), end=fixed('.'))\n"
+        "def go(results, i): print(results, i)\n"
+        "done = interact(go, results=fixed({'a': 1}), i=widgets.IntSlider(value=3, max=9))\n"
+        "done = interact(lambda i: 1 / 0, i=w.IntSlider(value=3))",
+        ".{'a': 1} 3\n",
     ),
     "a restart on Databricks": (
         "dbutils.library.restartPython()\ndisplayHTML('<b>')\nprint(dbutils.fs.ls('/') == '')",
