@@ -332,7 +332,7 @@ def _choose_status(driver: Driver, lost: KernelLost | None, ending: Ending) -> t
         return RunStatus.TIMEOUT, "a cell took longer than its limit and was interrupted"
     if "timeout" in statuses:  # nothing that is graded was left to do
         return RunStatus.STUDENT_ERROR, "a cell after the last training did not end and was interrupted"
-    return (RunStatus.STUDENT_ERROR, "a cell raised an error") if "error" in statuses else (RunStatus.OK, "")
+    return RunStatus.STUDENT_ERROR if "error" in statuses else RunStatus.OK, ""
 
 
 def write_executed(notebook: nbformat.NotebookNode, folder: Path) -> None:

@@ -105,6 +105,8 @@ def _read_ascii(head: bytes) -> bytes:
 
 def _explain_text(raw: bytes, head: bytes) -> str | None:
     """Return what a text is that holds something else in place of a notebook; None where it may be one."""
+    if SIGNS.search(raw[:HEAD_BYTES].decode("utf-8", "replace")):  # in a list of one, behind a mark of git
+        return None
     if head.startswith(b"{"):
         return DRIVE if b'"doc_id"' in head and len(raw) <= SHORT_BYTES else None
     if FENCE.search(raw[:HEAD_BYTES]):

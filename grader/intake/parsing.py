@@ -9,6 +9,7 @@ Memory: parsing takes up to ten times the file's size for a moment (text with em
 
 import json
 import re
+import string
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, TypeGuard
@@ -45,7 +46,7 @@ def parse(raw: bytes) -> tuple[Document, tuple[str, ...]]:
     try:
         text, notes = _decode(raw)
         _require_few_tokens(text)
-        data, more = _load(text.strip(INVISIBLE), len(raw))
+        data, more = _load(_strip(text), len(raw))
     except RecursionError:
         raise RejectionError(f"is nested too deeply to be a notebook; {AGAIN}") from None
     except ValueError:  # what is left: Python refuses to convert more than 4,300 digits
@@ -55,6 +56,13 @@ def parse(raw: bytes) -> tuple[Document, tuple[str, ...]]:
         raise RejectionError(f"is JSON but not a notebook; {HAND_IN}")
     wrapped = () if notebook is data else ("The notebook lay in another object; it was taken out.",)
     return notebook, (*notes, *more, *wrapped)
+
+
+def _strip(text: str) -> str:
+    """Return a text without characters around it that nobody sees; lines keep their numbers."""
+    found = text.rstrip(INVISIBLE + string.whitespace)
+    shown = found.lstrip(INVISIBLE + string.whitespace)
+    return "\n" * found[: len(found) - len(shown)].count("\n") + shown
 
 
 def _take_out(data: Any) -> Any:

@@ -20,7 +20,9 @@ def find_notes(case: Case, judgements: tuple[Judgement, ...]) -> Iterator[str]:
     run = case.evidence.run
     yield from (f"“{j.title}”: {j.fault}" for j in judgements if j.fault)
     yield from run.repairs
-    if run.reason and run.summary.status is not RunStatus.STUDENT_ERROR:  # after an error, the cells below ran as well
+    if run.reason and run.summary.status is RunStatus.STUDENT_ERROR:  # the cells below ran as well
+        yield f"{run.reason[0].upper()}{run.reason[1:]}."
+    elif run.reason:
         yield f"The run ended early: {run.reason}."
     yield from (f"A fault of the grader beside the notebook, in {what}." for what in run.faults)
     yield from (f"Malformed evidence: {what}." for what in case.evidence.violations)

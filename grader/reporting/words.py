@@ -36,7 +36,7 @@ PROFILES: Final[Mapping[Profile, str]] = {
 
 RUNS: Final[Mapping[RunStatus, str]] = {
     RunStatus.OK: "Every cell ran without an error.",
-    RunStatus.STUDENT_ERROR: "At least one cell raised an error; the cells after it ran all the same.",
+    RunStatus.STUDENT_ERROR: "At least one cell raised an error or was stopped; the cells after it ran all the same.",
     RunStatus.TIMEOUT: "The notebook was stopped at its time limit.",
     RunStatus.MEMORY: "The notebook was stopped at its memory limit.",
     RunStatus.OUTPUT_LIMIT: "The notebook was stopped because it printed more than the grader keeps.",

@@ -5,6 +5,7 @@ import contextlib
 from abc import abstractmethod
 from typing import Any, Final, cast
 
+import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
@@ -86,6 +87,11 @@ class BoundedManager(AsyncKernelManager):
         return ending
 
     close_now = run_sync(close)
+
+    async def interrupt_kernel(self) -> None:  # type: ignore[override]  # the base of the base does not wait
+        """Ask the kernel to interrupt what it does. Where it is gone, whoever waits for it notices."""
+        with contextlib.suppress(zmq.Again):
+            await super().interrupt_kernel()
 
     @abstractmethod
     async def _end(self) -> Ending:

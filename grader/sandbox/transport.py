@@ -22,7 +22,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import psutil
 import zmq
@@ -213,13 +213,17 @@ class BoundedClient(AsyncKernelClient):
         if self._created_context and not self.context.closed:
             self.context.destroy(linger=0)
 
-    async def execute(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]  # nbclient awaits it
-        """Send code, and return the id of the request. Raises DeadKernelError where the connection is broken."""
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Send code. Return the id of the request; where the connection is broken, what raises when it is awaited."""
         try:
-            return cast(str, super().execute(*args, **kwargs))
+            return super().execute(*args, **kwargs)
         except zmq.Again:
-            await asyncio.wait(self._breaks, timeout=2 * GRACE_S, return_when=asyncio.FIRST_COMPLETED)
-            raise DeadKernelError("The connection to the kernel is broken.") from None
+            return self._wait_for_the_end()
+
+    async def _wait_for_the_end(self) -> NoReturn:
+        """Raise DeadKernelError when it is known why the connection is broken."""
+        await asyncio.wait(self._breaks, timeout=2 * GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+        raise DeadKernelError("The connection to the kernel is broken.")
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait until the kernel answers on both channels. Raises RuntimeError when it does not.
@@ -228,8 +232,8 @@ class BoundedClient(AsyncKernelClient):
         """
         deadline = time.monotonic() + (timeout or 60.0)
         while time.monotonic() < deadline:
-            request = self.kernel_info()
-            with contextlib.suppress(asyncio.TimeoutError):
+            with contextlib.suppress(asyncio.TimeoutError, zmq.Again):
+                request = self.kernel_info()
                 async with asyncio.timeout(REPLY_S):
                     self._handle_kernel_info_reply(await _find_message(self.shell_channel, request))
                 async with asyncio.timeout(IDLE_S):
@@ -239,6 +243,7 @@ class BoundedClient(AsyncKernelClient):
                     return
             if not await self.is_alive():
                 raise RuntimeError("The kernel died before it answered.")
+            await asyncio.sleep(LOOK_EVERY_S)
         raise RuntimeError("The kernel did not answer in time.")
 
     async def _watch_own_memory(self) -> None:
