@@ -7,6 +7,7 @@ with the same files.
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,12 +219,25 @@ def list_checks(folders: Sequence[Path]) -> tuple[str, ...]:
 
 def _run_pytest(plugin: Collector, folders: Sequence[Path], *more: str) -> tuple[int, str]:
     """Run pytest over the suite; return its exit code and what it prints."""
-    # The suite's own conftest.py lies beside its folders; what lies further up is somebody else's.
-    roots = [f"--{option}={folders[0].parent}" for option in ("rootdir", "confcutdir")] if folders else []
     printed = io.StringIO()
-    with _ignore_user_options(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = pytest.main([*map(str, folders), *OPTIONS, *roots, *more], plugins=[plugin])
+    with _ignore_user_options(), _avoid_brackets(folders) as places:
+        # The suite's own conftest.py lies beside its folders; what lies further up is somebody else's.
+        roots = [f"--{option}={places[0].parent}" for option in ("rootdir", "confcutdir")] if places else []
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = pytest.main([*map(str, places), *OPTIONS, *roots, *more], plugins=[plugin])
     return code, printed.getvalue()
+
+
+@contextlib.contextmanager
+def _avoid_brackets(folders: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield the folders under names that pytest takes for folders: in a path, it takes a bracket for a parameter."""
+    if not any("[" in str(folder) for folder in folders):
+        yield [*folders]
+        return
+    with tempfile.TemporaryDirectory(prefix="suite-") as name:
+        link = Path(name) / "tests"
+        link.symlink_to(folders[0].parent.absolute(), target_is_directory=True)
+        yield [link / folder.name for folder in folders]
 
 
 @contextlib.contextmanager

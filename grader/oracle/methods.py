@@ -25,7 +25,7 @@ def infer_rank(entry: Entry) -> int:
         return max(set(sides), key=sides.count)
     sizes = {sum(map(prod, adapter)) for adapter in entry.adapters.values()}  # of vectors, convolutions, or both in one
     ranks = {size / (2 * assignment.WIDTH) for size in sizes}
-    told = len(ranks) == 1 and min(ranks).is_integer() and min(ranks) < assignment.WIDTH
+    told = len(ranks) == 1 and min(ranks).is_integer() and 0 < min(ranks) < assignment.WIDTH
     return int(min(ranks)) if told else assignment.DEFAULT_RANK
 
 

@@ -21,7 +21,7 @@ from grader.kernel.fence import ShieldedTransformer, shield, tell
 from grader.kernel.wrapping import wrap
 
 INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
-LINE_MAGICS = (*INSTALLERS, "env", "cd", "system", "sx", "load_ext", "autoreload", "debug", "pdb")
+LINE_MAGICS = (*INSTALLERS, "env", "cd", "system", "sx", "debug", "pdb")
 SHELL_CELLS = ("bash", "sh", "script", "system", "sx", "shell", "cmd", "perl", "ruby")  # their body is not Python
 PAGE_CELLS = ("html", "javascript", "js", "latex", "markdown", "svg", "sql", "bigquery")
 BARE = re.compile(

@@ -51,7 +51,7 @@ def ask(cls: Any, request: dict[str, Any]) -> tuple[Answers[LoraItem], Tensors]:
 def _challenge(cls: Any, challenge: dict[str, Any], given: Tensors) -> tuple[LoraItem, Tensors]:
     item = LoraItem(challenge["key"], stage="construct")
     found: Tensors = {}
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # not those of GPUs: a notebook may have seeded them
     try:
         subject = Subject(cls, challenge, given)
         item = subject.describe(item)

@@ -1,20 +1,24 @@
-"""Training loops that students write themselves, without Trainer.
+"""Training loops that students write themselves, without Trainer, and evaluations that they write themselves.
 
 Three hooks suffice. A global hook on optimisers tells when a step happens and on which parameters; the model that owns
 them is looked up among the living. `DataLoader.__iter__` is wrapped to end a loop when the budget is spent. The forward
 pass of DistilBERT is wrapped to read few tokens, and next to none where the rest of a loop cannot matter: so a loop
 sees all batches and labels that its code expects, at little cost. One that reads no data loader cannot be ended; what
 is left of it then neither computes gradients below the head nor steps. A loop has no visible end, so its record is
-closed when another one begins or its cell is done.
+closed when another one begins, its model is set back to other weights, or its cell is done. A data loader that is read
+without a step evaluates the models that read it, whoever trained them.
 """
 
 import contextlib
 import copy
+import dis
 import gc
 import math
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -26,13 +30,15 @@ from transformers import DistilBertModel, PreTrainedModel
 
 from grader.kernel.fence import shield
 from grader.kernel.training import budget, observation, review_keys
-from grader.kernel.training.recorder import MAX_EVALUATIONS, Recorder
+from grader.kernel.training.recorder import Recorder, find_encoder
 from grader.kernel.wrapping import wrap
 from grader.protocol.plan import Budget
-from grader.protocol.records import DataSeen, Training
+from grader.protocol.records import BatchSeen, DataSeen, Training
 
+INPUTS = (*budget.SEQUENCE_KEYS, "inputs_embeds")
 TOKENS_WHEN_SPENT = budget.FEWEST_TOKENS
 TOKENS_OUTSIDE = 8_192  # in a cell, outside of loops, before passes are cut: a few predictions stay whole
+TOKENS_TO_LEARN_FROM = 1_024  # the same where gradients are kept, which takes memory: a loop may begin with it
 
 
 class Loop:
@@ -43,6 +49,7 @@ class Loop:
         self.optimizers = weakref.WeakSet([optimizer])
         self.former: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # those of the loop before, on the same model
         self.model, self.record, self.steps_allowed = model, record, steps_allowed
+        self.encoder = find_encoder(model)
         self.began = self.last_step = time.perf_counter()
         self.steps = 0
         self.last_pass: tuple[Any, Any] = (None, None)  # through the encoder when all is spent: its form and its output
@@ -63,6 +70,20 @@ class Loop:
         return _copy_output(self.last_pass[1])
 
 
+class Reading:
+    """One pass over a data loader, and the models that read it: how many rows each."""
+
+    def __init__(self, loader: DataLoader[Any], steps: int) -> None:
+        """Begin after so many steps of optimisers."""
+        self.loader, self.steps = loader, steps
+        self.rows: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+
+    @property
+    def data(self) -> Any:
+        """The data set."""
+        return getattr(self.loader, "dataset", None)
+
+
 class LoopWatcher:
     """Turns optimiser steps outside of Trainer into training records."""
 
@@ -70,16 +91,16 @@ class LoopWatcher:
         self.recorder = recorder
         self.loop: Loop | None = None  # the open one
         self.toys: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimisers of other models
-        self.last_train_loader: Any = None
         self.hooks: list[Any] = []
         self.total_steps = 0
-        self.reading: list[Any] = []  # the data loaders that are being read, the innermost last
+        self.reading: list[Reading] = []  # the data loaders that are being read, the innermost last
         self.training_rows = 0  # rows that the model saw since the last step, to learn from
         self.other_rows = 0  # and not to learn from, in this pass over the data
         self.tokens_outside = 0  # that models read in this cell, outside of loops
-        self.rates: weakref.WeakKeyDictionary[Optimizer, float] = weakref.WeakKeyDictionary()  # before the budget's
-        self.trained: list[tuple[Training, Callable[[], Any]]] = []  # the last loop's record and encoder
-        self.judged: dict[int, list[Any]] = {}  # the data sets that the model of a record was evaluated on
+        self.rates: weakref.WeakKeyDictionary[Optimizer, float | None] = (
+            weakref.WeakKeyDictionary()
+        )  # before the budget's
+        self.widest: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()  # tokens, before the cut
 
     @property
     def limits(self) -> Budget | None:
@@ -88,8 +109,8 @@ class LoopWatcher:
 
     @property
     def entries(self) -> tuple[Callable[..., Any], ...]:
-        """What torch calls."""
-        return self.before_step, self.after_step
+        """What torch calls, and what a loop of the notebook reads."""
+        return self.before_step, self.after_step, self.limit_batches
 
     def install(self) -> None:
         """Hook optimisers, data loaders and the model of this process."""
@@ -97,6 +118,7 @@ class LoopWatcher:
         self.hooks = [before(self.before_step), after(self.after_step)]
         wrap(DataLoader, "__iter__", self.iterate)
         wrap(DistilBertModel, "forward", self.run_forward)
+        wrap(nn.Module, "load_state_dict", self.restore)
 
     @shield()
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -126,7 +148,7 @@ class LoopWatcher:
         before = self.loop
         self.close()
         record = self.recorder.begin(model, "loop")
-        record.data = DataSeen(train=review_keys.compute_keys(getattr(self.last_train_loader, "dataset", None)))
+        record.data = DataSeen(train=review_keys.compute_keys(self.reading[-1].data if self.reading else None))
         record.arguments = {"learning_rate": self.rates.setdefault(optimizer, _read_learning_rate(optimizer))}
         allowed = self.count_allowed_steps()
         self.recorder.meter.begin(record.index, lambda: model, lambda: allowed)
@@ -142,6 +164,7 @@ class LoopWatcher:
         if loop and not self.recorder.depth and self.is_of_loop(optimizer):
             self.total_steps += 1
             self.training_rows = self.other_rows = 0
+            loop.record.batch = loop.record.batch or self.describe_too_long(loop.encoder)
             loop.steps += 1
             loop.last_step = time.perf_counter()
 
@@ -156,7 +179,6 @@ class LoopWatcher:
         """End the open loop."""
         loop, self.loop = self.loop, None
         if loop:
-            self.trained = [(loop.record, weakref.ref(loop.model.base_model))]
             self.recorder.end(loop.record, loop.model, loop.last_step - loop.began, loop.steps)
 
     def count_allowed_steps(self) -> int:
@@ -164,7 +186,8 @@ class LoopWatcher:
         limits = self.limits
         if limits is None:
             return 0
-        size = self.training_rows or getattr(self.last_train_loader, "batch_size", None) or limits.batch_size
+        read = getattr(self.reading[-1].loader, "batch_size", None) if self.reading else None
+        size = self.training_rows or read or limits.batch_size
         return max(1, math.ceil(limits.max_steps * limits.batch_size / size))
 
     def iterate(self, original: Any, loader: DataLoader[Any]) -> Any:
@@ -173,24 +196,25 @@ class LoopWatcher:
 
     def limit_batches(self, loader: DataLoader[Any], batches: Any) -> Iterator[Any]:
         """Yield all batches, but end a loop that trains when its steps are spent."""
-        started = self.total_steps
-        self.reading.append(loader)
+        reading = Reading(loader, self.total_steps)
+        self.reading.append(reading)
         self.other_rows = 0
         try:
             for batch in batches:
-                self.note_reading(loader)
                 yield batch
-                if self.is_over(started):
+                if self.is_over(reading.steps) and not _asks_for_the_next(sys._getframe(1)):
                     return
         finally:
-            with contextlib.suppress(ValueError):
-                self.reading.remove(loader)
+            self.end_reading(reading)
 
     @shield()
-    def note_reading(self, loader: DataLoader[Any]) -> None:
-        """Remember a data loader that is read to learn from."""
-        if torch.is_grad_enabled():
-            self.last_train_loader = loader
+    def end_reading(self, reading: Reading) -> None:
+        """Note an evaluation, if no optimiser has stepped meanwhile."""
+        with contextlib.suppress(ValueError):
+            self.reading.remove(reading)
+        if self.total_steps == reading.steps:
+            for encoder, rows in reading.rows.items():
+                self.recorder.note_evaluation(encoder, reading.data, rows)
 
     @shield(lambda *args: False)
     def is_over(self, started: int) -> bool:
@@ -199,80 +223,81 @@ class LoopWatcher:
 
     def run_forward(self, original: Any, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the encoder on the tokens that the budget allows."""
+        inputs = [*args, *kwargs.values()]
         learns = model.training and torch.is_grad_enabled()
-        if not learns and not self.recorder.depth:
-            self.note_evaluation(model)
+        self.note_pass(model, inputs, learns)
         if limits := self.limits:
-            inputs = [*args, *kwargs.values()]
-            tokens = self.count_allowed_tokens(limits, model, inputs)
-            if self.is_limited(inputs):
+            tokens = self.count_allowed_tokens(limits, inputs, learns, self.is_spent(model))
+            if self.is_limited(inputs, TOKENS_TO_LEARN_FROM if learns else TOKENS_OUTSIDE):
                 args = tuple(_cut(value, tokens) for value in args)
-                kwargs = {k: _cut(v, tokens) if k in budget.SEQUENCE_KEYS else v for k, v in kwargs.items()}
+                kwargs = {k: _cut(v, tokens) if k in INPUTS else v for k, v in kwargs.items()}
             if learns and self.loop and self.is_spent(model):
                 return self.loop.repeat_pass(original, model, args, kwargs)
         return original(model, *args, **kwargs)
 
     @shield(lambda *args: True)
-    def is_limited(self, inputs: list[Any]) -> bool:
-        """Tell whether a pass may be cut: one of a loop, or one outside after many others in the same cell."""
+    def is_limited(self, inputs: list[Any], most: int) -> bool:
+        """Tell whether a pass may be cut: one of a loop, or one outside when its cell reads more tokens than `most`."""
         if self.loop or self.reading:
             return True
         sizes = (value.numel() for value in inputs if isinstance(value, torch.Tensor) and value.ndim == 2)
         self.tokens_outside += max(sizes, default=0)
-        return self.tokens_outside > TOKENS_OUTSIDE
+        return self.tokens_outside > most
 
     @shield(lambda *args: False)
     def is_spent(self, model: nn.Module) -> bool:
         """Tell whether a loop on this encoder has no steps left."""
-        return bool(self.loop and self.loop.spent and self.loop.model.base_model is model)
+        return bool(self.loop and self.loop.spent and self.loop.encoder is model)
 
     @shield()
-    def note_evaluation(self, model: nn.Module) -> None:
-        """Note on which reviews the model of a loop is judged: those of the data loader that is read; else None."""
-        record = self.find_record(model)
-        if record is None:
+    def note_pass(self, encoder: nn.Module, inputs: list[Any], learns: bool) -> None:
+        """Count the rows that an encoder reads, outside of Trainer: it is evaluated, unless it learns from them."""
+        if self.recorder.depth:
             return
-        judged = self.judged.setdefault(record.index, [])
-        data = getattr(self.reading[-1], "dataset", None) if self.reading else None
-        if len(judged) < MAX_EVALUATIONS and not any(known is data for known in judged):
-            judged.append(data)
-            seen = None if data is None else self.recorder.keys(data, record.data.train)
-            record.evaluations = (*record.evaluations, seen)
-            self.recorder.write()
+        sizes = [value.shape[:2] for value in inputs if isinstance(value, torch.Tensor) and value.ndim > 1]
+        rows, width = max(sizes, default=(0, 0))
+        self.widest[encoder] = max(width, self.widest.get(encoder, 0))
+        if self.reading:
+            self.reading[-1].rows[encoder] = self.reading[-1].rows.get(encoder, 0) + rows
+        elif not learns:
+            self.recorder.note_evaluation(encoder, None, rows)
 
-    def find_record(self, encoder: nn.Module) -> Training | None:
-        """Return the record of the open loop, or of the last one, if it is about the model with this encoder."""
-        if self.loop and self.loop.model.base_model is encoder:
-            return self.loop.record
-        return next((record for record, trained in self.trained if trained() is encoder), None)
+    def describe_too_long(self, encoder: Any) -> BatchSeen | None:
+        """Return the width of what a loop reads if it is more than its encoder has positions for."""
+        positions = getattr(getattr(encoder, "config", None), "max_position_embeddings", math.inf)
+        width = self.widest.get(encoder, 0) if encoder is not None else 0
+        return BatchSeen(tokens=width, masked=True) if width > positions else None
 
-    def count_allowed_tokens(self, limits: Budget, model: nn.Module, inputs: list[Any]) -> int:
+    def restore(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Load weights into a module. What a loop has made of a model is kept before."""
+        self.end_before_loading(module)
+        return original(module, *args, **kwargs)
+
+    @shield()
+    def end_before_loading(self, module: nn.Module) -> None:
+        """End the open loop if this is its model."""
+        if self.loop and not self.recorder.depth and module in (self.loop.model, self.loop.encoder):
+            self.close()
+
+    def count_allowed_tokens(self, limits: Budget, inputs: list[Any], learns: bool, spent: bool) -> int:
         """Compute how many tokens of each review this pass may read, and count the reviews on the way."""
         rows = next((len(value) for value in inputs if isinstance(value, torch.Tensor)), 0)
-        if model.training and torch.is_grad_enabled():
+        if learns:
             self.training_rows += rows
-            return TOKENS_WHEN_SPENT if self.is_spent(model) else limits.max_tokens
+            return TOKENS_WHEN_SPENT if spent else limits.max_tokens
         self.other_rows += rows
         return limits.max_tokens if self.other_rows - rows < limits.eval_rows else TOKENS_WHEN_SPENT
 
 
 def _cut(value: Any, tokens: int) -> Any:
-    """Return the first tokens of a tensor (batch, sequence); anything else unchanged."""
-    return value[:, :tokens] if isinstance(value, torch.Tensor) and value.ndim == 2 else value
+    """Return the first tokens of a tensor (batch, sequence) or (batch, sequence, features); anything else unchanged."""
+    return value[:, :tokens] if isinstance(value, torch.Tensor) and value.ndim in (2, 3) else value
 
 
-def _forget_gradients(optimizer: Optimizer) -> None:
-    """Leave a step nothing to do."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
-
-
-def _read_learning_rate(optimizer: Optimizer) -> float:
-    """Return the largest rate that an optimiser was made with or has now: a schedule may begin at zero."""
-    rates = [optimizer.defaults.get("lr")]
-    rates += [group.get(name) for group in optimizer.param_groups for name in ("lr", "initial_lr")]
-    return max(float(rate) for rate in rates if rate is not None)
+def _asks_for_the_next(caller: FrameType) -> bool:
+    """Return True for code of the notebook that calls `next`: the end of a loop would be an error there."""
+    is_in_for = dis.opname[caller.f_code.co_code[caller.f_lasti]] == "FOR_ITER"
+    return caller.f_globals.get("__name__") == "__main__" and not is_in_for
 
 
 def _copy_output(output: Any) -> Any:
@@ -285,13 +310,29 @@ def _copy_output(output: Any) -> Any:
     return copied
 
 
+def _forget_gradients(optimizer: Optimizer) -> None:
+    """Leave a step nothing to do."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def _read_learning_rate(optimizer: Optimizer) -> float | None:
+    """Return the largest rate that an optimiser was made with or has now: a schedule may begin at zero."""
+    rates = [optimizer.defaults.get("lr")]
+    rates += [group.get(name) for group in optimizer.param_groups for name in ("lr", "initial_lr")]
+    return max((float(rate) for rate in rates if rate is not None), default=None)  # Adafactor finds its own
+
+
 def find_owner(optimizer: Optimizer) -> nn.Module | None:
-    """Return the pretrained model whose parameters the optimiser holds, or None."""
+    """Return the model whose parameters the optimiser holds: a pretrained one, or the largest around an encoder."""
     mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for candidate in gc.get_objects():
-        # by type, as asking a dead weak reference for its class raises
-        if not issubclass(type(candidate), PreTrainedModel) or not hasattr(candidate, "classifier"):
-            continue
-        if any(id(p) in mine for p in candidate.parameters()):
-            return candidate
-    return None
+    # by type, as asking a dead weak reference for its class raises
+    modules = [candidate for candidate in gc.get_objects() if issubclass(type(candidate), nn.Module)]
+    for model in (m for m in modules if isinstance(m, PreTrainedModel) and hasattr(m, "classifier")):
+        if any(id(p) in mine for p in model.parameters()):
+            return model
+    around = [
+        m for m in modules if find_encoder(m) is not m and find_encoder(m) and mine <= set(map(id, m.parameters()))
+    ]
+    return max(around, key=lambda module: sum(1 for _ in module.modules()), default=None)

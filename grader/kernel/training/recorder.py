@@ -9,6 +9,7 @@ import functools
 import math
 import numbers
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields, replace
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import Trainer, TrainerCallback
+from transformers import DistilBertModel, Trainer, TrainerCallback
 
 from grader.kernel import weights
 from grader.kernel.fence import note, note_if_ours, shield
@@ -39,6 +40,7 @@ LOG_KEYS = tuple(part.name for part in fields(LogEntry))
 UNSEEN = Entry("", trainable=0, total=0)  # of a training that could not be looked at
 MAX_LOG = 1_000
 MAX_EVALUATIONS = 4  # of a training that is over: what the notebook then evaluates on is noted
+MANY_ROWS = 100  # of unknown reviews: fewer are a look at some predictions
 MAX_CHECKPOINTS = 4  # a quarter of a GiB each
 MAX_TRAININGS = 24  # beyond this a notebook is searching, not comparing: train, but export nothing more
 
@@ -52,6 +54,9 @@ class Recorder:
         self.base = load_base_tensors(plan.base_weights)
         self.records: list[Training] = []
         self._read: dict[int, tuple[Any, RowKeys | None]] = {}
+        self._trained: list[tuple[Training, Callable[[], Any]]] = []  # records, and the encoders that they are about
+        self._judged: dict[int, list[Any]] = {}  # by record: the data sets that its model was evaluated on by itself
+        self._unknown: dict[int, int] = {}  # by record: rows that it was evaluated on and nobody knows
         self.depth = 0  # how many Trainer calls we are inside of
         self.meter = Meter()
 
@@ -59,7 +64,7 @@ class Recorder:
         """Note a model at the start of its training."""
         entry = observation.describe_entry(model, self.base)
         record = Training(len(self.records), via, finished=False, entry=entry, device=observation.get_device_name())
-        self.records.append(record)
+        self.know(record, model)
         method = observation.guess_method(entry)
         emit("training_begin", index=record.index, method=method, sha256=fingerprint(to_plain(entry)))
         self.ask_gradients(record, model)
@@ -99,6 +104,32 @@ class Recorder:
             emit("training_end", index=record.index, sha256=fingerprint_record(record))
             self.write()
 
+    def know(self, record: Training, model: nn.Module) -> None:
+        """Keep a record, and which model it is about."""
+        self.records.append(record)
+        if (encoder := find_encoder(model)) is not None:
+            self._trained.append((record, weakref.ref(encoder)))
+
+    def note_evaluation(self, encoder: Any, dataset: Any, rows: int) -> None:
+        """Note which reviews a model was evaluated on by code of the notebook's own.
+
+        A model that no training is known of may be a copy of any that was trained.
+        """
+        own = [record for record, trained in self._trained if trained() is encoder][-1:]
+        for record in own or self.records:
+            self._note_evaluation_of(record, dataset if own else None, rows)
+
+    def _note_evaluation_of(self, record: Training, dataset: Any, rows: int) -> None:
+        judged = self._judged.setdefault(record.index, [])
+        if len(judged) >= MAX_EVALUATIONS or any(known is dataset for known in judged):
+            return
+        seen = None if dataset is None else self.keys(dataset, record.data.train)
+        self._unknown[record.index] = self._unknown.get(record.index, 0) + rows * (seen is None)
+        if seen is not None or self._unknown[record.index] >= MANY_ROWS:
+            judged.append(dataset)
+            record.evaluations = (*record.evaluations, seen)
+            self.write()
+
     def keys(self, dataset: Any, learned: RowKeys | None = None) -> RowKeys | None:
         """Return the keys of a data set's reviews; of several in a dict, those that share least with `learned`.
 
@@ -115,6 +146,11 @@ class Recorder:
     def write(self) -> None:
         """Write all records."""
         write_json(self.plan.evidence, "trainings.json", self.records)
+
+
+def find_encoder(model: nn.Module) -> DistilBertModel | None:
+    """Return the pretrained network in a model; None where there is none."""
+    return next((module for module in model.modules() if isinstance(module, DistilBertModel)), None)
 
 
 def fingerprint_record(record: Training) -> str:
@@ -330,7 +366,11 @@ def _evaluate(
 @shield()
 def _note_evaluation(recorder: Recorder, trainer: Any, dataset: Any) -> None:
     """Note which reviews the notebook itself has a trained model judged on."""
-    index = getattr(trainer, "_training_index", MAX_TRAININGS)
+    index = getattr(trainer, "_training_index", None)
+    if index is None:  # a model that a loop has trained, a copy, one that was saved and read again
+        judged = trainer.eval_dataset if dataset is None else dataset
+        recorder.note_evaluation(find_encoder(observation.unwrap(trainer.model)), judged, MANY_ROWS)
+        return
     if index >= MAX_TRAININGS:
         return
     record = recorder.records[index]

@@ -142,6 +142,13 @@ def test_options_of_a_user_change_no_verdict(options: str, tmp_path: Path, monke
     assert len(judged(tmp_path, public_a=CHAIN.format("fail('x')"))) == 3
 
 
+def test_a_folder_with_brackets_in_its_name_is_no_parameter(tmp_path: Path) -> None:
+    """As of a course: `[DAT450] lab 4`."""
+    folder = tmp_path / "[DAT450] lab 4"
+    folder.mkdir()
+    assert [*judged(folder, public_a=one("pass"))] == ["a.b"]
+
+
 def test_checks_are_listed_without_running_them(tmp_path: Path) -> None:
     folders = suite(tmp_path, public_a=CHAIN.format("raise SystemExit(1)"))
     assert list_checks(folders) == ("a.first", "a.second", "a.third")

@@ -3,16 +3,17 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from transformers import DistilBertModel
+from transformers import Adafactor, DistilBertModel
 
 from grader.kernel.probes.toys import build_distilbert
-from grader.kernel.training import loops, review_keys
+from grader.kernel.training import loops
 from grader.kernel.training.loops import TOKENS_WHEN_SPENT, LoopWatcher
 from grader.kernel.training.work import Meter
 from grader.protocol.plan import Budget, Plan
@@ -61,6 +62,7 @@ class Notes:
     models: list[nn.Module] = field(default_factory=list)
     weights: list[torch.Tensor] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
+    evaluations: list[tuple[Any, Any, int]] = field(default_factory=list)
 
     def begin(self, model: nn.Module, via: str) -> Training:
         names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
@@ -73,11 +75,8 @@ class Notes:
         record.steps = steps
         self.weights.append(model.classifier.weight.detach().clone())
 
-    def keys(self, dataset: Any, learned: Any = None) -> Any:
-        return review_keys.compute_keys(dataset)
-
-    def write(self) -> None:
-        """Write nothing."""
+    def note_evaluation(self, encoder: Any, dataset: Any, rows: int) -> None:
+        self.evaluations.append((encoder, dataset, rows))
 
 
 def recorded(watcher: Any) -> list[Training]:
@@ -234,29 +233,122 @@ def evaluate(net: Any, batches: Any) -> None:
             net(input_ids=ids)
 
 
-JUDGED = {
-    "on another data set": (lambda learned, other: [loader(4, other)], [8]),
-    "on what it learned from": (lambda learned, other: [loader(4, learned)], [ROWS]),
-    "on both, several times": (lambda learned, other: [loader(4, other), loader(4, learned)] * 2, [8, ROWS]),
-    "without a data loader": (lambda learned, other: [[other[:2]]] * 2, [None]),
-    "by nobody": (lambda learned, other: [], []),
-}
+def test_what_is_read_without_a_step_is_an_evaluation(watcher: Any) -> None:
+    net, other, learned = model(), model(), loader(4)
+    few = TensorDataset(*(part[:8] for part in learned.dataset.tensors))  # type: ignore[attr-defined]
+    evaluate(net, loader(4, few))
+    fit(net, learned)
+    evaluate(net, loader(4, few))
+    evaluate(other, learned)
+    evaluate(net, [few[:2]])  # without a data loader
+    for ids, _ in loader(4, few):
+        net(input_ids=ids)  # with gradients, which nobody uses
+    found = watcher.recorder.evaluations
+    assert [(encoder, rows) for encoder, _, rows in found] == [
+        *((net.distilbert, 8), (net.distilbert, 8), (other.distilbert, ROWS), (net.distilbert, 2), (net.distilbert, 8))
+    ]
+    assert [data for _, data, _ in found] == [few, few, learned.dataset, None, few]
 
 
-@pytest.mark.parametrize("later", [False, True], ids=["in the cell", "in a later one"])
-@pytest.mark.parametrize(("choose", "rows"), JUDGED.values(), ids=JUDGED)
-def test_the_reviews_that_a_model_is_judged_on(watcher: Any, choose: Any, rows: list[int | None], later: bool) -> None:
-    learned, other = loader(4).dataset, TensorDataset(*(part[:8] for part in loader(4).dataset.tensors))  # type: ignore[attr-defined]
+def freeze_and_step_in_evaluation_mode(net: Any, batches: DataLoader[Any]) -> None:
+    """As where the encoder is only read, and `train()` is forgotten."""
+    optimizer = torch.optim.AdamW(net.classifier.parameters(), lr=1e-3)
+    net.eval()
+    for ids, labels in batches:
+        with torch.no_grad():
+            hidden = net.distilbert(input_ids=ids).last_hidden_state[:, 0]
+        nn.functional.cross_entropy(net.classifier(hidden), labels).backward()
+        optimizer.step()
+
+
+def test_a_training_is_no_evaluation_whatever_its_mode(watcher: Any) -> None:
+    freeze_and_step_in_evaluation_mode(model(), loader(4))
+    assert len(recorded(watcher)) == 1
+    assert watcher.recorder.evaluations == []
+
+
+class Own(nn.Module):
+    """A class of the notebook's own around the pretrained network, with a head of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = model().distilbert, nn.Linear(8, 2)
+
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> Any:
+        logits = self.head(self.encoder(input_ids=input_ids).last_hidden_state[:, 0])
+        return SimpleNamespace(loss=nn.functional.cross_entropy(logits, labels))
+
+
+def test_a_model_of_the_notebooks_own_class_is_found(watcher: Any) -> None:
+    net = Own()
+    fit(net, loader(4))
+    assert [record.steps for record in recorded(watcher)] == [2]
+    assert watcher.recorder.models == [net]
+
+
+def test_weights_are_kept_before_a_model_is_set_back(watcher: Any) -> None:
+    """As where one model is trained by several methods in one cell."""
     net = model()
-    evaluate(net, loader(4, other))  # before its training: of none
-    fit(net, loader(4, learned))
-    if later:
-        watcher.end_cell()
-    evaluate(model(), loader(4, other))  # of another model
-    for batches in choose(learned, other):
-        evaluate(net, batches)
+    start = copy.deepcopy(net.state_dict())
+    for _ in range(2):
+        fit(net, loader(4))
+        net.load_state_dict(start)
+    assert len(recorded(watcher)) == 2
+    assert not any(torch.equal(kept, start["classifier.weight"]) for kept in watcher.recorder.weights)
+
+
+NEXT = """
+batches = iter(loader)
+for _ in range(len(loader)):
+    ids, labels = next(batches)
+    net(input_ids=ids, labels=labels).loss.backward()
+    optimizer.step()
+    read += 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "read"),
+    [
+        pytest.param(NEXT, ROWS // 4, id="next"),
+        pytest.param(
+            NEXT.replace(
+                "for _ in range(len(loader)):\n    ids, labels = next(batches)", "for ids, labels in batches:"
+            ),
+            2,
+            id="for",
+        ),
+    ],
+)
+def test_a_notebook_that_asks_for_the_next_batch_gets_it(watcher: Any, code: str, read: int) -> None:
+    net = model().train()
+    names = {"net": net, "loader": loader(4), "optimizer": torch.optim.AdamW(net.parameters()), "read": 0}
+    exec(code, {"__name__": "__main__"} | names, names)
+    assert names["read"] == read
+
+
+def test_reviews_in_lists_are_not_taken_for_those_of_another_loader(watcher: Any) -> None:
+    net, batches = model(), [*loader(4)]
+    evaluate(net, loader(4))
+    fit(net, batches)  # type: ignore[arg-type]
+    assert [record.data.train for record in recorded(watcher)] == [None]
+
+
+def test_an_optimiser_without_a_learning_rate_is_recorded(watcher: Any) -> None:
+    net = model().train()
+    optimizer = Adafactor(net.parameters(), relative_step=True, warmup_init=True, lr=None)
+    for ids, labels in loader(4):
+        net(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+    assert [record.arguments["learning_rate"] for record in recorded(watcher)] == [None]
+
+
+@pytest.mark.parametrize(("width", "tokens"), [(16, None), (17, 17)], ids=["as many as positions", "too many"])
+def test_reviews_that_are_too_long_are_noted(watcher: Any, width: int, tokens: int | None) -> None:
+    """The budget cuts them, so that no cell fails here."""
+    fit(model(), loader(4, TensorDataset(torch.full((ROWS, width), 7), torch.arange(ROWS) % 2)))
     (record,) = recorded(watcher)
-    assert [None if seen is None else seen.rows for seen in record.evaluations] == rows
+    assert (record.batch and record.batch.tokens) == tokens
 
 
 def test_inside_of_trainer_loops_are_left_to_it(watcher: Any) -> None:

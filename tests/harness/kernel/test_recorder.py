@@ -12,11 +12,13 @@ from pydantic import TypeAdapter
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 from grader.execution import profiles
-from grader.kernel.training import budget
-from grader.kernel.training.recorder import is_figure
+from grader.kernel.probes.toys import build_distilbert
+from grader.kernel.training import budget, recorder
+from grader.kernel.training.recorder import UNSEEN, Recorder, find_encoder, is_figure
 from grader.kernel.training.review_keys import find_least_shared
 from grader.kernel.writing import to_plain
 from grader.model import Profile
+from grader.protocol.plan import Plan
 from grader.protocol.records import RowKeys, Training
 from tests.harness.kernel.trainings import BUDGET, OTHER_ROWS, SCENARIOS
 
@@ -156,6 +158,35 @@ def test_as_many_entries_as_epochs(epochs: int, profile: Profile) -> None:
     ends = budget.Epochs(given, steps).ends
     assert list(ends.values()) == pytest.approx(range(1, epochs + 1))
     assert max(ends) == steps == max(limits.max_steps, epochs)
+
+
+SEEN = RowKeys(rows=500, kind="text", keys=("a",))
+NOTED = {
+    "known reviews": ([("own", "data", 5)], [SEEN]),
+    "twice": ([("own", "data", 500)] * 2, [SEEN]),
+    "a look at some predictions": ([("own", None, 5)] * 3, []),
+    "many unknown reviews, a few at a time": ([("own", None, 60)] * 3, [None]),
+    "a copy, which no training is known of": ([("copy", "data", 500)], [None]),
+    "a copy, for a look": ([("copy", "data", 5)], []),
+    "another training's model": ([("other", "data", 500)], []),
+}
+
+
+@pytest.mark.parametrize(("passes", "expected"), NOTED.values(), ids=NOTED)
+def test_an_evaluation_by_the_notebook_itself(
+    passes: list[tuple[str, Any, int]], expected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "load_base_tensors", lambda path: {})
+    monkeypatch.setattr(Recorder, "write", lambda self: None)
+    monkeypatch.setattr(Recorder, "keys", lambda self, dataset, learned=None: SEEN)
+    models = {name: build_distilbert(8, 0) for name in ("own", "other", "copy")}
+    recording = Recorder(Plan(seed=0, evidence="", inputs={}, base_weights="", names={}))
+    for name in ("own", "other"):
+        record = Training(len(recording.records), "Trainer", finished=True, entry=UNSEEN)
+        recording.know(record, models[name])
+    for name, data, rows in passes:
+        recording.note_evaluation(find_encoder(models[name]), data, rows)
+    assert [*recording.records[0].evaluations] == expected
 
 
 def test_no_evaluation_stays_none() -> None:

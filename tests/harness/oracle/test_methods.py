@@ -97,6 +97,7 @@ ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier
         pytest.param(((2, 8, 768),), 8, id="A and B in one tensor"),
         pytest.param(((768, 768),) * 2, assignment.DEFAULT_RANK, id="square: no rank is told"),
         pytest.param(((500,),), assignment.DEFAULT_RANK, id="nothing that fits"),
+        pytest.param((), assignment.DEFAULT_RANK, id="nothing that is trained"),
     ],
 )
 def test_rank_of_adapters(shapes: tuple[tuple[int, ...], ...], rank: int) -> None:
