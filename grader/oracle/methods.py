@@ -23,7 +23,8 @@ def infer_rank(entry: Entry) -> int:
     sides = [side for shape in shapes for side in shape if side < assignment.WIDTH]
     if sides:
         return max(set(sides), key=sides.count)
-    sizes = {sum(map(prod, adapter)) for adapter in entry.adapters.values()}  # of vectors, convolutions, or both in one
+    # Of vectors, of convolutions, of both in one. A square matrix in place of A and B has no rank.
+    sizes = {sum(map(prod, adapter)) for adapter in entry.adapters.values() if 2 not in map(len, adapter)}
     ranks = {size / (2 * assignment.WIDTH) for size in sizes}
     told = len(ranks) == 1 and min(ranks).is_integer() and 0 < min(ranks) < assignment.WIDTH
     return int(min(ranks)) if told else assignment.DEFAULT_RANK

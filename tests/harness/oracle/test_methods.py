@@ -98,6 +98,7 @@ ENCODER, HEADS = ("distilbert.transformer.layer.0.ffn.lin1.bias",), ("classifier
         pytest.param(((768, 768),) * 2, assignment.DEFAULT_RANK, id="square: no rank is told"),
         pytest.param(((500,),), assignment.DEFAULT_RANK, id="nothing that fits"),
         pytest.param((), assignment.DEFAULT_RANK, id="nothing that is trained"),
+        pytest.param(((768, 768),), assignment.DEFAULT_RANK, id="one square matrix"),
     ],
 )
 def test_rank_of_adapters(shapes: tuple[tuple[int, ...], ...], rank: int) -> None:
