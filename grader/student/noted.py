@@ -24,6 +24,15 @@ class Noted:
     via: str = "Trainer"  # or "loop", of the student's own
 
     def find_before(self, trainings: Sequence["Noted"]) -> "Noted | None":
-        """Return the training that left the model, or a copy of it, as this one found it; None for a fresh one."""
-        before = (noted for noted in reversed(trainings) if noted.began_s < self.began_s)
-        return next((noted for noted in before if noted.left and noted.left == self.entry.head), None)
+        """Return the training that left the model, or a copy of it, as this one found it; None for a fresh one.
+
+        One that changed no head, such as one that failed before its first step, left what every fresh model with the
+        same seed has.
+        """
+        before = (noted for noted in reversed(trainings) if noted.began_s < self.began_s and noted.changed_head)
+        return next((noted for noted in before if noted.left == self.entry.head), None)
+
+    @property
+    def changed_head(self) -> bool:
+        """Whether it left another head than it found; of a training before a restart, only what it left is known."""
+        return bool(self.left) and self.left != self.entry.head

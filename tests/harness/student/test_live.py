@@ -154,6 +154,24 @@ def test_a_model_that_was_trained_before_is_named(
     assert (row.title, row.mark.value, said in row.rationale) == ("Step 2 begins with a fresh model", mark, True)
 
 
+@pytest.mark.parametrize(
+    ("found", "left"),
+    [
+        pytest.param(LEFT, LEFT, id="the head of the seed, from a training that failed before its first step"),
+        pytest.param(LEFT, {}, id="a training that could not be looked at when it ended"),
+    ],
+)
+@pytest.mark.parametrize("steps", [("step1", "step2"), ("step2", "step2")], ids=["of another step", "of the same step"])
+def test_a_training_that_changed_no_head_has_trained_no_model(
+    shell: InteractiveShell, steps: tuple[str, str], found: dict[str, str], left: dict[str, str]
+) -> None:
+    first, second = (note(step, HEAD, assignment.HEAD_PARAMETERS) for step in steps)
+    first.entry, first.left, first.error = replace(first.entry, head=found), left, "ValueError"
+    second.began_s, second.entry = 1.0, replace(second.entry, head=LEFT)
+    WATCH.trainings.extend((first, second))
+    assert [row.mark.value for row in commands._check("2.2").parts[0].rows] == ["passed"]
+
+
 def test_a_model_of_another_step_is_named_before_it_is_trained(
     shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

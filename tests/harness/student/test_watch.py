@@ -126,6 +126,7 @@ def test_a_loop_of_the_students_own_is_noted(failed: BaseException | None, error
     watch, model, toy = Watch(), build_distilbert(8, 0), torch.nn.Linear(2, 2)
     model.distilbert.requires_grad_(False)
     optimizers = [torch.optim.SGD(part.parameters()) for part in (model.pre_classifier, model.classifier, toy)]
+    model.classifier.bias.grad = torch.ones(2)
     for _ in range(2):
         step(watch, *optimizers)
     assert watch.trainings[0].finished is False
