@@ -126,19 +126,21 @@ def _limit_by_thread(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def compute_on_cpu(namespace: dict[str, Any]) -> Iterator[None]:
-    """Compute on the CPU, in float32, whatever device the notebook's variables name.
+    """Compute on the CPU, in float32, whatever device the notebook's variables and functions name.
 
     A `device` that the notebook has is read by the functions of the notebook; small models for questions are on the
     CPU.
     """
     import torch
 
+    from grader.student.devices import stay_on_cpu
+
     hidden = {name: value for name, value in list(namespace.items()) if _names_accelerator(value)}
     namespace.update({name: type(value)("cpu") for name, value in hidden.items()})
     kind = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.device("cpu"), torch.enable_grad():
+        with torch.device("cpu"), torch.enable_grad(), stay_on_cpu():
             yield
     finally:
         torch.set_default_dtype(kind)

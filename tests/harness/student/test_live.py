@@ -36,6 +36,9 @@ class LoRALayer(torch.nn.Module):
         torch.nn.init.zeros_(self.B.weight)
     def forward(self, x):
         y = self.W(x)"""
+RIGHT = SILENT.replace("y = self.W(x)", "return self.W(x) + self.scale * self.B(self.A(x))").replace(
+    "torch.nn.init", "self.scale, _ = alpha / rank, W.requires_grad_(False)\n        torch.nn.init"
+)
 STUB = "def extract_qv_layers(model): raise NotImplementedError('Step 3.1: write extract_qv_layers')"
 
 
@@ -90,6 +93,15 @@ def test_what_is_defined_is_judged(
 ) -> None:
     run(shell, *defined)
     assert read_marks(what) == expected
+
+
+@pytest.mark.parametrize("there", ["cuda", "mps"])
+def test_a_layer_that_names_its_device_is_judged_like_others(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    run(shell, RIGHT.replace("bias=False", f"bias=False, device='{there}'"))
+    assert read_marks("3.3") == {"3.3": "passed"}
 
 
 def test_a_layer_that_returns_nothing_is_not_said_to_raise(shell: InteractiveShell) -> None:
