@@ -13,8 +13,8 @@ from grader.reporting.in_notebook import Mark, Row
 Namespace = Mapping[str, Any]
 Splits = Mapping[str, Any]
 Look = Callable[[Namespace], Iterator[Row]]
-COLUMNS: Final = {"review", "label"}
-TOKENS: Final = {"input_ids", "attention_mask", "label"}
+TOKENS: Final = {"input_ids", "attention_mask"}
+LABELS: Final = {"label", "labels", "label_ids"}  # what the model's loss may be called with
 ROWS: Final = {"train": TRAIN_ROWS, "eval": EVAL_ROWS}
 SAMPLE: Final = 200  # reviews that are looked at; about one in eight is longer than the model reads
 HEAD: Final = ("pre_classifier", "classifier")
@@ -23,7 +23,7 @@ LARGER_LOGIT: Final = "The prediction for a review is the index of its larger lo
 
 def look_at_reviews(namespace: Namespace) -> Iterator[Row]:
     """Look at the data set that was read."""
-    splits = _find_splits(namespace, COLUMNS)
+    splits = _find_splits(namespace, "review")
     if splits is None:
         yield Row(Mark.NOT_YET, "No data set with the columns `review` and `label` in this kernel yet.")
         return
@@ -34,7 +34,8 @@ def look_at_reviews(namespace: Namespace) -> Iterator[Row]:
         yield Row(Mark.FAILED, title, said, hint="Give `data_files` a dictionary with the keys `train` and `eval`.")
         return
     rows = {name: len(splits[name]) for name in ROWS}
-    if splits["train"][0]["review"] == splits["eval"][0]["review"] or rows["train"] < rows["eval"]:
+    swapped = list(rows.values()) == [EVAL_ROWS, TRAIN_ROWS]
+    if swapped or splits["train"][0]["review"] == splits["eval"][0]["review"]:
         said = "Expected other reviews in `eval` than in `train`, and fewer; the two files are mixed up."
         yield Row(Mark.FAILED, title, said, hint="Read `train.csv` into `train` and `eval.csv` into `eval`.")
     elif rows != ROWS:
@@ -46,14 +47,15 @@ def look_at_reviews(namespace: Namespace) -> Iterator[Row]:
 
 def look_at_tokens(namespace: Namespace) -> Iterator[Row]:
     """Look at the data set that a tokenizer was applied to."""
-    splits = _find_splits(namespace, {"input_ids"})
+    splits = _find_splits(namespace, "input_ids")
     if splits is None:
         yield Row(Mark.NOT_YET, "No tokenised data set in this kernel yet.")
         return
     title = "The reviews are token numbers that the model can read"
     for name, split in splits.items():
-        if missing := TOKENS - set(split.column_names):
-            said = f"Expected the columns `input_ids`, `attention_mask` and `label`; `{name}` lacks `{min(missing)}`."
+        held = set(split.column_names)
+        if missing := min(TOKENS - held, default="" if LABELS & held else "label"):
+            said = f"Expected the columns `input_ids`, `attention_mask` and `label`; `{name}` lacks `{missing}`."
             yield Row(Mark.FAILED, title, said, hint="Return all that the tokenizer returns, and keep the labels.")
             return
         longest = max(map(len, split.select(range(min(SAMPLE, len(split))))["input_ids"]), default=0)
@@ -129,17 +131,19 @@ def find_attribute(model: Any) -> str | None:
     return next((path or "model" for path, module in model.named_modules() if "requires_grad" in vars(module)), None)
 
 
-def _find_splits(namespace: Namespace, columns: set[str]) -> Splits | None:
-    """Return the last dictionary of data sets that all have these columns, and for raw reviews none of tokens."""
+def _find_splits(namespace: Namespace, column: str) -> Splits | None:
+    """Return the last dictionary of data sets that all have this column; one with both sections before others."""
+    named = ((name, value) for name, value in list(namespace.items()) if not name.startswith("_"))  # outputs of cells
+    found = [value for _, value in named if _holds(value, column)]
+    return next((value for value in reversed(found) if ROWS.keys() <= value.keys()), found[-1] if found else None)
+
+
+def _holds(value: Any, column: str) -> bool:
+    """Return True for data sets with a column. Raw reviews have labels, too, and no tokens."""
     datasets = sys.modules.get("datasets")
-    if datasets is None:
-        return None
-    found = None
-    for name, value in list(namespace.items()):
-        if name.startswith("_"):  # what cells returned
-            continue
-        if isinstance(value, dict) and value and all(isinstance(part, datasets.Dataset) for part in value.values()):
-            held = set.intersection(*(set(part.column_names) for part in value.values()))
-            if columns <= held and ("input_ids" in columns or "input_ids" not in held):
-                found = value
-    return found
+    if datasets is None or not isinstance(value, dict) or not value:
+        return False
+    if not all(isinstance(part, datasets.Dataset) for part in value.values()):
+        return False
+    held = set.intersection(*(set(part.column_names) for part in value.values()))
+    return column in held and (column == "input_ids" or (bool(LABELS & held) and "input_ids" not in held))

@@ -29,12 +29,22 @@ def build(train: int = TRAIN_ROWS, evaluation: int = EVAL_ROWS, tokens: int = 0,
     return {"data": DatasetDict(made)}
 
 
+def rename(namespace: dict[str, Any], label: str) -> dict[str, Any]:
+    return {"data": namespace["data"].rename_column("label", label)}
+
+
+def cut(namespace: dict[str, Any]) -> dict[str, Any]:
+    """With a later dictionary that has a part of the first section alone."""
+    return {**namespace, "small": DatasetDict({"train": namespace["data"]["train"].select(range(4))})}
+
+
 def see(look: looks.Look, namespace: dict[str, Any]) -> tuple[str, str]:
     (row,) = look(namespace)
     return row.mark.value, row.rationale
 
 
 WITHOUT_MASK = {"data": DatasetDict({"train": Dataset.from_dict({"input_ids": [[1]], "label": [0]})})}
+TWICE = {"data": DatasetDict(dict.fromkeys(("train", "eval"), build()["data"]["train"]))}
 ACCURACY = {"evaluation_helper": lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())}}
 THREE = nn.Sequential()
 THREE.pre_classifier, THREE.classifier, THREE.config = (
@@ -52,6 +62,13 @@ THREE.pre_classifier, THREE.classifier, THREE.config = (
         pytest.param(looks.look_at_reviews, build(64, 16), "note", "64 of 2,000", id="a part of the reviews"),
         pytest.param(looks.look_at_reviews, build(eval="test"), "failed", "`eval` is missing", id="another section"),
         pytest.param(looks.look_at_reviews, build(EVAL_ROWS, TRAIN_ROWS), "failed", "mixed up", id="mixed up"),
+        pytest.param(looks.look_at_reviews, TWICE, "failed", "mixed up", id="one file twice"),
+        pytest.param(looks.look_at_reviews, build(train=64), "note", "64 of 2,000", id="a part of one section"),
+        pytest.param(looks.look_at_reviews, rename(build(), "labels"), "passed", "", id="labels of another name"),
+        pytest.param(looks.look_at_reviews, cut(build()), "passed", "", id="one section by itself, later"),
+        pytest.param(
+            looks.look_at_reviews, {"data": build()["data"].remove_columns("label")}, "not yet", "", id="no labels"
+        ),
         pytest.param(
             *(looks.look_at_reviews, build(64, 16) | {"_5": build()["data"]}, "note", "64 of"), id="outputs of cells"
         ),
@@ -59,6 +76,17 @@ THREE.pre_classifier, THREE.classifier, THREE.config = (
         pytest.param(looks.look_at_tokens, build(tokens=512), "passed", "", id="tokens"),
         pytest.param(looks.look_at_tokens, build(4, 2, tokens=600), "failed", "has 600", id="not truncated"),
         pytest.param(looks.look_at_tokens, WITHOUT_MASK, "failed", "lacks `attention_mask`", id="no mask"),
+        *(
+            pytest.param(looks.look_at_tokens, rename(build(4, 2, tokens=8), name), mark, said, id=f"tokens, {name}")
+            for name, mark, said in (
+                *(("labels", "passed", ""), ("label_ids", "passed", "")),
+                ("target", "failed", "lacks `label`"),
+            )
+        ),
+        pytest.param(
+            *(looks.look_at_tokens, cut(build(4, 2, tokens=8)) | {"more": WITHOUT_MASK["data"]}, "passed", ""),
+            id="tokens of one section, later",
+        ),
         pytest.param(looks.look_at_labels, {}, "not yet", "", id="no model"),
         pytest.param(looks.look_at_labels, {"m": build_distilbert(8, 0)}, "passed", "", id="two labels"),
         pytest.param(looks.look_at_labels, {"m": THREE}, "failed", "`m` has 3", id="three labels"),
