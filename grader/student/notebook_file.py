@@ -80,22 +80,29 @@ def _list_shared(path: Path, sources: Collection[str]) -> set[str]:
 def find_step(source: str, cell_id: str | None = None) -> str | None:
     """Return the step under whose heading a cell stands in the file; None where that is not known.
 
-    By its id, where the editor gives one that the file has, too: the cell may have been edited since it was saved.
+    By its id, where the editor gives one that the file has, too: the cell may have been edited since it was saved. A
+    file that cannot be read now, such as one that is being written, says nothing.
     """
-    path = find_named()
-    if path is None or not source.strip():
+    if not source.strip():
         return None
-    cells = read_cells(path)
+    try:
+        path = find_named()
+        cells = read_cells(path) if path else ()
+    except (OSError, ValueError):
+        return None
     found = {cell.step for cell in cells if cell_id and cell.id == cell_id}
     found = found or {cell.step for cell in cells if cell.source.strip() == source.strip()}
     return found.pop() if len(found) == 1 else None
 
 
 def read_cells(path: Path) -> tuple[FileCell, ...]:
-    """Return the code cells of a notebook's file. Raises OSError and ValueError."""
+    """Return the code cells of a notebook's file. Raises OSError, and ValueError where it holds no notebook."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} has more than {MAX_BYTES // 2**20} MiB")
-    return tuple(_read_cells(json.loads(path.read_text(encoding="utf-8"))))
+    try:
+        return tuple(_read_cells(json.loads(path.read_text(encoding="utf-8"))))
+    except (AttributeError, TypeError, RecursionError) as error:  # JSON of another shape
+        raise ValueError(f"{path} holds no notebook") from error
 
 
 def _read_cells(data: Any) -> Iterator[FileCell]:

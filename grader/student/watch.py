@@ -27,7 +27,7 @@ class Watch:
     def __init__(self) -> None:
         """Nothing is watched before `begin`."""
         self.trainings: list[Noted] = []
-        self.unseen: list[str] = []  # why something could not be noted, a sentence part each
+        self.unseen: list[str] = []  # why trainings since the last noted one were not, a sentence part each
         self.ran: list[Ran] = []
         self._trained: dict[int, Noted] = {}  # id of a Trainer -> its last training
         self._depth = 0  # of calls of `Trainer.train`
@@ -39,20 +39,24 @@ class Watch:
         if get_ipython() is not None:
             self.attempt(self._install)
 
-    def attempt(self, note: Callable[..., T], *args: Any) -> T | None:
-        """Call a function that notes something; return None where it fails. Never raises, changes no random number."""
+    def attempt(self, note: Callable[..., T], *args: Any, of_training: bool = True) -> T | None:
+        """Call a function that notes something; return None where it fails. Never raises, changes no random number.
+
+        What fails is remembered where a training is lost by it.
+        """
         try:
             with keep_random_states():
                 return note(*args)
         except (
             Exception
         ) as error:  # a student's model, a library and a disk may raise anything, and the training goes on
-            if len(self.unseen) < MAX_UNSEEN:
+            if of_training and len(self.unseen) < MAX_UNSEEN:
                 self.unseen.append(f"{type(error).__name__}: {error}"[:300])
             return None
 
     def _install(self) -> None:
-        get_ipython().events.register("pre_run_cell", functools.partial(self.attempt, self._note_cell))
+        note_cell = functools.partial(self.attempt, self._note_cell, of_training=False)
+        get_ipython().events.register("pre_run_cell", note_cell)
         get_ipython().events.register("post_run_cell", functools.partial(self.attempt, self._end_cell))
         from torch.optim.optimizer import register_optimizer_step_pre_hook
         from transformers import Trainer
@@ -83,7 +87,8 @@ class Watch:
         output = original(trainer, *args, **kwargs)
         internal = kwargs.get("_internal_call", args[1] if len(args) > 1 else False)
         if not internal:
-            self.attempt(self._note_saved, trainer, args[0] if args else kwargs.get("output_dir"))
+            folder = args[0] if args else kwargs.get("output_dir")
+            self.attempt(self._note_saved, trainer, folder, of_training=False)
         return output
 
     def _note_start(self, trainer: Any) -> Noted:
@@ -107,6 +112,7 @@ class Watch:
         step = place(entry, section, [*cells.list_names(trained), *called], cells.read_since(before))
         noted = Noted(step, entry, time.time(), cells.count(), via=via)
         self.trainings.append(noted)
+        self.unseen.clear()
         return noted
 
     def _note_end(self, noted: Noted, trained: Any, error: str = "") -> None:

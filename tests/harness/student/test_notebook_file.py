@@ -51,6 +51,30 @@ def test_a_step_is_that_of_the_heading_above(file: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b'{"cells": [{"cell_ty', id="half written"),
+        pytest.param(b'<<<<<<< HEAD\n{"cells": []}\n=======', id="with conflict markers"),
+        pytest.param(b"[1]", id="no notebook"),
+        pytest.param(b'{"cells": 5}', id="no cells"),
+        pytest.param(b'{"cells": ["x = 1"]}', id="cells of another shape"),
+        pytest.param(b"[" * 100_000, id="nested too deeply"),
+        pytest.param(b"\xff\xfe", id="another encoding"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_no_hint(file: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    file.write_bytes(content)
+    assert notebook_file.find_step("x = 1", "a") is None
+
+
+def test_a_file_that_is_too_large_is_no_hint(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    monkeypatch.setattr(notebook_file, "MAX_BYTES", 10)
+    assert notebook_file.find_step("x = 1", "a") is None
+
+
+@pytest.mark.parametrize(
     ("sources", "found"),
     [
         pytest.param(["x = 1", "f()"], "mine.ipynb", id="the one with most of the cells"),

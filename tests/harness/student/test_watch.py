@@ -165,6 +165,25 @@ def test_what_goes_wrong_in_the_watch_ends_no_training(monkeypatch: pytest.Monke
     assert watch.unseen[0].startswith(type(error).__name__)
 
 
+def test_what_was_not_noted_is_forgotten_with_the_next_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = follow(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(observation, "describe_form", lambda *_: 1 / 0)
+        Trainer().train()
+    assert len(watch.unseen) == 1
+    Trainer().train()
+    assert (len(watch.trainings), watch.unseen) == (1, [])
+
+
+def test_a_cell_and_a_folder_that_cannot_be_noted_lose_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, trainer = follow(monkeypatch), Trainer()
+    trainer.train()
+    monkeypatch.setattr(watch, "_note_saved", lambda *_: 1 / 0)
+    trainer.save_model()
+    assert watch.attempt(watch._note_cell, None, of_training=False) is None
+    assert watch.unseen == []
+
+
 def test_a_restart_forgets_only_what_was_not_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     follow(monkeypatch)
     saved, lost = Trainer("head"), Trainer("lora")
