@@ -14,7 +14,9 @@ from IPython import get_ipython
 
 from grader.errors import SubmissionError
 
-STEP: Final = re.compile(r"^#{1,6}\s+(?:step\s+|part\s+)?(\d)\b", re.IGNORECASE | re.MULTILINE)
+HEADING: Final = re.compile(r"^(#{1,6})[ \t]+(?:(?:(?:step|part)[ \t]+)?(\d)\b)?", re.IGNORECASE | re.MULTILINE)
+FENCED: Final = re.compile(r"^[ \t]*```.*?^[ \t]*```", re.DOTALL | re.MULTILINE)  # code, whose comments are no headings
+CHAPTER: Final = 2  # a heading of this level or above ends the step before it
 MAX_BYTES: Final = 50 * 2**20
 CHECKS_ONLY: Final = re.compile(r"\s*(?:#.*\s*)*check(?:_file)?\([^()]*\)\s*")
 STUB: Final = re.compile(r"^\s*raise NotImplementedError", re.MULTILINE)
@@ -110,11 +112,18 @@ def _read_cells(data: Any) -> Iterator[FileCell]:
     for cell in data.get("cells", []):
         source = "".join(cell.get("source") or "")
         if cell.get("cell_type") != "code":
-            headings = STEP.findall(source)
-            step = f"step{headings[-1]}" if headings else step
+            step = _read_step(source, step)
         elif source.strip():
             failed = any(output.get("output_type") == "error" for output in cell.get("outputs", []))
             yield FileCell(cell.get("id"), source, step, cell.get("execution_count") is not None, failed)
+
+
+def _read_step(text: str, step: str | None) -> str | None:
+    """Return the step below some text. A heading without a number ends the one before it, if it is a large one."""
+    for signs, number in HEADING.findall(FENCED.sub("", text)):
+        if number or len(signs) <= CHAPTER:
+            step = f"step{number}" if number else None
+    return step
 
 
 def find_unsaved(cells: Sequence[FileCell], saved_s: float, ran: Sequence[Ran]) -> list[Ran]:

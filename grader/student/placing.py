@@ -37,10 +37,10 @@ def place(entry: Entry, section: str | None, called: Sequence[str], since: str) 
     """
     if entry.wrapped:
         return "step3"
-    if section in STEPS:
-        return section
     # A name that is left over, of a model or of a folder, is one of an earlier step: the latest is meant.
     named = max((step for name in called if (step := read_name(name))), default=None)
+    if section in STEPS:
+        return named if named and _is_elsewhere(entry, section, named) else section
     code = DEFINITION.sub("", since)
     adapted = named == "step3" or (named is None and bool(ADAPTS.search(code)))
     encoder = [name for name in entry.trainable_names if name.startswith(ENCODER)]
@@ -49,6 +49,17 @@ def place(entry: Entry, section: str | None, called: Sequence[str], since: str) 
     if named or adapted:
         return named or "step3"
     return "step2" if entry.trainable < entry.total or FREEZES.search(code) else "step1"
+
+
+def _is_elsewhere(entry: Entry, section: str, named: str) -> bool:
+    """Return True for a model that is trained as the step asks for that its name speaks of, below whatever heading.
+
+    One cell of step 3 may train all three models. Below the heading of step 2, a model of which nothing is frozen is
+    one that ought to be, whatever its name is.
+    """
+    if named == "step2":
+        return not any(name.startswith(ENCODER) for name in entry.trainable_names)
+    return (section, named) == ("step3", "step1") and entry.trainable == entry.total
 
 
 def read_name(name: str) -> str | None:

@@ -51,6 +51,25 @@ def test_a_step_is_that_of_the_heading_above(file: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        pytest.param("## My experiments", None, id="a heading without a number"),
+        pytest.param("# Comparing\n\ntext", None, id="the largest one"),
+        pytest.param("### Training", "step3", id="a heading within the step"),
+        pytest.param("text\n\n## Part 2\n### Freeze", "step2", id="another step"),
+        pytest.param("## 10 reviews", None, id="a number that is no step's"),
+        pytest.param("```python\n# a comment\n```", "step3", id="a comment in an example"),
+        pytest.param("#hashtag", "step3", id="no heading"),
+    ],
+)
+def test_a_step_ends_with_a_heading_that_is_no_part_of_it(tmp_path: Path, text: str, step: str | None) -> None:
+    above = [{"cell_type": "markdown", "source": source} for source in ("## Step 3: LoRA", "### 3.4 Train", text)]
+    path = tmp_path / "mine.ipynb"
+    path.write_text(json.dumps({"cells": [*above, CELLS[1]]}), encoding="utf-8")
+    assert [cell.step for cell in notebook_file.read_cells(path)] == [step]
+
+
+@pytest.mark.parametrize(
     "content",
     [
         pytest.param(b'{"cells": [{"cell_ty', id="half written"),

@@ -42,6 +42,13 @@ DEFINED = "class LoRALayer(nn.Module):\n    pass\ndef replace_layers(model, name
         pytest.param(HEAD, False, None, [], FREEZE + "\n" + DEFINED, "step2", id="layers only defined"),
         pytest.param(HEAD, False, None, ["lora_model"], FREEZE, "step3", id="named after step 3"),
         pytest.param(HEAD, True, "step2", ["head"], "", "step3", id="wrapped layers"),
+        pytest.param(ALL, False, "step3", ["full_model", "model", "full"], WRAP, "step1", id="step 1 in a cell of 3"),
+        pytest.param(HEAD, False, "step3", ["head_model", "model", "head"], WRAP, "step2", id="step 2 in a cell of 3"),
+        pytest.param(HEAD, False, "step1", ["head_model", "out"], FREEZE, "step2", id="step 2 in a cell of 1"),
+        pytest.param(HEAD, False, "step3", ["model", "out"], "", "step3", id="layers that are missing in step 3"),
+        pytest.param(ALL, False, "step3", ["lora_model", "full"], "", "step3", id="nothing frozen in step 3"),
+        pytest.param(ALL, False, "step3", ["head_model"], "", "step3", id="nothing frozen, below another heading"),
+        pytest.param(HEAD, False, "step1", ["full_model"], "", "step1", id="frozen in step 1"),
         pytest.param(ALL, False, None, ["checkpoint", "model"], FREEZE, "step2", id="names that say nothing"),
     ],
 )
