@@ -22,6 +22,7 @@ class Noted:
     saved: str = ""  # the folder that `save_model` wrote to afterwards
     here: bool = True  # in this kernel, not in one before it
     via: str = "Trainer"  # or "loop", of the student's own
+    layers: dict[str, str] = field(default_factory=dict)  # class of wrapped layers -> its code; not kept over a restart
 
     def find_before(self, trainings: Sequence["Noted"]) -> "Noted | None":
         """Return the training that left the model, or a copy of it, as this one found it; None for a fresh one.

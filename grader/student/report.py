@@ -12,6 +12,7 @@ from grader.model import Verdict
 from grader.reporting import words
 from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
 from grader.student import cells, looks
+from grader.student.definitions import find_outdated
 from grader.student.exercises import Exercise
 from grader.student.live import Observed
 from grader.student.noted import Noted
@@ -68,6 +69,7 @@ def _build_part(exercise: Exercise, found: Findings) -> Part:
         rows += [absent] if absent else judged
     if training:
         rows += _build_reused(training, training.find_before(found.history))
+        rows += _build_outdated(training, found.namespace)
     note = describe_training(training, time.time()) if training else ""
     return Part(f"{exercise.number} {exercise.title}", tuple(rows), note)
 
@@ -113,6 +115,16 @@ def _build_reused(noted: Noted, before: Noted | None) -> list[Row]:
         said = f"This model had been trained already{where}; your last training went on from there."
     mark = Mark.NOTE if before.step == noted.step else Mark.FAILED
     return [Row(mark, title, said, hint=f"{AGAIN} {TRAIN_AGAIN}")]
+
+
+def _build_outdated(noted: Noted, namespace: Mapping[str, Any]) -> list[Row]:
+    """Return the row about layers of a class that the notebook defines otherwise by now."""
+    name = find_outdated(noted.layers, namespace)
+    if name is None:
+        return []
+    title = f"Step {noted.step[-1]} is trained with your `{name}` as it is now"
+    said = f"It was trained with an earlier `{name}`; the code of the one that you have now is different."
+    return [Row(Mark.NOTE, title, said, hint=f"{AGAIN} Then wrap and train again.")]
 
 
 NOT_PREPARED: Final = {

@@ -101,16 +101,19 @@ class Watch:
             self._note_end(noted, trainer.model, error)
 
     def _note(self, trained: Any, *called: str, via: str = "Trainer") -> Noted:
+        from grader.kernel import weights
         from grader.kernel.training import observation
-        from grader.student import cells, notebook_file
+        from grader.student import cells, definitions, notebook_file
         from grader.student.network import load_shapes
         from grader.student.placing import place
 
-        entry = observation.describe_form(observation.unwrap(trained), load_shapes())
+        model, shapes = observation.unwrap(trained), load_shapes()
+        entry = observation.describe_form(model, shapes)
+        layers = definitions.read_classes(weights.find_wrapped(model, shapes).values())
         before = next((noted.cell for noted in reversed(self.trainings)), None)
         section = notebook_file.find_step(cells.read_source(), self.ran[-1].id if self.ran else None)
         step = place(entry, section, [*cells.list_names(trained), *called], cells.read_since(before))
-        noted = Noted(step, entry, time.time(), cells.count(), via=via)
+        noted = Noted(step, entry, time.time(), cells.count(), via=via, layers=layers)
         self.trainings.append(noted)
         self.unseen.clear()
         return noted

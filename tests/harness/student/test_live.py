@@ -276,6 +276,38 @@ def test_nothing_is_changed(shell: InteractiveShell, tmp_path: Path, monkeypatch
     assert [*tmp_path.iterdir()] == []
 
 
+EARLIER = RIGHT.replace("alpha / rank", "alpha * rank")
+DOCUMENTED = RIGHT.replace("Module):", 'Module):\n    """Frozen."""  # and an adapter\n')
+WRAP = """from grader.kernel.probes.toys import build_distilbert
+lora_model = build_distilbert(8, 0).requires_grad_(False)
+for layer in lora_model.distilbert.transformer.layer:
+    layer.attention.q_lin, layer.attention.v_lin = LoRALayer(layer.attention.q_lin), LoRALayer(layer.attention.v_lin)"""
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "after", "notes"),
+    [
+        pytest.param(EARLIER, [], [RIGHT], 1, id="put right after the training"),
+        pytest.param(EARLIER, [RIGHT], [], 1, id="put right before it, and not wrapped again"),
+        pytest.param(EARLIER, [RIGHT, WRAP], [], 0, id="wrapped again"),
+        pytest.param(RIGHT, [], [], 0, id="the same"),
+        pytest.param(RIGHT, [RIGHT], [RIGHT], 0, id="run again as it is"),
+        pytest.param(RIGHT, [], [DOCUMENTED], 0, id="other words about it"),
+        pytest.param(RIGHT, [], ["LoRALayer = 5"], 0, id="something else under the name"),
+        pytest.param(RIGHT, [], ["exec('class LoRALayer: pass')"], 0, id="a class that no cell defines"),
+    ],
+)
+def test_layers_of_an_earlier_definition_are_named(
+    shell: InteractiveShell, before: str, between: list[str], after: list[str], notes: int
+) -> None:
+    run(shell, before, WRAP, *between)
+    noted = WATCH._note(shell.user_ns["lora_model"])
+    noted.finished = True
+    run(shell, *after)
+    found = [row for row in commands._check("3.4").parts[0].rows if "It was trained with an earlier" in row.rationale]
+    assert [(row.mark.value, "`LoRALayer`" in row.rationale) for row in found] == [("note", True)] * notes
+
+
 def test_what_is_wrong_before_and_in_a_training_is_said_once(
     shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
