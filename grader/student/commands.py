@@ -54,7 +54,7 @@ def _say_errors(command: Any, argument: Any) -> None:
 def _check(what: object) -> Any:
     from grader.errors import SubmissionError
     from grader.student.exercises import select
-    from grader.student.guards import keep_random_states, use_one_thread
+    from grader.student.guards import keep_last_error, keep_random_states, use_one_thread
     from grader.student.overview import find_out
     from grader.student.report import build_report
     from grader.student.watch import WATCH
@@ -63,7 +63,7 @@ def _check(what: object) -> Any:
     if shell is None:
         raise SubmissionError("check() works inside a notebook. On a file, use: make check NOTEBOOK=my.ipynb")
     exercises = select(what)
-    with keep_random_states(), use_one_thread():
+    with keep_random_states(), keep_last_error(), use_one_thread():
         return build_report(exercises, find_out(exercises, shell.user_ns, WATCH))
 
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+LAST_ERROR = ("last_type", "last_value", "last_traceback", "last_exc")  # what `%debug` looks at
 AGAIN_S = 1.0  # a function may swallow what ends it once, in an `except:` without a name
 
 
@@ -68,6 +69,18 @@ def keep_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if seen.is_set():
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def keep_last_error() -> Iterator[None]:
+    """Leave the notebook's last error for `%debug`: pytest forgets it, and puts others in its place."""
+    kept = {name: vars(sys)[name] for name in LAST_ERROR if name in vars(sys)}
+    try:
+        yield
+    finally:
+        for name in LAST_ERROR:
+            vars(sys).pop(name, None)
+        vars(sys).update(kept)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The check inside a notebook, in a shell as notebooks have it: what it says, and what it leaves as it is."""
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from grader import assignment
 from grader.protocol.records import Entry
 from grader.student import cells, commands, journal, live, report
+from grader.student.guards import LAST_ERROR
 from grader.student.noted import Noted
 from grader.student.placing import FREEZES, SETS
 from grader.student.watch import WATCH
@@ -306,6 +308,20 @@ def test_layers_of_an_earlier_definition_are_named(
     run(shell, *after)
     found = [row for row in commands._check("3.4").parts[0].rows if "It was trained with an earlier" in row.rationale]
     assert [(row.mark.value, "`LoRALayer`" in row.rationale) for row in found] == [("note", True)] * notes
+
+
+@pytest.mark.parametrize("source", ["1 / 0", "x = 1"], ids=["after an error", "after none"])
+def test_the_last_error_is_still_there_for_debug(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    for name in LAST_ERROR:
+        monkeypatch.delattr(sys, name, raising=False)
+    shell.run_cell(source)
+    before = {name: getattr(sys, name, None) for name in LAST_ERROR}
+    commands._check("3.3")
+    run(shell, SILENT)
+    commands._check("3.3")
+    assert {name: getattr(sys, name, None) for name in LAST_ERROR} == before
 
 
 def test_what_is_wrong_before_and_in_a_training_is_said_once(
