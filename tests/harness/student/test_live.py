@@ -1,6 +1,7 @@
 """The check inside a notebook, in a shell as notebooks have it: what it says, and what it leaves as it is."""
 
 import random
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 from grader import assignment
+from grader.paths import PUBLIC_TESTS
 from grader.protocol.records import Entry
 from grader.student import cells, commands, journal, live, report
 from grader.student.guards import LAST_ERROR
@@ -322,6 +324,17 @@ def test_the_last_error_is_still_there_for_debug(
     run(shell, SILENT)
     commands._check("3.3")
     assert {name: getattr(sys, name, None) for name in LAST_ERROR} == before
+
+
+def test_the_kit_may_lie_in_a_folder_with_brackets(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    suite = tmp_path / "kit [1]" / "tests"
+    shutil.copytree(PUBLIC_TESTS, suite / PUBLIC_TESTS.name)
+    shutil.copy(PUBLIC_TESTS.parent / "conftest.py", suite)
+    monkeypatch.setattr(live, "PUBLIC_TESTS", suite / PUBLIC_TESTS.name)
+    run(shell, COUNT)
+    assert (read_marks("1.3"), Path.cwd()) == ({"1.3": "passed"}, tmp_path)
 
 
 def test_what_is_wrong_before_and_in_a_training_is_said_once(
