@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -20,6 +21,11 @@ CHAPTER: Final = 2  # a heading of this level or above ends the step before it
 MAX_BYTES: Final = 50 * 2**20
 CHECKS_ONLY: Final = re.compile(r"\s*(?:#.*\s*)*check(?:_file)?\([^()]*\)\s*")
 STUB: Final = re.compile(r"^\s*raise NotImplementedError", re.MULTILINE)
+COLAB: Final = "google.colab"  # the module that every notebook there has loaded
+UPLOAD_IT: Final = (
+    "Download it (in the menu File: Download .ipynb), upload it in the file panel on the left, and call check_file() "
+    "again. Do so after each change."
+)
 SAVE_IT: Final = "Save the notebook, then check again."
 
 
@@ -67,6 +73,8 @@ def find_file(sources: Collection[str]) -> Path:
     best = shared.most_common(2)
     if best and best[0][1] > 0 and (len(best) == 1 or best[0][1] > best[1][1]):
         return best[0][0]
+    if COLAB in sys.modules and not shared.total():
+        raise SubmissionError(f"This notebook's file is not on this machine: Colab keeps it elsewhere. {UPLOAD_IT}")
     where = f"{len(best)} of them look like it" if len(best) > 1 else f"there is none in {Path.cwd()}"
     raise SubmissionError(f"This notebook's file is not known here ({where}). Name it: check_file('assignment.ipynb').")
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -107,6 +109,22 @@ def test_the_file_is_found_by_its_cells(file: Path, sources: list[str], found: s
             notebook_file.find_file(sources)
     else:
         assert notebook_file.find_file(sources).name == found
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        pytest.param(["y = 1"], r"Colab keeps it elsewhere\. Download it .* upload it", id="not there"),
+        pytest.param(["x = 1"], r"2 of them look like it", id="two copies of it"),
+    ],
+)
+def test_on_colab_the_file_has_to_be_brought(
+    file: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    with pytest.raises(SubmissionError, match=said):
+        notebook_file.find_file(sources)
+    assert notebook_file.find_file(["x = 1", "f()"]) == file
 
 
 @pytest.mark.parametrize(
