@@ -29,6 +29,7 @@ module = sys.modules.get("grader")
 print(json.dumps([Path(module.__file__).parent.parent.name if module else None, namespace["check"].__module__]))
 """
 SORRY = "There are no checks here"
+OFFLINE = "http://127.0.0.1:9/finetuning-kit.zip"
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +64,32 @@ def test_the_checks_come_with_the_kit(site: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "address", [pytest.param("{site}/finetuning-kit.zip", id="online"), pytest.param(OFFLINE, id="without a network")]
+)
+def test_a_kit_that_is_there_stays_as_it_is(address: str, site: str, tmp_path: Path) -> None:
+    there, _ = run_cells(tmp_path, f"{site}/finetuning-kit.zip")
+    notebook = tmp_path / "finetuning-kit" / "assignment.ipynb"
+    notebook.write_text("what a student has written", encoding="utf-8")
+    assert run_cells(tmp_path, address.format(site=site)) == (there, "")
+    assert notebook.read_text(encoding="utf-8") == "what a student has written"
+
+
+def test_packages_that_cannot_be_installed_leave_the_checks(site: str, tmp_path: Path) -> None:
+    there, _ = run_cells(tmp_path, f"{site}/finetuning-kit.zip")
+    (tmp_path / "finetuning-kit" / "grader" / "packages.py").write_text("raise SystemExit(1)", encoding="utf-8")
+    again, printed = run_cells(tmp_path, OFFLINE)
+    assert again == there
+    assert printed.startswith("The checks may not work here")
+
+
+@pytest.mark.parametrize(
     "address",
     [
         pytest.param("{site}/log-in.zip", id="a page to log in"),
         pytest.param("{site}/nothing.zip", id="not there"),
-        pytest.param("http://127.0.0.1:9/finetuning-kit.zip", id="no server"),
+        pytest.param(OFFLINE, id="no server"),
+        pytest.param("{site}/finetuning kit.zip", id="an address with a space"),
+        pytest.param("the kit's page", id="no address"),
     ],
 )
 def test_a_kit_that_cannot_be_fetched_stops_nobody(address: str, site: str, tmp_path: Path) -> None:
@@ -93,5 +115,5 @@ def test_without_an_address_nothing_is_fetched(tmp_path: Path) -> None:
 def test_where_the_kit_is_nothing_is_fetched(tmp_path: Path) -> None:
     (tmp_path / "grader").mkdir()
     (tmp_path / "grader" / "__init__.py").touch()
-    assert SORRY not in run_cells(tmp_path, "http://127.0.0.1:9/finetuning-kit.zip")[1]
+    assert SORRY not in run_cells(tmp_path, OFFLINE)[1]
     assert [path.name for path in tmp_path.iterdir() if path.name == "finetuning-kit"] == []
