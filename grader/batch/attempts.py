@@ -62,6 +62,13 @@ def read_attempts(folder: Path) -> list[AttemptRecord]:
     return found
 
 
+def find_first_seen(folder: Path, intake: Intake) -> dict[str, datetime]:
+    """Return when a run first found each upload, by its id; those of which no run noted it are left out."""
+    seen = {(record.upload, record.sha256): record.at for record in reversed(read_attempts(folder))}
+    keys = {upload.id: (upload.id, upload.sha256) for upload in intake.uploads}
+    return {name: seen[key] for name, key in keys.items() if key in seen}
+
+
 def add_progress(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> tuple[Grade, ...]:
     """Return the grades with what changed since each student's attempt before."""
     records = read_attempts(request.folder)

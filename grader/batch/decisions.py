@@ -16,6 +16,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from grader.batch.attempts import find_first_seen
 from grader.batch.request import BatchRequest
 from grader.batch.store import append_lines, write
 from grader.errors import GraderError
@@ -115,7 +116,7 @@ def take_over(request: BatchRequest, intake: Intake) -> tuple[str, ...]:
 
 def load_rulings(folder: Path, intake: Intake) -> Rulings:
     """Apply what is in force to a class, by today's rubric. Raises GraderError."""
-    return combine(read_decisions(folder), intake, load_rubric(RUBRIC))
+    return combine(read_decisions(folder), intake, load_rubric(RUBRIC), find_first_seen(folder, intake))
 
 
 def note_handed_out(folder: Path, count: int) -> None:

@@ -94,9 +94,9 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         if not (intake.uploads or intake.refusals):
             raise GraderError(f"{request.source} holds no submission; name the zip from Canvas or a folder.")
         check_gradebook(request, intake)
+        note_attempts(request.folder, intake)  # before times are recorded, which count for what was there before them
         intake = intake.model_copy(update={"notes": (*intake.notes, *decisions.take_over(request, intake))})
         save_batch(request := request.settled, intake)
-        note_attempts(request.folder, intake)
         if not quiet:
             console.print(Text(describe_intake(intake)), soft_wrap=True)
         show_decisions(request.folder, console, quiet)

@@ -8,6 +8,7 @@ withdrawing it brings back what it took away.
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from typing import Final
 
 from pydantic import AwareDatetime, Field
 
@@ -15,13 +16,14 @@ from grader.grades.groups import add_groups
 from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import Extension, GradingPolicy, Text, describe, index_by_name
 from grader.grades.settlement import list_students, require_one_each
-from grader.grades.times import add_times
+from grader.grades.times import add_times, describe_untimed
 from grader.intake.uploads import Group, Intake
 from grader.model import FrozenModel
 from grader.text import sanitise
 
 MAX_CHARS = 160  # of such a line
 MAX_LISTED = 12  # lines about decisions that a run prints
+SAME_RUN = datetime.timedelta(seconds=10)  # earlier versions noted uploads just after the decisions of the same run
 
 
 class Origin(StrEnum):
@@ -87,6 +89,8 @@ class Withdrawal(FrozenModel):
     author: Text
     reason: Text
 
+
+NEVER: Final[Mapping[str, datetime.datetime]] = {}
 
 Matter = Override | Extension | Rules | HandInTimes | HandInGroups | Comment | Reviewed | Appeal | Withdrawal
 
@@ -162,10 +166,18 @@ def select_new(decisions: Sequence[Decision], matters: Iterable[Matter], file: s
     return [d.matter for d in drafts if said.get(d.subject) != d.matter and d.matter not in times[-1:]]
 
 
-def combine(decisions: Sequence[Decision], intake: Intake, rubric: Mapping[str, float]) -> Rulings:
+def combine(
+    decisions: Sequence[Decision],
+    intake: Intake,
+    rubric: Mapping[str, float],
+    seen: Mapping[str, datetime.datetime] = NEVER,
+) -> Rulings:
     """Apply what is in force to a class. What fits nobody or nothing here has no effect, and a note says so.
 
     Raises GraderError where one name means several students.
+
+    Args:
+        seen: when a run first found an upload, by its id: times that were given before are of an earlier attempt.
     """
     holding = list_in_force(decisions)
     matters = [(decision.id, decision.matter) for decision in holding]
@@ -175,9 +187,7 @@ def combine(decisions: Sequence[Decision], intake: Intake, rubric: Mapping[str, 
         if isinstance(matter, HandInGroups):
             intake = add_groups(intake, matter.groups, list_students(intake))
     require_one_each(policy, intake)
-    for decision in holding:
-        if isinstance(decision.matter, HandInTimes):
-            intake = add_times(intake, decision.matter.times, f"{decision.file} ({decision.id})")
+    intake = _apply_times(holding, intake, seen)
     known = {name: keys[0] for name, keys in index_by_name(list_students(intake)).items() if len(keys) == 1}
     fitter = _Fitter(known, rubric, {item.id: item.possible for item in policy.manual})
     entries = [fitter.fit(name, matter) for name, matter in matters if isinstance(matter, Override)]
@@ -192,6 +202,17 @@ def combine(decisions: Sequence[Decision], intake: Intake, rubric: Mapping[str, 
         comments=comments,
         notes=tuple(fitter.notes),
     )
+
+
+def _apply_times(decisions: Sequence[Decision], intake: Intake, seen: Mapping[str, datetime.datetime]) -> Intake:
+    """Return the intake with all times that were given after an upload came in."""
+    later: frozenset[str] = frozenset()
+    for decision in decisions:
+        if isinstance(decision.matter, HandInTimes):
+            later = frozenset(name for name, at in seen.items() if at > decision.at + SAME_RUN)
+            intake = add_times(intake, decision.matter.times, f"{decision.file} ({decision.id})", later)
+    note = describe_untimed(intake, later)
+    return intake.model_copy(update={"notes": (*intake.notes, note)}) if note else intake
 
 
 class _Fitter:

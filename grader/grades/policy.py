@@ -2,7 +2,8 @@
 
 Lateness: an upload's time of submission counts where there is one. Otherwise there is only the mark LATE of the
 archive, which says neither how late nor against which deadline; then the flat rate applies, and nothing at all to a
-student with an extension.
+student with an extension. A time before the deadline does not count against the mark LATE: it is likely to be that of
+an earlier attempt.
 """
 
 import math
@@ -178,13 +179,21 @@ class Delay(FrozenModel):
 def compute_delay(upload: Upload, policy: GradingPolicy) -> Delay:
     """Compute what the rules take off an upload. Raises GraderError for a time without a zone."""
     due = _find_due(upload.student, policy)
-    if upload.submitted_at is None or due is None:
+    if upload.submitted_at is None or due is None or has_doubtful_time(upload, policy):
         return _compute_by_mark(upload, policy)
     if upload.submitted_at.tzinfo is None:
         raise GraderError(f"The upload {upload.id} has a time without a time zone; give it one.")
     over = upload.submitted_at - due
     grace = timedelta(minutes=policy.deadline.grace_min if policy.deadline else 0)
     return Delay() if over <= grace else _compute_by_time(over, due, policy.late)
+
+
+def has_doubtful_time(upload: Upload, policy: GradingPolicy) -> bool:
+    """Return True if an upload is marked LATE although it came before the deadline, and no extension explains it."""
+    due = policy.deadline.due if policy.deadline else None
+    if not (upload.late and upload.submitted_at and upload.submitted_at.tzinfo and due):
+        return False
+    return upload.submitted_at <= due and not _list_extended(upload.student, policy)
 
 
 def compute_deduction(points: float, possible: float, delay: Delay, late: LatePenalty) -> float:
@@ -211,7 +220,8 @@ def _compute_by_mark(upload: Upload, policy: GradingPolicy) -> Delay:
     if _list_extended(upload.student, policy):
         return Delay(note="Marked LATE without a time, and has an extension: no points are taken off; please check.")
     words = f"Marked LATE by Canvas, time unknown: {format_amount(policy.late.flat, policy.late.unit)} flat."
-    return Delay(penalty=_cap(policy.late.flat, policy.late), words=words)
+    doubt = "Marked LATE with a time before the deadline; please check." if has_doubtful_time(upload, policy) else ""
+    return Delay(penalty=_cap(policy.late.flat, policy.late), words=words, note=doubt)
 
 
 def _compute_by_time(over: timedelta, due: datetime, late: LatePenalty) -> Delay:

@@ -20,6 +20,7 @@ from grader.grades.policy import (
     compute_deduction,
     compute_delay,
     format_amount,
+    has_doubtful_time,
     index_by_name,
 )
 from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
@@ -79,6 +80,12 @@ def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
     for extension in policy.extension:
         if extension.student not in known:
             yield f"The extension for {extension.student!r} belongs to no student here."
+    if doubtful := sum(has_doubtful_time(upload, policy) for upload in intake.uploads):
+        yield (
+            "Marked LATE with a time before the deadline, which may be of an earlier attempt: "
+            f"{doubtful} of the uploads. The flat rule counts for them. `make times` asks Canvas for new times, and "
+            "TIMES= gives them; where the deadline here is later than Canvas's, set no flat rate."
+        )
     count = sum(upload.late and upload.submitted_at is None for upload in intake.uploads)
     marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"
     if policy.late.per_day and not policy.deadline:

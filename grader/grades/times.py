@@ -4,7 +4,7 @@
 files in it are one attempt, so that one time is enough for all of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -25,11 +25,14 @@ def load_times(path: Path) -> dict[str, datetime]:
         return _read_times(read_sheet(text))
 
 
-def add_times(intake: Intake, times: Mapping[str, datetime], source: str) -> Intake:
+def add_times(
+    intake: Intake, times: Mapping[str, datetime], source: str, later: Container[str] = frozenset()
+) -> Intake:
     """Return the intake with these times; a note names those that fit nobody. Raises GraderError.
 
     Args:
         source: a file or a decision, named where the times cannot be used.
+        later: ids of uploads that came in after these times were given: they are of an attempt before.
     """
     everybody = list_students(intake)
     known = index_by_name(everybody)
@@ -38,11 +41,22 @@ def add_times(intake: Intake, times: Mapping[str, datetime], source: str) -> Int
         raise GraderError(f"Cannot use the times {source}: '{name}' is more than one student; use the keys.")
     found = {student.key: _find_time(student, times, source) for student in everybody}
     by_key = {key: time for key, time in found.items() if time}
-    uploads = tuple(
-        u.model_copy(update={"submitted_at": by_key.get(u.student.key, u.submitted_at)}) for u in intake.uploads
-    )
-    notes = tuple(f"The time of '{sanitise(name)}' belongs to no student here." for name in times if name not in known)
+    mine = {u.id: by_key[u.student.key] for u in intake.uploads if u.student.key in by_key and u.id not in later}
+    uploads = tuple(u.model_copy(update={"submitted_at": mine.get(u.id, u.submitted_at)}) for u in intake.uploads)
+    notes = [f"The time of '{sanitise(name)}' belongs to no student here." for name in times if name not in known]
     return intake.model_copy(update={"uploads": uploads, "notes": (*intake.notes, *notes)})
+
+
+def describe_untimed(intake: Intake, later: Container[str]) -> str:
+    """Ask for the times of uploads that came in after all times were given; empty if there are none."""
+    count = sum(upload.id in later and upload.submitted_at is None for upload in intake.uploads)
+    if not count:
+        return ""
+    uploads = "1 upload" if count == 1 else f"{count} uploads"
+    return (
+        f"The times known are older than {uploads}, for which only the mark LATE counts; `make times` asks Canvas for "
+        "new ones, and TIMES= gives them."
+    )
 
 
 def _find_time(student: Student, times: Mapping[str, datetime], source: str) -> datetime | None:

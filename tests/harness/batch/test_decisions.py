@@ -3,17 +3,20 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from grader.batch.attempts import NAME as ATTEMPTS
+from grader.batch.attempts import AttemptRecord
 from grader.batch.decisions import NAME, append_decision, load_rulings, read_decisions, take_over, withdraw
 from grader.batch.request import BatchRequest
 from grader.errors import GraderError
-from grader.grades.decisions import Comment, Decision, Origin, list_in_force
+from grader.grades.decisions import Comment, Decision, HandInTimes, Origin, list_in_force
 from grader.grades.overrides import Override, OverrideKind
-from grader.intake.uploads import Intake
+from grader.intake.uploads import Intake, Upload
 from grader.paths import ROOT
 from tests.harness.grades.classes import intake, student, upload
 
@@ -109,6 +112,26 @@ def test_rules_and_extensions_are_decisions_of_their_own(tmp_path: Path) -> None
     assert (found.late.per_day, [one.student for one in found.extension]) == (20, ["cy"])
     give(tmp_path, rules.format(10) + extension, name="policy")  # back to the first
     assert load_rulings(tmp_path, CLASS).policy.late.per_day == 10
+
+
+def come(folder: Path, at: datetime, *uploads: Upload) -> None:
+    """Note that a run first found uploads at this time."""
+    known = [AttemptRecord(student=u.student.key, upload=u.id, sha256=u.sha256, attempt=1, at=at) for u in uploads]
+    with (folder / ATTEMPTS).open("a", encoding="utf-8") as file:
+        file.writelines(f"{record.model_dump_json()}\n" for record in known)
+
+
+def test_times_count_for_what_came_before_they_were_given(tmp_path: Path) -> None:
+    hour, first, second = timedelta(hours=1), upload("ada"), upload("ada", attempt=2, late=True)
+    times = {"ada": datetime(2026, 12, 1, tzinfo=UTC)}
+    given = append_decision(tmp_path, HandInTimes(times=times, author="M"), Origin.FILE)
+    come(tmp_path, given.at - hour, first)
+    come(tmp_path, given.at + hour, second)
+    before, after = load_rulings(tmp_path, intake(first)).intake, load_rulings(tmp_path, intake(second)).intake
+    assert ([u.submitted_at for u in before.uploads], before.notes) == ([times["ada"]], ())
+    assert [u.submitted_at for u in after.uploads] == [None]
+    assert "older than 1 upload" in after.notes[0]
+    assert "`make times`" in after.notes[0]
 
 
 def test_a_file_with_a_mistake_changes_nothing(tmp_path: Path) -> None:

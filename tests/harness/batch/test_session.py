@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -23,6 +24,7 @@ from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
 from grader.cli.batch import derive_class_name
 from grader.errors import GraderError
+from grader.grades import decisions
 from grader.grades.decisions import Appeal, Origin
 from grader.grades.grade import Standing
 from grader.model import Profile
@@ -310,6 +312,20 @@ def give_everything(a4: Classroom) -> dict[str, Path]:
     total, excused = f'[[total]]\nstudent = "4"\npoints = 60\n{SIGNED}', f'[[excused]]\nstudent = "3"\n{SIGNED}'
     texts = {"policy": ("p.toml", RULES), "times": ("t.csv", TIMES), "overrides": ("o.toml", total + excused)}
     return {option: a4.write(name, text) for option, (name, text) in texts.items()}
+
+
+def test_a_late_second_attempt_does_not_get_the_time_of_the_first(
+    a4: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "SAME_RUN", timedelta(0))  # the runs of a test follow within seconds
+    rules = {"policy": a4.write("p.toml", f"{RULES}flat = 3\n")}
+    in_time = {"times": a4.write("in-time.csv", TIMES.replace("12-02", "12-01"))}
+    assert find_points(a4.grade({ADA: "points 7"}, **rules, **in_time).outputs) == 7
+    late = {"lovelaceada_LATE_1_12": "points 7"}
+    ended = a4.grade(late)
+    assert find_points(ended.outputs) == 4
+    assert any("`make times`" in note for note in ended.outputs.notes)
+    assert find_points(a4.grade(times=a4.write("new.csv", TIMES)).outputs) == 5
 
 
 AGAIN: dict[str, Callable[[Classroom], BatchOutputs]] = {

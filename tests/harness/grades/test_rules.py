@@ -67,6 +67,8 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, says: 
         pytest.param(LATE, -HOUR, False, 0, id="in time"),
         pytest.param(LATE, timedelta(0), False, 0, id="to the second"),
         pytest.param(LATE, 15 * MINUTE, True, 0, id="within the grace, whatever Canvas marks"),
+        pytest.param(LATE, -HOUR, True, 25, id="a time before the deadline, which is of an earlier attempt"),
+        pytest.param(LATE + EXTENDED, -HOUR, True, 0, id="a time before the deadline, and an extension"),
         pytest.param(LATE, 16 * MINUTE, False, 10, id="beyond the grace"),
         pytest.param(LATE, DAY, False, 10, id="one day"),
         pytest.param(LATE, DAY + MINUTE, False, 20, id="a second day has started"),

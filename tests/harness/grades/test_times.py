@@ -60,6 +60,12 @@ def test_unknown_times_are_counted_and_asked_for(students: list[str], start: str
     assert "--times (TIMES=), which `make times` asks Canvas for." in said
 
 
+def test_a_time_before_the_deadline_is_doubted_where_canvas_says_late() -> None:
+    (said,) = describe_gaps(FLAT, intake(upload(late=True, after=timedelta(hours=-1)), upload("bob")))
+    assert "which may be of an earlier attempt: 1 of the uploads" in said
+    assert "`make times`" in said
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
