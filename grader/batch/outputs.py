@@ -19,7 +19,7 @@ from grader.batch.request import BatchRequest
 from grader.batch.store import Store, write
 from grader.errors import GraderError, SubmissionError
 from grader.gradebook import canvas_csv, gradescope, tables
-from grader.gradebook.canvas_feedback import build_zip
+from grader.gradebook.canvas_feedback import build_zip, choose_pages
 from grader.gradebook.canvas_upload import Delivery
 from grader.grades.decisions import Rulings
 from grader.grades.grade import Grade, Standing
@@ -78,15 +78,16 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     entries = [entry for upload in intake.uploads if (entry := found[upload.id].entry)]
     intake = intake.model_copy(update={"concerns": {**intake.concerns, **concerns}})
     gaps = (*rulings.notes, *describe_gaps(policy, intake))
-    notes = (*intake.notes, *gaps, *warnings, *history.describe_outdated(entries))
     _update_reports(request, _put_owners_first(grades, intake))
+    feedback, repeated = choose_pages(_list_feedback(request, intake, grades))
+    notes = (*intake.notes, *gaps, *warnings, *repeated, *history.describe_outdated(entries))
     files = {
         **render_pages(request, intake, grades, describe(policy), notes),
         **gradebook,
         "checks.csv": tables.encode_csv(grades),
         "checks.json": tables.encode_json(grades),
         "checks.parquet": tables.encode_parquet(grades),
-        **_build_feedback(request, intake, grades),
+        **({"feedback.zip": build_zip(feedback)} if feedback else {}),
         **_format_gradescope(grades),
     }
     written = tuple(write(request.folder / name, content) for name, content in files.items())
@@ -200,21 +201,21 @@ def _fill_gradebook(
     return {"gradebook.csv": made.content}, made.warnings, made.concerns
 
 
-def _build_feedback(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> dict[str, bytes]:
-    """Build the archive for Canvas: a page for each student, under each entry that Canvas named."""
+def _list_feedback(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> Iterator[tuple[str, bytes]]:
+    """Yield what answers each entry that Canvas named: a page for each student."""
     refusals = defaultdict(list)
     for refusal in intake.refusals:
         if refusal.student and refusal.attachment_id is not None:
             refusals[refusal.student.key].append(refusal.entry)
-    pages = dict[str, bytes]()
+    answered = set[str]()
     for grade in _put_owners_first(grades, intake):
         if grade.standing is Standing.REFUSED:
             page = render_refusal(grade).encode("utf-8", "replace")
-            pages.update(dict.fromkeys(refusals[grade.student.key], page))
-        path = find_feedback_page(request, grade)
-        if path and grade.upload and grade.upload.attachment_id is not None:
-            pages.setdefault(grade.upload.entry, path.read_bytes())  # Canvas shows it to all of a group
-    return {"feedback.zip": build_zip(pages)} if pages else {}
+            yield from ((entry, page) for entry in refusals[grade.student.key])
+        path, upload = find_feedback_page(request, grade), grade.upload
+        if path and upload and upload.attachment_id is not None and upload.entry not in answered:
+            answered.add(upload.entry)  # Canvas shows it to all of a group
+            yield upload.entry, path.read_bytes()
 
 
 def _put_owners_first(grades: Iterable[Grade], intake: Intake) -> list[Grade]:

@@ -7,27 +7,37 @@ as `x.ipynb`; every upload adds the comments again; no score is set. `canvas_upl
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from grader.errors import GraderError
+from grader.text import sanitise
 
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first moment that the format knows: equal feedback makes equal archives
 PLAIN_FILE: Final = 0o100644 << 16
 UNIX: Final = 3  # whose rights a file has
 
 
-def build_zip(feedback: Mapping[str, bytes]) -> bytes:
-    """Pack one page for each entry of the download. Folders around an entry are left out, as Canvas expects.
+def choose_pages(answers: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return one page for each name, and notes on the names for which there are several: the first one is kept.
 
-    Raises GraderError if two pages answer one entry.
+    Folders around an entry are left out, as Canvas expects, so that two downloads in one folder have the same names.
+
+    Args:
+        answers: entries of the download, each with its page.
     """
-    names = [entry.rpartition("/")[2] for entry in feedback]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise GraderError(f"Two pages of feedback answer '{repeated}'; give one page for each entry.")
+    pages, repeated = dict[str, bytes](), dict[str, str]()
+    for entry, page in answers:
+        name = entry.rpartition("/")[2]
+        if pages.setdefault(name, page) != page:
+            repeated[name] = f"Two pages of feedback answer '{sanitise(name)}'; feedback.zip holds the first one."
+    return pages, tuple(repeated.values())
+
+
+def build_zip(pages: Mapping[str, bytes]) -> bytes:
+    """Pack pages under their names."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for name, page in sorted(zip(names, feedback.values(), strict=True)):
+        for name, page in sorted(pages.items()):
             add_file(archive, name, page)
     return packed.getvalue()
 

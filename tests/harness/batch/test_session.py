@@ -378,6 +378,16 @@ def test_results_inside_of_the_source_are_not_handed_in(a4: Classroom) -> None:
     assert (first.total, again.total, again.done_before) == (1, 1, 1)
 
 
+def test_two_unpacked_downloads_in_one_folder_stop_nothing(a4: Classroom) -> None:
+    for folder in ("monday", "tuesday"):
+        (a4.root / "class" / folder).mkdir(parents=True)
+        a4.write(f"class/{folder}/{ADA}_x.pdf", "%PDF")
+        a4.write(f"class/{folder}/{ALAN}_x.ipynb", "points 7")
+    a4.grade(source=a4.root / "class")
+    with zipfile.ZipFile(a4.folder / "feedback.zip") as archive:
+        assert sorted(archive.namelist()) == [f"{ADA}_x.pdf", f"{ALAN}_x.ipynb"]
+
+
 NAMES = {"a4.zip": "a4", "a4 (1).zip": "a4", "HT26.groupA": "HT26.groupA"}
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.errors import GraderError
-from grader.gradebook.canvas_feedback import build_zip
+from grader.gradebook.canvas_feedback import build_zip, choose_pages
 from grader.intake.archive import read_class
 
 DOWNLOADED = [
@@ -51,12 +50,20 @@ def test_names_round_trip(tmp_path: Path) -> None:
 
 
 def test_folders_around_the_download_are_left_out_and_equal_feedback_makes_equal_bytes() -> None:
-    pages = {"submissions/x_1_2_a.ipynb": b"one", "y_3_4_a.ipynb": b"two"}
+    pages, _ = choose_pages([("submissions/x_1_2_a.ipynb", b"one"), ("y_3_4_a.ipynb", b"two")])
     with zipfile.ZipFile(io.BytesIO(made := build_zip(pages))) as back:
         assert sorted(back.namelist()) == ["x_1_2_a.ipynb", "y_3_4_a.ipynb"]
     assert build_zip(dict(reversed(pages.items()))) == made
 
 
-def test_two_files_for_one_entry() -> None:
-    with pytest.raises(GraderError, match=r"Two pages of feedback answer 'y_3_4_work\.zip'"):
-        build_zip({"a/y_3_4_work.zip": b"one", "b/y_3_4_work.zip": b"two"})
+@pytest.mark.parametrize(
+    ("second", "notes"),
+    [
+        pytest.param(b"one", (), id="the same page"),
+        pytest.param(
+            b"two", ("Two pages of feedback answer 'y_3_4_a.pdf'; feedback.zip holds the first one.",), id="2"
+        ),
+    ],
+)
+def test_a_file_of_two_downloads_is_answered_once(second: bytes, notes: tuple[str, ...]) -> None:
+    assert choose_pages([("a/y_3_4_a.pdf", b"one"), ("b/y_3_4_a.pdf", second)]) == ({"y_3_4_a.pdf": b"one"}, notes)
