@@ -4,6 +4,7 @@
 history, so that a correction round can say what is fixed, what is new and what is still open since the attempt before.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,9 +65,15 @@ def read_attempts(folder: Path) -> list[AttemptRecord]:
 
 def find_first_seen(folder: Path, intake: Intake) -> dict[str, datetime]:
     """Return when a run first found each upload, by its id; those of which no run noted it are left out."""
-    seen = {(record.upload, record.sha256): record.at for record in reversed(read_attempts(folder))}
-    keys = {upload.id: (upload.id, upload.sha256) for upload in intake.uploads}
-    return {name: seen[key] for name, key in keys.items() if key in seen}
+    seen = {_identify(record.upload, record.sha256): record.at for record in reversed(read_attempts(folder))}
+    found = {upload.id: seen.get(_identify(upload.id, upload.sha256)) for upload in intake.uploads}
+    return {name: at for name, at in found.items() if at}
+
+
+def _identify(upload: str, sha256: str) -> tuple[str, str]:
+    """Return what an upload keeps when its student is renamed: the ids of student and attachment behind the name."""
+    ids = re.search(r"_\d+_\d+$", upload)
+    return ids[0] if ids else upload, sha256
 
 
 def add_progress(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> tuple[Grade, ...]:

@@ -7,7 +7,7 @@ all of the new ones. A line that cannot be read is an error: a decision is never
 
 import getpass
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,10 +34,11 @@ from grader.grades.decisions import (
     list_in_force,
     list_withdrawn,
     select_new,
+    use_todays_keys,
 )
 from grader.grades.groups import add_groups, load_groups
 from grader.grades.overrides import load_overrides
-from grader.grades.policy import GradingPolicy, index_by_name, load_policy
+from grader.grades.policy import GradingPolicy, NameIndex, load_policy
 from grader.grades.settlement import list_students
 from grader.grades.times import load_times
 from grader.intake.uploads import Intake
@@ -102,12 +103,13 @@ def take_over(request: BatchRequest, intake: Intake) -> tuple[str, ...]:
 
     Raises GraderError, and then records nothing.
     """
-    given = _read_files(request, intake)
+    given, known = _read_files(request, intake), NameIndex(list_students(intake))
     notes: list[str] = []
     with _open_book(request.folder) as decisions:
         for path, matters in given:
-            notes += _compare(decisions, matters, path.name)
-            new = select_new(decisions, matters, path.name)
+            today = use_todays_keys(decisions, known)
+            notes += _compare(today, matters, path.name)
+            new = select_new(today, matters, path.name)
             decisions = (*decisions, *_draft(decisions, new, Origin.FILE, path.name))
         combine(decisions, intake, load_rubric(RUBRIC))
         _save(request.folder, decisions)
@@ -148,7 +150,7 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
     if request.policy:
         policy = load_policy(request.policy)
         _require_known_checks(policy, request.policy)
-        known = index_by_name(list_students(intake))
+        known = NameIndex(list_students(intake))
         extended = [e.model_copy(update={"student": _find_key(e.student, known)}) for e in policy.extension]
         rules = Rules(policy=policy.model_copy(update={"extension": ()}), author=name_author())
         given.append((request.policy, [rules, *extended]))
@@ -171,9 +173,9 @@ def _require_known_checks(policy: GradingPolicy, path: Path) -> None:
         raise GraderError(f"Cannot use the policy {path}: the rubric has no check {unknown[0]!r}; correct [passing].")
 
 
-def _find_key(name: str, known: Mapping[str, list[str]]) -> str:
+def _find_key(name: str, known: NameIndex) -> str:
     """Return the key of the one student who has this name, else the name: it may fit when more have handed in."""
-    keys = known.get(name, [])
+    keys = known.find(name)
     return keys[0] if len(keys) == 1 else name
 
 

@@ -16,7 +16,7 @@ from grader.gradebook.formulas import sanitise_cell
 from grader.gradebook.tables import build_rows
 from grader.grades.decisions import Appeal, Decision, list_in_force
 from grader.grades.grade import Grade
-from grader.grades.policy import list_names
+from grader.grades.policy import NameIndex
 from grader.text import sanitise
 
 NAME: Final = "changes.csv"
@@ -64,14 +64,14 @@ def list_changes(before: Rows, grades: Sequence[Grade], decisions: Sequence[Deci
     after = _group(build_rows(grades))
     found = []
     for grade in grades:
-        old, new, names = before.get(grade.student.key, ()), after[grade.student.key], list_names(grade.student)
+        old, new, names = before.get(grade.student.key, ()), after[grade.student.key], NameIndex([grade.student])
         change = Change(
             student=grade.student.key,
             name=grade.student.name,
             before=old[0].get("points") if old else None,
             after=grade.points,
             checks=tuple(_compare(old, new)),
-            open_appeals=tuple(appeal.contests for appeal in appeals if appeal.student in names),
+            open_appeals=tuple(appeal.contests for appeal in appeals if names.find(appeal.student)),
         )
         if (old and change.has_changed) or change.open_appeals:
             found.append(change)

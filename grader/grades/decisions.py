@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from grader.grades.groups import add_groups
 from grader.grades.overrides import Override, OverrideKind, Overrides
-from grader.grades.policy import Extension, GradingPolicy, Text, describe, index_by_name
+from grader.grades.policy import Extension, GradingPolicy, NameIndex, Text, describe
 from grader.grades.settlement import list_students, require_one_each
 from grader.grades.times import add_times, describe_untimed
 from grader.intake.uploads import Group, Intake
@@ -179,29 +179,49 @@ def combine(
     Args:
         seen: when a run first found an upload, by its id: times that were given before are of an earlier attempt.
     """
-    holding = list_in_force(decisions)
+    for decision in list_in_force(decisions):
+        if isinstance(decision.matter, HandInGroups):
+            intake = add_groups(intake, decision.matter.groups, list_students(intake))
+    known = NameIndex(list_students(intake))
+    holding = list_in_force(use_todays_keys(decisions, known))
     matters = [(decision.id, decision.matter) for decision in holding]
     policy = next((matter.policy for _, matter in matters if isinstance(matter, Rules)), GradingPolicy())
     policy = policy.model_copy(update={"extension": tuple(m for _, m in matters if isinstance(m, Extension))})
-    for _, matter in matters:
-        if isinstance(matter, HandInGroups):
-            intake = add_groups(intake, matter.groups, list_students(intake))
     require_one_each(policy, intake)
     intake = _apply_times(holding, intake, seen)
-    known = {name: keys[0] for name, keys in index_by_name(list_students(intake)).items() if len(keys) == 1}
     fitter = _Fitter(known, rubric, {item.id: item.possible for item in policy.manual})
     entries = [fitter.fit(name, matter) for name, matter in matters if isinstance(matter, Override)]
     comments: dict[str, dict[str, str]] = {}
     for _, matter in matters:
-        if isinstance(matter, Comment) and matter.student in known:
-            comments.setdefault(known[matter.student], {})[matter.check] = matter.text
+        if isinstance(matter, Comment) and known.has_key(matter.student):
+            comments.setdefault(matter.student, {})[matter.check] = matter.text
     return Rulings(
         intake=intake,
         policy=policy,
         overrides=Overrides(entries=tuple(e for e in entries if e), possible=fitter.possible),
         comments=comments,
-        notes=tuple(fitter.notes),
+        notes=(*fitter.notes, *_list_strange(holding, known)),
     )
+
+
+def use_todays_keys(decisions: Iterable[Decision], known: NameIndex) -> tuple[Decision, ...]:
+    """Return the decisions with the keys that their students have today, whatever they name them by."""
+    return tuple(_use_todays_key(decision, known) for decision in decisions)
+
+
+def _use_todays_key(decision: Decision, known: NameIndex) -> Decision:
+    keys = known.find(getattr(decision.matter, "student", ""))
+    if len(keys) != 1:
+        return decision
+    return decision.model_copy(update={"matter": decision.matter.model_copy(update={"student": keys[0]})})
+
+
+def _list_strange(decisions: Iterable[Decision], known: NameIndex) -> Iterator[str]:
+    """Tell of words about students who are not here. Changes of points and extensions have notes of their own."""
+    for decision in decisions:
+        matter = decision.matter
+        if isinstance(matter, Comment | Appeal | Reviewed) and not known.has_key(matter.student):
+            yield f"Decision {decision.id} has no effect: {sanitise(matter.student)!r} is no student here."
 
 
 def _apply_times(decisions: Sequence[Decision], intake: Intake, seen: Mapping[str, datetime.datetime]) -> Intake:
@@ -218,7 +238,7 @@ def _apply_times(decisions: Sequence[Decision], intake: Intake, seen: Mapping[st
 class _Fitter:
     """Makes overrides fit the class and the rubric as they are today, and notes what it had to do."""
 
-    def __init__(self, known: Mapping[str, str], rubric: Mapping[str, float], items: Mapping[str, float]) -> None:
+    def __init__(self, known: NameIndex, rubric: Mapping[str, float], items: Mapping[str, float]) -> None:
         self.known, self.possible = known, round(sum(rubric.values()) + sum(items.values()), 2)
         whole = {"": self.possible}
         self.worth = {OverrideKind.CHECK: rubric, OverrideKind.MANUAL: items}
@@ -228,17 +248,16 @@ class _Fitter:
     def fit(self, name: str, override: Override) -> Override | None:
         """Return the override as it can be applied, None if it cannot."""
         worth = self.worth[override.kind]
-        if override.student not in self.known:
+        if not self.known.has_key(override.student):
             self.notes.append(f"Decision {name} has no effect: {sanitise(override.student)!r} is no student here.")
             return None
         if override.target not in worth:
             self.notes.append(f"Decision {name} has no effect: the rubric has no {sanitise(override.target)!r}.")
             return None
-        changes: dict[str, object] = {"student": self.known[override.student]}
         if override.points is not None and override.points > (most := worth[override.target]):
             self.notes.append(f"Decision {name} gives {override.points:g} points and counts as {most:g}, all there is.")
-            changes["points"] = most
-        return override.model_copy(update=changes)
+            return override.model_copy(update={"points": most})
+        return override
 
 
 def describe_decision(decision: Decision) -> str:

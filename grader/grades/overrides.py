@@ -27,7 +27,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from grader.grades.policy import ManualItem, Text, index_by_name
+from grader.grades.policy import ManualItem, NameIndex, Text
 from grader.grades.sheets import SEMICOLON, list_problems, open_text, read_sheet
 from grader.intake.uploads import Student
 from grader.model import FrozenModel, Verdict
@@ -100,7 +100,7 @@ def load_overrides(
         rubric: the points of each check, by its id.
         manual: the manual items of the policy.
     """
-    known, items, problems, found = index_by_name(students), {item.id: item.possible for item in manual}, [], []
+    known, items, problems, found = NameIndex(students), {item.id: item.possible for item in manual}, [], []
     possible = round(sum(rubric.values()) + sum(items.values()), 2)
     whole = ("", {"": possible})  # these changes have no target
     targets = {OverrideKind.CHECK: ("check", rubric), OverrideKind.MANUAL: ("item", items)}
@@ -114,15 +114,15 @@ def load_overrides(
                 problems += [f"{place}: {what}" for what in named]
                 continue
             problems += [f"{place}: {what}" for what in _find_misfits(override, known, targets)]
-            found.append(override.model_copy(update={"student": next(iter(known.get(override.student, [""])))}))
+            found.append(override.model_copy(update={"student": next(iter(known.find(override.student)), "")}))
         problems += [f"two entries change {what}" for what in _find_duplicates(found)]
         if problems:
             raise ValueError("; ".join(problems))
     return Overrides(entries=tuple(found), possible=possible)
 
 
-def _find_misfits(override: Override, known: Mapping[str, list[str]], targets: Targets) -> Iterator[str]:
-    count = len(known.get(override.student, []))
+def _find_misfits(override: Override, known: NameIndex, targets: Targets) -> Iterator[str]:
+    count = len(known.find(override.student))
     if count != 1:
         yield f"{override.student!r} is {'more than one student' if count else 'no student of this class'}"
     title, worth = targets[override.kind]

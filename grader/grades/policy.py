@@ -159,13 +159,31 @@ def list_names(student: Student) -> frozenset[str]:
     return frozenset(str(name) for name in ids if name not in (None, ""))
 
 
-def index_by_name(students: Iterable[Student]) -> dict[str, list[str]]:
-    """Map each name of a student to the keys of the students who have it."""
-    known: dict[str, list[str]] = {}
-    for student in {student.key: student for student in students}.values():
-        for name in list_names(student):
-            known.setdefault(name, []).append(student.key)
-    return known
+class NameIndex:
+    """The students of a class, by whatever may name them.
+
+    A key begins with the name of the student, which may change, and ends with the Canvas id, which does not.
+    """
+
+    def __init__(self, students: Iterable[Student]) -> None:
+        self._by_name: dict[str, list[str]] = {}
+        self._by_canvas_id: dict[str, list[str]] = {}
+        for student in {student.key: student for student in students}.values():
+            for name in list_names(student):
+                self._by_name.setdefault(name, []).append(student.key)
+            if student.canvas_id is not None:
+                self._by_canvas_id.setdefault(str(student.canvas_id), []).append(student.key)
+
+    def find(self, name: str) -> tuple[str, ...]:
+        """Return the keys of those who have this name, or else who had it as their key under another name."""
+        found = self._by_name.get(name)
+        if found is None and "_" in name:
+            found = self._by_canvas_id.get(name.rpartition("_")[2])
+        return tuple(found or ())
+
+    def has_key(self, name: str) -> bool:
+        """Return True if this is the key of a student, and no name of another one."""
+        return self.find(name) == (name,)
 
 
 class Delay(FrozenModel):

@@ -16,12 +16,12 @@ from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import (
     Counting,
     GradingPolicy,
+    NameIndex,
     PassRule,
     compute_deduction,
     compute_delay,
     format_amount,
     has_doubtful_time,
-    index_by_name,
 )
 from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
 from grader.judging import scoring
@@ -65,20 +65,20 @@ def list_students(intake: Intake) -> tuple[Student, ...]:
 
 def require_one_each(policy: GradingPolicy, intake: Intake) -> None:
     """Refuse extensions that several students would get. Raises GraderError."""
-    known = index_by_name(list_students(intake))
+    known = NameIndex(list_students(intake))
     for extension in policy.extension:
-        if len(known.get(extension.student, ())) > 1:
+        if len(known.find(extension.student)) > 1:
             raise GraderError(
                 f"Cannot use the policy: the extension for {sanitise(extension.student)!r} fits more than one student, "
-                f"{' and '.join(known[extension.student])}; name one of them by the key."
+                f"{' and '.join(known.find(extension.student))}; name one of them by the key."
             )
 
 
 def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
     """Tell staff of extensions that fit nobody (misspelt, or nothing handed in), and of days late that are unknown."""
-    known = index_by_name(list_students(intake))
+    known = NameIndex(list_students(intake))
     for extension in policy.extension:
-        if extension.student not in known:
+        if not known.find(extension.student):
             yield f"The extension for {extension.student!r} belongs to no student here."
     if doubtful := sum(has_doubtful_time(upload, policy) for upload in intake.uploads):
         yield (

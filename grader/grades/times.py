@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from grader.errors import GraderError
-from grader.grades.policy import index_by_name, list_names
+from grader.grades.policy import NameIndex
 from grader.grades.settlement import list_students
 from grader.grades.sheets import Sheet, open_text, read_sheet
-from grader.intake.uploads import Intake, Student
+from grader.intake.uploads import Intake
 from grader.text import sanitise
 
 COLUMNS: Final = ("student", "submitted_at")
@@ -34,16 +34,11 @@ def add_times(
         source: a file or a decision, named where the times cannot be used.
         later: ids of uploads that came in after these times were given: they are of an attempt before.
     """
-    everybody = list_students(intake)
-    known = index_by_name(everybody)
-    if shared := [name for name in times if len(known.get(name, ())) > 1]:
-        name = sanitise(shared[0])
-        raise GraderError(f"Cannot use the times {source}: '{name}' is more than one student; use the keys.")
-    found = {student.key: _find_time(student, times, source) for student in everybody}
-    by_key = {key: time for key, time in found.items() if time}
+    known = NameIndex(list_students(intake))
+    by_key = _group_by_key(times, known, source)
     mine = {u.id: by_key[u.student.key] for u in intake.uploads if u.student.key in by_key and u.id not in later}
     uploads = tuple(u.model_copy(update={"submitted_at": mine.get(u.id, u.submitted_at)}) for u in intake.uploads)
-    notes = [f"The time of '{sanitise(name)}' belongs to no student here." for name in times if name not in known]
+    notes = [f"The time of '{sanitise(name)}' belongs to no student here." for name in times if not known.find(name)]
     return intake.model_copy(update={"uploads": uploads, "notes": (*intake.notes, *notes)})
 
 
@@ -59,14 +54,18 @@ def describe_untimed(intake: Intake, later: Container[str]) -> str:
     )
 
 
-def _find_time(student: Student, times: Mapping[str, datetime], source: str) -> datetime | None:
-    """Return the one time under any of a student's names."""
-    mine = {times[name] for name in list_names(student) if name in times}
-    if len(mine) > 1:
-        raise GraderError(
-            f"Cannot use the times {source}: {sanitise(student.key)} has two, under two names; leave one."
-        )
-    return next(iter(mine), None)
+def _group_by_key(times: Mapping[str, datetime], known: NameIndex, source: str) -> dict[str, datetime]:
+    """Return the one time of each student, whatever name it is under. Raises GraderError."""
+    found: dict[str, datetime] = {}
+    for name, time in times.items():
+        keys = known.find(name)
+        if len(keys) > 1:
+            named = sanitise(name)
+            raise GraderError(f"Cannot use the times {source}: '{named}' is more than one student; use the keys.")
+        if keys and found.setdefault(keys[0], time) != time:
+            key = sanitise(keys[0])
+            raise GraderError(f"Cannot use the times {source}: {key} has two, under two names; leave one.")
+    return found
 
 
 def _read_times(sheet: Sheet) -> dict[str, datetime]:

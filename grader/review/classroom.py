@@ -21,10 +21,18 @@ from grader.batch import request as requests
 from grader.batch.attempts import add_progress
 from grader.batch.outputs import ALIKE, Outcome, find_outcome, settle_class
 from grader.batch.request import BatchRequest, SavedBatch, load_batch
-from grader.grades.decisions import Appeal, Decision, Reviewed, Rulings, Withdrawal, list_in_force
+from grader.grades.decisions import (
+    Appeal,
+    Decision,
+    Reviewed,
+    Rulings,
+    Withdrawal,
+    list_in_force,
+    use_todays_keys,
+)
 from grader.grades.grade import Grade, Progress, tell_apart
 from grader.grades.overrides import Override, OverrideKind
-from grader.grades.policy import GradingPolicy, index_by_name, list_names
+from grader.grades.policy import GradingPolicy, NameIndex
 from grader.grades.settlement import change_check, list_students
 from grader.intake.uploads import Intake, Student, Upload
 from grader.model import CheckResult, Result
@@ -209,17 +217,18 @@ def collect_dossiers(
     decisions: Sequence[Decision],
 ) -> list[Dossier]:
     """Collect what there is about each student, in the order of names."""
-    known = {n: keys[0] for n, keys in index_by_name(list_students(saved.intake)).items() if len(keys) == 1}
+    known = NameIndex(list_students(saved.intake))
     attempts, about, held = defaultdict(list), defaultdict(list), defaultdict(list)
     for upload in sorted(saved.intake.uploads, key=lambda upload: (upload.attempt, upload.id)):
         attempts[upload.student.key].append(Attempt(upload, outcomes[upload.id]))
     for group in rulings.intake.groups:  # what one of them hands in counts for all
         shared = [attempt for member in group.members for attempt in attempts[member.key]]
         attempts.update((member.key, shared) for member in group.members)
+    decisions = use_todays_keys(decisions, known)
     for decision, name in name_students(decisions):
-        about[known.get(name, name)].append(decision)
+        about[name].append(decision)
     for decision, name in name_students(list_in_force(decisions)):
-        held[known.get(name, name)].append(decision)
+        held[name].append(decision)
     changes = defaultdict[str, dict[str, Override]](dict)
     for override in rulings.overrides.entries:
         if override.kind is OverrideKind.CHECK:
@@ -257,8 +266,8 @@ def name_students(decisions: Iterable[Decision]) -> Iterator[tuple[Decision, str
 
 def list_about(decisions: Iterable[Decision], student: Student) -> list[Decision]:
     """List the decisions about a student."""
-    mine = list_names(student)
-    return [decision for decision, name in name_students(decisions) if name in mine]
+    names = NameIndex([student])
+    return [decision for decision, name in name_students(decisions) if names.find(name)]
 
 
 def stamp(path: Path) -> Stamp:

@@ -14,11 +14,12 @@ from grader.batch.attempts import AttemptRecord
 from grader.batch.decisions import NAME, append_decision, load_rulings, read_decisions, take_over, withdraw
 from grader.batch.request import BatchRequest
 from grader.errors import GraderError
-from grader.grades.decisions import Comment, Decision, HandInTimes, Origin, list_in_force
+from grader.grades.decisions import Appeal, Comment, Decision, HandInTimes, Matter, Origin, Reviewed, list_in_force
 from grader.grades.overrides import Override, OverrideKind
+from grader.grades.policy import Extension
 from grader.intake.uploads import Intake, Upload
 from grader.paths import ROOT
-from tests.harness.grades.classes import intake, student, upload
+from tests.harness.grades.classes import DUE, intake, student, upload
 
 CLASS = intake(upload("ada"), upload("bob"), missing=(student("cy", canvas_id=7),))
 CHECK = "step1.accuracy"  # worth 6
@@ -132,6 +133,41 @@ def test_times_count_for_what_came_before_they_were_given(tmp_path: Path) -> Non
     assert [u.submitted_at for u in after.uploads] == [None]
     assert "older than 1 upload" in after.notes[0]
     assert "`make times`" in after.notes[0]
+
+
+ADAM, EVE = (student(f"{name}_12", canvas_id=12) for name in ("adam", "eve"))
+RENAMED = Intake(source="class.zip", uploads=(upload().model_copy(update={"student": EVE}),))
+
+
+def test_a_student_who_is_renamed_keeps_every_decision(tmp_path: Path) -> None:
+    append_decision(tmp_path, change(4, student=ADAM.key), Origin.REVIEW)
+    append_decision(tmp_path, Comment(student=ADAM.key, text="seen", author="M"), Origin.REVIEW)
+    append_decision(tmp_path, Extension(student=ADAM.key, due=DUE, author="M", reason="ill"), Origin.FILE)
+    append_decision(tmp_path, HandInTimes(times={ADAM.key: DUE}, author="M"), Origin.FILE)
+    found = load_rulings(tmp_path, RENAMED)
+    assert [e.points for e in found.overrides.of(EVE)] == [4]
+    assert (found.comments, [e.student for e in found.policy.extension]) == ({EVE.key: {"": "seen"}}, [EVE.key])
+    assert ([u.submitted_at for u in found.intake.uploads], found.notes) == ([DUE], ())
+
+
+def test_of_two_decisions_under_two_names_of_a_student_the_later_one_holds(tmp_path: Path) -> None:
+    give(tmp_path, entry(5, ADAM.key), intake(upload().model_copy(update={"student": ADAM})))
+    append_decision(tmp_path, change(2, student=EVE.key), Origin.REVIEW)
+    give(tmp_path, entry(5, ADAM.key), RENAMED)  # the file says nothing new
+    assert [e.points for e in load_rulings(tmp_path, RENAMED).overrides.entries] == [2]
+
+
+STRANGE = [
+    Comment(student="eve", text="seen", author="M"),
+    Appeal(student="eve", contests=CHECK, claim="it is right", author="M"),
+    Reviewed(student="eve", upload="eve_1", author="M"),
+]
+
+
+@pytest.mark.parametrize("matter", STRANGE, ids=["comment", "appeal", "reviewed"])
+def test_words_about_nobody_here_are_named(matter: Matter, tmp_path: Path) -> None:
+    append_decision(tmp_path, matter, Origin.REVIEW)
+    assert load_rulings(tmp_path, CLASS).notes == ("Decision d1 has no effect: 'eve' is no student here.",)
 
 
 def test_a_file_with_a_mistake_changes_nothing(tmp_path: Path) -> None:
