@@ -31,6 +31,7 @@ from grader.grades.decisions import (
     Withdrawal,
     combine,
     describe_decision,
+    leave_out_giver,
     list_in_force,
     list_withdrawn,
     select_new,
@@ -181,13 +182,13 @@ def _find_key(name: str, known: NameIndex) -> str:
 
 def _compare(decisions: tuple[Decision, ...], matters: list[Matter], file: str) -> Iterator[str]:
     """Tell what a file no longer holds and stays in force, and what it still holds and was taken away."""
-    gone = list_withdrawn(decisions)
+    gone, given = list_withdrawn(decisions), [leave_out_giver(matter) for matter in matters]
     for decision in list_in_force(decisions):
         mine = decision.origin is Origin.FILE and decision.file == file and not isinstance(decision.matter, HandInTimes)
         if mine and decision.subject not in {d.subject for d in _draft((), matters, Origin.FILE, file)}:
             yield f"No longer in {file}, and still in force: {describe_decision(decision)}"
     for decision in decisions:
-        if decision.id in gone and decision.origin is Origin.FILE and decision.matter in matters:
+        if decision.id in gone and decision.origin is Origin.FILE and leave_out_giver(decision.matter) in given:
             yield f"In {file}, and stays taken away: {describe_decision(decision)}"
 
 

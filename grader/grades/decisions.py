@@ -155,15 +155,24 @@ def list_in_force(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
 def select_new(decisions: Sequence[Decision], matters: Iterable[Matter], file: str) -> list[Matter]:
     """Return what a file says that it did not say before: it may be given again without changing anything.
 
-    What a file last said about a subject is compared, whatever was decided elsewhere, or taken away, since then.
+    What a file last said about a subject is compared, whatever was decided elsewhere, or taken away, since then, and
+    whoever gave it: what one assistant took away does not come back when another one repeats the command.
     """
-    said = {d.subject: d.matter for d in decisions if d.origin is Origin.FILE}
-    times = [d.matter for d in decisions if isinstance(d.matter, HandInTimes)]
+    said = {d.subject: leave_out_giver(d.matter) for d in decisions if d.origin is Origin.FILE}
+    times = [leave_out_giver(d.matter) for d in decisions if isinstance(d.matter, HandInTimes)]
     drafts = [
         Decision(id="", at=datetime.datetime.now(datetime.UTC), origin=Origin.FILE, file=file, matter=m)
         for m in matters
     ]
-    return [d.matter for d in drafts if said.get(d.subject) != d.matter and d.matter not in times[-1:]]
+    pairs = [(draft, leave_out_giver(draft.matter)) for draft in drafts]
+    return [d.matter for d, given in pairs if said.get(d.subject) != given and given not in times[-1:]]
+
+
+def leave_out_giver(matter: Matter) -> Matter:
+    """Return what a file says without the login of whoever gave it; authors that stand in the file itself stay."""
+    if isinstance(matter, Rules | HandInTimes | HandInGroups):
+        return matter.model_copy(update={"author": ""})
+    return matter
 
 
 def combine(

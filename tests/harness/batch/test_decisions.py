@@ -115,6 +115,28 @@ def test_rules_and_extensions_are_decisions_of_their_own(tmp_path: Path) -> None
     assert load_rulings(tmp_path, CLASS).policy.late.per_day == 10
 
 
+GIVEN = {
+    "policy": ("toml", "[late]\nflat = 10\n"),
+    "times": ("csv", "student,submitted_at\nada,2026-12-01T10:00Z\n"),
+    "groups": ("csv", "student,group\nada,one\nbob,one\n"),
+}
+
+
+@pytest.mark.parametrize(("option", "kind", "text"), [(o, *given) for o, given in GIVEN.items()], ids=GIVEN)
+def test_what_was_taken_away_stays_away_when_somebody_else_repeats_the_command(
+    option: str, kind: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / f"given.{kind}").write_text(text, encoding="utf-8")
+    request = BatchRequest.model_validate({"source": tmp_path, "folder": tmp_path, option: path})
+    monkeypatch.setattr("grader.batch.decisions.name_author", lambda: "ann")
+    take_over(request, CLASS)
+    withdraw(tmp_path, ["d1"], "ann", "a mistake")
+    monkeypatch.setattr("grader.batch.decisions.name_author", lambda: "bea")
+    (note,) = take_over(request, CLASS)
+    assert "stays taken away: d1" in note
+    assert list_in_force(read_decisions(tmp_path)) == ()
+
+
 def come(folder: Path, at: datetime, *uploads: Upload) -> None:
     """Note that a run first found uploads at this time."""
     known = [AttemptRecord(student=u.student.key, upload=u.id, sha256=u.sha256, attempt=1, at=at) for u in uploads]
