@@ -2,6 +2,7 @@
 
     STORE/
         lock                one batch at a time
+        upload.lock         one upload to Canvas at a time
         uploads/            what was handed in, by SHA-256
         incoming/           being written; worthless after a crash
         evidence/KEY/       evidence/ as an execution left it, and ledger.json
@@ -51,6 +52,17 @@ class Store:
         except Timeout as error:
             raise GraderError(
                 f"Another batch runs in {self.folder.parent}; wait until it ends, or choose another folder with --out."
+            ) from error
+
+    @contextmanager
+    def lock_upload(self) -> Iterator[None]:
+        """Keep other uploads out. Raises GraderError when another one sends from here."""
+        try:
+            with FileLock(self.folder / "upload.lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise GraderError(
+                f"Another upload of {self.folder.parent} sends to Canvas; wait until it ends, then look what is left."
             ) from error
 
     def evidence(self, key: str) -> Path:

@@ -168,13 +168,15 @@ def upload(
 ) -> None:
     """Send scores, comments and feedback to Canvas. Needs CANVAS_API_URL and CANVAS_API_TOKEN."""
     from grader.batch import outputs, session
+    from grader.batch.store import Store
     from grader.gradebook.canvas_upload import upload as deliver
 
     saved, made = session.renew_outputs(options.make_absolute(folder), {})
     if made.ungraded:
         print(session.describe_students(made))
     deliveries = outputs.build_deliveries(saved.request, made.grades)
-    report = deliver(course, assignment, deliveries, really=send, partial_too=partial)
+    with Store(saved.request.folder / "store").lock_upload() if send else nullcontext():
+        report = deliver(course, assignment, deliveries, really=send, partial_too=partial)
     if send:
         print(f"Sent to {report.sent} student{'s' * (report.sent != 1)}.")
     if report.failures:

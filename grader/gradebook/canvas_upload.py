@@ -3,6 +3,7 @@
 A plan is computed and shown first; without `really` nothing is sent. Sending is idempotent: each comment ends with a
 reference, a hash of what was sent and the score, and where Canvas already has that reference and that score nothing is
 sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
+Each student's submission is compared once more right before it is changed: a class takes minutes to send.
 
 Canvas may have a late policy of its own, which lowers a score after it was entered. The score as entered is compared.
 
@@ -45,6 +46,7 @@ BROKEN: Final = (500, 502, 504)  # it may have acted
 RATE_LIMIT: Final = "rate limit exceeded"  # Canvas says it with 403 in older versions
 PASS_FAIL: Final = "pass_fail"  # a type of grading in Canvas
 UP_TO_DATE: Final = "up to date"
+BY_HAND: Final = "a person changed the score in Canvas"
 WORDS: Final = (PassOutcome.COMPLETE, PassOutcome.INCOMPLETE)
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
@@ -218,17 +220,15 @@ def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, .
     present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
     deliveries = list(deliveries)
     names = [grade.student.name for grade in tell_apart(delivery.grade for delivery in deliveries)]
-    words = getattr(assignment, "grading_type", "") == PASS_FAIL
     return tuple(
-        _plan_step(name, delivery, present.get(delivery.grade.student.canvas_id), assignment.points_possible, words)
+        _plan_step(assignment, name, delivery, present.get(delivery.grade.student.canvas_id))
         for name, delivery in zip(names, deliveries, strict=True)
     )
 
 
-def _plan_step(
-    name: str, delivery: Delivery, submission: Any, column_possible: float | None, words: bool
-) -> UploadStep:
+def _plan_step(assignment: Any, name: str, delivery: Delivery, submission: Any) -> UploadStep:
     student, standing = delivery.grade.student, delivery.grade.standing
+    words = getattr(assignment, "grading_type", "") == PASS_FAIL
     reasons = {  # the first that holds
         "no Canvas id is known": student.canvas_id is None,
         "not assigned this in Canvas": submission is None,
@@ -240,7 +240,7 @@ def _plan_step(
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     changes: dict[str, Any] = (
-        {"reason": reason} if reason else _plan_changes(delivery, submission, column_possible, words)
+        {"reason": reason} if reason else _plan_changes(delivery, submission, assignment.points_possible, words)
     )
     old_score = None if submission is None else _read_score(submission)
     changes |= {"judged": describe_judged(delivery.grade), "whole_group": not delivery.grade.group}
@@ -255,7 +255,7 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
     last, last_score = _read_last_reference(submission)
     same = score is None or _shows(submission, score)
     if (last == reference and not same) or (last_score and not _shows(submission, last_score)):
-        return {"reason": "a person changed the score in Canvas"}
+        return {"reason": BY_HAND}
     if last == reference:
         return {"reason": UP_TO_DATE}
     shown = f" (score {score})" if score is not None else ""
@@ -378,27 +378,37 @@ def send(assignment: Any, deliveries: Sequence[Delivery], steps: Iterable[Upload
     from canvasapi.exceptions import CanvasException
     from requests import RequestException
 
-    failed = _send_each(assignment, steps)
+    by_id = {delivery.grade.student.canvas_id: delivery for delivery in deliveries}
+    steps = tuple(steps)
+    planned = {step.canvas_id: step for step in steps}
+    failed = _send_each(assignment, by_id, steps)
     for wait_s in AGAIN_S:
-        again = {i: d for d in deliveries if (i := d.grade.student.canvas_id) in failed and failed[i].may_pass}
+        again = {i: delivery for i, delivery in by_id.items() if i in failed and failed[i].may_pass}
         if not again:
             break
         time.sleep(wait_s)
         try:
-            steps = plan(assignment, again.values())
+            steps = [_keep_entered(planned[s.canvas_id], s) for s in plan(assignment, again.values())]
         except (CanvasException, RequestException):  # what failed has failed still
             continue
-        overtaken = {
-            step.canvas_id: _Failure(f"{sanitise_line(step.name)}: not sent ({step.reason})")
-            for step in steps
-            if not step.sends and step.reason != UP_TO_DATE
-        }
+        overtaken = {step.canvas_id: _describe_overtaken(step) for step in steps if _is_overtaken(step)}
         kept = {i: failure for i, failure in failed.items() if i not in again}
-        failed = kept | overtaken | _send_each(assignment, steps)
+        failed = kept | overtaken | _send_each(assignment, by_id, steps)
     return tuple(failure.line for failure in failed.values())
 
 
-def _send_each(assignment: Any, steps: Iterable[UploadStep]) -> dict[int | None, _Failure]:
+def _is_overtaken(step: UploadStep) -> bool:
+    """Return True if a step that was to send something does not do so any more: Canvas has changed meanwhile."""
+    return not step.sends and step.reason != UP_TO_DATE
+
+
+def _describe_overtaken(step: UploadStep) -> _Failure:
+    return _Failure(f"{sanitise_line(step.name)}: not sent ({step.reason})")
+
+
+def _send_each(
+    assignment: Any, deliveries: Mapping[int | None, Delivery], steps: Iterable[UploadStep]
+) -> dict[int | None, _Failure]:
     """Carry out steps and return the failures by Canvas id. One does not stop the others; a refused token stops all."""
     from canvasapi.exceptions import CanvasException, InvalidAccessToken
     from requests import RequestException
@@ -406,7 +416,9 @@ def _send_each(assignment: Any, steps: Iterable[UploadStep]) -> dict[int | None,
     failed = {}
     for step in (step for step in steps if step.sends):
         try:
-            _send(assignment, step)
+            now = _send(assignment, deliveries[step.canvas_id], step)
+            if _is_overtaken(now):
+                failed[step.canvas_id] = _describe_overtaken(now)
         except InvalidAccessToken:
             raise
         except (CanvasException, RequestException, ValueError, OSError) as error:
@@ -424,11 +436,39 @@ def _may_pass(error: Exception) -> bool:
     return not (forbidden or isinstance(error, lasting))
 
 
-def _send(assignment: Any, step: UploadStep) -> None:
+def _send(assignment: Any, delivery: Delivery, step: UploadStep) -> UploadStep:
+    """Attach the page, look whether Canvas is still as it was planned for, send, and return what was sent."""
     from canvasapi.submission import Submission
 
     ids = {"course_id": assignment.course_id, "assignment_id": assignment.id, "user_id": step.canvas_id}
     submission = Submission(assignment._requester, ids)
+    files = [_attach(submission, step.feedback)] if step.feedback is not None else []
+    now = _plan_again(assignment, delivery, step)
+    if now.sends:
+        submission.edit(**_list_changes(assignment, now, files))
+    return now
+
+
+def _plan_again(assignment: Any, delivery: Delivery, step: UploadStep) -> UploadStep:
+    """Plan for one student by what Canvas has now. Where it does not show it, its answer to what is sent tells."""
+    from canvasapi.exceptions import ResourceDoesNotExist
+
+    try:
+        submission = assignment.get_submission(step.canvas_id, include=["submission_comments"])
+    except ResourceDoesNotExist:
+        return step
+    return _keep_entered(step, _plan_step(assignment, step.name, delivery, submission))
+
+
+def _keep_entered(before: UploadStep, now: UploadStep) -> UploadStep:
+    """Return the newer plan for a student; one without changes if the score was entered since the older one."""
+    if now.new_score is None or now.old_score == before.old_score:
+        return now
+    return UploadStep(name=now.name, canvas_id=now.canvas_id, old_score=now.old_score, reason=BY_HAND)
+
+
+def _list_changes(assignment: Any, step: UploadStep, files: Sequence[int]) -> dict[str, Any]:
+    """Return what is to change, as Canvas names it; `files` are the ids of what was attached."""
     options: dict[str, Any] = {}
     if step.new_score is not None:
         options["submission"] = {"posted_grade": step.new_score}
@@ -436,9 +476,9 @@ def _send(assignment: Any, step: UploadStep) -> None:
         options["comment"] = {"text_comment": step.comment}
         if step.whole_group and getattr(assignment, "group_category_id", None):
             options["comment"]["group_comment"] = True
-        if step.feedback is not None:
-            options["comment"]["file_ids"] = [_attach(submission, step.feedback)]
-    submission.edit(**options)
+        if files:
+            options["comment"]["file_ids"] = list(files)
+    return options
 
 
 def _attach(submission: Any, page: Path) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import typer
 from rich.console import Console
 
 from grader.batch import digests, executor, history, session
@@ -22,8 +23,11 @@ from grader.batch.outputs import BatchOutputs, build_deliveries
 from grader.batch.request import BatchRequest
 from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
+from grader.cli import batch as commands
 from grader.cli.batch import derive_class_name
 from grader.errors import GraderError
+from grader.gradebook import canvas_upload
+from grader.gradebook.canvas_upload import UploadReport
 from grader.grades import decisions
 from grader.grades.decisions import Appeal, Origin
 from grader.grades.grade import Standing
@@ -404,6 +408,15 @@ def test_nothing_is_handed_out_while_a_batch_runs_or_without_the_export(graded: 
     (graded.root / "export.csv").unlink()
     with pytest.raises(GraderError, match=r"Cannot read .*export.csv \(No such file or directory\); check the path"):
         graded.renew()
+
+
+@pytest.mark.parametrize("send", [True, False], ids=["sends", "only shows"])
+def test_one_upload_sends_at_a_time(send: bool, graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver = Mock(return_value=UploadReport(sent=0))
+    monkeypatch.setattr(canvas_upload, "upload", deliver)
+    with Store(graded.folder / "store").lock_upload(), pytest.raises(GraderError if send else typer.Exit):
+        commands.upload(graded.folder, course=1, assignment=2, send=send)
+    assert deliver.called is not send
 
 
 WRONG_FILES = [

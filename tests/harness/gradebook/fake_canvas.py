@@ -32,6 +32,7 @@ class FakeCanvas:
     file_faults: list[int] = field(default_factory=list)  # the same for the bytes of files
     lost_answers: list[int] = field(default_factory=list)  # the same, after a PUT was acted upon
     broken: set[int] = field(default_factory=set)  # users about whom Canvas always fails
+    change_after_list: dict[int, float] = field(default_factory=dict)  # that a person enters once all were listed
     change_on_fault: dict[int, float] = field(default_factory=dict)  # scores that a person enters at the first fault
     retry_after: str = ""  # sent with every fault
     pass_fail: bool = False  # graded complete or incomplete
@@ -47,6 +48,11 @@ class FakeCanvas:
     def comment(self, user: int, text: str, author: int = TEACHER) -> None:
         """Add a comment as Canvas keeps it."""
         self.submissions[user]["submission_comments"].append({"author_id": author, "comment": text})
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """Return the submission at an address."""
+        user = path.removeprefix(f"{BASE}/submissions/")
+        return self.submissions.get(int(user)) if user.isdecimal() else None
 
     @property
     def environ(self) -> dict[str, str]:
@@ -86,6 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer({**found, "group_category_id": 3 if self.canvas.group else None})
         elif url.path == f"{BASE}/submissions":
             self.answer_page(parse_qs(url.query))
+        elif submission := self.canvas.find(url.path):
+            self.answer(submission)
         else:
             self.answer({}, 404)
 
@@ -96,6 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "submission_comments" not in query.get("include[]", []):
             shown = [{k: v for k, v in one.items() if k != "submission_comments"} for one in shown]
         link = f'<{self.canvas.address}{BASE}/submissions?include[]=submission_comments&page={page + 1}>; rel="next"'
+        while page * PAGE >= len(found) and self.canvas.change_after_list:
+            user, score = self.canvas.change_after_list.popitem()
+            self.canvas.submissions[user]["score"] = score
         self.answer(shown, headers={"Link": link} if page * PAGE < len(found) else {})
 
     def do_PUT(self) -> None:

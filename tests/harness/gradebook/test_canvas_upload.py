@@ -280,6 +280,33 @@ def test_what_a_person_changes_meanwhile_stays(canvas: FakeCanvas) -> None:
     assert canvas.submissions[12]["score"] == 49.0
 
 
+@pytest.mark.parametrize("times", [0, 1], ids=["nothing was sent before", "a score was sent before"])
+def test_what_a_person_enters_between_the_plan_and_the_sending_stays(
+    canvas: FakeCanvas, page: Path, times: int
+) -> None:
+    for _ in range(times):
+        deliver(canvas, to(grade(ADA, 80), page))
+    canvas.change_after_list = {12: 49.0}
+    done, said = deliver(canvas, to(grade(ADA, 90), page), to(grade(BOB, 70)))
+    assert (done.sent, said[-1]) == (1, "Lovelace, Ada: not sent (a person changed the score in Canvas)")
+    assert (canvas.submissions[12]["score"], canvas.submissions[13]["score"]) == (49.0, 35.0)
+    assert len(canvas.submissions[12]["submission_comments"]) == times
+
+
+def test_a_person_enters_a_score_while_a_request_fails(canvas: FakeCanvas) -> None:
+    canvas.find_faults, canvas.change_on_fault = [500], {12: 49.0}
+    done, said = deliver(canvas, to(grade(ADA, 90)))
+    assert (done.sent, said[-1]) == (0, "Lovelace, Ada: not sent (a person changed the score in Canvas)")
+    assert canvas.submissions[12]["score"] == 49.0
+
+
+def test_a_canvas_that_shows_no_single_submission_is_sent_what_was_planned(
+    canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canvas, "find", lambda path: None)
+    assert deliver(canvas, to(grade(ADA, 80)))[0].sent == 1
+
+
 WAITS = {  # what the server asks for -> the longest wait
     "nothing": ("", 1.0),
     "seconds": ("77", 77.0),
