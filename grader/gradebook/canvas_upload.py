@@ -3,6 +3,7 @@
 A plan is computed and shown first; without `really` nothing is sent. Sending is idempotent: each comment ends with a
 reference, a hash of what was sent and the score, and where Canvas already has that reference and that score nothing is
 sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
+A comment without a score says which one Canvas had, so that this holds after it too.
 Each student's submission is compared once more right before it is changed: a class takes minutes to send.
 
 Canvas may have a late policy of its own, which lowers a score after it was entered. The score as entered is compared.
@@ -50,8 +51,9 @@ BY_HAND: Final = "a person changed the score in Canvas"
 WORDS: Final = (PassOutcome.COMPLETE, PassOutcome.INCOMPLETE)
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
+NO_SCORE: Final = "no score"
 _REFERENCES: Final = re.compile(
-    rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \(score ([0-9.]+|complete|incomplete)\))?"
+    rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \((?:score )?([0-9.]+|complete|incomplete|{NO_SCORE})\))?"
 )
 
 
@@ -258,9 +260,10 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
         return {"reason": BY_HAND}
     if last == reference:
         return {"reason": UP_TO_DATE}
-    shown = f" (score {score})" if score is not None else ""
+    kept = score or _format_present(submission, words)
+    shown = NO_SCORE if kept == NO_SCORE else f"score {kept}"
     scaled = describe_scale(score, grade.possible, column_possible)
-    text = f"{delivery.comment}{scaled}\n\n{REFERENCE}{reference}{shown}".strip()
+    text = f"{delivery.comment}{scaled}\n\n{REFERENCE}{reference} ({shown})".strip()
     return {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
 
 
@@ -275,12 +278,26 @@ def describe_scale(score: str | None, possible: float, column_possible: float | 
     return f"\nCanvas shows the same share of its {column_possible:g} points: {float(score):g}."
 
 
+def _format_present(submission: Any, words: bool) -> str:
+    """Write the score or the word that Canvas has."""
+    present, word = _read_score(submission), _read_grade(submission)
+    if words and word in WORDS:
+        return word
+    return NO_SCORE if present is None else f"{present:.2f}"
+
+
 def _shows(submission: Any, score: str) -> bool:
-    """Return True if Canvas has this score, to hundredths, or this word."""
-    if score in WORDS:
-        return score == (getattr(submission, "entered_grade", None) or getattr(submission, "grade", None))
+    """Return True if Canvas has this score, to hundredths, or this word, or none where there was none."""
     present = _read_score(submission)
+    if score == NO_SCORE:
+        return present is None
+    if score in WORDS:
+        return score == _read_grade(submission)
     return present is not None and abs(present - float(score)) < 0.005
+
+
+def _read_grade(submission: Any) -> str:
+    return getattr(submission, "entered_grade", None) or getattr(submission, "grade", None) or ""
 
 
 def _read_score(submission: Any) -> float | None:

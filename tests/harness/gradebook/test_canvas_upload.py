@@ -173,6 +173,35 @@ def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) ->
     assert sent["comment[text_comment]"][0].startswith("'a.py' is a Python script.")
 
 
+REFUSED = to(grade(ADA, None, standing=Standing.REFUSED), comment="'a.py' is a Python script.")
+AFTER_A_REFUSAL = {  # score in Canvas before and after the comment; what is sent then
+    "a person entered one": (None, 31.0, False),
+    "a person changed it": (20.0, 31.0, False),
+    "nobody did": (None, None, True),
+    "it is as it was": (20.0, 20.0, True),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "sends"), AFTER_A_REFUSAL.values(), ids=AFTER_A_REFUSAL)
+def test_a_score_entered_after_a_refusal_stays(
+    canvas: FakeCanvas, before: float | None, after: float | None, sends: bool
+) -> None:
+    canvas.submissions[12]["score"] = before
+    deliver(canvas, REFUSED)
+    canvas.submissions[12]["score"] = after
+    done, said = deliver(canvas, to(grade(ADA, 80)))
+    assert (done.sent, canvas.submissions[12]["score"]) == ((1, 40.0) if sends else (0, after))
+    assert sends or said == ["Lovelace, Ada: nothing to send (a person changed the score in Canvas)"]
+
+
+def test_a_reference_of_earlier_that_names_no_score_is_understood(canvas: FakeCanvas) -> None:
+    deliver(canvas, REFUSED)
+    (comment,) = canvas.submissions[12]["submission_comments"]
+    comment["comment"] = comment["comment"].removesuffix(" (no score)")
+    assert deliver(canvas, REFUSED)[1] == ["Lovelace, Ada: nothing to send (up to date)"]
+    assert deliver(canvas, to(grade(ADA, 80)))[0].sent == 1
+
+
 def test_a_group_gets_the_comment_together_and_points_need_no_scale(canvas: FakeCanvas) -> None:
     canvas.group, canvas.points_possible = True, None
     deliver(canvas, to(grade(ADA, 80)))
