@@ -65,11 +65,12 @@ class Comment(FrozenModel):
 
 
 class Reviewed(FrozenModel):
-    """A person has looked at what a student handed in: the file with this id, where there is one."""
+    """A person has looked at what a student handed in: the file with this id and content, where there is one."""
 
     student: Text
     upload: str
     author: Text
+    sha256: str = ""  # marks of earlier versions say nothing of the content
 
 
 class Appeal(FrozenModel):

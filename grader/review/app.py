@@ -25,7 +25,7 @@ from grader.model import StaffDetails
 from grader.reporting.cohort import STYLES
 from grader.reporting.page import read_asset
 from grader.review.classroom import Attempt, Classroom, ClassView, Dossier
-from grader.review.deciding import Act, Draft, NotSaved, Outdated, save
+from grader.review.deciding import Act, Draft, NewFile, NotSaved, Outdated, save
 from grader.review.filters import Filter
 from grader.review.guard import Guard
 from grader.review.notebook import Cell, UnreadableNotebook, read_cells
@@ -101,20 +101,21 @@ class Desk:
 
     def _decide(self, request: Request, form: Mapping[str, str]) -> Response:
         view, visit = self.classroom.look(), self.read_visit(request)
-        dossier, draft, status = find_dossier(view, request), None, 200
+        dossier, draft, status, new_file = find_dossier(view, request), None, 200, False
         try:
             draft = Draft.read(form)
             save(self.classroom.folder, view, dossier, draft, visit.author)
             draft = None
         except NotSaved as error:
-            status = 409 if isinstance(error, Outdated) else 422
+            status, new_file = 409 if isinstance(error, Outdated) else 422, isinstance(error, NewFile)
             draft = replace(draft or Draft(Act.COMMENT), problem=str(error))
         fragment = "hx-request" in request.headers
         if draft is None and not fragment:
             return RedirectResponse(visit.address(dossier), 303)
         view = self.classroom.look()
         page = self._open_file(view, visit, find_dossier(view, request), request.query_params.get("file", ""))
-        html = render_student(visit, view, replace(page, draft=draft), self.outbox.state, fragment)
+        page = replace(page, draft=draft, has_new_file=new_file)
+        html = render_student(visit, view, page, self.outbox.state, fragment)
         return HTMLResponse(_encode(html), status)
 
     async def change_settings(self, request: Request) -> Response:

@@ -77,6 +77,11 @@ class Dossier:
         return self.grade.upload.id if self.grade.upload else ""
 
     @property
+    def sha256(self) -> str:
+        """The content of the file that counts; empty without one."""
+        return self.grade.upload.sha256 if self.grade.upload else ""
+
+    @property
     def seen(self) -> str:
         """The last decision about the student: a page that knows an older one is out of date."""
         return self.decisions[-1].id if self.decisions else ""
@@ -84,7 +89,8 @@ class Dossier:
     @property
     def is_reviewed(self) -> bool:
         """True if a person has looked at the file that counts."""
-        return any(isinstance(d.matter, Reviewed) and d.matter.upload == self.upload_id for d in self.held)
+        marks = [d.matter for d in self.held if isinstance(d.matter, Reviewed)]
+        return any(mark.upload == self.upload_id and mark.sha256 in ("", self.sha256) for mark in marks)
 
     @cached_property
     def appeals(self) -> dict[str, Appeal]:

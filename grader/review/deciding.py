@@ -54,15 +54,29 @@ class Outdated(NotSaved):
     """Somebody else decided about the same student since the page was opened."""
 
 
+class NewFile(Outdated):
+    """Another file of the student counts since the page was opened."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another file of this student counts since you opened the page. It is shown now. Nothing of yours is saved "
+            "yet: look, then save again."
+        )
+
+
 @dataclass(frozen=True)
 class Draft:
-    """What a person has typed. `seen`: the last decision about the student that the page knew; `about` a check."""
+    """What a person has typed, `about` a check.
+
+    `seen` is the last decision about the student that the page knew, `sha256` the content of the file that counted.
+    """
 
     act: Act
     about: str = ""
     points: str = ""
     words: str = ""
     seen: str = ""
+    sha256: str = ""
     problem: str = ""  # why it was not saved
 
     @classmethod
@@ -70,7 +84,7 @@ class Draft:
         """Read a form. Raises NotSaved for one that no page of ours sends."""
         if form.get("act", "") not in list(Act):
             raise NotSaved("The page did not say what to save; open it again.")
-        texts = {name: form.get(name, "").strip() for name in ("about", "points", "words", "seen")}
+        texts = {name: form.get(name, "").strip() for name in ("about", "points", "words", "seen", "sha256")}
         if len(texts["words"]) > WORDS_MAX:
             raise NotSaved(f"The text has {len(texts['words']):,} characters; at most {WORDS_MAX:,} are kept.")
         return cls(Act(form["act"]), **texts)
@@ -86,6 +100,8 @@ def save(folder: Path, view: ClassView, dossier: Dossier, draft: Draft, author: 
                 raise NotSaved("Write why it is taken away: it stands in the record.")
             withdraw(folder, [draft.about], author, draft.words, Origin.REVIEW)
             return
+        if draft.sha256 != dossier.sha256:
+            raise NewFile
         matter = build_matter(view, dossier, draft, author)
         append_decision(folder, matter, Origin.REVIEW, lambda decisions: require_seen(decisions, dossier, draft.seen))
     except GraderError as error:
@@ -109,7 +125,7 @@ def build_matter(view: ClassView, dossier: Dossier, draft: Draft, author: str) -
     if draft.act in CHANGES:
         return _build_override(view, dossier, draft, author)
     if draft.act is Act.REVIEW:
-        return Reviewed(student=key, upload=dossier.upload_id, author=author)
+        return Reviewed(student=key, upload=dossier.upload_id, author=author, sha256=dossier.sha256)
     if not words:
         raise NotSaved(MISSING[draft.act])
     if draft.about and draft.about not in view.titles:

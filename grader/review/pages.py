@@ -77,6 +77,7 @@ class StudentPage:
     position: Position
     since: Progress | None = None  # the attempt before the one that counts
     draft: Draft | None = None  # what could not be saved
+    has_new_file: bool = False  # another one than the page shows that is open
 
     @property
     def result(self) -> Result | None:
@@ -153,7 +154,7 @@ def render_list(visit: Visit, view: ClassView, page: int, outbox: OutboxState, f
 def render_student(
     visit: Visit, view: ClassView, page: StudentPage, outbox: OutboxState, fragment: bool = False
 ) -> str:
-    """Render the page of one student; as a `fragment` without the notebook, for a page that is open."""
+    """Render the page of one student; as a `fragment` for a page that is open, without a notebook that is there."""
     template = "saved.html" if fragment else "student.html"
     held = [describe_held(decision, view) for decision in page.dossier.held]
     return _render(template, visit, view, page=page, steps=group_by_step(page.checks), held=held, outbox=outbox)

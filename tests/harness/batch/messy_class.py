@@ -216,15 +216,15 @@ class Reviewer:
     def look(self) -> None:
         """Open the page again."""
         page = self.session.get(f"{self.host}/student/{self.student.code}", timeout=60).text
-        found = re.search(r'name="seen" value="(\w*)"', page)
+        found = re.search(r'name="seen" value="(\w*)"><input type="hidden" name="sha256" value="(\w*)"', page)
         assert found is not None
-        self.seen = found[1]
+        self.seen, self.sha256 = found.groups()
 
     def save(self, **form: str) -> int:
         """Save a decision, and return the status of the answer."""
         answer = self.session.post(
             f"{self.host}/student/{self.student.code}",
-            data={"seen": self.seen, **form},
+            data={"seen": self.seen, "sha256": self.sha256, **form},
             headers={"Origin": self.host},
             allow_redirects=False,
             timeout=60,

@@ -10,13 +10,14 @@ from starlette.testclient import TestClient
 
 from grader.batch import outputs
 from grader.batch.decisions import NAME, append_decision, read_decisions
-from grader.batch.request import load_batch
+from grader.batch.request import load_batch, save_batch
 from grader.grades.decisions import Appeal, Comment, Matter, Origin, Reviewed, list_in_force
 from grader.grades.grade import Grade
 from grader.grades.overrides import Override
 from grader.intake.uploads import Student
+from grader.model import Verdict
 
-from .classes import ADA, BO, COUNT, CY, FORWARD, make_class
+from .classes import ADA, BO, COUNT, CY, FORWARD, make_class, make_result, write_upload
 from .test_app import PAGE, open_client
 
 ORIGIN = {"origin": PAGE}
@@ -32,8 +33,21 @@ def client(folder: Path) -> TestClient:
     return open_client(folder)
 
 
+FILES = {ADA.key: f"{ADA.canvas_id:064x}", BO.key: f"{BO.canvas_id:064x}"}  # what counts, by its content
+
+
 def decide(client: TestClient, student: Student = ADA, **form: str) -> Any:
-    return client.post(f"/student/{student.code}", data=form, headers=ORIGIN)
+    shown = {"sha256": FILES.get(student.key, "")}
+    return client.post(f"/student/{student.code}", data={**shown, **form}, headers=ORIGIN)
+
+
+def hand_in_again(folder: Path) -> None:
+    """Put another notebook of Ada's in the place of the one that is there, as a batch does."""
+    saved, sha256 = load_batch(folder), "c" * 64
+    first, *others = saved.intake.uploads
+    uploads = (first.model_copy(update={"sha256": sha256}), *others)
+    write_upload(folder / "submissions" / first.id, make_result(first.id, Verdict.PASSED, sha256))
+    save_batch(saved.request, saved.intake.model_copy(update={"uploads": uploads}))
 
 
 def list_matters(folder: Path) -> list[Matter]:
@@ -161,6 +175,39 @@ def test_a_decision_is_shown_and_can_be_taken_away(folder: Path, client: TestCli
     assert decide(client, act="take-away", about="d1", words="a mistake", seen="d1").status_code == 303
     assert list_matters(folder) == []
     assert ADA.code in client.get(f"/?check={FORWARD}").text
+
+
+@pytest.mark.parametrize("form", [{"act": "review"}, {"act": "comment", "words": "well done"}], ids=["mark", "words"])
+def test_a_page_that_shows_an_attempt_before_saves_nothing(
+    form: dict[str, str], folder: Path, client: TestClient
+) -> None:
+    hand_in_again(folder)
+    answer = decide(client, **form)
+    assert (answer.status_code, read_decisions(folder)) == (409, ())
+    assert "Another file of this student counts" in answer.text
+    assert f'name="sha256" value="{"c" * 64}"' in answer.text  # so that the next try is saved
+    assert decide(client, **form, sha256="c" * 64).status_code == 303
+
+
+def test_the_notebook_of_a_new_file_replaces_the_one_on_an_open_page(folder: Path, client: TestClient) -> None:
+    open_page = {"hx-request": "true", **ORIGIN}
+    address, form = f"/student/{ADA.code}", {"act": "review", "sha256": FILES[ADA.key]}
+    hand_in_again(folder)
+    assert 'id="executed" hx-swap-oob="true"' in client.post(address, data=form, headers=open_page).text
+    saved = client.post(address, data={**form, "sha256": "c" * 64}, headers=open_page)
+    assert (saved.status_code, 'id="executed"' in saved.text) == (200, False)
+
+
+def test_what_is_handed_in_again_under_the_same_name_is_not_reviewed(folder: Path, client: TestClient) -> None:
+    decide(client, act="review")
+    assert ADA.code in client.get("/?state=reviewed").text
+    hand_in_again(folder)
+    assert ADA.code not in client.get("/?state=reviewed").text
+
+
+def test_a_mark_of_an_earlier_version_counts(folder: Path, client: TestClient) -> None:
+    append_decision(folder, Reviewed(student=ADA.key, upload=ADA.key, author="M"), Origin.REVIEW)
+    assert ADA.code in client.get("/?state=reviewed").text
 
 
 STATES = [
