@@ -344,11 +344,11 @@ def _renew(path: Path, text: str) -> None:
 def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[Delivery, ...]:
     """Build what Canvas sends: a score, a page and a comment for each student, in order."""
     pages = ((grade, find_feedback_page(request, grade)) for grade in grades)
-    return tuple(Delivery(grade=grade, comment=format_comment(grade), feedback=page) for grade, page in pages)
+    return tuple(Delivery(grade=g, comment=format_comment(g, page is not None), feedback=page) for g, page in pages)
 
 
-def format_comment(grade: Grade) -> str:
-    """Write what the student reads beside the score."""
+def format_comment(grade: Grade, has_page: bool) -> str:
+    """Write what the student reads beside the score, and beside the page where one is attached."""
     said = [grade.comment] if grade.comment else []
     if grade.standing is Standing.REFUSED:
         return "\n".join([f"Your upload could not be graded: {grade.note}", *said])
@@ -360,4 +360,5 @@ def format_comment(grade: Grade) -> str:
         f", of those that were judged: {format_points(grade.unjudged)} more are open." if grade.is_partial else "."
     )
     first = [sentence] if (sentence := words.describe_outcome(grade)) else []
-    return "\n".join([*first, points, *changes, *said, "The attached page says what was checked and what to try."])
+    page = ["The attached page says what was checked and what to try."] if has_page else []
+    return "\n".join([*first, points, *changes, *said, *page])

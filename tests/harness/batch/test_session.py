@@ -513,6 +513,14 @@ def test_somebody_in_a_group_who_is_not_in_the_class_is_named(a4: Classroom) -> 
     assert "'eve' of the group 'Group 7' is no student here." in outputs.notes
 
 
+def test_no_page_is_promised_where_none_is_attached(a4: Classroom) -> None:
+    total = f'[[total]]\nstudent = "3"\npoints = 60\n{SIGNED}'
+    made = a4.grade({ADA: "points 7"}, overrides=a4.write("o.toml", total)).outputs
+    found = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), made.grades)}
+    told = {i: (d.feedback is not None, "The attached page" in d.comment) for i, d in found.items() if i in (1, 3)}
+    assert told == {1: (True, True), 3: (False, False)}
+
+
 PASSING = '[passing]\nchecks = ["step1.accuracy"]\npoints = 6\ngradebook = "complete"\n'
 ROUNDS = {  # Ada's first notebook, the second; then her outcome, her cell, and what feedback lists as fixed and open
     "fixed": ("points 7", "points 10", "complete", "complete", ["Check run.works"], []),

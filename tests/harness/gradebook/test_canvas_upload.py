@@ -391,6 +391,12 @@ def test_what_stops_an_upload_is_said_without_the_token(canvas: FakeCanvas, chan
     assert "\n" not in str(raised.value)
 
 
+def test_capital_letters_in_the_address_lose_no_page(canvas: FakeCanvas) -> None:
+    shouted = {**canvas.environ, "CANVAS_API_URL": canvas.address.replace("127.0.0.1", "LOCALHOST")}
+    canvas.address = canvas.address.replace("127.0.0.1", "localhost")  # as the server names itself in its answers
+    assert deliver(canvas, *(to(grade(one, 80)) for one in (ADA, BOB, EVE)), environ=shouted)[0].sent == 3
+
+
 def test_nothing_that_is_said_holds_the_token(canvas: FakeCanvas, page: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     canvas.find_faults = [500]

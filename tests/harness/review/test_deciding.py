@@ -247,7 +247,7 @@ def test_comments_and_reasons_reach_the_student(folder: Path, client: TestClient
     page = render_feedback(result, grades[ADA.key])
     for text in ("nearly &lt;right&gt;", "look at &lt;alpha&gt;", "on this check"):
         assert text in page
-    assert "look at <alpha>" in outputs.format_comment(grades[ADA.key])
+    assert "look at <alpha>" in outputs.format_comment(grades[ADA.key], has_page=True)
     assert "hand in again" in render_refusal(grades[CY.key])
 
 
