@@ -70,7 +70,7 @@ def check_gradebook(request: BatchRequest, intake: Intake) -> None:
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     """Settle the grades and write everything. Raises GraderError and OSError."""
     known = len(read_decisions(request.folder))  # before they are applied: none is called written that is not
-    found = {upload.id: find_outcome(request, upload) for upload in intake.uploads}
+    found = find_outcomes(request, intake)
     rulings, grades = settle_class(request, intake, found)
     intake, policy = rulings.intake, rulings.policy
     grades = add_progress(request, intake, grades)
@@ -130,6 +130,11 @@ def settle_class(
     return rulings, tuple(_add_comments(grade, rulings.comments.get(grade.student.key, {})) for grade in grades)
 
 
+def settle_stored(request: BatchRequest, intake: Intake) -> tuple[Grade, ...]:
+    """Settle the grades by what is stored; write nothing. Raises GraderError."""
+    return settle_class(request, intake, find_outcomes(request, intake))[1]
+
+
 def _add_comments(grade: Grade, said: Mapping[str, str]) -> Grade:
     on_checks = {check: text for check, text in said.items() if check}
     return grade.model_copy(update={"comment": said.get("", ""), "check_comments": on_checks}) if said else grade
@@ -145,6 +150,11 @@ def _add_refusals(intake: Intake, found: Mapping[str, Outcome]) -> Intake:
     )
     uploads = tuple(u for u in intake.uploads if u.id not in refused)
     return intake.model_copy(update={"uploads": uploads, "refusals": (*intake.refusals, *refusals)})
+
+
+def find_outcomes(request: BatchRequest, intake: Intake) -> dict[str, Outcome]:
+    """Read what became of each upload, by its id."""
+    return {upload.id: find_outcome(request, upload) for upload in intake.uploads}
 
 
 def find_outcome(request: BatchRequest, upload: Upload) -> Outcome:
@@ -165,8 +175,7 @@ def find_outcome(request: BatchRequest, upload: Upload) -> Outcome:
 
 def read_results(request: BatchRequest, intake: Intake) -> dict[str, Result]:
     """Read the result that counts for each upload, by its id."""
-    found = {upload.id: find_outcome(request, upload).result for upload in intake.uploads}
-    return {name: result for name, result in found.items() if result}
+    return {name: found.result for name, found in find_outcomes(request, intake).items() if found.result}
 
 
 def find_last_entry(request: BatchRequest, upload: Upload) -> history.HistoryEntry | None:

@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,14 @@ from grader.batch.attempts import note_attempts
 from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
 from grader.batch.messages import BatchConfig, RunSettings, TaskStatus
-from grader.batch.outputs import BatchOutputs, check_gradebook, find_last_entry, hand_out, read_gradebook
+from grader.batch.outputs import (
+    BatchOutputs,
+    check_gradebook,
+    find_last_entry,
+    hand_out,
+    read_gradebook,
+    settle_stored,
+)
 from grader.batch.request import NAME as REQUEST
 from grader.batch.request import BatchRequest, SavedBatch, load_batch, save_batch
 from grader.batch.scheduling import BatchSummary, Conditions
@@ -100,7 +107,8 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         if not quiet:
             console.print(Text(describe_intake(intake)), soft_wrap=True)
         show_decisions(request.folder, console, quiet)
-        return _grade(request, intake, workers, console, quiet, execute=True)
+        summary = _judge(request, intake, workers, console, quiet, execute=True)
+        return BatchResult(summary, hand_out(request, intake))
 
 
 def describe_intake(intake: Intake) -> str:
@@ -121,10 +129,11 @@ def rejudge(folder: Path, workers: WorkerSettings, console: Console, quiet: bool
         require_same_settings(saved)
         show_decisions(folder, console, quiet)
         before = regrading.read_table(folder)
-        ended = _grade(saved.request, saved.intake, workers, console, quiet, execute=False)
-        found = regrading.list_changes(before, ended.outputs.grades, decisions.read_decisions(folder))
-        write(folder / regrading.NAME, regrading.encode_changes(found))
-        return replace(ended, told=tuple(regrading.describe_changes(found)))
+        summary = _judge(saved.request, saved.intake, workers, console, quiet, execute=False)
+        grades = settle_stored(saved.request, saved.intake)
+        found = regrading.list_changes(before, grades, decisions.read_decisions(folder))
+        write(folder / regrading.NAME, regrading.encode_changes(found))  # while what it compares with is still there
+        return BatchResult(summary, hand_out(saved.request, saved.intake), tuple(regrading.describe_changes(found)))
 
 
 def require_same_settings(saved: SavedBatch) -> None:
@@ -203,9 +212,10 @@ def lock_class(folder: Path) -> Iterator[Store]:
         raise explain_refusal(f"write to {folder}", error, ANOTHER_FOLDER) from error
 
 
-def _grade(
+def _judge(
     request: BatchRequest, intake: Intake, workers: WorkerSettings, console: Console, quiet: bool, execute: bool
-) -> BatchResult:
+) -> BatchSummary:
+    """Execute and judge what is missing. Raises GraderError where something stopped it."""
     config, uploads = make_config(request, workers, execute), intake.uploads
     tasks = scheduling.plan(uploads, config, find_conditions(request))
     summary, display = BatchSummary(len(uploads), len(uploads)), BatchDisplay(console, len(tasks), quiet)
@@ -222,7 +232,7 @@ def _grade(
     if summary.left and summary.stopped:
         wait = f"{summary.left} of {summary.total} uploads wait"
         raise GraderError(f"{summary.stopped} {wait}; run the same command again.")
-    return BatchResult(summary, hand_out(request, intake))
+    return summary
 
 
 @contextmanager

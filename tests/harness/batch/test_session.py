@@ -240,6 +240,15 @@ def test_judging_again_lists_whom_to_tell(a4: Classroom, monkeypatch: pytest.Mon
     assert a4.rejudge().told == ("Nobody gained or lost, and no appeal is open.",)
 
 
+def test_whom_to_tell_is_kept_when_the_handing_out_stops(graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_code(monkeypatch, bonus="3")
+    monkeypatch.setattr(session, "hand_out", Mock(side_effect=GraderError("The disk is full.")))
+    with pytest.raises(GraderError):
+        graded.rejudge()
+    table = (graded.folder / "changes.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert table[1].startswith('lovelaceada_1,"Lovelace, Ada",7.0,10.0,3.0,')
+
+
 def test_another_policy_is_handed_out_without_judging_and_kept(a4: Classroom) -> None:
     a4.grade({LATE_ADA: "points 7"})
     made = a4.renew(policy=a4.write("policy.toml", LATE_POLICY))
@@ -281,7 +290,7 @@ def test_what_was_graded_in_another_way_is_no_grade_and_not_judged_again(
     changes: dict[str, Any], words: str, graded: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(session, "_grade", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(session, "_judge", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):  # before anything is graded
             graded.grade(**changes)
     assert find_points(graded.renew()) is None
