@@ -70,7 +70,7 @@ def check_gradebook(request: BatchRequest, intake: Intake) -> None:
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     """Settle the grades and write everything. Raises GraderError and OSError."""
     known = len(read_decisions(request.folder))  # before they are applied: none is called written that is not
-    found = find_outcomes(request, intake)
+    found, taken = find_outcomes(request, intake), intake.uploads
     rulings, grades = settle_class(request, intake, found)
     intake, policy = rulings.intake, rulings.policy
     grades = add_progress(request, intake, grades)
@@ -82,7 +82,7 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     feedback, repeated = choose_pages(_list_feedback(request, intake, grades))
     notes = (*intake.notes, *gaps, *warnings, *repeated, *history.describe_outdated(entries))
     files = {
-        **render_pages(request, intake, grades, describe(policy), notes),
+        **render_pages(request, intake, grades, describe(policy), notes, taken),
         **gradebook,
         "checks.csv": tables.encode_csv(grades),
         "checks.json": tables.encode_json(grades),
@@ -250,9 +250,18 @@ def _format_gradescope(grades: Iterable[Grade]) -> dict[str, bytes]:
 
 
 def render_pages(
-    request: BatchRequest, intake: Intake, grades: tuple[Grade, ...], rules: Iterable[str], notes: Iterable[str]
+    request: BatchRequest,
+    intake: Intake,
+    grades: tuple[Grade, ...],
+    rules: Iterable[str],
+    notes: Iterable[str],
+    taken: tuple[Upload, ...],
 ) -> dict[str, bytes]:
-    """Render the dashboard, and similar code side by side."""
+    """Render the dashboard, and similar code side by side.
+
+    Args:
+        taken: the files that were taken for notebooks; the intake has those that are.
+    """
     folders = {upload.id: f"submissions/{upload.id}" for upload in intake.uploads}
     alike = similarity.compare(_read_papers(request, intake), similarity.read_template_code(TEMPLATE))
     shown = render_dashboard(
@@ -264,6 +273,7 @@ def render_pages(
         warnings=notes,
         folders=folders,
         files=_copy_refused(request, intake),
+        taken=taken,
     )
     groups = [[paper.id for paper in cluster.papers] for cluster in similarity.cluster_papers(alike)]
     write(request.folder / "store" / ALIKE, json.dumps(groups).encode())

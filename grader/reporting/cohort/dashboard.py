@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from grader.grades.grade import AdjustmentKind, Grade, Standing, describe_partial, tell_apart
-from grader.intake.uploads import Intake
+from grader.intake.uploads import Intake, Upload
 from grader.model import Method, Result, Verdict
 from grader.reporting import words
 from grader.reporting.cohort import STYLES
@@ -74,10 +74,12 @@ def render_dashboard(
     warnings: Iterable[str] = (),
     folders: Mapping[str, str] | None = None,
     files: Mapping[str, Sequence[Link]] | None = None,
+    taken: Sequence[Upload] | None = None,
 ) -> str:
     """Return `index.html` of a batch: one self-contained page that is complete without its script.
 
-    `name`: title of the batch. `rules`: the policy in sentences. For the others see `GradedClass`.
+    `name`: title of the batch. `rules`: the policy in sentences. `taken`: all files that were taken for notebooks, also
+    those that were refused when they were opened; by default those of the intake. For the others see `GradedClass`.
     """
     people = sorted(tell_apart(grades), key=lambda grade: (grade.student.name.casefold(), grade.student.key))
     settled = GradedClass(people, intake, similarity or Similarity(), tuple(warnings), folders or {}, files or {})
@@ -93,7 +95,7 @@ def render_dashboard(
         problems=find_problems(settled),
         shown_max=ENTRIES_SHOWN,
         rows=[StudentRow(grade, _list_flags(settled, grade), settled.list_links(grade)) for grade in people],
-        facts=_list_facts(results, intake),
+        facts=_list_facts(results, intake, intake.uploads if taken is None else taken),
         rules=tuple(rules),
         similarity=similarity,
         markers=MARKERS,
@@ -145,7 +147,7 @@ def _list_notices(results: Sequence[Result], people: Sequence[Grade]) -> list[st
     return found
 
 
-def _list_facts(results: Sequence[Result], intake: Intake) -> list[tuple[str, str]]:
+def _list_facts(results: Sequence[Result], intake: Intake, taken: Sequence[Upload]) -> list[tuple[str, str]]:
     """List how it was graded. Where results differ, each value with its number."""
     values = {
         "Profile": Counter(result.profile.value for result in results),
@@ -159,11 +161,18 @@ def _list_facts(results: Sequence[Result], intake: Intake) -> list[tuple[str, st
     memory_mib = max((result.run.peak_memory_mib for result in results), default=0.0)
     return [
         ("Submissions from", intake.source),
-        ("Files", f"{len(intake.uploads)}, {len({upload.sha256 for upload in intake.uploads})} of them different"),
+        ("Notebooks", _describe_notebooks(taken, len(taken) - len(intake.uploads))),
         *((name, _format_values(counts)) for name, counts in values.items()),
         ("All runs together", words.format_seconds(sum(result.run.wall_s for result in results))),
         ("Largest memory", f"{words.format_count(memory_mib)} MiB"),
     ]
+
+
+def _describe_notebooks(taken: Sequence[Upload], refused: int) -> str:
+    """Count the notebooks as the terminal does."""
+    different = len({upload.sha256 for upload in taken})
+    parts = [str(len(taken)), f"{refused} of them refused" * bool(refused), f"{different} with different contents"]
+    return ", ".join(part for part in parts if part)
 
 
 def _format_values(counts: Counter[str]) -> str:

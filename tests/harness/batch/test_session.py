@@ -154,6 +154,8 @@ def test_a_class_without_problems_ends_with_0_and_says_where_things_are(a4: Clas
     uploads, students, place, todo = a4.summarise(result).splitlines()
     assert result.exit_code == 0
     assert uploads == "Notebooks: 2 (1 graded now, 1 refused). Executed in this run: 1."
+    page = (a4.folder / "index.html").read_text(encoding="utf-8")
+    assert "2, 1 of them refused, 2 with different contents" in page
     assert students == "Students: 4 (1 graded, 1 refused, 2 missing)."
     assert place.startswith(f"Results in {a4.folder}: ")
     upload = f"then `make upload CLASS={a4.folder} COURSE=id ASSIGNMENT=id`, or import gradebook.csv."
