@@ -41,7 +41,7 @@ from grader.execution.setup import prepare_assets
 from grader.grades.decisions import Withdrawal, describe_decision, describe_in_force, list_in_force, list_withdrawn
 from grader.grades.grade import PassOutcome, Standing, describe_partial
 from grader.intake.archive import read_class
-from grader.intake.roster import read_roster
+from grader.intake.roster import read_roster, read_test_students
 from grader.intake.uploads import Intake
 from grader.machine.cores import count_cores
 from grader.paths import ROOT
@@ -96,8 +96,7 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         if (request.folder / REQUEST).exists():
             request = request.inherit(load_batch(request.folder).request)
         export = read_gradebook(request)
-        students = () if export is None else read_roster(export)
-        intake = read_class(request.source, store.uploads, students, apart_from=request.folder)
+        intake = _read_class(request, store, export)
         if not (intake.uploads or intake.refusals):
             raise GraderError(f"{request.source} holds no submission; name the zip from Canvas or a folder.")
         check_gradebook(request, intake)
@@ -109,6 +108,19 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         show_decisions(request.folder, console, quiet)
         summary = _judge(request, intake, workers, console, quiet, execute=True)
         return BatchResult(summary, hand_out(request, intake))
+
+
+def _read_class(request: BatchRequest, store: Store, export: bytes | None) -> Intake:
+    """Read what was handed in, by the students of the gradebook where there is one. Raises GraderError."""
+    if export is None:
+        return read_class(request.source, store.uploads, apart_from=request.folder)
+    return read_class(
+        request.source,
+        store.uploads,
+        read_roster(export),
+        apart_from=request.folder,
+        test_students=read_test_students(export),
+    )
 
 
 def describe_intake(intake: Intake) -> str:

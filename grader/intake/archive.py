@@ -16,7 +16,7 @@ What one student hands in must not cost the others anything: bytes and notebooks
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -53,6 +53,7 @@ LOOSE: Final = re.compile(r"\.(?:zip|txt|json)$", re.IGNORECASE)  # what else ma
 LEVELS: Final = 2  # an archive in a student's archive is opened, one in that is not
 USUAL: Final = Bounds()
 ANONYMOUS: Final = "Some entries are anonymous: it is not known whose they are, nor who is missing."
+LEFT_OUT: Final = "The files of Canvas's test student are left out."
 REFUSED_BYTES_MAX: Final = 20 * 2**20  # of a refused file that is kept for staff
 TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
@@ -75,18 +76,25 @@ class Ownership:
 
 
 def read_class(
-    source: Path, files: Path, roster: Sequence[Student] = (), bounds: Bounds = USUAL, apart_from: Path | None = None
+    source: Path,
+    files: Path,
+    roster: Sequence[Student] = (),
+    bounds: Bounds = USUAL,
+    apart_from: Path | None = None,
+    test_students: Container[int | None] = frozenset(),
 ) -> Intake:
     """Read a Canvas archive (zip) or a folder, and store what can be graded in `files`. Raises GraderError.
 
     Args:
         apart_from: a folder of the grader, which holds `files` and may lie in the source.
+        test_students: Canvas ids of nobody, whose files are left out.
     """
     reader = ArchiveReader(HashedFiles(files, bounds))
     known = Roster(roster)
     with _open_source(source, apart_from or files, bounds) as listed:
         owners = OwnerResolver(known)
-        owned = owners.resolve(listed)
+        found = owners.resolve(listed)
+        owned = [(ownership, entry) for ownership, entry in found if ownership.student.canvas_id not in test_students]
         for ownership, entry in owned:
             reader.take(ownership, entry)
     uploads = tuple(_list_uploads(reader.taken))
@@ -99,7 +107,11 @@ def read_class(
         uploads=uploads,
         refusals=tuple(sorted(reader.refusals, key=lambda refusal: (refusal.entry, refusal.reason))),
         missing=() if anonymous and not named else tuple(s for s in known.students if s.key not in present),
-        notes=(*about, *(ANONYMOUS,) * (anonymous and bool(known.students))),
+        notes=(
+            *about,
+            *(ANONYMOUS,) * (anonymous and bool(known.students)),
+            *(LEFT_OUT,) * (len(owned) < len(found)),
+        ),
         concerns=about,
         groups=list_groups(owners.teams),
     )

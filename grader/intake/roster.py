@@ -37,6 +37,12 @@ def read_roster(export: bytes) -> tuple[Student, ...]:
     )
 
 
+def read_test_students(export: bytes) -> frozenset[int]:
+    """Return the Canvas ids of the Test Student, who is the course's student view. Raises GraderError."""
+    ids = (person.canvas_id for person in read_export(export).people if person.is_test_student)
+    return frozenset(canvas_id for canvas_id in ids if canvas_id is not None)
+
+
 def make_user_key(name: str, canvas_id: int | None) -> str:
     """Make the same key from a roster's "Lovelace, Ada" and from a file's `lovelaceada`."""
     return slugify(format_owner(name)) + (f"_{canvas_id}" if canvas_id is not None else "")

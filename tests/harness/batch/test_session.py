@@ -524,6 +524,13 @@ def test_somebody_in_a_group_who_is_not_in_the_class_is_named(a4: Classroom) -> 
     assert "'eve' of the group 'Group 7' is no student here." in outputs.notes
 
 
+def test_the_test_student_does_not_count(a4: Classroom) -> None:
+    ended = a4.grade({ADA: "points 7", "studenttest_9_19": "points 3"})
+    assert ended.summary.total == 1
+    assert {grade.student.canvas_id for grade in ended.outputs.grades} == {1, 2, 3, 4}
+    assert "The files of Canvas's test student are left out." in ended.outputs.notes
+
+
 def test_no_page_is_promised_where_none_is_attached(a4: Classroom) -> None:
     total = f'[[total]]\nstudent = "3"\npoints = 60\n{SIGNED}'
     made = a4.grade({ADA: "points 7"}, overrides=a4.write("o.toml", total)).outputs
