@@ -176,7 +176,9 @@ class OwnerResolver:
         self._plain: set[int | None] = set()  # users whom some entry names in its first reading
         self._alike: frozenset[str] = frozenset()  # names of strangers that would get the same key
         for student in roster.students:
-            self._keys.take(student.key)
+            # Under the name alone one of several who have it was known to earlier versions: it is nobody else's.
+            for key in dict.fromkeys((student.key, make_user_key(student.name, student.canvas_id))):
+                self._keys.take(key)
 
     def resolve(self, entries: Sequence[SourceEntry]) -> list[tuple[Ownership, SourceEntry]]:
         """Return every entry with its owner. A folder with files of several Canvas users is no student's folder."""

@@ -3,8 +3,8 @@
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from grader.intake.canvas_names import format_owner
@@ -18,15 +18,18 @@ RESERVED: Final = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$", re.IGNORE
 def read_roster(export: bytes) -> tuple[Student, ...]:
     """Return the students in a gradebook export from Canvas, without the Test Student. Raises GraderError.
 
-    Rows with the same Canvas id are one student, in the sections of all of them.
+    Rows with the same Canvas id are one student, in the sections of all of them. The keys do not depend on the order of
+    the rows: decisions are kept under them, and the next list may be sorted in another way.
     """
     taken, rows = NameRegistry(), defaultdict[object, list[Person]](list)
     for person in read_export(export).people:
         if not person.is_test_student:
             rows[person.row if person.canvas_id is None else person.canvas_id].append(person)
+    names = Counter(_fold(make_user_key(person.name, person.canvas_id)) for person, *_ in rows.values())
+    shared = {name for name, count in names.items() if count > 1}
     return tuple(
         Student(
-            key=taken.take(make_user_key(person.name, person.canvas_id)),
+            key=taken.take(_make_roster_key(person, shared)),
             name=person.name,
             canvas_id=person.canvas_id,
             sis_user_id=person.sis_user_id,
@@ -41,6 +44,15 @@ def read_test_students(export: bytes) -> frozenset[int]:
     """Return the Canvas ids of the Test Student, who is the course's student view. Raises GraderError."""
     ids = (person.canvas_id for person in read_export(export).people if person.is_test_student)
     return frozenset(canvas_id for canvas_id in ids if canvas_id is not None)
+
+
+def _make_roster_key(person: Person, shared: Container[str]) -> str:
+    """Make a key; for people who share a name and have no Canvas ids, it ends with a digest of login or SIS id."""
+    key = make_user_key(person.name, person.canvas_id)
+    if person.canvas_id is not None or _fold(key) not in shared:
+        return key
+    identity = person.login or person.sis_user_id or ""
+    return f"{key}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
 
 
 def make_user_key(name: str, canvas_id: int | None) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from grader.errors import GraderError
 from grader.intake.archive import locate_upload, read_class
+from grader.intake.roster import read_roster
 from grader.intake.unpacking import Bounds
 from grader.intake.uploads import Intake, Student
 
@@ -225,6 +226,13 @@ def test_two_of_a_name_are_not_guessed(tmp_path: Path) -> None:
     intake = take(tmp_path, {"Holt Eve.ipynb": NOTEBOOK}, EVE, twin)
     assert intake.uploads[0].student not in (EVE, twin)
     assert intake.missing == (EVE, twin)
+
+
+def test_nobody_gets_the_key_by_which_people_of_one_name_were_known(tmp_path: Path) -> None:
+    roster = read_roster(b"First Name,Last Name,SID,Email\nMin,Kim,7,min@x\nMin,Kim,8,kim@x\n")
+    (upload,) = take(tmp_path, {"kimmin.ipynb": NOTEBOOK}, *roster).uploads
+    assert upload.student not in roster
+    assert upload.student.key not in ("kimmin", "kimmin-2")
 
 
 def test_strangers_are_kept_and_named_and_refused_students_are_missing_too(tmp_path: Path) -> None:

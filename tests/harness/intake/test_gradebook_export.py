@@ -32,6 +32,23 @@ def test_students_and_assignments() -> None:
     assert [(c.title, c.assignment_id, c.points_possible) for c in columns] == [("A1", 101, 10), ("A4", 104, 100)]
 
 
+NAMESAKES = ("Min,Kim,7,min@x", "Min,Kim,8,kim@x", "Ada,Lovelace,9,ada@x")
+HEADINGS = "First Name,Last Name,SID,Email"
+
+
+def test_people_of_one_name_keep_their_keys_however_the_list_is_sorted() -> None:
+    lists = ("\n".join((HEADINGS, *rows)).encode() for rows in itertools.permutations(NAMESAKES))
+    found = [{student.login: student.key for student in read_roster(text)} for text in lists]
+    assert all(keys == found[0] for keys in found)
+    assert len({*found[0].values()}) == 3
+    assert not {"kimmin", "kimmin-2"} & {*found[0].values()}  # earlier versions gave these out in the order of rows
+    assert found[0]["ada@x"] == "lovelaceada"  # whoever shares no name keeps the key of earlier
+
+
+def test_people_of_one_name_without_anything_else_are_different_students() -> None:
+    assert len({student.key for student in read_roster(f"{HEADINGS}\nMin,Kim,,\nMin,Kim,,\n".encode())}) == 2
+
+
 def test_names_in_two_columns() -> None:
     (student,) = read_roster(b"LastName,FirstName,ID,SIS Login ID,Section,A4 (1)\nLovelace,Ada,12,ada,A,\n")
     assert (student.name, student.canvas_id, student.login) == ("Lovelace, Ada", 12, "ada")
