@@ -1,8 +1,7 @@
 """Judges what is defined in this kernel: the probes of grading on live objects, and the last training of each step."""
 
-import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -103,18 +102,7 @@ def judge(
     placed = {METHODS[noted.step]: record for noted, record in zip(trainings, records, strict=True)}
     record = _build_record(questions.seed, observed, cells)
     case = LiveCase(LiveEvidence(record, observed, records, code), placed)
-    with _reach_suite() as folder:
-        return {judgement.id: judgement for judgement in run_suite(case, [folder], ids)}
-
-
-@contextlib.contextmanager
-def _reach_suite() -> Iterator[Path]:
-    """Give the suite's folder a name that pytest takes for one: it reads a bracket in a path as a test's parameter."""
-    if "[" not in str(PUBLIC_TESTS):
-        yield PUBLIC_TESTS
-        return
-    with contextlib.chdir(PUBLIC_TESTS.parent):
-        yield Path(PUBLIC_TESTS.name)
+    return {judgement.id: judgement for judgement in run_suite(case, [PUBLIC_TESTS], ids)}
 
 
 def _build_training(index: int, noted: Noted) -> Training:
