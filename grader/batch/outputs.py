@@ -70,7 +70,7 @@ def check_gradebook(request: BatchRequest, intake: Intake) -> None:
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     """Settle the grades and write everything. Raises GraderError and OSError."""
     known = len(read_decisions(request.folder))  # before they are applied: none is called written that is not
-    found, taken = find_outcomes(request, intake), intake.uploads
+    found = find_outcomes(request, intake)
     rulings, grades = settle_class(request, intake, found)
     intake, policy = rulings.intake, rulings.policy
     grades = add_progress(request, intake, grades)
@@ -82,7 +82,7 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     feedback, repeated = choose_pages(_list_feedback(request, intake, grades))
     notes = (*intake.notes, *gaps, *warnings, *repeated, *history.describe_outdated(entries))
     files = {
-        **render_pages(request, intake, grades, describe(policy), notes, taken),
+        **render_pages(request, intake, grades, describe(policy), notes),
         **gradebook,
         "checks.csv": tables.encode_csv(grades),
         "checks.json": tables.encode_json(grades),
@@ -148,8 +148,9 @@ def _add_refusals(intake: Intake, found: Mapping[str, Outcome]) -> Intake:
         for u in intake.uploads
         if u.id in refused
     )
-    uploads = tuple(u for u in intake.uploads if u.id not in refused)
-    return intake.model_copy(update={"uploads": uploads, "refusals": (*intake.refusals, *refusals)})
+    opened = [[u for u in intake.uploads if (u.id in refused) is wanted] for wanted in (False, True)]
+    moved = {"uploads": tuple(opened[0]), "unreadable": tuple(opened[1])}
+    return intake.model_copy(update={**moved, "refusals": (*intake.refusals, *refusals)})
 
 
 def find_outcomes(request: BatchRequest, intake: Intake) -> dict[str, Outcome]:
@@ -250,18 +251,9 @@ def _format_gradescope(grades: Iterable[Grade]) -> dict[str, bytes]:
 
 
 def render_pages(
-    request: BatchRequest,
-    intake: Intake,
-    grades: tuple[Grade, ...],
-    rules: Iterable[str],
-    notes: Iterable[str],
-    taken: tuple[Upload, ...],
+    request: BatchRequest, intake: Intake, grades: tuple[Grade, ...], rules: Iterable[str], notes: Iterable[str]
 ) -> dict[str, bytes]:
-    """Render the dashboard, and similar code side by side.
-
-    Args:
-        taken: the files that were taken for notebooks; the intake has those that are.
-    """
+    """Render the dashboard, and similar code side by side."""
     folders = {upload.id: f"submissions/{upload.id}" for upload in intake.uploads}
     alike = similarity.compare(_read_papers(request, intake), similarity.read_template_code(TEMPLATE))
     shown = render_dashboard(
@@ -273,7 +265,6 @@ def render_pages(
         warnings=notes,
         folders=folders,
         files=_copy_refused(request, intake),
-        taken=taken,
     )
     groups = [[paper.id for paper in cluster.papers] for cluster in similarity.cluster_papers(alike)]
     write(request.folder / "store" / ALIKE, json.dumps(groups).encode())

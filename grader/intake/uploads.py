@@ -67,4 +67,5 @@ class Intake(FrozenModel):
     missing: tuple[Student, ...] = ()
     notes: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
+    unreadable: tuple[Upload, ...] = ()  # taken for notebooks, and refused when they were opened
     concerns: dict[str, str] = Field(default_factory=dict)  # the student's name, by those notes that are about one

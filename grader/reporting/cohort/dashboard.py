@@ -74,12 +74,10 @@ def render_dashboard(
     warnings: Iterable[str] = (),
     folders: Mapping[str, str] | None = None,
     files: Mapping[str, Sequence[Link]] | None = None,
-    taken: Sequence[Upload] | None = None,
 ) -> str:
     """Return `index.html` of a batch: one self-contained page that is complete without its script.
 
-    `name`: title of the batch. `rules`: the policy in sentences. `taken`: all files that were taken for notebooks, also
-    those that were refused when they were opened; by default those of the intake. For the others see `GradedClass`.
+    `name`: title of the batch. `rules`: the policy in sentences. For the others see `GradedClass`.
     """
     people = sorted(tell_apart(grades), key=lambda grade: (grade.student.name.casefold(), grade.student.key))
     settled = GradedClass(people, intake, similarity or Similarity(), tuple(warnings), folders or {}, files or {})
@@ -95,7 +93,7 @@ def render_dashboard(
         problems=find_problems(settled),
         shown_max=ENTRIES_SHOWN,
         rows=[StudentRow(grade, _list_flags(settled, grade), settled.list_links(grade)) for grade in people],
-        facts=_list_facts(results, intake, intake.uploads if taken is None else taken),
+        facts=_list_facts(results, intake),
         rules=tuple(rules),
         similarity=similarity,
         markers=MARKERS,
@@ -147,7 +145,7 @@ def _list_notices(results: Sequence[Result], people: Sequence[Grade]) -> list[st
     return found
 
 
-def _list_facts(results: Sequence[Result], intake: Intake, taken: Sequence[Upload]) -> list[tuple[str, str]]:
+def _list_facts(results: Sequence[Result], intake: Intake) -> list[tuple[str, str]]:
     """List how it was graded. Where results differ, each value with its number."""
     values = {
         "Profile": Counter(result.profile.value for result in results),
@@ -161,7 +159,7 @@ def _list_facts(results: Sequence[Result], intake: Intake, taken: Sequence[Uploa
     memory_mib = max((result.run.peak_memory_mib for result in results), default=0.0)
     return [
         ("Submissions from", intake.source),
-        ("Notebooks", _describe_notebooks(taken, len(taken) - len(intake.uploads))),
+        ("Notebooks", _describe_notebooks((*intake.uploads, *intake.unreadable), len(intake.unreadable))),
         *((name, _format_values(counts)) for name, counts in values.items()),
         ("All runs together", words.format_seconds(sum(result.run.wall_s for result in results))),
         ("Largest memory", f"{words.format_count(memory_mib)} MiB"),

@@ -64,7 +64,7 @@ def run_once(request: BatchRequest) -> dict[str, float]:
     if left:
         raise RuntimeError(f"{len(left)} of {len(found.uploads)} made-up submissions count as not graded.")
     grades = settle(found, outputs.read_results(request, found), GradingPolicy())
-    dashboard_s, _ = measure_time(lambda: outputs.render_pages(request, found, grades, (), (), found.uploads))
+    dashboard_s, _ = measure_time(lambda: outputs.render_pages(request, found, grades, (), ()))
     hand_out_s, _ = measure_time(lambda: outputs.hand_out(request, found))
     return {"intake_s": intake_s, "plan_s": plan_s, "dashboard_s": dashboard_s, "hand_out_s": hand_out_s}
 
