@@ -108,12 +108,15 @@ def adjust_judgements(judgements: tuple[Judgement, ...], evidence: Evidence) -> 
     What failed for want of a package that the grader lacks is held, too.
     The witness shares a process with the notebook, and its word is worth no more than that process is.
     """
+    intruded = bool(find_intrusions(evidence))
     if evidence.run.summary.status is RunStatus.INFRA_ERROR or evidence.run.faults:
         kept = (Verdict.PASSED, Verdict.NOT_JUDGED)
-        return tuple(j if j.verdict in kept else replace(j, **EXCUSED) for j in judgements)
-    if find_intrusions(evidence):
+        judgements = tuple(j if j.verdict in kept else replace(j, **EXCUSED) for j in judgements)
+    elif not intruded:
+        return foreign_packages.excuse(judgements, evidence)
+    if intruded:  # also where the grader failed: a notebook may have made it fail
         return tuple(replace(j, **HELD) if j.verdict is Verdict.PASSED else j for j in judgements)
-    return foreign_packages.excuse(judgements, evidence)
+    return judgements
 
 
 def hold_drifting(judgements: tuple[Judgement, ...], case: Case) -> tuple[Judgement, ...]:

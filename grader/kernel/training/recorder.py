@@ -116,7 +116,7 @@ class Recorder:
         A model that no training is known of may be a copy of any that was trained.
         """
         own = [record for record, trained in self._trained if trained() is encoder][-1:]
-        for record in own or self.records:
+        for record in own or [record for record, _ in self._trained]:
             self._note_evaluation_of(record, dataset if own else None, rows)
 
     def _note_evaluation_of(self, record: Training, dataset: Any, rows: int) -> None:

@@ -154,6 +154,9 @@ def test_what_passed_waits_for_a_person() -> None:
     assert result.adjust_judgements((passed,), honest) == (passed,)
     run.suspicions = (told,)
     assert [judgement.held for judgement in result.adjust_judgements((passed,), honest)] == [True]
+    run.faults = ("the counters of the witness",)  # which such a notebook may have caused
+    waiting, excused = result.adjust_judgements((passed, failed), honest)
+    assert (waiting.held, excused.held, excused.verdict) == (True, False, Verdict.ERROR)
 
 
 @pytest.mark.parametrize(
