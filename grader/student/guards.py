@@ -146,17 +146,15 @@ def compute_on_cpu(namespace: dict[str, Any]) -> Iterator[None]:
     """
     import torch
 
+    from grader.kernel.probes import compute_as_usual
     from grader.student.devices import stay_on_cpu
 
     hidden = {name: value for name, value in list(namespace.items()) if _names_accelerator(value)}
     namespace.update({name: type(value)("cpu") for name, value in hidden.items()})
-    kind = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
     try:
-        with torch.device("cpu"), torch.enable_grad(), stay_on_cpu():
+        with compute_as_usual(), torch.device("cpu"), stay_on_cpu():
             yield
     finally:
-        torch.set_default_dtype(kind)
         namespace.update(hidden)
 
 

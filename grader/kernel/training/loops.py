@@ -227,11 +227,12 @@ class LoopWatcher:
         learns = model.training and torch.is_grad_enabled()
         self.note_pass(model, inputs, learns)
         if limits := self.limits:
-            tokens = self.count_allowed_tokens(limits, inputs, learns, self.is_spent(model))
+            spent = learns and self.is_spent(model)
+            tokens = self.count_allowed_tokens(limits, inputs, learns, spent)
             if self.is_limited(inputs, TOKENS_TO_LEARN_FROM if learns else TOKENS_OUTSIDE):
                 args = tuple(_cut(value, tokens) for value in args)
                 kwargs = {k: _cut(v, tokens) if k in INPUTS else v for k, v in kwargs.items()}
-            if learns and self.loop and self.is_spent(model):
+            if spent and self.loop:
                 return self.loop.repeat_pass(original, model, args, kwargs)
         return original(model, *args, **kwargs)
 
@@ -332,7 +333,6 @@ def find_owner(optimizer: Optimizer) -> nn.Module | None:
     for model in (m for m in modules if isinstance(m, PreTrainedModel) and hasattr(m, "classifier")):
         if any(id(p) in mine for p in model.parameters()):
             return model
-    around = [
-        m for m in modules if find_encoder(m) is not m and find_encoder(m) and mine <= set(map(id, m.parameters()))
-    ]
+    inside = ((m, find_encoder(m)) for m in modules)
+    around = [m for m, encoder in inside if encoder not in (None, m) and mine <= set(map(id, m.parameters()))]
     return max(around, key=lambda module: sum(1 for _ in module.modules()), default=None)
