@@ -10,6 +10,7 @@ Memory: a file of at most `MAX_FILE_BYTES` and `MAX_TOKENS`. Parsing takes up to
 """
 
 import hashlib
+import mmap
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from grader.errors import SubmissionError
 from grader.intake.cells import join_text, list_cells, read_source
 from grader.intake.compression import unpack
 from grader.intake.file_kinds import HAND_IN, LIKELY_NOTEBOOK, explain_content, explain_name
-from grader.intake.parsing import parse
+from grader.intake.parsing import STRING, parse
 from grader.intake.unpacking import MAX_FILE_BYTES, RejectionError
 from grader.text import cut_middle, sanitise
 
@@ -34,8 +35,15 @@ MAX_CELLS: Final = 1_000
 MAX_CODE_CHARS: Final = 1_000_000  # of all cells together
 MAX_PROSE_CHARS: Final = 100_000  # of a cell that holds no code
 MAX_OUTPUTS: Final = 1_000  # of a cell, as saved
+LARGE_BYTES: Final = 16 * 2**20  # of a file, or of all sources in it: pictures may lie there, but no text is so long
 TOO_MUCH: Final = "holds more than a notebook does; clear its outputs and save it again"
 MAX_NAME_CHARS: Final = 60  # of at most four bytes each, so that a folder of this name fits any file system
+
+# A cell's source as bytes of UTF-8: a string or a list of strings. What an output shows has its quotes escaped.
+STRING_BYTES: Final = STRING.encode()
+SOURCE: Final = re.compile(
+    rb'"source"\s*+:\s*+(?:' + STRING_BYTES + rb"|\[(?:[\s,]*+" + STRING_BYTES + rb")*+)", re.DOTALL
+)
 
 TEXT_TYPES: Final = {"text/plain": "text", "text/html": "html"}  # with the keys of format 3
 KERNELS_OF_OTHER_LANGUAGES: Final = {"ir": "R", "julia": "Julia"}  # where only a kernel's name is given
@@ -107,6 +115,8 @@ def _read(path: Path) -> bytes:
             sizes = f"has {size / 2**20:,.0f} MiB and the limit is {MAX_FILE_BYTES // 2**20} MiB"
             raise RejectionError(f"{sizes}; clear its outputs and save it again")
         with path.open("rb") as file:
+            if size > LARGE_BYTES:
+                _require_little_source(file.fileno())
             return file.read(MAX_FILE_BYTES)
     except FileNotFoundError:
         raise RejectionError("does not exist; check the path") from None
@@ -115,6 +125,15 @@ def _read(path: Path) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise RejectionError(f"cannot be read ({sanitise(reason)}); check the path") from None
+
+
+def _require_little_source(file: int) -> None:
+    """Refuse cells that only a program writes, before they are in memory several times. Raises RejectionError."""
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
+        size = sum(found.end() - found.start() for found in SOURCE.finditer(content))
+    if size > LARGE_BYTES:
+        sizes = f"holds {size / 2**20:,.0f} MiB in the text of its cells and the limit is {LARGE_BYTES // 2**20} MiB"
+        raise RejectionError(f"{sizes}; read data and pictures from files instead")
 
 
 def _parse(raw: bytes, suffix: str) -> tuple[dict[str, Any], tuple[str, ...]]:

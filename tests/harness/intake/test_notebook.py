@@ -173,6 +173,22 @@ def test_refuses_a_huge_file_by_its_size_without_reading_it(tmp_path: Path) -> N
         read_submission(path)
 
 
+LARGE = "x" * 20 * 2**20
+SHOWN = {"output_type": "stream", "name": "stdout", "text": f'"source": "{LARGE}"'}
+
+
+@pytest.mark.parametrize(
+    "source", [pytest.param(LARGE, id="one string"), pytest.param(["x = 1\n"] * (20 * 2**17), id="lines")]
+)
+def test_refuses_large_cells_before_reading_them(source: str | list[str], tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match=r"holds \d\d MiB in the text of its cells and the limit is 16 MiB; read"):
+        read(tmp_path, document(code(), code(source)))
+
+
+def test_a_large_output_is_no_large_cell(tmp_path: Path) -> None:
+    assert sources(read(tmp_path, document(code() | {"outputs": [SHOWN]}))) == ["x = 1"]
+
+
 def test_refuses_more_values_than_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "MAX_TOKENS", 1_000)
     assert read(tmp_path, document(code("[],[]," * 1_000)))  # inside a string they cost nothing
