@@ -16,7 +16,7 @@ from grader.judging.calibration import Calibration
 from grader.model import Method, MethodSummary, Profile
 from grader.oracle import descent, gradients, methods
 from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
-from grader.oracle.certificates import Certificate, certify
+from grader.oracle.certificates import Certificate, builds_on, certify
 from grader.oracle.exposure import OWN_LABELS, Library
 from grader.oracle.gradients import GradientFit
 from grader.oracle.work import explain_idleness
@@ -118,6 +118,16 @@ class Case:
         words = list(dict.fromkeys(self.idle.values()))
         return f" A training does not count: {words[0]}." if words else ""
 
+    def name_error(self, cell: int) -> str:
+        """Return the error with which a cell failed, as Python writes it."""
+        failed = next((c for c in self.evidence.run.summary.failed_cells if c.index == cell), None)
+        return f"{failed.error}: {failed.message}".rstrip(". :") if failed else ""
+
+    def describe_error(self, cell: int) -> str:
+        """Return what a failed cell says, as a further sentence."""
+        error = self.name_error(cell)
+        return f" Cell {cell + 1} stops early, with {error}." if error else ""
+
     @cached_property
     def base(self) -> dict[str, Tensor]:
         """The checkpoint's tensors."""
@@ -155,6 +165,16 @@ class Case:
         if method not in self._certificates:
             self._certificates[method] = certify(self.evidence.weights(end.file), self.base, end.reduced)
         return self._certificates[method]
+
+    @cached_property
+    def adapts_layers_of_step_1(self) -> bool:
+        """True if what step 3 adds is of low rank beside the layers that step 1 left, and not beside the pretrained."""
+        lora, full = self.certificate(Method.LORA), self.certificate(Method.FULL)
+        training = self.training(Method.LORA)
+        if lora is None or full is None or training is None:
+            return False
+        rank = methods.count_rank(training.entry)
+        return max(lora.qv_ranks.values(), default=0) > rank and builds_on(lora, full, rank)
 
     def gradient_fit(self, method: Method) -> GradientFit | None:
         """Recompute the gradients at the start of a training; None where the model could not be asked."""

@@ -1,4 +1,5 @@
 """One mistake costs once: what a later step fails by the cause that cost points in an earlier step is blocked there.
+What the notebook as a whole fails by it is blocked, too.
 
 Such a check, and what waits for it, keeps its points. A cause is named by the suite (`fail(..., cause=...)`), and only
 where the facts of both steps show the same one: `pre_classifier` frozen in the models of steps 2 and 3, for example.
@@ -16,7 +17,7 @@ RUN = "run"  # checks of the notebook as a whole: of no step
 def excuse_repetitions(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:
     """Return the judgements, in their order, with repeated failures and what waits for them blocked at no cost."""
     first: dict[str, Judgement] = {}
-    for judgement in sorted(judgements, key=_get_step):
+    for judgement in sorted(judgements, key=_rank_step):
         if judgement.verdict is Verdict.FAILED and judgement.cause:
             first.setdefault(judgement.cause, judgement)
     found = [_compare(judgement, first.get(judgement.cause)) for judgement in judgements]
@@ -26,6 +27,11 @@ def excuse_repetitions(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]
 
 def _get_step(judgement: Judgement) -> str:
     return judgement.id.split(".")[0]
+
+
+def _rank_step(judgement: Judgement) -> tuple[bool, str]:
+    step = _get_step(judgement)
+    return step == RUN, step
 
 
 def _compare(judgement: Judgement, source: Judgement | None) -> Judgement:

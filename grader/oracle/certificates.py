@@ -96,6 +96,17 @@ def _delta(key: str, tensor: Tensor, base: Mapping[str, Tensor]) -> Tensor:
     return tensor.double() if key.startswith("d:") else tensor.double() - base[key[2:]].double()
 
 
+def builds_on(ours: Certificate, theirs: Certificate, rank: int) -> bool:
+    """Return True if the query and value layers of two trained models differ by a rank that low at most."""
+    pairs = [(ours.qv_deltas.get(path), theirs.qv_deltas.get(path)) for path in assignment.QV_LAYER_NAMES]
+    return all(
+        isinstance(one, Delta)
+        and isinstance(other, Delta)
+        and compute_rank(one.matrix - other.matrix, max(one.noise, FLOAT32_NOISE)) <= rank
+        for one, other in pairs
+    )
+
+
 def compute_rank(delta: Tensor, noise: float) -> int:
     """Compute the rank of a matrix up to rounding; full where numbers are not finite. delta (out, in).
 

@@ -120,6 +120,15 @@ def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChalleng
     return float(((ones - emptied).double() - expected).abs().max()) <= compute_tolerance(challenge, magnitude)
 
 
+def has_its_rank(update: Tensor, challenge: LoraChallenge, magnitude: float) -> bool:
+    """Return True if the update (n, out) of a random adapter on random x has the rank that B A has, no lower one.
+
+    Independent errors of size e in an m-by-n matrix have a largest singular value of about e (sqrt(m) + sqrt(n)).
+    """
+    noise = compute_tolerance(challenge, magnitude) * sum(side**0.5 for side in update.shape)
+    return int((torch.linalg.svdvals(update.double()) > noise).sum()) >= min(challenge.rank, *update.shape)
+
+
 @dataclass(frozen=True)
 class Gradients:
     """The gradients of sum(cotangent · layer(x)): of x (n, in), and of the adapter's tensors in the layer's order."""

@@ -16,6 +16,8 @@ from grader.oracle.exposure import is_whole
 from grader.protocol.records import Entry, Training
 from grader.protocol.tensor_names import ENCODER
 
+MOST_CHANGED = 50  # tensors, of the 100 in the encoder
+
 
 def infer_rank(entry: Entry) -> int:
     """Infer the rank of the adapters in the model from the shapes of their tensors."""
@@ -75,6 +77,11 @@ def _describe_kind(entry: Entry) -> tuple[bool, bool]:
 
 def _list_matrices(head: Mapping[str, str]) -> set[tuple[str, str]]:
     return {(name, digest) for name, digest in head.items() if name.endswith(".weight")}
+
+
+def starts_elsewhere(entry: Entry) -> bool:
+    """Return True if a model does not start from the pretrained network: most tensors of its encoder are others."""
+    return len(entry.changed) > MOST_CHANGED
 
 
 def fits_its_step(entry: Entry) -> bool:

@@ -107,6 +107,7 @@ class BatchSeen(Record):
 
     tokens: Count  # of the longest
     masked: bool  # the attention mask leaves out all padding, or there is none
+    unequal: bool = False  # the two cannot be put into one batch, though each can be alone
 
 
 @dataclass(frozen=True, slots=True)

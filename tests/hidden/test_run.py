@@ -40,6 +40,7 @@ def test_data(case: Case) -> None:
             at=places.find_data(method, "eval_dataset"),
         )
         expect_enough(case, method, training)
+    advise_on_evaluation(case)
     advise_on_labels(case)
     advise_on_masks(case)
     advise_on_lengths(case)
@@ -78,6 +79,16 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
         "Keep a part of train.csv for choosing an epoch if you like, and evaluate on eval.csv at the end.",
         at=places.find_data(method, "eval_dataset"),
     )
+
+
+def advise_on_evaluation(case: Case) -> None:
+    """Say, at no cost, that no model is evaluated: the handout asks to compare the accuracies of the three methods."""
+    trainings = case.placed.values()
+    if not any(training.data.eval or training.evaluations for training in trainings):
+        raise Advice(
+            "The trainings read the right reviews, but no model is evaluated, so the three methods cannot be compared.",
+            "Give the `Trainer` `eval_dataset` and `compute_metrics`, or call `trainer.evaluate()` after the training.",
+        )
 
 
 def advise_on_labels(case: Case) -> None:

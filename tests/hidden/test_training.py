@@ -6,7 +6,7 @@ from grader.judging.case import Case
 from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
-from grader.oracle.methods import count_rank, find_source_of_head
+from grader.oracle.methods import count_rank, find_source_of_head, starts_elsewhere
 from grader.oracle.work import is_replaced_at_end
 from grader.protocol.records import Training
 
@@ -56,6 +56,29 @@ def expect_new_head(case: Case, method: Method) -> None:
     )
 
 
+NOT_PRETRAINED = "not pretrained"  # a cause: random weights, or those of another model, in every step
+
+
+def expect_pretrained(case: Case, training: Training) -> None:
+    """Fail the check where the first training of a notebook starts from other weights than the pretrained ones."""
+    expect(
+        training.index > 0 or not starts_elsewhere(training.entry),
+        "Expected the model of step 1 to start from the pretrained weights; "
+        f"{len(training.entry.changed)} of the {len(case.base)} tensors of its encoder are others.",
+        f"Load it with `from_pretrained('{assignment.MODEL_NAMES[0]}', num_labels=2)`: a model that is made from a "
+        "configuration has random weights.",
+        at=places.find_pretrained(Method.FULL),
+        cause=NOT_PRETRAINED,
+    )
+
+
+def name_origin(case: Case, method: Method) -> str:
+    """Name the cause where a step starts from other weights than the pretrained ones, as the first training does."""
+    training = case.training(method)
+    both = (training.entry, case.evidence.trainings[0].entry) if training else ()
+    return NOT_PRETRAINED if both and all(map(starts_elsewhere, both)) else ""
+
+
 def expect_whole(case: Case, certificate: Certificate) -> None:
     """Fail the check where tensors of the pretrained network are nowhere to be found in the model."""
     absent = certificate.find_absent(case.base)
@@ -78,6 +101,8 @@ def test_trained(case: Case) -> None:
     """After the training of step 1, the encoder and the head differ from the pretrained model."""
     certificate = certificate_of(case, Method.FULL)
     expect_new_head(case, Method.FULL)
+    if (training := case.training(Method.FULL)) is not None:
+        expect_pretrained(case, training)
     expect(
         certificate.any_encoder_change and certificate.head_changed,
         "Expected the training of step 1 to change the whole network; "
@@ -102,6 +127,8 @@ def test_encoder_untouched(case: Case) -> None:
         "Expected the encoder of step 2 to equal the pretrained one; "
         f"{len(certificate.encoder_changed) + len(certificate.qv_ranks)} of its tensors differ.",
         "Load the pretrained model again for step 2: do not continue with the model of step 1.",
+        at=places.find_pretrained(Method.HEAD) if name_origin(case, Method.HEAD) else None,
+        cause=name_origin(case, Method.HEAD),
     )
     training = case.training(Method.HEAD)
     expect(
@@ -126,7 +153,14 @@ def test_certificate(case: Case) -> None:
     training = case.training(Method.LORA)
     assert training is not None
     expect_readable(case, training, certificate)
-    expect_only_adapters(training, certificate)
+    expect(
+        not case.adapts_layers_of_step_1,
+        "Expected adapters on the pretrained query and value layers; found them on those that step 1 trained.",
+        "Take the layers from the model that step 3 trains: call `extract_qv_layers` with it, and use no other model "
+        "inside.",
+        at=places.find_wrapped_layers,
+    )
+    expect_only_adapters(case, training, certificate)
     expect_low_rank(training, certificate)
     expect_new_head(case, Method.LORA)
 
@@ -147,13 +181,14 @@ def expect_readable(case: Case, training: Training, certificate: Certificate) ->
     )
 
 
-def expect_only_adapters(training: Training, certificate: Certificate) -> None:
+def expect_only_adapters(case: Case, training: Training, certificate: Certificate) -> None:
     """Fail the check where anything differs but the head and the weights of the query and value layers."""
     biases = [name for name in certificate.encoder_changed if name.removesuffix(".bias") in training.entry.wrapped]
     expect(
         not biases or len(biases) < len(certificate.encoder_changed),
         f"Expected the wrapped layers to keep W's bias; {len(biases)} of them change it.",
-        "Return `W(x)` plus the update: “A fresh LoRALayer computes what W computes” shows the difference.",
+        MISPLACED if holds_misplaced_layers(case) else RETURN_W,
+        at=places.find_extraction if holds_misplaced_layers(case) else None,
     )
     foreign = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
     expect(
@@ -168,7 +203,19 @@ def expect_only_adapters(training: Training, certificate: Certificate) -> None:
         f"{len(certificate.encoder_changed)} other tensors differ from the pretrained model, "
         f"for example `{(certificate.encoder_changed or ('',))[0]}`.",
         "Load the pretrained model again for step 3, and freeze everything except the adapters and the head.",
+        at=places.find_pretrained(Method.LORA) if name_origin(case, Method.LORA) else None,
+        cause=name_origin(case, Method.LORA),
     )
+
+
+RETURN_W = "Return `W(x)` plus the update: “A fresh LoRALayer computes what W computes” shows the difference."
+MISPLACED = "Wrap for each name the layer of that name: “extract_qv_layers returns the layers themselves” names one."
+
+
+def holds_misplaced_layers(case: Case) -> bool:
+    """Whether `extract_qv_layers` returns layers under other names than theirs."""
+    items = case.evidence.extract.items if case.evidence.extract else ()
+    return any(entry.place not in (None, entry.name) for item in items for entry in item.entries)
 
 
 def expect_low_rank(training: Training, certificate: Certificate) -> None:

@@ -1,16 +1,20 @@
 """The notebook as a whole."""
 
+from collections.abc import Sequence
+
 from grader import assignment
 from grader.judging import places
 from grader.judging.case import Case
 from grader.judging.suite import Advice, check, expect, fail, join_words
 from grader.model import Method, RunStatus
 from grader.oracle.exposure import ENOUGH_SHARE, count_epochs
+from grader.oracle.methods import name_wrong_count
 
 ORDER = "Move each definition above the cells that use it. Then restart the kernel and run all cells."
 FIRST = "Fix the first error first; later errors often follow from it."
 HINTS = {  # what an error of a library says, and what to do about it
     "did not return a loss": "Keep the column `label` in both sections of the data; the loss is computed from it.",
+    "does not require grad": "Leave `pre_classifier` and `classifier` trainable: every parameter is frozen.",
 }
 NAMES = {Method.FULL: "step 1 (all parameters)", Method.HEAD: "step 2 (head only)", Method.LORA: "step 3 (LoRA)"}
 
@@ -29,7 +33,8 @@ def test_completes(case: Case) -> None:
             "Restart the kernel, run all cells, and fix the cell that does not finish.",
         )
     expect_whole_training(case)
-    missing = [NAMES[m] for m in Method if (t := case.training(m)) is None or not t.finished]
+    unfinished = [method for method in Method if (t := case.training(method)) is None or not t.finished]
+    missing = [NAMES[method] for method in unfinished]
     if not summary.failed_cells:
         if missing:
             fail(
@@ -51,13 +56,35 @@ def test_completes(case: Case) -> None:
         fail(
             f"Expected all cells to run without an error; {what}. No training finishes for {join_words(missing)}."
             f"{case.explain_absence()}",
-            next((hint for said, hint in HINTS.items() if said in message), FIRST),
+            next((hint for said, hint in HINTS.items() if said in message), explain_none(case) or FIRST),
+            at=places.find_trainable(unfinished[0]) if name_frozen(case, unfinished) else None,
+            cause=name_frozen(case, unfinished),
         )
     if case.evidence.run.out_of_order:
         raise Advice(f"Everything that is graded runs, but {what}, and {order(case)}.", ORDER)
     if not nothing_depends_on_it(case):
         raise Advice(f"All three trainings finish, but {what}.", FIRST)
     raise Advice(f"Everything that is graded runs, but {what}.", "Fix or remove this cell before you hand in.")
+
+
+def name_frozen(case: Case, unfinished: Sequence[Method]) -> str:
+    """Name the cause where nothing can be trained in the one training that does not finish: its own step names it."""
+    training = case.training(unfinished[0])
+    return (
+        name_wrong_count(training.entry, 1)
+        if len(unfinished) == 1 and training and not training.entry.trainable
+        else ""
+    )
+
+
+def explain_none(case: Case) -> str:
+    """What to try where the first failed cell got the result of a function that returns nothing; otherwise empty."""
+    if places.locate(case, places.find_missing_return) is None:
+        return ""
+    return (
+        "The function that is called there returns nothing, so the name on the left becomes None: call it without "
+        "assigning its result, or give it a `return`."
+    )
 
 
 def expect_whole_training(case: Case) -> None:
@@ -81,6 +108,13 @@ def expect_whole_training(case: Case) -> None:
             f"Expected every review to be cut to the {assignment.MAX_TOKENS} tokens that DistilBERT has positions for; "
             f"the longest in {NAMES[method]} has {longest:,}. A whole training stops there with an error.",
             "Call the tokenizer with `truncation=True`.",
+        )
+        expect(
+            training.batch is None or not training.batch.unequal,
+            f"Expected reviews of different length to be padded, so that they fit into one batch; in {NAMES[method]} "
+            "they are not. A whole training stops there with an error.",
+            "Give the `Trainer` `processing_class=tokenizer`, which pads every batch to its longest review.",
+            at=places.find_trainer(method),
         )
 
 

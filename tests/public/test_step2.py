@@ -29,6 +29,14 @@ def test_trainable_parameters(case: Case) -> None:
             f"Expected a training of the head alone in step 2; found none.{case.explain_absence()}",
             "Load the model again, freeze its encoder, give the model to a new `Trainer`, and call `trainer.train()`.",
         )
+    if training.entry.trainable != assignment.HEAD_PARAMETERS and (stop := places.locate(case, STOP)):
+        fail(
+            f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
+            f"found {training.entry.trainable:,}.{case.describe_error(stop.cell)}",
+            FIX_CELL,
+            at=STOP,
+            cause=case.name_error(stop.cell),
+        )
     labels = assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
     hint = first_hint(_list_causes(case, training), freezing.ON_PARAMETERS)
     expect(
@@ -40,6 +48,8 @@ def test_trainable_parameters(case: Case) -> None:
     )
 
 
+STOP = places.find_stop_before(Method.HEAD)
+FIX_CELL = "Fix this error: what comes after it in its cell did not run."
 LABELS = "Load 'distilbert-base-uncased' with `num_labels=2` in every step."
 
 
@@ -55,7 +65,7 @@ def _cause(case: Case, training: Training) -> str:
 def _list_causes(case: Case, training: Training) -> tuple[Cause, ...]:
     names = training.entry.trainable_names
     encoder = [name for name in case.base if name.startswith(ENCODER)]
-    causes = (*freezing.explain_head(names), *freezing.explain_encoder(names, encoder))
+    causes = freezing.explain_both(names, encoder)
     if not _list_below(training) and len(causes) != 1 and names:
         return freezing.explain_number(training.entry.trainable)
     return causes

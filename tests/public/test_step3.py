@@ -99,7 +99,7 @@ THEMSELVES = (
 
 @check("step3.extract_modules", "extract_qv_layers returns the layers themselves", about=places.find_extraction)
 def test_extract_modules(case: Case) -> None:
-    """The values are the `nn.Linear` objects in the model that is passed in: no copies and no weights."""
+    """The values are the `nn.Linear` objects in the model that is passed in, each under its own name: no copies."""
     answers = case.evidence.extract
     items = answers.items if answers else ()
     if not any(item.entries for item in items):
@@ -119,6 +119,11 @@ def test_extract_modules(case: Case) -> None:
             "Expected each value that `extract_qv_layers` returns to be a layer of the model that is passed in; "
             f"the value of {entry.name!r} is a copy, or a layer of another model.",
             THEMSELVES,
+        )
+        expect(
+            entry.place == entry.name or entry.name not in assignment.QV_LAYER_NAMES,
+            f"Expected the value of {entry.name!r} to be the layer of that name; it is the one at {entry.place!r}.",
+            "Keep each layer together with its name: `{name: layer for name, layer in model.named_modules() if ...}`.",
         )
 
 
@@ -316,7 +321,9 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
     )
     found = lora.fit(*question)
     if found.matches or (
-        found.unreadable and lora.ones_agree(case.evidence.lora_tensors, round_input(case, challenge, "x"), challenge)
+        found.unreadable
+        and lora.ones_agree(case.evidence.lora_tensors, round_input(case, challenge, "x"), challenge)
+        and lora.has_its_rank(question[0], challenge, magnitude)
     ):
         return
     causes = list_update_causes(case)
@@ -364,6 +371,14 @@ def test_trainable_parameters(case: Case) -> None:
         )
     rank = infer_rank(training.entry)
     wanted = assignment.count_lora_parameters(rank)
+    if training.entry.trainable != wanted and (stop := places.locate(case, STOP)):
+        fail(
+            f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
+            f"{training.entry.trainable:,}.{case.describe_error(stop.cell)}",
+            "Fix this error: what comes after it in its cell did not run.",
+            at=STOP,
+            cause=case.name_error(stop.cell),
+        )
     expect(
         bool(training.entry.wrapped),
         f"Expected 12 wrapped layers and {wanted:,} trainable parameters when the training of step 3 starts; found no "
@@ -380,6 +395,7 @@ def test_trainable_parameters(case: Case) -> None:
         )
 
 
+STOP = places.find_stop_before(Method.LORA)
 FREEZE = "Freeze the encoder first, then wrap: only A, B, `pre_classifier` and `classifier` stay trainable."
 
 
@@ -387,10 +403,12 @@ def cause_of_count(case: Case, training: Training, wanted: int) -> tuple[str, st
     """What is trainable and should not be, or the other way round, and what to try."""
     entry, names = training.entry, training.entry.trainable_names
     missing = [m for m in assignment.HEAD_MODULES if not any(n.startswith(m) for n in names)]
-    if missing:
-        return f"{join_causes(freezing.explain_head(names))}.", FREEZE
     wrapped = tuple(f"{path}." for path in entry.wrapped)
     outside = [n for n in names if n.startswith("distilbert.") and not n.startswith(wrapped)]
+    if missing:
+        encoder = [n for n in case.base if n.startswith("distilbert.") and not n.startswith(wrapped)]
+        causes = freezing.explain_both([n for n in names if not n.startswith(wrapped)], encoder)
+        return f"{capitalise(join_causes(causes))}.", FREEZE
     if outside:
         encoder = [n for n in case.base if n.startswith("distilbert.") and not n.startswith(wrapped)]
         causes = freezing.explain_encoder(outside, encoder)

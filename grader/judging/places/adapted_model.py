@@ -1,9 +1,10 @@
 """Where the cause lies in how the model of step 3 gets its adapters."""
 
+import ast
 from math import prod
 
 from grader import assignment
-from grader.judging.places.code import Spot
+from grader.judging.places.code import Spot, calls, root_of
 from grader.judging.places.functions import find_extraction, find_names, find_replacement
 from grader.judging.places.lora_code import ACTIVATIONS, list_gradient_values
 from grader.judging.places.lora_layer import find_base, find_class, find_error, find_matrices
@@ -96,6 +97,21 @@ def _is_registered_wrongly(notebook: Notebook) -> bool:
     items = {item.key: item for item in lora.items if not item.error} if lora else {}
     asked = [c for c in notebook.case.challenges.lora if c.graded and c.key in items]
     return any(sum(map(prod, items[c.key].shapes)) != c.rank * (c.in_features + c.out_features) for c in asked)
+
+
+def find_wrapped_layers(notebook: Notebook) -> Spot | None:
+    """Find where the layers come from that step 3 wraps: another model in the extraction, or its call."""
+    full, lora = notebook.find_history(Method.FULL), notebook.find_history(Method.LORA)
+    if full is None or full.model is None or lora is None:
+        return None
+    name = root_of(full.model)
+    function = notebook.find_definition("extract")
+    inside = function.find(lambda node: isinstance(node, ast.Name) and node.id == name) if function else None
+    steps = notebook.code.steps[: notebook.code.steps.index(lora.start)]
+    called = calls(*assignment.EXTRACT_NAMES)
+    calling = next((step for step in reversed(steps) if name in step.names and step.find(called)), None)
+    made = lora.list_calling(*assignment.LORA_NAMES)
+    return inside or calling or next(iter(made), None)
 
 
 def find_certified(notebook: Notebook) -> Spot | None:

@@ -1,14 +1,16 @@
 """Where a cell failed, and what was never trained."""
 
+import ast
 import re
 from typing import Final
 
-from grader.judging.places.code import Spot, make_spot
+from grader.judging.places.code import FUNCTIONS, Code, Spot, Step, make_spot, name_of
 from grader.judging.places.lora_layer import find_raising
-from grader.judging.places.notebook import Notebook
+from grader.judging.places.notebook import Finder, Notebook
 from grader.model import FailedCell, Method
 from grader.protocol.records import Raised
 
+IS_NONE: Final = re.compile(r"'NoneType' object|requires either a `model`")  # Python's words, and those of a `Trainer`
 MESSAGE_MAX: Final = 40  # characters of two messages that are compared: records cut them differently
 
 
@@ -21,6 +23,8 @@ def find_failure(notebook: Notebook) -> Spot | None:
         missing = [method for method in Method if notebook.case.training(method) is None]
         return find_untrained(notebook, missing[0]) if missing else None
     first = failed[0]
+    if (nothing := find_missing_return(notebook)) is not None:
+        return nothing
     known = (e for e in notebook.list_errors("lora") if _resembles(e, first))
     if (error := next(known, None)) is not None:
         return find_raising(notebook, "lora", error)
@@ -43,8 +47,46 @@ def _find_stopped(notebook: Notebook) -> Spot | None:
     return next((step for step in notebook.code.steps if step.cell == stopped), None)
 
 
+def find_missing_return(notebook: Notebook) -> Spot | None:
+    """Find where the first failed cell got a None: the result of a function of the notebook that returns nothing."""
+    failed = notebook.case.evidence.run.summary.failed_cells
+    if not failed or not IS_NONE.search(failed[0].message):
+        return None
+    code = notebook.code
+    raising = next((s for s in code.steps if s.cell == failed[0].index and not code.ran(s)), None)
+    if raising is None:
+        return None
+    earlier = code.steps[: code.steps.index(raising)]
+    made = {name: step for step in earlier for name in step.assigned}  # by the last statement that did
+    steps = (made[name] for name in sorted(raising.names & set(made)))
+    return next((step for step in steps if _assigns_nothing(code, step)), None)
+
+
+def _assigns_nothing(code: Code, step: Step) -> bool:
+    """Return True for `model = freeze(model)` where the function has no `return` with a value."""
+    call = getattr(step.node, "value", None)
+    function = code.definitions.get(name_of(call.func)) if isinstance(call, ast.Call) else None
+    if function is None or not isinstance(function.node, FUNCTIONS):
+        return False
+    return not function.find(lambda node: isinstance(node, (ast.Return, ast.Yield)) and node.value is not None)
+
+
+def find_stop_before(method: Method) -> Finder:
+    """Return how to find the line that raised and kept statements about a step's model from running."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        steps = (s for s in history.linked if s is not history.start and not notebook.code.ran(s)) if history else ()
+        stopped = next(iter(steps), None)
+        return _find_frame(notebook, stopped.cell) if stopped else None
+
+    return find
+
+
 def find_first_failure(notebook: Notebook) -> Spot | None:
     """Find the line of the first cell that failed."""
+    if (nothing := find_missing_return(notebook)) is not None:
+        return nothing
     failed = notebook.case.evidence.run.summary.failed_cells
     return _find_frame(notebook, failed[0].index) if failed else None
 

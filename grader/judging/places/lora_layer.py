@@ -56,6 +56,13 @@ def find_start(notebook: Notebook) -> Spot | None:
     return next(reversed([*lora.matrices, *lora.starts]), None) if lora else None
 
 
+def find_constant_start(notebook: Notebook) -> Spot | None:
+    """Find the line that gives A or B one number everywhere that is not zero."""
+    lora = notebook.lora
+    given = [start for start in lora.starts if start not in lora.zeros] if lora else []
+    return given[-1] if given else find_start(notebook)
+
+
 def find_matrices(notebook: Notebook) -> Spot | None:
     """Find the line that makes A and B otherwise than asked for: frozen, with a bias, not registered, without rank."""
     lora = notebook.lora

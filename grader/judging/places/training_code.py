@@ -66,6 +66,13 @@ class History:
         return next((spot for spot in found if spot), None)
 
     @property
+    def trainer(self) -> Spot | None:
+        """The call that makes the `Trainer`, in the notebook or in a function of its own."""
+        spots = [s for step in (self.builder, self.start) for s in self.code.follow(step, levels=2)]
+        made = (spot.find(lambda node: _is_trainer_class(_called(node))) for spot in spots)
+        return next((spot for spot in made if spot), None)
+
+    @property
     def optimiser(self) -> Spot | None:
         """The line that makes an optimiser of the notebook's own, or gives one to the `Trainer`."""
         steps = dict.fromkeys((*self.linked, self.builder, self.start))

@@ -50,6 +50,16 @@ def find_origin(method: Method) -> Finder:
     return find
 
 
+def find_pretrained(method: Method) -> Finder:
+    """Return how to find the call that loads, or makes, the model of a step."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        return history.pretrained if history else None
+
+    return find
+
+
 def find_learning(method: Method) -> Finder:
     """Return how to find why a training leaves parts of its model unchanged: its optimiser, or what is frozen."""
 
@@ -69,6 +79,16 @@ def find_training(method: Method) -> Finder:
     def find(notebook: Notebook) -> Spot | None:
         history = notebook.find_history(method)
         return history.start if history else find_untrained(notebook, method)
+
+    return find
+
+
+def find_trainer(method: Method) -> Finder:
+    """Return how to find the call that makes the `Trainer` of a step."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        return (history.trainer or history.start) if history else None
 
     return find
 

@@ -17,6 +17,11 @@ ON_PARAMETERS: Final = (
     "on a module it does nothing."
 )
 NOTHING_FROZEN: Final = Cause("nothing_frozen", "nothing is frozen", ON_PARAMETERS)
+INVERTED: Final = Cause(
+    "freezing_inverted",
+    "the freezing is the wrong way round: the encoder is trainable, and the head is frozen",
+    "Set `requires_grad = False` for the parameters of the encoder, and leave those of the head trainable.",
+)
 ONLY_W: Final = Cause("only_W_frozen", "only the wrapped layers are frozen", ON_PARAMETERS)
 EMBEDDINGS_LEFT: Final = Cause("embeddings_left", "the embeddings are left trainable", ON_PARAMETERS)
 BLOCKS_ALL: Final = Cause(
@@ -83,6 +88,14 @@ def explain_head(trainable: Collection[str]) -> tuple[Cause, ...]:
     return ()
 
 
+def explain_both(trainable: Collection[str], encoder: Collection[str]) -> tuple[Cause, ...]:
+    """Return which part of the head is frozen, and why tensors of the encoder are trainable."""
+    head, below = explain_head(trainable), explain_encoder(trainable, encoder)
+    if below == (NOTHING_FROZEN,) and head and head[0].id == "head_frozen":
+        return (INVERTED,)
+    return (*head, *below)
+
+
 def explain_number(found: int, adapters: int = 0) -> tuple[Cause, ...]:
     """Return what a number of trainable parameters stands for, where names say nothing; none if it is ambiguous.
 
@@ -103,6 +116,9 @@ def explain_number(found: int, adapters: int = 0) -> tuple[Cause, ...]:
 
 def _name_number(embeddings: bool, blocks: int, head: tuple[bool, ...]) -> Iterator[Cause]:
     absent = [name for name, kept in zip(PARTS, head, strict=True) if not kept]
+    if embeddings and blocks == assignment.LAYERS and len(absent) == len(PARTS):
+        yield INVERTED
+        return
     if absent:
         yield from explain_head([f"{name}." for name in PARTS if name not in absent])
     if embeddings and blocks == assignment.LAYERS:

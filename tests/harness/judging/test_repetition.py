@@ -30,7 +30,8 @@ CERTIFICATE = judgement("step3.certificate", BLOCKED, requires=("step3.count",))
         pytest.param([HEAD, replace(LORA, cause="")], [0, 0], id="no known cause"),
         pytest.param([replace(HEAD, verdict=PASSED), LORA], [1, 0], id="the first step is right"),
         pytest.param([HEAD, replace(HEAD, id="step2.other")], [0, 0], id="the same step"),
-        pytest.param([replace(HEAD, id="run.completes"), LORA], [0, 0], id="the run is no step"),
+        pytest.param([replace(HEAD, id="run.completes"), LORA], [1, 0], id="the run fails by what a step names"),
+        pytest.param([replace(HEAD, id="run.completes"), replace(LORA, verdict=PASSED)], [0, 1], id="the run alone"),
         pytest.param(
             [HEAD, LORA, replace(CERTIFICATE, requires=("step3.count", "step3.other"))], [0, 1, 0], id="waits for more"
         ),

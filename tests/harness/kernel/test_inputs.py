@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from transformers import Trainer, default_data_collator
 
 from grader.kernel.training.inputs import describe_batch
 from grader.protocol.records import BatchSeen
@@ -51,7 +52,41 @@ def fail(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     ],
 )
 def test_describe_batch(dataset: Any, collator: Any, seen: BatchSeen | None) -> None:
-    trainer = SimpleNamespace(
-        train_dataset=dataset, data_collator=collator, _remove_unused_columns=lambda rows, description: rows
-    )
+    assert describe_batch(make_trainer(dataset, collator)) == seen
+
+
+def make_trainer(dataset: Any, collator: Any, batch_size: int = 4, kind: type[Trainer] = Trainer) -> Trainer:
+    trainer = kind.__new__(kind)
+    trainer.train_dataset, trainer.data_collator = dataset, collator
+    trainer.args = SimpleNamespace(train_batch_size=batch_size)
+    trainer._remove_unused_columns = lambda rows, description: rows
+    return trainer
+
+
+class Batched(Trainer):
+    def get_train_dataloader(self) -> Any: ...
+
+
+MANY = [{"input_ids": [5] * n, "attention_mask": [1] * n} for n in range(1, 40)]
+BLOCKS = [{"input_ids": [5] * n, "attention_mask": [1] * n} for n in (30, 40, 20) for _ in range(20)]
+WHOLE = BatchSeen(39, masked=True)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "seen"),
+    [
+        pytest.param(make_trainer(MANY, default_data_collator), BatchSeen(39, True, unequal=True), id="never padded"),
+        pytest.param(
+            make_trainer(Dataset.from_list(MANY), default_data_collator),
+            BatchSeen(39, True, unequal=True),
+            id="of the library",
+        ),
+        pytest.param(make_trainer(MANY, pad), WHOLE, id="padded in batches"),
+        pytest.param(make_trainer(MANY, default_data_collator, batch_size=1), None, id="one at a time"),
+        pytest.param(make_trainer(BLOCKS, default_data_collator), None, id="padded in blocks"),
+        pytest.param(make_trainer(MANY, default_data_collator, kind=Batched), None, id="batches of its own"),
+        pytest.param(make_trainer(MANY, fail), None, id="a collator that raises"),
+    ],
+)
+def test_rows_of_different_length(trainer: Trainer, seen: BatchSeen | None) -> None:
     assert describe_batch(trainer) == seen
