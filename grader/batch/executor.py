@@ -24,6 +24,7 @@ from typing import Any, Final
 import dask
 from distributed import Client, Future, LocalCluster, Security, WorkerPlugin, get_worker
 
+from grader.assets.reviews import resolve_reviews
 from grader.batch.digests import EXECUTION, digest_execution, digest_judging
 from grader.batch.messages import TRIES, BatchConfig, Stage, Task, TaskOutcome, TaskStatus
 from grader.batch.work import GradingTools, TaskRunner
@@ -85,12 +86,22 @@ class ToolsPlugin(WorkerPlugin):
                 f"The worker on {host} runs other code than the batch began with: the code was changed since, or that "
                 "machine has another version. Start the batch again, or update that machine."
             )
+        require_reviews(self.config.reviews_sha256, host)
         return self.stack.enter_context(self.opener(self.config))
 
     def teardown(self, worker: Any) -> None:
         """Close the tools."""
         self.thread.shutdown(wait=True, cancel_futures=True)
         self.stack.close()
+
+
+def require_reviews(sha256: str, host: str) -> None:
+    """Raise GraderError if this worker finds other reviews than those of the class; any are right without a hash."""
+    if sha256 and (found := resolve_reviews(ROOT, os.environ)).sha256 != sha256:
+        raise GraderError(
+            f"The worker on {host} finds {found.name} ({found.sha256[:12]}), and the class is graded on other reviews "
+            f"({sha256[:12]}); start it in a shell with the A4_DATA of the batch."
+        )
 
 
 def work(data: str) -> str:

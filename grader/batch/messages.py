@@ -59,6 +59,7 @@ class BatchConfig(RunSettings):
     threads: int
     code: str  # digest of what executes: a worker with other code is of no use
     parts: dict[str, str]  # digests of what judges, by name
+    reviews_sha256: str = ""  # of the class: a worker that finds others is of no use
     gpus: int = 0  # of each machine that works
     kernels_per_gpu: int = 1  # submissions that share a GPU
     execute: bool = True  # False: judge what is stored

@@ -21,6 +21,16 @@ NAME: Final = "batch.json"
 FILES: Final = ("gradebook", "assignment", "policy", "overrides", "times", "groups")
 
 
+class UsedReviews(FrozenModel):
+    """The reviews of a class: the name of their source, and the hash of their files."""
+
+    name: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.sha256[:12]})"
+
+
 class BatchRequest(RunSettings):
     """One batch as a person asks for it. Paths are absolute."""
 
@@ -31,6 +41,7 @@ class BatchRequest(RunSettings):
     overrides: Path | None = None
     times: Path | None = None  # when everybody handed in
     groups: Path | None = None  # who hands in together
+    reviews: UsedReviews | None = None  # None in classes of older versions
 
     def inherit(self, saved: "BatchRequest") -> "BatchRequest":
         """Return the request with the files of an earlier one where this one names none."""

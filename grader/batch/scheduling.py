@@ -80,12 +80,17 @@ class Conditions:
 
     checkpoint_sha256: str
     reviews_sha256: str
+    reviews_name: str = ""
 
     def make_evidence_key(self, sha256: str, config: BatchConfig) -> str:
         """Name the evidence of a notebook."""
         limits = (config.cell_s, config.run_s)
         data = (self.checkpoint_sha256, self.reviews_sha256, config.seed)
         return hash_values(sha256, config.code, config.profile, config.precision, *data, *limits, config.sandboxed)
+
+    def make_result_key(self, evidence: str, config: BatchConfig) -> str:
+        """Name the judgement of evidence. Thresholds depend on the reviews of today, which may not be those of then."""
+        return hash_values(evidence, config.parts, self.reviews_sha256)
 
 
 def plan(uploads: Sequence[Upload], config: BatchConfig, conditions: Conditions) -> list[Task]:
@@ -98,7 +103,7 @@ def plan(uploads: Sequence[Upload], config: BatchConfig, conditions: Conditions)
         evidence, code = conditions.make_evidence_key(upload.sha256, config), config.code
         if not config.execute and entry is not None:  # whatever version of the grader executed it
             evidence, code = entry.evidence, entry.depends.get(EXECUTION, "")
-        result = hash_values(evidence, config.parts)
+        result = conditions.make_result_key(evidence, config)
         there = written.is_file() and written.stat().st_size > 0  # a machine that stops may leave an empty file
         if entry and entry.is_settled(evidence, result) and (entry.is_refused or there):
             continue

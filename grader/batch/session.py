@@ -18,6 +18,7 @@ from grader.assets.hub import resolve_checkpoint
 from grader.assets.reviews import resolve_reviews
 from grader.batch import decisions, executor, regrading, scheduling
 from grader.batch.attempts import note_attempts
+from grader.batch.class_reviews import choose_reviews
 from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
 from grader.batch.messages import BatchConfig, RunSettings, TaskStatus
@@ -30,7 +31,7 @@ from grader.batch.outputs import (
     settle_stored,
 )
 from grader.batch.request import NAME as REQUEST
-from grader.batch.request import BatchRequest, SavedBatch, load_batch, save_batch
+from grader.batch.request import BatchRequest, SavedBatch, UsedReviews, load_batch, save_batch
 from grader.batch.scheduling import BatchSummary, Conditions
 from grader.batch.store import Store, write
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
@@ -93,20 +94,23 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
     """Read a class, grade what is missing, write the outputs. Raises GraderError."""
     profiles.require_fit(request.profile, request.precision)
     with lock_class(request.folder) as store:
-        if (request.folder / REQUEST).exists():
-            request = request.inherit(load_batch(request.folder).request)
+        known = load_batch(request.folder).request if (request.folder / REQUEST).exists() else None
+        request = request.inherit(known) if known else request
         export = read_gradebook(request)
         intake = _read_class(request, store, export)
         if not (intake.uploads or intake.refusals):
             raise GraderError(f"{request.source} holds no submission; name the zip from Canvas or a folder.")
         check_gradebook(request, intake)
+        conditions = find_conditions(request)
+        request, note = settle_reviews(request, known, conditions)
         note_attempts(request.folder, intake)  # before times are recorded, which count for what was there before them
         intake = intake.model_copy(update={"notes": (*intake.notes, *decisions.take_over(request, intake))})
         save_batch(request := request.settled, intake)
         if not quiet:
             console.print(Text(describe_intake(intake)), soft_wrap=True)
-        show_decisions(request.folder, console, quiet)
-        summary = _judge(request, intake, workers, console, quiet, execute=True)
+        show_settings(request, console, quiet)
+        intake = add_note(intake, note)
+        summary = _judge(Work(request, intake, conditions, execute=True), workers, console, quiet)
         return BatchResult(summary, hand_out(request, intake))
 
 
@@ -137,15 +141,33 @@ def rejudge(folder: Path, workers: WorkerSettings, console: Console, quiet: bool
     """Judge stored evidence by today's suite, rubric and thresholds; execute nothing. Raises GraderError."""
     load_batch(folder)  # before anything is made in a folder that holds no class
     with lock_class(folder):
-        saved = _settle_request(folder, {})
+        known = load_batch(folder)
+        conditions = find_conditions(known.request)
+        request, note = settle_reviews(known.request, known.request, conditions)
+        saved = _settle_request(folder, {"reviews": request.reviews})
         require_same_settings(saved)
-        show_decisions(folder, console, quiet)
+        show_settings(saved.request, console, quiet)
+        request, intake = saved.request, add_note(saved.intake, note)
         before = regrading.read_table(folder)
-        summary = _judge(saved.request, saved.intake, workers, console, quiet, execute=False)
-        grades = settle_stored(saved.request, saved.intake)
+        summary = _judge(Work(request, intake, conditions, execute=False), workers, console, quiet)
+        grades = settle_stored(request, intake)
         found = regrading.list_changes(before, grades, decisions.read_decisions(folder))
         write(folder / regrading.NAME, regrading.encode_changes(found))  # while what it compares with is still there
-        return BatchResult(summary, hand_out(saved.request, saved.intake), tuple(regrading.describe_changes(found)))
+        return BatchResult(summary, hand_out(request, intake), tuple(regrading.describe_changes(found)))
+
+
+def settle_reviews(
+    request: BatchRequest, known: BatchRequest | None, conditions: Conditions
+) -> tuple[BatchRequest, str]:
+    """Return the request with the reviews of the class, and a note. Raises GraderError where this shell has others."""
+    found = UsedReviews(name=conditions.reviews_name, sha256=conditions.reviews_sha256)
+    reviews, note = choose_reviews(known, found)
+    return request.model_copy(update={"reviews": reviews}), note
+
+
+def add_note(intake: Intake, note: str) -> Intake:
+    """Return an intake with one more note for staff, if there is one."""
+    return intake.model_copy(update={"notes": (*intake.notes, note)}) if note else intake
 
 
 def require_same_settings(saved: SavedBatch) -> None:
@@ -179,6 +201,13 @@ def _settle_request(folder: Path, changes: Mapping[str, object]) -> SavedBatch:
     save_batch(request.settled, saved.intake)
     intake = saved.intake.model_copy(update={"notes": (*saved.intake.notes, *notes)})
     return SavedBatch(request=request.settled, intake=intake)
+
+
+def show_settings(request: BatchRequest, console: Console, quiet: bool) -> None:
+    """Print on which reviews a class is graded, and which decisions are in force."""
+    if not quiet:
+        console.print(Text(f"Reviews: {request.reviews}."), soft_wrap=True)
+    show_decisions(request.folder, console, quiet)
 
 
 def show_decisions(folder: Path, console: Console, quiet: bool) -> None:
@@ -224,12 +253,20 @@ def lock_class(folder: Path) -> Iterator[Store]:
         raise explain_refusal(f"write to {folder}", error, ANOTHER_FOLDER) from error
 
 
-def _judge(
-    request: BatchRequest, intake: Intake, workers: WorkerSettings, console: Console, quiet: bool, execute: bool
-) -> BatchSummary:
+@dataclass(frozen=True)
+class Work:
+    """What is to be graded, and on what. `execute`: False judges what is stored."""
+
+    request: BatchRequest
+    intake: Intake
+    conditions: Conditions
+    execute: bool
+
+
+def _judge(work: Work, workers: WorkerSettings, console: Console, quiet: bool) -> BatchSummary:
     """Execute and judge what is missing. Raises GraderError where something stopped it."""
-    config, uploads = make_config(request, workers, execute), intake.uploads
-    tasks = scheduling.plan(uploads, config, find_conditions(request))
+    config, uploads = make_config(work.request, workers, work.execute), work.intake.uploads
+    tasks = scheduling.plan(uploads, config, work.conditions)
     summary, display = BatchSummary(len(uploads), len(uploads)), BatchDisplay(console, len(tasks), quiet)
     if tasks:  # otherwise start no worker
         with (
@@ -278,6 +315,7 @@ def make_config(request: BatchRequest, workers: WorkerSettings, execute: bool) -
         kernels_per_gpu=workers.kernels_per_gpu,
         code=digest_execution(ROOT),
         parts=digest_judging(ROOT),
+        reviews_sha256=request.reviews.sha256 if request.reviews else "",
         execute=execute,
     )
 
@@ -285,7 +323,8 @@ def make_config(request: BatchRequest, workers: WorkerSettings, execute: bool) -
 def find_conditions(request: BatchRequest) -> Conditions:
     """Find the model and the reviews that evidence depends on. Raises GraderError."""
     checkpoint = resolve_checkpoint(request.profile, locate_cache(ROOT, os.environ))
-    return Conditions(checkpoint.sha256, resolve_reviews(ROOT, os.environ).sha256)
+    reviews = resolve_reviews(ROOT, os.environ)
+    return Conditions(checkpoint.sha256, reviews.sha256, reviews.name)
 
 
 def list_last_lines(result: BatchResult, folder: Path, quiet: bool) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from grader.model import Profile, Result, RunStatus, StaffDetails, Verdict
 from tests.harness import results
 
 ROOT = Path(__file__).resolve().parents[3]
-HERE = Conditions("checkpoint", "reviews")
+HERE = Conditions("checkpoint", "reviews", "synthetic reviews")
 POSSIBLE = 10.0
 
 

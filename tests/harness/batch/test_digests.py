@@ -20,6 +20,7 @@ REASONS = {
     "what was said, when": "batch/history.py batch/attempts.py",
     "is made again from results with every hand-out": "batch/outputs.py",
     "what was asked for; it is part of the key of evidence": "batch/request.py",
+    "refuses to judge; reviews are part of the key of a result": "batch/class_reviews.py",
     "what is left to do, and in which order": "batch/scheduling.py",
     "tells people what changed": "batch/regrading.py",
     "what was asked for, handed on": "batch/session.py",

@@ -70,6 +70,7 @@ def test_what_kills_every_worker_is_given_up_with_a_name(tmp_path: Path) -> None
 
 def test_a_worker_that_cannot_grade_says_so(tmp_path: Path) -> None:
     config, refused = make_config(tmp_path), {"another version": {"code": "other"}}
+    refused["finds .* in a shell with the A4_DATA of the batch"] = {"reviews_sha256": "f" * 64}
     refused["does not see /nowhere"] = {"folder": Path("/nowhere")}  # it is not shared
     uploads = hand_in(tmp_path, "points 1")
     tasks = scheduling.plan(uploads, config, HERE)

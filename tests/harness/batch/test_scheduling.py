@@ -2,7 +2,7 @@
 
 import errno
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -82,6 +82,16 @@ def test_what_changed_decides_what_is_done_again(change: dict[str, object], exec
     batch.grade()
     summary = batch.grade(**change)
     assert (summary.executed, summary.count_uploads(TaskStatus.GRADED)) == (executed, 1)
+
+
+def test_the_reviews_of_a_judgement_belong_to_its_name(tmp_path: Path) -> None:
+    batch = prepare(tmp_path, "points 7")
+    batch.grade()
+    others = replace(HERE, reviews_sha256="others")
+    (task,) = scheduling.plan(batch.uploads, batch.config.model_copy(update={"execute": False}), others)
+    entry = batch.read_entries()[0]
+    assert task.evidence == entry.evidence
+    assert task.result != entry.result
 
 
 def test_judging_again_executes_nothing_and_remembers_what_was(tmp_path: Path) -> None:

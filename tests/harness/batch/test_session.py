@@ -21,6 +21,7 @@ from grader.batch.decisions import append_decision
 from grader.batch.messages import BatchConfig
 from grader.batch.outputs import BatchOutputs, build_deliveries
 from grader.batch.request import BatchRequest
+from grader.batch.scheduling import Conditions
 from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
 from grader.cli import batch as commands
@@ -570,6 +571,56 @@ def test_a_pass_that_depends_on_what_was_not_judged_is_open(a4: Classroom) -> No
     assert any("it is open whether it is complete" in note for note in outputs.notes)
     with pytest.raises(GraderError, match=r"the rubric has no check 'step1.acuracy'; correct \[passing\]"):
         a4.renew(policy=a4.write("q.toml", PASSING.replace("accuracy", "acuracy")))
+
+
+GIVEN = Conditions("checkpoint", "f" * 64, "reviews of A4_DATA")
+REPEATED: dict[str, Callable[[Classroom], BatchResult]] = {
+    "batch": lambda a4: a4.grade(),
+    "rejudge": lambda a4: a4.rejudge(),
+}
+
+
+@pytest.mark.parametrize("again", REPEATED.values(), ids=REPEATED)
+def test_a_shell_with_other_reviews_judges_nobody(
+    again: Callable[[Classroom], BatchResult], a4: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "find_conditions", lambda request: GIVEN)
+        a4.grade({ADA: "points 7"})
+        assert "Reviews: reviews of A4_DATA (ffffffffffff)." in a4.shown.splitlines()
+        again(a4)  # on the same ones
+    before, known = a4.read_entry(), (a4.folder / "batch.json").read_bytes()
+    said = r"graded on reviews of A4_DATA \(f{12}\), and this shell finds synthetic reviews .*export A4_DATA=.*OUT="
+    with pytest.raises(GraderError, match=said):
+        again(a4)
+    assert (a4.read_entry(), (a4.folder / "batch.json").read_bytes()) == (before, known)
+    assert a4.grade(folder=a4.root / "fresh").exit_code == 0
+
+
+@pytest.mark.parametrize("again", REPEATED.values(), ids=REPEATED)
+def test_a_class_that_does_not_say_its_reviews_takes_those_of_today(
+    again: Callable[[Classroom], BatchResult], graded: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = json.loads((graded.folder / "batch.json").read_text(encoding="utf-8"))
+    del saved["request"]["reviews"]
+    (graded.folder / "batch.json").write_text(json.dumps(saved), encoding="utf-8")
+    notes = "\n".join(again(graded).outputs.notes)
+    assert "not recorded on which reviews this class was graded; from now on it stays with synthetic reviews" in notes
+    monkeypatch.setattr(session, "find_conditions", lambda request: GIVEN)
+    with pytest.raises(GraderError, match="graded on synthetic reviews"):
+        again(graded)
+
+
+def test_a_batch_that_was_stopped_before_it_graded_binds_nobody_to_its_reviews(
+    a4: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_judge", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            a4.grade({ADA: "points 7"})
+    monkeypatch.setattr(session, "find_conditions", lambda request: GIVEN)
+    assert find_points(a4.grade().outputs) == 7
+    assert find_points(a4.rejudge().outputs) == 7
 
 
 SHARED = [
