@@ -55,6 +55,8 @@ def batch(
         return
     console = make_console()
     request = _build_request(submissions, run, files, results, workers.gpus > 0)
+    if not (quiet or results.name or request.folder.name in (request.source.name, request.source.stem)):
+        print(f"Taken for the class {request.folder.name}; OUT=folder (--out) makes it another class.", flush=True)
     with _explain_interruption():
         ended = session.run_batch(request, _choose_workers(workers, slurm), console, quiet)
     _finish(ended, request.folder, console, quiet)
@@ -82,8 +84,8 @@ def _build_request(
 
 
 def _locate_results(submissions: Path, results: options.ResultOptions) -> Path:
-    name = results.name or derive_class_name(options.make_absolute(submissions))
-    return Path(options.make_absolute(results.out) / name)
+    out = Path(options.make_absolute(results.out))
+    return out / (results.name or derive_class_name(options.make_absolute(submissions), out))
 
 
 def rejudge(
@@ -230,9 +232,24 @@ def calibrate(
     measure(profile, range(first_seed, first_seed + seeds), make_console())
 
 
-def derive_class_name(source: Path) -> str:
-    """Name the folder of a class's results. A second download of the class, `a4 (1).zip`, continues the first."""
-    return re.sub(r" \(\d+\)$", "", source.name if source.is_dir() else source.stem)
+def derive_class_name(source: Path, out: Path) -> str:
+    """Name the folder of a class's results below `out`. A second download of a class continues it.
+
+    Browsers call it `a4 (1).zip` or `a4(1).zip`; others `a4-2.zip` or `a4 2.zip`, as people call another class, too: it
+    counts as a download only where there is a class `a4`.
+    """
+    name = source.name if source.is_dir() else source.stem
+    if _holds_class(out / name):
+        return name
+    plain = re.sub(r" ?\(\d+\)$", "", name) or name
+    base = re.sub(r"[ -]\d+$", "", plain)
+    return base if base and not _holds_class(out / plain) and _holds_class(out / base) else plain
+
+
+def _holds_class(folder: Path) -> bool:
+    from grader.batch.request import NAME
+
+    return (folder / NAME).is_file()
 
 
 def _choose_slurm(workers: options.WorkerOptions, cluster: options.SlurmChoice, results: Path) -> "SlurmOptions | None":

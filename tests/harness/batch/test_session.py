@@ -404,14 +404,32 @@ def test_two_unpacked_downloads_in_one_folder_stop_nothing(a4: Classroom) -> Non
         assert sorted(archive.namelist()) == [f"{ADA}_x.pdf", f"{ALAN}_x.ipynb"]
 
 
-NAMES = {"a4.zip": "a4", "a4 (1).zip": "a4", "HT26.groupA": "HT26.groupA"}
+NAMES = {  # a source, the classes that there are, the name
+    "zip": ("a4.zip", (), "a4"),
+    "downloaded again": ("a4 (1).zip", ("a4",), "a4"),
+    "downloaded again, and nothing graded": ("a4 (1).zip", (), "a4"),
+    "downloaded again by Firefox": ("a4(1).zip", ("a4",), "a4"),
+    "numbered": ("a4-2.zip", ("a4",), "a4"),
+    "numbered after a space": ("a4 2.zip", ("a4",), "a4"),
+    "numbered and downloaded again": ("a4-2(1).zip", ("a4",), "a4"),
+    "numbered, and no class has the name": ("a4-2.zip", (), "a4-2"),
+    "a year, and no class has the name": ("HT 2026.zip", ("a4",), "HT 2026"),
+    "a class of its own": ("a4-2.zip", ("a4", "a4-2"), "a4-2"),
+    "a class of its own, downloaded again": ("a4-2(1).zip", ("a4", "a4-2"), "a4-2"),
+    "a class that an older version opened": ("a4(1).zip", ("a4", "a4(1)"), "a4(1)"),
+    "folder with a point": ("HT26.groupA", (), "HT26.groupA"),
+    "only a number": ("(1).zip", (), "(1)"),
+}
 
 
-@pytest.mark.parametrize(("source", "name"), NAMES.items(), ids=["zip", "downloaded again", "folder with a point"])
-def test_the_name_of_a_class(source: str, name: str, tmp_path: Path) -> None:
-    path = tmp_path / source
+@pytest.mark.parametrize(("source", "classes", "name"), NAMES.values(), ids=NAMES)
+def test_the_name_of_a_class(source: str, classes: tuple[str, ...], name: str, tmp_path: Path) -> None:
+    path, out = tmp_path / source, tmp_path / "results"
     path.touch() if path.suffix == ".zip" else path.mkdir()
-    assert derive_class_name(path) == name
+    for known in classes:
+        (out / known).mkdir(parents=True)
+        (out / known / "batch.json").touch()
+    assert derive_class_name(path, out) == name
 
 
 def test_nothing_is_handed_out_while_a_batch_runs_or_without_the_export(graded: Classroom) -> None:
