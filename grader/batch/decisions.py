@@ -160,7 +160,7 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
         intake = add_groups(intake, groups.groups, list_students(intake))
         given.append((request.groups, [groups]))
     if request.times:
-        given.append((request.times, [HandInTimes(times=load_times(request.times), author=name_author())]))
+        given.append((request.times, [HandInTimes(**dict(load_times(request.times)), author=name_author())]))
     if request.overrides:
         students, rubric = list_students(intake), load_rubric(RUBRIC)
         given.append((request.overrides, [*load_overrides(request.overrides, students, rubric, policy.manual).entries]))

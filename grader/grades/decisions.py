@@ -16,7 +16,7 @@ from grader.grades.groups import add_groups
 from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import Extension, GradingPolicy, NameIndex, Text, describe
 from grader.grades.settlement import list_students, require_one_each
-from grader.grades.times import add_times, describe_untimed
+from grader.grades.times import Times, add_times, describe_untimed
 from grader.intake.uploads import Group, Intake
 from grader.model import FrozenModel
 from grader.text import sanitise
@@ -41,10 +41,9 @@ class Rules(FrozenModel):
     author: Text
 
 
-class HandInTimes(FrozenModel):
-    """When students handed in, by any name of theirs."""
+class HandInTimes(Times):
+    """When students handed in, as somebody gave it."""
 
-    times: dict[str, AwareDatetime]
     author: Text
 
 
@@ -240,7 +239,7 @@ def _apply_times(decisions: Sequence[Decision], intake: Intake, seen: Mapping[st
     for decision in decisions:
         if isinstance(decision.matter, HandInTimes):
             later = frozenset(name for name, at in seen.items() if at > decision.at + SAME_RUN)
-            intake = add_times(intake, decision.matter.times, f"{decision.file} ({decision.id})", later)
+            intake = add_times(intake, decision.matter, f"{decision.file} ({decision.id})", later)
     note = describe_untimed(intake, later)
     return intake.model_copy(update={"notes": (*intake.notes, note)}) if note else intake
 

@@ -2,8 +2,8 @@
 
 Lateness: an upload's time of submission counts where there is one. Otherwise there is only the mark LATE of the
 archive, which says neither how late nor against which deadline; then the flat rate applies, and nothing at all to a
-student with an extension. A time before the deadline does not count against the mark LATE: it is likely to be that of
-an earlier attempt.
+student with an extension. A time that contradicts the mark is likely to be that of another attempt, unless it names the
+attachment: before the deadline it does not count against the mark LATE, and after it not against a missing mark.
 """
 
 import math
@@ -22,6 +22,7 @@ from grader.intake.uploads import Student, Upload
 from grader.model import FrozenModel
 
 DAY: Final = timedelta(days=1)
+UNMARKED: Final = "Not marked LATE, with a time after the deadline: no points are taken off; please check."
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -207,11 +208,18 @@ def compute_delay(upload: Upload, policy: GradingPolicy) -> Delay:
 
 
 def has_doubtful_time(upload: Upload, policy: GradingPolicy) -> bool:
-    """Return True if an upload is marked LATE although it came before the deadline, and no extension explains it."""
-    due = policy.deadline.due if policy.deadline else None
-    if not (upload.late and upload.submitted_at and upload.submitted_at.tzinfo and due):
+    """Return True if mark and time of an upload contradict each other, and nothing says that the time is its own.
+
+    That is a file marked LATE with a time before the deadline that no extension explains; and a file of Canvas without
+    the mark with a time that would cost points. Other sources mark nothing.
+    """
+    at, due = upload.submitted_at, _find_due(upload.student, policy)
+    if at is None or at.tzinfo is None or due is None or policy.deadline is None or upload.is_own_time:
         return False
-    return upload.submitted_at <= due and not _list_extended(upload.student, policy)
+    if upload.late:
+        return at <= policy.deadline.due and not _list_extended(upload.student, policy)
+    costs = policy.late.per_day > 0 and at - due > timedelta(minutes=policy.deadline.grace_min)
+    return costs and upload.attachment_id is not None
 
 
 def compute_deduction(points: float, possible: float, delay: Delay, late: LatePenalty) -> float:
@@ -234,7 +242,7 @@ def _list_extended(student: Student, policy: GradingPolicy) -> list[datetime]:
 
 def _compute_by_mark(upload: Upload, policy: GradingPolicy) -> Delay:
     if not upload.late:
-        return Delay()
+        return Delay(note=UNMARKED if has_doubtful_time(upload, policy) else "")
     if _list_extended(upload.student, policy):
         return Delay(note="Marked LATE without a time, and has an extension: no points are taken off; please check.")
     words = f"Marked LATE by Canvas, time unknown: {format_amount(policy.late.flat, policy.late.unit)} flat."

@@ -6,6 +6,7 @@ the total. With `best`, changed checks apply to every attempt: they say what a s
 handed in together nobody knows which one was meant: the best counts, and a note says so.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -80,11 +81,18 @@ def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
     for extension in policy.extension:
         if not known.find(extension.student):
             yield f"The extension for {extension.student!r} belongs to no student here."
-    if doubtful := sum(has_doubtful_time(upload, policy) for upload in intake.uploads):
+    doubtful = Counter(upload.late for upload in intake.uploads if has_doubtful_time(upload, policy))
+    if doubtful[False]:
+        yield (
+            "Not marked LATE with a time after the deadline, which may be of a later attempt: "
+            f"{doubtful[False]} of the uploads. Nothing is taken off for them. `make times` asks Canvas for times that "
+            "name the attachment, and TIMES= gives them; download the zip again to grade later attempts."
+        )
+    if doubtful[True]:
         yield (
             "Marked LATE with a time before the deadline, which may be of an earlier attempt: "
-            f"{doubtful} of the uploads. The flat rule counts for them. `make times` asks Canvas for new times, and "
-            "TIMES= gives them; where the deadline here is later than Canvas's, set no flat rate."
+            f"{doubtful[True]} of the uploads. The flat rule counts for them. `make times` asks Canvas for new times, "
+            "and TIMES= gives them; where the deadline here is later than Canvas's, set no flat rate."
         )
     count = sum(upload.late and upload.submitted_at is None for upload in intake.uploads)
     marked = "1 upload is marked LATE and loses" if count == 1 else f"{count} uploads are marked LATE and lose"

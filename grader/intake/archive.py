@@ -385,6 +385,7 @@ def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> Iterator[Upload]:
             late=owned.name.late,
             attachment_id=attachment_id,
             submitted_at=owned.at,
+            is_own_time=owned.at is not None,
             attempt=attempts[key].setdefault(together, len(attempts[key]) + 1),
         )
 

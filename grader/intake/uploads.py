@@ -35,6 +35,7 @@ class Upload(FrozenModel):
     late: bool = False  # as the archive marks it
     attachment_id: int | None = None
     submitted_at: datetime | None = None
+    is_own_time: bool = False  # the time is surely that of this file, and not of another attempt
     attempt: int = 1  # order among what one student handed in, from 1; files handed in together have the same
 
 

@@ -320,7 +320,7 @@ def test_files_of_an_earlier_run_do_not_stay(graded: Classroom) -> None:
 
 
 RULES = '[deadline]\ndue = 2026-12-01T23:59:00+01:00\n[late]\nunit = "points"\nper_day = 2\n'
-TIMES = "student,submitted_at\n1,2026-12-02T12:00:00+01:00\n"
+TIMES = "student,submitted_at,attachments\n1,2026-12-02T12:00:00+01:00,11 12\n"
 
 
 def give_everything(a4: Classroom) -> dict[str, Path]:
@@ -335,7 +335,7 @@ def test_a_late_second_attempt_does_not_get_the_time_of_the_first(
 ) -> None:
     monkeypatch.setattr(decisions, "SAME_RUN", timedelta(0))  # the runs of a test follow within seconds
     rules = {"policy": a4.write("p.toml", f"{RULES}flat = 3\n")}
-    in_time = {"times": a4.write("in-time.csv", TIMES.replace("12-02", "12-01"))}
+    in_time = {"times": a4.write("in-time.csv", "student,submitted_at\n1,2026-12-01T12:00:00+01:00\n")}
     assert find_points(a4.grade({ADA: "points 7"}, **rules, **in_time).outputs) == 7
     late = {"lovelaceada_LATE_1_12": "points 7"}
     ended = a4.grade(late)

@@ -132,13 +132,14 @@ def test_going_back_to_an_earlier_grade_is_sent(canvas: FakeCanvas) -> None:
 
 
 def test_times_are_asked_for(canvas: FakeCanvas, tmp_path: Path) -> None:
-    canvas.submissions[12]["submitted_at"] = "2026-12-02T10:00:00Z"
+    canvas.submissions[12] |= {"submitted_at": "2026-12-02T10:00:00Z", "attachments": [{"id": 900}, {"id": 901}]}
     canvas.submissions[13]["submitted_at"] = None
     count = fetch(COURSE, ASSIGNMENT, tmp_path / "times.csv", canvas.environ)
     (ada,) = add_times(
         Intake(source="x.zip", uploads=(handed_in("x", ADA),)), load_times(tmp_path / "times.csv"), ""
     ).uploads
     assert (count, ada.submitted_at) == (1, datetime(2026, 12, 2, 10, tzinfo=UTC))
+    assert load_times(tmp_path / "times.csv").attachments == {"12": (900, 901)}
 
 
 def test_a_student_cannot_write_the_reference(canvas: FakeCanvas) -> None:

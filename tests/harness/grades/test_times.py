@@ -66,9 +66,49 @@ def test_a_time_before_the_deadline_is_doubted_where_canvas_says_late() -> None:
     assert "`make times`" in said
 
 
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MARKS = {  # attachment, mark LATE, own time, time after the deadline; then points, and uploads that are named
+    "a newer attempt's time": (11, False, False, DAY + HOUR, 100, 1),
+    "in time": (11, False, False, -HOUR, 100, 0),
+    "its own time, and Canvas has a later deadline or none": (11, False, True, DAY + HOUR, 80, 0),
+    "its own time, and Canvas has an earlier deadline": (11, True, True, -HOUR, 100, 0),
+    "marked": (11, True, False, DAY + HOUR, 80, 0),
+    "no file of Canvas, which marks none of them": (None, False, False, DAY + HOUR, 80, 0),
+}
+
+
+@pytest.mark.parametrize(("attachment", "late", "own", "after", "points", "named"), MARKS.values(), ids=MARKS)
+def test_a_time_that_contradicts_the_mark(
+    attachment: int | None, late: bool, own: bool, after: timedelta, points: float, named: int
+) -> None:
+    file = upload(late=late, after=after).model_copy(update={"attachment_id": attachment, "is_own_time": own})
+    (grade,) = settle(intake(file), {file.id: result(Verdict.PASSED, Verdict.PASSED)}, PER_DAY)
+    assert (grade.points, "please check" in grade.note) == (points, bool(named))
+    assert [f"{named} of the uploads" in said for said in describe_gaps(PER_DAY, intake(file))] == [True] * named
+
+
+def test_a_time_that_names_attachments_counts_for_them_alone(tmp_path: Path) -> None:
+    text = f"student,submitted_at,attachments\nada,{FIRST},12 13\nbob,{FIRST},21\ncy,{FIRST},\n"
+    old, new, bob, cy = (
+        upload(key).model_copy(update={"id": f"{key}_{attachment}", "attachment_id": attachment})
+        for key, attachment in (("ada", 11), ("ada", 13), ("bob", 20), ("cy", 30))
+    )
+    later = {new.id, cy.id}  # they came in after the times were given
+    known = add_times(intake(old, new, bob, cy), load_times(times(tmp_path, text)), "times.csv", later)
+    assert [(u.submitted_at is not None, u.is_own_time) for u in known.uploads] == [
+        (False, False),
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    (note,) = known.notes
+    assert "of another attempt than the one here, for which only the mark LATE counts: bob." in note
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        pytest.param(f"student,submitted_at,attachments\nada,{FIRST},x\n", "'x' are no ids of attachments", id="ids"),
         pytest.param("name,time\nada,x\n", "the columns have to be student and submitted_at", id="columns"),
         pytest.param(f"{HEADER}ada,tomorrow\n", "line 2: 'tomorrow' is no time such as", id="no time"),
         pytest.param(f"{HEADER}ada,2026-12-01T10:00\n", "has no time zone", id="no zone"),
