@@ -18,7 +18,7 @@ from grader.grades.policy import Extension, GradingPolicy, NameIndex, Text, desc
 from grader.grades.settlement import list_students, require_one_each
 from grader.grades.times import Times, add_times, describe_untimed
 from grader.intake.uploads import Group, Intake
-from grader.model import FrozenModel
+from grader.model import FrozenModel, Verdict
 from grader.text import sanitise
 
 MAX_CHARS = 160  # of such a line
@@ -169,10 +169,13 @@ def select_new(decisions: Sequence[Decision], matters: Iterable[Matter], file: s
 
 
 def leave_out_giver(matter: Matter) -> Matter:
-    """Return what a file says without the login of whoever gave it; authors that stand in the file itself stay."""
+    """Return what a file says, without what it does not: the login of whoever gave it, and what checks were worth then.
+
+    Authors that stand in the file itself stay.
+    """
     if isinstance(matter, Rules | HandInTimes | HandInGroups):
         return matter.model_copy(update={"author": ""})
-    return matter
+    return matter.model_copy(update={"possible": None}) if isinstance(matter, Override) else matter
 
 
 def combine(
@@ -209,7 +212,7 @@ def combine(
         policy=policy,
         overrides=Overrides(entries=tuple(e for e in entries if e), possible=fitter.possible),
         comments=comments,
-        notes=(*fitter.notes, *_list_strange(holding, known)),
+        notes=(*fitter.notes, *fitter.describe_undated(), *_list_strange(holding, known)),
     )
 
 
@@ -253,6 +256,7 @@ class _Fitter:
         self.worth = {OverrideKind.CHECK: rubric, OverrideKind.MANUAL: items}
         self.worth |= {OverrideKind.TOTAL: whole, OverrideKind.EXCUSED: whole}
         self.notes: list[str] = []
+        self.undated: list[str] = []  # decisions that do not say what their check was worth, and give less than all
 
     def fit(self, name: str, override: Override) -> Override | None:
         """Return the override as it can be applied, None if it cannot."""
@@ -263,10 +267,40 @@ class _Fitter:
         if override.target not in worth:
             self.notes.append(f"Decision {name} has no effect: the rubric has no {sanitise(override.target)!r}.")
             return None
-        if override.points is not None and override.points > (most := worth[override.target]):
+        most = worth[override.target]
+        if override.possible is not None and override.possible != most:
+            return self._fit_worth(name, override, override.possible, most)
+        if override.points is not None and override.points > most:
             self.notes.append(f"Decision {name} gives {override.points:g} points and counts as {most:g}, all there is.")
             return override.model_copy(update={"points": most})
+        if override.target and override.possible is None and 0 < (override.points or 0) < most:
+            self.undated.append(name)
         return override
+
+    def _fit_worth(self, name: str, override: Override, then: float, now: float) -> Override:
+        """Fit a change to what its target is worth by now: all of the points stay all of them."""
+        changed = f"{sanitise(override.target)}, worth {then:g} points then and {now:g} now"
+        if override.points is None:
+            self.notes.append(f"Decision {name} says {override.verdict} for {changed}: it still does.")
+            return override
+        if override.points < then:
+            points = min(override.points, now)
+            said = f"gives {override.points:g} points of {changed}: it counts as {points:g}"
+            self.notes.append(f"Decision {name} {said}. Decide again if it should be another share.")
+            return override.model_copy(update={"points": points})
+        self.notes.append(f"Decision {name} gives all points of {changed}: it counts as {now:g}.")
+        if override.kind is OverrideKind.MANUAL:
+            return override.model_copy(update={"points": now})
+        # As a verdict it gives all points of results that are still to be judged by today's rubric, too.
+        return override.model_copy(update={"points": None, "verdict": Verdict.PASSED})
+
+    def describe_undated(self) -> Iterator[str]:
+        """Tell of decisions of older versions that may have given all points of a check that is worth more by now."""
+        if self.undated:
+            yield (
+                f"Not recorded what the check was worth when somebody decided: {', '.join(self.undated)}. Each gives "
+                "less than all points of today; if one should give all of them, decide again."
+            )
 
 
 def describe_decision(decision: Decision) -> str:

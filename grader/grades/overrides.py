@@ -50,7 +50,10 @@ Targets = Mapping[OverrideKind, tuple[str, Mapping[str, float]]]
 
 
 class Override(FrozenModel):
-    """One change. `student` is the key of a student; `target` the id of a check or of a manual item."""
+    """One change. `student` is the key of a student; `target` the id of a check or of a manual item.
+
+    `possible`: what the target was worth when somebody decided; None for the whole, and in changes of older versions.
+    """
 
     kind: OverrideKind
     student: Text
@@ -60,6 +63,7 @@ class Override(FrozenModel):
     author: Text
     reason: Text
     date: datetime.date | None = None
+    possible: float | None = None
 
     @model_validator(mode="after")
     def _require_complete(self) -> Self:
@@ -114,7 +118,8 @@ def load_overrides(
                 problems += [f"{place}: {what}" for what in named]
                 continue
             problems += [f"{place}: {what}" for what in _find_misfits(override, known, targets)]
-            found.append(override.model_copy(update={"student": next(iter(known.find(override.student)), "")}))
+            key, worth = next(iter(known.find(override.student)), ""), targets[override.kind][1].get(override.target)
+            found.append(override.model_copy(update={"student": key, "possible": worth if override.target else None}))
         problems += [f"two entries change {what}" for what in _find_duplicates(found)]
         if problems:
             raise ValueError("; ".join(problems))
@@ -145,7 +150,7 @@ def _read_toml(text: str) -> Iterator[Entry]:
         target = {"check": "check", "manual": "item"}.get(kind, "")
         for number, entry in enumerate(entries, 1):
             place = f"[[{kind}]] {number}"
-            if not isinstance(entry, dict) or {"kind", "target"} & set(entry):
+            if not isinstance(entry, dict) or {"kind", "target", "possible"} & set(entry):
                 raise ValueError(f"{place} is not a table of the keys for {kind}")
             fields = {key: value for key, value in entry.items() if key != target}
             yield place, {**fields, "kind": kind, "target": entry.get(target, "")}

@@ -157,6 +157,7 @@ def _build_override(view: ClassView, dossier: Dossier, draft: Draft, author: str
         student=dossier.grade.student.key,
         target=about,
         points=points,
+        possible=worth[about] if about else None,
         author=author,
         reason=draft.words,
         date=datetime.datetime.now(datetime.UTC).date(),

@@ -9,16 +9,33 @@ from typing import Any
 
 import pytest
 
+from grader.batch import decisions as book
 from grader.batch.attempts import NAME as ATTEMPTS
 from grader.batch.attempts import AttemptRecord
 from grader.batch.decisions import NAME, append_decision, load_rulings, read_decisions, take_over, withdraw
 from grader.batch.request import BatchRequest
 from grader.errors import GraderError
-from grader.grades.decisions import Appeal, Comment, Decision, HandInTimes, Matter, Origin, Reviewed, list_in_force
+from grader.grades.decisions import (
+    Appeal,
+    Comment,
+    Decision,
+    HandInTimes,
+    Matter,
+    Origin,
+    Reviewed,
+    Rules,
+    combine,
+    list_in_force,
+)
+from grader.grades.grade import PassOutcome
 from grader.grades.overrides import Override, OverrideKind
-from grader.grades.policy import Extension
+from grader.grades.policy import Extension, GradingPolicy, ManualItem, PassRule
+from grader.grades.settlement import settle
 from grader.intake.uploads import Intake, Upload
+from grader.judging.scoring import score
+from grader.model import RunStatus, Verdict
 from grader.paths import ROOT
+from tests.harness import results
 from tests.harness.grades.classes import DUE, intake, student, upload
 
 CLASS = intake(upload("ada"), upload("bob"), missing=(student("cy", canvas_id=7),))
@@ -103,6 +120,68 @@ def test_a_decision_that_fits_no_longer_is_kept_and_named(
     assert list_in_force(read_decisions(tmp_path))[0].matter == override
 
 
+FULL = {"points": None, "verdict": Verdict.PASSED}
+WORTH = [  # a check is worth 6 by now
+    pytest.param(change(4, possible=4), FULL, "gives all points of step1.accuracy, worth 4 points then", id="more"),
+    pytest.param(change(8, possible=8), FULL, "worth 8 points then and 6 now: it counts as 6.", id="less"),
+    pytest.param(change(3, possible=4), {"points": 3}, "it counts as 3. Decide again", id="a part, and more"),
+    pytest.param(change(7, possible=8), {"points": 6}, "it counts as 6. Decide again", id="a part, and less"),
+    pytest.param(change(None, verdict="passed", possible=4), FULL, "says passed for", id="a verdict"),
+    pytest.param(change(4, possible=6), {"points": 4}, "", id="the same"),
+    pytest.param(
+        change(4), {"points": 4}, "Not recorded what the check was worth when somebody decided: d1.", id="old"
+    ),
+    pytest.param(change(6), {"points": 6}, "", id="old, and all points"),
+    pytest.param(change(0), {"points": 0}, "", id="old, and none"),
+]
+
+
+@pytest.mark.parametrize(("override", "expected", "note"), WORTH)
+def test_a_check_that_changed_its_worth(
+    override: Override, expected: dict[str, Any], note: str, tmp_path: Path
+) -> None:
+    append_decision(tmp_path, override, Origin.REVIEW)
+    found = load_rulings(tmp_path, CLASS)
+    assert found.overrides.entries == (override.model_copy(update=expected),)
+    assert [note in said for said in found.notes] == [True] * bool(note)
+
+
+def test_a_file_records_what_its_checks_are_worth_and_says_nothing_new_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(tmp_path, entry(6))
+    (matter,) = (decision.matter for decision in read_decisions(tmp_path))
+    assert isinstance(matter, Override)
+    assert matter.possible == 6
+    monkeypatch.setattr(book, "load_rubric", lambda path: {CHECK: 9.0})
+    give(tmp_path, entry(6))
+    assert len(read_decisions(tmp_path)) == 1
+    assert [e.verdict for e in load_rulings(tmp_path, CLASS).overrides.entries] == [Verdict.PASSED]
+
+
+def test_a_mark_of_all_points_stays_one() -> None:
+    mark = change(8, kind="manual", target="talk", possible=8)
+    rules = GradingPolicy(manual=(ManualItem(id="talk", title="Talk", possible=10),))
+    matters = (Rules(policy=rules, author="M"), mark)
+    drafts = [Decision(id=f"d{i}", at=DUE, origin=Origin.REVIEW, matter=m) for i, m in enumerate(matters)]
+    assert [e.points for e in combine(drafts, CLASS, {}).overrides.entries] == [10]
+
+
+def test_a_check_worth_more_takes_nobodys_pass_away() -> None:
+    passing = GradingPolicy(passing=PassRule(checks=("step2.b",), points=60))
+    for worth in (40.0, 45.0):
+        draft = Decision(id="d1", at=DUE, origin=Origin.REVIEW, matter=change(40, target="step2.b", possible=40))
+        checks = [
+            results.check("step1.a", Verdict.PASSED, 100 - worth),
+            results.check("step2.b", Verdict.FAILED, worth),
+        ]
+        found = results.result(checks, "a", run=results.run(RunStatus.OK), score=score(checks, RunStatus.OK))
+        one = upload("ada")
+        rulings = combine([draft], intake(one), {"step1.a": 100 - worth, "step2.b": worth})
+        (grade,) = settle(rulings.intake, {one.id: found}, passing, rulings.overrides)
+        assert (grade.points, grade.outcome, grade.lacking) == (100, PassOutcome.COMPLETE, ())
+
+
 def test_rules_and_extensions_are_decisions_of_their_own(tmp_path: Path) -> None:
     rules = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\n[late]\nper_day = {0}\n"
     extension = '[[extension]]\nstudent = "7"\ndays = 3\nauthor = "M"\nreason = "ill"\n'
@@ -162,7 +241,7 @@ RENAMED = Intake(source="class.zip", uploads=(upload().model_copy(update={"stude
 
 
 def test_a_student_who_is_renamed_keeps_every_decision(tmp_path: Path) -> None:
-    append_decision(tmp_path, change(4, student=ADAM.key), Origin.REVIEW)
+    append_decision(tmp_path, change(4, student=ADAM.key, possible=6), Origin.REVIEW)
     append_decision(tmp_path, Comment(student=ADAM.key, text="seen", author="M"), Origin.REVIEW)
     append_decision(tmp_path, Extension(student=ADAM.key, due=DUE, author="M", reason="ill"), Origin.FILE)
     append_decision(tmp_path, HandInTimes(times={ADAM.key: DUE}, author="M"), Origin.FILE)

@@ -85,6 +85,7 @@ def test_csv_says_the_same_as_toml(tmp_path: Path, text: str, reason: str) -> No
         pytest.param(entry("check", check="step1.a"), "either points or", id="no change"),
         pytest.param(entry("excused", points=3), "no points", id="excused with points"),
         pytest.param(entry("total", points=1, check="x"), "key check: ", id="stray key"),
+        pytest.param(entry("check", check="step1.a", points=1, possible=2), "is not a table", id="worth is no key"),
         pytest.param(entry("total", points=1) * 2, "two entries change", id="twice"),
         pytest.param("[[bonus]]\nstudent = 'ada'", "'bonus' is not one of", id="unknown kind"),
         pytest.param("[total]\nstudent = 'ada'", "'total' is not one of", id="no list"),
