@@ -3,7 +3,8 @@
 A plan is computed and shown first; without `really` nothing is sent. Sending is idempotent: each comment ends with a
 reference, a hash of what was sent and the score, and where Canvas already has that reference and that score nothing is
 sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
-A comment without a score says which one Canvas had, so that this holds after it too.
+A comment without a score says which one Canvas had, so that this holds after it too. Where somebody handed in again and
+got the same score, it is sent once more: until then Canvas keeps the new attempt among those that wait for a grade.
 Each student's submission is compared once more right before it is changed: a class takes minutes to send.
 
 Canvas may have a late policy of its own, which lowers a score after it was entered. The score as entered is compared.
@@ -259,8 +260,12 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
     same = score is None or _shows(submission, score)
     if (last == reference and not same) or (last_score and not _shows(submission, last_score)):
         return {"reason": BY_HAND}
-    if last == reference:
-        return {"reason": UP_TO_DATE}
+    waits = score is not None and getattr(submission, "grade_matches_current_submission", True) is False
+    current = {attachment.id for attachment in getattr(submission, "attachments", ())}  # empty: they do not tell
+    mine = grade.upload.attachment_id if grade.upload else None
+    if last == reference:  # only a score that is surely of what waits is sent once more
+        return {"new_score": score} if waits and mine in current else {"reason": UP_TO_DATE}
+    same = same and not (waits and (mine in current or mine is None or not current))
     kept = score or _format_present(submission, words)
     shown = NO_SCORE if kept == NO_SCORE else f"score {kept}"
     scaled = describe_scale(score, grade.possible, column_possible)

@@ -43,7 +43,13 @@ class FakeCanvas:
         """Give users an empty submission."""
         for user in users:
             self.submissions[user] = {"id": 1000 + user, "user_id": user, "assignment_id": ASSIGNMENT, "score": None}
-            self.submissions[user] |= {"excused": False, "submission_comments": []}
+            self.submissions[user] |= {"excused": False, "submission_comments": [], "attachments": []}
+            self.submissions[user]["grade_matches_current_submission"] = True
+
+    def hand_in_again(self, user: int, *attachments: int) -> None:
+        """Replace a submission as Canvas does it: the score stays, and the attempt waits for a grade."""
+        self.submissions[user]["attachments"] = [{"id": attachment} for attachment in attachments]
+        self.submissions[user]["grade_matches_current_submission"] = self.submissions[user]["score"] is None
 
     def comment(self, user: int, text: str, author: int = TEACHER) -> None:
         """Add a comment as Canvas keeps it."""
@@ -124,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         submission = self.canvas.submissions[user]
         if grade := form.get("submission[posted_grade]"):
             words = {"complete": self.canvas.points_possible, "incomplete": 0.0}
-            submission["grade"] = grade[0]
+            submission |= {"grade": grade[0], "grade_matches_current_submission": True}
             submission["score"] = words[grade[0]] if grade[0] in words else float(grade[0])
         if text := form.get("comment[text_comment]"):
             self.canvas.comment(user, text[0])

@@ -126,6 +126,35 @@ def test_what_is_sent_the_second_time(canvas: FakeCanvas, page: Path, case: tupl
     assert canvas.submissions[12]["score"] == (by_hand or points / 2)
 
 
+SAME_SCORE = {  # attachments in Canvas, the graded one; second comment; score that is sent, whether a comment is
+    "another comment": ((22,), 22, "Once more.", ["40.00"], True),
+    "another comment, and nothing tells the attempt": ((), None, "Once more.", ["40.00"], True),
+    "the same comment": ((22,), 22, "Well done.", ["40.00"], False),
+    "another comment on the attempt before": ((22,), 21, "Once more.", None, True),
+    "nothing new on the attempt before": ((22,), 21, "Well done.", None, False),
+    "nothing new, and nothing tells the attempt": ((), None, "Well done.", None, False),
+}
+
+
+@pytest.mark.parametrize("case", SAME_SCORE.values(), ids=SAME_SCORE)
+def test_a_new_attempt_with_the_same_score_is_graded_in_canvas(canvas: FakeCanvas, case: tuple[Any, ...]) -> None:
+    attachments, mine, comment, score, has_comment = case
+    graded = grade(ADA, 80)
+    deliver(canvas, to(graded))
+    canvas.hand_in_again(12, *attachments)
+    canvas.writes.clear()
+    if mine:
+        file = handed_in("x", ADA).model_copy(update={"attachment_id": mine})
+        graded = graded.model_copy(update={"upload": file})
+    deliver(canvas, to(graded, comment=comment))
+    sent = canvas.writes[-1][1] if canvas.writes else {}
+    assert (sent.get("submission[posted_grade]"), "comment[text_comment]" in sent) == (score, has_comment)
+    assert canvas.submissions[12]["grade_matches_current_submission"] is (score is not None)
+    canvas.writes.clear()
+    deliver(canvas, to(graded, comment=comment))
+    assert canvas.writes == []
+
+
 def test_going_back_to_an_earlier_grade_is_sent(canvas: FakeCanvas) -> None:
     assert [deliver(canvas, to(grade(ADA, points)))[0].sent for points in (80, 90, 80)] == [1, 1, 1]
     assert canvas.submissions[12]["score"] == 40.0
