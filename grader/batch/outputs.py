@@ -235,8 +235,11 @@ def _put_owners_first(grades: Iterable[Grade], intake: Intake) -> list[Grade]:
 
 
 def find_feedback_page(request: BatchRequest, grade: Grade) -> Path | None:
-    """Find the page that a student is to read: that of the upload, or one's own where one's group has another."""
-    if grade.upload is None or grade.standing not in (Standing.GRADED, Standing.EXCUSED):
+    """Find the page that a student is to read: that of the upload, or one's own where one's group has another.
+
+    There is none without a result: then the folder may hold the page of an earlier run, with other points.
+    """
+    if grade.upload is None or grade.result is None or grade.standing not in (Standing.GRADED, Standing.EXCUSED):
         return None
     folder = request.submissions / grade.upload.id
     pages = (folder / OWN_FEEDBACK.format(key=grade.student.key), folder / FEEDBACK)

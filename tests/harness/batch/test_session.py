@@ -558,6 +558,19 @@ def test_no_page_is_promised_where_none_is_attached(a4: Classroom) -> None:
     assert told == {1: (True, True), 3: (False, False)}
 
 
+def test_the_page_of_an_earlier_run_goes_to_nobody(graded: Classroom) -> None:
+    failed = graded.read_entry().model_copy(
+        update={"status": history.EntryStatus.UNGRADED, "message": "its worker died 3 times", "points": None}
+    )
+    with graded.find(history.NAME).open("a", encoding="utf-8") as file:
+        file.write(f"{failed.model_dump_json()}\n")
+    total = f'[[total]]\nstudent = "1"\npoints = 60\n{SIGNED}'
+    made = graded.renew(overrides=graded.write("o.toml", total))
+    (ada,) = (d for d in build_deliveries(graded.request(), made.grades) if d.grade.student.canvas_id == 1)
+    assert (ada.grade.points, ada.feedback, "The attached page" in ada.comment) == (60, None, False)
+    assert "feedback.zip" not in {path.name for path in made.files}
+
+
 PASSING = '[passing]\nchecks = ["step1.accuracy"]\npoints = 6\ngradebook = "complete"\n'
 ROUNDS = {  # Ada's first notebook, the second; then her outcome, her cell, and what feedback lists as fixed and open
     "fixed": ("points 7", "points 10", "complete", "complete", ["Check run.works"], []),
