@@ -219,9 +219,8 @@ class OwnerResolver:
                 yield Ownership(item.entry, owner, name, at=folders[place].at), item
 
     def _find_participant(self, person: Participant) -> Student:
-        for word in person.words:
-            if student := self._roster.find(word):
-                return student
+        if student := self._roster.find_by_any(person.words):
+            return student
         key = make_name_key(person.key, unique=True)
         return self._add_stranger("participant", person.key, key, person.name, None)
 

@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
+from grader.errors import GraderError
 from grader.intake.canvas_names import format_owner
 from grader.intake.gradebook_export import Person, read_export
 from grader.intake.uploads import Student
+from grader.text import sanitise
 
 MAX_SLUG_CHARS: Final = 40  # of at most four bytes each: a folder's name has 255 bytes, and ids follow
 RESERVED: Final = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$", re.IGNORECASE)  # names of devices on Windows
@@ -107,6 +109,10 @@ class NameRegistry:
         return name
 
 
+class AmbiguousName(GraderError):
+    """A number that means two students."""
+
+
 class Roster:
     """The students of a class by Canvas id, else by login, SIS id or name; a name that two share finds neither."""
 
@@ -123,13 +129,40 @@ class Roster:
         return canvas_id in self._by_id
 
     def find(self, name: str, canvas_id: int | None = None) -> Student | None:
-        """Find the student of an id, or of a name as people and programs write it where one of them has no id."""
-        if canvas_id is None and re.fullmatch("[0-9]{1,18}", name):
-            canvas_id = int(name) if int(name) in self._by_id else None
+        """Find the student of an id, or of a name as people and programs write it where one of them has no id.
+
+        Raises AmbiguousName for a number that is the Canvas id of one student and means another one, too.
+        """
         if canvas_id in self._by_id:
             return self._by_id[canvas_id]
         found = [s for s in self._by_word.get(normalise_name(name), ()) if canvas_id is None or s.canvas_id is None]
-        return found[0] if len(found) == 1 else None
+        numbered = self._by_id.get(_read_canvas_id(name)) if canvas_id is None else None
+        if numbered is None:
+            return found[0] if len(found) == 1 else None
+        if others := sorted(student.name for student in found if student != numbered):
+            raise AmbiguousName(
+                f"'{name}' is the Canvas id of {sanitise(numbered.name)}, and the SIS id or login of "
+                f"{' and '.join(map(sanitise, others))}: nobody knows whose files these are; call them by name."
+            )
+        return numbered
+
+    def find_by_any(self, words: Iterable[str]) -> Student | None:
+        """Find the student whom the first clear one of several words means. Raises AmbiguousName if none is clear."""
+        unclear: AmbiguousName | None = None
+        for word in words:
+            try:
+                if student := self.find(word):
+                    return student
+            except AmbiguousName as error:
+                unclear = unclear or error
+        if unclear:
+            raise unclear
+        return None
+
+
+def _read_canvas_id(name: str) -> int | None:
+    """Read a number as Canvas writes ids: zeros in front are those of another id."""
+    return int(name) if re.fullmatch("[1-9][0-9]{0,17}", name) else None
 
 
 def _list_words(student: Student) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from grader.errors import GraderError
 from grader.intake.archive import locate_upload, read_class
-from grader.intake.roster import read_roster
+from grader.intake.roster import Roster, read_roster
 from grader.intake.unpacking import Bounds
 from grader.intake.uploads import Intake, Student
 
@@ -219,6 +219,26 @@ def test_whose_it_is(tmp_path: Path, entry: str, student: Student, make: Make) -
     intake = take(tmp_path, {entry: NOTEBOOK}, ADA, BOB, EVE, make=make)
     assert [upload.student for upload in intake.uploads] == [student]
     assert intake.missing == tuple(s for s in (ADA, BOB, EVE) if s != student)
+
+
+CY = Student(key="ek_cy_16", name="Ek, Cy", canvas_id=16, sis_user_id="12")
+DI = Student(key="ek_di_17", name="Ek, Di", canvas_id=17, sis_user_id="0014")
+NUMBERS = {"14": EVE, "0014": DI, "17": DI, "16": CY, "0012": None, "000": None}
+
+
+@pytest.mark.parametrize(("number", "student"), NUMBERS.items(), ids=NUMBERS)
+def test_whose_number_it_is(tmp_path: Path, number: str, student: Student | None) -> None:
+    (upload,) = take(tmp_path, {f"{number}/a.ipynb": NOTEBOOK}, ADA, EVE, CY, DI).uploads
+    assert upload.student == student or (student is None and upload.student.name == number)
+
+
+def test_a_number_that_means_two_students_is_not_guessed(tmp_path: Path) -> None:
+    said = "'12' is the Canvas id of Lovelace, Ada, and the SIS id or login of Ek, Cy"
+    with pytest.raises(GraderError, match=said):
+        take(tmp_path, {"12/a.ipynb": NOTEBOOK, "16/a.ipynb": NOTEBOOK}, ADA, CY)
+    assert Roster((ADA, CY)).find_by_any(["12", "ada"]) == ADA  # as where the e-mail address stands beside the number
+    with pytest.raises(GraderError, match=said):
+        Roster((ADA, CY)).find_by_any(["12", "nobody"])
 
 
 def test_two_of_a_name_are_not_guessed(tmp_path: Path) -> None:
