@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from grader.errors import GraderError
-from grader.gradebook.canvas_upload import connect, find_assignment, translate_errors
+from grader.gradebook.canvas_upload import connect, find_assignment, list_submissions, translate_errors
 from grader.grades.times import ATTACHMENTS, COLUMNS
 
 
 def fetch(course_id: int, assignment_id: int, out: Path, environ: Mapping[str, str] = os.environ) -> int:
     """Write the times of handing in to a CSV file and return how many there are. Raises GraderError."""
     with translate_errors():
-        submissions = list(find_assignment(connect(environ), course_id, assignment_id).get_submissions(per_page=100))
+        submissions = list_submissions(find_assignment(connect(environ), course_id, assignment_id))
     handed_in = [found for found in submissions if getattr(found, "submitted_at", None)]
     rows = [(found.user_id, found.submitted_at, " ".join(str(a.id) for a in found.attachments)) for found in handed_in]
     try:

@@ -119,7 +119,8 @@ def upload(
             say(partial)
         if not really:
             wanted = "--send and --partial (SEND=1 PARTIAL=1)" if partial else "--send (SEND=1)"
-            say(f"Nothing was sent: this was a dry run. The same command with {wanted} sends it.")
+            what = describe_assignment(assignment)
+            say(f"Nothing was sent: this was a dry run for {what}. The same command with {wanted} sends it.")
             return UploadReport(sent=0)
         if partial and not partial_too:
             raise GraderError(
@@ -219,9 +220,36 @@ def find_assignment(requester: Any, course_id: int, assignment_id: int) -> Any:
     return Course(requester, {"id": course_id}).get_assignment(assignment_id)
 
 
+def describe_assignment(assignment: Any) -> str:
+    """Name an assignment and its course as Canvas does: an id that was mistyped looks like any other."""
+    from canvasapi.exceptions import CanvasException
+
+    try:
+        course = assignment._requester.request("GET", f"courses/{assignment.course_id}").json()
+    except CanvasException:  # the token's owner may do less here than grade
+        course = {}
+    parts = {
+        "assignment": (getattr(assignment, "name", None), assignment.id),
+        "course": (course.get("name"), assignment.course_id),
+    }
+    named = {kind: f"'{sanitise_line(str(name))}' ({id_})" if name else id_ for kind, (name, id_) in parts.items()}
+    return " of ".join(f"{kind} {name}" for kind, name in named.items())
+
+
+def list_submissions(assignment: Any, **options: Any) -> list[Any]:
+    """List the submissions of an assignment. Raises GraderError where Canvas hides whose they are."""
+    found = list(assignment.get_submissions(per_page=100, **options))
+    if any(getattr(submission, "user_id", None) is None for submission in found):
+        raise GraderError(
+            "The assignment is graded anonymously, so Canvas does not say whose submissions these are; turn “Anonymous "
+            "Grading” off in the assignment's settings there, and repeat the command."
+        )
+    return found
+
+
 def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, ...]:
     """Compare the deliveries with what Canvas has; sends nothing."""
-    present = {s.user_id: s for s in assignment.get_submissions(include=["submission_comments"], per_page=100)}
+    present = {s.user_id: s for s in list_submissions(assignment, include=["submission_comments"])}
     deliveries = list(deliveries)
     names = [grade.student.name for grade in tell_apart(delivery.grade for delivery in deliveries)]
     return tuple(

@@ -35,7 +35,9 @@ class FakeCanvas:
     change_after_list: dict[int, float] = field(default_factory=dict)  # that a person enters once all were listed
     change_on_fault: dict[int, float] = field(default_factory=dict)  # scores that a person enters at the first fault
     retry_after: str = ""  # sent with every fault
+    anonymous: bool = False  # graded without names
     pass_fail: bool = False  # graded complete or incomplete
+    shows_course: bool = True  # to the token's owner
     late_policy: bool = False  # Canvas takes points off too
     address: str = ""
 
@@ -89,11 +91,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         url = urlsplit(self.path)
         if url.path == f"/api/v1/courses/{COURSE}":
-            self.answer({"id": COURSE})
+            allowed = self.canvas.shows_course
+            self.answer({"id": COURSE, "name": "NLP 2026"} if allowed else {}, 200 if allowed else 403)
         elif url.path == f"/api/v1/courses/{COURSE}/late_policy":
             self.answer({"late_policy": {"late_submission_deduction_enabled": self.canvas.late_policy}})
         elif url.path == BASE:
-            found = {"id": ASSIGNMENT, "course_id": COURSE, "points_possible": self.canvas.points_possible}
+            found = {
+                "id": ASSIGNMENT,
+                "name": "Assignment 4",
+                "course_id": COURSE,
+                "points_possible": self.canvas.points_possible,
+            }
             found["grading_type"] = "pass_fail" if self.canvas.pass_fail else "points"
             self.answer({**found, "group_category_id": 3 if self.canvas.group else None})
         elif url.path == f"{BASE}/submissions":
@@ -107,6 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
         page = int(query.get("page", ["1"])[0])
         found = list(self.canvas.submissions.values())
         shown = [dict(one) for one in found[(page - 1) * PAGE : page * PAGE]]
+        if self.canvas.anonymous:
+            shown = [{k: v for k, v in one.items() if k != "user_id"} | {"anonymous_id": "aB3dE"} for one in shown]
         if "submission_comments" not in query.get("include[]", []):
             shown = [{k: v for k, v in one.items() if k != "submission_comments"} for one in shown]
         link = f'<{self.canvas.address}{BASE}/submissions?include[]=submission_comments&page={page + 1}>; rel="next"'

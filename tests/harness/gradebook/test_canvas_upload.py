@@ -58,8 +58,24 @@ def test_a_dry_run_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
     assert said == [
         "Lovelace, Ada: no score → 40.00, comment, feedback.html",
         "Ross, Bob: 40 → 45.00, comment",
-        "Nothing was sent: this was a dry run. The same command with --send (SEND=1) sends it.",
+        "Nothing was sent: this was a dry run for assignment 'Assignment 4' (104) of course 'NLP 2026' (5). "
+        "The same command with --send (SEND=1) sends it.",
     ]
+
+
+def test_a_dry_run_names_the_course_by_its_number_where_it_is_not_shown(canvas: FakeCanvas) -> None:
+    canvas.shows_course = False
+    _, said = deliver(canvas, to(grade(ADA, 80)), really=False)
+    assert "a dry run for assignment 'Assignment 4' (104) of course 5. " in said[-1]
+
+
+def test_an_assignment_that_is_graded_anonymously(canvas: FakeCanvas, tmp_path: Path) -> None:
+    canvas.anonymous = True
+    with pytest.raises(GraderError, match=r"graded anonymously.*turn “Anonymous Grading” off"):
+        deliver(canvas, to(grade(ADA, 80)))
+    with pytest.raises(GraderError, match="graded anonymously"):
+        fetch(COURSE, ASSIGNMENT, tmp_path / "times.csv", canvas.environ)
+    assert (canvas.writes, list(tmp_path.iterdir())) == ([], [])
 
 
 def test_a_dry_run_of_partial_grades_names_what_sends_them(canvas: FakeCanvas) -> None:
