@@ -97,9 +97,11 @@ class StudentPage:
     @property
     def has_form(self) -> bool:
         """True if the page has the form that could not be saved, and can show there what was typed."""
-        if self.draft is None or not self.draft.about:
+        if self.draft is None:
             return False
         forms: Mapping[Act, Collection[str]] = {
+            **dict.fromkeys((Act.TOTAL, Act.EXCUSE), ("",)),
+            Act.COMMENT: {"", *(check.id for check in self.checks)},
             Act.ANSWER: {check for check, appeal in self.dossier.appeals.items() if not appeal.answer},
             Act.TAKE_AWAY: {decision.id for decision in self.dossier.held},
             Act.MANUAL: (self.draft.about,),

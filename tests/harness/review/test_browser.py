@@ -29,6 +29,7 @@ from .classes import ADA, BO, CELLS, CY, FORWARD, cell, make_class, make_correct
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 from tests.harness.reporting.test_browser import CHROMIUM, DRIVER, FLAGS  # noqa: E402  needs selenium too
 
@@ -115,6 +116,13 @@ def wait(condition: Any) -> None:
     raise AssertionError("it did not happen within ten seconds")
 
 
+def find_field(driver: Any, act: str, name: str) -> Any:
+    """Find a field of the form about the student that has this button."""
+    return driver.find_element(
+        "xpath", f"//form[.//input[@name='about'][@value='']][.//button[@value='{act}']]//*[@name='{name}']"
+    )
+
+
 PAGES = [
     pytest.param("/", id="list"),
     pytest.param(f"/student/{ADA.code}", id="student"),
@@ -196,3 +204,15 @@ def test_points_are_given_by_keys_and_the_notebook_stays_where_it_is(driver: Any
     assert "not yet in gradebook" in driver.find_element("id", "outbox").text
     assert driver.execute_script("return window.stays") == 1  # the page was not loaded again
     assert read_decisions(folder)[-1].matter.model_dump()["reason"] == "too short"
+
+
+def test_enter_in_the_total_saves_the_total_or_says_what_is_missing(driver: Any, address: str, folder: Path) -> None:
+    show(driver, f"{address}/student/{BO.code}", 1280)
+    driver.execute_script("document.querySelectorAll('details.decide').forEach(element => element.open = true)")
+    find_field(driver, "total", "points").send_keys("9", Keys.ENTER)
+    wait(lambda: "Write the reason" in driver.find_element("id", "panel").text)
+    assert find_field(driver, "total", "points").get_attribute("value") == "9"
+    find_field(driver, "total", "words").send_keys("agreed")
+    find_field(driver, "total", "points").send_keys(Keys.ENTER)
+    wait(lambda: driver.find_element("css selector", ".total b").text == "9")
+    assert read_decisions(folder)[-1].matter.model_dump()["reason"] == "agreed"

@@ -1,5 +1,6 @@
 """What people decide on the page: it reaches the record and the outputs, and nobody overwrites unseen."""
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ from starlette.testclient import TestClient
 from grader.batch import outputs
 from grader.batch.decisions import NAME, append_decision, read_decisions
 from grader.batch.request import load_batch, save_batch
-from grader.grades.decisions import Appeal, Comment, Matter, Origin, Reviewed, list_in_force
+from grader.grades.decisions import Appeal, Comment, Matter, Origin, Reviewed, Rules, list_in_force
 from grader.grades.grade import Grade
 from grader.grades.overrides import Override
+from grader.grades.policy import GradingPolicy, ManualItem
 from grader.intake.uploads import Student
 from grader.model import Verdict
 
@@ -58,6 +60,10 @@ def grade_class(folder: Path) -> dict[str, Grade]:
     saved = load_batch(folder)
     found = {upload.id: outputs.find_outcome(saved.request, upload) for upload in saved.intake.uploads}
     return {grade.student.key: grade for grade in outputs.settle_class(saved.request, saved.intake, found)[1]}
+
+
+def list_forms(page: str) -> list[str]:
+    return re.findall(r"<form.*?</form>", page, re.DOTALL)
 
 
 def last(folder: Path) -> Any:
@@ -131,6 +137,21 @@ def test_what_is_refused_comes_back_with_the_words(
     assert read_decisions(folder) == ()
     if form.get("about") == FORWARD and form["act"] == "points":
         assert f'value="{form["points"]}"' in answer.text  # nothing has to be typed again
+
+
+@pytest.mark.parametrize("act", ["comment", "total", "excuse"])
+def test_what_is_refused_about_the_whole_stands_in_its_own_form(act: str, client: TestClient) -> None:
+    (form,) = [form for form in list_forms(decide(client, act=act, points="9").text) if 'role="alert"' in form]
+    assert re.findall(r'name="act" value="([\w-]+)"', form) == [act]
+    assert ('value="9"' in form) is (act == "total")
+
+
+def test_enter_in_a_field_of_points_saves_points(folder: Path, client: TestClient) -> None:
+    """A browser then presses the first button of the form, with a script and without."""
+    rules = GradingPolicy(manual=(ManualItem(id="report", title="Report", possible=10),))
+    append_decision(folder, Rules(policy=rules, author="ada"), Origin.FILE)
+    forms = [form for form in list_forms(client.get(f"/student/{ADA.code}").text) if 'name="points"' in form]
+    assert {re.findall(r'name="act" value="([\w-]+)"', form)[0] for form in forms} == {"points", "manual", "total"}
 
 
 def test_who_saw_an_older_page_is_told_and_keeps_what_was_typed(folder: Path, client: TestClient) -> None:
