@@ -108,7 +108,7 @@ class Desk:
             draft = None
         except NotSaved as error:
             status, new_file = 409 if isinstance(error, Outdated) else 422, isinstance(error, NewFile)
-            draft = replace(draft or Draft(Act.COMMENT), problem=str(error))
+            draft = replace(draft or Draft(Act.COMMENT, words=form.get("words", "")), problem=str(error))
         fragment = "hx-request" in request.headers
         if draft is None and not fragment:
             return RedirectResponse(visit.address(dossier), 303)

@@ -84,14 +84,16 @@ class Draft:
         """Read a form. Raises NotSaved for one that no page of ours sends."""
         if form.get("act", "") not in list(Act):
             raise NotSaved("The page did not say what to save; open it again.")
-        texts = {name: form.get(name, "").strip() for name in ("about", "points", "words", "seen", "sha256")}
-        if len(texts["words"]) > WORDS_MAX:
-            raise NotSaved(f"The text has {len(texts['words']):,} characters; at most {WORDS_MAX:,} are kept.")
+        names = ("about", "points", "words", "seen", "sha256")
+        # A browser sends two characters for the end of a line, and has counted one.
+        texts = {name: form.get(name, "").replace("\r\n", "\n").strip() for name in names}
         return cls(Act(form["act"]), **texts)
 
 
 def save(folder: Path, view: ClassView, dossier: Dossier, draft: Draft, author: str) -> None:
     """Record what a person decided about a student. Raises NotSaved."""
+    if len(draft.words) > WORDS_MAX:
+        raise NotSaved(f"The text has {len(draft.words):,} characters; at most {WORDS_MAX:,} are kept. Shorten it.")
     try:
         if draft.act is Act.TAKE_AWAY:
             if draft.about not in {decision.id for decision in dossier.held}:

@@ -18,7 +18,7 @@ function decide() {
     || document.querySelector(".check.v-failed, .check.v-error, .check.v-blocked") || document.querySelector(".check");
   const form = here && here.querySelector("details.decide");
   if (!form) return;
-  for (let around = form; around; around = around.parentElement.closest("details")) around.open = true;
+  openAround(form);
   form.querySelector("input[name=points]").focus();
 }
 
@@ -31,25 +31,65 @@ function warn(text) {
   place.prepend(notice);
 }
 
-// The panel is replaced by what the server says: whoever goes by keys stays where they were.
-let decidedOn = null;
-document.addEventListener("htmx:beforeRequest", event => {
-  const about = event.detail.elt.querySelector("input[name=about]");
-  decidedOn = about ? about.value : null;
+// Every field of the panel begins empty: a text in one is not saved yet, or could not be.
+function listUnsaved() {
+  return [...document.querySelectorAll("#panel input:not([type=hidden]), #panel textarea")].filter(field => field.value.trim());
+}
+
+window.addEventListener("beforeunload", event => {
+  if (listUnsaved().length) event.preventDefault(); // the browser asks, whether a link, a key or a button leads away
 });
+
+function openAround(element) {
+  for (let around = element.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
+}
+
+// The panel is replaced by what the server says. What was typed in it stays, except for what has just been saved.
+let replaced = null;
+
+function remember(panel, request, isSaved) {
+  const sent = request.parameters, gone = new Map();
+  const takesPoints = ["points", "manual", "total"].includes(sent.act);
+  for (const field of isSaved ? request.elt.elements : []) {
+    if (field.name === "words" || (field.name === "points" && takesPoints)) gone.set(field.id, sent[field.name]);
+  }
+  const texts = listUnsaved().filter(field => field.value !== gone.get(field.id)).map(field => [field.id, field.value]);
+  return { form: request.elt, scrolled: panel.scrollTop, texts };
+}
+
+document.addEventListener("htmx:afterSwap", () => {
+  if (!replaced) return;
+  const panel = document.getElementById("panel");
+  for (const [id, text] of replaced.texts) {
+    const field = document.getElementById(id);
+    if (field) {
+      field.value = text;
+      openAround(field);
+    } else if (!panel.textContent.includes(text.trim())) warn(`Not saved, and its field is gone: ${text}`);
+  }
+  panel.scrollTop = replaced.scrolled;
+  replaced.texts = [];
+});
+
+// Whoever goes by keys stays where they were: at the check, in a form that was refused, or in the field of another one.
 document.addEventListener("htmx:afterSettle", () => {
-  if (decidedOn === null) return;
-  const check = document.getElementById(`check-${decidedOn}`) || document.getElementById("panel");
-  for (let around = check.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
-  check.focus();
-  decidedOn = null;
+  if (!replaced) return;
+  const { form } = replaced, here = document.activeElement;
+  replaced = null;
+  if (isTyping(here) && ![...form.elements].some(field => field.id === here.id)) return;
+  const problem = document.querySelector("#panel form [role=alert]");
+  if (problem) return problem.closest("form").querySelector("input:not([type=hidden]), textarea").focus();
+  const place = document.getElementById(`check-${form.elements.about.value}`) || document.getElementById("panel");
+  openAround(place);
+  place.focus();
 });
 
 // A refused form comes back with the reason and what was typed; anything else than our own fragment is not shown.
 document.addEventListener("htmx:beforeSwap", event => {
-  const status = event.detail.xhr.status;
-  if (status === 409 || status === 422) event.detail.shouldSwap = true;
-  else if (status >= 400) warn("Nothing was saved: the server refused it. Open the page again.");
+  const { xhr, target, requestConfig } = event.detail;
+  if (xhr.status === 409 || xhr.status === 422) event.detail.shouldSwap = true;
+  else if (xhr.status >= 400) return warn("Nothing was saved: the server refused it. Open the page again.");
+  if (target.id === "panel") replaced = remember(target, requestConfig, xhr.status < 400);
 });
 document.addEventListener("htmx:sendError", () => warn("Nothing was saved: the server does not answer. Is `make review` still running?"));
 

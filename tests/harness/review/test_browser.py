@@ -25,10 +25,10 @@ from grader.review.server import open_socket
 from tests.harness import needs
 from tests.harness.reporting import hostile
 
-from .classes import ADA, BO, CELLS, CY, FORWARD, cell, make_class, make_correction_round, stream
+from .classes import ADA, BO, CELLS, COUNT, CY, FORWARD, cell, make_class, make_correction_round, stream
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
+from selenium.common.exceptions import NoAlertPresentException, StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 from tests.harness.reporting.test_browser import CHROMIUM, DRIVER, FLAGS  # noqa: E402  needs selenium too
@@ -67,10 +67,23 @@ def address(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory, address: str) -> Iterator[Any]:
+    yield from open_browser(tmp_path_factory.mktemp("chromium"), address, {})
+
+
+@pytest.fixture(scope="module")
+def asking_driver(tmp_path_factory: pytest.TempPathFactory, address: str) -> Iterator[Any]:
+    """A browser that asks before it leaves a page, as one does that nobody drives."""
+    asks = {"webSocketUrl": True, "unhandledPromptBehavior": {"beforeUnload": "ignore", "default": "ignore"}}
+    yield from open_browser(tmp_path_factory.mktemp("chromium"), address, asks)
+
+
+def open_browser(folder: Path, address: str, capabilities: dict[str, Any]) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in [*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+    for flag in [*FLAGS, f"user-data-dir={folder}"]:
         options.add_argument(f"--{flag}")
+    for name, value in capabilities.items():
+        options.set_capability(name, value)
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     browser.get(f"{address}/?token=token")
     yield browser
@@ -109,18 +122,22 @@ def press(driver: Any, *keys: str) -> None:
 
 def wait(condition: Any) -> None:
     for _ in range(200):
-        with suppress(StaleElementReferenceException):  # what is looked at is replaced at this moment
+        with suppress(StaleElementReferenceException, NoAlertPresentException):  # replaced or opened at this moment
             if condition():
                 return
         time.sleep(0.05)
     raise AssertionError("it did not happen within ten seconds")
 
 
-def find_field(driver: Any, act: str, name: str) -> Any:
-    """Find a field of the form about the student that has this button."""
-    return driver.find_element(
-        "xpath", f"//form[.//input[@name='about'][@value='']][.//button[@value='{act}']]//*[@name='{name}']"
-    )
+def open_forms(driver: Any) -> None:
+    driver.execute_script("document.querySelectorAll('details').forEach(element => element.open = true)")
+
+
+def read_values(driver: Any) -> dict[str, str]:
+    """Read what stands in the fields of the panel, by their ids; empty ones are left out."""
+    fields = "#panel input:not([type=hidden]), #panel textarea"
+    read = "return [...document.querySelectorAll(arguments[0])].map(field => [field.id, field.value])"
+    return {name: value for name, value in driver.execute_script(read, fields) if value}
 
 
 PAGES = [
@@ -136,7 +153,7 @@ PAGES = [
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing(driver: Any, address: str, axe: str, path: str, width: int, scheme: str) -> None:
     show(driver, f"{address}{path}", width, scheme)
-    driver.execute_script("document.querySelectorAll('details').forEach(element => element.open = true)")
+    open_forms(driver)
     driver.execute_script(axe)
     assert driver.execute_async_script(RUN_AXE, RULES) == []
 
@@ -147,7 +164,7 @@ def test_nothing_of_a_student_runs_and_no_page_scrolls_sideways(
     driver: Any, address: str, path: str, width: int
 ) -> None:
     show(driver, f"{address}{path}", width)
-    driver.execute_script("document.querySelectorAll('details').forEach(element => element.open = true)")
+    open_forms(driver)
     assert driver.execute_script("return window.pwned === undefined")
     page_px = driver.execute_script("return document.documentElement.clientWidth")
     assert page_px <= width
@@ -208,11 +225,56 @@ def test_points_are_given_by_keys_and_the_notebook_stays_where_it_is(driver: Any
 
 def test_enter_in_the_total_saves_the_total_or_says_what_is_missing(driver: Any, address: str, folder: Path) -> None:
     show(driver, f"{address}/student/{BO.code}", 1280)
-    driver.execute_script("document.querySelectorAll('details.decide').forEach(element => element.open = true)")
-    find_field(driver, "total", "points").send_keys("9", Keys.ENTER)
+    open_forms(driver)
+    driver.find_element("id", "total-points-").send_keys("9", Keys.ENTER)
     wait(lambda: "Write the reason" in driver.find_element("id", "panel").text)
-    assert find_field(driver, "total", "points").get_attribute("value") == "9"
-    find_field(driver, "total", "words").send_keys("agreed")
-    find_field(driver, "total", "points").send_keys(Keys.ENTER)
+    assert driver.find_element("id", "total-points-").get_attribute("value") == "9"
+    driver.find_element("id", "total-words-").send_keys("agreed")
+    driver.find_element("id", "total-points-").send_keys(Keys.ENTER)
     wait(lambda: driver.find_element("css selector", ".total b").text == "9")
     assert read_decisions(folder)[-1].matter.model_dump()["reason"] == "agreed"
+
+
+def test_a_save_keeps_what_stands_in_other_fields(driver: Any, address: str) -> None:
+    show(driver, f"{address}/student/{ADA.code}", 1280)
+    open_forms(driver)
+    typed = {
+        "comment-words-": "to the student\nin two lines",
+        f"points-words-{COUNT}": "for later",
+        "total-points-": "7",
+    }
+    for name, text in typed.items():
+        driver.find_element("id", name).send_keys(text)
+    driver.find_element("id", f"points-words-{FORWARD}").send_keys("my claim")
+    driver.find_element("css selector", f"[id='check-{FORWARD}'] button[value=contest]").click()
+    wait(lambda: driver.find_elements("css selector", ".appeal"))
+    assert read_values(driver) == typed  # and the claim is saved
+    open_forms(driver)
+    driver.find_element("id", f"points-points-{FORWARD}").send_keys("99", Keys.ENTER)
+    wait(lambda: "Write points from 0" in driver.find_element("id", "panel").text)
+    assert read_values(driver) == {**typed, f"points-points-{FORWARD}": "99"}
+    assert driver.switch_to.active_element.get_attribute("id") == f"points-points-{FORWARD}"
+    driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    press(driver, "r")
+    wait(lambda: driver.find_elements("css selector", ".mark-reviewed .verdict"))
+    assert read_values(driver) == {**typed, f"points-points-{FORWARD}": "99"}
+    driver.execute_script("document.getElementById('comment-words-').form.querySelector('button').click()")
+    wait(lambda: "comment-words-" not in read_values(driver))
+    assert "in two lines" in driver.find_element("id", "panel").text
+
+
+LEAVING = [pytest.param("j", id="next"), pytest.param("u", id="all students"), pytest.param("b", id="hide names")]
+
+
+@pytest.mark.parametrize("key", LEAVING)
+def test_who_leaves_text_behind_is_asked(asking_driver: Any, address: str, key: str) -> None:
+    driver = asking_driver
+    show(driver, f"{address}/student/{ADA.code}", 1280)
+    press(driver, "m", "not saved", Keys.ESCAPE, key)
+    wait(lambda: driver.switch_to.alert)
+    driver.switch_to.alert.dismiss()
+    assert driver.current_url.endswith(ADA.code)
+    assert read_values(driver) == {"comment-words-": "not saved"}
+    driver.find_element("id", "comment-words-").clear()
+    press(driver, Keys.ESCAPE, "j")
+    wait(lambda: driver.current_url.endswith(BO.code))

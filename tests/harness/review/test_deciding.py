@@ -139,6 +139,18 @@ def test_what_is_refused_comes_back_with_the_words(
         assert f'value="{form["points"]}"' in answer.text  # nothing has to be typed again
 
 
+def test_the_end_of_a_line_counts_once_and_a_longer_text_comes_back(folder: Path, client: TestClient) -> None:
+    text = "\r\n".join(["x" * 99] * 50)  # 4,999 characters where it was typed, 5,048 as browsers send it
+    answer = decide(client, act="comment", words=f"{text}yz")
+    assert (answer.status_code, "5,001 characters" in answer.text, "xxyz</textarea>" in answer.text) == (
+        422,
+        True,
+        True,
+    )
+    assert decide(client, act="comment", words=f"{text}y").status_code == 303
+    assert last(folder).text == f"{text}y".replace("\r", "")
+
+
 @pytest.mark.parametrize("act", ["comment", "total", "excuse"])
 def test_what_is_refused_about_the_whole_stands_in_its_own_form(act: str, client: TestClient) -> None:
     (form,) = [form for form in list_forms(decide(client, act=act, points="9").text) if 'role="alert"' in form]
