@@ -127,7 +127,7 @@ def settle_class(
     rulings = load_rulings(request.folder, _add_refusals(intake, found))
     results = {i: outcome.result for i, outcome in found.items() if outcome.result}
     grades = settle(rulings.intake, results, rulings.policy, rulings.overrides)
-    return rulings, tuple(_add_comments(grade, rulings.comments.get(grade.student.key, {})) for grade in grades)
+    return rulings, tuple(_add_words(grade, rulings) for grade in grades)
 
 
 def settle_stored(request: BatchRequest, intake: Intake) -> tuple[Grade, ...]:
@@ -135,9 +135,12 @@ def settle_stored(request: BatchRequest, intake: Intake) -> tuple[Grade, ...]:
     return settle_class(request, intake, find_outcomes(request, intake))[1]
 
 
-def _add_comments(grade: Grade, said: Mapping[str, str]) -> Grade:
+def _add_words(grade: Grade, rulings: Rulings) -> Grade:
+    """Add what people wrote to the student."""
+    said, answers = (found.get(grade.student.key, {}) for found in (rulings.comments, rulings.answers))
     on_checks = {check: text for check, text in said.items() if check}
-    return grade.model_copy(update={"comment": said.get("", ""), "check_comments": on_checks}) if said else grade
+    words_ = {"comment": said.get("", ""), "check_comments": on_checks, "answers": answers}
+    return grade.model_copy(update=words_) if said or answers else grade
 
 
 def _add_refusals(intake: Intake, found: Mapping[str, Outcome]) -> Intake:
@@ -362,7 +365,7 @@ def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[De
 
 def format_comment(grade: Grade, has_page: bool) -> str:
     """Write what the student reads beside the score, and beside the page where one is attached."""
-    said = [grade.comment] if grade.comment else []
+    said = [*([grade.comment] if grade.comment else []), *_list_answers(grade, has_page)]
     if grade.standing is Standing.REFUSED:
         return "\n".join([f"Your upload could not be graded: {grade.note}", *said])
     if grade.standing is not Standing.GRADED:
@@ -375,3 +378,11 @@ def format_comment(grade: Grade, has_page: bool) -> str:
     first = [sentence] if (sentence := words.describe_outcome(grade)) else []
     page = ["The attached page says what was checked and what to try."] if has_page else []
     return "\n".join([*first, points, *changes, *said, *page])
+
+
+def _list_answers(grade: Grade, has_page: bool) -> Iterator[str]:
+    """Say which appeals are answered; what the answer is, where no page does."""
+    titles = {check.id: check.title for check in grade.result.checks} if grade.result else {}
+    for check, said in grade.answers.items():
+        where = "; the attached page says how." if has_page and check in titles else f": {said.answer}"
+        yield f"Your appeal about {titles.get(check, check)!r} is answered{where}"

@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, Field
 
+from grader.grades.grade import Answer
 from grader.grades.groups import add_groups
 from grader.grades.overrides import Override, OverrideKind, Overrides
 from grader.grades.policy import Extension, GradingPolicy, NameIndex, Text, describe
@@ -133,6 +134,7 @@ class Rulings(FrozenModel):
     policy: GradingPolicy
     overrides: Overrides
     comments: dict[str, dict[str, str]] = Field(default_factory=dict)  # by the student's key, then by check; "": all
+    answers: dict[str, dict[str, Answer]] = Field(default_factory=dict)  # to appeals, in the same way
     notes: tuple[str, ...] = ()
 
 
@@ -204,14 +206,20 @@ def combine(
     fitter = _Fitter(known, rubric, {item.id: item.possible for item in policy.manual})
     entries = [fitter.fit(name, matter) for name, matter in matters if isinstance(matter, Override)]
     comments: dict[str, dict[str, str]] = {}
+    answers: dict[str, dict[str, Answer]] = {}
     for _, matter in matters:
-        if isinstance(matter, Comment) and known.has_key(matter.student):
-            comments.setdefault(matter.student, {})[matter.check] = matter.text
+        match matter:
+            case Comment(student=student) if known.has_key(student):
+                comments.setdefault(student, {})[matter.check] = matter.text
+            case Appeal(student=student) if known.has_key(student) and matter.answer:
+                said = Answer(claim=matter.claim, answer=matter.answer)
+                answers.setdefault(student, {})[matter.contests] = said
     return Rulings(
         intake=intake,
         policy=policy,
         overrides=Overrides(entries=tuple(e for e in entries if e), possible=fitter.possible),
         comments=comments,
+        answers=answers,
         notes=(*fitter.notes, *fitter.describe_undated(), *_list_strange(holding, known)),
     )
 

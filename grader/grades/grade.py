@@ -67,6 +67,13 @@ class DecidedCheck(FrozenModel):
     reason: str
 
 
+class Answer(FrozenModel):
+    """What a student claimed about a check, and what a person answered."""
+
+    claim: str
+    answer: str
+
+
 class Grade(FrozenModel):
     """One student's grade after policy. `points` is None unless GRADED."""
 
@@ -81,6 +88,7 @@ class Grade(FrozenModel):
     decided: tuple[DecidedCheck, ...] = ()
     comment: str = ""  # of a person to the student
     check_comments: dict[str, str] = Field(default_factory=dict)  # the same on single checks, by id
+    answers: dict[str, Answer] = Field(default_factory=dict)  # to appeals, by the check's id; open ones are not here
     group: str = ""  # with which the student handed in
     outcome: PassOutcome = PassOutcome.NOT_ASKED
     lacking: tuple[str, ...] = ()  # what a pass still takes: titles of checks, an amount of points

@@ -62,6 +62,15 @@ def grade_class(folder: Path) -> dict[str, Grade]:
     return {grade.student.key: grade for grade in outputs.settle_class(saved.request, saved.intake, found)[1]}
 
 
+def render_page(folder: Path) -> str:
+    """Render what Ada reads."""
+    from grader.reporting.feedback import render_feedback
+
+    grade = grade_class(folder)[ADA.key]
+    assert grade.result is not None
+    return render_feedback(grade.result, grade)
+
+
 def list_forms(page: str) -> list[str]:
     return re.findall(r"<form.*?</form>", page, re.DOTALL)
 
@@ -266,6 +275,22 @@ def test_an_appeal_is_answered(folder: Path, client: TestClient) -> None:
     assert ADA.code not in client.get("/?state=open+appeal").text
 
 
+@pytest.mark.parametrize("check", [FORWARD, COUNT], ids=["failed", "passed"])
+def test_the_answer_to_an_appeal_reaches_the_student(check: str, folder: Path, client: TestClient) -> None:
+    decide(client, act="contest", about=check, words="it is <right>")
+    before = render_page(folder)
+    decide(client, act="answer", about=check, words="it is <not>", seen="d1")
+    at_the_check = render_page(folder).split(f'id="check-{check}"')[1]
+    assert "it is &lt;right&gt;" in at_the_check
+    assert "it is &lt;not&gt;" in at_the_check
+    assert "it is &lt;right&gt;" not in before  # what is open is not answered
+    (grade,) = [grade for key, grade in grade_class(folder).items() if key == ADA.key]
+    assert "Your appeal about" in outputs.format_comment(grade, has_page=True)
+    assert "is answered: it is <not>" in outputs.format_comment(grade, has_page=False)
+    decide(client, act="take-away", about="d2", words="a mistake", seen="d2")
+    assert render_page(folder) == before
+
+
 def test_comments_and_reasons_reach_the_student(folder: Path, client: TestClient) -> None:
     decide(client, act="points", about=FORWARD, points="6", words="nearly <right>")
     decide(client, act="comment", words="look at <alpha>", seen="d1")
@@ -273,11 +298,9 @@ def test_comments_and_reasons_reach_the_student(folder: Path, client: TestClient
     decide(client, CY, act="comment", words="hand in again")
     grades = grade_class(folder)
     assert grades[ADA.key].points == 14
-    from grader.reporting.feedback import render_feedback, render_refusal
+    from grader.reporting.feedback import render_refusal
 
-    result = grades[ADA.key].result
-    assert result is not None
-    page = render_feedback(result, grades[ADA.key])
+    page = render_page(folder)
     for text in ("nearly &lt;right&gt;", "look at &lt;alpha&gt;", "on this check"):
         assert text in page
     assert "look at <alpha>" in outputs.format_comment(grades[ADA.key], has_page=True)
