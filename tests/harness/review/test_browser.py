@@ -30,6 +30,7 @@ from .classes import ADA, BO, CELLS, COUNT, CY, FORWARD, cell, make_class, make_
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.common.exceptions import NoAlertPresentException, StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
 
 from tests.harness.reporting.test_browser import CHROMIUM, DRIVER, FLAGS  # noqa: E402  needs selenium too
 
@@ -198,6 +199,16 @@ def test_the_filter_answers_while_one_types(driver: Any, address: str) -> None:
     driver.switch_to.active_element.send_keys("bo")
     wait(lambda: len(driver.find_elements("css selector", "#rows tbody tr")) == 1)
     assert "find=bo" in driver.current_url
+
+
+def test_the_filter_stays_when_names_are_hidden(driver: Any, address: str) -> None:
+    show(driver, f"{address}/", 1280)
+    Select(driver.find_element("name", "state")).select_by_visible_text("refused")
+    wait(lambda: len(driver.find_elements("css selector", "#rows tbody tr")) == 1)
+    for expected in ("Student", CY.name):
+        press(driver, Keys.ESCAPE, "b")
+        wait(lambda text=expected: driver.find_element("css selector", "#rows tbody th").text.startswith(text))
+        assert driver.current_url.endswith("/?state=refused")
 
 
 def test_points_are_given_by_keys_and_the_notebook_stays_where_it_is(driver: Any, address: str, folder: Path) -> None:
