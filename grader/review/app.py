@@ -122,7 +122,12 @@ class Desk:
         """Remember who signs, and whether names are shown, in this browser."""
         form = await read_form(request)
         dossier = self.classroom.look().dossiers.get(form.get("code", ""))
-        visit = Visit(Filter.read(dict(parse_qsl(form.get("query", "")))))
+        wanted = Filter.read(dict(parse_qsl(form.get("query", ""))))
+        if (
+            form.get("blind") == "1" != request.cookies.get("blind")
+        ):  # a name that one looked for would stay in the address
+            wanted = replace(wanted, find="")
+        visit = Visit(wanted)
         answer = RedirectResponse(visit.address(dossier), 303)
         for name in SETTINGS:
             answer.set_cookie(name, quote(sanitise(form.get(name, ""), AUTHOR_MAX)), httponly=True, samesite="lax")
@@ -166,11 +171,14 @@ class Desk:
         """Answer where nothing is."""
         status = error.status_code if isinstance(error, HTTPException) else 404
         text = "This class has nothing under this address." if status == 404 else "This address does not take that."
-        return HTMLResponse(_encode(render_message(self.read_visit(request), "Nothing here", text)), status)
+        return HTMLResponse(
+            _encode(render_message(self.read_visit(request), self.classroom.last, "Nothing here", text)), status
+        )
 
     async def show_fault(self, request: Request, error: Exception) -> Response:
         """Answer where the grader, or a file of the class, is at fault."""
-        html = await run_in_threadpool(render_message, self.read_visit(request), "This does not work", str(error))
+        visit, view = self.read_visit(request), self.classroom.last
+        html = await run_in_threadpool(render_message, visit, view, "This does not work", str(error))
         return HTMLResponse(_encode(html), 503)
 
 

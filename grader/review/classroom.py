@@ -162,6 +162,11 @@ class Classroom:
         self._stamps: tuple[Stamp, ...] = ()
         self._view: ClassView | None = None
 
+    @property
+    def last(self) -> ClassView | None:
+        """The class as it was at the last look; None before the first."""
+        return self._view
+
     def look(self) -> ClassView:
         """Return the class as it is now. Raises GraderError."""
         with self._lock:

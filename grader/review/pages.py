@@ -1,6 +1,6 @@
 """Renders the pages. Everything in them that a student or a person wrote is text: see `reporting/page.py`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -11,12 +11,14 @@ from grader.grades.decisions import Appeal, Comment, Decision, Reviewed
 from grader.grades.grade import PassOutcome, Progress
 from grader.grades.overrides import Override, OverrideKind
 from grader.grades.policy import PassRule
+from grader.intake.uploads import Student
 from grader.model import CheckResult, Result, StaffDetails, Verdict
 from grader.reporting import words
 from grader.reporting.cohort.attention import format_mismatches
 from grader.reporting.cohort.dashboard import TONES
 from grader.reporting.outline import group_by_step
 from grader.reporting.page import LOADER, build_engine
+from grader.review.blinding import NOTHING, Blinding, blind
 from grader.review.classroom import Attempt, ClassView, Dossier
 from grader.review.deciding import Act, Draft
 from grader.review.filters import OUTCOMES, Filter, State
@@ -159,7 +161,8 @@ def render_student(
     """Render the page of one student; as a `fragment` for a page that is open, without a notebook that is there."""
     template = "saved.html" if fragment else "student.html"
     held = [describe_held(decision, view) for decision in page.dossier.held]
-    return _render(template, visit, view, page=page, steps=group_by_step(page.checks), held=held, outbox=outbox)
+    steps = group_by_step(page.checks)
+    return _render(template, visit, view, page=page, steps=steps, held=held, outbox=outbox, about=page.dossier)
 
 
 @dataclass(frozen=True)
@@ -199,14 +202,38 @@ def render_outbox(visit: Visit, view: ClassView, outbox: OutboxState) -> str:
     return _render("outbox.html", visit, view, outbox=outbox)
 
 
-def render_message(visit: Visit, title: str, text: str) -> str:
+def render_message(visit: Visit, view: ClassView | None, title: str, text: str) -> str:
     """Render a page that says why there is no other."""
-    return _render("message.html", visit, None, title=title, text=text)
+    return _render("message.html", visit, view, title=title, text=text)
 
 
-def _render(template: str, visit: Visit, view: ClassView | None, **values: object) -> str:
+def choose_hiding(visit: Visit, view: ClassView | None, about: Dossier | None) -> Callable[..., str]:
+    """Return what every text passes that may name a student: one whom a page is `about`, or else any of the class."""
+
+    @cache  # most lists of a large class need it nowhere
+    def build() -> Blinding:
+        return blind(_list_concerned(view, about), view.intake) if view else NOTHING
+
+    def hide(text: str, is_note: bool = False) -> str:
+        if not visit.blind:
+            return text
+        return build().hide_in_note(text) if is_note else build().hide(text)
+
+    return hide
+
+
+def _list_concerned(view: ClassView, about: Dossier | None) -> list[Student]:
+    if about is None:
+        return [dossier.grade.student for dossier in view.dossiers.values()]
+    student = about.grade.student
+    groups = [group.members for group in view.intake.groups if student.key in {member.key for member in group.members}]
+    return [student, *about.alike, *(member for members in groups for member in members)]
+
+
+def _render(template: str, visit: Visit, view: ClassView | None, about: Dossier | None = None, **values: object) -> str:
     shared: Mapping[str, object] = {"words": words, "tones": TONES, "outcomes": OUTCOME_TONES, "swap": False}
-    return _build_engine().get_template(template).render(visit=visit, view=view, **shared, **values)
+    hide = choose_hiding(visit, view, about)
+    return _build_engine().get_template(template).render(visit=visit, view=view, hide=hide, **shared, **values)
 
 
 @cache

@@ -1,5 +1,6 @@
 """What people decide on the page: it reaches the record and the outputs, and nobody overwrites unseen."""
 
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -17,9 +18,9 @@ from grader.grades.grade import Grade
 from grader.grades.overrides import Override
 from grader.grades.policy import GradingPolicy, ManualItem
 from grader.intake.uploads import Student
-from grader.model import Verdict
+from grader.model import Place, Verdict
 
-from .classes import ADA, BO, COUNT, CY, FORWARD, make_class, make_result, write_upload
+from .classes import ADA, BO, COUNT, CY, FORWARD, cell, display, make_class, make_result, stream, write_upload
 from .test_app import PAGE, open_client
 
 ORIGIN = {"origin": PAGE}
@@ -319,17 +320,66 @@ def test_what_is_not_written_yet_is_said_until_it_is(
     assert "not yet in gradebook" not in client.get("/").text
 
 
-def test_hide_names(client: TestClient) -> None:
-    form = {"author": "Åsa", "blind": "1", "code": ADA.code, "query": "state=graded"}
+def name_files_after_students(folder: Path) -> None:
+    """Let Ada and Bo hand in files with their names in them, and in the notebooks; Cy's is refused with its name."""
+    saved = load_batch(folder)
+    ada, bo = saved.intake.uploads
+    names = {"entry": "ekada_1_77_Ada Ek final.ipynb", "display_name": "Ada Ek final.ipynb"}
+    again = ada.model_copy(update={**names, "id": f"{ADA.key}-2", "sha256": "d" * 64})
+    cells = (
+        cell("# Report of Ada_Ek, ekada@example.org", kind="markdown"),
+        cell(
+            "open('Ada Ek final.ipynb')  # Ek, Ada",
+            stream("/home/ada_1/Ada%20Ek%20final.ipynb\n"),
+            display(text_plain="AdaEk"),
+        ),
+    )
+    result = make_result(again.id, Verdict.FAILED, "d" * 64)
+    told = {"rationale": "Expected 'Ada Ek final.ipynb'.", "hint": "Ask Ada Ek."}
+    place = Place(cell=1, line=1, source="open('Ada Ek final.ipynb')")
+    checks = [check.model_copy(update={**told, "place": place}) for check in result.checks]
+    write_upload(folder / "submissions" / again.id, result.model_copy(update={"checks": tuple(checks)}), cells)
+    refused = {"entry": "ekcy_3_78_Cy_Ek.zip", "reason": "'Cy_Ek.zip' holds no notebook, only 'Ek/private.pdf'."}
+    intake = saved.intake.model_copy(
+        update={
+            "uploads": (ada, again, bo),
+            "refusals": (saved.intake.refusals[0].model_copy(update=refused),),
+            "concerns": {"Bo Ek": "Bo Ek handed in two."},
+        }
+    )
+    save_batch(saved.request, intake)
+    (folder / "store").mkdir(exist_ok=True)
+    (folder / "store" / outputs.ALIKE).write_text(json.dumps([[again.id, bo.id]]), encoding="utf-8")
+
+
+NAMES = re.compile(
+    r"\bek[\W_]{0,3}(ada|bo|cy)|(ada|bo|cy)(%20|[\W_]){0,3}ek\b|(ada|bo|cy|gone)_\d|private", re.IGNORECASE
+)
+
+
+def test_hide_names(folder: Path, client: TestClient) -> None:
+    name_files_after_students(folder)
+    append_decision(folder, Comment(student="gone_9", text="x", author="Åsa"), Origin.FILE)  # a note names the key
+    decide(client, act="contest", about=FORWARD, words="I, Ada Ek, am right", sha256="d" * 64)
+    for address in ("/", f"/student/{ADA.code}", f"/student/{CY.code}"):
+        assert NAMES.search(client.get(address).text)
+    form = {"author": "Åsa", "blind": "1", "code": ADA.code, "query": "state=graded&find=Ada+Ek"}
     answer = client.post("/settings", data=form, headers=ORIGIN)
     assert answer.headers["location"] == f"/student/{ADA.code}?state=graded"
-    decide(client, act="comment", words="x")
-    for address in ("/", f"/student/{ADA.code}", f"/student/{CY.code}"):
+    decide(client, CY, act="comment", words="look at Cy_Ek.zip")
+    students = (*(f"/student/{one.code}" for one in (ADA, BO, CY)), f"/student/{ADA.code}?file=2")
+    for address in ("/", "/?state=refused", "/outputs", "/nowhere", *students):
         page = client.get(address).text
-        assert not [name for name in (ADA.name, BO.name, ADA.key, BO.key, CY.name) if name in page]
-        assert "Åsa" in page
+        assert [found.group() for found in NAMES.finditer(page)] == []
+        assert "Åsa" in page or address in ("/outputs", "/nowhere")
     assert f"Student {ADA.code}" in client.get("/").text
     assert ADA.code not in client.get("/?find=Ada").text
+
+
+def test_hidden_names_leave_a_refused_draft_as_it_is(folder: Path, client: TestClient) -> None:
+    client.cookies.set("blind", "1")
+    answer = decide(client, act="points", about=FORWARD, points="99", words="what Ada Ek says")
+    assert "what Ada Ek says</textarea>" in answer.text
 
 
 def test_settings_lead_nowhere_else(client: TestClient) -> None:
