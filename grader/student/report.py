@@ -28,6 +28,7 @@ MARKS: Final = {
 UNWRITTEN: Final = NotImplementedError.__name__
 AGAIN: Final = "Load the model again with `from_pretrained`."
 TRAIN_AGAIN: Final = "Then train again: this looks at your last training."
+AFRESH: Final = "Then load the model again, and train it."
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def _build_part(exercise: Exercise, found: Findings) -> Part:
         judged = (_build_judged(exercise, found.judgements[name], found, training) for name in exercise.checks)
         rows += [absent] if absent else judged
     if training:
+        rows = [*_list_standing(training, rows), *_build_end(training)]
         rows += _build_reused(training, training.find_before(found.history))
         rows += _build_outdated(training, found.namespace)
     note = describe_training(training, time.time()) if training else ""
@@ -102,6 +104,27 @@ def _build_form(name: str, judgement: Judgement, found: Findings) -> Row:
         said = f"{row.rationale} `requires_grad` was set on the module `{held}`, which has no effect on its parameters."
         return replace(row, rationale=said, hint="Call the method `requires_grad_(False)`, or set each parameter.")
     return row
+
+
+INTERRUPTION: Final = KeyboardInterrupt.__name__
+
+
+def _list_standing(noted: Noted, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that an interruption leaves: what was right when a training began is not done before its end."""
+    return [row for row in rows if noted.error != INTERRUPTION or row.mark is not Mark.PASSED]
+
+
+def _build_end(noted: Noted) -> list[Row]:
+    """Return the row about a training that was ended early: it has left no model to compare."""
+    title = f"Step {noted.step[-1]} is trained to its end"
+    if noted.error == INTERRUPTION:
+        said = "The training was interrupted, so this model is not the one to compare."
+        return [Row(Mark.NOT_YET, title, said, hint=f"{AGAIN} Then train again, to the end.")]
+    if noted.error:
+        cell = "the training" if noted.via == "Trainer" else "the cell that trains"
+        said = f"Expected {cell} to run to its end; it ended with `{noted.error}`."
+        return [Row(Mark.FAILED, title, said, hint=f"Read the last lines below that cell, and put it right. {AFRESH}")]
+    return []
 
 
 def _build_reused(noted: Noted, before: Noted | None) -> list[Row]:

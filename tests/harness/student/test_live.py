@@ -149,6 +149,26 @@ def test_the_last_training_of_each_step_is_judged(
     assert {number: marks[number] for number in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("error", "via", "mark", "said", "total"),
+    [
+        pytest.param("", "Trainer", "passed", "", "passed", id="to its end"),
+        pytest.param("OutOfMemoryError", "Trainer", "failed", "`OutOfMemoryError`", "failed", id="an error"),
+        pytest.param("NameError", "loop", "failed", "the cell that trains to run", "failed", id="an error in a loop"),
+        pytest.param("KeyboardInterrupt", "Trainer", "not yet", "was interrupted", "not yet", id="an interruption"),
+    ],
+)
+def test_a_training_that_was_ended_early_is_no_training(
+    shell: InteractiveShell, error: str, via: str, mark: str, said: str, total: str
+) -> None:
+    noted = note("step1", [*HEAD, ENCODER], assignment.FULL_PARAMETERS)
+    noted.error, noted.finished, noted.via = error, not error, via
+    WATCH.trainings.append(noted)
+    told = commands._check("1.5")
+    row = told.parts[0].rows[-1]
+    assert (row.mark.value, said in row.rationale, told.total.mark.value) == (mark, True, total)
+
+
 LEFT = {"classifier.bias": "0123456789abcdef"}
 
 
@@ -185,7 +205,8 @@ def test_a_training_that_changed_no_head_has_trained_no_model(
     first.entry, first.left, first.error = replace(first.entry, head=found), left, "ValueError"
     second.began_s, second.entry = 1.0, replace(second.entry, head=LEFT)
     WATCH.trainings.extend((first, second))
-    assert [row.mark.value for row in commands._check("2.2").parts[0].rows] == ["passed"]
+    titles = [row.title for row in commands._check("2.2").parts[0].rows]
+    assert "Step 2 begins with a fresh model" not in titles
 
 
 def test_a_model_of_another_step_is_named_before_it_is_trained(

@@ -143,6 +143,16 @@ STEP_1: Final = (
         event=Event.INTERRUPT,
         never=("Traceback", "KeyboardInterrupt"),
     ),
+    Scene(
+        "crash",
+        "Trains on reviews without labels, and the training ends with an error",
+        "check-step1",
+        ("trained to its end", "ended with `ValueError`", "load the model again"),
+        before=("compute-metrics", "train-and-record"),
+        cell="train-full",
+        edits=(('train_dataset=tokenized["train"]', 'train_dataset=tokenized["train"].remove_columns("label")'),),
+        never=("everything passed",),
+    ),
 )
 
 STEP_2: Final = (
@@ -151,7 +161,6 @@ STEP_2: Final = (
         "Sets `requires_grad` on the module, not on its parameters",
         "check-2-1",
         ("no effect", "requires_grad_(False)", "592,130", "66,955,010"),
-        before=("compute-metrics", "train-and-record", "train-full"),
         cell="freeze-encoder",
         edits=((FREEZING, "    model.distilbert.requires_grad = False"),),
         picture="module-attribute",
