@@ -4,7 +4,10 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, Final
+
+from torch import nn
 
 from grader import assignment
 from grader.judging.runner import Judgement
@@ -196,6 +199,8 @@ def _find_absent(exercise: Exercise, found: Findings) -> Row | None:
         row = _describe_missing(name, found.namespace)
         return replace(row, rationale=RESTARTED) if found.earlier and row.mark is Mark.NOT_YET else row
     if answers.items and all(item.error and item.error.type == UNWRITTEN for item in answers.items):
+        if (defined := found.namespace.get(answers.found)) is not None and _lacks_forward(defined):
+            return _describe_lost_forward(answers.found, defined)
         return Row(Mark.NOT_YET, f"`{answers.found}` still raises `{UNWRITTEN}`: it is not written yet.")
     return None
 
@@ -210,6 +215,19 @@ def _describe_missing(name: str, namespace: Mapping[str, Any]) -> Row:
         f"Expected a function or class `{name}`; the name holds an object of type `{kind}`.",
         hint="Give that object another name, and run the cell with the definition again.",
     )
+
+
+def _lacks_forward(defined: Any) -> bool:
+    """Return True for a layer without `forward`: calling it raises what a stub raises, and yet it is written."""
+    return isinstance(defined, type) and issubclass(defined, nn.Module) and defined.forward is nn.Module.forward
+
+
+def _describe_lost_forward(name: str, layer: type) -> Row:
+    methods = [f"`{method}`" for method, value in vars(layer).items() if isinstance(value, FunctionType)]
+    said = f"Expected `{name}` to have the methods `__init__` and `forward`; it has {' and '.join(methods) or 'none'}."
+    place = cells.find_line(name, re.compile(rf"^\s*class\s+{name}\b"))
+    hint = "Look at its name and indentation: its `def` begins below that of `__init__`."
+    return Row(Mark.FAILED, f"`{name}` has no method `forward`", said, place, hint)
 
 
 RESTARTED: Final = "The kernel was restarted since you trained: if you have written it, run its cell again."

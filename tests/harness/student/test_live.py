@@ -108,6 +108,41 @@ def test_a_layer_that_names_its_device_is_judged_like_others(
     assert read_marks("3.3") == {"3.3": "passed"}
 
 
+INNER = RIGHT.replace("    def forward", "        def forward").replace("        return", "            return")
+
+
+@pytest.mark.parametrize(
+    ("source", "mark", "title", "said"),
+    [
+        pytest.param(
+            *(RIGHT.replace("def forward", "def foward"), "failed", "`LoRALayer` has no method `forward`"),
+            "it has `__init__` and `foward`.",
+            id="misspelt",
+        ),
+        pytest.param(
+            INNER, "failed", "`LoRALayer` has no method `forward`", "it has `__init__`.", id="inside __init__"
+        ),
+        pytest.param(
+            *(RIGHT.partition("    def forward")[0], "failed", "`LoRALayer` has no method `forward`"),
+            "it has `__init__`.",
+            id="missing",
+        ),
+        pytest.param(
+            f"{RIGHT.partition('        return')[0]}        raise NotImplementedError('Step 3.3')",
+            *("not yet", "`LoRALayer` still raises `NotImplementedError`: it is not written yet.", ""),
+            id="not written",
+        ),
+    ],
+)
+def test_a_layer_whose_forward_is_lost_is_not_one_that_is_not_written(
+    shell: InteractiveShell, source: str, mark: str, title: str, said: str
+) -> None:
+    run(shell, source)
+    (row,) = commands._check("3.3").parts[0].rows
+    assert (row.mark.value, row.title, said in row.rationale) == (mark, title, True)
+    assert row.place == ("In [1], line 2: class LoRALayer(torch.nn.Module):" if mark == "failed" else "")
+
+
 def test_a_layer_that_returns_nothing_is_not_said_to_raise(shell: InteractiveShell) -> None:
     run(shell, SILENT)
     row = next(row for row in commands._check("3.3").parts[0].rows if row.mark.value == "failed")
