@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -38,7 +38,12 @@ class Oracle:
 
 
 class Case:
-    """Evidence and oracle of one submission, with what follows from both computed once."""
+    """Evidence and oracle of one submission, with what follows from both computed once.
+
+    `in_file`: its cells are those of a file that ran from the top. Else they are what ran in an open notebook.
+    """
+
+    in_file: ClassVar[bool] = True
 
     def __init__(self, evidence: Evidence, oracle: Oracle) -> None:
         """Read nothing: each part is read when a check asks for it."""

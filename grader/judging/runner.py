@@ -19,7 +19,7 @@ from grader.errors import GraderError
 from grader.evidence.untrusted import ProtocolViolation
 from grader.judging import boundary, places
 from grader.judging.boundary import Fault, Watch
-from grader.judging.case import Case
+from grader.judging.case import Case, locate_trainings
 from grader.judging.suite import Failed, Outcome
 from grader.model import CheckResult, Method, Place, Verdict, Visibility
 
@@ -171,7 +171,10 @@ def explain_order(case: Case, method: Method | None) -> str:
         found = places.find_redefinition(places.Notebook(case), method) if method else None
     except Exception:  # as in `locate_cause`
         return ""
-    return f" {found}" if found else ""
+    if found is None:
+        return ""
+    trained = next((cell for trained, cell in locate_trainings(case) if trained is method), None)
+    return f" {found if case.in_file else found.explain_live(trained)}"
 
 
 def _read_outcome(raised: BaseException | None, part: str, watch: Watch) -> dict[str, Any]:

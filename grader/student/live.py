@@ -83,6 +83,8 @@ UNASKED: Final[probes.Observed] = (Answers(), {})
 class LiveCase(Case):
     """A case in which the last training of each step is judged, the wrong ones too."""
 
+    in_file = False
+
     def __init__(self, evidence: Evidence, placed: Mapping[Method, Training]) -> None:
         """Nothing is compared with weights, so none are needed."""
         super().__init__(evidence, Oracle(Path(), _refuse, _refuse, lambda evidence: None))

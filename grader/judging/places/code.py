@@ -99,6 +99,14 @@ class Code:
                 found.setdefault(node.name, []).append(Spot(cell, node))
         return found
 
+    def until(self, cell: int) -> "Code":
+        """Return the code that had run when this cell ended, and what only cells below it define."""
+        found, ran = Code({}, self.failed), [*self.trees]
+        found.sources = self.sources
+        found.trees = {index: self.trees[index] for index in ran[: ran.index(cell) + 1]}
+        found.definitions = self.definitions | found.definitions
+        return found
+
     def _list_definitions(self) -> Iterator[Spot]:
         for cell, tree in self.trees.items():
             yield from (Spot(cell, node) for node in list_nodes(tree) if isinstance(node, DEFINITIONS))

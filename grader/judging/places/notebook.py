@@ -76,12 +76,15 @@ class Notebook:
         return frames[0][1] if frames else 0
 
     def find_history(self, method: Method) -> History | None:
-        """Return what came before the training that is judged for a method; None where the code does not show it."""
+        """Return what came before the training that is judged for a method; None where the code does not show it.
+
+        A function that a cell below defines anew was another one when the model was trained.
+        """
         training = self.case.training(method)
         if training is None:
             return None
         start = self._find_start(training.index)
-        return self.trainings.trace(start) if start else None
+        return TrainingCode(self.code.until(start.cell)).trace(start) if start else None
 
     def _find_start(self, index: int) -> Any:
         cells = self.case.evidence.run.training_cells

@@ -29,6 +29,14 @@ class Redefinition:
             f"definition in cell {self.earlier.cell + 1}."
         )
 
+    def explain_live(self, trained: int | None) -> str:
+        """Return the sentence for an open notebook, in which it is not too late: the student has just put it right.
+
+        Cells have the numbers under which they ran. `trained`: the index of the one that trains.
+        """
+        again = "the training" if self.used.cell == trained else f"In [{self.used.cell + 1}] and the training"
+        return f"In [{self.later.cell + 1}] defines `{self.name}` anew; run {again} again."
+
 
 def find_redefinition(notebook: Notebook, method: Method) -> Redefinition | None:
     """Return the first definition that the training of this step used and that the notebook changes afterwards.

@@ -471,6 +471,17 @@ def test_a_definition_that_came_too_late_is_named(cells: tuple[str, ...], told: 
     assert (str(found) if found else None) == told
 
 
+FREEZE = "def freeze(m):\n    for p in m.parameters():\n        p.requires_grad = {}"
+
+
+def test_what_is_defined_after_a_training_is_not_its_place() -> None:
+    cells = (FREEZE.format("True"), "head_model = load_model()\nfreeze(head_model)", TRAIN.replace("lora", "head"))
+    judged = case(*cells, FREEZE.format("False"), trained=(Method.HEAD,))
+    place = places.locate(judged, places.find_trainable(Method.HEAD))
+    assert place is not None
+    assert (place.cell, place.source) == (0, "p.requires_grad = True")
+
+
 HELPER = "def start(m):\n    trainer = Trainer(model=m, args=TrainingArguments('{}'))\n    return trainer"
 FIRST = ("full_model = load_model()", "trainer = start(full_model)\ntrainer.train()")
 NEXT = ("head_model = load_model()", "trainer = start(head_model)\ntrainer.train()")

@@ -436,6 +436,40 @@ def test_the_line_that_freezes_a_model_is_found(shell: InteractiveShell, ran: li
     assert cells.find_line("model", SETS, FREEZES) == found
 
 
+THAWS = FREEZE.replace("False", "True")
+TRAINER = "class Trainer:\n    def __init__(self, model): pass\n    def train(self): pass"
+USES = (
+    "head_model = torch.nn.Linear(2, 2)\nfreeze(head_model)",
+    "trainer = Trainer(model=head_model)\ntrainer.train()",
+)
+
+
+@pytest.mark.parametrize(
+    ("ran", "cell", "said"),
+    [
+        pytest.param((THAWS, *USES), 5, "", id="as it was"),
+        pytest.param(
+            (THAWS, *USES, FREEZE), 5, "In [6] defines `freeze` anew; run In [4] and the training again.", id="anew"
+        ),
+        pytest.param(
+            *((THAWS, "\n".join(USES), FREEZE), 4, "In [5] defines `freeze` anew; run the training again."),
+            id="used in the cell that trains",
+        ),
+    ],
+)
+def test_what_is_put_right_after_a_training_is_not_blamed_for_it(
+    shell: InteractiveShell, ran: tuple[str, ...], cell: int, said: str
+) -> None:
+    run(shell, "import torch", TRAINER, *ran)
+    wrong = note("step2", [*HEAD, ENCODER], assignment.FULL_PARAMETERS)
+    wrong.cell = cell
+    WATCH.trainings.append(wrong)
+    (row,) = commands._check("2.2").parts[0].rows
+    assert (row.mark.value, row.place) == ("failed", "In [3], line 3: p.requires_grad = True")
+    assert "too late" not in row.rationale
+    assert row.rationale.partition(" In [")[1:] == (said and " In [", said.removeprefix("In ["))
+
+
 @pytest.mark.parametrize(
     ("kept", "mark", "said"),
     [
