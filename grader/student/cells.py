@@ -1,10 +1,13 @@
 """The cells that ran in this kernel."""
 
+import inspect
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from IPython import get_ipython
+
+MAX_LABEL: Final = 60  # characters; what is longer is a text and no label
 
 
 def list_sources() -> list[str]:
@@ -23,16 +26,28 @@ def read_source() -> str:
     return next(reversed(list_sources()), "")
 
 
-def read_since(cell: int | None) -> str:
-    """Return the code that ran after this cell; all of it without one. The cell itself may train twice."""
+def list_since(cell: int | None) -> list[str]:
+    """Return the code of the cells that ran after this one; of all without one. The cell itself may train twice."""
     sources = list_sources()
-    return "\n".join(sources[cell:] or sources[-1:]) if cell else "\n".join(sources)
+    return sources[cell:] or sources[-1:] if cell else sources
+
+
+def list_labels() -> list[str]:
+    """Return the texts with which functions of the notebook were called to get here: `train_and_record("full", …)`."""
+    shell, frame, found = get_ipython(), inspect.currentframe(), list[str]()
+    while shell is not None and frame is not None:
+        if frame.f_globals is shell.user_global_ns and frame.f_code.co_name != "<module>":
+            given = inspect.getargvalues(frame)
+            found += [given.locals[name] for name in given.args if type(given.locals.get(name)) is str]
+        frame = frame.f_back
+    return [label for label in found if len(label) <= MAX_LABEL]
 
 
 def list_names(value: Any) -> list[str]:
-    """Return the notebook's variables that hold this very object."""
+    """Return the notebook's variables that hold this very object, not the outputs of cells that are it."""
     shell = get_ipython()
-    return [name for name, held in list(shell.user_ns.items()) if held is value] if shell else []
+    held = list(shell.user_ns.items()) if shell else []
+    return [name for name, one in held if one is value and not name.startswith("_")]
 
 
 def find_line(name: str, *about: re.Pattern[str]) -> str:

@@ -112,7 +112,8 @@ class Watch:
         layers = definitions.read_classes(weights.find_wrapped(model, shapes).values())
         before = next((noted.cell for noted in reversed(self.trainings)), None)
         section = notebook_file.find_step(cells.read_source(), self.ran[-1].id if self.ran else None)
-        step = place(entry, section, [*cells.list_names(trained), *called], cells.read_since(before))
+        labels = [*called, *cells.list_labels()]
+        step = place(entry, section, cells.list_names(trained), labels, cells.list_since(before))
         noted = Noted(step, entry, time.time(), cells.count(), via=via, layers=layers)
         self.trainings.append(noted)
         self.unseen.clear()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from safetensors.torch import save_file
 
 from grader.kernel.probes.toys import build_distilbert
@@ -21,6 +22,9 @@ FREEZE = "for p in model.distilbert.parameters():\n    p.requires_grad = False"
 COUNT = "def count(model):\n    return sum(p.numel() for p in model.parameters() if p.requires_grad)"
 MODULE = "model.distilbert.requires_grad = False"
 WRAP = "replace_layers(model, {n: LoRALayer(W) for n, W in extract_qv_layers(model).items()})"
+HELPER = "def freeze(model):\n    model.distilbert.requires_grad_(False)"
+TOYS = f"{COUNT}\nmodel = load()\nassert count(nn.Linear(3, 2).requires_grad_(False)) == 0\nassert count(model) == 10"
+TOY_LAYERS = "model = load()\ntoy = LoRALayer(nn.Linear(5, 3))\nreplace_layers(toy_model, {'1.0': toy})"
 DEFINED = "class LoRALayer(nn.Module):\n    pass\ndef replace_layers(model, named_layers):\n    pass"
 
 
@@ -50,13 +54,27 @@ DEFINED = "class LoRALayer(nn.Module):\n    pass\ndef replace_layers(model, name
         pytest.param(ALL, False, "step3", ["head_model"], "", "step3", id="nothing frozen, below another heading"),
         pytest.param(HEAD, False, "step1", ["full_model"], "", "step1", id="frozen in step 1"),
         pytest.param(ALL, False, None, ["checkpoint", "model"], FREEZE, "step2", id="names that say nothing"),
+        pytest.param(ALL, False, None, [], TOYS, "step1", id="assertions that freeze a toy"),
+        pytest.param(ALL, False, None, [], TOY_LAYERS, "step1", id="layers in a toy"),
+        pytest.param(ALL, False, None, [], HELPER, "step1", id="a helper that is defined early"),
+        pytest.param(ALL, False, None, [], HELPER + "\nfreeze(other)", "step1", id="another model frozen"),
+        pytest.param(ALL, False, None, [], HELPER + "\nfreeze(model)", "step2", id="the helper used"),
+        pytest.param(ALL, False, None, [], "%%time\nfreeze(model)", "step2", id="in a cell that is timed"),
+        pytest.param(ALL, False, None, [], FREEZE + "\nmodel = load()", "step1", id="loaded anew afterwards"),
+        pytest.param(ALL, False, None, [], MODULE + "\nmodel = model.to(device)", "step2", id="moved afterwards"),
+        pytest.param(ALL, False, None, [], FREEZE.replace("False", "True"), "step1", id="made trainable"),
+        pytest.param(ALL, False, None, [], "unfreeze(model)", "step1", id="made trainable by a helper"),
     ],
 )
 def test_a_training_is_placed(
     names: tuple[str, ...], wrapped: bool, section: str | None, called: list[str], since: str, step: str
 ) -> None:
     inside = {"distilbert.transformer.layer.0.attention.q_lin": "LoRALayer"} if wrapped else {}
-    assert place(Entry("Model", 10, 10, names, inside), section, called, since) == step
+    assert place(Entry("Model", 10, 10, names, inside), section, ["model"], called, [since]) == step
+
+
+def test_a_model_without_a_variable_is_not_frozen_by_others() -> None:
+    assert place(Entry("Model", 10, 10, ALL), None, [], ["out"], [FREEZE, WRAP]) == "step1"
 
 
 class Trainer:
@@ -117,6 +135,22 @@ def test_a_training_is_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert watch.trainings[-1].saved == ""
     trainer.save_model(str(tmp_path))
     assert watch.trainings[-1].saved == str(tmp_path)
+
+
+LABELLED = """def record(name, trainer):
+    trainer.train()
+for label in ("full", "head", "lora"):
+    record(label, make_trainer())"""
+
+
+def test_what_a_training_is_recorded_under_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = follow(monkeypatch)
+    shell = InteractiveShell.instance()
+    shell.history_manager.enabled = False
+    shell.user_ns["make_trainer"] = Trainer
+    assert shell.run_cell(LABELLED).success
+    InteractiveShell.clear_instance()
+    assert [noted.step for noted in watch.trainings] == ["step1", "step2", "step3"]
 
 
 def step(watch: Watch, *optimizers: torch.optim.Optimizer) -> None:
