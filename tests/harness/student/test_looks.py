@@ -102,6 +102,25 @@ THREE.pre_classifier, THREE.classifier, THREE.config = (
         pytest.param(
             looks.look_at_accuracy, {"compute_metrics": lambda p: p.nothing}, "failed", "raises", id="an error"
         ),
+        pytest.param(
+            *(looks.look_at_accuracy, {**ACCURACY, "compute_accuracy": lambda model, loader: 1}, "passed", ""),
+            id="an own function that takes something else",
+        ),
+        pytest.param(
+            *(looks.look_at_accuracy, {**ACCURACY, "compute_metrics": lambda p: p.nothing}, "passed", ""),
+            id="the template's function counts",
+        ),
+        pytest.param(
+            *(looks.look_at_accuracy, {"compute_accuracy": lambda model, loader: 1}, "not yet", ""),
+            id="only a function that takes something else",
+        ),
+        pytest.param(
+            looks.look_at_accuracy,
+            {"compute_metrics": ACCURACY["evaluation_helper"], "compute_accuracy": lambda right: right / 2},
+            *("passed", ""),
+            id="one of two is right",
+        ),
+        pytest.param(looks.look_at_accuracy, {"compute_metrics": 5}, "not yet", "", id="nothing to call"),
     ],
 )
 def test_what_is_seen(look: looks.Look, namespace: dict[str, Any], mark: str, said: str) -> None:
