@@ -1,5 +1,6 @@
 """What a student calls. Nothing that goes wrong here is a traceback."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +82,4 @@ def _check_file(path: str | None) -> Any:
 
     report = check_saved(file, WATCH.ran, show)
     show("done")
-    return report
+    return report if path else replace(report, notes=(*notebook_file.describe_choice(file), *report.notes))

@@ -68,7 +68,7 @@ def find_file(sources: Collection[str]) -> Path:
     Raises SubmissionError where there is none, or a choice.
     """
     if (named := find_named()) is not None:
-        return named
+        return _find_copy(named, sources) or named
     shared = Counter({path: len(_list_shared(path, sources)) for path in Path.cwd().glob("*.ipynb")})
     best = shared.most_common(2)
     if best and best[0][1] > 0 and (len(best) == 1 or best[0][1] > best[1][1]):
@@ -77,6 +77,31 @@ def find_file(sources: Collection[str]) -> Path:
         raise SubmissionError(f"This notebook's file is not on this machine: Colab keeps it elsewhere. {UPLOAD_IT}")
     where = f"{len(best)} of them look like it" if len(best) > 1 else f"there is none in {Path.cwd()}"
     raise SubmissionError(f"This notebook's file is not known here ({where}). Name it: check_file('assignment.ipynb').")
+
+
+def _find_copy(named: Path, sources: Collection[str]) -> Path | None:
+    """Return the file that the work went on in after "Save As": a kernel keeps the name that it was started with.
+
+    Such a file was saved later, and holds more of the cells that ran. Raises SubmissionError where several do.
+    """
+    saved_s, held = named.stat().st_mtime, len(_list_shared(named, sources))
+    others = (path for path in named.parent.glob("*.ipynb") if path.is_file() and not path.samefile(named))
+    later = {path: len(_list_shared(path, sources)) for path in others if path.stat().st_mtime > saved_s}
+    best = [path for path, number in later.items() if number == max(later.values()) > held]
+    if len(best) > 1:
+        names = " and ".join(f"`{path.name}`" for path in sorted(best))
+        said = f"{names} hold more of what you ran than `{named.name}`, with which this kernel was started."
+        raise SubmissionError(f"{said} Name yours: check_file('{min(best).name}').")
+    return best[0] if best else None
+
+
+def describe_choice(path: Path) -> tuple[str, ...]:
+    """Say why it is another file than the editor's, where it is."""
+    named = find_named()
+    if named is None or path == named:
+        return ()
+    said = f"This kernel was started with `{named.name}`; `{path.name}` was saved later and holds more of what you ran."
+    return (f"{said} For another file: check_file('{named.name}').",)
 
 
 def _list_shared(path: Path, sources: Collection[str]) -> set[str]:

@@ -112,6 +112,32 @@ def test_the_file_is_found_by_its_cells(file: Path, sources: list[str], found: s
 
 
 @pytest.mark.parametrize(
+    ("copies", "age_s", "sources", "found"),
+    [
+        pytest.param(["anna"], 1, ["x = 1", "y = 2"], "anna.ipynb", id="saved under another name, and worked on"),
+        pytest.param(["anna"], 1, ["x = 1"], "mine.ipynb", id="a copy that holds no more of it"),
+        pytest.param(["anna"], -1, ["x = 1", "y = 2"], "mine.ipynb", id="a file that was saved before"),
+        pytest.param(["anna", "ben"], 1, ["x = 1", "y = 2"], None, id="two of them"),
+    ],
+)
+def test_a_notebook_that_was_saved_under_another_name_is_found(
+    file: Path, monkeypatch: pytest.MonkeyPatch, copies: list[str], age_s: int, sources: list[str], found: str | None
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    (file.parent / "other.ipynb").unlink()
+    for name in copies:
+        path = file.with_stem(name)
+        path.write_text(json.dumps({"cells": [*CELLS, CELLS[1] | {"source": "y = 2"}]}), encoding="utf-8")
+        os.utime(path, (SAVED_S + age_s, SAVED_S + age_s))
+    if found is None:
+        with pytest.raises(SubmissionError, match=r"`anna.ipynb` and `ben.ipynb` .* check_file\('anna.ipynb'\)"):
+            notebook_file.find_file(sources)
+        return
+    chosen = notebook_file.find_file(sources)
+    assert (chosen.name, bool(notebook_file.describe_choice(chosen))) == (found, found != "mine.ipynb")
+
+
+@pytest.mark.parametrize(
     ("sources", "said"),
     [
         pytest.param(["y = 1"], r"Colab keeps it elsewhere\. Download it .* upload it", id="not there"),
