@@ -15,7 +15,7 @@ from grader.student.noted import STEPS, Noted
 FOLDER: Final = "finetuning-check"
 KEPT_S: Final = 30 * 86_400
 KEPT: Final = ("step", "began_s", "finished", "error", "left", "saved")
-FIELDS: Final = ("model_class", "trainable", "total", "trainable_names", "wrapped", "adapters")
+FIELDS: Final = ("model_class", "trainable", "total", "trainable_names", "wrapped", "adapters", "head")
 
 
 def keep(key: str, trainings: Sequence[Noted]) -> None:

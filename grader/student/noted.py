@@ -35,5 +35,5 @@ class Noted:
 
     @property
     def changed_head(self) -> bool:
-        """Whether it left another head than it found; of a training before a restart, only what it left is known."""
+        """Whether it left another head than it found."""
         return bool(self.left) and self.left != self.entry.head

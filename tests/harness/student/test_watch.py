@@ -1,5 +1,7 @@
 """The watch over trainings: none is changed by it, and each is found under its step."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training import observation
 from grader.protocol.records import Entry
 from grader.student import journal, notebook_file
+from grader.student.noted import Noted
 from grader.student.placing import place
 from grader.student.watch import Watch, _follow
 
@@ -239,6 +242,22 @@ def test_a_restart_forgets_only_what_was_not_saved(monkeypatch: pytest.MonkeyPat
     assert (recalled["step2"].here, recalled["step2"].entry.trainable) == (False, recalled["step3"].entry.trainable)
     save_file(Trainer().model.state_dict() | {"classifier.bias": torch.ones(2)}, folder / "model.safetensors")
     assert not journal.holds_weights(recalled["step2"])  # of another training
+
+
+@pytest.mark.parametrize(
+    ("left", "known"), [({"classifier.bias": "as loaded"}, False), ({"classifier.bias": "trained"}, True)]
+)
+def test_after_a_restart_a_training_that_changed_nothing_has_trained_no_model(
+    left: dict[str, str], known: bool
+) -> None:
+    seeded = {"classifier.bias": "as loaded"}  # what every model has that is loaded with this seed
+    entry = Entry("Model", 10, 10, ALL, head=seeded)
+    before = Noted("step2", entry, time.time() - 60, error="OutOfMemoryError", left=left)
+    journal.keep("key", [before])
+    (recalled,) = journal.recall("key")
+    assert recalled.changed_head is known
+    now = Noted("step1", replace(entry, head=left), time.time())
+    assert (now.find_before([recalled]) is recalled) is known
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '[{"step": "step1"}]', "null"])
