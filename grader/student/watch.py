@@ -66,7 +66,9 @@ class Watch:
         _follow(Trainer, "save_model", self._save)
 
     def _note_cell(self, info: Any) -> None:
-        self.ran.append(Ran(getattr(info, "cell_id", None), info.raw_cell, time.time()))
+        """Note a cell. What an editor runs for itself, such as VS Code for its list of variables, has no number."""
+        if info.store_history:
+            self.ran.append(Ran(getattr(info, "cell_id", None), info.raw_cell, time.time()))
 
     def _train(self, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True

@@ -178,6 +178,13 @@ def test_it_says_what_would_be_handed_in(file: Path) -> None:
     assert [words for words in said if words not in told] == []
 
 
+def test_a_cell_that_only_checks_need_not_have_been_run(file: Path) -> None:
+    check = {"cell_type": "code", "id": "e", "source": "# all of it\ncheck_file()", "execution_count": None}
+    file.write_text(json.dumps({"cells": [CELLS[1], check]}), encoding="utf-8")
+    told = notebook_file.describe_contents(file, notebook_file.read_cells(file), SAVED_S + 60)
+    assert [words for words in told if "not been run" in words] == []
+
+
 def test_a_refusal_comes_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="does not exist"):
         file_check.check_saved(tmp_path / "nothing.ipynb", (), lambda line: None)

@@ -219,6 +219,13 @@ def test_what_was_not_noted_is_forgotten_with_the_next_training(monkeypatch: pyt
     assert (len(watch.trainings), watch.unseen) == (1, [])
 
 
+@pytest.mark.parametrize("numbered", [True, False], ids=["a cell", "a request of the editor's own"])
+def test_only_cells_are_noted(numbered: bool) -> None:
+    watch = Watch()
+    watch._note_cell(SimpleNamespace(cell_id="a", raw_cell="x = 1", store_history=numbered))
+    assert [one.source for one in watch.ran] == ["x = 1"] * numbered
+
+
 def test_a_cell_and_a_folder_that_cannot_be_noted_lose_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     watch, trainer = follow(monkeypatch), Trainer()
     trainer.train()
