@@ -14,7 +14,7 @@ from grader.student.noted import STEPS, Noted
 
 FOLDER: Final = "finetuning-check"
 KEPT_S: Final = 30 * 86_400
-KEPT: Final = ("step", "began_s", "finished", "error", "left", "saved")
+KEPT: Final = ("step", "began_s", "ended_s", "finished", "error", "left", "saved")
 FIELDS: Final = ("model_class", "trainable", "total", "trainable_names", "wrapped", "adapters", "head")
 
 
@@ -48,7 +48,7 @@ def _from_plain(plain: dict[str, Any]) -> Noted:
     entry = dict(plain["entry"])
     adapters = {path: tuple(map(tuple, shapes)) for path, shapes in entry["adapters"].items()}
     entry |= {"adapters": adapters, "trainable_names": tuple(entry["trainable_names"])}
-    return Noted(entry=Entry(**entry), here=False, **{name: plain[name] for name in KEPT})
+    return Noted(entry=Entry(**entry), here=False, **{name: plain[name] for name in KEPT if name in plain})
 
 
 def holds_weights(noted: Noted) -> bool:

@@ -16,6 +16,7 @@ class Noted:
     entry: Entry
     began_s: float  # as `time.time()` counts
     cell: int | None = None  # the number of `In` that trains; None in another kernel
+    ended_s: float | None = None  # None: not yet
     finished: bool = False
     error: str = ""  # the type of what ended it early
     left: dict[str, str] = field(default_factory=dict)  # tensor of the head, when it ended -> digest of its numbers

@@ -241,13 +241,15 @@ def describe_loss(noted: Noted) -> str:
 
 
 def describe_training(noted: Noted, now_s: float) -> str:
-    """Say which training was looked at, and how it ended."""
+    """Say which training was looked at, and how it ended. How long ago is counted from its end: it may take hours."""
+    age = describe_age(now_s - (noted.ended_s or noted.began_s))
     if not noted.here:
-        age = describe_age(now_s - noted.began_s)
         return f"Your last training of this step: {age} ago, before the kernel was restarted; weights: `{noted.saved}`."
     cell = f", In [{noted.cell}]" if noted.cell else ""
-    end = "" if noted.finished else f"; it was stopped ({noted.error})" if noted.error else "; it has not ended yet"
-    return f"Your last training of this step: {describe_age(now_s - noted.began_s)} ago{cell}{end}."
+    if not (noted.finished or noted.error):
+        return f"Your last training of this step: begun {age} ago{cell}; it has not ended yet."
+    end = f"; it was stopped ({noted.error})" if noted.error else ""
+    return f"Your last training of this step: {age} ago{cell}{end}."
 
 
 def describe_age(seconds: float) -> str:

@@ -124,7 +124,7 @@ class Watch:
     def _note_end(self, noted: Noted, trained: Any, error: str = "") -> None:
         from grader.kernel.training import observation
 
-        noted.finished, noted.error = not error, error
+        noted.finished, noted.error, noted.ended_s = not error, error, time.time()
         noted.left = observation.hash_head_tensors(observation.unwrap(trained))
         self._keep()
 

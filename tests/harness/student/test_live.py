@@ -283,11 +283,19 @@ def test_a_right_model_beside_a_wrong_training_is_the_one_to_train(
     assert row.hint.startswith("Train `head_model`")
 
 
-def test_it_says_which_training_was_looked_at(shell: InteractiveShell) -> None:
+@pytest.mark.parametrize(
+    ("ended_s", "error", "said"),
+    [
+        pytest.param(26_005.0, "", "2 min ago, In [12].", id="to its end, after hours"),
+        pytest.param(26_005.0, "ValueError", "2 min ago, In [12]; it was stopped (ValueError).", id="stopped"),
+        pytest.param(None, "", "begun 6 h ago, In [12]; it has not ended yet.", id="not ended yet"),
+    ],
+)
+def test_it_says_which_training_was_looked_at(ended_s: float | None, error: str, said: str) -> None:
     noted = note("step2", HEAD, assignment.HEAD_PARAMETERS)
-    noted.cell, noted.began_s, noted.finished, noted.error = 12, 1_000.0, False, "KeyboardInterrupt"
-    said = report.describe_training(noted, 1_125.0)
-    assert said == "Your last training of this step: 2 min ago, In [12]; it was stopped (KeyboardInterrupt)."
+    noted.cell, noted.began_s, noted.ended_s, noted.error = 12, 4_405.0, ended_s, error
+    noted.finished = ended_s is not None and not error
+    assert report.describe_training(noted, 26_130.0) == f"Your last training of this step: {said}"
 
 
 @pytest.mark.parametrize("source", [ENDLESS, ASLEEP, "def count_trainable_parameters(model): raise SystemExit"])

@@ -132,6 +132,7 @@ def test_a_training_is_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         ("step2", True, ""),
         ("step2", False, "ValueError"),
     ]
+    assert all(noted.ended_s is not None and noted.ended_s >= noted.began_s for noted in watch.trainings)
     assert set(watch.trainings[0].left) == {"pre_classifier.weight", "pre_classifier.bias", *HEAD, "classifier.weight"}
     trainer.train()
     trainer.save_model(str(tmp_path / "checkpoint"), _internal_call=True)
