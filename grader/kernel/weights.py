@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from grader.kernel.fence import ask, note_if_ours
+from grader.kernel.hook_copies import use_copies
 from grader.protocol.records import Exit, Reduction
 from grader.protocol.tensor_names import EMBEDDINGS, HEAD_LINEARS, Naming
 
@@ -58,7 +59,7 @@ def _is_only_watched(linear: nn.Linear) -> bool:
     for shape in ((2,), (1, 2)):
         sample = torch.randn(*shape, linear.in_features, generator=generator).to(linear.weight)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), use_copies(linear):
                 observed = linear(sample)
         except Exception:  # a student's hook may raise anything
             continue

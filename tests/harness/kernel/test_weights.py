@@ -219,6 +219,66 @@ def test_hooks_that_do_something_are_part_of_what_a_layer_computes(
         torch.testing.assert_close(tensors[f"d:{QUERY}.weight"], base[f"{QUERY}.weight"])  # 2 W − W
 
 
+COLLECTING = {  # code that gives `layer` a hook, and an expression of what the hook has collected
+    "a list": ("seen = []\nlayer.register_forward_hook(lambda m, a, o: seen.append(o))", "len(seen)"),
+    "the input": ("seen = []\nlayer.register_forward_pre_hook(lambda m, a: seen.append(a))", "len(seen)"),
+    "a dictionary": ("seen = {}\ndef hook(m, a, o): seen['q'] = o\nlayer.register_forward_hook(hook)", "len(seen)"),
+    "a number": (
+        "seen = 0\ndef hook(m, a, o):\n    global seen\n    seen += 1\nlayer.register_forward_hook(hook)",
+        "seen",
+    ),
+    "lists by name": (
+        "import collections\nseen = collections.defaultdict(list, q=[])\n"
+        "layer.register_forward_hook(lambda m, a, o: seen['q'].append(o))",
+        "len(seen['q'])",
+    ),
+    "a closure": (
+        "def make():\n    seen = []\n    return seen, lambda m, a, o: seen.append(o)\n"
+        "seen, hook = make()\nlayer.register_forward_hook(hook)",
+        "len(seen)",
+    ),
+    "another function": (
+        "seen = []\ndef keep(o): seen.append(o)\ndef hook(m, a, o): keep(o)\nlayer.register_forward_hook(hook)",
+        "len(seen)",
+    ),
+    "an argument": (
+        "import functools\nseen = []\ndef hook(kept, m, a, o): kept.append(o)\n"
+        "layer.register_forward_hook(functools.partial(hook, seen))",
+        "len(seen)",
+    ),
+    "an object": (
+        "class Keep:\n    def __init__(self): self.seen, self.calls = [], 0\n"
+        "    def hook(self, m, a, o):\n        self.seen.append(o)\n        self.calls += 1\n"
+        "keep = Keep()\nlayer.register_forward_hook(keep.hook)",
+        "len(keep.seen) + keep.calls",
+    ),
+    "an output before": (
+        "seen = [layer(torch.ones(16)) * 2]\nlayer.register_forward_hook(lambda m, a, o: seen.append(o))",
+        "len(seen) - 1",
+    ),
+    "the layer": (
+        "def hook(m, a, o): m.seen = o\nlayer.register_forward_hook(hook)",
+        "int(hasattr(layer, 'seen'))",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COLLECTING)
+def test_a_hook_that_collects_collects_nothing_of_a_question(
+    name: str, pretrained: nn.Module, base: dict[str, Tensor]
+) -> None:
+    code, collected = COLLECTING[name]
+    layer = pretrained.get_submodule(QUERY)
+    notebook = {"__name__": "__main__", "torch": torch, "layer": layer}
+    exec(code, notebook)
+    hooks = [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
+    assert list(weights.find_wrapped(pretrained, base)) == []
+    assert eval(collected, notebook) == 0
+    assert [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()] == hooks
+    layer(torch.ones(1, 16))
+    assert eval(collected, notebook) > 0  # it is the student's own again
+
+
 class Holder(nn.Module):
     def __init__(self, **parts: nn.Module) -> None:
         super().__init__()
