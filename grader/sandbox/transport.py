@@ -18,6 +18,7 @@ Comm messages (widgets) need a browser; they are passed on as belonging to no re
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -50,7 +51,17 @@ MOST_VALUES: Final = 50_000  # in one message: texts, lists, objects and commas
 # A text, or the beginning of another value. Possessive (++, *+), so that nothing makes it slow.
 VALUE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
 CONTENT_PART: Final = 3  # after header, parent header and metadata
-LEFT_OUT: Final = b'{"data": {"text/plain": "[not kept: a tree of too many values]"}, "metadata": {}}'
+NOT_KEPT: Final = "[not kept: a tree of too many values]"
+# What stands in its place: every field that nbclient and nbformat read of an output or of the reply to a cell, whatever
+# its kind. An error stays one.
+LEFT_OUT: Final = json.dumps(
+    {
+        **{"data": {"text/plain": NOT_KEPT}, "metadata": {}, "execution_count": None},
+        **{"name": "stdout", "text": NOT_KEPT},
+        **{"ename": "Error", "evalue": NOT_KEPT, "traceback": [NOT_KEPT]},
+        "status": "ok",
+    }
+).encode()
 
 # The fields of each message that nbclient uses: field -> type.
 CONTENT: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {

@@ -222,6 +222,23 @@ def test_trees_are_not_kept(run: Go, tree: str) -> None:
     assert all("[not kept: " in output for output in ended.outputs[:3])
 
 
+LARGE = [
+    pytest.param("from IPython.display import JSON; JSON([[1] * 60] * 1_000)", RunStatus.OK, id="as the last line"),
+    pytest.param(
+        "class E(Exception): _render_traceback_ = lambda self: ['x'] * 60_000\nraise E",
+        RunStatus.STUDENT_ERROR,
+        id="as the lines of a traceback",
+    ),
+]
+
+
+@pytest.mark.parametrize(("cell", "status"), LARGE)
+def test_large_results_are_not_kept(run: Go, cell: str, status: RunStatus) -> None:
+    ended = run(cell, "print('later')")
+    assert (ended.status, ended.outputs[1]) == (status, "later\n")
+    assert "[not kept: a tree" in ended.report.cells[0].output + ended.report.cells[0].error
+
+
 PAGE = "from IPython.display import HTML, Javascript; display(HTML('<script>1</script>ok<img src=x>'), Javascript('1'))"
 
 

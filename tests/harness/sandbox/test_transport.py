@@ -1,13 +1,15 @@
 """Messages from a kernel: those accepted, and those that stop it."""
 
+import json
 import time
 from typing import Any
 
 import pytest
 import zmq
+from nbformat.v4 import output_from_msg
 
 from grader.sandbox.policy import SandboxPolicy, Stop
-from grader.sandbox.transport import MalformedMessage, MessageGuard, OutputLimit, open_bounded_socket
+from grader.sandbox.transport import LEFT_OUT, MalformedMessage, MessageGuard, OutputLimit, open_bounded_socket
 
 POLICY = SandboxPolicy(output_mib=1, output_messages=3)
 
@@ -62,6 +64,15 @@ def intake(stops: list[Stop]) -> MessageGuard:
 def test_honest_messages_pass(intake: MessageGuard, stops: list[Stop], honest: dict[str, Any]) -> None:
     assert intake.check(lambda: honest) == honest
     assert stops == []
+
+
+@pytest.mark.parametrize("kind", ["stream", "display_data", "execute_result", "error", "execute_reply"])
+def test_what_stands_for_a_large_tree_is_a_message_of_every_kind(intake: MessageGuard, kind: str) -> None:
+    """One without a field that nbformat reads would end the run."""
+    left = message(kind, json.loads(LEFT_OUT))
+    assert intake.check(lambda: left) == left
+    if kind != "execute_reply":
+        assert output_from_msg(left).output_type == kind
 
 
 ERRORS = (ValueError, TypeError, KeyError, RecursionError, IndexError)
