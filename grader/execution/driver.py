@@ -96,6 +96,7 @@ class Client(NotebookClient):
         messages come in.
         """
         self.kept, self.silenced = 0, False
+        self.clear_display_id_mapping(cell_index)  # it may have run before
         self.listen_alone()
         try:
             while True:
@@ -147,6 +148,14 @@ class Client(NotebookClient):
             _append_cut(cell.outputs, content)
             return None
         return super().process_message(msg, cell, cell_index)
+
+    def _update_display_id(self, display_id: str, msg: dict[str, Any]) -> None:
+        """As nbclient does, of displays that are still there: it keeps where they were, whatever ran since."""
+        cells = self.nb["cells"]
+        for index, places in self._display_id_map.get(display_id, {}).items():
+            outputs = cells[index].outputs if index < len(cells) else ()
+            places[:] = [at for at in places if at < len(outputs) and "data" in outputs[at]]
+        super()._update_display_id(display_id, msg)
 
     def on_event(self, event: dict[str, Any], kind: str, cell_index: int) -> None:
         """Tell the listener of an event that counts."""

@@ -357,6 +357,25 @@ def test_a_cell_that_came_too_early_runs_again(run: Go, cells: list[str], output
     assert all(error.startswith("NameError: name ") for error in early)
 
 
+SHOWN = "display(1, 2, display_id='table')\nprint(x)"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pytest.param([SHOWN, "x = 1"], id="in a cell that runs again"),
+        pytest.param(["print(x)\n" + SHOWN.partition("\n")[0], "x = 1", SHOWN], id="in another cell, too"),
+        pytest.param(
+            [SHOWN, "x = 1", "from IPython.display import update_display; update_display(3, display_id='table')"],
+            id="changed from another cell",
+        ),
+    ],
+)
+def test_a_display_with_a_fixed_name_may_be_made_again(run: Go, cells: list[str]) -> None:
+    ended = run(*cells)
+    assert (ended.status, set(ended.statuses)) == (RunStatus.OK, {"ok"})
+
+
 @pytest.mark.parametrize(
     "cells",
     [
