@@ -23,6 +23,7 @@ LIBRARIES: Final = ("<frozen", sys.prefix, sys.base_prefix, str(Path(os.__file__
 MAX_FAULTS: Final = 20
 SLOW: Final = frozenset(("Trainer.train", "Trainer.evaluate", "Trainer.predict"))  # without the budget
 TOLD: Final = "_grading_tells"  # an attribute of exceptions that are meant for the student
+TRACEBACK: Final = BaseException.__dict__["__traceback__"]  # a student's class may call something else so
 # Of a stack or a memory that is used up, the one who happens to be at work says nothing.
 NOBODYS: Final = (RecursionError, MemoryError)
 
@@ -55,8 +56,11 @@ def note(hook: str, error: BaseException) -> None:
 
 
 def note_unless_theirs(hook: str, error: BaseException) -> None:
-    """Note what a hook raised, unless a student's object raised it that the hook looked at."""
-    for trace in reversed(_list_traces(error.__traceback__)):
+    """Note what a hook raised, unless a student's object raised it that the hook looked at or asked."""
+    traces = _list_traces(error)
+    if _was_asked(traces):
+        return
+    for trace in reversed(traces):
         file = trace.tb_frame.f_code.co_filename
         if file.startswith(OURS):
             break
@@ -75,14 +79,27 @@ def note_if_ours(hook: str, error: BaseException) -> bool:
 
 def is_raised_by_us(error: BaseException) -> bool:
     """Return True if the innermost frame is ours, and no student's object was being asked."""
-    if isinstance(error, NOBODYS) or not isinstance(error, Exception) or hasattr(error, TOLD):
+    if isinstance(error, NOBODYS) or not isinstance(error, Exception) or _is_told(error):
         return False
-    codes = [trace.tb_frame.f_code for trace in _list_traces(error.__traceback__)]
-    return bool(codes) and ask.__code__ not in codes and codes[-1].co_filename.startswith(OURS)
+    traces = _list_traces(error)
+    return bool(traces) and not _was_asked(traces) and traces[-1].tb_frame.f_code.co_filename.startswith(OURS)
 
 
-def _list_traces(trace: TracebackType | None) -> list[TracebackType]:
+def _was_asked(traces: list[TracebackType]) -> bool:
+    return any(trace.tb_frame.f_code is ask.__code__ for trace in traces)
+
+
+def _is_told(error: BaseException) -> bool:
+    """Tell whether an exception is meant for the student. One of a student's may raise whatever it is asked for."""
+    try:
+        return hasattr(error, TOLD)
+    except Exception:
+        return False
+
+
+def _list_traces(error: BaseException) -> list[TracebackType]:
     found = []
+    trace: TracebackType | None = TRACEBACK.__get__(error)
     while trace is not None:
         found.append(trace)
         trace = trace.tb_next
@@ -113,7 +130,7 @@ class Tracked:
         if error is self.raised:
             self.raised = None  # it holds the frames of the cell
             return False
-        return not (hasattr(error, TOLD) or isinstance(error, NOBODYS))
+        return not (_is_told(error) or isinstance(error, NOBODYS))
 
     def recover(self, hook: str, mistake: Exception, args: Any, kwargs: dict[str, Any]) -> Any:
         """Do what the original does, and note the mistake: unless the original refuses the same call."""
@@ -139,7 +156,7 @@ def shield(otherwise: Callable[..., Any] = lambda *args, **kwargs: None) -> Call
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                if hasattr(error, TOLD) or isinstance(error, NOBODYS):
+                if _is_told(error) or isinstance(error, NOBODYS):
                     raise
                 mistake = error
             value = otherwise(*args, **kwargs)

@@ -166,4 +166,9 @@ def _is_of_notebook(module_name: Any) -> bool:
 def _needs_no_instance(member: Any) -> bool:
     if isinstance(member, (staticmethod, classmethod)):
         return True
-    return inspect.isfunction(member) and next(iter(inspect.signature(member).parameters), "self") != "self"
+    if not inspect.isfunction(member):
+        return False
+    try:
+        return next(iter(inspect.signature(member).parameters), "self") != "self"
+    except (TypeError, ValueError):  # it says something else of itself
+        return False

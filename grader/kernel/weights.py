@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from grader.kernel import modules
 from grader.kernel.fence import ask, note_if_ours
 from grader.kernel.hook_copies import use_copies
 from grader.protocol.records import Exit, Reduction
@@ -22,7 +23,7 @@ MAX_EXTRA = 50
 def find(model: nn.Module, path: str) -> nn.Module | None:
     """Return the submodule at `path`, or None."""
     try:
-        return model.get_submodule(path)
+        return nn.Module.get_submodule(model, path)
     except AttributeError:
         return None
 
@@ -34,9 +35,9 @@ def list_linear_paths(base: dict[str, Tensor]) -> list[str]:
 
 
 def collect_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's tensors by the names that they have in the pretrained one."""
+    """Return a model's tensors, those without numbers apart, by the names that they have in the pretrained one."""
     naming = Naming.of(model)
-    return {naming.to_plain(name): tensor for name, tensor in model.state_dict().items()}
+    return {naming.to_plain(name): tensor for name, tensor in modules.read_state(model).items()}
 
 
 def collect_head(model: nn.Module) -> dict[str, Tensor]:
@@ -53,7 +54,7 @@ def is_plain(module: nn.Module | None) -> bool:
 
 def _is_only_watched(linear: nn.Linear) -> bool:
     """Return True if hooks leave what a linear layer computes as it is: they keep features, or print shapes."""
-    if set(linear._parameters) != {"weight", "bias"} or list(linear.children()):
+    if set(linear._parameters) != {"weight", "bias"} or linear._modules:
         return False
     generator = torch.Generator().manual_seed(0)
     for shape in ((2,), (1, 2)):
@@ -95,26 +96,35 @@ def reduce_linear(module: nn.Module, width: int) -> tuple[Tensor, Tensor, Reduct
     """
     for dtype in (torch.float64, torch.float32):
         try:
-            return _reduce(copy.deepcopy(module).to(dtype).eval(), width, dtype)
+            copied = modules.convert(copy.deepcopy(module), dtype)
+            modules.evaluate(copied)
+            return _reduce(copied, width, dtype)
         except Exception:  # it cannot be copied, or cast, or mixes precisions: a student's layer may raise anything
             continue
     training = module.training
     try:
-        own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-        return _reduce(module.eval(), width, own)
+        own = (p.dtype for p in modules.list_parameters(module) if p.is_floating_point())
+        modules.evaluate(module)
+        return _reduce(module, width, next(own, torch.float32))
     finally:
-        module.train(training)
+        modules.set_mode(module, training)
 
 
 def _reduce(module: nn.Module, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Reduction]:
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    device = next((p.device for p in modules.list_parameters(module)), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
-    sample = torch.randn(8, width, dtype=dtype, generator=generator).to(device)
+    sample = torch.randn(8, width, dtype=dtype, generator=generator)
+    eye = torch.eye(width, dtype=dtype)
     with torch.no_grad():
-        bias = ask(_call, module, torch.zeros(1, width, dtype=dtype, device=device))[0]
-        matrix = (ask(_call, module, torch.eye(width, dtype=dtype, device=device)) - bias).T
-        answer = ask(_call, module, sample)
-    expected = sample @ matrix.T + bias
+        answers = [ask(_call, module, x.to(device)) for x in (torch.zeros(1, width, dtype=dtype), eye, sample)]
+    return ask(_fit, sample, *answers)  # of any shape, and on any device
+
+
+def _fit(x: Tensor, nothing: Tensor, each: Tensor, answer: Tensor) -> tuple[Tensor, Tensor, Reduction]:
+    """Compute matrix, bias and deviation from the answers to zero, to the identity and to `x`."""
+    bias = nothing[0]
+    matrix = (each - bias).T
+    expected = x.to(answer.device) @ matrix.T + bias
     residual = float((answer - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
     return matrix.cpu().double(), bias.cpu().double(), Reduction(str(_infer_dtype(answer)), residual)
 
@@ -177,5 +187,6 @@ def _export_wrapped(
 
 def _round_as_held(before: Tensor, module: nn.Module) -> Tensor:
     """Round the pretrained tensor as it is where the wrapped layer holds it in another precision."""
-    held = (p.dtype for p in module.parameters() if p.shape == before.shape and p.is_floating_point())
+    trained = filter(modules.is_readable, modules.list_parameters(module))
+    held = (p.dtype for p in trained if p.shape == before.shape and p.is_floating_point())
     return before.to(next(held, before.dtype))

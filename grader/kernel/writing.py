@@ -25,7 +25,8 @@ MAX_TEXT = 500
 def cut(text: object) -> str:
     """Return text of bounded length; an object whose `str` fails is named by its type."""
     try:
-        plain = str(text).encode("utf-8", "replace").decode("utf-8")  # lone surrogates are not JSON
+        # Lone surrogates are not JSON. The methods are those of `str`, not of a subclass.
+        plain = str.encode(str(text), "utf-8", "replace").decode("utf-8")
     except Exception:  # a student's object may raise anything
         plain = f"<{type(text).__name__}>"
     return plain if len(plain) <= MAX_TEXT else plain[:MAX_TEXT] + " [cut]"
@@ -69,11 +70,18 @@ def _separate(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Ten
     """Copy what shares its storage, and nothing else: a copy of all weights takes as long as writing them."""
     taken: set[int] = set()
     for key, value in tensors.items():
-        plain = value.detach().cpu().contiguous()
+        plain = make_plain(value)
         place = plain.untyped_storage().data_ptr()
         alone = place not in taken and plain.untyped_storage().nbytes() == plain.nbytes
         taken.add(place)
         yield key, plain if alone else plain.clone()
+
+
+def make_plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor's numbers as the format holds them. Raises what torch raises where there are none."""
+    there = tensor.detach().cpu()
+    dense = there if there.layout is torch.strided else there.to_dense()
+    return dense.resolve_conj().resolve_neg().contiguous()
 
 
 def _publish(partial: Path, target: Path) -> None:

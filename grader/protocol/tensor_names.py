@@ -24,7 +24,7 @@ class Naming:
     @classmethod
     def of(cls, model: nn.Module) -> Self:
         """Find where the model holds its encoder; of several places the one that has the head beside it."""
-        state = model.state_dict()
+        state = nn.Module.state_dict(model)  # a model may keep something else under this name
         inner = EMBEDDINGS.removeprefix(ENCODER)
         found = [cls(name.removesuffix(inner)) for name in state if name.endswith(f".{inner}")]
         if not found or cls() in found:

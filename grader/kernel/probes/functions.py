@@ -25,7 +25,7 @@ def count(function: Any, description: dict[str, Any]) -> CountItem:
     try:
         with contextlib.redirect_stdout(printed):
             answer = ask(function, model)
-        item = CountItem(value=parse_whole_number(answer), type=type(answer).__name__)
+        item = CountItem(value=ask(parse_whole_number, answer), type=type(answer).__name__)
     except Exception as error:  # whatever it, or its answer, raises is the observation
         item = CountItem(error=record_error(error))
     return dataclasses.replace(item, printed=cut(printed.getvalue()))
@@ -37,7 +37,10 @@ def parse_whole_number(answer: Any) -> int | None:
         answer = answer.item()
     if isinstance(answer, bool) or not isinstance(answer, numbers.Real):
         return None
-    value = float(answer)
+    try:
+        value = float(answer)
+    except OverflowError:  # a whole number of more digits than a float has
+        return None
     return int(value) if value.is_integer() and abs(value) < 2**53 else None
 
 
@@ -49,10 +52,14 @@ def extract(function: Any, description: dict[str, Any]) -> ExtractItem:
         answer = ask(function, model)
         if not isinstance(answer, Mapping):
             return ExtractItem(type=type(answer).__name__)
-        entries = tuple(_describe(key, value, places) for key, value in list(answer.items())[:MAX_ENTRIES])
-        return ExtractItem(type=type(answer).__name__, mapping=True, entries=entries)
+        return ExtractItem(type=type(answer).__name__, mapping=True, entries=ask(_describe_entries, answer, places))
     except Exception as error:  # whatever it, or its answer, raises is the observation
         return ExtractItem(error=record_error(error))
+
+
+def _describe_entries(answer: Mapping[Any, Any], places: dict[int, str]) -> tuple[LayerEntry, ...]:
+    """Describe the entries of an answer, which may be any object that calls itself a mapping."""
+    return tuple(_describe(key, value, places) for key, value in list(answer.items())[:MAX_ENTRIES])
 
 
 def _describe(key: Any, value: Any, places: dict[int, str]) -> LayerEntry:
@@ -68,11 +75,32 @@ def replace(function: Any, description: dict[str, Any]) -> ReplaceItem:
     replacements = {path: nn.Linear(dim, dim) for path in names}
     try:
         answer = ask(function, model, dict(replacements))
-        changed = answer if isinstance(answer, nn.Module) else model
-        output = changed(input_ids=torch.ones(1, 4, dtype=torch.long)).logits
-    except Exception as error:  # whatever it raises is the observation
+        changed = ask(_choose_changed, answer, model)
+        finite = ask(_has_finite_logits, changed)
+        placed = tuple(path for path in names if ask(weights.find, changed, path) is replacements[path])
+        others = sum(ask(weights.find, changed, path) is not module for path, module in before.items())
+    except Exception as error:  # whatever it, or its answer, raises is the observation
         return ReplaceItem(error=record_error(error))
-    placed = tuple(path for path in names if weights.find(changed, path) is replacements[path])
-    others = sum(weights.find(changed, path) is not module for path, module in before.items())
-    copied = changed is not model
-    return ReplaceItem(placed, others_changed=0 if copied else others, finite=bool(torch.isfinite(output).all()))
+    return ReplaceItem(placed, others_changed=0 if changed is not model else others, finite=finite)
+
+
+def _choose_changed(answer: Any, model: nn.Module) -> nn.Module:
+    """Return the classifier that a function returns, often a copy; else the one that it was given.
+
+    It may return something else of what it was given: the encoder, or the last layer that it replaced.
+    """
+    if isinstance(answer, type(model)):
+        return answer
+    if not isinstance(answer, nn.Module):
+        return model
+    try:
+        _has_finite_logits(answer)
+    except Exception:  # no classifier, or an object that raises anything
+        return model
+    return answer
+
+
+def _has_finite_logits(model: nn.Module) -> bool:
+    """Return True if the model computes finite scores. Raises what the model raises, and where there are no scores."""
+    logits = model(input_ids=torch.ones(1, 4, dtype=torch.long)).logits
+    return bool(torch.isfinite(logits).all())

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from grader.kernel import fence
+from grader.kernel import fence, modules
 from grader.kernel.training.gradients import train_without_dropout
-from grader.kernel.writing import record_error
+from grader.kernel.writing import make_plain, record_error
 from grader.protocol.records import Answers, LoraItem
 
 RANK_NAMES = ("rank", "r", "lora_rank", "lora_r")
@@ -58,7 +58,7 @@ def _challenge(cls: Any, challenge: dict[str, Any], given: Tensors) -> tuple[Lor
         subject.convert(DTYPES[challenge["dtype"]])
         for stage, answer in STAGES.items():
             item = replace(item, stage=stage)
-            found |= answer(subject)
+            found |= {name: fence.ask(make_plain, tensor) for name, tensor in answer(subject).items()}
             item = replace(item, finished=(*item.finished, stage), registered_later=subject.count_later(item))
     except Exception as error:  # whatever it raises is the observation
         item = replace(item, error=record_error(error))
@@ -91,31 +91,36 @@ class Subject:
         self.own = list(self.linear.parameters())
         self.layer = construct(cls, self.linear, challenge["rank"], challenge["alpha"])
         if not isinstance(self.layer, nn.Module):
-            raise fence.tell(TypeError(f"{cls.__name__} is not an nn.Module"))
-        self.adapter = [p for p in self.layer.parameters() if p.requires_grad and not self.is_of_linear(p)]
+            name = getattr(cls, "__name__", type(cls).__name__)  # a partial has none
+            raise fence.tell(TypeError(f"{name} is not an nn.Module"))
+        self.adapter = [p for p in self.list_parameters() if p.requires_grad and not self.is_of_linear(p)]
+
+    def list_parameters(self) -> list[nn.Parameter]:
+        """Return what the layer registers."""
+        return modules.list_parameters(self.layer)
 
     def is_of_linear(self, parameter: nn.Parameter) -> bool:
         """Return True for a tensor of W, or one of the same values (random ones, so not by chance)."""
-        return any(p is parameter or _is_same(p, parameter) for p in self.own)
+        return any(p is parameter or fence.ask(_is_same, p, parameter) for p in self.own)
 
     def describe(self, item: LoraItem) -> LoraItem:
         """Note shapes of the adapter's tensors, how many tensors are registered, and whether W is trainable."""
-        parameters = [*self.layer.parameters(), *self.linear.parameters()]
+        parameters = [*self.list_parameters(), *modules.list_parameters(self.linear)]
         return replace(
             item,
             shapes=tuple(tuple(p.shape) for p in self.adapter),
-            registered=sum(1 for _ in self.layer.parameters()),
+            registered=len(self.list_parameters()),
             linear_trainable=any(p.requires_grad and self.is_of_linear(p) for p in parameters),
         )
 
     def count_later(self, item: LoraItem) -> int:
         """Return how many tensors more are registered now than when the layer was made."""
-        return max(0, sum(1 for _ in self.layer.parameters()) - item.registered)
+        return max(0, len(self.list_parameters()) - item.registered)
 
     def convert(self, dtype: torch.dtype) -> None:
         """Convert the layers and what they are given to a precision; what fills the adapter stays exact."""
-        self.linear.to(dtype)
-        self.layer.to(dtype)
+        modules.convert(self.linear, dtype)
+        modules.convert(self.layer, dtype)
         self.given = {name: value if name == "fill" else value.to(dtype) for name, value in self.given.items()}
 
     def fill(self, values: Tensor) -> None:
@@ -124,17 +129,17 @@ class Subject:
         Leaves the layer in evaluation mode. They are written in training mode, since a layer may add its update to W
         when evaluation begins and take it off when training begins, as loralib does.
         """
-        self.layer.train()
-        sizes = [parameter.numel() for parameter in self.adapter]
+        modules.train(self.layer)
+        sizes = [fence.ask(parameter.numel) for parameter in self.adapter]
         values = values.repeat(max(1, -(-sum(sizes) // values.numel())))[: sum(sizes)]
         with torch.no_grad():
             for parameter, part in zip(self.adapter, values.split(sizes), strict=True):
-                parameter.copy_(part.view(parameter.shape))
-        self.layer.eval()
+                fence.ask(parameter.copy_, part.view(parameter.shape))
+        modules.evaluate(self.layer)
 
     def call(self, x: Tensor) -> Tensor:
         """Return the output of the layer. Raises TypeError where it is none that could be looked at."""
-        output = self.layer(x)
+        output = fence.ask(self.layer, x)
         if not isinstance(output, Tensor):
             raise fence.tell(TypeError(f"{type(self.layer).__name__} returns {type(output).__name__}"))
         return output
@@ -160,9 +165,9 @@ class Subject:
 
     def get_input_gradient(self) -> Tensor:
         """Return the gradient of the input in training mode, dropout included, and go back to evaluation mode."""
-        self.layer.train()
+        modules.train(self.layer)
         gradient = self._backpropagate()[0]
-        self.layer.eval()
+        modules.evaluate(self.layer)
         return gradient
 
     def _backpropagate(self) -> list[Tensor]:
@@ -172,8 +177,7 @@ class Subject:
         wanted = [x, *self.adapter]
         if not output.requires_grad:
             return [torch.zeros_like(tensor) for tensor in wanted]
-        loss = (output * self.given["cotangent"]).sum()
-        found = torch.autograd.grad(loss, wanted, allow_unused=True)
+        found = fence.ask(_differentiate, output, self.given["cotangent"], wanted)
         return [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(wanted, found, strict=True)]
 
 
@@ -184,7 +188,22 @@ def training_without_dropout(layer: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        layer.eval()
+        modules.evaluate(layer)
+
+
+def _differentiate(output: Tensor, cotangent: Tensor, wanted: list[Tensor]) -> tuple[Tensor | None, ...]:
+    """Compute gradients of an output, which may have any shape and type."""
+    return torch.autograd.grad((output * cotangent).sum(), wanted, allow_unused=True)
+
+
+def _step(layer: nn.Module, output: Tensor) -> None:
+    """Take a step of training, towards smaller outputs, with all that is trainable."""
+    if output.requires_grad:
+        output.square().mean().backward()
+    with torch.no_grad():
+        for parameter in modules.list_parameters(layer):
+            if parameter.requires_grad and parameter.grad is not None:
+                parameter.sub_(STEP_SIZE * parameter.grad)
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
@@ -194,9 +213,9 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
 
 def probe_fresh(subject: Subject) -> Tensors:
     """Return output and gradients of the layer as made, and its output in training mode."""
-    subject.layer.train()
+    modules.train(subject.layer)
     training = subject.get_output()
-    subject.layer.eval()
+    modules.evaluate(subject.layer)
     return {"fresh": subject.get_output(), "fresh_training": training, **subject.get_gradients("fresh")}
 
 
@@ -224,18 +243,14 @@ def probe_trained(subject: Subject) -> Tensors:
     """Return W and the path through it after a step of training in which all that is trainable moves."""
     layer = subject.layer
     subject.fill(subject.given["fill"])
-    layer.train()
-    output = subject.call(subject.given["x"])
-    if output.requires_grad:
-        output.square().mean().backward()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            if parameter.requires_grad and parameter.grad is not None:
-                parameter.sub_(STEP_SIZE * parameter.grad)
+    modules.train(layer)
+    fence.ask(_step, layer, subject.call(subject.given["x"]))
     subject.fill(torch.zeros_like(subject.given["fill"]))
     trained = subject.get_output()
-    layer.train()  # W is as it was in this mode, up to rounding, also where the update is part of it in evaluation
-    return {"weight_after": subject.linear.weight, "trained": trained}
+    modules.train(
+        layer
+    )  # in this mode W is as before, up to rounding, also where the update is part of it in evaluation
+    return {"weight_after": fence.ask(getattr, subject.linear, "weight"), "trained": trained}
 
 
 STAGES = {

@@ -15,6 +15,7 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from grader.kernel.fence import shield
+from grader.kernel.training.figures import read_figure
 from grader.protocol.plan import Budget
 from grader.protocol.precision import replace_attributes
 
@@ -82,9 +83,9 @@ class Epochs(TrainerCallback):
     def __init__(self, arguments: Any, steps: int) -> None:
         """`arguments`: the student's."""
         epochs = count_evaluations(arguments)
-        length = arguments.num_train_epochs / epochs  # 1, if there are not too many of them
+        length = _read_epochs(arguments) / epochs  # 1, if there are not too many of them
         self.ends = {math.ceil(steps * epoch / epochs): epoch * length for epoch in range(1, epochs + 1)}
-        self.speed = arguments.num_train_epochs / steps
+        self.speed = _read_epochs(arguments) / steps
         self.evaluates = arguments.eval_strategy == type(arguments.eval_strategy)("epoch")
         self.logs = arguments.logging_strategy == type(arguments.logging_strategy)("epoch")
 
@@ -100,7 +101,13 @@ class Epochs(TrainerCallback):
 
 def count_evaluations(arguments: Any) -> int:
     """Return how many epochs a log shows."""
-    return min(MAX_EVALUATIONS, max(1, math.ceil(arguments.num_train_epochs)))
+    return math.ceil(min(MAX_EVALUATIONS, max(1.0, _read_epochs(arguments))))
+
+
+def _read_epochs(arguments: Any) -> float:
+    """Return how many epochs there shall be; 1 where it is no finite number, which the budget does not need."""
+    figure = read_figure(arguments.num_train_epochs)
+    return 1.0 if figure is None else figure
 
 
 def disable_checkpoints(arguments: Any) -> dict[str, Any]:

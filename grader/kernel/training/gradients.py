@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from grader.kernel import fence, weights
+from grader.kernel import fence, modules, weights
 from grader.protocol.plan import GradientQuestion
 from grader.protocol.tensor_names import Naming
 
@@ -33,7 +33,7 @@ def answer(model: nn.Module, base: Tensors, question: GradientQuestion) -> Tenso
     inside = weights.find_wrapped(model, base)
     asked = dict(_list_asked(model, inside, question))
     head = {f"head:{name}": tensor for name, tensor in weights.collect_head(model).items()}
-    device = next(model.parameters()).device
+    device = next((p.device for p in modules.list_parameters(model)), torch.device("cpu"))
     ids, mask, labels = (
         torch.tensor(rows, device=device) for rows in (question.input_ids, question.attention_mask, question.labels)
     )
@@ -68,10 +68,10 @@ def _read_output(output: Any) -> tuple[Tensor, Tensor]:
 
 def train_without_dropout(module: nn.Module) -> None:
     """Put a layer into training mode, but the dropout layers in it."""
-    module.train()
-    for part in module.modules():
+    modules.train(module)
+    for part in modules.list_modules(module):
         if isinstance(part, _DropoutNd):
-            part.eval()
+            modules.evaluate(part)
 
 
 def _list_asked(
@@ -79,27 +79,26 @@ def _list_asked(
 ) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield the trainable tensors that are asked for: pretrained ones by name, then all of the adapters."""
     naming = Naming.of(model)
-    own = dict(model.named_parameters(remove_duplicate=False))
+    own = dict(modules.name_parameters(model))
     for name in question.names:
         parameter = own.get(naming.own(name))
         if parameter is not None and parameter.requires_grad and name.rpartition(".")[0] not in inside:
             yield name, parameter
     for path, module in inside.items():
-        trained = [p for p in module.parameters() if p.requires_grad]
-        if all(p.numel() <= MAX_ADAPTER for p in trained):
+        trained = [p for p in modules.list_parameters(module) if p.requires_grad]
+        if all(modules.count_numbers(p) <= MAX_ADAPTER for p in trained):
             yield from ((f"adapter:{path}:{i}", p) for i, p in enumerate(trained))
 
 
 @contextmanager
 def _evaluate(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode for a while, without drawing random numbers."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    modes = [(module, module.training) for module in modules.list_modules(model)]
+    modules.evaluate(model)
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
-        model.train(dict(modes)[model])
         for module, mode in modes:  # of a model in training, parts may be in evaluation on purpose
-            if module.training is not mode:
-                module.train(mode)
+            if module is model or module.training is not mode:
+                modules.set_mode(module, mode)

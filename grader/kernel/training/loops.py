@@ -28,8 +28,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 from transformers import DistilBertModel, PreTrainedModel
 
+from grader.kernel import modules
 from grader.kernel.fence import shield
 from grader.kernel.training import budget, observation, review_keys
+from grader.kernel.training.figures import read_figure
 from grader.kernel.training.recorder import Recorder, find_encoder
 from grader.kernel.wrapping import wrap
 from grader.protocol.plan import Budget
@@ -322,17 +324,27 @@ def _read_learning_rate(optimizer: Optimizer) -> float | None:
     """Return the largest rate that an optimiser was made with or has now: a schedule may begin at zero."""
     rates = [optimizer.defaults.get("lr")]
     rates += [group.get(name) for group in optimizer.param_groups for name in ("lr", "initial_lr")]
-    return max((float(rate) for rate in rates if rate is not None), default=None)  # Adafactor finds its own
+    return max((rate for rate in map(read_figure, rates) if rate is not None), default=None)  # Adafactor finds its own
 
 
 def find_owner(optimizer: Optimizer) -> nn.Module | None:
     """Return the model whose parameters the optimiser holds: a pretrained one, or the largest around an encoder."""
     mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
     # by type, as asking a dead weak reference for its class raises
-    modules = [candidate for candidate in gc.get_objects() if issubclass(type(candidate), nn.Module)]
-    for model in (m for m in modules if isinstance(m, PreTrainedModel) and hasattr(m, "classifier")):
-        if any(id(p) in mine for p in model.parameters()):
+    found = [candidate for candidate in gc.get_objects() if issubclass(type(candidate), nn.Module)]
+    living = [module for module in found if _is_made(module)]
+    for model in (m for m in living if isinstance(m, PreTrainedModel) and hasattr(m, "classifier")):
+        if any(id(p) in mine for p in modules.list_parameters(model)):
             return model
-    inside = ((m, find_encoder(m)) for m in modules)
-    around = [m for m, encoder in inside if encoder not in (None, m) and mine <= set(map(id, m.parameters()))]
-    return max(around, key=lambda module: sum(1 for _ in module.modules()), default=None)
+    inside = ((m, find_encoder(m)) for m in living)
+    around = [m for m, encoder in inside if encoder is not None and encoder is not m and mine <= _identify(m)]
+    return max(around, key=lambda module: len(modules.list_modules(module)), default=None)
+
+
+def _identify(module: nn.Module) -> set[int]:
+    return set(map(id, modules.list_parameters(module)))
+
+
+def _is_made(module: nn.Module) -> bool:
+    """Return False for a module whose making failed before torch's own began: it lives on in a traceback."""
+    return "_modules" in vars(module)

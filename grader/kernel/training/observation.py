@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from grader.kernel import weights
+from grader.kernel import modules, weights
+from grader.kernel.fence import ask
 from grader.protocol.records import Entry
 from grader.protocol.tensor_names import HEAD_LINEARS, Naming
 
@@ -22,10 +23,11 @@ def describe_entry(model: nn.Module, base: dict[str, Tensor]) -> Entry:
 def describe_form(model: nn.Module, base: dict[str, Tensor]) -> Entry:
     """Describe the model without comparing its numbers: of `base`, only names and shapes are read."""
     inside = weights.find_wrapped(model, base)
+    parameters = modules.list_parameters(model)
     return Entry(
         model_class=type(model).__name__,
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        total=sum(p.numel() for p in model.parameters()),
+        trainable=sum(modules.count_numbers(p) for p in parameters if p.requires_grad),
+        total=sum(map(modules.count_numbers, parameters)),
         trainable_names=tuple(list_trainable(model)[:MAX_NAMES]),
         wrapped={path: type(module).__name__ for path, module in inside.items()},
         adapters={path: _list_trained_shapes(module) for path, module in inside.items()},
@@ -37,12 +39,13 @@ def describe_form(model: nn.Module, base: dict[str, Tensor]) -> Entry:
 def list_trainable(model: nn.Module) -> list[str]:
     """Return the pretrained names of what is trainable: every one of a tensor that is in several places."""
     naming = Naming.of(model)
-    named = model.named_parameters(remove_duplicate=False)
+    named = modules.name_parameters(model)
     return list(dict.fromkeys(naming.to_plain(name) for name, parameter in named if parameter.requires_grad))
 
 
 def _list_trained_shapes(module: nn.Module) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(p.shape) for p in module.parameters() if p.requires_grad)
+    trained = filter(modules.is_readable, modules.list_parameters(module))
+    return tuple(tuple(p.shape) for p in trained if p.requires_grad)
 
 
 def hash_head(model: nn.Module) -> str:
@@ -65,6 +68,10 @@ def compute_digest(tensor: Tensor) -> str:
 
 
 def _read_bytes(tensor: Tensor) -> bytes:
+    return ask(_copy_bytes, tensor)
+
+
+def _copy_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().float().contiguous().numpy().tobytes()
 
 

@@ -6,8 +6,6 @@ A training loop of the student's own is watched by `loops`, through the same `Re
 
 import contextlib
 import functools
-import math
-import numbers
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -19,18 +17,19 @@ from typing import Any
 from torch import nn
 from transformers import DistilBertModel, Trainer, TrainerCallback
 
-from grader.kernel import weights
-from grader.kernel.fence import note, note_if_ours, shield
+from grader.kernel import modules, weights
+from grader.kernel.fence import ask, is_raised_by_us, note, note_if_ours, shield
 from grader.kernel.training import budget, gradients, inputs, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
+from grader.kernel.training.figures import read_figure
 from grader.kernel.training.work import Meter
 from grader.kernel.wrapping import wrap
-from grader.kernel.writing import record_error, to_plain, write_json, write_tensors
+from grader.kernel.writing import make_plain, record_error, to_plain, write_json, write_tensors
 from grader.protocol import precision
 from grader.protocol.checkpoint import load_base_tensors
 from grader.protocol.events import emit, fingerprint
 from grader.protocol.plan import Budget, Plan
-from grader.protocol.records import DataSeen, Entry, Exit, LogEntry, RowKeys, Training
+from grader.protocol.records import DataSeen, Entry, Exit, LogEntry, Raised, RowKeys, Training
 
 ARGUMENTS = (
     *("num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "max_steps"),
@@ -62,8 +61,9 @@ class Recorder:
 
     def begin(self, model: nn.Module, via: str) -> Training:
         """Note a model at the start of its training."""
-        entry = observation.describe_entry(model, self.base)
-        record = Training(len(self.records), via, finished=False, entry=entry, device=observation.get_device_name())
+        entry, unrecorded = self.describe(model)
+        device = observation.get_device_name()
+        record = Training(len(self.records), via, False, entry, device=device, unrecorded=unrecorded)
         self.know(record, model)
         method = observation.guess_method(entry)
         emit("training_begin", index=record.index, method=method, sha256=fingerprint(to_plain(entry)))
@@ -71,14 +71,25 @@ class Recorder:
         self.write()
         return record
 
+    def describe(self, model: nn.Module) -> tuple[Entry, Raised | None]:
+        """Describe a model, or say why it cannot be read: torch refuses some that no training can take either."""
+        try:
+            return observation.describe_entry(model, self.base), None
+        except Exception as error:
+            if is_raised_by_us(error):
+                raise
+            return Entry(type(model).__name__, trainable=0, total=0), record_error(error)
+
     def ask_gradients(self, record: Training, model: nn.Module) -> None:
         """Put the gradient challenge to a model; one that cannot answer leaves no file and trains all the same."""
-        if self.plan.question is None or record.index >= MAX_TRAININGS or record.entry.changed:
+        unasked = record.entry.changed or record.unrecorded
+        if self.plan.question is None or record.index >= MAX_TRAININGS or unasked:
             return
         self.depth += 1  # this pass is none of the notebook's
         try:
             with self.meter.pause():
-                answers = gradients.answer(model, self.base, self.plan.question)
+                found = gradients.answer(model, self.base, self.plan.question)
+            answers = {name: ask(make_plain, tensor) for name, tensor in found.items()}
             record.gradients = f"gradients-{record.index}.safetensors"
             write_tensors(self.plan.evidence, record.gradients, answers)
         except Exception as error:  # a student's model may take other inputs, and raise anything
@@ -150,7 +161,7 @@ class Recorder:
 
 def find_encoder(model: nn.Module) -> DistilBertModel | None:
     """Return the pretrained network in a model; None where there is none."""
-    return next((module for module in model.modules() if isinstance(module, DistilBertModel)), None)
+    return next((module for module in modules.list_modules(model) if isinstance(module, DistilBertModel)), None)
 
 
 def fingerprint_record(record: Training) -> str:
@@ -238,18 +249,15 @@ def _end(recorder: Recorder, trainer: Any, record: Training, seconds: float) -> 
     if record.entry is UNSEEN:
         return
     with suppress_errors(record):
-        record.log = tuple(LogEntry(**_select_figures(line, LOG_KEYS)) for line in trainer.state.log_history[:MAX_LOG])
+        lines = [line for line in trainer.state.log_history[:MAX_LOG] if isinstance(line, dict)]
+        record.log = tuple(LogEntry(**_select_figures(line, LOG_KEYS)) for line in lines)
     recorder.end(record, observation.unwrap(trainer.model), seconds, trainer.state.global_step)
 
 
 def _select_figures(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float | None]:
     """Return those values that are numbers: a student's metric may return anything under any name."""
-    return {name: float(values[name]) for name in names if is_figure(values.get(name))}
-
-
-def is_figure(value: Any) -> bool:
-    """Return True for a real, finite number, of Python or numpy."""
-    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+    found = {name: read_figure(values.get(name)) for name in names}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def _train_as_planned(plan: Plan, trainer: Any, record: Training, train: Callable[[], Any]) -> Any:

@@ -6,6 +6,7 @@ from grader.protocol.records import RowKeys
 from grader.protocol.row_keys import make_text_key, make_token_key
 
 MAX_ROWS = 3_000
+LARGEST = 2**53  # of the whole numbers that a float holds
 
 Kind = Literal["text", "tokens"]
 LABELS = ("labels", "label")
@@ -59,6 +60,7 @@ def _make_whole(labels: list[Any]) -> tuple[int, ...]:
     """Return labels as whole numbers; empty if one of them is none."""
     try:
         numbers = [float(label) for label in labels]
-    except (TypeError, ValueError, RuntimeError):  # words, or tensors of several numbers
+    except Exception:  # words, tensors of several numbers, numbers that no float holds, and whatever raises
         return ()
-    return tuple(map(int, numbers)) if all(number.is_integer() for number in numbers) else ()
+    whole = all(number.is_integer() and abs(number) <= LARGEST for number in numbers)
+    return tuple(map(int, numbers)) if whole else ()

@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from transformers.models.distilbert.modeling_distilbert import Embeddings
 
-from grader.kernel.fence import shield
+from grader.kernel import modules
+from grader.kernel.fence import ask, shield
 from grader.kernel.wrapping import wrap
 from grader.protocol.events import emit
 from grader.protocol.records import Work
@@ -39,18 +40,19 @@ class Sample:
     def of(cls, model: nn.Module) -> Self:
         """Choose from the trainable tensors: all of the head, a few of the others."""
         dice = random.Random(random.SystemRandom().random())  # not the notebook's numbers
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad and p.numel() and not p.is_meta}
+        named = nn.Module.named_parameters(model)
+        trained = {name: p for name, p in named if p.requires_grad and modules.count_numbers(p)}
         head = [name for name in trained if any(part in HEAD_LINEARS for part in name.split("."))]
         others = [name for name in trained if name not in head]
         return cls([trained[name] for name in (*head, *dice.sample(others, min(TENSORS, len(others))))], dice)
 
     def read(self) -> Tensor:
         """Return the numbers."""
-        return self._gather([p.detach() for p in self.parameters])
+        return ask(self._gather, [p.detach() for p in self.parameters])
 
     def read_gradients(self) -> Tensor:
         """Return their gradients; zero where there are none."""
-        return self._gather([None if p.grad is None else p.grad.to_dense() for p in self.parameters])
+        return ask(self._gather, [None if p.grad is None else p.grad.to_dense() for p in self.parameters])
 
     def _gather(self, tensors: Sequence[Tensor | None]) -> Tensor:
         pairs = zip(tensors, self.places, strict=True)
@@ -88,7 +90,7 @@ class Measurement:
 
     def concerns(self, optimizer: Optimizer) -> bool:
         """Tell whether an optimiser holds any tensor of the model."""
-        own = {id(p) for p in self.find_model().parameters()}
+        own = set(map(id, modules.list_parameters(self.find_model())))
         return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
 
     def begin_step(self, optimizer: Optimizer) -> None:
@@ -215,5 +217,5 @@ class Meter:
     def note_loss(self, original: Any, tensors: Any, *args: Any, **kwargs: Any) -> Any:
         """Note the first losses from which gradients are computed."""
         if not self.paused and len(self.losses) < MAX_LOSSES and isinstance(tensors, Tensor) and tensors.numel() == 1:
-            self.losses.append(_keep_finite(float(tensors.detach())))
+            self.losses.append(_keep_finite(ask(float, tensors.detach())))
         return original(tensors, *args, **kwargs)

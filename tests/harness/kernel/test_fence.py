@@ -86,6 +86,8 @@ def test_what_a_student_reads(source: str, raised: str, faults: int, told: list[
 SHIELDED = [
     pytest.param(f"def f(x): {BUG}", "otherwise", 1, id="ours"),
     pytest.param("def f(x): return x()", "otherwise", 0, id="an object of the student's raises"),
+    pytest.param("def f(x): return fence.ask(int, x)", "otherwise", 0, id="it is asked for what it is not"),
+    pytest.param("def f(x): return int(x)", "otherwise", 1, id="it is taken for what it is not"),
     pytest.param("def f(x): return 1", 1, 0, id="no mistake"),
 ]
 

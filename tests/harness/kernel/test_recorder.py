@@ -3,18 +3,21 @@
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import TypeAdapter
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 from grader.execution import profiles
 from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training import budget, recorder
-from grader.kernel.training.recorder import UNSEEN, Recorder, find_encoder, is_figure
+from grader.kernel.training.figures import read_figure
+from grader.kernel.training.recorder import UNSEEN, Recorder, find_encoder
 from grader.kernel.training.review_keys import find_least_shared
 from grader.kernel.writing import to_plain
 from grader.model import Profile
@@ -123,12 +126,26 @@ def test_what_is_recorded_of_several_evaluations_and_of_a_metric_that_is_no_numb
 
 @pytest.mark.parametrize("value", [1, 0.875, np.float32(0.875)], ids=["whole", "share", "numpy"])
 def test_what_counts_as_a_figure(value: Any) -> None:
-    assert is_figure(value)
+    assert read_figure(value) == value
 
 
-@pytest.mark.parametrize("value", [True, float("nan"), float("inf"), "87.5%", {"accuracy": 0.875}, None], ids=str)
+class Raises(float):
+    def __float__(self) -> float:
+        raise KeyError("no float")
+
+
+NO_FIGURES = {
+    **{str(value): value for value in (True, float("nan"), float("inf"), "87.5%", {"accuracy": 0.875}, None)},
+    "too large": 10**400,
+    "a fraction that is too large": Fraction(10**400),
+    "several": torch.ones(2),
+    "one that raises": Raises(1),
+}
+
+
+@pytest.mark.parametrize("value", NO_FIGURES.values(), ids=NO_FIGURES)
 def test_what_does_not(value: Any) -> None:
-    assert not is_figure(value)
+    assert read_figure(value) is None
 
 
 def test_an_optimiser_of_the_students_learns_at_the_budgets_rate(trainings: dict[str, Any]) -> None:

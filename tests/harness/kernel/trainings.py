@@ -61,7 +61,7 @@ class Refusing(TrainerCallback):
     """Leaves a model that does not say what is in it."""
 
     def on_train_end(self, *args: Any, model: Any = None, **kwargs: Any) -> None:
-        model.state_dict = None
+        model.pre_classifier.state_dict = None
 
 
 class Own(Trainer):

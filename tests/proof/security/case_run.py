@@ -17,7 +17,7 @@ from grader.execution.driver import Limits
 from grader.execution.job import Setup
 from grader.intake import read_submission
 from grader.judging.result import GradingResult
-from grader.model import FrozenModel, RunStatus, Verdict
+from grader.model import FrozenModel, RunStatus, ScoreStatus, Verdict
 from grader.reporting.files import write_reports
 from grader.reporting.terminal import render_result
 from grader.sandbox import Backend
@@ -91,6 +91,8 @@ def _outcome(case: HostileCase, graded: GradingResult) -> list[str]:
         found.append(f"honest work was not credited: {', '.join(sorted(lost))}")
     if case.flagged and not any("the grader's" in note and "code" in note for note in graded.details.notes):
         found.append("staff are not told")
+    if case.blameless and graded.result.score.status is ScoreStatus.UNGRADED:
+        found.append(f"it has no score ({'; '.join(graded.details.notes)[:300]})")
     if case.flagged and _find_passed(graded):
         found.append("what passed does not wait for a person")
     return found

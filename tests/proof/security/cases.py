@@ -109,6 +109,7 @@ class HostileCase(FrozenModel):
     witness: bool = False
     honest: bool = False
     flagged: bool = False
+    blameless: bool = False
     tags: tuple[str, ...] = ()
     planted: str = ""
     inert: tuple[str, ...] = ()
