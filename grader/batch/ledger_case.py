@@ -21,6 +21,10 @@ class LedgerEvidence(Evidence):
         super().__init__(folder)
         self.ledger = ledger
 
+    def is_kept(self, name: str) -> bool:
+        """Return True if a file of weights is there, or its facts are in the ledger."""
+        return name in self.ledger.facts or super().is_kept(name)
+
     def digest(self, name: str) -> str:
         """Return the SHA-256 of a file, from the ledger or computed."""
         noted = self.ledger.facts.get(name)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
@@ -50,11 +50,20 @@ class Evidence:
 
     @cached_property
     def trainings(self) -> tuple[Training, ...]:
-        """All trainings, in order."""
+        """All trainings, in order. One whose weights made room for those of later ones left none."""
         found = self._read("trainings.json", TRAININGS) or ()
         if any(training.index != position for position, training in enumerate(found)):
             raise self._refuse(ProtocolViolation("trainings.json: trainings out of order"))
-        return found
+        last = max((one.index for one in found if self._keeps(one)), default=0)
+        return tuple(_forget_weights(one) if one.index < last and not self._keeps(one) else one for one in found)
+
+    def _keeps(self, training: Training) -> bool:
+        """Return True if the weights that a training left are there, or known."""
+        return training.exit.file is not None and self.is_kept(training.exit.file)
+
+    def is_kept(self, name: str) -> bool:
+        """Return True if a file of weights is there, or what is asked about it is known."""
+        return (self.folder / name).is_file()
 
     @cached_property
     def fingerprints(self) -> tuple[tuple[str, str], ...]:
@@ -174,6 +183,10 @@ class Evidence:
         """Note what no honest notebook causes."""
         if violation not in self.violations:
             self.violations.append(violation)
+
+
+def _forget_weights(training: Training) -> Training:
+    return replace(training, exit=replace(training.exit, file=None))
 
 
 TRAININGS: Final[TypeAdapter[tuple[Training, ...]]] = TypeAdapter(Trainings)

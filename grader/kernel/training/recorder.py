@@ -21,6 +21,7 @@ from grader.kernel import modules, weights
 from grader.kernel.fence import ask, is_raised_by_us, note, note_if_ours, shield
 from grader.kernel.training import budget, gradients, inputs, observation, review_keys
 from grader.kernel.training.dropout import use_fast_masks
+from grader.kernel.training.exports import Exports
 from grader.kernel.training.figures import read_figure
 from grader.kernel.training.work import Meter
 from grader.kernel.wrapping import wrap
@@ -58,6 +59,7 @@ class Recorder:
         self._unknown: dict[int, int] = {}  # by record: rows that it was evaluated on and nobody knows
         self.depth = 0  # how many Trainer calls we are inside of
         self.meter = Meter()
+        self.exports = Exports()
 
     def begin(self, model: nn.Module, via: str) -> Training:
         """Note a model at the start of its training."""
@@ -108,8 +110,7 @@ class Recorder:
             record.exit = Exit(head_sha256=whole, head=parts)
             if record.index < MAX_TRAININGS:
                 tensors, notes = weights.export(model, self.base)
-                name = f"training-{record.index}.safetensors"
-                write_tensors(self.plan.evidence, name, tensors)
+                name = self.exports.write(self.plan.evidence, record, tensors)
                 record.exit = replace(notes, file=name, head_sha256=whole, head=parts)
         with suppress_errors(record):
             emit("training_end", index=record.index, sha256=fingerprint_record(record))

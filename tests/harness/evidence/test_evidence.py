@@ -311,6 +311,25 @@ def test_weights_that_are_named_and_not_there(folder: Path, ask: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("there", "left"),
+    [
+        pytest.param([0, 1, 2], [0, 1, 2], id="all"),
+        pytest.param([1, 2], [1, 2], id="the first made room"),
+        pytest.param([1], [1, 2], id="the last is missing, for which nothing made room"),
+        pytest.param([], [0, 1, 2], id="stored without weights"),
+    ],
+)
+def test_weights_that_made_room_for_later_ones_are_none(folder: Path, there: list[int], left: list[int]) -> None:
+    names = [f"training-{index}.safetensors" for index in range(3)]
+    records = [{**TRAINING, "index": index, "exit": {"file": name}} for index, name in enumerate(names)]
+    for index in there:
+        (folder / names[index]).touch()
+    evidence = written(folder, "trainings.json", records)
+    assert [one.index for one in evidence.trainings if one.exit.file] == left
+    assert len(set(evidence.fingerprints)) == 3
+
+
+@pytest.mark.parametrize(
     ("message", "shown"),
     [
         pytest.param("Step 1.3: write it", "Step 1.3: write it", id="the template's own"),
