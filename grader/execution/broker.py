@@ -338,13 +338,23 @@ def _choose_status(driver: Driver, lost: KernelLost | None, ending: Ending) -> t
 def write_executed(notebook: nbformat.NotebookNode, folder: Path) -> None:
     """Write the executed notebook for people, without outputs when too large. `run` looks for a full disk later."""
     disarm(notebook)
-    text = nbformat.writes(notebook)
-    if len(text) > MAX_EXECUTED_BYTES:
-        for cell in notebook.cells:
-            cell.outputs = []
-        text = nbformat.writes(notebook)
     with contextlib.suppress(OSError):
-        (folder / EXECUTED).write_text(text, encoding="utf-8", errors="replace")
+        if _write_cells(notebook, folder / EXECUTED) > MAX_EXECUTED_BYTES:
+            for cell in notebook.cells:
+                cell.outputs = []
+            _write_cells(notebook, folder / EXECUTED)
+
+
+def _write_cells(notebook: nbformat.NotebookNode, path: Path) -> int:
+    """Write a notebook cell by cell, since its text as a whole takes many times the memory. Returns its bytes."""
+    rest = json.dumps({name: value for name, value in notebook.items() if name != "cells"}, indent=1)
+    with path.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+        file.write('{\n"cells": [')
+        for number, cell in enumerate(notebook.cells):
+            file.write(",\n" if number else "\n")
+            file.write(json.dumps(cell, ensure_ascii=False, indent=1, sort_keys=True))
+        file.write(f"\n],{rest[1:]}\n")
+        return file.tell()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import queue
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,10 @@ from grader.sandbox.transport import MalformedMessage, OutputLimit
 HEADING: Final = re.compile(r"^#{1,6}[ \t]+(\S.*?)[ \t#]*$", re.MULTILINE)
 MAX_CELL_TEXT: Final = 20_000  # characters of output kept per cell
 MAX_OUTPUTS_PER_CELL: Final = 200
-MAX_CELL_BYTES: Final = 4 * 2**20  # kept per cell: text, and pictures
+MAX_CELL_BYTES: Final = 4 * 2**20  # held per cell: text, and pictures
+MAX_HELD_BYTES: Final = 16 * 2**20  # of all cells together
+MAX_RECORDED: Final = 1_000_000  # characters of output and tracebacks of all cells, in their records
+LEAST_RECORDED: Final = 200  # of each, whatever the others print
 MAX_ERROR: Final = 1_000
 PROBE_FAMILIES: Final = 4
 
@@ -84,7 +88,7 @@ class Client(NotebookClient):
         """Connect to a kernel; the listener and the records are those of the driver."""
         super().__init__(driver.notebook, allow_errors=True, store_widget_state=False, log=QUIET, **options)
         self.driver = driver
-        self.kept = 0
+        self.kept = self.held = 0  # bytes of what the running cell has sent, and of what is kept of all cells
         self.failure: Exception | None = None  # why the listening ended
         self.listening: asyncio.Task[Any] | None = None
         self.silenced = False  # the running cell was interrupted because it sent nothing
@@ -142,9 +146,12 @@ class Client(NotebookClient):
         """Drop what exceeds the cell's bounds or is no text and no picture, and hand the rest to nbclient."""
         kind = msg["msg_type"]
         content = msg["content"] = simplify_content(kind, msg["content"])
-        self.kept += _estimate_chars(content)
-        full = self.kept > MAX_CELL_BYTES or len(cell.outputs) >= MAX_OUTPUTS_PER_CELL
+        size = _measure_bytes(content) if kind in ("stream", "error", *BUNDLES) else 0
+        self.kept, self.held = self.kept + size, self.held + size
+        too_much = self.kept > MAX_CELL_BYTES or self.held > MAX_HELD_BYTES
+        full = too_much or len(cell.outputs) >= MAX_OUTPUTS_PER_CELL
         if full and kind in ("stream", *BUNDLES):
+            self.held -= size
             _append_cut(cell.outputs, content)
             return None
         return super().process_message(msg, cell, cell_index)
@@ -168,9 +175,10 @@ class Client(NotebookClient):
             driver.listener.on_training_step(method, event["step"], event["steps"])
 
 
-def _estimate_chars(content: dict[str, Any]) -> int:
+def _measure_bytes(content: dict[str, Any]) -> int:
+    """Return the bytes that the texts take in memory: one wide character makes four of each other one."""
     texts = (*content.get("data", {}).values(), content.get("text", ""), content.get("evalue", ""))
-    return sum(len(str(text)) for text in texts) + sum(map(len, content.get("traceback", ())))
+    return sum(map(sys.getsizeof, (*texts, *content.get("traceback", ()))))
 
 
 def _append_cut(outputs: list[NotebookNode], content: dict[str, Any]) -> None:
@@ -193,6 +201,7 @@ class Driver:
     probes: dict[str, ProbeOutcome] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     admission: Admission = field(default_factory=Admission)
+    recorded: int = 0  # characters of output and tracebacks, in the records so far
 
     @property
     def complete(self) -> bool:
@@ -285,7 +294,10 @@ class Driver:
             status = "timeout" if lost.status is RunStatus.TIMEOUT else "error"
             raise
         finally:
-            record = _build_record(cell, index, time.perf_counter() - began, status, first_error)
+            seconds = round(time.perf_counter() - began, 3)
+            most = max(LEAST_RECORDED, min(MAX_CELL_TEXT, MAX_RECORDED - self.recorded))
+            record = _build_record(cell, index, most, duration_s=seconds, status=status, first_error=first_error)
+            self.recorded += len(record.output) + len(record.traceback)
             self.cells[position : position + 1] = [record]
         if time.monotonic() > deadline:
             raise KernelLost(RunStatus.TIMEOUT, f"the notebook took longer than {self.limits.notebook_s:.0f} s")
@@ -338,17 +350,16 @@ def name_cell(cells: Sequence[NotebookNode], index: int) -> str:
     return (headings[-1] or telling or cells[index].source.strip())[:200]
 
 
-def _build_record(cell: NotebookNode, index: int, seconds: float, status: CellStatus, first_error: str) -> CellRecord:
+def _build_record(cell: NotebookNode, index: int, most: int, **rest: Any) -> CellRecord:
+    """Return the record of a cell. `most`: characters of its output, and of a traceback; `rest`: other fields."""
     lines = [line for output in cell.outputs if output.output_type == "error" for line in output.traceback]
     return CellRecord(
         index=index,
         source=cell.source,
-        duration_s=round(seconds, 3),
-        status=status,
-        output=_join_text(cell.outputs),
+        output=_join_text(cell.outputs, most),
         error=find_error_line(cell.outputs),
-        traceback="\n".join(lines)[:MAX_CELL_TEXT],
-        first_error=first_error,
+        traceback="\n".join(lines)[:most],
+        **rest,
     )
 
 
@@ -358,7 +369,7 @@ def find_error_line(outputs: Sequence[NotebookNode]) -> str:
     return f"{errors[-1].ename}: {errors[-1].evalue}"[:MAX_ERROR] if errors else ""
 
 
-def _join_text(outputs: Sequence[NotebookNode]) -> str:
+def _join_text(outputs: Sequence[NotebookNode], most: int) -> str:
     parts = []
     for output in outputs:
         if output.output_type == "stream":
@@ -366,4 +377,4 @@ def _join_text(outputs: Sequence[NotebookNode]) -> str:
         elif output.output_type in ("display_data", "execute_result"):
             parts.append(f"{output.data.get('text/plain', '')}\n")
     text = "".join(parts)
-    return text if len(text) <= MAX_CELL_TEXT else text[:MAX_CELL_TEXT] + "\n[cut]"
+    return text if len(text) <= most else text[:most] + "\n[cut]"

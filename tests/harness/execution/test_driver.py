@@ -165,6 +165,25 @@ def event(**fields: object) -> str:
     return f"from IPython.display import display; display({{{events.MIME!r}: {given!r}}}, raw=True)"
 
 
+WIDE = "print('\\U0001F600' + 'x' * 900_000)"
+
+
+def test_wide_characters_count_as_what_they_take(run: Go) -> None:
+    """Four bytes for each letter of a text with an emoji in it."""
+    ended = run(f"for _ in range(4): {WIDE}", *[WIDE] * 5, "print('later')")
+    sizes = [sum(len(output.text) for output in cell.outputs) for cell in ended.executed.cells]
+    assert (ended.status, ended.outputs[-1][-6:]) == (RunStatus.OK, "later\n")
+    assert 4 * sizes[0] < driving.MAX_CELL_BYTES + 8 * driving.MAX_CELL_TEXT
+    assert 4 * sum(sizes) < driving.MAX_HELD_BYTES + 50 * driving.MAX_CELL_TEXT
+
+
+def test_what_is_recorded_of_all_cells_is_bounded(run: Go) -> None:
+    cells = ["print('x' * 30_000)"] * 60 + ["print('y' * 100)"]
+    ended = run(*cells)
+    assert sum(map(len, ended.outputs)) < driving.MAX_RECORDED + 60 * (driving.LEAST_RECORDED + 10)
+    assert (len(ended.outputs[0]), ended.outputs[-1]) == (driving.MAX_CELL_TEXT + 6, "y" * 100 + "\n")
+
+
 def test_events_reach_the_listener_and_not_the_notebook(run: Go) -> None:
     begin = event(kind="training_begin", index=0, method="head")
     ended = run("1", begin, event(kind="training_step", index=0, step=3, steps=64))

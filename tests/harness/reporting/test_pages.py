@@ -17,7 +17,7 @@ from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import CellRecord, Result, RunStatus, RunSummary, Score, ScoreStatus, StaffDetails, Verdict
 from grader.reporting.feedback import render_feedback, select_causes
 from grader.reporting.page import build_engine
-from grader.reporting.staff import CELLS_MAX, render_staff
+from grader.reporting.staff import CELLS_MAX, CUT, MARKUP_MAX, render_staff
 from tests.harness import results
 
 from . import dashboard_class as invented
@@ -163,11 +163,17 @@ def test_an_ungraded_submission_shows_no_points(page: Page) -> None:
     assert "ungraded: a person has to read" in read_words(page(waiting, details()))
 
 
-def test_a_notebook_of_many_large_cells_makes_a_bounded_page() -> None:
-    cell = CellRecord(index=0, source="x" * 1_000_000, duration_s=1.0, status="ok", output="y" * 1_000_000)
-    html = render_staff(full_marks(), StaffDetails(cells=(cell,) * (CELLS_MAX + 7)))
+@pytest.mark.parametrize(
+    "character", ["x", "&", "\U0001f600", "\u202e"], ids=["letters", "markup", "wide", "direction"]
+)
+def test_a_notebook_of_many_large_cells_makes_a_bounded_page(character: str) -> None:
+    long = character * 1_000_000
+    cell = CellRecord(index=0, source="first", duration_s=1.0, status="ok", output=long, traceback=long)
+    html = render_staff(full_marks(), StaffDetails(cells=(cell,) * (CELLS_MAX + 7)), texts=[(1, long)] * 5)
     assert "7 more cells are not shown here" in html
-    assert len(html) < 15_000_000  # 300 cells, two texts of at most 20,000 characters each, and their frame
+    assert html.count("first") >= CELLS_MAX
+    assert CUT in html
+    assert len(html) < MARKUP_MAX + 1_000_000  # their texts, and 300 frames
 
 
 def test_nothing_is_said_where_nothing_was_changed() -> None:

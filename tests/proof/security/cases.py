@@ -110,6 +110,7 @@ class HostileCase(FrozenModel):
     honest: bool = False
     flagged: bool = False
     blameless: bool = False
+    times: int = 1
     tags: tuple[str, ...] = ()
     planted: str = ""
     inert: tuple[str, ...] = ()
@@ -119,7 +120,7 @@ class HostileCase(FrozenModel):
     @property
     def sources(self) -> tuple[str, ...]:
         """All cells, those of honest work first."""
-        return (DEFINITIONS, *self.cells) if self.work else self.cells
+        return (DEFINITIONS,) * self.work + self.cells * self.times
 
     def write(self, folder: Path, places: dict[str, str]) -> Path:
         """Make the notebook, with the places of this run put in. Returns its path."""
