@@ -334,15 +334,26 @@ def find_owner(optimizer: Optimizer) -> nn.Module | None:
     found = [candidate for candidate in gc.get_objects() if issubclass(type(candidate), nn.Module)]
     living = [module for module in found if _is_made(module)]
     for model in (m for m in living if isinstance(m, PreTrainedModel) and hasattr(m, "classifier")):
-        if any(id(p) in mine for p in modules.list_parameters(model)):
+        if mine & _identify(model):
             return model
-    inside = ((m, find_encoder(m)) for m in living)
+    inside = ((m, _find_readable_encoder(m)) for m in living)
     around = [m for m, encoder in inside if encoder is not None and encoder is not m and mine <= _identify(m)]
     return max(around, key=lambda module: len(modules.list_modules(module)), default=None)
 
 
 def _identify(module: nn.Module) -> set[int]:
-    return set(map(id, modules.list_parameters(module)))
+    """Return what tells the parameters of a module apart; nothing where torch cannot list them."""
+    try:
+        return set(map(id, modules.list_parameters(module)))
+    except Exception:  # whatever a student's object in it raises
+        return set()
+
+
+def _find_readable_encoder(module: nn.Module) -> DistilBertModel | None:
+    try:
+        return find_encoder(module)
+    except Exception:  # torch cannot list what is in it
+        return None
 
 
 def _is_made(module: nn.Module) -> bool:

@@ -107,6 +107,12 @@ class Refusing(nn.Module):
         vars(self)["named_modules"] = []
 
 
+def test_a_model_that_torch_cannot_list_has_no_optimiser(model: Any) -> None:
+    optimizer = torch.optim.SGD(model.parameters())
+    model.dropout = Refusing()
+    assert loops.find_owner(optimizer) is not model
+
+
 def test_a_model_that_cannot_be_read_is_no_fault(model: Any, told: list[str], tmp_path: Path) -> None:
     save_file({"distilbert.x": torch.ones(1)}, tmp_path / "base.safetensors")
     plan = Plan(seed=0, evidence=str(tmp_path), inputs={}, base_weights=str(tmp_path / "base.safetensors"), names={})
