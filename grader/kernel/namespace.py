@@ -10,7 +10,7 @@ import builtins
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
@@ -22,6 +22,7 @@ from grader.protocol.source import UNPARSABLE
 
 KEPT_BUILTINS = ("input", "open", "exit", "quit", "display", "get_ipython", "print")
 MISSING = object()
+PACKAGES = "site-packages"  # of an environment beside the notebook; those of the grader are in a hidden folder
 
 
 class Bindings:
@@ -31,6 +32,7 @@ class Bindings:
         """`names`: what to look for -> accepted names, best first."""
         self.names = names
         self.callables: dict[str, Any] = {}  # in the order of their last definition
+        self.in_files: dict[str, Any] = {}  # defined in files that the notebook has written and imports whole
         self.imported: dict[str, Any] = {}
 
     def note(self, namespace: dict[str, Any], source: str = "") -> None:
@@ -42,6 +44,8 @@ class Bindings:
                 elif isinstance(value, ModuleType) or inspect.isroutine(value) or inspect.isclass(value):
                     self.imported.setdefault(name, value)
         self._note_overwritten(namespace, source)
+        for module in _list_own([*namespace.values()]):
+            self.in_files |= _list_defined(module)
 
     def _remember(self, name: str, value: Any) -> None:
         if self.callables.get(name) is not value:
@@ -58,20 +62,24 @@ class Bindings:
                     self._remember(node.name, found)
 
     def lookup(self, what: str) -> tuple[str, Callable[..., Any]] | None:
-        """Return name and object for `what`: an exact name, else one that differs in case or underscores only."""
+        """Return name and object for `what`: an exact name, else one that differs in case or underscores only.
+
+        The notebook's own names go before those in files that it has written and imports whole: `import my_lora`.
+        """
+        for callables in (self.callables, self.in_files):
+            if found := self._find(what, callables) or self._find_in_class(what, callables):
+                return found
+        return None
+
+    def _find(self, what: str, callables: Mapping[str, Any]) -> tuple[str, Callable[..., Any]] | None:
         loose = {_loosen(name) for name in self.names[what]}
-        exact = [name for name in self.names[what] if name in self.callables]
-        similar = [name for name in reversed(self.callables) if _loosen(name) in loose and self._serves(what, name)]
-        found = [*exact, *similar]
-        return (found[0], self.callables[found[0]]) if found else self._find_in_class(what)
+        exact = [name for name in self.names[what] if name in callables]
+        similar = [n for n in reversed([*callables]) if _loosen(n) in loose and _serves(what, callables[n])]
+        return next(((name, callables[name]) for name in (*exact, *similar)), None)
 
-    def _serves(self, what: str, name: str) -> bool:
-        """Return False for a definition of another kind: a helper called `lora` is no layer."""
-        return what != "lora" or not isinstance(self.callables[name], FunctionType)
-
-    def _find_in_class(self, what: str) -> tuple[str, Callable[..., Any]] | None:
+    def _find_in_class(self, what: str, callables: Mapping[str, Any]) -> tuple[str, Callable[..., Any]] | None:
         """Find a function that is kept in a class and callable without an instance."""
-        for cls in filter(inspect.isclass, reversed(self.callables.values())):
+        for cls in filter(inspect.isclass, reversed([*callables.values()])):
             for name in self.names[what]:
                 if _needs_no_instance(inspect.getattr_static(cls, name, None)):
                     return name, getattr(cls, name)
@@ -135,6 +143,32 @@ def _execute_definition(node: Any, namespace: dict[str, Any]) -> Any:
         _put_back(namespace, node.name, before)
 
 
+def _list_own(values: Iterable[Any]) -> list[ModuleType]:
+    """Return those of the values that are modules in files of the notebook, and what of it these import whole."""
+    found: list[ModuleType] = []
+    waiting = [*values]
+    for value in waiting:  # which grows
+        with suppress(Exception):  # as in `note`
+            if isinstance(value, ModuleType) and value not in found and _is_of_notebook(value.__name__):
+                found.append(value)
+                waiting += vars(value).values()
+    return found
+
+
+def _list_defined(module: ModuleType) -> dict[str, Any]:
+    found = {}
+    for name, value in [*vars(module).items()]:
+        with suppress(Exception):  # as in `note`
+            if is_definition(value):
+                found[name] = value
+    return found
+
+
+def _serves(what: str, value: Any) -> bool:
+    """Return False for a definition of another kind: a helper called `lora` is no layer."""
+    return what != "lora" or not isinstance(value, FunctionType)
+
+
 def _loosen(name: str) -> str:
     return name.replace("_", "").lower()
 
@@ -159,8 +193,11 @@ def _is_of_notebook(module_name: Any) -> bool:
     if module_name == "__main__":
         return True
     module = sys.modules.get(module_name) if isinstance(module_name, str) else None
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and Path(file).resolve().is_relative_to(Path.cwd().resolve())
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)  # a folder has none
+    here = Path.cwd().resolve()
+    if not isinstance(file, str) or not (place := Path(file).resolve()).is_relative_to(here):
+        return False
+    return not any(part.startswith(".") or part == PACKAGES for part in place.relative_to(here).parts)
 
 
 def _needs_no_instance(member: Any) -> bool:

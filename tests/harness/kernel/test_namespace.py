@@ -127,18 +127,55 @@ def test_noting_runs_nothing_twice() -> None:
     assert len(run("calls = []", note, "@note\ndef extract(m): return {}")[1]["calls"]) == 1
 
 
-@pytest.mark.parametrize("name", ["my_lora", "own_code.lora"], ids=["file", "folder"])
+IN_A_FILE = {
+    "a name from a file": ("lora_a", "from lora_a import LoRALayer"),
+    "a name from a folder": ("code_b.lora", "from code_b.lora import LoRALayer"),
+    "a file": ("lora_c", "import lora_c as lt"),
+    "a file that is no longer bound": ("lora_d", "import lora_d\ndel lora_d"),
+    "a file that another one imports": (
+        "lora_i",
+        "with open('other_i.py', 'w') as f: f.write('import lora_i')\nimport other_i",
+    ),
+    "a folder": ("code_e.lora", "import code_e.lora"),
+    "a file in a folder": ("code_f.lora", "from code_f import lora"),
+}
+
+
+@pytest.mark.parametrize(("name", "source"), IN_A_FILE.values(), ids=IN_A_FILE)
 def test_definitions_in_a_file_that_the_notebook_wrote(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / f"{name.replace('.', '/')}.py"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text("class LoRALayer: ...", encoding="utf-8")
+    write_module(tmp_path, name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = run(f"from {name} import LoRALayer")[0].lookup("lora")
+    found = run(*source.splitlines())[0].lookup("lora")
     assert found is not None
-    assert found[0] == "LoRALayer"
+    assert (found[0], found[1].__module__) == ("LoRALayer", name)
+
+
+def write_module(folder: Path, name: str) -> None:
+    file = folder / f"{name.replace('.', '/')}.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("class LoRALayer: ...", encoding="utf-8")
+
+
+def test_the_notebooks_own_name_goes_before_one_in_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_module(tmp_path, "lora_g")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run("import lora_g", "class LoRA_Layer: ...")[0].lookup("lora")[0] == "LoRA_Layer"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("env/lib/site-packages", "lora_h"), (".grading/bundle", "lora_j")], ids=["packages", "grader"]
+)
+def test_not_everything_in_the_notebooks_folder_is_its_own(
+    folder: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_module(tmp_path / folder, name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / folder))
+    assert run(f"import {name}", f"from {name} import LoRALayer")[0].lookup("lora") is None
 
 
 def test_modules_are_no_definitions() -> None:
