@@ -1,6 +1,5 @@
 """What cells hold besides Python: magics, shell commands, questions to whoever sits there, and restarts."""
 
-import ast
 import builtins
 import functools
 import getpass
@@ -14,9 +13,9 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
-from grader.kernel.compat import commands, debuggers, plots, restarts, waiting
+from grader.kernel.compat import commands, debuggers, demands, plots, restarts, waiting
 from grader.kernel.compat.missing_imports import ImportGuard
-from grader.kernel.compat.restarts import IsOwn, find_notebook_code, is_exit
+from grader.kernel.compat.restarts import IsOwn, find_notebook_code
 from grader.kernel.fence import ShieldedTransformer, shield, tell
 from grader.kernel.wrapping import wrap
 
@@ -32,7 +31,6 @@ SET_UP = frozenset((
     "kill", "pkill", "killall", "reboot",
 ))  # fmt: skip
 TEXT_OPTIONS = ("text", "universal_newlines", "encoding", "errors")  # of subprocess: output is text, not bytes
-GPU_QUESTIONS = frozenset(("is_available", "device_count"))
 MAX_ANSWERS = 50  # a loop that asks until it hears something else must end
 
 
@@ -46,7 +44,8 @@ def tolerate(shell: Any) -> None:
     shell.system = shell.system_piped = shell.system_raw = _skip("!")
     shell.getoutput = lambda command, *a, **k: commands.answer(command)
     shell.input_transformers_cleanup.append(comment_out)
-    shell.ast_transformers += map(ShieldedTransformer, (GpuDemandRemover(), ImportGuard(), waiting.WaitingLoopEnder()))
+    transformers = (demands.DemandRemover(), ImportGuard(), waiting.WaitingLoopEnder())
+    shell.ast_transformers += map(ShieldedTransformer, transformers)
     _tolerate_unknown_magics(shell)
     plots.force_inline(shell)
     _answer_questions(shell)
@@ -97,29 +96,6 @@ def comment_out(lines: list[str]) -> list[str]:
     """Comment out bare shell lines, such as `pip install x`, in the source of a cell (an input transformer)."""
     found = [(line, BARE.match(line)) for line in lines]
     return [f"{m['indent']}pass  # [grading] not run: {line.strip()}\n" if m else line for line, m in found]
-
-
-class GpuDemandRemover(ast.NodeTransformer):
-    """`assert torch.cuda.is_available()`, or an `if` that raises or exits: here the CPU does what the GPU is for."""
-
-    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
-        """Drop an assertion that demands a GPU."""
-        return ast.copy_location(ast.Pass(), node) if _asks_for_gpu(node.test) else node
-
-    def visit_If(self, node: ast.If) -> ast.stmt:
-        """Drop the `raise` or the exit of an `if` that demands a GPU, also where it stands below `else`."""
-        self.generic_visit(node)
-        for body in (node.body, node.orelse):
-            if _asks_for_gpu(node.test) and body and is_exit(body[-1]):
-                body[-1] = ast.copy_location(ast.Pass(), body[-1])
-        return node
-
-
-def _asks_for_gpu(test: ast.expr) -> bool:
-    parts = list(ast.walk(test))
-    names = {part.attr for part in parts if isinstance(part, ast.Attribute)}
-    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    return bool(names & GPU_QUESTIONS) or any(text.startswith("cuda") for text in texts)
 
 
 def _answer_questions(shell: Any) -> None:

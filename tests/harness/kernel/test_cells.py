@@ -65,6 +65,28 @@ CELLS = {
         "if not torch.cuda.is_available():\n    print('no GPU')\n    raise RuntimeError\nprint('below')",
         "below\n",
     ),
+    "a device that is not the CPU": (
+        "device = torch.device('cpu')\nassert device.type != 'cpu'\nassert str(device) == 'mps'\n"
+        "if str(device) in ('cpu',) or 'cpu' == device.type:\n    raise RuntimeError\nprint('below')",
+        "below\n",
+    ),
+    "demands a folder": (
+        "from os.path import isdir\nfrom pathlib import Path\nDATA = Path('/content/drive/MyDrive/a4')\n"
+        "assert DATA.is_dir(), 'mount the drive'\nassert isdir('../data') and os.path.isdir(DATA)\n"
+        "if not DATA.exists():\n    print('no folder')\n    raise FileNotFoundError(DATA)\n"
+        "print(open(DATA / 'train.csv').read())",
+        f"no folder\n{REVIEW}\n",
+    ),
+    "goes on as where the folder is": (
+        "import os\nif os.path.isdir('/kaggle/input'):\n    folder = 'kaggle'\nelif os.path.isdir('/content/data'):\n"
+        "    folder = 'colab'\nelse:\n    raise FileNotFoundError\n"
+        "if not os.path.isdir('x'): print('no x')\nelse: raise FileExistsError\nprint(folder)",
+        "no x\ncolab\n",
+    ),
+    "goes on as where the GPU is": (
+        "if torch.cuda.is_available():\n    device = 'cuda'\nelse:\n    raise SystemError\nprint(device)",
+        "cuda\n",
+    ),
     "other demands": (
         "try:\n    assert 1 == 2\nexcept AssertionError:\n    print('kept')\n"
         "try:\n    if 1 < 2: raise ValueError\nexcept ValueError:\n    print('below')",

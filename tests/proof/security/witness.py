@@ -57,7 +57,8 @@ HOOKS: Final[dict[str, tuple[str, ...]]] = {
     f"{COMPAT}offline_datasets.py": ("_load_dataset", "_get_column_as_list"),
     f"{COMPAT}hub_names.py": ("_load_pretrained", "_load_metric"),
     f"{COMPAT}resumption.py": ("_train",),
-    f"{COMPAT}cells.py": ("comment_out", "GpuDemandRemover.visit_If"),
+    f"{COMPAT}cells.py": ("comment_out",),
+    f"{COMPAT}demands.py": ("DemandRemover.visit_If",),
     f"{COMPAT}missing_imports.py": ("ImportGuard.visit_Module",),
 }  # fmt: skip
 QUICK: Final = ("Recorder.begin", "describe_form", "Meter.after_step", "count", "_load_pretrained")
