@@ -7,7 +7,7 @@ slip of the pen, a folder that nothing was saved to. A tokenizer's class alone w
 import difflib
 import functools
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import evaluate
@@ -35,6 +35,7 @@ DATA_SETS = frozenset(
     )
 )
 ALIKE = 0.86  # of two names: "distilbert-uncased" has 0.88, "albert-base-uncased" has 0.857
+VERSIONS = ("default", "pytorch", "transformers")  # and a number: Kaggle's folders below that of a model
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -50,7 +51,7 @@ def _load_pretrained(
     files: InputFiles, original: Any, cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any
 ) -> Any:
     kept = {name: value for name, value in kwargs.items() if name not in OF_THE_HUB}
-    found = find_checkpoint(files.locate(pretrained_model_name_or_path))
+    found = find_model(find_checkpoint(files.locate(pretrained_model_name_or_path)))
     if (name := get_text(found)) is None:
         return original(cls, found, *args, **kept)
     tokenizes = "Tokenizer" in cls.__name__
@@ -70,6 +71,23 @@ def find_checkpoint(path: Any) -> Any:
         return path
     numbers = {int(found[1]): other for other in Path(path).parent.glob("*") if (found := _match(other))}
     return str(numbers[max(numbers)]) if numbers else path
+
+
+def find_model(path: Any) -> Any:
+    """Return the name of the pretrained model for a folder of its name that is not here: a copy on another machine."""
+    text = get_text(path)
+    if text is None or exists(text) or is_cached(text) or not is_named_after_model(text):
+        return path
+    print(f"[grading] there is no folder {text!r} here; the pretrained model {MODEL!r} takes its place")
+    return MODEL
+
+
+def is_named_after_model(path: str) -> bool:
+    """Return True for `models/distilbert-base-uncased`, `/kaggle/input/distilbertbaseuncased/pytorch/default/1`."""
+    folders = PureWindowsPath(path).parts  # which may have slashes of both kinds between them
+    names = [name for name in folders if not name.isdigit() and name.lower() not in VERSIONS]
+    last = re.sub("[-_ ]", "", names[-1] if names else "").lower()
+    return bool({"/", "\\"} & set(path)) and last == MODEL.replace("-", "")
 
 
 def _match(path: Path) -> re.Match[str] | None:

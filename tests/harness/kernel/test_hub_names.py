@@ -111,6 +111,34 @@ def test_folders_that_are_here() -> None:
     assert EmptyTokenizer.from_pretrained("out") == "out"
 
 
+COPIES = {
+    "of Kaggle": "/kaggle/input/distilbert-base-uncased",
+    "of Kaggle, as it shortens names": "../input/distilbertbaseuncased/",
+    "of Kaggle's models": "/kaggle/input/distilbert-base-uncased/pytorch/default/1",
+    "below": "models/distilbert_base_uncased",
+    "here": "./distilbert-base-uncased",
+    "as a path": Path("/kaggle/input/distilbert-base-uncased"),
+    "of Windows": "C:\\models\\DistilBERT-base-uncased",
+}
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("folder", COPIES.values(), ids=COPIES)
+def test_a_copy_of_the_model_on_another_machine(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert EmptyTokenizer.from_pretrained(folder) == "distilbert-base-uncased"
+    assert "the pretrained model 'distilbert-base-uncased' takes its place" in capsys.readouterr().out
+    with pytest.raises(OSError, match="couldn't connect"):  # so it looks for the name, too
+        Model.from_pretrained(folder)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_folder_of_the_models_name_that_is_here() -> None:
+    Path("out/distilbert-base-uncased").mkdir(parents=True)
+    assert Model.from_pretrained("out/distilbert-base-uncased") == "out/distilbert-base-uncased"
+    with pytest.raises(OSError, match="leaves no checkpoint of this step"):
+        Model.from_pretrained("out/distilbert-base-uncased/checkpoint-500")
+
+
 METRICS = {
     "slip of the pen": ("acuracy", "there is no metric 'acuracy'. Expected 'accuracy'; correct the name"),
     "capital letter": ("Acccuracy", "Expected 'accuracy'"),
