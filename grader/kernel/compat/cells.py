@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
-from grader.kernel.compat import commands, debuggers, demands, plots, restarts, waiting
+from grader.kernel.compat import commands, debuggers, demands, newer_syntax, plots, restarts, waiting
 from grader.kernel.compat.missing_imports import ImportGuard
 from grader.kernel.compat.restarts import IsOwn, find_notebook_code
 from grader.kernel.fence import ShieldedTransformer, shield, tell
@@ -44,6 +44,7 @@ def tolerate(shell: Any) -> None:
     shell.system = shell.system_piped = shell.system_raw = _skip("!")
     shell.getoutput = lambda command, *a, **k: commands.answer(command)
     shell.input_transformers_cleanup.append(comment_out)
+    shell.input_transformers_post.append(newer_syntax.rewrite_cell)
     transformers = (demands.DemandRemover(), ImportGuard(), waiting.WaitingLoopEnder())
     shell.ast_transformers += map(ShieldedTransformer, transformers)
     _tolerate_unknown_magics(shell)

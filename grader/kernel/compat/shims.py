@@ -17,6 +17,7 @@ from grader.kernel.compat import (
     files,
     hub_names,
     imitations,
+    newer_library,
     offline_datasets,
     processes,
     resumption,
@@ -32,6 +33,7 @@ def tolerate(plan: Plan, shell: Any) -> None:
     for module in (files, hub_names, offline_datasets, downloads, archives):
         module.redirect(found)
     deprecated_api.accept(found)
+    newer_library.supply_names()
     resumption.start_over()
     imitations.install()
     stub_packages.install()

@@ -70,6 +70,11 @@ CELLS = {
         "if str(device) in ('cpu',) or 'cpu' == device.type:\n    raise RuntimeError\nprint('below')",
         "below\n",
     ),
+    "a newer Python": (
+        "%matplotlib inline\ntype Numbers = dict[str, int]\nd: Numbers = {'a': 1}\n"
+        "def beside_new_syntax(): return f'{d['a']}'\nprint(beside_new_syntax(), f\"{'\\n'.join(['x', 'y'])}\")",
+        "1 x\ny\n",
+    ),
     "demands a folder": (
         "from os.path import isdir\nfrom pathlib import Path\nDATA = Path('/content/drive/MyDrive/a4')\n"
         "assert DATA.is_dir(), 'mount the drive'\nassert isdir('../data') and os.path.isdir(DATA)\n"
