@@ -34,7 +34,9 @@ from grader.sandbox import Sandbox
 
 GRADING = ".grading"
 BUNDLED = ("grader/kernel", "grader/protocol")  # all of the grader's code that a kernel can import or read
-GPU_NAME = re.compile(r"(?<![A-Za-z])(?:cuda|mps|xpu)(?![A-Za-z])")  # but not in `json.dumps`
+GPU_NAME = re.compile(  # but not in `json.dumps`; or a GPU by its number
+    r"(?<![A-Za-z])(?:cuda|mps|xpu)(?![A-Za-z])|\bdevice_map[\"']?\s*[=:]\s*(?:\d|\{[^}\n]*:\s*\d)"
+)
 UPLOAD = re.compile(r"^[^#\n]*\bupload(?:_file)?\(", re.MULTILINE)
 PACKAGE_DOCSTRING = '"""The part of the grader that runs beside the notebook."""\n'
 STUDENT_MODULE = '''"""In a notebook that is being graded, the student's own checks have nothing to do."""

@@ -27,8 +27,8 @@ MISSED: Final = re.compile(r"No module named '(\w+)")
 # Names under which packages of Colab, or popular ones besides, are imported; not those that do LoRA for the student.
 # Some are installed here today.
 NAMES: Final = """
-    absl albumentations altair annoy astropy autogluon av bertviz bigframes bitsandbytes bokeh bs4 calflops captum
-    catalogue catboost chainer contractions cupy cv2 cvxpy deepspeed dgl diffusers diskcache docx duckdb easydict
+    absl albumentations altair annoy astropy autogluon av beartype bertviz bigframes bitsandbytes bokeh bs4 calflops
+    captum catalogue catboost chainer contractions cupy cv2 cvxpy deepspeed dgl diffusers diskcache docx duckdb easydict
     editdistance einops eli5 emoji en_core_web_sm faiss fastai fastapi fastcore fasttext fire flair flash_attn flask
     flax folium ftfy fvcore gensim geopandas google gradio graphviz gspread h5py haiku hdbscan holoviews hydra hyperopt
     icecream ignite igraph imageio imblearn inflect ipympl ipyparallel ipywidgets jax jaxlib jaxtyping jieba jiwer
@@ -41,8 +41,8 @@ NAMES: Final = """
     simpletransformers skimage skopt skorch snoop snorkel spacy spacy_transformers sqlalchemy statsmodels streamlit
     sweetviz symspellpy tabulate tensorflow tensorflow_datasets tensorflow_hub textattack textblob textstat tf_keras
     thinc thop tiktoken timm toolz toposort torch_geometric torch_optimizer torch_xla torchao torchaudio torchdata
-    torchmetrics torchtext torchtune torchvision transformers_interpret trax treelib trl umap unidecode vaderSentiment
-    vaex vega_datasets wordcloud xarray xformers xgboost xlsxwriter ydata_profiling yellowbrick
+    torchmetrics torchtext torchtune torchvision transformers_interpret trax treelib trl typeguard umap unidecode
+    vaderSentiment vaex vega_datasets wordcloud xarray xformers xgboost xlsxwriter ydata_profiling yellowbrick
     """
 KNOWN: Final = frozenset(NAMES.split())
 

@@ -23,6 +23,8 @@ INSTALLERS = ("pip", "conda", "mamba", "uv", "apt")
 LINE_MAGICS = (*INSTALLERS, "env", "cd", "system", "sx", "debug", "pdb")
 SHELL_CELLS = ("bash", "sh", "script", "system", "sx", "shell", "cmd", "perl", "ruby")  # their body is not Python
 PAGE_CELLS = ("html", "javascript", "js", "latex", "markdown", "svg", "sql", "bigquery")
+PROFILERS = ("memit", "mprun", "lprun")  # of packages that are not here; what they measure is run
+PROFILER_OPTION = re.compile(r"\s*-(?:[fmDTurtS]\s+\S+|[szco]+)(?=\s)")
 BARE = re.compile(
     r"(?P<indent>\s*)(?:pip3? install|conda install|apt(?:-get)? |wget +[-h]|git clone|nvidia-smi\b|ln -s)"
 )
@@ -40,7 +42,10 @@ def tolerate(shell: Any) -> None:
         shell.register_magic_function(_skip(f"%{name} "), "line", name)
     for name in (*SHELL_CELLS, *PAGE_CELLS):
         shell.register_magic_function(_skip(f"%%{name} "), "cell", name)
-    shell.register_magic_function(_build_runner(shell), "cell", "debug")
+    for name in ("debug", *PROFILERS):
+        shell.register_magic_function(_build_runner(shell), "cell", name)
+    for name in PROFILERS:
+        shell.register_magic_function(_build_statement_runner(shell), "line", name)
     shell.system = shell.system_piped = shell.system_raw = _skip("!")
     shell.getoutput = lambda command, *a, **k: commands.answer(command)
     shell.input_transformers_cleanup.append(comment_out)
@@ -90,6 +95,17 @@ def _build_runner(shell: Any) -> Callable[[str, str], Any]:
         return shell.run_cell(cell).raise_error()
 
     return run_below
+
+
+def _build_statement_runner(shell: Any) -> Callable[[str], Any]:
+    """Build a line magic that does nothing but run its statement, without the options before it."""
+
+    def run_statement(line: str) -> Any:
+        while option := PROFILER_OPTION.match(line):
+            line = line[option.end() :]
+        return shell.run_cell(line.strip()).raise_error()
+
+    return run_statement
 
 
 @shield(lambda lines: lines)

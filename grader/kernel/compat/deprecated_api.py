@@ -46,6 +46,7 @@ def accept(files: InputFiles) -> None:
     known = frozenset(inspect.signature(transformers.TrainingArguments.__init__).parameters)
     wrap(transformers.TrainingArguments, "__init__", functools.partial(_make_arguments, files, known))
     wrap(transformers.Trainer, "__init__", _make_trainer)
+    wrap(transformers.PreTrainedModel, "_check_and_adjust_attn_implementation", _choose_attention)
     publishers: list[Any] = [transformers.Trainer, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]
     for cls in publishers:
         cls.push_to_hub = lambda self, *a, **k: print(
@@ -85,6 +86,14 @@ def translate_arguments(kwargs: dict[str, Any], known: frozenset[str]) -> dict[s
     for name in (*UNWANTED, *(() if torch.cuda.is_available() else HALF_PRECISION)):
         found.pop(name, None)
     return found | {"report_to": "none", "push_to_hub": False}
+
+
+def _choose_attention(original: Any, self: Any, attn_implementation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Take the usual attention for one whose package is not here; both compute the same."""
+    if isinstance(attn_implementation, str) and ("flash" in attn_implementation or "/" in attn_implementation):
+        print(f"[grading] there is no attention {attn_implementation!r} on this machine; the usual one takes its place")
+        attn_implementation = None
+    return original(self, attn_implementation, *args, **kwargs)
 
 
 def _make_trainer(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:

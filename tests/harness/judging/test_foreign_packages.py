@@ -30,6 +30,9 @@ FOUND = [
     pytest.param(make_evidence("x = 1\n  from spacy.lang.en import English"), ["spacy"], id="a part of it"),
     pytest.param(make_evidence("import os, spacy as s"), ["spacy"], id="with others"),
     pytest.param(make_evidence("import spacy", "No module named 'spacy.lang'"), ["spacy"], id="a part is missed"),
+    pytest.param(
+        make_evidence("from typeguard import typechecked", "No module named 'typeguard'"), ["typeguard"], id="typeguard"
+    ),
     pytest.param(make_evidence("x = 1"), [], id="raised by hand"),
     pytest.param(make_evidence("import trasnformers", "No module named 'trasnformers'"), [], id="misspelt"),
     pytest.param(make_evidence("import helper", "No module named 'helper'"), [], id="a file of its author"),

@@ -117,6 +117,10 @@ CELLS = {
     ),
     **{f"ends the process: {line}": (f"{IMPORTS}\n{line}\nprint('below')", "below\n") for line in ENDINGS},
     **{f"stops: {line}": (f"{IMPORTS}\n{line}\nprint('below')", "below\n") for line in STOPS},
+    "measured: memory": ("%load_ext memory_profiler\n%memit -r 1 print('below')", "below\n"),
+    "measured: lines": ("%lprun -f print -u 1e-3 print('below')", "below\n"),
+    "measured: memory of lines": ("%mprun -f print print('below')", "below\n"),
+    "measured: a cell": ("%%memit\nprint('below')", "below\n"),
     "debugged": ("%%debug\nprint('below')", "below\n"),
     "demands a GPU, or exits": (
         "if not torch.cuda.is_available():\n    sys.exit('no GPU')\n"
@@ -268,6 +272,8 @@ def test_no_cell_fails_and_lines_below_what_is_not_here_are_run(ran: dict[str, A
     assert ran[name]["error"] == ("ZeroDivisionError" if name == "an error" else "")
     assert ran[name]["printed"].endswith(CELLS[name][1])
     assert ("[grading] not run: " in ran[name]["printed"]) is (name in NOT_RUN)
-    assert ran[name]["ends"] == (2 if name == "debugged" else 1)  # for the witness; that magic runs a cell in the cell
+    assert ran[name]["ends"] == (
+        2 if name.startswith(("debugged", "measured")) else 1
+    )  # for the witness: a cell in a cell
     assert set(re.findall("def (be.*?)[(]", CELLS[name][0])) <= set(ran[name]["noted"])
     assert not {"configuration", "odd", "anything"} & set(ran[name]["noted"])

@@ -14,6 +14,10 @@ SOURCES = {
     "device = torch.device('mps')": True,
     "torch.xpu.synchronize()": True,
     "use_cuda = True": True,
+    "load(NAME, device_map=0)": True,
+    "load(NAME, device_map={'': 0})": True,
+    "options = {'device_map': 1}": True,
+    "load(NAME, device_map='auto')": False,
     "json.dumps(figures)": False,
     "timestamps = clamps = 3": False,
 }

@@ -52,6 +52,15 @@ def test_training_arguments_of_other_versions(given: dict[str, Any], expected: d
     assert deprecated_api.translate_arguments(given, KNOWN) == expected | {"report_to": "none", "push_to_hub": False}
 
 
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [("flash_attention_2", None), ("kernels-community/flash-attn", None), ("sdpa", "sdpa"), (None, None)],
+)
+def test_attention_of_a_package_that_is_not_here(asked: str | None, taken: str | None) -> None:
+    assert inspect.isfunction(transformers.PreTrainedModel._check_and_adjust_attn_implementation)
+    assert deprecated_api._choose_attention(lambda self, kind: kind, None, asked) == taken
+
+
 class Recent:
     """A Trainer of the installed version, with methods as written for version 4, for version 5 and by the careful."""
 
