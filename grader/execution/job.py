@@ -34,8 +34,10 @@ from grader.sandbox import Sandbox
 
 GRADING = ".grading"
 BUNDLED = ("grader/kernel", "grader/protocol")  # all of the grader's code that a kernel can import or read
-GPU_NAME = re.compile(  # but not in `json.dumps`; or a GPU by its number
-    r"(?<![A-Za-z])(?:cuda|mps|xpu)(?![A-Za-z])|\bdevice_map[\"']?\s*[=:]\s*(?:\d|\{[^}\n]*:\s*\d)"
+# But not in `json.dumps`, and not the `accelerator` of accelerate, which finds the CPU; or a GPU by its number.
+GPU_NAME = re.compile(
+    r"(?<![A-Za-z])(?:cuda|mps|xpu)(?![A-Za-z])|\btorch(?:\.| import )accelerator\b"
+    r"|\bdevice_map[\"']?\s*[=:]\s*(?:\d|\{[^}\n]*:\s*\d)"
 )
 UPLOAD = re.compile(r"^[^#\n]*\bupload(?:_file)?\(", re.MULTILINE)
 PACKAGE_DOCSTRING = '"""The part of the grader that runs beside the notebook."""\n'

@@ -3,6 +3,7 @@
 import builtins
 import functools
 import getpass
+import io
 import itertools
 import os
 import re
@@ -47,7 +48,7 @@ def tolerate(shell: Any) -> None:
     for name in PROFILERS:
         shell.register_magic_function(_build_statement_runner(shell), "line", name)
     shell.system = shell.system_piped = shell.system_raw = _skip("!")
-    shell.getoutput = lambda command, *a, **k: commands.answer(command)
+    shell.getoutput = lambda command, *a, **k: commands.answer(shell.var_expand(command, depth=1))  # `!ls {folder}`
     shell.input_transformers_cleanup.append(comment_out)
     shell.input_transformers_post.append(newer_syntax.rewrite_cell)
     transformers = (demands.DemandRemover(), ImportGuard(), waiting.WaitingLoopEnder())
@@ -148,17 +149,20 @@ def _stub_programs(is_own: IsOwn) -> None:
         "run": _build_completed,
         "call": lambda command, options: 0,
         "check_call": lambda command, options: 0,
-        "check_output": lambda command, options: _make_empty_output(options),
+        "check_output": lambda command, options: _make_output(command, options),
+        "getoutput": lambda command, options: _make_output(command, {"text": True}),
+        "getstatusoutput": lambda command, options: (0, _make_output(command, {"text": True})),
     }
     for name, stand_in in stand_ins.items():
         wrap(subprocess, name, functools.partial(_run_program, stand_in, is_own))
     wrap(os, "system", functools.partial(_run_system, is_own))
+    wrap(os, "popen", functools.partial(_open_pipe, is_own))
 
 
 def _run_program(stand_in: Callable[..., Any], is_own: IsOwn, original: Any, *args: Any, **kwargs: Any) -> Any:
     if not is_own(sys._getframe(2)):  # behind the frame of `wrap`
         return original(*args, **kwargs)
-    command = args[0] if args else kwargs.get("args", "")
+    command = args[0] if args else kwargs.get("args", kwargs.get("cmd", ""))
     if not is_setup_command(command):
         with suppress(FileNotFoundError):
             return original(*args, **kwargs)
@@ -171,18 +175,28 @@ def _run_system(is_own: IsOwn, original: Any, command: Any) -> Any:
     return run(command)
 
 
+def _open_pipe(is_own: IsOwn, original: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
+    """`os.popen("nvidia-smi ...").read()`. Other programs are run, and say themselves that they are not here."""
+    if not (is_own(sys._getframe(2)) and commands.is_gpu_question(command)):
+        return original(command, *args, **kwargs)
+    _skip("")(command)
+    return io.StringIO(commands.describe_gpu(command))
+
+
 def _build_completed(command: Any, options: dict[str, Any]) -> "subprocess.CompletedProcess[Any]":
     """Build a program that ended well and printed nothing; as in a real one, output is None unless it is captured."""
     outputs = {
-        stream: _make_empty_output(options)
+        stream: _make_output(command if stream == "stdout" else "", options)
         for stream in ("stdout", "stderr")
         if options.get("capture_output") or options.get(stream) == subprocess.PIPE
     }
     return subprocess.CompletedProcess(command, 0, **outputs)
 
 
-def _make_empty_output(options: dict[str, Any]) -> str | bytes:
-    return "" if any(options.get(name) for name in TEXT_OPTIONS) else b""
+def _make_output(command: Any, options: dict[str, Any]) -> str | bytes:
+    """Make what a program prints: nothing, unless it is asked about the GPU."""
+    text = commands.describe_gpu(command) if commands.is_gpu_question(command) else ""
+    return text if any(options.get(name) for name in TEXT_OPTIONS) else text.encode()
 
 
 def is_setup_command(command: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,19 +25,35 @@ SILENT = (
     *("synchronize", "ipc_collect", "set_device", "set_per_process_memory_fraction"),
     *("reset_peak_memory_stats", "reset_max_memory_allocated"),
 )
+ACCELERATOR = (
+    *("synchronize", "empty_cache", "empty_host_cache", "set_device_index", "set_device_idx"),
+    *("reset_peak_memory_stats", "reset_accumulated_memory_stats", "set_stream"),
+)
 OF_DEVICE: dict[str, Any] = {"get_device_name": NAME, "get_device_properties": PROPERTIES}
+MEMORY = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved")
+STATS: defaultdict[str, int] = defaultdict(int)  # of allocations: none, whichever is asked for
 ANSWERS: dict[str, dict[str, Any]] = {
     "cuda": {
         **dict.fromkeys(SILENT),
         **OF_DEVICE,
         **{"current_device": 0, "utilization": 0, "memory_summary": "", "get_device_capability": (0, 0)},
         "mem_get_info": (MEMORY_BYTES, MEMORY_BYTES),
+        **{"memory_stats": STATS, "reset_accumulated_memory_stats": None, "reset_max_memory_cached": None},
+        **dict.fromkeys(("temperature", "power_draw", "clock_rate", "memory_usage", "device_memory_used"), 0),
+    },
+    "accelerator": {
+        **dict.fromkeys(ACCELERATOR),
+        **dict.fromkeys((*MEMORY, "current_device_index", "current_device_idx"), 0),
+        **{"memory_stats": STATS, "get_memory_info": (MEMORY_BYTES, MEMORY_BYTES), "get_device_capability": {}},
     },
     "mps": {
         **dict.fromkeys(("synchronize", "empty_cache", "set_per_process_memory_fraction")),
         **{"current_allocated_memory": 0, "driver_allocated_memory": 0, "recommended_max_memory": MEMORY_BYTES},
     },
-    "xpu": {"synchronize": None, **OF_DEVICE},
+    "xpu": {
+        **dict.fromkeys(("synchronize", "reset_peak_memory_stats", "reset_accumulated_memory_stats")),
+        **{"memory_stats": STATS, "mem_get_info": (MEMORY_BYTES, MEMORY_BYTES), **OF_DEVICE},
+    },
 }
 
 
@@ -146,6 +163,7 @@ def redirect_gpu() -> None:
         for name, answer in answers.items():
             setattr(getattr(torch, kind), name, lambda *a, _answer=answer, **k: _answer)
     torch.cuda.Event, torch.Generator = Event, Generator  # type: ignore[assignment,misc]
+    torch.accelerator.current_stream = Stream  # type: ignore[assignment,misc]
     _redirect_defaults()
 
 

@@ -99,9 +99,25 @@ CELLS = {
     ),
     "set-up, output of the kind that was asked for": (
         "import subprocess\n"
-        "print([subprocess.check_output(['nvidia-smi'], text=True), subprocess.check_output('wget x'),"
+        "print([subprocess.check_output(['git'], text=True), subprocess.check_output('wget x'),"
         " subprocess.run(['pip', 'install', 'x']).stdout, subprocess.run(['git'], capture_output=True).stderr])",
         "['', b'', None, b'']\n",
+    ),
+    "used memory of a GPU, as a number": (
+        "import os\ncommand = ['nvidia-smi', '--query-gpu=memory.used,memory.total', '--format=csv,noheader,nounits']\n"
+        "text = ' '.join(command)\nlines = !{text}\n"
+        "found = [subprocess.check_output(command, text=True), subprocess.check_output(text, shell=True).decode(),"
+        " subprocess.run(command, capture_output=True, text=True).stdout, subprocess.getoutput(text),"
+        " os.popen(text).read(), lines[0]]\n"
+        "print({tuple(map(int, one.strip().splitlines()[0].split(','))) for one in found})",
+        "{(0, 16384)}\n",
+    ),
+    "and as tables": (
+        "import io, re\nimport pandas as pd\n"
+        "text = subprocess.check_output('nvidia-smi --query-gpu=\"name, utilization.gpu\" --format=csv', shell=True)\n"
+        "table = !nvidia-smi\nprint(re.search(r'(\\d+)MiB / (\\d+)MiB', table.n).groups())\n"
+        "print(pd.read_csv(io.BytesIO(text), skipinitialspace=True).to_dict('records'))",
+        "('0', '16384')\n[{'name': 'none', 'utilization.gpu [%]': '0 %'}]\n",
     ),
     "a program that is not here": ("print(subprocess.run(['no-such-program']).returncode)", "0\n"),
     "a library's own program, which copes": (
@@ -251,6 +267,7 @@ CELLS = {
 }
 NOT_RUN = {  # what says so: programs that the notebook calls, not those that libraries call
     *("set-up, output of the kind that was asked for", "a program that is not here"),
+    *("used memory of a GPU, as a number", "and as tables"),
     *("a module that the notebook wrote", "stops: %debug", "files of a command", "a folder of a command"),
 }
 

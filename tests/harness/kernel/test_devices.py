@@ -18,6 +18,9 @@ SOURCES = {
     "load(NAME, device_map={'': 0})": True,
     "options = {'device_map': 1}": True,
     "load(NAME, device_map='auto')": False,
+    "torch.accelerator.synchronize()": True,
+    "from torch import accelerator": True,
+    "accelerator = Accelerator()": False,
     "json.dumps(figures)": False,
     "timestamps = clamps = 3": False,
 }
@@ -43,6 +46,13 @@ HERE = {  # expressions -> what they come to where there is no GPU
     "torch.mps.empty_cache()": None,
     "torch.mps.synchronize()": None,
     "torch.xpu.synchronize()": None,
+    "torch.accelerator.reset_peak_memory_stats()": None,
+    "torch.accelerator.synchronize(device='cuda')": None,
+    "torch.accelerator.empty_cache()": None,
+    "torch.accelerator.max_memory_allocated() / 2**20": 0,
+    "torch.accelerator.memory_stats()['allocated_bytes.all.peak']": 0,
+    "torch.cuda.memory_stats('cuda')['reserved_bytes.all.peak']": 0,
+    "sorted(name for name in dir(torch.accelerator) if fails(getattr(torch.accelerator, name)))": ["Graph"],
     "nn.Linear(2, 2).to('mps').weight.device.type": "cpu",
     "nn.Linear(2, 2).xpu().weight.device.type": "cpu",
     "torch.zeros(2, device=0).device.type": "cpu",
@@ -70,6 +80,13 @@ def timed():
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record(); time.sleep(0.002); end.record(); end.synchronize()
     return begin.elapsed_time(end)
+def fails(function):
+    try:
+        function()
+    except RuntimeError:
+        return True
+    except TypeError:  # it takes arguments, or is none
+        return False
 def inside(context):
     with context:
         return torch.zeros(2).device.type
