@@ -2,7 +2,7 @@
 
 The student's model, data, loss and metric stay as they are. What changes is the number of steps, the tokens that are
 read of a review and the learning rate, so that a submission takes minutes and can be compared with the calibration.
-The shape of the log stays too: a notebook that asks for three epochs sees three evaluations.
+The shape of the log stays too: a notebook that asks for three epochs sees three (`epochs`).
 """
 
 import math
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback
 
 from grader.kernel.fence import shield
-from grader.kernel.training.figures import read_figure
+from grader.kernel.training import epochs
 from grader.protocol.plan import Budget
 from grader.protocol.precision import replace_attributes
 
-MAX_EVALUATIONS = 20
 SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids")
 FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form and costs nothing
 
@@ -28,26 +27,27 @@ FEWEST_TOKENS = 2  # [CLS] and one more: a pass through the model keeps its form
 def apply(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None]:
     """Put `trainer.train()` under the budget."""
     values = build_arguments(trainer.args, budget, method, seed)
-    epochs = Epochs(trainer.args, values["max_steps"])
+    divided = epochs.Epochs(trainer.args, values["max_steps"])
+    epochs.tell_most(trainer.args)
     with limit_inputs(trainer, budget), replace_attributes(trainer.args, values):
         stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
-        trainer.add_callback(epochs)
+        trainer.add_callback(divided)
         for stopper in stoppers:  # they insist on load_best_model_at_end
             trainer.remove_callback(stopper)
         set_learning_rate(trainer.optimizer, budget.learning_rates[method], trainer.lr_scheduler)
         try:
-            with replace_attributes(trainer, {"_train_batch_size": budget.batch_size}):
+            with replace_attributes(trainer, {"_train_batch_size": budget.batch_size}), divided.divide(trainer):
                 yield
         finally:
-            trainer.remove_callback(epochs)
+            trainer.remove_callback(divided)
             for stopper in stoppers:
                 trainer.add_callback(stopper)
 
 
 def build_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> dict[str, Any]:
     """Return the values of TrainingArguments under the budget."""
-    epochs = count_evaluations(arguments)
-    steps = max(budget.max_steps, epochs)  # one at least in every epoch
+    count = epochs.count(arguments)
+    steps = max(budget.max_steps, count)  # one at least in every epoch
     values = {
         "max_steps": steps,
         "per_device_train_batch_size": budget.batch_size,
@@ -58,7 +58,7 @@ def build_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> d
         "warmup_steps": 0,
         "lr_scheduler_type": type(arguments.lr_scheduler_type)("linear"),
         "lr_scheduler_kwargs": {},
-        "logging_steps": min(arguments.logging_steps, max(1, steps // epochs)),
+        "logging_steps": min(arguments.logging_steps, max(1, steps // count)),
         "seed": seed,
         "data_seed": seed,
         "dataloader_num_workers": 0,
@@ -66,48 +66,20 @@ def build_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> d
         "dataloader_persistent_workers": False,
         **disable_checkpoints(arguments),
     }
-    strategy = type(arguments.eval_strategy)
-    if arguments.eval_strategy == strategy("epoch"):
-        values |= {"eval_strategy": strategy("steps"), "eval_steps": steps}  # and as `Epochs` decides
-    elif arguments.eval_strategy == strategy("steps"):
-        values["eval_steps"] = math.ceil(budget.max_steps / 2)
-    if arguments.logging_strategy == type(arguments.logging_strategy)("epoch"):
-        values["logging_strategy"] = type(arguments.logging_strategy)("steps")
-        values["logging_steps"] = steps
+    by_steps = type(arguments.eval_strategy)("steps")
+    if arguments.eval_strategy == by_steps:
+        values["eval_steps"] = find_interval(steps, budget)
+        if arguments.logging_strategy == by_steps and arguments.logging_steps == arguments.eval_steps:
+            values["logging_steps"] = values["eval_steps"]  # a loss with every evaluation, as in the notebook
     return values
 
 
-class Epochs(TrainerCallback):
-    """Evaluates and logs as often as there are epochs, which the steps may not be a multiple of."""
+def find_interval(steps: int, budget: Budget) -> int:
+    """Return an interval for two evaluations; for more where the steps are none of its multiples.
 
-    def __init__(self, arguments: Any, steps: int) -> None:
-        """`arguments`: the student's."""
-        epochs = count_evaluations(arguments)
-        length = _read_epochs(arguments) / epochs  # 1, if there are not too many of them
-        self.ends = {math.ceil(steps * epoch / epochs): epoch * length for epoch in range(1, epochs + 1)}
-        self.speed = _read_epochs(arguments) / steps
-        self.evaluates = arguments.eval_strategy == type(arguments.eval_strategy)("epoch")
-        self.logs = arguments.logging_strategy == type(arguments.logging_strategy)("epoch")
-
-    @shield(lambda self, args, state, control, **kwargs: control)
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Evaluate and log at the last step of an epoch, in proportion; count epochs in the log the same way."""
-        state.epoch = self.ends.get(state.global_step, state.global_step * self.speed)
-        if state.global_step in self.ends:
-            control.should_evaluate |= self.evaluates
-            control.should_log |= self.logs
-        return control
-
-
-def count_evaluations(arguments: Any) -> int:
-    """Return how many epochs a log shows."""
-    return math.ceil(min(MAX_EVALUATIONS, max(1.0, _read_epochs(arguments))))
-
-
-def _read_epochs(arguments: Any) -> float:
-    """Return how many epochs there shall be; 1 where it is no finite number, which the budget does not need."""
-    figure = read_figure(arguments.num_train_epochs)
-    return 1.0 if figure is None else figure
+    A Trainer evaluates at the last step also where no interval ends, and then logs no loss.
+    """
+    return next(n for n in range(math.ceil(budget.max_steps / 2), 0, -1) if steps % n == 0)
 
 
 def disable_checkpoints(arguments: Any) -> dict[str, Any]:

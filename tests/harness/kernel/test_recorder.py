@@ -15,9 +15,14 @@ from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 from grader.execution import profiles
 from grader.kernel.probes.toys import build_distilbert
+<<<<<<< HEAD
 from grader.kernel.training import budget, recorder
 from grader.kernel.training.figures import read_figure
 from grader.kernel.training.recorder import UNSEEN, Recorder, find_encoder
+=======
+from grader.kernel.training import budget, epochs, recorder
+from grader.kernel.training.recorder import UNSEEN, Recorder, find_encoder, is_figure
+>>>>>>> 8e9361a (A training under the budget has as many epochs as its notebook asks for, for callbacks too; equal intervals stay equal; steps, batches and rates are as before)
 from grader.kernel.training.review_keys import find_least_shared
 from grader.kernel.writing import to_plain
 from grader.model import Profile
@@ -99,13 +104,13 @@ def test_what_is_seen_of(trainings: dict[str, Any], name: str, expected: dict[st
 THREE = dict.fromkeys(("plain", "early_stopping", "half", "float32_only", "numpy_metric"), 3)
 
 
-@pytest.mark.parametrize(("name", "epochs"), {**THREE, "uneven": 4, "many_epochs": 8}.items())
-def test_every_epoch_has_its_evaluation_and_its_loss(trainings: dict[str, Any], name: str, epochs: int) -> None:
+@pytest.mark.parametrize(("name", "asked"), {**THREE, "uneven": 4, "diary": 4, "many_epochs": 8}.items())
+def test_every_epoch_has_its_evaluation_and_its_loss(trainings: dict[str, Any], name: str, asked: int) -> None:
     log = trainings[name]["log"][:-2]  # the last two are the scenario's own calls of evaluate()
-    assert sum("eval_accuracy" in entry for entry in log) == epochs
-    assert sum("loss" in entry for entry in log) >= epochs
-    for figure in ("eval_accuracy", "loss") if epochs > 3 else ():  # of three epochs losses are logged by steps
-        assert [entry["epoch"] for entry in log if figure in entry] == list(range(1, epochs + 1))
+    assert sum("eval_accuracy" in entry for entry in log) == asked
+    assert sum("loss" in entry for entry in log) >= asked
+    for figure in ("eval_accuracy", "loss") if asked > 3 else ():  # of three epochs losses are logged by steps
+        assert [entry["epoch"] for entry in log if figure in entry] == list(range(1, asked + 1))
 
 
 def test_the_log_is_recorded_and_what_is_evaluated_on_afterwards(trainings: dict[str, Any]) -> None:
@@ -166,15 +171,67 @@ def arguments(**values: Any) -> Any:
     return SimpleNamespace(**{**given, **schedule, **values})
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 20])
+@pytest.mark.parametrize("asked", [1, 2, 3, 5, 10, 20])
 @pytest.mark.parametrize("profile", [Profile.STRUCTURE, Profile.QUICK])
-def test_as_many_entries_as_epochs(epochs: int, profile: Profile) -> None:
+def test_as_many_entries_as_epochs(asked: int, profile: Profile) -> None:
     limits = profiles.BUDGETS[profile]
-    given = arguments(num_train_epochs=float(epochs))
+    given = arguments(num_train_epochs=float(asked))
     steps = budget.build_arguments(given, limits, "full", seed=0)["max_steps"]
-    ends = budget.Epochs(given, steps).ends
-    assert list(ends.values()) == pytest.approx(range(1, epochs + 1))
-    assert max(ends) == steps == max(limits.max_steps, epochs)
+    ends = epochs.Epochs(given, steps).ends
+    assert list(ends.values()) == pytest.approx(range(1, asked + 1))
+    assert max(ends) == steps == max(limits.max_steps, asked)
+
+
+def test_callbacks_see_every_epoch_and_end_none_of_them_early(trainings: dict[str, Any]) -> None:
+    # six steps in four epochs; a callback reads all six rows at the end of each
+    begins, ends = (0, 2, 3, 5), (2, 3, 5, 6)
+    pairs = zip(begins, enumerate(ends, 1), strict=True)
+    seen = [entry for begin, (n, end) in pairs for entry in (["begin", begin], ["end", end, n, True, 6])]
+    assert trainings["diary"]["diary"] == seen
+
+
+def test_as_many_losses_as_evaluations_where_their_intervals_are_equal(trainings: dict[str, Any]) -> None:
+    log = trainings["by_steps"]["log"][:-2]
+    assert [entry["step"] for entry in log if "loss" in entry] == [3, 6]
+    assert [entry["step"] for entry in log if "eval_loss" in entry] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("asked", "equal", "expected"),
+    [(3.0, True, (8, 8)), (3.0, False, (8, 5)), (18.0, True, (6, 6)), (20.0, True, (5, 5))],
+)
+def test_intervals(asked: float, equal: bool, expected: tuple[int, int]) -> None:
+    steps = IntervalStrategy.STEPS
+    given = arguments(
+        num_train_epochs=asked, eval_strategy=steps, logging_strategy=steps, eval_steps=500 if equal else 250
+    )
+    values = budget.build_arguments(given, profiles.BUDGETS[Profile.QUICK], "full", seed=0)
+    assert (values["eval_steps"], values["logging_steps"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("batches", "sizes", "expected"),
+    [
+        pytest.param(list("abcdef"), [2, 1, 2], [["a", "b"], ["c"], ["d", "e"]], id="one pass is enough"),
+        pytest.param(list("ab"), [1, 2, 2], [["a"], ["b", "a"], ["b", "a"]], id="several passes"),
+        pytest.param([], [1, 1], [[], []], id="nothing to read"),
+        pytest.param(["a"], [1], [["a"], []], id="more epochs than planned"),
+    ],
+)
+def test_an_epoch_reads_on_where_the_one_before_stopped(batches: Any, sizes: Any, expected: Any) -> None:
+    portions = epochs.Portions(batches, sizes)
+    for portion in expected:
+        portions.begin_epoch()
+        assert list(portions) == portion
+        assert list(portions) == batches  # whoever else reads it
+
+
+@pytest.mark.parametrize(("asked", "said"), [(20.0, ""), (50.0, "20 epochs instead of 50"), (20.5, "instead of 20.5")])
+def test_more_epochs_than_a_budget_has_are_told(asked: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    epochs.tell_most(arguments(num_train_epochs=asked))
+    out = capsys.readouterr().out
+    assert said in out
+    assert bool(out) is bool(said)
 
 
 SEEN = RowKeys(rows=500, kind="text", keys=("a",))

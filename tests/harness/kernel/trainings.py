@@ -7,9 +7,10 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -62,6 +63,21 @@ class Refusing(TrainerCallback):
 
     def on_train_end(self, *args: Any, model: Any = None, **kwargs: Any) -> None:
         model.pre_classifier.state_dict = None
+
+
+class Diary(TrainerCallback):
+    """What a notebook's own callback sees, and does, at the ends of epochs."""
+
+    entries: ClassVar[list[list[Any]]] = []
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.entries.append(["begin", state.global_step])
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> Any:
+        rows = sum(len(batch["labels"]) for batch in train_dataloader)  # read in between, as for an accuracy
+        self.entries.append(["end", state.global_step, state.epoch, control.should_evaluate, rows])
+        control.should_training_stop = True  # good enough for it
+        return deepcopy(control)
 
 
 class Own(Trainer):
@@ -137,6 +153,7 @@ SCENARIOS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
     "nested_metric": lambda model: {"compute_metrics": lambda prediction: {"accuracy": accuracy(prediction)}},
     "refusing": lambda model: {"callbacks": [Refusing()]},
     "head_only": freeze,
+    "diary": lambda model: {"num_train_epochs": 4, "logging_strategy": "epoch", "callbacks": [Diary()]},
     "failing_metric": lambda model: {"compute_metrics": failing},
     "broken": lambda model: replace_layer(model, Broken()),
     "half": lambda model: {},
@@ -179,6 +196,7 @@ def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str,
         "checkpoint_files": sorted(path.name for path in folder.glob("out/checkpoint-*/*")),
         "best": made.state.best_model_checkpoint and Path(made.state.best_model_checkpoint).name,
         "log": [entry for entry in made.state.log_history if "eval_accuracy" in entry or "loss" in entry],
+        "diary": list(Diary.entries),
         "largest": max(float(p.abs().max()) for p in model.parameters()),
     }
 
@@ -191,6 +209,7 @@ def state(made: Trainer) -> dict[str, Any]:
         "collator": id(made.data_collator),
         "datasets": [id(made.train_dataset), id(made.eval_dataset)],
         "batch": made._train_batch_size,
+        "methods": sorted({"get_train_dataloader", "set_initial_training_values"} & set(vars(made))),
     }
 
 
