@@ -163,7 +163,7 @@ def redirect_gpu() -> None:
         for name, answer in answers.items():
             setattr(getattr(torch, kind), name, lambda *a, _answer=answer, **k: _answer)
     torch.cuda.Event, torch.Generator = Event, Generator  # type: ignore[assignment,misc]
-    torch.accelerator.current_stream = Stream  # type: ignore[assignment,misc]
+    torch.accelerator.current_stream = Stream  # type: ignore[assignment]
     _redirect_defaults()
 
 
