@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from grader.kernel.fence import shield
 from grader.kernel.training import epochs
@@ -31,7 +31,9 @@ def apply(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None
     epochs.tell_most(trainer.args)
     with limit_inputs(trainer, budget), replace_attributes(trainer.args, values):
         stoppers = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
-        trainer.add_callback(divided)
+        added = [divided, Rates(budget.learning_rates[method])]
+        for callback in added:
+            trainer.add_callback(callback)
         for stopper in stoppers:  # they insist on load_best_model_at_end
             trainer.remove_callback(stopper)
         set_learning_rate(trainer.optimizer, budget.learning_rates[method], trainer.lr_scheduler)
@@ -39,7 +41,8 @@ def apply(trainer: Any, budget: Budget, method: str, seed: int) -> Iterator[None
             with replace_attributes(trainer, {"_train_batch_size": budget.batch_size}), divided.divide(trainer):
                 yield
         finally:
-            trainer.remove_callback(divided)
+            for callback in added:
+                trainer.remove_callback(callback)
             for stopper in stoppers:
                 trainer.add_callback(stopper)
 
@@ -72,6 +75,26 @@ def build_arguments(arguments: Any, budget: Budget, method: str, seed: int) -> d
         if arguments.logging_strategy == by_steps and arguments.logging_steps == arguments.eval_steps:
             values["logging_steps"] = values["eval_steps"]  # a loss with every evaluation, as in the notebook
     return values
+
+
+class Rates(TrainerCallback):
+    """Has every step learn at the budget's rate, as loops do, whoever made the optimiser and its schedule, and when.
+
+    An optimiser may be made when the training begins, with rates of its own. A schedule that the notebook gives may
+    warm up for more steps than there are: it goes on, and nobody listens to it.
+    """
+
+    def __init__(self, rate: float) -> None:
+        """`rate`: that of the first step."""
+        self.rate = rate
+
+    @shield(lambda self, args, state, control, **kwargs: control)
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> Any:
+        """Set the rate of a step: computed as the linear schedule of transformers does, to the last bit."""
+        share = max(0.0, float(state.max_steps - state.global_step) / float(max(1, state.max_steps)))
+        for group in getattr(optimizer, "param_groups", []):
+            group["lr"] = self.rate * share
+        return control
 
 
 def find_interval(steps: int, budget: Budget) -> int:

@@ -158,6 +158,17 @@ def test_an_optimiser_of_the_students_learns_at_the_budgets_rate(trainings: dict
     assert trainings["own_optimizer"]["largest"] < 10
 
 
+@pytest.mark.parametrize("name", ["plain", "own_optimizer", "two_rates", "class_of_optimizer", "warming_up"])
+def test_every_step_learns_at_the_budgets_rate(trainings: dict[str, Any], name: str) -> None:
+    rates = [[BUDGET.learning_rates["full"] * ((STEPS - step) / STEPS)] for step in range(STEPS)]
+    assert [[*dict.fromkeys(groups)] for groups in trainings[name]["rates"]] == rates
+
+
+def test_those_of_an_ordinary_training_are_what_its_schedule_computes(trainings: dict[str, Any]) -> None:
+    scheduled = {entry["step"]: entry["learning_rate"] for entry in trainings["plain"]["log"] if "loss" in entry}
+    assert {step: trainings["plain"]["rates"][step - 1][0] for step in scheduled} == scheduled
+
+
 def test_the_head_alone_is_seen_as_such(trainings: dict[str, Any]) -> None:
     entry = trainings["head_only"]["record"]["entry"]
     assert {name.split(".")[0] for name in entry["trainable_names"]} == {"pre_classifier", "classifier"}

@@ -17,7 +17,14 @@ import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    get_linear_schedule_with_warmup,
+)
 
 from grader.kernel.probes.toys import build_distilbert
 from grader.kernel.training import recorder as recording
@@ -80,6 +87,27 @@ class Diary(TrainerCallback):
         return deepcopy(control)
 
 
+class Rates:
+    """The rates of every step, as the optimiser finds them."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[float]] = []
+        self.hook = register_optimizer_step_pre_hook(self.note)
+
+    def note(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.seen.append([float(group["lr"]) for group in optimizer.param_groups])
+
+
+class TwoRates(Trainer):
+    """Makes its optimiser when its training begins, of groups that learn at a million and at ten."""
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.optimizer is None:
+            head, body = self.model.classifier.parameters(), self.model.distilbert.parameters()
+            self.optimizer = torch.optim.SGD([{"params": [*head], "lr": 1e6}, {"params": [*body], "lr": 10.0}])
+        return self.optimizer
+
+
 class Own(Trainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         return super().train(*args, **kwargs)
@@ -110,6 +138,12 @@ def sgd(model: nn.Module) -> tuple[Any, Any]:
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
+def warm_up(model: nn.Module) -> tuple[Any, Any]:
+    """An optimiser with a schedule that warms up for longer than the budget trains."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    return optimizer, get_linear_schedule_with_warmup(optimizer, 100, 250)
+
+
 def freeze(model: nn.Module) -> dict[str, Any]:
     model.distilbert.requires_grad_(False)
     return {}
@@ -124,6 +158,7 @@ def trainer(folder: Path, model: nn.Module, kind: type[Trainer] = Trainer, **cha
     """A trainer as a notebook makes it; what it does not know goes to its arguments."""
     given: dict[str, Any] = {"train_dataset": reviews(), "eval_dataset": reviews(), "compute_metrics": accuracy}
     of_trainer = {"eval_dataset", "compute_metrics", "callbacks", "optimizers", "preprocess_logits_for_metrics"}
+    of_trainer.add("optimizer_cls_and_kwargs")
     given |= {name: changes.pop(name) for name in tuple(changes) if name in of_trainer}
     settings = {"num_train_epochs": 3, "eval_strategy": "epoch", "report_to": "none", "disable_tqdm": True, **changes}
     arguments = TrainingArguments(output_dir=str(folder / "out"), dataloader_pin_memory=False, **settings)
@@ -148,6 +183,9 @@ SCENARIOS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
     "accumulating": lambda model: {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 8},
     "early_stopping": lambda model: {**BEST, "callbacks": [EarlyStoppingCallback(early_stopping_patience=1)]},
     "own_optimizer": lambda model: {"optimizers": sgd(model)},
+    "two_rates": lambda model: {"kind": TwoRates},
+    "class_of_optimizer": lambda model: {"optimizer_cls_and_kwargs": (torch.optim.SGD, {"lr": 1e6})},
+    "warming_up": lambda model: {"optimizers": warm_up(model)},
     "several_evaluations": lambda model: {"eval_dataset": TWO},
     "overfitting_shown": lambda model: {"eval_dataset": OVERFITTING},
     "nested_metric": lambda model: {"compute_metrics": lambda prediction: {"accuracy": accuracy(prediction)}},
@@ -171,7 +209,7 @@ def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str,
     recorder.plan = replace(recorder.plan, budget=LIMITS.get(name, BUDGET), evidence=str(folder))
     model = build_distilbert(WIDTH, seed=1)
     made = trainer(folder, model, **SCENARIOS[name](model))
-    sizes = Sizes(model)
+    sizes, rates = Sizes(model), Rates()
     before = state(made)
     raised = ""
     try:
@@ -179,6 +217,7 @@ def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str,
     except Exception as error:  # the scenario's own
         raised = type(error).__name__
     after = state(made)
+    rates.hook.remove()
     learned = list(sizes.learned)
     sizes.evaluated.clear()
     other = reviews(OTHER_ROWS)
@@ -196,6 +235,7 @@ def observed(recorder: recording.Recorder, folder: Path, name: str) -> dict[str,
         "checkpoint_files": sorted(path.name for path in folder.glob("out/checkpoint-*/*")),
         "best": made.state.best_model_checkpoint and Path(made.state.best_model_checkpoint).name,
         "log": [entry for entry in made.state.log_history if "eval_accuracy" in entry or "loss" in entry],
+        "rates": rates.seen,
         "diary": list(Diary.entries),
         "largest": max(float(p.abs().max()) for p in model.parameters()),
     }
