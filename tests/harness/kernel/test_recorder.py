@@ -15,14 +15,9 @@ from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 from grader.execution import profiles
 from grader.kernel.probes.toys import build_distilbert
-<<<<<<< HEAD
-from grader.kernel.training import budget, recorder
+from grader.kernel.training import budget, epochs, recorder
 from grader.kernel.training.figures import read_figure
 from grader.kernel.training.recorder import UNSEEN, Recorder, find_encoder
-=======
-from grader.kernel.training import budget, epochs, recorder
-from grader.kernel.training.recorder import UNSEEN, Recorder, find_encoder, is_figure
->>>>>>> 8e9361a (A training under the budget has as many epochs as its notebook asks for, for callbacks too; equal intervals stay equal; steps, batches and rates are as before)
 from grader.kernel.training.review_keys import find_least_shared
 from grader.kernel.writing import to_plain
 from grader.model import Profile
