@@ -80,7 +80,7 @@ def _list_matrices(head: Mapping[str, str]) -> set[tuple[str, str]]:
 
 
 def starts_elsewhere(entry: Entry) -> bool:
-    """Return True if a model does not start from the pretrained network: most tensors of its encoder are others."""
+    """Return True if a model does not start from the pretrained network: it holds few of the encoder's tensors."""
     return len(entry.changed) > MOST_CHANGED
 
 

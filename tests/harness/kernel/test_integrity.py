@@ -15,7 +15,7 @@ from transformers import Trainer
 
 from grader.kernel import integrity, wrapping, writing
 from grader.kernel.integrity import Integrity
-from grader.kernel.training import recorder
+from grader.kernel.training import figures
 from grader.kernel.training.work import Meter
 from grader.protocol import events
 
@@ -80,8 +80,8 @@ CHANGES: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], list[tuple[str, bo
         [("grader.kernel.writing.write_json is replaced", True)],
     ),
     "its code": (
-        lambda patch: patch.setattr(recorder.is_figure, "__code__", (lambda value: True).__code__),
-        [("grader.kernel.training.recorder.is_figure is replaced", True)],
+        lambda patch: patch.setattr(figures.read_figure, "__code__", (lambda value: True).__code__),
+        [("grader.kernel.training.figures.read_figure is replaced", True)],
     ),
 }
 
