@@ -173,10 +173,10 @@ class Case:
 
     @cached_property
     def adapts_layers_of_step_1(self) -> bool:
-        """True if what step 3 adds is of low rank beside the layers that step 1 left, and not beside the pretrained."""
+        """True if what step 3 adds is of low rank beside the layers of step 1's model, and the rest is pretrained."""
         lora, full = self.certificate(Method.LORA), self.certificate(Method.FULL)
         training = self.training(Method.LORA)
-        if lora is None or full is None or training is None:
+        if lora is None or full is None or training is None or training.entry.changed:
             return False
         rank = methods.count_rank(training.entry)
         return max(lora.qv_ranks.values(), default=0) > rank and builds_on(lora, full, rank)

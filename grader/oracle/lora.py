@@ -20,6 +20,7 @@ from grader.protocol.source import UNPARSABLE
 # Unit roundoff: the largest relative error of one rounded operation. A layer may compute in float32 when it is given
 # float64: the assignment's model is float32, and no mistake of a student's is smaller than that.
 ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-24, "bfloat16": 2.0**-9}
+FINE = 1e-6  # a roundoff below which even the smallest singular value of a random update is no rounding
 # Errors of a sum of n products add up like sqrt(n) · roundoff (Higham 2002, section 4.2, rounding errors as
 # independent); x A^T, then B, then scaling and adding are four roundings on top. 4 covers them, with 2 for the tail.
 SAFETY = 8.0
@@ -123,8 +124,11 @@ def ones_agree(tensors: Mapping[str, Tensor], x: Tensor, challenge: LoraChalleng
 def has_its_rank(update: Tensor, challenge: LoraChallenge, magnitude: float) -> bool:
     """Return True if the update (n, out) of a random adapter on random x has the rank that B A has, no lower one.
 
-    Independent errors of size e in an m-by-n matrix have a largest singular value of about e (sqrt(m) + sqrt(n)).
+    Half precision does not tell: rounding there is as large as the smallest singular values. Independent errors of size
+    e in an m-by-n matrix have a largest singular value of about e (sqrt(m) + sqrt(n)).
     """
+    if ROUNDOFF[challenge.dtype] > FINE:
+        return True
     noise = compute_tolerance(challenge, magnitude) * sum(side**0.5 for side in update.shape)
     return int((torch.linalg.svdvals(update.double()) > noise).sum()) >= min(challenge.rank, *update.shape)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import typing_extensions
 
-TYPING = ("override", "TypeAliasType", "TypeIs", "ReadOnly", "NoDefault", "get_protocol_members", "is_protocol")
+# Not `TypeAliasType`, `ReadOnly` or `NoDefault`: by these, libraries tell a Python whose other types can do more, too.
+TYPING = ("override", "TypeIs")
 
 
 def supply_names() -> None:

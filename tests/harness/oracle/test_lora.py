@@ -182,3 +182,18 @@ def test_the_last_definition_counts() -> None:
     assert lora.find_moved_parameter([moving, "%magic", right], "LoRALayer") is None
     assert lora.find_moved_parameter([right, moving], "LoRALayer") == "Parameter(...).cuda(...)"
     assert lora.find_moved_parameter([moving], "Other") is None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_right_update_has_its_rank_and_a_single_number_has_rank_1(seed: int) -> None:
+    drawn = challenges.draw(seed)
+    for question in (question for question in drawn.lora if question.graded):
+        dtype = getattr(torch, question.dtype)
+        x, fill = (drawn.lora_tensors[f"{question.key}.{name}"].to(dtype) for name in ("x", "fill"))
+        split = question.rank * question.in_features
+        a = fill[:split].view(question.rank, -1)
+        b = fill[split : split + question.rank * question.out_features].view(-1, question.rank)
+        update, mean = question.scale * x @ a.T @ b.T, fill.mean() * x.sum(-1, keepdim=True)
+        assert lora.has_its_rank(update, question, float(update.abs().max()))
+        if dtype != torch.bfloat16 and question.rank > 1:
+            assert not lora.has_its_rank(mean.expand(-1, question.out_features), question, float(update.abs().max()))
