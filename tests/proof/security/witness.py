@@ -36,8 +36,8 @@ HOOKS: Final[dict[str, tuple[str, ...]]] = {
     ),
     f"{TRAINING}observation.py": ("describe_form", "hash_head", "guess_method", "unwrap"),
     f"{TRAINING}budget.py": ("apply", "Rates.on_pre_optimizer_step", "ShorteningCollator.__call__", "take_rows"),
-    f"{TRAINING}epochs.py": ("Epochs.on_epoch_begin", "Epochs.on_step_end", "Epochs.on_epoch_end", "count"),
-    f"{TRAINING}exports.py": ("describe_form",),
+    f"{TRAINING}epochs.py": ("Epochs.on_epoch_begin", "Epochs.on_step_end", "Epochs.on_epoch_end"),
+    f"{TRAINING}exports.py": ("Exports.write",),
     f"{TRAINING}dropout.py": ("bernoulli_",),
     f"{TRAINING}gradients.py": ("answer",),
     f"{TRAINING}loops.py": tuple(
