@@ -7,7 +7,6 @@ HTML escaping is a separate step, done by the template engine.
 
 import re
 import unicodedata
-from itertools import groupby
 
 TEXT_LIMIT = 20_000
 LINE_LIMIT = 300
@@ -27,7 +26,8 @@ def sanitise_text(text: str, limit: int = TEXT_LIMIT) -> str:
     plain = _LINE_END.sub("\n", _COLOUR_SEQUENCE.sub("", _cut(text, limit)))
     if plain.isascii() and plain.isprintable():
         return plain
-    return _strip_piled_marks("".join(map(_show, plain)))
+    shown = {ord(character): _show(character) for character in set(plain)}  # few, whatever the length
+    return _strip_piled_marks(plain.translate(shown))
 
 
 def sanitise_line(text: str, limit: int = LINE_LIMIT) -> str:
@@ -48,11 +48,11 @@ def _show(character: str) -> str:
 
 
 def _strip_piled_marks(text: str) -> str:
-    runs = ((is_mark, "".join(run)) for is_mark, run in groupby(text, _is_mark))
-    return "".join(
-        f"{run[:MARKS_MAX]}⟨{len(run) - MARKS_MAX} more marks⟩" if is_mark and len(run) > MARKS_MAX else run
-        for is_mark, run in runs
-    )
+    marks = "".join(filter(_is_mark, set(text)))
+    if not marks:
+        return text
+    piled = f"([{re.escape(marks)}]{{{MARKS_MAX}}})([{re.escape(marks)}]+)"
+    return re.sub(piled, lambda found: f"{found[1]}⟨{len(found[2])} more marks⟩", text)
 
 
 def _is_mark(character: str) -> bool:

@@ -32,7 +32,9 @@ PROSE_CHARS_MAX: Final = 20_000  # of one cell; more is shown as plain text
 PICTURE_CHARS_MAX: Final = 2 * 2**20  # in base64
 PICTURES: Final = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}  # how such a file begins
 
-_OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?!\n)")  # what a progress bar has painted over
+# What a progress bar has painted over. From the start of a line only: tried from each letter of a long line, it takes
+# seconds.
+_OVERWRITTEN: Final = re.compile(r"^[^\n]*\r(?!\n)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
