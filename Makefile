@@ -149,7 +149,7 @@ hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
 	@$(VENV_PYTHON) -m tests.proof.security
 
 test: lint ##+ lint, then run every test that is quick, one real grading included: five minutes at most
-	@$(VENV_PYTHON) -m pytest -m "not slow"
+	@$(VENV_PYTHON) -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 fresh: ##+ try the README's commands on bare Debian roots, under strange conditions; needs root and debootstrap [RELEASES="bookworm trixie sid"] [ESSENTIAL=1] [TESTS=1] [GRADESCOPE=1] [ONLY=words]
 	@python3 -m tests.proof.fresh $(RELEASES) $(if $(filter 1,$(ESSENTIAL)),--essential) $(if $(filter 1,$(TESTS)),--tests) $(if $(filter 1,$(GRADESCOPE)),--gradescope) $${ONLY:+--only "$$ONLY"}

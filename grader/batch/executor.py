@@ -27,6 +27,7 @@ from distributed import Client, Future, LocalCluster, Security, WorkerPlugin, ge
 from grader.assets.reviews import resolve_reviews
 from grader.batch.digests import EXECUTION, digest_execution, digest_judging
 from grader.batch.messages import TRIES, BatchConfig, Stage, Task, TaskOutcome, TaskStatus
+from grader.batch.request import UsedReviews
 from grader.batch.work import GradingTools, TaskRunner
 from grader.errors import GraderError
 from grader.paths import ROOT
@@ -98,9 +99,10 @@ class ToolsPlugin(WorkerPlugin):
 def require_reviews(sha256: str, host: str) -> None:
     """Raise GraderError if this worker finds other reviews than those of the class; any are right without a hash."""
     if sha256 and (found := resolve_reviews(ROOT, os.environ)).sha256 != sha256:
+        seen = UsedReviews(name=found.name, sha256=found.sha256)
         raise GraderError(
-            f"The worker on {host} finds {found.name} ({found.sha256[:12]}), and the class is graded on other reviews "
-            f"({sha256[:12]}); start it in a shell with the A4_DATA of the batch."
+            f"The worker on {host} finds {seen}, and the class is graded on other reviews ({sha256[:12]}); "
+            "start it in a shell with the A4_DATA of the batch."
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import pytest
 
 from grader.judging.case import Case
-from grader.judging.places import Finder
+from grader.judging.places import Finder, locate
 from grader.model import Method, Verdict
 from grader.protocol.records import Raised
 
@@ -96,11 +96,21 @@ def expect_defined(case: Case, found: str | None, names: tuple[str, ...], missin
     cell = case.evidence.find_failed_definition(names)
     if cell is None:
         fail(missing, hint)
-    raised = f"{cell.error}: {cell.message}" if cell.message else cell.error
     fail(
-        f"{missing} Cell {cell.index + 1} defines it, but raises {raised}.",
+        f"{missing} Cell {cell.index + 1} defines it, but raises {case.name_error(cell.index)}.",
         "Fix that cell, then run the notebook again.",
     )
+
+
+def expect_reached(case: Case, stop: Finder, rationale: str) -> None:
+    """Fail the check when an error kept statements about its model from running; the rationale gets that error."""
+    if spot := locate(case, stop):
+        fail(
+            f"{rationale}{case.describe_error(spot.cell)}",
+            "Fix this error: what comes after it in its cell did not run.",
+            at=stop,
+            cause=case.name_error(spot.cell),
+        )
 
 
 def join_words(things: Sequence[str]) -> str:

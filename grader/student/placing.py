@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from grader.judging.places.code import Code
+from grader.judging.places.code import Code, list_read
 from grader.protocol.records import Entry
 from grader.protocol.tensor_names import ENCODER
 from grader.student.noted import STEPS
@@ -71,12 +71,8 @@ def _list_statements(variables: Sequence[str], cells: Sequence[str]) -> Iterator
         for step in reversed(steps):
             if name in step.names and not isinstance(step.node, ast.Assert):
                 yield ast.unparse(step.node)
-            if name in step.assigned and name not in _list_read(step.node):  # before, it was another model
+            if name in step.assigned and name not in list_read(step.node):  # before, it was another model
                 break
-
-
-def _list_read(statement: ast.AST) -> set[str]:
-    return {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
 def _is_elsewhere(entry: Entry, section: str, named: str) -> bool:

@@ -155,7 +155,7 @@ def _build_outdated(noted: Noted, namespace: Mapping[str, Any]) -> list[Row]:
 
 NOT_PREPARED: Final = {
     "step2": "No model in this kernel has frozen parameters yet.",
-    "step3": "No model has LoRA layers in place of its query and value layers yet: `replace_layers` puts them there.",
+    "step3": "No model contains LoRA layers yet: call `replace_layers` to put yours into the model.",
 }
 
 

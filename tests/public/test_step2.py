@@ -3,7 +3,7 @@
 from grader import assignment
 from grader.judging import places
 from grader.judging.case import Case
-from grader.judging.suite import check, expect, fail
+from grader.judging.suite import check, expect_reached, fail
 from grader.model import Method
 from grader.oracle.methods import name_wrong_count
 from grader.oracle.mistakes import freezing
@@ -29,27 +29,23 @@ def test_trainable_parameters(case: Case) -> None:
             f"Expected a training of the head alone in step 2; found none.{case.explain_absence()}",
             "Load the model again, freeze its encoder, give the model to a new `Trainer`, and call `trainer.train()`.",
         )
-    if training.entry.trainable != assignment.HEAD_PARAMETERS and (stop := places.locate(case, STOP)):
-        fail(
-            f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
-            f"found {training.entry.trainable:,}.{case.describe_error(stop.cell)}",
-            FIX_CELL,
-            at=STOP,
-            cause=case.name_error(stop.cell),
-        )
+    if training.entry.trainable == assignment.HEAD_PARAMETERS:
+        return
+    rationale = (
+        f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
+        f"found {training.entry.trainable:,}."
+    )
+    expect_reached(case, STOP, rationale)
     labels = assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
     hint = first_hint(_list_causes(case, training), freezing.ON_PARAMETERS)
-    expect(
-        training.entry.trainable == assignment.HEAD_PARAMETERS,
-        f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
-        f"found {training.entry.trainable:,}.{_cause(case, training)}",
+    fail(
+        f"{rationale}{_cause(case, training)}",
         LABELS if labels else hint,
         cause=name_wrong_count(training.entry, assignment.HEAD_PARAMETERS),
     )
 
 
 STOP = places.find_stop_before(Method.HEAD)
-FIX_CELL = "Fix this error: what comes after it in its cell did not run."
 LABELS = "Load 'distilbert-base-uncased' with `num_labels=2` in every step."
 
 

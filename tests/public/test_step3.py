@@ -21,7 +21,17 @@ from grader.judging.lora_answers import (
     round_input,
 )
 from grader.judging.lora_causes import explain_registered, list_fresh_causes, list_update_causes
-from grader.judging.suite import Advice, Blocked, check, expect, expect_defined, fail, name_type, suggest_hint
+from grader.judging.suite import (
+    Advice,
+    Blocked,
+    check,
+    expect,
+    expect_defined,
+    expect_reached,
+    fail,
+    name_type,
+    suggest_hint,
+)
 from grader.model import Method
 from grader.oracle import lora
 from grader.oracle.methods import infer_rank, name_wrong_count
@@ -332,7 +342,7 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
         name = name or f"{found.observed_scale:.3g}"
         fail(
             f"Expected the update B(A(x)) to be multiplied by alpha / rank; found the factor {name}. "
-            f"For {challenge}, that is {found.observed_scale:.3g} instead of {challenge.scale:.3g}.",
+            f"For {challenge}, that is {found.observed_scale:.4g} instead of {challenge.scale:.4g}.",
             "Compute `alpha / rank` in `__init__`, from its arguments, and multiply the update by it once.",
             at=places.find_scale,
         )
@@ -371,14 +381,12 @@ def test_trainable_parameters(case: Case) -> None:
         )
     rank = infer_rank(training.entry)
     wanted = assignment.count_lora_parameters(rank)
-    if training.entry.trainable != wanted and (stop := places.locate(case, STOP)):
-        fail(
-            f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
-            f"{training.entry.trainable:,}.{case.describe_error(stop.cell)}",
-            "Fix this error: what comes after it in its cell did not run.",
-            at=STOP,
-            cause=case.name_error(stop.cell),
-        )
+    rationale = (
+        f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
+        f"{training.entry.trainable:,}."
+    )
+    if training.entry.trainable != wanted:
+        expect_reached(case, STOP, rationale)
     expect(
         bool(training.entry.wrapped),
         f"Expected 12 wrapped layers and {wanted:,} trainable parameters when the training of step 3 starts; found no "
@@ -388,8 +396,7 @@ def test_trainable_parameters(case: Case) -> None:
     if training.entry.trainable != wanted:
         cause, hint = cause_of_count(case, training, wanted)
         fail(
-            f"Expected {wanted:,} trainable parameters at rank {rank} when the training of step 3 starts; found "
-            f"{training.entry.trainable:,}. {cause}",
+            f"{rationale} {cause}",
             hint,
             cause=name_wrong_count(training.entry, wanted),
         )

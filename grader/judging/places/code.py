@@ -201,6 +201,11 @@ def list_nodes(root: ast.AST) -> list[ast.AST]:
     return sorted(nodes, key=lambda node: (node.lineno, node.col_offset))  # type: ignore[attr-defined]
 
 
+def list_read(root: ast.AST) -> frozenset[str]:
+    """Return the names of the variables whose values an expression or statement reads."""
+    return frozenset(n.id for n in ast.walk(root) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+
+
 def list_names(root: ast.AST) -> frozenset[str]:
     """Return the names of all variables in an expression or statement."""
     return frozenset(node.id for node in ast.walk(root) if isinstance(node, ast.Name))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from grader.judging.places.code import Code, Spot, Step, calls, list_names, list_nodes, name_of, root_of
+from grader.judging.places.code import Code, Spot, Step, calls, list_names, list_nodes, list_read, name_of, root_of
 from grader.judging.places.lora_code import list_gradient_values
 
 OPTIMISERS: Final = ("AdamW", "Adam", "SGD", "RMSprop", "Adafactor", "Adagrad", "NAdam", "RAdam", "LBFGS")
@@ -179,7 +179,7 @@ class TrainingCode:
     def _find_origin(self, name: str, before: Step) -> Step | None:
         """Return the last statement that made this model, not only changed it: `model = model.to(device)`."""
         found = self._find_assignment(frozenset({name}), before)
-        while found is not None and name in _list_read(found.node):
+        while found is not None and name in list_read(found.node):
             found = self._find_assignment(frozenset({name}), found)
         return found
 
@@ -192,10 +192,6 @@ def _link(window: Sequence[Step], name: str) -> tuple[Step, ...]:
             linked.append(step)
             names |= step.assigned
     return tuple(linked)
-
-
-def _list_read(node: ast.AST) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
 def _list_targets(node: ast.AST) -> list[ast.expr]:

@@ -247,9 +247,8 @@ def probe_trained(subject: Subject) -> Tensors:
     fence.ask(_step, layer, subject.call(subject.given["x"]))
     subject.fill(torch.zeros_like(subject.given["fill"]))
     trained = subject.get_output()
-    modules.train(
-        layer
-    )  # in this mode W is as before, up to rounding, also where the update is part of it in evaluation
+    # In this mode W is as before, up to rounding, also where the update is part of it in evaluation.
+    modules.train(layer)
     return {"weight_after": fence.ask(getattr, subject.linear, "weight"), "trained": trained}
 
 

@@ -60,6 +60,10 @@ def test_keys_and_labels(dataset: Any, keys: tuple[str, ...], labels: tuple[int,
     assert (found.rows, found.keys, found.labels) == (len(TEXTS), keys, labels)
 
 
-@pytest.mark.parametrize("dataset", [None, 3, Items(object()), Items({"text": "a"})], ids=repr)
+@pytest.mark.parametrize(
+    "dataset",
+    [None, 3, Items(object()), Items({"text": "a"})],
+    ids=["nothing", "a number", "no rows", "rows without labels"],
+)
 def test_what_cannot_be_read_is_nothing(dataset: Any) -> None:
     assert compute_keys(dataset) is None

@@ -1,5 +1,6 @@
 """Judges cases and compares what the grader says with what the corpus expects."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,11 +79,14 @@ def examine(base: Base, cases: Sequence[CorpusCase], setup: Setup) -> Iterator[C
     known: dict[int, Certificate | None] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the other core runs the next case
+    gc.freeze()  # what is here before the first case is not searched again after each
     try:
         for case, folder in execute_cases(base, cases, setup):
             submission = SharedCase(Evidence(folder), oracle, known)
             run = submission.evidence.run
             errors = [f"{cell.error}: {cell.message}" for cell in run.summary.failed_cells]
             yield CaseResult(case, run_suite(submission, folders), [*errors, run.reason][0])
+            gc.collect()  # a pytest session is full of cycles, which hold the weights of the case that it judged
     finally:
+        gc.unfreeze()
         torch.set_num_threads(threads)
