@@ -132,7 +132,7 @@ def describe_intake(intake: Intake) -> str:
     counts = {
         "notebooks": len(intake.uploads),
         "files that cannot be graded": len(intake.refusals),
-        "students who handed in nothing that can be": len(intake.missing),
+        "students without a gradable file": len(intake.missing),
     }
     return f"Found {', '.join(f'{count} {what}' for what, count in counts.items() if count)}."
 

@@ -161,7 +161,7 @@ def test_a_class_without_problems_ends_with_0_and_says_where_things_are(a4: Clas
     assert place.startswith(f"Results in {a4.folder}: ")
     upload = f"then `make upload CLASS={a4.folder} COURSE=id ASSIGNMENT=id`, or import gradebook.csv."
     assert todo == f"Next: open {a4.folder}/index.html, decide with `make review CLASS={a4.folder}`, {upload}"
-    assert a4.shown.splitlines()[0] == "Found 2 notebooks, 2 students who handed in nothing that can be."
+    assert a4.shown.splitlines()[0] == "Found 2 notebooks, 2 students without a gradable file."
     found = json.loads(a4.find("result.json").read_text(encoding="utf-8"))
     assert (found["schema"], found["submission"]["name"]) == (1, ADA)
 

@@ -36,11 +36,15 @@ class Round(FrozenModel):
     measured: str = ""  # the day
 
 
+def digest_code(tree: Tree | None = None) -> str:
+    """Digest the code and the corpus that the verdicts of a round follow from. Raises GraderError."""
+    tree = tree or Tree(ROOT)
+    return digest_files(tree, closure(tree, [LETTERS, *SUITE, "reference/solution.ipynb", *CASES, VERSIONS]))[:16]
+
+
 def digest_conditions(used: Setup, tree: Tree | None = None) -> str:
     """Digest all that the verdicts of a round depend on besides its seed. Raises GraderError."""
-    tree = tree or Tree(ROOT)
-    digest = digest_files(tree, closure(tree, [LETTERS, *SUITE, "reference/solution.ipynb", *CASES, VERSIONS]))
-    return f"{digest[:16]} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
+    return f"{digest_code(tree)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
 
 
 def make_round(matrix: Matrix, seed: int, where: str) -> Round:
