@@ -90,5 +90,6 @@ def find_reason(edit: Edit, original: Finding, mutant: Finding) -> str | None:
     differs = frozenset(mutant.list_differences(original))
     if mutant.failed:
         return None
+    advised = not set(mutant.advised) <= set(original.advised)  # of what the edit changed
     fitting = (r for r in REASONS if differs <= r.may_differ and r.touches(edit))
-    return next((r.words for r in fitting if bool(mutant.advised) is r.advised), None)
+    return next((r.words for r in fitting if advised is r.advised), None)

@@ -101,3 +101,17 @@ def test_reasons(edit: Edit, differs: list[str], advised: bool, words: str | Non
     evidence = {part: "2" if part in differs else digest for part, digest in RIGHT.evidence.items()}
     found = find_reason(edit, RIGHT, Finding(id="m", evidence=evidence, advised=("check",) * advised))
     assert (found is None) if words is None else (words in (found or ""))
+
+
+@pytest.mark.parametrize(
+    ("advised", "words"),
+    [
+        pytest.param(("a",), "the same layers", id="what the program is told as well"),
+        pytest.param(("a", "b"), None, id="and something of the edit's own"),
+    ],
+)
+def test_advice_on_the_program_is_not_the_edits(advised: tuple[str, ...], words: str | None) -> None:
+    edit = Edit("extract-qv-layers", "another text", "", ".q_lin", "", "")
+    original = RIGHT.model_copy(update={"advised": ("a",)})
+    found = find_reason(edit, original, original.model_copy(update={"id": "m", "advised": advised}))
+    assert (found is None) if words is None else (words in (found or ""))
