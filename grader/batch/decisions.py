@@ -37,6 +37,7 @@ from grader.grades.decisions import (
     select_new,
     use_todays_keys,
 )
+from grader.grades.earlier_files import list_contents
 from grader.grades.groups import add_groups, load_groups
 from grader.grades.overrides import load_overrides
 from grader.grades.policy import GradingPolicy, NameIndex, load_policy
@@ -163,7 +164,9 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
         given.append((request.times, [HandInTimes(**dict(load_times(request.times)), author=name_author())]))
     if request.overrides:
         students, rubric = list_students(intake), load_rubric(RUBRIC)
-        given.append((request.overrides, [*load_overrides(request.overrides, students, rubric, policy.manual).entries]))
+        entries = load_overrides(request.overrides, students, rubric, policy.manual).entries
+        made = [e.model_copy(update={"made_for": list_contents(intake, e.student)}) for e in entries]
+        given.append((request.overrides, [*made]))
     return given
 
 

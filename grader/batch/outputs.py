@@ -22,6 +22,7 @@ from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import build_zip, choose_pages
 from grader.gradebook.canvas_upload import Delivery
 from grader.grades.decisions import Rulings
+from grader.grades.earlier_files import tell_of_earlier
 from grader.grades.grade import Grade, Standing
 from grader.grades.policy import GradingPolicy, describe
 from grader.grades.settlement import describe_gaps, settle
@@ -127,6 +128,7 @@ def settle_class(
     rulings = load_rulings(request.folder, _add_refusals(intake, found))
     results = {i: outcome.result for i, outcome in found.items() if outcome.result}
     grades = settle(rulings.intake, results, rulings.policy, rulings.overrides)
+    rulings, grades = tell_of_earlier(rulings, grades)
     return rulings, tuple(_add_words(grade, rulings) for grade in grades)
 
 

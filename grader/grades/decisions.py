@@ -91,6 +91,7 @@ class Withdrawal(FrozenModel):
     reason: Text
 
 
+UNSAID: Final = {"possible": None, "made_for": None}  # of an override, by the file that it stands in
 NEVER: Final[Mapping[str, datetime.datetime]] = {}
 
 Matter = Override | Extension | Rules | HandInTimes | HandInGroups | Comment | Reviewed | Appeal | Withdrawal
@@ -136,6 +137,8 @@ class Rulings(FrozenModel):
     comments: dict[str, dict[str, str]] = Field(default_factory=dict)  # by the student's key, then by check; "": all
     answers: dict[str, dict[str, Answer]] = Field(default_factory=dict)  # to appeals, in the same way
     notes: tuple[str, ...] = ()
+    changes: dict[str, Override] = Field(default_factory=dict)  # the overrides, by the ids of their decisions
+    earlier: dict[str, dict[str, Override]] = Field(default_factory=dict)  # by key: those made for an earlier file
 
 
 def list_withdrawn(decisions: Sequence[Decision]) -> frozenset[str]:
@@ -171,13 +174,13 @@ def select_new(decisions: Sequence[Decision], matters: Iterable[Matter], file: s
 
 
 def leave_out_giver(matter: Matter) -> Matter:
-    """Return what a file says, without what it does not: the login of whoever gave it, and what checks were worth then.
+    """Return what a file says, without what it does not: who gave it, and what checks and files there were then.
 
     Authors that stand in the file itself stay.
     """
     if isinstance(matter, Rules | HandInTimes | HandInGroups):
         return matter.model_copy(update={"author": ""})
-    return matter.model_copy(update={"possible": None}) if isinstance(matter, Override) else matter
+    return matter.model_copy(update=UNSAID) if isinstance(matter, Override) else matter
 
 
 def combine(
@@ -204,7 +207,8 @@ def combine(
     require_one_each(policy, intake)
     intake = _apply_times(holding, intake, seen)
     fitter = _Fitter(known, rubric, {item.id: item.possible for item in policy.manual})
-    entries = [fitter.fit(name, matter) for name, matter in matters if isinstance(matter, Override)]
+    fitted = {name: fitter.fit(name, matter) for name, matter in matters if isinstance(matter, Override)}
+    changes = {name: change for name, change in fitted.items() if change}
     comments: dict[str, dict[str, str]] = {}
     answers: dict[str, dict[str, Answer]] = {}
     for _, matter in matters:
@@ -217,10 +221,11 @@ def combine(
     return Rulings(
         intake=intake,
         policy=policy,
-        overrides=Overrides(entries=tuple(e for e in entries if e), possible=fitter.possible),
+        overrides=Overrides(entries=tuple(changes.values()), possible=fitter.possible),
         comments=comments,
         answers=answers,
         notes=(*fitter.notes, *fitter.describe_undated(), *_list_strange(holding, known)),
+        changes=changes,
     )
 
 
@@ -340,10 +345,16 @@ def describe_decision(decision: Decision) -> str:
 
 
 def _describe_override(change: Override) -> str:
+    between = " " if change.kind is OverrideKind.EXCUSED else ", "
+    return f"{change.student}{between}{describe_change(change)}"
+
+
+def describe_change(change: Override) -> str:
+    """Write what an override says, without its student."""
     if change.kind is OverrideKind.EXCUSED:
-        return f"{change.student} excused"
+        return "excused"
     gives = f"{change.points:g} points" if change.points is not None else str(change.verdict)
-    return f"{change.student}, {change.target or 'total'}: {gives}"
+    return f"{sanitise(change.target) or 'total'}: {gives}"
 
 
 def describe_in_force(decisions: Sequence[Decision], most: int = MAX_LISTED) -> Iterator[str]:

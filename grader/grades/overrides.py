@@ -53,6 +53,8 @@ class Override(FrozenModel):
     """One change. `student` is the key of a student; `target` the id of a check or of a manual item.
 
     `possible`: what the target was worth when somebody decided; None for the whole, and in changes of older versions.
+    `made_for`: the SHA-256 of the file that counted then, and none where there was no file; from a file of overrides,
+    which names no file, of all that the student had handed in. None in changes of older versions.
     """
 
     kind: OverrideKind
@@ -64,6 +66,7 @@ class Override(FrozenModel):
     reason: Text
     date: datetime.date | None = None
     possible: float | None = None
+    made_for: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _require_complete(self) -> Self:
@@ -150,7 +153,7 @@ def _read_toml(text: str) -> Iterator[Entry]:
         target = {"check": "check", "manual": "item"}.get(kind, "")
         for number, entry in enumerate(entries, 1):
             place = f"[[{kind}]] {number}"
-            if not isinstance(entry, dict) or {"kind", "target", "possible"} & set(entry):
+            if not isinstance(entry, dict) or {"kind", "target", "possible", "made_for"} & set(entry):
                 raise ValueError(f"{place} is not a table of the keys for {kind}")
             fields = {key: value for key, value in entry.items() if key != target}
             yield place, {**fields, "kind": kind, "target": entry.get(target, "")}

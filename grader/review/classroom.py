@@ -60,6 +60,7 @@ class Dossier:
     held: tuple[Decision, ...] = ()
     overrides: Mapping[str, Override] = field(default_factory=dict)  # changes of checks that apply, by the check's id
     alike: tuple[Student, ...] = ()  # others with similar code, when the outputs were written last
+    earlier: frozenset[str] = frozenset()  # ids of the decisions that were made for an earlier file
 
     @property
     def code(self) -> str:
@@ -246,7 +247,15 @@ def collect_dossiers(
             changes[override.student][override.target] = override
     alike = read_alike(saved)
     found = [
-        Dossier(grade, tuple(attempts[key]), tuple(about[key]), tuple(held[key]), changes[key], alike.get(key, ()))
+        Dossier(
+            grade=grade,
+            attempts=tuple(attempts[key]),
+            decisions=tuple(about[key]),
+            held=tuple(held[key]),
+            overrides=changes[key],
+            alike=alike.get(key, ()),
+            earlier=frozenset(rulings.earlier.get(key, ())),
+        )
         for grade in tell_apart(grades)
         for key in [grade.student.key]
     ]

@@ -11,6 +11,7 @@ from typing import Final
 from grader.batch.decisions import append_decision, withdraw
 from grader.errors import GraderError
 from grader.grades.decisions import Appeal, Comment, Decision, Matter, Origin, Reviewed
+from grader.grades.earlier_files import list_counting
 from grader.grades.overrides import Override, OverrideKind
 from grader.review.classroom import ClassView, Dossier, list_about
 from grader.text import sanitise
@@ -160,6 +161,7 @@ def _build_override(view: ClassView, dossier: Dossier, draft: Draft, author: str
         target=about,
         points=points,
         possible=worth[about] if about else None,
+        made_for=list_counting(dossier.grade, view.intake),
         author=author,
         reason=draft.words,
         date=datetime.datetime.now(datetime.UTC).date(),

@@ -21,6 +21,7 @@ class State(StrEnum):
     MISSING = "missing"
     EXCUSED = "excused"
     OVERRIDDEN = "overridden"
+    EARLIER = "decided for an earlier file"
     LATE = "late"
     REVIEWED = "reviewed"
     UNREVIEWED = "not reviewed"
@@ -55,6 +56,7 @@ TESTS: Final[Mapping[State, Callable[[Dossier], bool]]] = {
     State.MISSING: _is_standing(Standing.MISSING),
     State.EXCUSED: _is_standing(Standing.EXCUSED),
     State.OVERRIDDEN: lambda d: any(isinstance(decision.matter, Override) for decision in d.held),
+    State.EARLIER: lambda d: bool(d.earlier),
     State.LATE: lambda d: any(change.kind is AdjustmentKind.LATE for change in d.grade.adjustments),
     State.REVIEWED: lambda d: d.is_reviewed,
     State.UNREVIEWED: lambda d: not d.is_reviewed,

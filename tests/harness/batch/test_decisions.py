@@ -27,11 +27,12 @@ from grader.grades.decisions import (
     combine,
     list_in_force,
 )
+from grader.grades.earlier_files import tell_of_earlier
 from grader.grades.grade import PassOutcome
 from grader.grades.overrides import Override, OverrideKind
 from grader.grades.policy import Extension, GradingPolicy, ManualItem, PassRule
 from grader.grades.settlement import settle
-from grader.intake.uploads import Intake, Upload
+from grader.intake.uploads import Group, Intake, Refusal, Upload
 from grader.judging.scoring import score
 from grader.model import RunStatus, Verdict
 from grader.paths import ROOT
@@ -157,6 +158,44 @@ def test_a_file_records_what_its_checks_are_worth_and_says_nothing_new_when_they
     give(tmp_path, entry(6))
     assert len(read_decisions(tmp_path)) == 1
     assert [e.verdict for e in load_rulings(tmp_path, CLASS).overrides.entries] == [Verdict.PASSED]
+
+
+BEFORE, NOW, REFUSED = upload("ada"), upload("ada", attempt=2), Refusal(entry="a.pdf", reason="A PDF.", sha256="p")
+EARLIER = [  # what was there when the file of overrides came, what is there now, and what is said
+    pytest.param(intake(BEFORE), intake(NOW), "for an earlier file of Ada", id="another file"),
+    pytest.param(intake(missing=(student("ada"),)), intake(NOW), "before Ada handed in", id="the first file"),
+    pytest.param(intake(BEFORE), intake(BEFORE), "", id="the same file"),
+    pytest.param(intake(BEFORE), intake(BEFORE.model_copy(update={"id": "ada_2"})), "", id="the same file again"),
+    pytest.param(intake(BEFORE, NOW), intake(BEFORE, NOW), "", id="two files"),
+    pytest.param(intake(BEFORE), intake(missing=(student("ada"),)), "", id="no file any more"),
+    pytest.param(
+        intake(BEFORE),
+        intake(refusals=(REFUSED.model_copy(update={"student": student("ada")}),)),
+        "for an earlier file of Ada",
+        id="a refused file",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "now", "said"), EARLIER)
+def test_a_change_of_a_file_holds_for_a_later_notebook_and_is_named(
+    before: Intake, now: Intake, said: str, tmp_path: Path
+) -> None:
+    for _ in range(2):  # a file that is given again does not say for which notebook
+        give(tmp_path, entry(5), before)
+    give(tmp_path, entry(5), now)
+    found = load_rulings(tmp_path, now)
+    told, (grade,) = tell_of_earlier(found, settle(found.intake, {}, found.policy, found.overrides))
+    assert ([said in note for note in told.notes], [*told.earlier]) == (([True], ["ada"]) if said else ([], []))
+    assert [e.points for e in told.overrides.entries] == [5]
+    assert ("Made for an earlier file" in grade.note) is (bool(said) and grade.upload is not None)
+
+
+def test_what_a_member_of_a_group_handed_in_is_no_earlier_file_of_another_one(tmp_path: Path) -> None:
+    found = CLASS.model_copy(update={"groups": (Group(name="one", members=(student("ada"), student("bob"))),)})
+    give(tmp_path, entry(5), found)
+    rulings = load_rulings(tmp_path, found)
+    assert tell_of_earlier(rulings, settle(rulings.intake, {}, rulings.policy, rulings.overrides))[0].earlier == {}
 
 
 def test_a_mark_of_all_points_stays_one() -> None:

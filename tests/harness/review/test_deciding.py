@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from grader.batch import outputs
 from grader.batch.decisions import NAME, append_decision, read_decisions
 from grader.batch.request import load_batch, save_batch
-from grader.grades.decisions import Appeal, Comment, Matter, Origin, Reviewed, Rules, list_in_force
+from grader.grades.decisions import Appeal, Comment, Matter, Origin, Reviewed, Rules, Rulings, list_in_force
 from grader.grades.grade import Grade
 from grader.grades.overrides import Override
 from grader.grades.policy import GradingPolicy, ManualItem
@@ -57,10 +57,13 @@ def list_matters(folder: Path) -> list[Matter]:
     return [decision.matter for decision in list_in_force(read_decisions(folder))]
 
 
-def grade_class(folder: Path) -> dict[str, Grade]:
+def settle(folder: Path) -> tuple[Rulings, tuple[Grade, ...]]:
     saved = load_batch(folder)
-    found = {upload.id: outputs.find_outcome(saved.request, upload) for upload in saved.intake.uploads}
-    return {grade.student.key: grade for grade in outputs.settle_class(saved.request, saved.intake, found)[1]}
+    return outputs.settle_class(saved.request, saved.intake, outputs.find_outcomes(saved.request, saved.intake))
+
+
+def grade_class(folder: Path) -> dict[str, Grade]:
+    return {grade.student.key: grade for grade in settle(folder)[1]}
 
 
 def render_page(folder: Path) -> str:
@@ -246,6 +249,41 @@ def test_what_is_handed_in_again_under_the_same_name_is_not_reviewed(folder: Pat
     assert ADA.code in client.get("/?state=reviewed").text
     hand_in_again(folder)
     assert ADA.code not in client.get("/?state=reviewed").text
+
+
+EARLIER = [
+    pytest.param({"act": "points", "about": FORWARD, "points": "2", "words": "shape"}, f"{FORWARD}: 2", id="check"),
+    pytest.param({"act": "total", "points": "5", "words": "copied"}, "total: 5 points", id="total"),
+    pytest.param({"act": "excuse", "words": "ill"}, "excused", id="excused"),
+]
+
+
+@pytest.mark.parametrize(("form", "said"), EARLIER)
+def test_a_change_made_for_an_earlier_file_holds_and_is_named(
+    form: dict[str, str], said: str, folder: Path, client: TestClient
+) -> None:
+    state = "/?state=decided+for+an+earlier+file"
+    decide(client, **form)
+    assert (last(folder).made_for, ADA.code in client.get(state).text) == ((FILES[ADA.key],), False)
+    hand_in_again(folder)
+    note = settle(folder)[0].notes[-1]
+    assert note.startswith("Decision d1 was made for an earlier file of Ada Ek, and holds for the file that counts now")
+    assert said in note
+    assert "Made for an earlier file, and in force: d1" in grade_class(folder)[ADA.key].note
+    assert ADA.code in client.get(state).text
+    decide(client, **form, seen="d1", sha256="c" * 64)  # now it is made for this file
+    assert (settle(folder)[0].notes, ADA.code in client.get(state).text) == ((), False)
+
+
+def test_a_student_does_not_read_for_which_file_a_change_was_made(folder: Path, client: TestClient) -> None:
+    decide(client, act="points", about=FORWARD, points="2", words="shape")
+    saved = load_batch(folder)
+    refusal = saved.intake.refusals[0].model_copy(update={"student": ADA, "sha256": "e" * 64})
+    changes = {"uploads": saved.intake.uploads[1:], "refusals": (refusal,)}
+    save_batch(saved.request, saved.intake.model_copy(update=changes))
+    rulings, grades = settle(folder)
+    assert "made for an earlier file of Ada Ek" in rulings.notes[-1]
+    assert [grade.note for grade in grades if grade.student == ADA] == [refusal.reason]
 
 
 def test_a_mark_of_an_earlier_version_counts(folder: Path, client: TestClient) -> None:
