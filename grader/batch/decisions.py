@@ -7,6 +7,7 @@ all of the new ones. A line that cannot be read is an error: a decision is never
 
 import getpass
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ from grader.grades.decisions import (
     Withdrawal,
     combine,
     describe_decision,
+    describe_rivals,
+    keep_longest,
     leave_out_giver,
     list_in_force,
     list_withdrawn,
@@ -40,7 +43,7 @@ from grader.grades.decisions import (
 from grader.grades.earlier_files import list_contents
 from grader.grades.groups import add_groups, load_groups
 from grader.grades.overrides import load_overrides
-from grader.grades.policy import GradingPolicy, NameIndex, load_policy
+from grader.grades.policy import Extension, GradingPolicy, NameIndex, load_policy
 from grader.grades.settlement import list_students
 from grader.grades.times import load_times
 from grader.intake.uploads import Intake
@@ -108,9 +111,10 @@ def take_over(request: BatchRequest, intake: Intake) -> tuple[str, ...]:
     given, known = _read_files(request, intake), NameIndex(list_students(intake))
     notes: list[str] = []
     with _open_book(request.folder) as decisions:
-        for path, matters in given:
-            today = use_todays_keys(decisions, known)
-            notes += _compare(today, matters, path.name)
+        for path, said in given:
+            today, matters = use_todays_keys(decisions, known), keep_longest(said)
+            notes += [*_describe_repeated(said, path.name), *_compare(today, matters, path.name)]
+            notes += describe_rivals(today, matters, path.name)
             new = select_new(today, matters, path.name)
             decisions = (*decisions, *_draft(decisions, new, Origin.FILE, path.name))
         combine(decisions, intake, load_rubric(RUBRIC))
@@ -181,6 +185,14 @@ def _find_key(name: str, known: NameIndex) -> str:
     """Return the key of the one student who has this name, else the name: it may fit when more have handed in."""
     keys = known.find(name)
     return keys[0] if len(keys) == 1 else name
+
+
+def _describe_repeated(matters: Iterable[Matter], file: str) -> Iterator[str]:
+    """Tell of students with several extensions in a file."""
+    count = Counter(matter.student for matter in matters if isinstance(matter, Extension))
+    for student, number in count.items():
+        if number > 1:
+            yield f"{file} has {number} extensions of {student}: the longest one holds; leave only that."
 
 
 def _compare(decisions: tuple[Decision, ...], matters: list[Matter], file: str) -> Iterator[str]:

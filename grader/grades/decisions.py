@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field
 from grader.grades.grade import Answer
 from grader.grades.groups import add_groups
 from grader.grades.overrides import Override, OverrideKind, Overrides
-from grader.grades.policy import Extension, GradingPolicy, NameIndex, Text, describe
+from grader.grades.policy import DAY, Extension, GradingPolicy, NameIndex, Text, describe
 from grader.grades.settlement import list_students, require_one_each
 from grader.grades.times import Times, add_times, describe_untimed
 from grader.intake.uploads import Group, Intake
@@ -92,6 +92,7 @@ class Withdrawal(FrozenModel):
 
 
 UNSAID: Final = {"possible": None, "made_for": None}  # of an override, by the file that it stands in
+LONG_AGO: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 NEVER: Final[Mapping[str, datetime.datetime]] = {}
 
 Matter = Override | Extension | Rules | HandInTimes | HandInGroups | Comment | Reviewed | Appeal | Withdrawal
@@ -127,6 +128,11 @@ class Decision(FrozenModel):
             case _:
                 return (self.id,)
 
+    @property
+    def topic(self) -> tuple[str, ...]:
+        """What files are compared by. All times are of one topic, although all of them hold."""
+        return ("times",) if isinstance(self.matter, HandInTimes) else self.subject
+
 
 class Rulings(FrozenModel):
     """What is in force, applied to a class: the intake has the times; `notes` name what has no effect."""
@@ -157,20 +163,68 @@ def list_in_force(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
     return tuple(decision for decision in decisions if last.get(decision.subject) is decision)
 
 
+def keep_longest(matters: Sequence[Matter]) -> list[Matter]:
+    """Return what a file says with the longest extension of each student alone: its tables have no order in time."""
+    due = next((m.policy.deadline.due for m in matters if isinstance(m, Rules) and m.policy.deadline), LONG_AGO)
+    longest: dict[str, Extension] = {}
+    for extension in (matter for matter in matters if isinstance(matter, Extension)):
+        known = longest.get(extension.student, extension)
+        longest[extension.student] = max(known, extension, key=lambda e: e.due or due + (e.days or 0) * DAY)
+    return [matter for matter in matters if not isinstance(matter, Extension) or longest[matter.student] is matter]
+
+
 def select_new(decisions: Sequence[Decision], matters: Iterable[Matter], file: str) -> list[Matter]:
     """Return what a file says that it did not say before: it may be given again without changing anything.
 
-    What a file last said about a subject is compared, whatever was decided elsewhere, or taken away, since then, and
-    whoever gave it: what one assistant took away does not come back when another one repeats the command.
+    What a file of this name last said about a topic is compared, or else what any file did, whatever was decided
+    elsewhere, or taken away, since then, and whoever gave it: what one assistant took away does not come back when
+    another one repeats the command.
     """
-    said = {d.subject: leave_out_giver(d.matter) for d in decisions if d.origin is Origin.FILE}
-    times = [leave_out_giver(d.matter) for d in decisions if isinstance(d.matter, HandInTimes)]
-    drafts = [
-        Decision(id="", at=datetime.datetime.now(datetime.UTC), origin=Origin.FILE, file=file, matter=m)
-        for m in matters
-    ]
-    pairs = [(draft, leave_out_giver(draft.matter)) for draft in drafts]
-    return [d.matter for d, given in pairs if said.get(d.subject) != given and given not in times[-1:]]
+    said = _Said(decisions)
+    return [matter for matter in matters if not said.says_again(_draft(matter, file))]
+
+
+def describe_rivals(decisions: Sequence[Decision], matters: Iterable[Matter], file: str) -> Iterator[str]:
+    """Tell where a file contradicts what holds and stood in another file: which of the two holds now."""
+    said, gone = _Said(decisions), list_withdrawn(decisions)
+    holding = {d.topic: d for d in list_in_force(decisions) if d.origin is Origin.FILE}
+    for draft in (_draft(matter, file) for matter in matters):
+        rival, mine = holding.get(draft.topic), said.find(draft)
+        if rival is None or rival.file == file or _is_same(rival, draft):
+            continue
+        if not said.says_again(draft) and not isinstance(draft.matter, HandInTimes):  # of times, all hold
+            yield f"{file} takes the place of {describe_decision(rival)}"
+        elif said.says_again(draft) and mine and mine.file == file and mine.id not in gone:
+            yield (
+                f"In {file} as before, and what was given since holds: {describe_decision(rival)}. "
+                f"Take {rival.id} away if {file} should hold."
+            )
+
+
+class _Said:
+    """What files said last, by topic."""
+
+    def __init__(self, decisions: Iterable[Decision]) -> None:
+        given = [decision for decision in decisions if decision.origin is Origin.FILE]
+        self._by_file = {(decision.file, decision.topic): decision for decision in given}
+        self._by_any = {decision.topic: decision for decision in given}
+
+    def find(self, draft: Decision) -> Decision | None:
+        """Find what the file of a draft said about its topic, or else what any file did."""
+        return self._by_file.get((draft.file, draft.topic)) or self._by_any.get(draft.topic)
+
+    def says_again(self, draft: Decision) -> bool:
+        """Return True if a draft says the same."""
+        found = self.find(draft)
+        return found is not None and _is_same(found, draft)
+
+
+def _is_same(one: Decision, other: Decision) -> bool:
+    return leave_out_giver(one.matter) == leave_out_giver(other.matter)
+
+
+def _draft(matter: Matter, file: str) -> Decision:
+    return Decision(id="", at=LONG_AGO, origin=Origin.FILE, file=file, matter=matter)
 
 
 def leave_out_giver(matter: Matter) -> Matter:

@@ -73,6 +73,74 @@ def test_a_file_that_is_given_again_says_nothing_new(tmp_path: Path) -> None:
     assert holds(tmp_path) == [("ada", 3)]
 
 
+def name_file(folder: Path, option: str, name: str, text: str, found: Intake = CLASS) -> tuple[str, ...]:
+    """Name a file of any kind in a run."""
+    (path := folder / name).write_text(text, encoding="utf-8")
+    return take_over(BatchRequest.model_validate({"source": folder, "folder": folder, option: path}), found)
+
+
+AGAIN = "In a.{0} as before, and what was given since holds: d2: "
+PLACE = "b.{0} takes the place of d1: "
+CONTRADICTING = {  # two texts about the same, and whether the second takes the place of the first
+    "overrides": ("toml", entry(6), entry(2), True),
+    "policy": ("toml", "[late]\nflat = 10\n", "[late]\nflat = 20\n", True),
+    "times": (
+        "csv",
+        "student,submitted_at\nada,2026-12-01T10:00Z\n",
+        "student,submitted_at\nada,2026-12-02T10:00Z\n",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "kind", "first", "second", "replaces"), [(o, *c) for o, c in CONTRADICTING.items()], ids=CONTRADICTING
+)
+def test_of_two_files_that_contradict_the_later_one_holds_and_the_other_revives_nothing(
+    option: str, kind: str, first: str, second: str, replaces: bool, tmp_path: Path
+) -> None:
+    assert name_file(tmp_path, option, f"a.{kind}", first) == ()
+    told = name_file(tmp_path, option, f"b.{kind}", second)
+    assert [note.startswith(PLACE.format(kind)) for note in told] == [True] * replaces
+    (note,) = name_file(tmp_path, option, f"a.{kind}", first)
+    assert note.startswith(AGAIN.format(kind))
+    assert note.endswith(f"Take d2 away if a.{kind} should hold.")
+    assert name_file(tmp_path, option, f"b.{kind}", second) == ()
+    assert [decision.id for decision in read_decisions(tmp_path)] == ["d1", "d2"]
+    withdraw(tmp_path, ["d2"], "M", "a mistake")
+    assert name_file(tmp_path, option, f"a.{kind}", first) == ()
+    assert list_in_force(read_decisions(tmp_path))[-1].id == "d1"
+
+
+def test_a_copy_of_a_file_under_another_name_says_nothing_new(tmp_path: Path) -> None:
+    for name in ("a.toml", "copy.toml"):
+        assert name_file(tmp_path, "overrides", name, entry(5)) == ()
+    assert len(read_decisions(tmp_path)) == 1
+
+
+RULES = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\n"
+LONGEST = [
+    pytest.param("days = 2", "days = 5", {"days": 5}, id="in days"),
+    pytest.param("days = 5", "days = 2", {"days": 5}, id="the first"),
+    pytest.param("days = 2", "due = 2026-12-20T12:00:00Z", {"days": None}, id="a date"),
+    pytest.param("days = 30", "due = 2026-12-20T12:00:00Z", {"days": 30}, id="days beyond a date"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), LONGEST)
+def test_of_two_extensions_in_a_file_the_longest_holds_in_every_run(
+    first: str, second: str, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    people = zip(("7", "cy"), (first, second), strict=True)  # two names of the same student
+    tables = [f'[[extension]]\nstudent = "{name}"\n{what}\nauthor = "M"\nreason = "ill"\n' for name, what in people]
+    for _ in range(3):
+        (note,) = give(tmp_path, RULES + "".join(tables), name="policy")
+        assert note == "policy.toml has 2 extensions of cy: the longest one holds; leave only that."
+        assert len(read_decisions(tmp_path)) == 2
+        (extension,) = load_rulings(tmp_path, CLASS).policy.extension
+        assert {"days": extension.days} == expected
+
+
 def test_what_left_a_file_stays_and_is_named(tmp_path: Path) -> None:
     give(tmp_path, entry(5) + entry(6, "bob"))
     (note,) = give(tmp_path, entry(5))
