@@ -202,9 +202,19 @@ def _compare(decisions: tuple[Decision, ...], matters: list[Matter], file: str) 
         mine = decision.origin is Origin.FILE and decision.file == file and not isinstance(decision.matter, HandInTimes)
         if mine and decision.subject not in {d.subject for d in _draft((), matters, Origin.FILE, file)}:
             yield f"No longer in {file}, and still in force: {describe_decision(decision)}"
+        if mine and isinstance(decision.matter, HandInGroups):
+            yield from _describe_dissolved(decision.matter, select_new(decisions, matters, file), file)
     for decision in decisions:
         if decision.id in gone and decision.origin is Origin.FILE and leave_out_giver(decision.matter) in given:
             yield f"In {file}, and stays taken away: {describe_decision(decision)}"
+
+
+def _describe_dissolved(before: HandInGroups, matters: Iterable[Matter], file: str) -> Iterator[str]:
+    """Tell of groups that a new version of their file does not have any more."""
+    for matter in (matter for matter in matters if isinstance(matter, HandInGroups)):
+        names = {group.name for group in matter.groups}
+        if gone := [f"'{group.name}'" for group in before.groups if group.name not in names]:
+            yield f"No longer groups by {file}: {', '.join(gone)}."
 
 
 @contextmanager

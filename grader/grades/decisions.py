@@ -124,14 +124,20 @@ class Decision(FrozenModel):
             case Rules():
                 return ("policy",)
             case HandInGroups():
-                return ("groups",)
+                return ("groups", self.file)  # one for each section, say
             case _:
                 return (self.id,)
 
     @property
     def topic(self) -> tuple[str, ...]:
-        """What files are compared by. All times are of one topic, although all of them hold."""
-        return ("times",) if isinstance(self.matter, HandInTimes) else self.subject
+        """What files are compared by. All times are of one topic, although all of them hold, and so are all groups."""
+        match self.matter:
+            case HandInTimes():
+                return ("times",)
+            case HandInGroups():
+                return ("groups",)
+            case _:
+                return self.subject
 
 
 class Rulings(FrozenModel):
@@ -190,8 +196,8 @@ def describe_rivals(decisions: Sequence[Decision], matters: Iterable[Matter], fi
     holding = {d.topic: d for d in list_in_force(decisions) if d.origin is Origin.FILE}
     for draft in (_draft(matter, file) for matter in matters):
         rival, mine = holding.get(draft.topic), said.find(draft)
-        if rival is None or rival.file == file or _is_same(rival, draft):
-            continue
+        if rival is None or rival.file == file or _is_same(rival, draft) or isinstance(draft.matter, HandInGroups):
+            continue  # groups of two files hold beside each other
         if not said.says_again(draft) and not isinstance(draft.matter, HandInTimes):  # of times, all hold
             yield f"{file} takes the place of {describe_decision(rival)}"
         elif said.says_again(draft) and mine and mine.file == file and mine.id not in gone:
@@ -252,7 +258,7 @@ def combine(
     """
     for decision in list_in_force(decisions):
         if isinstance(decision.matter, HandInGroups):
-            intake = add_groups(intake, decision.matter.groups, list_students(intake))
+            intake = add_groups(intake, decision.matter.groups, list_students(intake), decision.file)
     known = NameIndex(list_students(intake))
     holding = list_in_force(use_todays_keys(decisions, known))
     matters = [(decision.id, decision.matter) for decision in holding]

@@ -6,7 +6,7 @@ login or name.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -53,12 +53,28 @@ def _read_canvas(cells: dict[str, str], place: str) -> Student:
     )
 
 
-def add_groups(intake: Intake, groups: Sequence[Group], everybody: Sequence[Student]) -> Intake:
-    """Return the intake with these groups, in which members are students of the class; notes name who is not.
+def add_groups(intake: Intake, groups: Sequence[Group], everybody: Sequence[Student], file: str = "") -> Intake:
+    """Return the intake with these groups beside those that it has; members are students of the class.
 
-    Somebody whom only Canvas's export of groups knows joins the class.
+    Who is in one of these and in one of before leaves that one. Somebody whom only Canvas's export of groups knows
+    joins the class. Notes name who is no student, and who is in two groups.
     """
-    roster, notes, found = Roster(everybody), list[str](), list[Group]()
+    found, notes = _find_members(groups, Roster(everybody))
+    homes = {member.key: group.name for group in found for member in group.members}
+    kept = [
+        group.model_copy(update={"members": stay})
+        for group in intake.groups
+        if (stay := tuple(member for member in group.members if member.key not in homes))
+    ]
+    moves = [move for group in intake.groups for move in _describe_moves(group, homes, file)]
+    names = {group.name for group in kept}
+    apart = [g.model_copy(update={"name": f"{g.name} ({file or 2})"}) if g.name in names else g for g in found]
+    return intake.model_copy(update={"groups": (*kept, *apart), "notes": (*intake.notes, *notes, *moves)})
+
+
+def _find_members(groups: Iterable[Group], roster: Roster) -> tuple[list[Group], list[str]]:
+    """Return the groups with the students of the class that their members are, and notes."""
+    notes, found = list[str](), list[Group]()
     taken: set[str] = set()
     for group in groups:
         members = []
@@ -72,8 +88,17 @@ def add_groups(intake: Intake, groups: Sequence[Group], everybody: Sequence[Stud
                 members.append(student)
                 taken.add(student.key)
         found.append(Group(name=group.name, members=tuple(members)))
-    others = tuple(g for g in intake.groups if taken.isdisjoint(member.key for member in g.members))
-    return intake.model_copy(update={"groups": (*others, *found), "notes": (*intake.notes, *notes)})
+    return found, notes
+
+
+def _describe_moves(group: Group, homes: Mapping[str, str], file: str) -> Iterator[str]:
+    """Tell who of a group is in another one by now; nothing where all of them are in the same one, as in a new list."""
+    moved = [f"{sanitise(m.name)} ('{sanitise(homes[m.key])}')" for m in group.members if m.key in homes]
+    if moved and len({homes.get(member.key) for member in group.members}) > 1:
+        yield (
+            f"In another group than '{sanitise(group.name)}' by {file or 'a newer file'}, which was given later and "
+            f"holds: {', '.join(moved)}."
+        )
 
 
 def _find(member: Student, group: str, roster: Roster) -> Student | None:

@@ -118,6 +118,38 @@ def test_a_copy_of_a_file_under_another_name_says_nothing_new(tmp_path: Path) ->
     assert len(read_decisions(tmp_path)) == 1
 
 
+MOVED = "In another group than 'one' by b.csv, which was given later and holds: "
+SECTIONS = [  # what two files of groups say, who hands in together then, and what is said
+    pytest.param("ada,one bob,one", "cy,two di,two", {"one": "ada bob", "two": "cy di"}, [], id="two sections"),
+    pytest.param("ada,one bob,one", "cy,one di,one", {"one": "ada bob", "one (b.csv)": "cy di"}, [], id="one name"),
+    pytest.param("ada,one bob,one", "bob,two cy,two", {"one": "ada", "two": "bob cy"}, ["Bob ('two')."], id="in two"),
+    pytest.param(
+        "ada,one bob,one", "ada,two bob,three", {"two": "ada", "three": "bob"}, ["Ada ('two'), Bob"], id="all"
+    ),
+    pytest.param("ada,one bob,one", "ada,one bob,one cy,one", {"one": "ada bob cy"}, [], id="a new list"),
+    pytest.param("ada,one bob,one", "ada,one bob,one", {"one": "ada bob"}, [], id="the same"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "expected", "said"), SECTIONS)
+def test_groups_of_two_files_hold_beside_each_other(
+    first: str, second: str, expected: dict[str, str], said: list[str], tmp_path: Path
+) -> None:
+    found = intake(*(upload(name) for name in ("ada", "bob", "cy", "di")))
+    for name, text in (("a.csv", first), ("b.csv", second), ("a.csv", first)):
+        assert name_file(tmp_path, "groups", name, f"student,group\n{text}\n".replace(" ", "\n"), found) == ()
+    made = load_rulings(tmp_path, found).intake
+    assert {g.name: " ".join(member.key for member in g.members) for g in made.groups} == expected
+    assert [note.startswith(MOVED + words) for note, words in zip(made.notes, said, strict=True)] == [True] * len(said)
+
+
+def test_a_new_version_of_a_file_of_groups_takes_its_place_and_says_what_is_gone(tmp_path: Path) -> None:
+    name_file(tmp_path, "groups", "g.csv", "student,group\nada,one\ncy,two\n")
+    note = "No longer groups by g.csv: 'two'."
+    assert name_file(tmp_path, "groups", "g.csv", "student,group\nada,one\nbob,one\n") == (note,)
+    assert [g.name for g in load_rulings(tmp_path, CLASS).intake.groups] == ["one"]
+
+
 RULES = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\n"
 LONGEST = [
     pytest.param("days = 2", "days = 5", {"days": 5}, id="in days"),
