@@ -22,6 +22,7 @@ from grader.batch.request import BatchRequest
 from grader.batch.store import append_lines, write
 from grader.errors import GraderError
 from grader.grades.decisions import (
+    MAX_CHARS,
     Decision,
     HandInGroups,
     HandInTimes,
@@ -49,6 +50,7 @@ from grader.grades.times import load_times
 from grader.intake.uploads import Intake
 from grader.judging.scoring import load_rubric
 from grader.paths import RUBRIC
+from grader.text import sanitise
 
 NAME: Final = "decisions.jsonl"
 LOCK: Final = "decisions.lock"
@@ -203,18 +205,22 @@ def _compare(decisions: tuple[Decision, ...], matters: list[Matter], file: str) 
         if mine and decision.subject not in {d.subject for d in _draft((), matters, Origin.FILE, file)}:
             yield f"No longer in {file}, and still in force: {describe_decision(decision)}"
         if mine and isinstance(decision.matter, HandInGroups):
-            yield from _describe_dissolved(decision.matter, select_new(decisions, matters, file), file)
+            yield from _describe_left(decision.matter, select_new(decisions, matters, file), file)
     for decision in decisions:
         if decision.id in gone and decision.origin is Origin.FILE and leave_out_giver(decision.matter) in given:
             yield f"In {file}, and stays taken away: {describe_decision(decision)}"
 
 
-def _describe_dissolved(before: HandInGroups, matters: Iterable[Matter], file: str) -> Iterator[str]:
-    """Tell of groups that a new version of their file does not have any more."""
+def _describe_left(before: HandInGroups, matters: Iterable[Matter], file: str) -> Iterator[str]:
+    """Tell who is in no group by a new version of a file of groups: it may be the file of another section."""
     for matter in (matter for matter in matters if isinstance(matter, HandInGroups)):
-        names = {group.name for group in matter.groups}
-        if gone := [f"'{group.name}'" for group in before.groups if group.name not in names]:
-            yield f"No longer groups by {file}: {', '.join(gone)}."
+        now = {member.key for group in matter.groups for member in group.members}
+        left = [member.name for group in before.groups for member in group.members if member.key not in now]
+        if left:
+            yield (
+                f"No longer in a group by {file}: {sanitise(', '.join(left), MAX_CHARS)}. If it is the file of another "
+                "section, give both files again under different names."
+            )
 
 
 @contextmanager

@@ -17,8 +17,9 @@ def list_contents(intake: Intake, key: str) -> tuple[str, ...]:
     """Return the SHA-256 of all files of a student and the group of the student, whatever became of them."""
     teams = [{member.key for member in group.members} for group in intake.groups]
     team = {key}.union(*(team for team in teams if key in team))
-    files = (*intake.uploads, *intake.unreadable, *intake.refusals)
-    return tuple(sorted({f.sha256 for f in files if f.sha256 and f.student and f.student.key in team}))
+    files = [(upload.student, upload.sha256) for upload in (*intake.uploads, *intake.unreadable)]
+    files += [(refusal.student, refusal.sha256) for refusal in intake.refusals if refusal.student]
+    return tuple(sorted({sha256 for student, sha256 in files if sha256 and student.key in team}))
 
 
 def list_counting(grade: Grade, intake: Intake) -> tuple[str, ...]:

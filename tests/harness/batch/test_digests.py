@@ -30,7 +30,7 @@ REASONS = {
     "options, and sentences about results": "cli",
     "formats of other programs, made from grades": "gradebook",
     "grades are settled anew with every hand-out": "batch/decisions.py grades/decisions.py grades/overrides.py "
-    "grades/groups.py grades/policy.py grades/settlement.py grades/sheets.py grades/times.py",
+    "grades/earlier_files.py grades/groups.py grades/policy.py grades/settlement.py grades/sheets.py grades/times.py",
     "finds notebooks; their bytes are part of the key of evidence": "intake/archive.py",
     "whose notebook it is": "intake/canvas_names.py intake/other_platforms.py",
     "who is in the class": "intake/gradebook_export.py intake/roster.py",
