@@ -28,7 +28,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from grader.grades.policy import ManualItem, NameIndex, Text
-from grader.grades.sheets import SEMICOLON, list_problems, open_text, read_sheet
+from grader.grades.sheets import COMMA, list_problems, open_text, read_sheet
 from grader.intake.uploads import Student
 from grader.model import FrozenModel, Verdict
 
@@ -165,5 +165,5 @@ def _read_csv(text: str) -> Iterator[Entry]:
         raise ValueError(f"expected the columns {', '.join(COLUMNS)}; found {unknown[0]!r}")
     for place, cells in sheet.rows:
         points = cells.get("points", "")
-        decimal = {"points": points.replace(",", ".")} if points and sheet.delimiter == SEMICOLON else {}
+        decimal = {"points": points.replace(",", ".")} if points and sheet.delimiter != COMMA else {}
         yield place, {**cells, **decimal}

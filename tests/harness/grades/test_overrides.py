@@ -59,6 +59,7 @@ SEVERAL = "one\u2028still one\nanother"
     [
         pytest.param(COMMAS, "seen", id="commas"),
         pytest.param(SEMICOLONS, "seen", id="semicolons, decimal comma, empty line"),
+        pytest.param(COMMAS.replace("2.5", "2;5").replace(",", "\t").replace(";", ","), "seen", id="tabs"),
         pytest.param(COMMAS.replace("seen", f'"{SEVERAL}"'), SEVERAL, id="a cell of several lines stays one"),
     ],
 )
@@ -81,7 +82,11 @@ def test_csv_says_the_same_as_toml(tmp_path: Path, text: str, reason: str) -> No
         pytest.param(entry("total", points=1, author=None), "key author: ", id="no author"),
         pytest.param(entry("total", points=1, reason=None), "key reason: ", id="no reason"),
         pytest.param(entry("check", points=1), "names it", id="which check"),
-        pytest.param(entry("check", check="step1.a", verdict="error"), "key verdict: ", id="verdict"),
+        pytest.param(
+            entry("check", check="step1.a", verdict="Passed"),
+            "expected 'passed' or 'failed', found 'Passed'",
+            id="verdict",
+        ),
         pytest.param(entry("check", check="step1.a"), "either points or", id="no change"),
         pytest.param(entry("excused", points=3), "no points", id="excused with points"),
         pytest.param(entry("total", points=1, check="x"), "key check: ", id="stray key"),
@@ -111,12 +116,31 @@ def test_all_problems_of_a_file_are_said_at_once(tmp_path: Path) -> None:
         pytest.param("kind,student\ntotal,ada,3,4\n", "line 2 has more cells", id="too many cells"),
         pytest.param('kind,student\n"total,ada\n', "correct the file", id="open quote"),
         pytest.param("", "columns", id="empty"),
+        pytest.param(
+            COMMAS.replace("2026-12-04", "04.12.2026"), "'04.12.2026' is no date; write .*2026-12-04", id="day"
+        ),
+        pytest.param(COMMAS.replace("2026-12-04", "12/4/2026"), "'12/4/2026' is no date", id="an American day"),
         pytest.param(None, "check the path", id="not there"),
     ],
 )
 def test_a_csv_file_that_is_none(tmp_path: Path, text: str | None, says: str) -> None:
     with pytest.raises(GraderError, match=says):
         read(tmp_path, text, "overrides.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        pytest.param("o.csv", COMMAS.replace("M", "Zoë").encode("latin-1"), "save it as CSV UTF-8", id="Latin 1"),
+        pytest.param("o.csv", COMMAS.encode("utf-16"), "not written in UTF-8; save it as CSV UTF-8", id="UTF-16"),
+        pytest.param("o.csv", b"PK\x03\x04\xff", "a workbook; save it as CSV UTF-8", id="workbook"),
+        pytest.param("o.toml", "# Zoë".encode("latin-1"), "save it as UTF-8; correct the file", id="TOML"),
+    ],
+)
+def test_a_file_that_a_spreadsheet_saved_in_another_way(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(GraderError, match=says):
+        load_overrides(tmp_path / name, CLASS, RUBRIC, MANUAL)
 
 
 def test_an_override_belongs_to_its_student() -> None:
