@@ -17,7 +17,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from grader.batch.attempts import find_first_seen
+from grader.batch.attempts import find_first_seen, read_attempts
 from grader.batch.request import BatchRequest
 from grader.batch.store import append_lines, write
 from grader.errors import GraderError
@@ -158,7 +158,8 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
     if request.policy:
         policy = load_policy(request.policy)
         _require_known_checks(policy, request.policy)
-        known = NameIndex(list_students(intake))
+        known = NameIndex(list_students(intake), _list_recorded(request.folder))
+        _refuse_misnamed((e.student for e in policy.extension), known, f"policy {request.policy}")
         extended = [e.model_copy(update={"student": _find_key(e.student, known)}) for e in policy.extension]
         rules = Rules(policy=policy.model_copy(update={"extension": ()}), author=name_author())
         given.append((request.policy, [rules, *extended]))
@@ -167,10 +168,13 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
         intake = add_groups(intake, groups.groups, list_students(intake))
         given.append((request.groups, [groups]))
     if request.times:
-        given.append((request.times, [HandInTimes(**dict(load_times(request.times)), author=name_author())]))
+        times = load_times(request.times)
+        known = NameIndex(list_students(intake), _list_recorded(request.folder))
+        _refuse_misnamed(times.times, known, f"times {request.times}")
+        given.append((request.times, [HandInTimes(**dict(times), author=name_author())]))
     if request.overrides:
-        students, rubric = list_students(intake), load_rubric(RUBRIC)
-        entries = load_overrides(request.overrides, students, rubric, policy.manual).entries
+        students, rubric, recorded = list_students(intake), load_rubric(RUBRIC), _list_recorded(request.folder)
+        entries = load_overrides(request.overrides, students, rubric, policy.manual, recorded).entries
         made = [e.model_copy(update={"made_for": list_contents(intake, e.student)}) for e in entries]
         given.append((request.overrides, [*made]))
     return given
@@ -181,6 +185,22 @@ def _require_known_checks(policy: GradingPolicy, path: Path) -> None:
     wanted, rubric = policy.passing.checks if policy.passing else (), load_rubric(RUBRIC)
     if unknown := [name for name in wanted if name not in rubric]:
         raise GraderError(f"Cannot use the policy {path}: the rubric has no check {unknown[0]!r}; correct [passing].")
+
+
+def _list_recorded(folder: Path) -> frozenset[str]:
+    """Return the keys that students had earlier: they are still theirs after somebody is renamed."""
+    named = (getattr(decision.matter, "student", "") for decision in read_decisions(folder))
+    return frozenset(filter(None, (*named, *(record.student for record in read_attempts(folder)))))
+
+
+def _refuse_misnamed(names: Iterable[str], known: NameIndex, title: str) -> None:
+    """Raise GraderError for a name that is nobody's, and ends with the Canvas id of somebody: one part is wrong."""
+    for name in names:
+        if not known.find(name) and known.find_recorded(name):
+            raise GraderError(
+                f"Cannot use the {title}: {sanitise(name)!r} is no student of this class{known.suggest(name)}; "
+                "correct the file."
+            )
 
 
 def _find_key(name: str, known: NameIndex) -> str:

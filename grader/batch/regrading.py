@@ -71,7 +71,7 @@ def list_changes(before: Rows, grades: Sequence[Grade], decisions: Sequence[Deci
             before=old[0].get("points") if old else None,
             after=grade.points,
             checks=tuple(_compare(old, new)),
-            open_appeals=tuple(appeal.contests for appeal in appeals if names.find(appeal.student)),
+            open_appeals=tuple(appeal.contests for appeal in appeals if names.find_recorded(appeal.student)),
         )
         if (old and change.has_changed) or change.open_appeals:
             found.append(change)

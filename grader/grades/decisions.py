@@ -284,7 +284,7 @@ def combine(
         overrides=Overrides(entries=tuple(changes.values()), possible=fitter.possible),
         comments=comments,
         answers=answers,
-        notes=(*fitter.notes, *fitter.describe_undated(), *_list_strange(holding, known)),
+        notes=(*fitter.notes, *fitter.describe_undated(), *_list_strange(decisions, holding, known)),
         changes=changes,
     )
 
@@ -295,18 +295,41 @@ def use_todays_keys(decisions: Iterable[Decision], known: NameIndex) -> tuple[De
 
 
 def _use_todays_key(decision: Decision, known: NameIndex) -> Decision:
-    keys = known.find(getattr(decision.matter, "student", ""))
+    keys = known.find_recorded(getattr(decision.matter, "student", ""))
     if len(keys) != 1:
         return decision
     return decision.model_copy(update={"matter": decision.matter.model_copy(update={"student": keys[0]})})
 
 
-def _list_strange(decisions: Iterable[Decision], known: NameIndex) -> Iterator[str]:
-    """Tell of words about students who are not here. Changes of points and extensions have notes of their own."""
-    for decision in decisions:
+def _list_strange(given: Sequence[Decision], holding: Sequence[Decision], known: NameIndex) -> Iterator[str]:
+    """Tell of words about students who are not here. Changes of points and extensions have notes of their own.
+
+    Args:
+        given: all decisions, with the names that they were recorded with.
+        holding: those in force, with the keys of today.
+    """
+    ids = {decision.id for decision in holding}
+    yield from _list_by_number([decision for decision in given if decision.id in ids], known)
+    for decision in holding:
         matter = decision.matter
         if isinstance(matter, Comment | Appeal | Reviewed) and not known.has_key(matter.student):
             yield f"Decision {decision.id} has no effect: {sanitise(matter.student)!r} is no student here."
+
+
+def _list_by_number(decisions: Sequence[Decision], known: NameIndex) -> Iterator[str]:
+    """Tell of extensions that find their student by the Canvas id at the end alone: the name may be another one's.
+
+    They are recorded as somebody wrote them, if nobody had the name then; other decisions have the key of a student.
+    """
+    keys = {getattr(d.matter, "student", "") for d in decisions if not isinstance(d.matter, Extension)}
+    for decision in decisions:
+        matter = decision.matter
+        if isinstance(matter, Extension) and matter.student not in keys and not known.find(matter.student):
+            for key in known.find_recorded(matter.student):
+                yield (
+                    f"Decision {decision.id}, an extension for {sanitise(matter.student)!r}, counts for "
+                    f"{sanitise(key)}, by the Canvas id alone; check that they are the same."
+                )
 
 
 def _apply_times(decisions: Sequence[Decision], intake: Intake, seen: Mapping[str, datetime.datetime]) -> Intake:

@@ -98,7 +98,11 @@ class Overrides(FrozenModel):
 
 
 def load_overrides(
-    path: Path, students: Iterable[Student], rubric: Mapping[str, float], manual: Iterable[ManualItem] = ()
+    path: Path,
+    students: Iterable[Student],
+    rubric: Mapping[str, float],
+    manual: Iterable[ManualItem] = (),
+    recorded: Iterable[str] = (),
 ) -> Overrides:
     """Read a file of overrides. Raises GraderError with one sentence that lists every problem of the file.
 
@@ -106,8 +110,9 @@ def load_overrides(
         students: the class.
         rubric: the points of each check, by its id.
         manual: the manual items of the policy.
+        recorded: keys that students had earlier.
     """
-    known, items, problems, found = NameIndex(students), {item.id: item.possible for item in manual}, [], []
+    known, items, problems, found = NameIndex(students, recorded), {item.id: item.possible for item in manual}, [], []
     possible = round(sum(rubric.values()) + sum(items.values()), 2)
     whole = ("", {"": possible})  # these changes have no target
     targets = {OverrideKind.CHECK: ("check", rubric), OverrideKind.MANUAL: ("item", items)}
@@ -132,7 +137,8 @@ def load_overrides(
 def _find_misfits(override: Override, known: NameIndex, targets: Targets) -> Iterator[str]:
     count = len(known.find(override.student))
     if count != 1:
-        yield f"{override.student!r} is {'more than one student' if count else 'no student of this class'}"
+        nobody = f"no student of this class{known.suggest(override.student)}"
+        yield f"{override.student!r} is {'more than one student' if count else nobody}"
     title, worth = targets[override.kind]
     if override.target not in worth:
         yield f"{override.target!r} is no {title} of the rubric"

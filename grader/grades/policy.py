@@ -6,6 +6,7 @@ student with an extension. A time that contradicts the mark is likely to be that
 attachment: before the deadline it does not count against the mark LATE, and after it not against a missing mark.
 """
 
+import difflib
 import math
 import tomllib
 from collections.abc import Iterable
@@ -20,8 +21,10 @@ from grader.errors import GraderError
 from grader.grades.sheets import Place, list_problems, open_text
 from grader.intake.uploads import Student, Upload
 from grader.model import FrozenModel
+from grader.text import sanitise
 
 DAY: Final = timedelta(days=1)
+MAX_MEANT: Final = 3  # students who are offered for a name that fits nobody
 UNMARKED: Final = "Not marked LATE, with a time after the deadline: no points are taken off; please check."
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -163,24 +166,46 @@ def list_names(student: Student) -> frozenset[str]:
 class NameIndex:
     """The students of a class, by whatever may name them.
 
-    A key begins with the name of the student, which may change, and ends with the Canvas id, which does not.
+    A key begins with the name of the student, which may change, and ends with the Canvas id, which does not. So a key
+    that was recorded earlier is found by its id. What somebody types is not: one of its two parts may be a mistake.
+
+    Args:
+        recorded: keys that students of this class had earlier.
     """
 
-    def __init__(self, students: Iterable[Student]) -> None:
+    def __init__(self, students: Iterable[Student], recorded: Iterable[str] = ()) -> None:
         self._by_name: dict[str, list[str]] = {}
         self._by_canvas_id: dict[str, list[str]] = {}
+        self._by_spelling: dict[str, list[str]] = {}
+        self._recorded = frozenset(recorded)
         for student in {student.key: student for student in students}.values():
             for name in list_names(student):
                 self._by_name.setdefault(name, []).append(student.key)
+            for name in {spelt.casefold() for spelt in (*list_names(student), student.name)}:
+                self._by_spelling.setdefault(name, []).append(student.key)
             if student.canvas_id is not None:
                 self._by_canvas_id.setdefault(str(student.canvas_id), []).append(student.key)
 
     def find(self, name: str) -> tuple[str, ...]:
+        """Return the keys of those who have this name, or who had it as their key when it was recorded."""
+        return self.find_recorded(name) if name in self._recorded else tuple(self._by_name.get(name, ()))
+
+    def find_recorded(self, name: str) -> tuple[str, ...]:
         """Return the keys of those who have this name, or else who had it as their key under another name."""
-        found = self._by_name.get(name)
-        if found is None and "_" in name:
-            found = self._by_canvas_id.get(name.rpartition("_")[2])
-        return tuple(found or ())
+        return tuple(self._by_name.get(name, ())) or self._find_by_number(name)
+
+    def _find_by_number(self, name: str) -> tuple[str, ...]:
+        return tuple(self._by_canvas_id.get(name.rpartition("_")[2], ())) if "_" in name else ()
+
+    def suggest(self, name: str) -> str:
+        """Ask for the students who may be meant by a name that fits nobody, in brackets; empty if nobody is near."""
+        spelt = name.casefold()
+        meant = [*self._find_by_number(name), *self._by_spelling.get(spelt, ())]
+        if not meant and not name.isdecimal():  # a number that is nearly that of somebody says nothing
+            close = difflib.get_close_matches(spelt, self._by_spelling, n=MAX_MEANT, cutoff=0.8)
+            meant = [key for near in close for key in self._by_spelling[near]]
+        keys = list(dict.fromkeys(meant))[:MAX_MEANT]
+        return f" (did you mean {' or '.join(map(sanitise, keys))}?)" if keys else ""
 
     def has_key(self, name: str) -> bool:
         """Return True if this is the key of a student, and no name of another one."""

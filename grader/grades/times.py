@@ -45,7 +45,8 @@ def add_times(intake: Intake, given: Times, source: str, later: Container[str] =
         source: a file or a decision, named where the times cannot be used.
         later: ids of uploads that came in after these times were given: they are of an attempt before.
     """
-    known = NameIndex(list_students(intake))
+    # Given are decisions, with keys of then; a file that names anybody wrongly has been refused.
+    known = NameIndex(list_students(intake), (*given.times, *given.attachments))
     by_key = _group_by_key(given.times, known, source)
     attachments = {key: ids for name, ids in given.attachments.items() for key in known.find(name)}
     uploads, others = [], set[str]()
@@ -67,7 +68,7 @@ def _describe_misfits(given: Times, known: NameIndex, others: Collection[str]) -
     """Tell of times that fit nobody, and of those that are of another attempt than the one here."""
     for name in given.times:
         if not known.find(name):
-            yield f"The time of '{sanitise(name)}' belongs to no student here."
+            yield f"The time of '{sanitise(name)}' belongs to no student here{known.suggest(name)}."
     if others:
         yield (
             f"The time known is of another attempt than the one here, for which only the mark LATE counts: "

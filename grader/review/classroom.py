@@ -287,7 +287,7 @@ def name_students(decisions: Iterable[Decision]) -> Iterator[tuple[Decision, str
 def list_about(decisions: Iterable[Decision], student: Student) -> list[Decision]:
     """List the decisions about a student."""
     names = NameIndex([student])
-    return [decision for decision, name in name_students(decisions) if names.find(name)]
+    return [decision for decision, name in name_students(decisions) if names.find_recorded(name)]
 
 
 def stamp(path: Path) -> Stamp:

@@ -397,6 +397,39 @@ def test_of_two_decisions_under_two_names_of_a_student_the_later_one_holds(tmp_p
     assert [e.points for e in load_rulings(tmp_path, RENAMED).overrides.entries] == [2]
 
 
+WRONG = "lovelace_7"  # a name with the number of cy
+EXTENSION = f'[[extension]]\nstudent = "{WRONG}"\ndue = 2026-12-05T23:59:00Z\nauthor = "M"\nreason = "ill"\n'
+MISNAMED = {
+    "policy": ("toml", EXTENSION),
+    "times": ("csv", f"student,submitted_at\n{WRONG},2026-12-01T10:00Z\n"),
+    "overrides": ("toml", entry(5, WRONG)),
+}
+
+
+@pytest.mark.parametrize(("option", "kind", "text"), [(o, *given) for o, given in MISNAMED.items()], ids=MISNAMED)
+def test_a_name_that_contradicts_its_number_is_refused_with_who_may_be_meant(
+    option: str, kind: str, text: str, tmp_path: Path
+) -> None:
+    (path := tmp_path / f"given.{kind}").write_text(text, encoding="utf-8")
+    request = BatchRequest.model_validate({"source": tmp_path, "folder": tmp_path, option: path})
+    with pytest.raises(GraderError, match=rf"'{WRONG}' is no student of this class \(did you mean cy\?\)"):
+        take_over(request, CLASS)
+    assert read_decisions(tmp_path) == ()
+    come(tmp_path, datetime(2026, 12, 1, tzinfo=UTC), upload(WRONG))  # it was cy's key once
+    take_over(request, CLASS)
+    assert len(list_in_force(read_decisions(tmp_path))) == 1 + (option == "policy")  # the rules are one more
+
+
+def test_an_extension_that_came_before_its_student_is_said_where_only_the_number_fits(tmp_path: Path) -> None:
+    give(tmp_path, EXTENSION, intake(upload("ada")), name="policy")
+    found = load_rulings(tmp_path, CLASS)
+    assert [one.student for one in found.policy.extension] == ["cy"]
+    (note,) = found.notes
+    assert f"d2, an extension for '{WRONG}', counts for cy, by the Canvas id alone; check" in note
+    give(tmp_path, EXTENSION, name="policy")  # the file says nothing new
+    assert len(read_decisions(tmp_path)) == 2
+
+
 STRANGE = [
     Comment(student="eve", text="seen", author="M"),
     Appeal(student="eve", contests=CHECK, claim="it is right", author="M"),

@@ -72,6 +72,7 @@ def test_csv_says_the_same_as_toml(tmp_path: Path, text: str, reason: str) -> No
     ("text", "says"),
     [
         pytest.param(entry("excused", "dan"), "'dan' is no student of this class", id="nobody"),
+        pytest.param(entry("excused", "eve_17"), "this class (did you mean ada?)", id="the number of somebody else"),
         pytest.param(entry("excused", "17"), "'17' is more than one student", id="two"),
         pytest.param(entry("check", check="step1.x", points=1), "'step1.x' is no check", id="check"),
         pytest.param(entry("manual", item="x", points=1), "'x' is no item", id="manual item"),
@@ -141,6 +142,12 @@ def test_a_file_that_a_spreadsheet_saved_in_another_way(tmp_path: Path, name: st
     (tmp_path / name).write_bytes(content)
     with pytest.raises(GraderError, match=says):
         load_overrides(tmp_path / name, CLASS, RUBRIC, MANUAL)
+
+
+def test_a_key_of_earlier_still_names_its_student(tmp_path: Path) -> None:
+    (tmp_path / "o.toml").write_text(entry("excused", "eve_17"), encoding="utf-8")
+    (found,) = load_overrides(tmp_path / "o.toml", CLASS, RUBRIC, MANUAL, ["eve_17"]).entries
+    assert found.student == "ada"
 
 
 def test_an_override_belongs_to_its_student() -> None:

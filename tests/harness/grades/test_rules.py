@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 
 from grader.errors import GraderError
-from grader.grades.policy import GradingPolicy, compute_deduction, compute_delay, describe, format_duration, load_policy
+from grader.grades.policy import (
+    GradingPolicy,
+    NameIndex,
+    compute_deduction,
+    compute_delay,
+    describe,
+    format_duration,
+    load_policy,
+)
 
-from .classes import upload
+from .classes import student, upload
 
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\ngrace_min = 15\n"
@@ -85,6 +93,38 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, says: 
 )
 def test_penalty(tmp_path: Path, text: str, after: timedelta | None, late: bool, penalty: float) -> None:
     assert compute_delay(upload(after=after, late=late), policy_of(tmp_path, text)).penalty == pytest.approx(penalty)
+
+
+KNOWN = (
+    student("ek_50033", canvas_id=50033, login="Ek@x"),
+    student("berg_50034", canvas_id=50034).model_copy(update={"name": "Berg, Bo"}),
+)
+NAMES = {  # typed; whom it finds, whom it finds if it was recorded earlier, and who may be meant
+    "key": ("ek_50033", ("ek_50033",), ("ek_50033",), None),
+    "Canvas id": ("50034", ("berg_50034",), ("berg_50034",), None),
+    "the number of somebody else": ("berg_50033", (), ("ek_50033",), "ek_50033"),
+    "an unknown name": ("lovelace_50034", (), ("berg_50034",), "berg_50034"),
+    "other letters": ("EK_50033", (), ("ek_50033",), "ek_50033"),
+    "other letters in the login": ("ek@X", (), (), "ek_50033"),
+    "the name": ("berg, Bo", (), (), "berg_50034"),
+    "a slip of the pen": ("brg_5034", (), (), "berg_50034"),
+    "a number near that of somebody": ("50035", (), (), ""),
+    "nobody": ("zz", (), (), ""),
+}
+
+
+@pytest.mark.parametrize(("name", "typed", "recorded", "meant"), NAMES.values(), ids=NAMES)
+def test_a_name_that_contradicts_its_number_is_nobodys_unless_it_was_recorded(
+    name: str, typed: tuple[str, ...], recorded: tuple[str, ...], meant: str | None
+) -> None:
+    known = NameIndex(KNOWN)
+    assert (known.find(name), known.find_recorded(name), NameIndex(KNOWN, [name]).find(name)) == (
+        typed,
+        recorded,
+        recorded,
+    )
+    if meant is not None:
+        assert known.suggest(name) == (f" (did you mean {meant}?)" if meant else "")
 
 
 def test_the_words_give_delay_deadline_and_rate_and_leave_a_mark_without_a_time_to_staff(tmp_path: Path) -> None:
