@@ -4,16 +4,22 @@ Lateness: an upload's time of submission counts where there is one. Otherwise th
 archive, which says neither how late nor against which deadline; then the flat rate applies, and nothing at all to a
 student with an extension. A time that contradicts the mark is likely to be that of another attempt, unless it names the
 attachment: before the deadline it does not count against the mark LATE, and after it not against a missing mark.
+
+A deadline that is given to the minute lasts to the end of that minute: Canvas's 11:59 pm is 23:59:59. Days are counted
+on the clocks of the zone that the deadline names. Where it names none they have 24 hours each, and notes say where
+clocks that were set back may have made one too long.
 """
 
 import difflib
 import math
 import tomllib
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
@@ -24,8 +30,16 @@ from grader.model import FrozenModel
 from grader.text import sanitise
 
 DAY: Final = timedelta(days=1)
+HOUR: Final = timedelta(hours=1)
+MINUTE: Final = timedelta(minutes=1)
+SECOND: Final = timedelta(seconds=1)
 MAX_MEANT: Final = 3  # students who are offered for a name that fits nobody
 UNMARKED: Final = "Not marked LATE, with a time after the deadline: no points are taken off; please check."
+DISPUTED: Final = "Late by these rules, and not marked LATE by Canvas: does Canvas have an extension?"
+SET_BACK: Final = (
+    "Clocks may have been set back after the deadline, and one hour less would cost less: please check, or give the "
+    "deadline its zone."
+)
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -57,6 +71,7 @@ class Deadline(FrozenModel):
 
     due: AwareDatetime
     grace_min: Amount = 0
+    zone: str = ""  # such as Europe/Stockholm: days are counted on the clocks there
 
 
 class LatePenalty(FrozenModel):
@@ -142,9 +157,39 @@ def load_policy(path: Path) -> GradingPolicy:
         except ValueError as error:
             raise ValueError(f"it is not TOML ({error})") from error
         try:
-            return GradingPolicy.model_validate(rules)
+            policy = GradingPolicy.model_validate(rules)
         except ValidationError as error:
             raise ValueError("; ".join(list_problems(error, _name_key))) from error
+        _require_zone(policy)
+        return policy
+
+
+def _require_zone(policy: GradingPolicy) -> None:
+    """Raise ValueError for a zone that does not exist, or in which clocks do not show what a deadline says.
+
+    Not in the model: decisions that were stored with a zone can be read on a machine that does not know it.
+    """
+    if policy.deadline is None or not policy.deadline.zone:
+        return
+    try:
+        zone = find_zone(policy.deadline.zone)
+    except GraderError as error:
+        raise ValueError(f"table [deadline], key zone: {error}") from error
+    for due in (policy.deadline.due, *(extension.due for extension in policy.extension)):
+        if due and due.utcoffset() and due.utcoffset() != _get_offset(due, zone):
+            there = due.astimezone(zone).isoformat()
+            raise ValueError(f"in {policy.deadline.zone} the time {due.isoformat()} is {there}; correct the offset")
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """Return a time zone. Raises GraderError, with the zone that may be meant."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones, such as "Europe"
+        known = {zone.casefold(): zone for zone in sorted(available_timezones())}
+        close = difflib.get_close_matches(name.casefold(), known, n=1)
+        meant = known[close[0]] if close else "Europe/Stockholm"
+        raise GraderError(f"{sanitise(name)!r} is no time zone of this machine such as {meant}") from error
 
 
 def _name_key(place: Place) -> str:
@@ -227,9 +272,32 @@ def compute_delay(upload: Upload, policy: GradingPolicy) -> Delay:
         return _compute_by_mark(upload, policy)
     if upload.submitted_at.tzinfo is None:
         raise GraderError(f"The upload {upload.id} has a time without a time zone; give it one.")
-    over = upload.submitted_at - due
-    grace = timedelta(minutes=policy.deadline.grace_min if policy.deadline else 0)
-    return Delay() if over <= grace else _compute_by_time(over, due, policy.late)
+    over, grace = _measure(upload.submitted_at, due), _get_grace(policy)
+    if over <= grace:
+        return Delay()
+    disputed = upload.attachment_id is not None and not upload.late
+    delay = _compute_by_time(upload.submitted_at, due, policy)
+    doubts = (DISPUTED * (disputed and delay.penalty > 0), SET_BACK * may_owe_an_hour(upload, policy))
+    return delay.model_copy(update={"note": " ".join(filter(None, doubts))})
+
+
+def is_disputed(upload: Upload, policy: GradingPolicy) -> bool:
+    """Return True if a file of Canvas loses points by its own time, and Canvas does not mark it LATE."""
+    return upload.attachment_id is not None and not upload.late and compute_delay(upload, policy).penalty > 0
+
+
+def may_owe_an_hour(upload: Upload, policy: GradingPolicy) -> bool:
+    """Return True if an upload would lose less had clocks been set back since the deadline, which names no zone."""
+    at, due, deadline = upload.submitted_at, _find_due(upload.student, policy), policy.deadline
+    if at is None or due is None or deadline is None or deadline.zone or has_doubtful_time(upload, policy):
+        return False
+    over, grace = _measure(at, due), _get_grace(policy)
+    less = _compute_penalty(over - HOUR, policy.late) if over - HOUR > grace else 0
+    if over <= grace or _compute_penalty(over, policy.late) <= less:
+        return False
+    # Days are counted from the deadline on, also those of an extension, unless somebody wrote when that ends.
+    start = due if any(extension.due == due for extension in policy.extension) else deadline.due
+    return any(_get_offset(at, zone) < _get_offset(start, zone) for zone in _list_zones(start, start.utcoffset()))
 
 
 def has_doubtful_time(upload: Upload, policy: GradingPolicy) -> bool:
@@ -243,7 +311,7 @@ def has_doubtful_time(upload: Upload, policy: GradingPolicy) -> bool:
         return False
     if upload.late:
         return at <= policy.deadline.due and not _list_extended(upload.student, policy)
-    costs = policy.late.per_day > 0 and at - due > timedelta(minutes=policy.deadline.grace_min)
+    costs = policy.late.per_day > 0 and _measure(at, due) > _get_grace(policy)
     return costs and upload.attachment_id is not None
 
 
@@ -261,8 +329,48 @@ def _find_due(student: Student, policy: GradingPolicy) -> datetime | None:
 
 def _list_extended(student: Student, policy: GradingPolicy) -> list[datetime]:
     mine = [extension for extension in policy.extension if extension.student in list_names(student)]
-    after = policy.deadline.due if policy.deadline else None
-    return [e.due for e in mine if e.due] + [after + e.days * DAY for e in mine if after and e.days is not None]
+    return [due for extension in mine if (due := find_end(extension, policy.deadline))]
+
+
+def find_end(extension: Extension, deadline: Deadline | None) -> datetime | None:
+    """Return when an extension ends; None for days where there is no deadline. Raises GraderError for a zone."""
+    if extension.days is None or deadline is None:
+        return extension.due
+    if not deadline.zone:
+        return deadline.due + extension.days * DAY
+    clock = deadline.due.astimezone(find_zone(deadline.zone)) + extension.days * DAY
+    # Where clocks change they show some times twice, and some never: the later moment of the two holds.
+    return max(clock.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+
+
+def _get_grace(policy: GradingPolicy) -> timedelta:
+    return timedelta(minutes=policy.deadline.grace_min if policy.deadline else 0)
+
+
+def _measure(at: datetime, due: datetime, zone: str = "") -> timedelta:
+    """Return by how much a time is after a deadline, in whole minutes if that is given to the minute, else in seconds.
+
+    Args:
+        zone: where clocks count the days between the two; without one, each has 24 hours.
+    """
+    step = SECOND if due.second or due.microsecond else MINUTE
+    clock = find_zone(zone) if zone else UTC
+    span = at.astimezone(clock).replace(tzinfo=None) - due.astimezone(clock).replace(tzinfo=None)
+    return span // step * step
+
+
+@cache
+def _list_zones(due: datetime, offset: timedelta | None) -> tuple[ZoneInfo, ...]:
+    """Return the zones that have an offset at a time; all of them for that of UTC, in which anybody may write a time.
+
+    The offset is an argument because times that are written in different ways are equal, and then one cached answer.
+    """
+    zones = [ZoneInfo(name) for name in available_timezones()]
+    return tuple(zone for zone in zones if offset in (timedelta(0), _get_offset(due, zone)))
+
+
+def _get_offset(time: datetime, zone: ZoneInfo) -> timedelta:
+    return time.astimezone(zone).utcoffset() or timedelta(0)
 
 
 def _compute_by_mark(upload: Upload, policy: GradingPolicy) -> Delay:
@@ -275,18 +383,28 @@ def _compute_by_mark(upload: Upload, policy: GradingPolicy) -> Delay:
     return Delay(penalty=_cap(policy.late.flat, policy.late), words=words, note=doubt)
 
 
-def _compute_by_time(over: timedelta, due: datetime, late: LatePenalty) -> Delay:
-    started = late.count is DayCount.STARTED
-    days = math.ceil(over / DAY) if started else over / DAY
-    whole = days * late.per_day
-    penalty = _cap(whole, late)
-    name = f"{'started ' * started}day{'s' * (days != 1)}"
+def _compute_by_time(at: datetime, due: datetime, policy: GradingPolicy) -> Delay:
+    late, zone = policy.late, policy.deadline.zone if policy.deadline else ""
+    # In an hour that clocks show twice, they may show less than the deadline after it.
+    span = max(_measure(at, due, zone), min(_measure(at, due), MINUTE))
+    days = _count_days(span, late)
+    whole, penalty = days * late.per_day, _compute_penalty(span, late)
+    name = f"{'started ' * (late.count is DayCount.STARTED)}day{'s' * (days != 1)}"
     limit = f", at most {format_amount(penalty, late.unit)}" if penalty < whole else ""
+    end = due.astimezone(find_zone(zone)) if zone else due
     return Delay(
         penalty=penalty,
-        words=f"Handed in {format_duration(over)} after the deadline ({due:%Y-%m-%d %H:%M %Z}): {_format_number(days)} "
+        words=f"Handed in {format_duration(span)} after the deadline ({end:%Y-%m-%d %H:%M %Z}): {_format_number(days)} "
         f"{name}, {format_amount(late.per_day, late.unit)} per day{limit}.",
     )
+
+
+def _count_days(span: timedelta, late: LatePenalty) -> float:
+    return math.ceil(span / DAY) if late.count is DayCount.STARTED else span / DAY
+
+
+def _compute_penalty(span: timedelta, late: LatePenalty) -> float:
+    return _cap(_count_days(span, late) * late.per_day, late)
 
 
 def _cap(value: float, late: LatePenalty) -> float:
@@ -315,7 +433,8 @@ def describe(policy: GradingPolicy) -> tuple[str, ...]:
     late, lines = policy.late, []
     if policy.deadline:
         grace = f", {policy.deadline.grace_min:g} min grace" if policy.deadline.grace_min else ""
-        lines.append(f"Deadline {policy.deadline.due:%Y-%m-%d %H:%M %Z}{grace}.")
+        clocks = f", days by the clocks of {policy.deadline.zone}" if policy.deadline.zone else ""
+        lines.append(f"Deadline {policy.deadline.due:%Y-%m-%d %H:%M %Z}{grace}{clocks}.")
     if late.per_day and policy.deadline:
         what = "started day" if late.count is DayCount.STARTED else "day"
         cap = "" if late.cap is None else f", at most {format_amount(late.cap, late.unit)}"

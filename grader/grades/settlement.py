@@ -21,8 +21,11 @@ from grader.grades.policy import (
     PassRule,
     compute_deduction,
     compute_delay,
+    find_end,
     format_amount,
     has_doubtful_time,
+    is_disputed,
+    may_owe_an_hour,
 )
 from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
 from grader.judging import scoring
@@ -31,6 +34,7 @@ from grader.model import CheckResult, Result, RunStatus, Score, Verdict
 from grader.text import sanitise
 
 NO_OVERRIDES: Final = Overrides()
+MAX_NAMED: Final = 12  # people in one note
 
 
 @dataclass
@@ -76,11 +80,9 @@ def require_one_each(policy: GradingPolicy, intake: Intake) -> None:
 
 
 def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
-    """Tell staff of extensions that fit nobody (misspelt, or nothing handed in), and of days late that are unknown."""
-    known = NameIndex(list_students(intake))
-    for extension in policy.extension:
-        if not known.find(extension.student):
-            yield f"The extension for {extension.student!r} belongs to no student here."
+    """Tell staff of extensions without effect (misspelt, in the wrong year), and of days late that are doubtful."""
+    yield from _describe_extensions(policy, NameIndex(list_students(intake)))
+    yield from _describe_disputes(policy, intake)
     doubtful = Counter(upload.late for upload in intake.uploads if has_doubtful_time(upload, policy))
     if doubtful[False]:
         yield (
@@ -104,6 +106,47 @@ def describe_gaps(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
         yield f"{marked} {loss}; give the times with --times (TIMES=), which `make times` asks Canvas for."
     elif count and policy == GradingPolicy():
         yield f"{marked} no points, because there are no rules; give them with --policy (POLICY=) if they should."
+
+
+def _describe_extensions(policy: GradingPolicy, known: NameIndex) -> Iterator[str]:
+    due = policy.deadline.due if policy.deadline else None
+    for extension in policy.extension:
+        if not known.find(extension.student):
+            name = extension.student
+            yield f"The extension for {name!r} belongs to no student here{known.suggest(name)}."
+        end = find_end(extension, policy.deadline)
+        if due and end and end < due:
+            yield (
+                f"The extension for {extension.student!r} ends on {end:%Y-%m-%d %H:%M %Z}, before the deadline, and "
+                "extends nothing; check its date, the year too."
+            )
+
+
+def _describe_disputes(policy: GradingPolicy, intake: Intake) -> Iterator[str]:
+    """Name who loses points by a time that Canvas, or a clock that was set back, may see in another way."""
+    if disputed := [upload for upload in intake.uploads if is_disputed(upload, policy)]:
+        yield (
+            f"Late by these rules, and not marked LATE by Canvas: {_count_uploads(disputed)}. Points are taken off. "
+            "Does Canvas have an extension, or a later deadline? Give it as an [[extension]], or correct [deadline]."
+        )
+    if short := [upload for upload in intake.uploads if may_owe_an_hour(upload, policy)]:
+        yield (
+            f"Clocks may have been set back after the deadline, and one hour less would cost less: "
+            f"{_count_uploads(short)}. Give [deadline] a zone, such as Europe/Stockholm; then days are counted on the "
+            "clocks there."
+        )
+
+
+def _count_uploads(uploads: Sequence[Upload]) -> str:
+    count = "1 upload" if len(uploads) == 1 else f"{len(uploads)} uploads"
+    return f"{count} ({_list_people(upload.student.key for upload in uploads)})"
+
+
+def _list_people(keys: Iterable[str]) -> str:
+    """List students for a note, each once, by what no two of them share."""
+    names = sorted({sanitise(key) for key in keys})
+    more = f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
 def _collect_hand_ins(intake: Intake) -> list[_HandIn]:

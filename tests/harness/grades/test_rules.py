@@ -1,7 +1,7 @@
 """The rules as staff write them, and what being late costs."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,10 @@ DEADLINE = "[deadline]\ndue = 2026-12-01T23:59:00+01:00\ngrace_min = 15\n"
 LATE = DEADLINE + "[late]\nper_day = 10\nflat = 25\n"
 UNEXPLAINED = "[[extension]]\nstudent = 'ada'\ndays = 2\nauthor = 'x'\n"
 EXTENDED = UNEXPLAINED + "reason = 'y'\n"
-DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+DAY, HOUR, MINUTE, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+TO_THE_SECOND = LATE.replace("23:59:00", "23:58:59").replace("grace_min = 15", "")
+NO_GRACE = LATE.replace("grace_min = 15", "")
+CLOCKS = "[deadline]\ndue = 2026-10-23T23:59:00+02:00\nzone = 'Europe/Stockholm'\n"  # set back on 25 October
 
 
 def policy_of(tmp_path: Path, text: str) -> GradingPolicy:
@@ -59,6 +62,14 @@ def test_what_is_commented_out_in_it_is_valid(tmp_path: Path) -> None:
         pytest.param("[attempts]\ncounts = 'first'", "table [attempts], key counts: ", id="unknown attempt"),
         pytest.param(DEADLINE + UNEXPLAINED, "table [[extension]] 1, key reason: ", id="extension without a reason"),
         pytest.param(EXTENDED, "need a deadline", id="days of what"),
+        pytest.param(CLOCKS.replace("Stock", "Stok"), "such as Europe/Stockholm", id="a zone, misspelt"),
+        pytest.param(CLOCKS.replace("/Stockholm", ""), "'Europe' is no time zone", id="a folder of zones"),
+        pytest.param(CLOCKS.replace("+02", "+01"), "2026-10-24T00:59:00+02:00; correct the offset", id="not so there"),
+        pytest.param(
+            CLOCKS + EXTENDED.replace("days = 2", "due = 2026-12-01T23:59:00+02:00"), "the offset", id="until"
+        ),
+        pytest.param(DEADLINE + EXTENDED.replace("'ada'", "7"), "'7' is no text; put it in quotes", id="a number"),
+        pytest.param("[deadline]\ndue = 2026-12-01", "'2026-12-01' is no time with a zone", id="no time of day"),
         pytest.param("late = 3", "table [late]: ", id="no table"),
         pytest.param("[late", "it is not TOML", id="not TOML"),
     ],
@@ -74,6 +85,11 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, says: 
     [
         pytest.param(LATE, -HOUR, False, 0, id="in time"),
         pytest.param(LATE, timedelta(0), False, 0, id="to the second"),
+        pytest.param(NO_GRACE, 59 * SECOND, False, 0, id="in the minute of the deadline"),
+        pytest.param(NO_GRACE, MINUTE, False, 10, id="in the minute after"),
+        pytest.param(NO_GRACE, DAY + 59 * SECOND, False, 10, id="in the minute in which a day ends"),
+        pytest.param(TO_THE_SECOND, -SECOND / 2, False, 0, id="in the second of the deadline"),
+        pytest.param(TO_THE_SECOND, 0 * SECOND, False, 10, id="in the second after"),
         pytest.param(LATE, 15 * MINUTE, True, 0, id="within the grace, whatever Canvas marks"),
         pytest.param(LATE, -HOUR, True, 25, id="a time before the deadline, which is of an earlier attempt"),
         pytest.param(LATE + EXTENDED, -HOUR, True, 0, id="a time before the deadline, and an extension"),
@@ -86,6 +102,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, says: 
         pytest.param(LATE + "cap = 15", None, True, 15, id="only marked, capped"),
         pytest.param(LATE, None, False, 0, id="not marked"),
         pytest.param(LATE + EXTENDED, 2 * DAY, True, 0, id="within the extension"),
+        pytest.param(LATE + EXTENDED, 2 * DAY + 30 * SECOND, True, 0, id="in the minute in which the extension ends"),
         pytest.param(LATE + EXTENDED, 3 * DAY, True, 10, id="beyond the extension"),
         pytest.param(LATE + EXTENDED, None, True, 0, id="marked against another deadline"),
         pytest.param("[late]\nper_day = 10\nflat = 25\n", DAY, True, 25, id="no deadline: only the mark says it"),
@@ -93,6 +110,54 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, says: 
 )
 def test_penalty(tmp_path: Path, text: str, after: timedelta | None, late: bool, penalty: float) -> None:
     assert compute_delay(upload(after=after, late=late), policy_of(tmp_path, text)).penalty == pytest.approx(penalty)
+
+
+RATE = "[late]\nper_day = 10\n"
+THREE_DAYS = EXTENDED.replace("2", "3")
+FIXED = CLOCKS.replace("zone = 'Europe/Stockholm'\n", "")
+SPRING = CLOCKS.replace("10-23T23:59:00+02", "03-28T23:59:00+01")  # set forward on 29 March
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "penalty", "doubted"),
+    [
+        pytest.param(CLOCKS + RATE + THREE_DAYS, "10-26T23:59:30+01:00", 0, False, id="an extension across the change"),
+        pytest.param(CLOCKS + RATE + THREE_DAYS, "10-27T00:00:00+01:00", 10, False, id="beyond it"),
+        pytest.param(CLOCKS + RATE, "10-25T23:30:00+01:00", 20, False, id="the second day has 25 hours"),
+        pytest.param(CLOCKS.replace("23T", "24T") + RATE, "10-25T23:30:00+01:00", 10, False, id="the first one has"),
+        pytest.param(CLOCKS + RATE, "10-25T22:30:00+00:00", 20, False, id="the time is in another zone"),
+        pytest.param(CLOCKS.replace("23:59:00+02:00", "21:59:00Z") + RATE, "10-25T23:30:00+01:00", 20, False, id="Z"),
+        pytest.param(CLOCKS + RATE + "count = 'days'", "10-25T11:59:00+01:00", 15, False, id="in proportion"),
+        pytest.param(SPRING + RATE, "03-30T00:30:00+02:00", 20, False, id="a day of 23 hours"),
+        pytest.param(CLOCKS.replace("23T23:59", "25T02:30") + RATE, "10-25T02:10:00+01:00", 10, False, id="hour twice"),
+        pytest.param(FIXED + RATE + THREE_DAYS, "10-26T23:30:00+01:00", 10, True, id="no zone, less than an hour over"),
+        pytest.param(FIXED + RATE, "10-25T23:30:00+01:00", 30, True, id="no zone, less than an hour into a day"),
+        pytest.param(FIXED.replace("23:59:00+02:00", "21:59:00Z") + RATE, "10-25T23:30:00+01:00", 30, True, id="no, Z"),
+        pytest.param(
+            FIXED + RATE + THREE_DAYS.replace("days = 3", "due = 2026-10-26T23:59:00+01:00"),
+            *("10-27T00:30:00+01:00", 10, False),
+            id="no zone, and the extension has a time",
+        ),
+        pytest.param(FIXED + RATE, "10-25T22:30:00+01:00", 20, False, id="no zone, and an hour changes nothing"),
+        pytest.param(FIXED + RATE, "10-24T00:30:00+02:00", 10, False, id="no zone, before the change"),
+        pytest.param(FIXED + RATE + "cap = 5", "10-25T23:30:00+01:00", 5, False, id="no zone, capped already"),
+        pytest.param(
+            FIXED.replace("+02", "+05") + RATE, "10-25T23:30:00+05:00", 20, False, id="no clocks change there"
+        ),
+    ],
+)
+def test_days_across_a_change_of_clocks(tmp_path: Path, text: str, at: str, penalty: float, doubted: bool) -> None:
+    at_ = datetime.fromisoformat(f"2026-{at}").astimezone(UTC)
+    delay = compute_delay(upload().model_copy(update={"submitted_at": at_}), policy_of(tmp_path, text))
+    assert (delay.penalty, "Clocks may have been set back" in delay.note) == (pytest.approx(penalty), doubted)
+
+
+def test_the_words_give_the_time_of_the_zone(tmp_path: Path) -> None:
+    at = datetime.fromisoformat("2026-10-27T00:30:00+01:00")
+    policy = policy_of(tmp_path, CLOCKS + RATE + THREE_DAYS)
+    words = compute_delay(upload().model_copy(update={"submitted_at": at}), policy).words
+    assert words.startswith("Handed in 31 min after the deadline (2026-10-26 23:59 CET): 1 started day, ")
+    assert describe(policy)[0] == "Deadline 2026-10-23 23:59 UTC+02:00, days by the clocks of Europe/Stockholm."
 
 
 KNOWN = (

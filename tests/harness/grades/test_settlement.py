@@ -175,7 +175,21 @@ def test_extensions_that_fit_nobody_are_said() -> None:
     extensions = tuple(rules.Extension(student=name, days=1, author="M", reason="r") for name in ("ada", "adda"))
     policy = LATE.model_copy(update={"extension": extensions})
     (sentence,) = describe_gaps(policy, intake(upload()))
-    assert "'adda'" in sentence
+    assert "'adda' belongs to no student here (did you mean ada?)." in sentence
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        pytest.param(-365, "'ada' ends on 2025-12-01 23:59 UTC+01:00, before the deadline", id="a year too early"),
+        pytest.param(0, "", id="at the deadline"),
+        pytest.param(2, "", id="after it"),
+    ],
+)
+def test_an_extension_that_ends_before_the_deadline_is_said(days: int, said: str) -> None:
+    extension = rules.Extension(student="ada", due=DUE + days * DAY, author="M", reason="r")
+    notes = list(describe_gaps(LATE.model_copy(update={"extension": (extension,)}), intake(upload())))
+    assert [said in note for note in notes] == [True] * bool(said)
 
 
 fuzz = settings(deadline=None)

@@ -28,12 +28,12 @@ def times(tmp_path: Path, text: str) -> Path:
 
 def test_days_late_cost_something_once_the_time_is_known(tmp_path: Path) -> None:
     found = intake(upload(late=True), upload("bob"), missing=(student("cy"),))
-    text = f"{HEADER}ada,{(DUE + timedelta(days=2)).isoformat()}\neve,{FIRST}\ncy,{FIRST}\n"
+    text = f"{HEADER}ada,{(DUE + timedelta(days=2)).isoformat()}\nCY,{FIRST}\ncy,{FIRST}\n"
     known = add_times(found, load_times(times(tmp_path, text)), "times.csv")
     full = result(Verdict.PASSED, Verdict.PASSED)
     grades = settle(known, {u.id: full for u in known.uploads}, PER_DAY)
     assert [grade.points for grade in grades] == [80, 100, None]
-    assert known.notes == ("The time of 'eve' belongs to no student here.",)
+    assert known.notes == ("The time of 'CY' belongs to no student here (did you mean cy?).",)
 
 
 @pytest.mark.parametrize(
@@ -67,24 +67,50 @@ def test_a_time_before_the_deadline_is_doubted_where_canvas_says_late() -> None:
 
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-MARKS = {  # attachment, mark LATE, own time, time after the deadline; then points, and uploads that are named
-    "a newer attempt's time": (11, False, False, DAY + HOUR, 100, 1),
-    "in time": (11, False, False, -HOUR, 100, 0),
-    "its own time, and Canvas has a later deadline or none": (11, False, True, DAY + HOUR, 80, 0),
-    "its own time, and Canvas has an earlier deadline": (11, True, True, -HOUR, 100, 0),
-    "marked": (11, True, False, DAY + HOUR, 80, 0),
-    "no file of Canvas, which marks none of them": (None, False, False, DAY + HOUR, 80, 0),
+DOUBT, DISPUTE = "1 of the uploads", "not marked LATE by Canvas: 1 upload (ada)"
+MARKS = {  # attachment, mark LATE, own time, time after the deadline; then points, and what staff are told
+    "a newer attempt's time": (11, False, False, DAY + HOUR, 100, DOUBT),
+    "in time": (11, False, False, -HOUR, 100, ""),
+    "its own time, and Canvas has a later deadline or none": (11, False, True, DAY + HOUR, 80, DISPUTE),
+    "its own time, in the minute of the deadline": (11, False, True, HOUR / 120, 100, ""),
+    "its own time, and Canvas has an earlier deadline": (11, True, True, -HOUR, 100, ""),
+    "in the minute of the deadline": (11, False, False, HOUR / 120, 100, ""),
+    "marked": (11, True, False, DAY + HOUR, 80, ""),
+    "no file of Canvas, which marks none of them": (None, False, False, DAY + HOUR, 80, ""),
 }
 
 
-@pytest.mark.parametrize(("attachment", "late", "own", "after", "points", "named"), MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize(("attachment", "late", "own", "after", "points", "told"), MARKS.values(), ids=MARKS)
 def test_a_time_that_contradicts_the_mark(
-    attachment: int | None, late: bool, own: bool, after: timedelta, points: float, named: int
+    attachment: int | None, late: bool, own: bool, after: timedelta, points: float, told: str
 ) -> None:
     file = upload(late=late, after=after).model_copy(update={"attachment_id": attachment, "is_own_time": own})
     (grade,) = settle(intake(file), {file.id: result(Verdict.PASSED, Verdict.PASSED)}, PER_DAY)
-    assert (grade.points, "please check" in grade.note) == (points, bool(named))
-    assert [f"{named} of the uploads" in said for said in describe_gaps(PER_DAY, intake(file))] == [True] * named
+    assert (grade.points, "please check" in grade.note, "have an extension?" in grade.note) == (
+        points,
+        told == DOUBT,
+        told == DISPUTE,
+    )
+    assert [told in said for said in describe_gaps(PER_DAY, intake(file))] == [True] * bool(told)
+
+
+def test_those_who_are_disputed_are_counted_and_named_once() -> None:
+    files = [
+        upload(f"s{number:02}", attempt, DAY).model_copy(update={"attachment_id": 1, "is_own_time": True})
+        for number in range(14)
+        for attempt in (1, 2)
+    ]
+    (said,) = describe_gaps(PER_DAY, intake(*files))
+    assert "28 uploads (s00, s01, s02, " in said
+    assert "s11 and 2 more)" in said
+
+
+def test_an_hour_that_clocks_may_owe_is_said_with_the_way_out() -> None:
+    due = DUE.replace(month=10, day=23) - HOUR  # 23:59 of a summer
+    policy = GradingPolicy(deadline=Deadline(due=due), late=LatePenalty(per_day=10))
+    file = upload().model_copy(update={"submitted_at": due + 2 * DAY + HOUR / 2})
+    (said,) = describe_gaps(policy, intake(file))
+    assert "cost less: 1 upload (ada). Give [deadline] a zone" in said
 
 
 def test_a_time_that_names_attachments_counts_for_them_alone(tmp_path: Path) -> None:
