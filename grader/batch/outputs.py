@@ -25,7 +25,7 @@ from grader.grades.decisions import Rulings
 from grader.grades.earlier_files import tell_of_earlier
 from grader.grades.grade import Grade, Standing
 from grader.grades.policy import GradingPolicy, describe
-from grader.grades.settlement import describe_gaps, settle
+from grader.grades.settlement import describe_gaps, describe_idle, settle
 from grader.intake.archive import locate_upload
 from grader.intake.gradebook_export import Platform, read_export
 from grader.intake.notebook import read_submission
@@ -78,7 +78,7 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     gradebook, warnings, concerns = _fill_gradebook(request, grades, policy)
     entries = [entry for upload in intake.uploads if (entry := found[upload.id].entry)]
     intake = intake.model_copy(update={"concerns": {**intake.concerns, **concerns}})
-    gaps = (*rulings.notes, *describe_gaps(policy, intake))
+    gaps = (*rulings.notes, *describe_gaps(policy, intake), *describe_idle(grades, rulings.overrides))
     _update_reports(request, _put_owners_first(grades, intake))
     feedback, repeated = choose_pages(_list_feedback(request, intake, grades))
     notes = (*intake.notes, *gaps, *warnings, *repeated, *history.describe_outdated(entries))

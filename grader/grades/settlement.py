@@ -149,6 +149,31 @@ def _list_people(keys: Iterable[str]) -> str:
     return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
+def describe_idle(grades: Iterable[Grade], overrides: Overrides) -> Iterator[str]:
+    """Tell staff of changes that give no points, because there is no result, or it does not have the check."""
+    idle = [
+        f"{grade.student.key} ({', '.join(targets)})"
+        for grade in grades
+        if (targets := _list_idle(grade, overrides.of(grade.student)))
+    ]
+    if idle:
+        yield (
+            f"Changes that give no points, because there is no result that has what they change: {_list_people(idle)}. "
+            "A total gives points all the same: [[total]] in the overrides, or on the review page."
+        )
+
+
+def _list_idle(grade: Grade, mine: Iterable[Override]) -> tuple[str, ...]:
+    """Return the targets of changes that give no points; beside a total or an excuse nobody misses them."""
+    changes = list(mine)
+    if any(change.kind in (OverrideKind.TOTAL, OverrideKind.EXCUSED) for change in changes):
+        return ()
+    if grade.result is None:
+        return tuple(change.target for change in changes)
+    known = {check.id for check in grade.result.checks}
+    return tuple(c.target for c in changes if c.kind is OverrideKind.CHECK and c.target not in known)
+
+
 def _collect_hand_ins(intake: Intake) -> list[_HandIn]:
     hands: dict[str, _HandIn] = {}
     for upload in sorted(intake.uploads, key=lambda upload: (upload.attempt, upload.id)):
@@ -178,21 +203,30 @@ def _grade(
     mine = overrides.of(hand.student)
     attempts = [(upload, _grade_upload(upload, results.get(upload.id), policy, mine, usual)) for upload in hand.uploads]
     grade = _choose_attempt(hand, attempts, policy) if attempts else _grade_without_attempt(hand, usual)
+    if grade.result is None and (idle := _list_idle(grade, mine)):
+        note = f"The change of {', '.join(idle)} gives no points: there is no result yet. A total gives them."
+        grade = grade.model_copy(update={"note": f"{grade.note} {note}"})
     by_kind = {override.kind: override for override in mine}  # at most one of each of these two kinds
     if total := by_kind.get(OverrideKind.TOTAL):
         grade = _apply_total(grade, total, overrides.possible)
     excused = by_kind.get(OverrideKind.EXCUSED)
     grade = _excuse(grade, excused) if excused else grade
-    grade = _decide_passing(grade, policy.passing) if policy.passing else grade
+    grade = _decide_passing(grade, policy.passing, mine) if policy.passing else grade
     return grade.model_copy(update={"group": hand.group}) if hand.group else grade
 
 
-def _decide_passing(grade: Grade, rule: PassRule) -> Grade:
-    """Say whether a graded student passed, and what is lacking. What was not judged may still decide it."""
+def _decide_passing(grade: Grade, rule: PassRule, mine: Iterable[Override]) -> Grade:
+    """Say whether a graded student passed, and what is lacking. What was not judged may still decide it.
+
+    A person may say that a check passed also where no result has it: of somebody who was asked instead, for example.
+    """
     if grade.standing is not Standing.GRADED or grade.points is None:
         return grade
     checks = {check.id: check for check in grade.shown_result.checks} if grade.shown_result else {}
-    verdicts = [(checks[name].title, checks[name].verdict) if name in checks else (name, None) for name in rule.checks]
+    said = {change.target: _read_verdict(change) for change in mine if change.kind is OverrideKind.CHECK}
+    verdicts = [
+        (checks[name].title, checks[name].verdict) if name in checks else (name, said.get(name)) for name in rule.checks
+    ]
     lacking = [title for title, verdict in verdicts if verdict in (Verdict.FAILED, Verdict.BLOCKED)]
     waiting = [title for title, verdict in verdicts if title not in lacking and verdict is not Verdict.PASSED]
     if grade.points < rule.points:
@@ -200,6 +234,13 @@ def _decide_passing(grade: Grade, rule: PassRule) -> Grade:
         (waiting if may_come else lacking).append(f"{rule.points:g} points")
     outcome = PassOutcome.INCOMPLETE if lacking else PassOutcome.OPEN if waiting else PassOutcome.COMPLETE
     return grade.model_copy(update={"outcome": outcome, "lacking": tuple(lacking or waiting)})
+
+
+def _read_verdict(change: Override) -> Verdict | None:
+    """Return what a change says of a check that no result has; None where nobody knows what its points were of."""
+    if change.verdict or change.points is None or change.possible is None:
+        return change.verdict
+    return Verdict.PASSED if change.points >= change.possible else Verdict.FAILED
 
 
 def _grade_without_attempt(hand: _HandIn, usual: float) -> Grade:
@@ -288,7 +329,7 @@ def _apply_checks(result: Result, changes: Sequence[Override]) -> tuple[Score, l
     changed = {change.target: change for change in changes}
     known = {check.id for check in result.checks}
     unknown = [target for target in changed if target not in known]
-    notes = [f"The change of {target} has no effect: the result has no such check." for target in unknown]
+    notes = [f"The change of {target} has no effect on the points: the result has no such check." for target in unknown]
     pairs = [(check, change_check(check, changed.get(check.id))) for check in result.checks]
     made = [_describe_change(*pair, changed[pair[0].id]) for pair in pairs if pair[0].id in changed]
     score = scoring.score([after for _, after in pairs], result.run.status) if made else result.score

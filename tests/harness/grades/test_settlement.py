@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.grades import policy as rules
-from grader.grades.grade import AdjustmentKind, Grade, Standing
+from grader.grades.grade import AdjustmentKind, Grade, PassOutcome, Standing
 from grader.grades.overrides import Override, OverrideKind, Overrides
-from grader.grades.policy import Attempts, Counting, GradingPolicy, LatePenalty, ManualItem
-from grader.grades.settlement import describe_gaps, settle
+from grader.grades.policy import Attempts, Counting, GradingPolicy, LatePenalty, ManualItem, PassRule
+from grader.grades.settlement import describe_gaps, describe_idle, settle
 from grader.intake.uploads import Intake, Refusal, Upload
 from grader.judging.tampering import WAITS_FOR, WaitsFor
 from grader.model import Result, RunStatus, Verdict
@@ -190,6 +190,59 @@ def test_an_extension_that_ends_before_the_deadline_is_said(days: int, said: str
     extension = rules.Extension(student="ada", due=DUE + days * DAY, author="M", reason="r")
     notes = list(describe_gaps(LATE.model_copy(update={"extension": (extension,)}), intake(upload())))
     assert [said in note for note in notes] == [True] * bool(said)
+
+
+CHECK, MARK = change(OverrideKind.CHECK, target="step1.a", points=30), change(OverrideKind.MANUAL, target="t", points=7)
+TOTAL, EXCUSED = change(OverrideKind.TOTAL, points=50), change(OverrideKind.EXCUSED)
+REFUSED = Refusal(entry="a.pdf", reason="'a.pdf' is a PDF.", student=student())
+WITHOUT_A_RESULT = {
+    "nothing handed in": (intake(missing=(student(),)), {}),
+    "refused": (intake(refusals=(REFUSED,)), {}),
+    "not judged yet": (intake(upload()), {}),
+    "a result without the check": (intake(upload()), {"ada_1": result()}),
+}
+
+
+@pytest.mark.parametrize(("found", "results"), WITHOUT_A_RESULT.values(), ids=WITHOUT_A_RESULT)
+def test_a_change_that_finds_nothing_to_change_is_said(found: Intake, results: dict[str, Result]) -> None:
+    (grade,) = settle(found, results, GradingPolicy(), only(CHECK))
+    (said,) = describe_idle([grade], only(CHECK))
+    assert "ada (step1.a). A total gives points all the same: [[total]]" in said
+    assert "The change of step1.a " in grade.note
+    for final in (TOTAL, EXCUSED):
+        (grade,) = settle(found, results, GradingPolicy(), only(CHECK, final))
+        assert (list(describe_idle([grade], only(CHECK, final))), "step1.a" in grade.note) == ([], False)
+
+
+def test_a_mark_without_a_result_is_said_and_one_that_counts_is_not() -> None:
+    (grade,) = settle(intake(missing=(student(),)), {}, TALK, only(MARK))
+    assert "The change of t gives no points" in grade.note
+    assert len(list(describe_idle([grade], only(MARK)))) == 1
+    (grade,) = settle(intake(upload()), {"ada_1": FULL}, GradingPolicy(), only(CHECK))
+    assert (grade.points, list(describe_idle([grade], only(CHECK)))) == (70, [])
+
+
+COMPLETE, INCOMPLETE, OPEN = PassOutcome.COMPLETE, PassOutcome.INCOMPLETE, PassOutcome.OPEN
+SAID = {
+    "passed": ({"verdict": "passed"}, COMPLETE),
+    "failed": ({"verdict": "failed"}, INCOMPLETE),
+    "all points": ({"points": 60, "possible": 60}, COMPLETE),
+    "a part of the points": ({"points": 30, "possible": 60}, INCOMPLETE),
+    "points of nobody knows what": ({"points": 30}, OPEN),
+}
+
+
+@pytest.mark.parametrize("results", [{}, {"ada_1": result()}], ids=["no file", "a result without the check"])
+@pytest.mark.parametrize(("says", "outcome"), SAID.values(), ids=SAID)
+def test_a_person_decides_a_pass_also_without_a_result(
+    says: dict[str, object], outcome: PassOutcome, results: dict[str, Result]
+) -> None:
+    policy = GradingPolicy(passing=PassRule(checks=("step1.a",), points=50))
+    found = intake(upload()) if results else intake(missing=(student(),))
+    (grade,) = settle(found, results, policy, only(TOTAL, change(OverrideKind.CHECK, target="step1.a", **says)))
+    assert (grade.outcome, grade.lacking) == (outcome, () if outcome is COMPLETE else ("step1.a",))
+    (alone,) = settle(found, results, policy, only(TOTAL))
+    assert alone.outcome is OPEN
 
 
 fuzz = settings(deadline=None)
