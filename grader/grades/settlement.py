@@ -203,7 +203,8 @@ def _grade(
     mine = overrides.of(hand.student)
     attempts = [(upload, _grade_upload(upload, results.get(upload.id), policy, mine, usual)) for upload in hand.uploads]
     grade = _choose_attempt(hand, attempts, policy) if attempts else _grade_without_attempt(hand, usual)
-    if grade.result is None and (idle := _list_idle(grade, mine)):
+    read_by_student = grade.standing is Standing.REFUSED  # staff finds it in the notes of the class all the same
+    if grade.result is None and not read_by_student and (idle := _list_idle(grade, mine)):
         note = f"The change of {', '.join(idle)} gives no points: there is no result yet. A total gives them."
         grade = grade.model_copy(update={"note": f"{grade.note} {note}"})
     by_kind = {override.kind: override for override in mine}  # at most one of each of these two kinds
