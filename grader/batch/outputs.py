@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -359,10 +359,35 @@ def _renew(path: Path, text: str) -> None:
         write(path, content)
 
 
-def build_deliveries(request: BatchRequest, grades: Iterable[Grade]) -> tuple[Delivery, ...]:
+def build_deliveries(request: BatchRequest, intake: Intake, grades: Sequence[Grade]) -> tuple[Delivery, ...]:
     """Build what Canvas sends: a score, a page and a comment for each student, in order."""
+    known = _list_attachments(intake, grades)
     pages = ((grade, find_feedback_page(request, grade)) for grade in grades)
-    return tuple(Delivery(grade=g, comment=format_comment(g, page is not None), feedback=page) for g, page in pages)
+    return tuple(
+        Delivery(
+            grade=grade,
+            comment=format_comment(grade, page is not None),
+            feedback=page,
+            attachments=known[_name_team(grade)],
+        )
+        for grade, page in pages
+    )
+
+
+def _list_attachments(intake: Intake, grades: Iterable[Grade]) -> Mapping[tuple[str, str], frozenset[int]]:
+    """List the ids of what each student, or all of their group, handed in, also of what was refused."""
+    teams = {grade.student.key: _name_team(grade) for grade in grades}
+    found = defaultdict[tuple[str, str], frozenset[int]](frozenset)
+    for file in (*intake.uploads, *intake.unreadable, *intake.refusals):
+        team = teams.get(file.student.key) if file.student else None
+        if team and file.attachment_id is not None:
+            found[team] |= {file.attachment_id}
+    return found
+
+
+def _name_team(grade: Grade) -> tuple[str, str]:
+    """Name those who hand in together with a student, who may be alone: a group may be called as a key is."""
+    return (grade.group, "") if grade.group else ("", grade.student.key)
 
 
 def format_comment(grade: Grade, has_page: bool) -> str:

@@ -176,7 +176,7 @@ def upload(
     saved, made = session.renew_outputs(options.make_absolute(folder), {})
     if made.ungraded:
         print(session.describe_students(made))
-    deliveries = outputs.build_deliveries(saved.request, made.grades)
+    deliveries = outputs.build_deliveries(saved.request, saved.intake, made.grades)
     with Store(saved.request.folder / "store").lock_upload() if send else nullcontext():
         report = deliver(course, assignment, deliveries, really=send, partial_too=partial)
     if send:

@@ -5,6 +5,7 @@ reference, a hash of what was sent and the score, and where Canvas already has t
 sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
 A comment without a score says which one Canvas had, so that this holds after it too. Where somebody handed in again and
 got the same score, it is sent once more: until then Canvas keeps the new attempt among those that wait for a grade.
+Where Canvas's current attempt is none that this class knows, nothing is sent: its score would mark that one as graded.
 Each student's submission is compared once more right before it is changed: a class takes minutes to send.
 
 Canvas may have a late policy of its own, which lowers a score after it was entered. The score as entered is compared.
@@ -49,6 +50,8 @@ RATE_LIMIT: Final = "rate limit exceeded"  # Canvas says it with 403 in older ve
 PASS_FAIL: Final = "pass_fail"  # a type of grading in Canvas
 UP_TO_DATE: Final = "up to date"
 BY_HAND: Final = "a person changed the score in Canvas"
+HANDED_IN_AGAIN: Final = "handed in again since this zip was downloaded; download it again"
+NAMED_MAX: Final = 20  # students that one sentence names
 WORDS: Final = (PassOutcome.COMPLETE, PassOutcome.INCOMPLETE)
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
@@ -64,6 +67,13 @@ class Delivery(FrozenModel):
     grade: Grade
     comment: str = ""
     feedback: Path | None = None  # an HTML file, shown to the student under its own name
+    attachments: frozenset[int] = frozenset()  # all that this class knows of the student; that of the grade counts too
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Canvas's ids of the files that the student, or their group, handed in here; empty where none is known."""
+        mine = self.grade.upload.attachment_id if self.grade.upload else None
+        return self.attachments | ({mine} if mine is not None else set())
 
 
 class UploadStep(FrozenModel):
@@ -111,7 +121,11 @@ def upload(
         steps = plan(assignment, deliveries)
         for step in steps:
             say(format_step(step))
-        for warning in (warn_of_two_policies(assignment, deliveries), warn_of_one_score(assignment, deliveries)):
+        for warning in (
+            warn_of_two_policies(assignment, deliveries),
+            warn_of_one_score(assignment, deliveries),
+            name_outdated(steps),
+        ):
             if warning:
                 say(warning)
         partial = describe_partial(delivery.grade for delivery in deliveries)
@@ -284,12 +298,14 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
     graded = grade.standing is Standing.GRADED and grade.points is not None
     score = _format_score(grade, column_possible, words) if graded else None
     reference = digest(score, delivery)
+    current = {attachment.id for attachment in getattr(submission, "attachments", ())}  # empty: they do not tell
+    if current and delivery.known and current.isdisjoint(delivery.known):
+        return {"reason": HANDED_IN_AGAIN}
     last, last_score = _read_last_reference(submission)
     same = score is None or _shows(submission, score)
     if (last == reference and not same) or (last_score and not _shows(submission, last_score)):
         return {"reason": BY_HAND}
     waits = score is not None and getattr(submission, "grade_matches_current_submission", True) is False
-    current = {attachment.id for attachment in getattr(submission, "attachments", ())}  # empty: they do not tell
     mine = grade.upload.attachment_id if grade.upload else None
     if last == reference:  # only a score that is surely of what waits is sent once more
         return {"new_score": score} if waits and mine in current else {"reason": UP_TO_DATE}
@@ -338,6 +354,27 @@ def _read_score(submission: Any) -> float | None:
     """Return the score as it was entered: Canvas's own late policy may have lowered it since."""
     entered = getattr(submission, "entered_score", None)
     return submission.score if entered is None else entered
+
+
+def name_outdated(steps: Iterable[UploadStep]) -> str:
+    """Name the students whose attempt in Canvas is newer than the one here; nothing where there are none."""
+    names = [sanitise_line(step.name) for step in steps if step.reason == HANDED_IN_AGAIN]
+    if not names:
+        return ""
+    return (
+        f"{_count_students(len(names))} handed in again since the zip was downloaded, and nothing is sent to them: "
+        f"{_join_some(names, '; ')}. Download the zip again, and run `make batch` with it first."
+    )
+
+
+def _count_students(count: int) -> str:
+    return "1 student" if count == 1 else f"{count} students"
+
+
+def _join_some(names: Sequence[str], separator: str) -> str:
+    """Join the first names, and count the others; all have their lines above."""
+    more = len(names) - NAMED_MAX
+    return separator.join((*names[:NAMED_MAX], *([f"and {more} more, named above"] if more > 0 else [])))
 
 
 def warn_of_two_policies(assignment: Any, deliveries: Iterable[Delivery]) -> str:

@@ -20,7 +20,7 @@ from grader.batch import digests, executor, history, session
 from grader.batch.decisions import append_decision
 from grader.batch.messages import BatchConfig
 from grader.batch.outputs import BatchOutputs, build_deliveries
-from grader.batch.request import BatchRequest
+from grader.batch.request import BatchRequest, load_batch
 from grader.batch.scheduling import Conditions
 from grader.batch.session import BatchResult, WorkerSettings
 from grader.batch.store import Store
@@ -531,7 +531,7 @@ def test_every_member_of_a_group_gets_grade_and_feedback_once(text: str, a4: Cla
     assert column == ["7.00", "5.00", "EX", "4", ""]
     with zipfile.ZipFile(a4.folder / "feedback.zip") as archive:
         assert archive.namelist() == ["group7_1_11_x.ipynb", f"{ASA}_x.ipynb"]
-    deliveries = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), outputs.grades)}
+    deliveries = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), load_batch(a4.folder).intake, outputs.grades)}
     pages = [deliveries[i].feedback for i in (1, 3)]
     assert [page.name for page in pages if page] == ["feedback.html", f"feedback-{by_id[3].student.key}.html"]
     assert pages[1] is not None
@@ -553,9 +553,20 @@ def test_the_test_student_does_not_count(a4: Classroom) -> None:
 def test_no_page_is_promised_where_none_is_attached(a4: Classroom) -> None:
     total = f'[[total]]\nstudent = "3"\npoints = 60\n{SIGNED}'
     made = a4.grade({ADA: "points 7"}, overrides=a4.write("o.toml", total)).outputs
-    found = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), made.grades)}
+    found = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), load_batch(a4.folder).intake, made.grades)}
     told = {i: (d.feedback is not None, "The attached page" in d.comment) for i, d in found.items() if i in (1, 3)}
     assert told == {1: (True, True), 3: (False, False)}
+
+
+def test_what_a_student_or_the_group_handed_in_is_known_to_the_upload(a4: Classroom) -> None:
+    files = {"groups": a4.write("g.csv", OWN_GROUPS), "gradebook": a4.write("e.csv", EXPORT)}
+    a4.grade({ADA: "points 7", "hoppergrace_3_13": "points 5", ASA: "no notebook", "öbergåsa_2_15": "points 3"}, **files)
+    made = a4.renew()
+    found = {
+        d.grade.student.canvas_id: d.attachments
+        for d in build_deliveries(a4.request(), load_batch(a4.folder).intake, made.grades)
+    }
+    assert found == {1: {11, 13}, 2: {12, 15}, 3: {11, 13}, 4: set()}
 
 
 def test_the_page_of_an_earlier_run_goes_to_nobody(graded: Classroom) -> None:
@@ -566,7 +577,7 @@ def test_the_page_of_an_earlier_run_goes_to_nobody(graded: Classroom) -> None:
         file.write(f"{failed.model_dump_json()}\n")
     total = f'[[total]]\nstudent = "1"\npoints = 60\n{SIGNED}'
     made = graded.renew(overrides=graded.write("o.toml", total))
-    (ada,) = (d for d in build_deliveries(graded.request(), made.grades) if d.grade.student.canvas_id == 1)
+    (ada,) = (d for d in build_deliveries(graded.request(), load_batch(graded.folder).intake, made.grades) if d.grade.student.canvas_id == 1)
     assert (ada.grade.points, ada.feedback, "The attached page" in ada.comment) == (60, None, False)
     assert "feedback.zip" not in {path.name for path in made.files}
 

@@ -33,6 +33,7 @@ class FakeCanvas:
     lost_answers: list[int] = field(default_factory=list)  # the same, after a PUT was acted upon
     broken: set[int] = field(default_factory=set)  # users about whom Canvas always fails
     change_after_list: dict[int, float] = field(default_factory=dict)  # that a person enters once all were listed
+    hands_in_after_list: dict[int, int] = field(default_factory=dict)  # the attachment of a student's next attempt
     change_on_fault: dict[int, float] = field(default_factory=dict)  # scores that a person enters at the first fault
     retry_after: str = ""  # sent with every fault
     anonymous: bool = False  # graded without names
@@ -123,6 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
         while page * PAGE >= len(found) and self.canvas.change_after_list:
             user, score = self.canvas.change_after_list.popitem()
             self.canvas.submissions[user]["score"] = score
+        while page * PAGE >= len(found) and self.canvas.hands_in_after_list:
+            self.canvas.hand_in_again(*self.canvas.hands_in_after_list.popitem())
         self.answer(shown, headers={"Link": link} if page * PAGE < len(found) else {})
 
     def do_PUT(self) -> None:

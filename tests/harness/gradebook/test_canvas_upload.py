@@ -146,7 +146,7 @@ SAME_SCORE = {  # attachments in Canvas, the graded one; second comment; score t
     "another comment": ((22,), 22, "Once more.", ["40.00"], True),
     "another comment, and nothing tells the attempt": ((), None, "Once more.", ["40.00"], True),
     "the same comment": ((22,), 22, "Well done.", ["40.00"], False),
-    "another comment on the attempt before": ((22,), 21, "Once more.", None, True),
+    "another comment on the attempt before": ((22,), 21, "Once more.", None, False),
     "nothing new on the attempt before": ((22,), 21, "Well done.", None, False),
     "nothing new, and nothing tells the attempt": ((), None, "Well done.", None, False),
 }
@@ -169,6 +169,52 @@ def test_a_new_attempt_with_the_same_score_is_graded_in_canvas(canvas: FakeCanva
     canvas.writes.clear()
     deliver(canvas, to(graded, comment=comment))
     assert canvas.writes == []
+
+
+OLD_ATTEMPT = "handed in again since this zip was downloaded; download it again"
+ATTEMPTS = {  # attachments in Canvas, the graded one, others of the class; standing; whether anything is sent
+    "the same": ((21,), 21, (), Standing.GRADED, True),
+    "one of several": ((21, 22), 22, (), Standing.GRADED, True),
+    "a newer one": ((22,), 21, (), Standing.GRADED, False),
+    "a newer one of somebody who was refused": ((22,), None, (21,), Standing.REFUSED, False),
+    "an earlier one counts, and the newest is known": ((22,), 21, (21, 22), Standing.GRADED, True),
+    "Canvas does not tell": ((), 21, (), Standing.GRADED, True),
+    "nothing tells which was graded": ((22,), None, (), Standing.GRADED, True),
+}
+
+
+@pytest.mark.parametrize("case", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_an_attempt_that_is_not_here_gets_nothing(canvas: FakeCanvas, case: tuple[Any, ...]) -> None:
+    attachments, mine, others, standing, sends = case
+    canvas.hand_in_again(12, *attachments)
+    file = handed_in("x", ADA).model_copy(update={"attachment_id": mine}) if mine else None
+    graded = grade(ADA, 80 if standing is Standing.GRADED else None, standing=standing)
+    delivery = to(graded.model_copy(update={"upload": file}))
+    delivery = delivery.model_copy(update={"attachments": frozenset(others)})
+    done, said = deliver(canvas, delivery, to(grade(BOB, 80)))
+    assert (done.sent, len(canvas.writes)) == (1 + sends, 1 + sends)
+    assert (f"Lovelace, Ada: nothing to send ({OLD_ATTEMPT})" in said) is not sends
+    (last,) = [line for line in said if line.startswith("1 student handed in again")] or [""]
+    assert last.endswith("Lovelace, Ada. Download the zip again, and run `make batch` with it first.") is not sends
+
+
+def test_many_who_handed_in_again_are_counted(canvas: FakeCanvas) -> None:
+    people = [student(user, f"Ek, {user}") for user in range(100, 130)]
+    canvas.enrol(*range(100, 130))
+    for person in people:
+        canvas.hand_in_again(person.canvas_id or 0, 22)
+    file = handed_in("x").model_copy(update={"attachment_id": 21})
+    _, said = deliver(canvas, *(to(grade(one, 80).model_copy(update={"upload": file})) for one in people), really=False)
+    assert said[-2].startswith("30 students handed in again since the zip was downloaded, and nothing is sent to them: Ek,")
+    assert "; and 10 more, named above. Download" in said[-2]
+
+
+def test_what_is_handed_in_while_the_class_is_sent_gets_nothing(canvas: FakeCanvas) -> None:
+    canvas.hand_in_again(12, 21)
+    file = handed_in("x", ADA).model_copy(update={"attachment_id": 21})
+    canvas.hands_in_after_list = {12: 22}
+    done, said = deliver(canvas, to(grade(ADA, 80).model_copy(update={"upload": file})))
+    assert (done.sent, canvas.writes, said[-1]) == (0, [], f"Lovelace, Ada: not sent ({OLD_ATTEMPT})")
 
 
 def test_going_back_to_an_earlier_grade_is_sent(canvas: FakeCanvas) -> None:
