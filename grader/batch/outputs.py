@@ -46,6 +46,7 @@ TEXTS_MAX: Final = 100  # cells of text that a page shows
 TEXT_CHARS_MAX: Final = 10_000
 NAME_CHARS_MAX: Final = 60
 INERT: Final = (".pdf", ".ipynb", ".txt", ".docx", ".zip", ".png", ".jpg")
+ATTACHED: Final = "The attached page says what was checked and what to try."
 OWN_FEEDBACK: Final = "feedback-{key}.html"  # of a member of a group whose grade is not that of the first
 
 
@@ -392,24 +393,27 @@ def _name_team(grade: Grade) -> tuple[str, str]:
 
 def format_comment(grade: Grade, has_page: bool) -> str:
     """Write what the student reads beside the score, and beside the page where one is attached."""
-    said = [*([grade.comment] if grade.comment else []), *_list_answers(grade, has_page)]
+    said = [*([grade.comment] if grade.comment else []), *_list_words_on_checks(grade, has_page)]
     if grade.standing is Standing.REFUSED:
         return "\n".join([f"Your upload could not be graded: {grade.note}", *said])
-    if grade.standing is not Standing.GRADED:
-        return "\n".join(said)
+    page = [ATTACHED] if has_page else []
+    if grade.standing is not Standing.GRADED:  # the page alone says nothing new to the student
+        return "\n".join([*said, *page]) if said or grade.check_comments else ""
     changes = [f"{a.points:+g}: {a.reason}" for a in grade.adjustments]
     points = f"{format_points(grade.points)} of {format_points(grade.possible)} points"
     points += (
         f", of those that were judged: {format_points(grade.unjudged)} more are open." if grade.is_partial else "."
     )
     first = [sentence] if (sentence := words.describe_outcome(grade)) else []
-    page = ["The attached page says what was checked and what to try."] if has_page else []
     return "\n".join([*first, points, *changes, *said, *page])
 
 
-def _list_answers(grade: Grade, has_page: bool) -> Iterator[str]:
-    """Say which appeals are answered; what the answer is, where no page does."""
+def _list_words_on_checks(grade: Grade, has_page: bool) -> Iterator[str]:
+    """Say which appeals are answered; what the answers and the comments on checks are, where no page does."""
     titles = {check.id: check.title for check in grade.result.checks} if grade.result else {}
+    for check, text in grade.check_comments.items():
+        if not (has_page and check in titles):
+            yield f"About {titles.get(check, check)!r}: {text}"
     for check, said in grade.answers.items():
         where = "; the attached page says how." if has_page and check in titles else f": {said.answer}"
         yield f"Your appeal about {titles.get(check, check)!r} is answered{where}"

@@ -70,6 +70,16 @@ class Delivery(FrozenModel):
     attachments: frozenset[int] = frozenset()  # all that this class knows of the student; that of the grade counts too
 
     @property
+    def has_words(self) -> bool:
+        """Return True if a person wrote something for the student."""
+        return bool(self.grade.comment or self.grade.check_comments or self.grade.answers)
+
+    @property
+    def sends_words_alone(self) -> bool:
+        """Return True if a comment goes out whether or not there is, or may be, a score."""
+        return self.has_words and bool(self.comment) and self.grade.standing is not Standing.GRADED
+
+    @property
     def known(self) -> frozenset[int]:
         """Canvas's ids of the files that the student, or their group, handed in here; empty where none is known."""
         mine = self.grade.upload.attachment_id if self.grade.upload else None
@@ -273,16 +283,16 @@ def plan(assignment: Any, deliveries: Iterable[Delivery]) -> tuple[UploadStep, .
 
 
 def _plan_step(assignment: Any, name: str, delivery: Delivery, submission: Any) -> UploadStep:
-    student, standing = delivery.grade.student, delivery.grade.standing
+    student, standing, alone = delivery.grade.student, delivery.grade.standing, delivery.sends_words_alone
     words = getattr(assignment, "grading_type", "") == PASS_FAIL
     reasons = {  # the first that holds
         "no Canvas id is known": student.canvas_id is None,
         "not assigned this in Canvas": submission is None,
-        f"{standing} here": standing not in (Standing.GRADED, Standing.REFUSED),
+        f"{standing} here": standing not in (Standing.GRADED, Standing.REFUSED) and not alone,
         "Canvas grades complete or incomplete, which is not decided here": words
         and standing is Standing.GRADED
         and not delivery.grade.outcome.is_decided,
-        "excused in Canvas": getattr(submission, "excused", False),
+        "excused in Canvas": getattr(submission, "excused", False) and not alone,
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     changes: dict[str, Any] = (
@@ -303,7 +313,8 @@ def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | 
         return {"reason": HANDED_IN_AGAIN}
     last, last_score = _read_last_reference(submission)
     same = score is None or _shows(submission, score)
-    if (last == reference and not same) or (last_score and not _shows(submission, last_score)):
+    changed = (last == reference and not same) or (last_score and not _shows(submission, last_score))
+    if changed and not delivery.sends_words_alone:
         return {"reason": BY_HAND}
     waits = score is not None and getattr(submission, "grade_matches_current_submission", True) is False
     mine = grade.upload.attachment_id if grade.upload else None

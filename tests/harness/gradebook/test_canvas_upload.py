@@ -11,7 +11,7 @@ from grader.errors import GraderError
 from grader.gradebook import canvas_upload
 from grader.gradebook.canvas_times import fetch
 from grader.gradebook.canvas_upload import Delivery, UploadReport, upload
-from grader.grades.grade import Adjustment, AdjustmentKind, Grade, PassOutcome, Standing
+from grader.grades.grade import Adjustment, AdjustmentKind, Answer, Grade, PassOutcome, Standing
 from grader.grades.times import add_times, load_times
 from grader.intake.uploads import Intake
 
@@ -263,6 +263,36 @@ def test_a_refused_submission_gets_a_comment_and_no_score(canvas: FakeCanvas) ->
     ((_, sent),) = canvas.writes
     assert "submission[posted_grade]" not in sent
     assert sent["comment[text_comment]"][0].startswith("'a.py' is a Python script.")
+
+
+SAID: dict[str, dict[str, Any]] = {
+    "a comment": {"comment": "Hand in by Friday."},
+    "a comment on a check": {"check_comments": {"step1.x": "Hand in by Friday."}},
+    "an answer": {"answers": {"step1.x": Answer(claim="it works", answer="Hand in by Friday.")}},
+}
+WITHOUT_POINTS = (Standing.UNGRADED, Standing.MISSING, Standing.EXCUSED, Standing.REFUSED)
+
+
+@pytest.mark.parametrize("excused", [False, True], ids=["", "excused in Canvas"])
+@pytest.mark.parametrize("standing", WITHOUT_POINTS)
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_what_a_person_wrote_reaches_those_without_points(
+    canvas: FakeCanvas, said: dict[str, Any], standing: Standing, excused: bool
+) -> None:
+    canvas.submissions[12] |= {"excused": excused, "score": 3.0}
+    wanted = to(grade(ADA, None, standing=standing).model_copy(update=said), comment="Hand in by Friday.")
+    done, lines = deliver(canvas, wanted)
+    assert (done.sent, lines) == (1, ["Lovelace, Ada: 3 stays, comment"])
+    assert canvas.submissions[12]["score"] == 3.0
+    assert canvas.submissions[12]["submission_comments"][0]["comment"].startswith("Hand in by Friday.\n\nReference: ")
+    assert deliver(canvas, wanted)[1] == ["Lovelace, Ada: nothing to send (up to date)"]
+
+
+def test_words_without_points_reach_somebody_whose_score_a_person_changed(canvas: FakeCanvas) -> None:
+    deliver(canvas, to(grade(ADA, 80)))
+    canvas.submissions[12]["score"] = 49.0
+    done, _ = deliver(canvas, to(grade(ADA, None, standing=Standing.EXCUSED).model_copy(update=SAID["a comment"])))
+    assert (done.sent, canvas.submissions[12]["score"]) == (1, 49.0)
 
 
 REFUSED = to(grade(ADA, None, standing=Standing.REFUSED), comment="'a.py' is a Python script.")

@@ -20,7 +20,7 @@ from grader.grades.policy import GradingPolicy, ManualItem
 from grader.intake.uploads import Student
 from grader.model import Place, Verdict
 
-from .classes import ADA, BO, COUNT, CY, FORWARD, cell, display, make_class, make_result, stream, write_upload
+from .classes import ADA, BO, COUNT, CY, DI, FORWARD, cell, display, make_class, make_result, stream, write_upload
 from .test_app import PAGE, open_client
 
 ORIGIN = {"origin": PAGE}
@@ -344,6 +344,24 @@ def test_comments_and_reasons_reach_the_student(folder: Path, client: TestClient
         assert text in page
     assert "look at <alpha>" in outputs.format_comment(grades[ADA.key], has_page=True)
     assert "hand in again" in render_refusal(grades[CY.key])
+
+
+def test_words_reach_those_without_points_and_nothing_else_does(folder: Path, client: TestClient) -> None:
+    assert outputs.format_comment(grade_class(folder)[DI.key], has_page=False) == ""
+    decide(client, DI, act="comment", words="hand in by Friday")
+    decide(client, DI, act="comment", about=COUNT, words="see exercise 1", seen="d1")
+    assert outputs.format_comment(grade_class(folder)[DI.key], has_page=False) == (
+        f"hand in by Friday\nAbout '{COUNT}': see exercise 1"
+    )
+
+
+def test_an_excused_student_is_told_of_the_page_where_something_is_written_on_it(
+    folder: Path, client: TestClient
+) -> None:
+    decide(client, act="excuse", words="ill")
+    assert outputs.format_comment(grade_class(folder)[ADA.key], has_page=True) == ""
+    decide(client, act="comment", about=FORWARD, words="on this check", seen="d1")
+    assert outputs.format_comment(grade_class(folder)[ADA.key], has_page=True) == outputs.ATTACHED
 
 
 def test_what_is_not_written_yet_is_said_until_it_is(
