@@ -23,10 +23,11 @@ override CLASS := $(value CLASS)
 override TAKE_AWAY := $(value TAKE_AWAY)
 override AUTHOR := $(value AUTHOR)
 override REASON := $(value REASON)
+override REPLACE := $(value REPLACE)
 override REVIEWS := $(value REVIEWS)
 override ONLY := $(value ONLY)
 override PROGRAMS := $(value PROGRAMS)
-export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES GROUPS CLASS TAKE_AWAY AUTHOR REASON REVIEWS ONLY PROGRAMS JOBS PORT COURSE CELL_LIMIT RUN_LIMIT
+export SUBMISSION NOTEBOOK PROFILE SEED OUT SUBMISSIONS GRADEBOOK ASSIGNMENT POLICY OVERRIDES TIMES GROUPS CLASS TAKE_AWAY AUTHOR REASON REPLACE REVIEWS ONLY PROGRAMS JOBS PORT COURSE CELL_LIMIT RUN_LIMIT
 
 LIMITS := $${OUT:+--out "$$OUT"} $${CELL_LIMIT:+--cell-limit "$$CELL_LIMIT"} $${RUN_LIMIT:+--run-limit "$$RUN_LIMIT"}
 
@@ -116,8 +117,8 @@ decisions: $(READY) ##+ list what people decided about a class, or take some of 
 times: $(READY) ##+ fetch from Canvas when everybody handed in, for TIMES=: COURSE=id ASSIGNMENT=id [OUT=times.csv]
 	@$(VENV_PYTHON) -m grader times "$${OUT:-times.csv}" --course "$$COURSE" --assignment "$$ASSIGNMENT"
 
-upload: $(READY) ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id [PARTIAL=1]
-	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send) $(if $(filter 1,$(PARTIAL)),--partial)
+upload: $(READY) ##+ show what would be sent to Canvas, and send it with SEND=1: CLASS=results/name COURSE=id ASSIGNMENT=id [PARTIAL=1] [REPLACE="ids of students" or all]
+	@$(VENV_PYTHON) -m grader upload "$$CLASS" --course "$$COURSE" --assignment "$$ASSIGNMENT" $(if $(filter 1,$(SEND)),--send) $(if $(filter 1,$(PARTIAL)),--partial) $${REPLACE:+--replace "$$REPLACE"}
 
 gradescope: $(READY) ##+ build the autograder zip for Gradescope: [REVIEWS=folder] [PROFILE=quick] [TIMEOUT=minutes] [OUT=file]
 	@$(VENV_PYTHON) -m grader gradescope --profile "$$PROFILE" $${SEED:+--seed "$$SEED"} $${OUT:+--out "$$OUT"} $${REVIEWS:+--reviews "$$REVIEWS"} $${TIMEOUT:+--timeout "$$TIMEOUT"}

@@ -4,7 +4,7 @@ import logging
 import re
 import shlex
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -167,16 +167,22 @@ def upload(
     partial: Annotated[
         bool, typer.Option("--partial", help="send grades although a part of the rubric was not judged")
     ] = False,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(help="Canvas id of a student whose score was entered in Canvas and is to be replaced; `all`"),
+    ] = None,
 ) -> None:
     """Send scores, comments and feedback to Canvas. Needs CANVAS_API_URL and CANVAS_API_TOKEN."""
     from grader.batch import outputs, session
     from grader.batch.store import Store
+    from grader.gradebook.canvas_upload import mark_replaced
     from grader.gradebook.canvas_upload import upload as deliver
 
+    names = [name for text in replace or () for name in text.split()]
     saved, made = session.renew_outputs(options.make_absolute(folder), {})
     if made.ungraded:
         print(session.describe_students(made))
-    deliveries = outputs.build_deliveries(saved.request, saved.intake, made.grades)
+    deliveries = mark_replaced(outputs.build_deliveries(saved.request, saved.intake, made.grades), names)
     with Store(saved.request.folder / "store").lock_upload() if send else nullcontext():
         report = deliver(course, assignment, deliveries, really=send, partial_too=partial)
     if send:
@@ -185,9 +191,13 @@ def upload(
         again = f"CLASS={shlex.quote(session.shorten(saved.request.folder))} COURSE={course} ASSIGNMENT={assignment}"
         print(
             f"{len(report.failures)} named above got nothing. This sends it, and nothing twice: "
-            f"make upload {again} SEND=1{' PARTIAL=1' * partial}"
+            f"make upload {again} SEND=1{' PARTIAL=1' * partial}{_repeat_replace(names)}"
         )
     raise typer.Exit(2 if report.failures else 0)
+
+
+def _repeat_replace(names: Sequence[str]) -> str:
+    return f" REPLACE={shlex.quote(' '.join(names))}" if names else ""
 
 
 def gradescope(

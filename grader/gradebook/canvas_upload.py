@@ -2,9 +2,11 @@
 
 A plan is computed and shown first; without `really` nothing is sent. Sending is idempotent: each comment ends with a
 reference, a hash of what was sent and the score, and where Canvas already has that reference and that score nothing is
-sent. Where it has another score than the last one that was sent, a person changed it: it stays, and nothing is sent.
-A comment without a score says which one Canvas had, so that this holds after it too. Where somebody handed in again and
-got the same score, it is sent once more: until then Canvas keeps the new attempt among those that wait for a grade.
+sent. Where it has another score than the last one that was sent, or one although none was sent, a person entered it: it
+stays, and nothing is sent, unless somebody says that it is to be replaced, or it is of an earlier attempt than the one
+that waits for a grade and is graded here. A comment without a score says which one Canvas had, and whether it was sent
+from here, so that this holds after it too. Where somebody handed in again and got the same score, it is sent once more:
+until then Canvas keeps the new attempt among those that wait for a grade.
 Where Canvas's current attempt is none that this class knows, nothing is sent: its score would mark that one as graded.
 Each student's submission is compared once more right before it is changed: a class takes minutes to send.
 
@@ -22,18 +24,19 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from grader.errors import GraderError
 from grader.gradebook.canvas_csv import format_points
 from grader.grades.grade import AdjustmentKind, Grade, PassOutcome, Standing, describe_partial, tell_apart
+from grader.grades.policy import list_names
 from grader.model import FrozenModel
 from grader.reporting.sanitisation import sanitise_line
 
@@ -50,15 +53,30 @@ RATE_LIMIT: Final = "rate limit exceeded"  # Canvas says it with 403 in older ve
 PASS_FAIL: Final = "pass_fail"  # a type of grading in Canvas
 UP_TO_DATE: Final = "up to date"
 BY_HAND: Final = "a person changed the score in Canvas"
+NOT_OURS: Final = "the score in Canvas was not sent from here"
 HANDED_IN_AGAIN: Final = "handed in again since this zip was downloaded; download it again"
 NAMED_MAX: Final = 20  # students that one sentence names
 WORDS: Final = (PassOutcome.COMPLETE, PassOutcome.INCOMPLETE)
 HASH_CHARS: Final = 16
 REFERENCE: Final = "Reference: "
 NO_SCORE: Final = "no score"
+FOUND: Final = ", as it was"  # behind a score that was not sent from here
+ALL: Final = "all"  # in place of a student's name: every score that a person entered is to be replaced
 _REFERENCES: Final = re.compile(
-    rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b(?: \((?:score )?([0-9.]+|complete|incomplete|{NO_SCORE})\))?"
+    rf"{REFERENCE}([0-9a-f]{{{HASH_CHARS}}})\b"
+    rf"(?: \((?:score )?([0-9.]+|complete|incomplete|{NO_SCORE})({re.escape(FOUND)})?\))?"
 )
+
+
+class _Sent(NamedTuple):
+    """The newest reference: the hash of what was sent, and the score that Canvas had after it; empty if there is none.
+
+    `found`: that score was there before, and was not sent from here.
+    """
+
+    reference: str = ""
+    score: str = ""
+    found: bool = False
 
 
 class Delivery(FrozenModel):
@@ -68,6 +86,7 @@ class Delivery(FrozenModel):
     comment: str = ""
     feedback: Path | None = None  # an HTML file, shown to the student under its own name
     attachments: frozenset[int] = frozenset()  # all that this class knows of the student; that of the grade counts too
+    replaces: bool = False  # a person wants the score in Canvas replaced, whoever entered it
 
     @property
     def has_words(self) -> bool:
@@ -80,10 +99,14 @@ class Delivery(FrozenModel):
         return self.has_words and bool(self.comment) and self.grade.standing is not Standing.GRADED
 
     @property
+    def graded(self) -> int | None:
+        """Canvas's id of the file that counts; None where it is not known."""
+        return self.grade.upload.attachment_id if self.grade.upload else None
+
+    @property
     def known(self) -> frozenset[int]:
         """Canvas's ids of the files that the student, or their group, handed in here; empty where none is known."""
-        mine = self.grade.upload.attachment_id if self.grade.upload else None
-        return self.attachments | ({mine} if mine is not None else set())
+        return self.attachments | ({self.graded} if self.graded is not None else set())
 
 
 class UploadStep(FrozenModel):
@@ -98,6 +121,7 @@ class UploadStep(FrozenModel):
     reason: str = ""
     whole_group: bool = False  # the comment goes to all members, of whom only this one is known
     judged: str = ""  # the part of the rubric that the score is of; empty: all of it
+    kept_back: str | None = None  # the score of here that does not go out, because a person entered another one
 
     @property
     def sends(self) -> bool:
@@ -135,6 +159,7 @@ def upload(
             warn_of_two_policies(assignment, deliveries),
             warn_of_one_score(assignment, deliveries),
             name_outdated(steps),
+            name_kept_back(steps),
         ):
             if warning:
                 say(warning)
@@ -304,28 +329,57 @@ def _plan_step(assignment: Any, name: str, delivery: Delivery, submission: Any) 
 
 
 def _plan_changes(delivery: Delivery, submission: Any, column_possible: float | None, words: bool) -> dict[str, Any]:
-    grade = delivery.grade
+    grade, sent = delivery.grade, _read_last_reference(submission)
     graded = grade.standing is Standing.GRADED and grade.points is not None
     score = _format_score(grade, column_possible, words) if graded else None
-    reference = digest(score, delivery)
-    current = {attachment.id for attachment in getattr(submission, "attachments", ())}  # empty: they do not tell
-    if current and delivery.known and current.isdisjoint(delivery.known):
-        return {"reason": HANDED_IN_AGAIN}
-    last, last_score = _read_last_reference(submission)
+    if reason := _find_reason(delivery, submission, score, sent):
+        return {"reason": reason, "kept_back": score if reason in (BY_HAND, NOT_OURS) else None}
+    reference, current = digest(score, delivery), _list_attachments(submission)
     same = score is None or _shows(submission, score)
-    changed = (last == reference and not same) or (last_score and not _shows(submission, last_score))
-    if changed and not delivery.sends_words_alone:
-        return {"reason": BY_HAND}
-    waits = score is not None and getattr(submission, "grade_matches_current_submission", True) is False
-    mine = grade.upload.attachment_id if grade.upload else None
-    if last == reference:  # only a score that is surely of what waits is sent once more
-        return {"new_score": score} if waits and mine in current else {"reason": UP_TO_DATE}
-    same = same and not (waits and (mine in current or mine is None or not current))
+    waits = score is not None and _waits(submission)
+    if sent.reference == reference:  # only a score that is surely of what waits is sent once more
+        again = not same or (waits and delivery.graded in current)
+        return {"new_score": score} if again else {"reason": UP_TO_DATE}
+    same = same and not (waits and (delivery.graded in current or delivery.graded is None or not current))
     kept = score or _format_present(submission, words)
     shown = NO_SCORE if kept == NO_SCORE else f"score {kept}"
+    found = FOUND if score is None and _is_entered(submission, sent) else ""
     scaled = describe_scale(score, grade.possible, column_possible)
-    text = f"{delivery.comment}{scaled}\n\n{REFERENCE}{reference} ({shown})".strip()
+    text = f"{delivery.comment}{scaled}\n\n{REFERENCE}{reference} ({shown}{found})".strip()
     return {"new_score": None if same else score, "comment": text, "feedback": delivery.feedback}
+
+
+def _find_reason(delivery: Delivery, submission: Any, score: str | None, sent: _Sent) -> str:
+    """Return why Canvas stays as it is; nothing where something may be sent."""
+    current = _list_attachments(submission)
+    if current and delivery.known and current.isdisjoint(delivery.known):
+        return HANDED_IN_AGAIN
+    is_newer = score is not None and _waits(submission) and delivery.graded in current
+    if is_newer or delivery.replaces or delivery.sends_words_alone:
+        return ""
+    if score is not None and _shows(submission, score):
+        return ""
+    if sent.score and not _shows(submission, sent.score):
+        return BY_HAND
+    if score is None or not _is_entered(submission, sent):
+        return ""
+    return BY_HAND if sent.reference == digest(score, delivery) else NOT_OURS
+
+
+def _is_entered(submission: Any, sent: _Sent) -> bool:
+    """Return True if Canvas has a score that was not sent from here."""
+    is_ours = bool(sent.score) and _shows(submission, sent.score) and not sent.found
+    return not is_ours and not _shows(submission, NO_SCORE)
+
+
+def _waits(submission: Any) -> bool:
+    """Return True if what was handed in is newer than the score."""
+    return getattr(submission, "grade_matches_current_submission", True) is False
+
+
+def _list_attachments(submission: Any) -> set[int]:
+    """List the ids of the files of the attempt that Canvas shows; none where it does not tell."""
+    return {attachment.id for attachment in getattr(submission, "attachments", ())}
 
 
 def _format_score(grade: Grade, column_possible: float | None, words: bool) -> str:
@@ -375,6 +429,46 @@ def name_outdated(steps: Iterable[UploadStep]) -> str:
     return (
         f"{_count_students(len(names))} handed in again since the zip was downloaded, and nothing is sent to them: "
         f"{_join_some(names, '; ')}. Download the zip again, and run `make batch` with it first."
+    )
+
+
+def name_kept_back(steps: Iterable[UploadStep]) -> str:
+    """Name the students whose score in Canvas a person entered, and what sends that of here; nothing without any."""
+    kept = [step for step in steps if step.kept_back is not None]
+    said = {
+        NOT_OURS: "Canvas has another score than this class, which was not sent from here and stays, for",
+        BY_HAND: "A person changed in Canvas what was sent, and that stays, for",
+    }
+    lines = []
+    for reason, words in said.items():
+        found = [_describe_kept_back(step) for step in kept if step.reason == reason]
+        if found:
+            lines.append(f"{words} {_count_students(len(found))}: {_join_some(found, '; ')}.")
+    if lines:
+        ids = " ".join(str(step.canvas_id) for step in kept[:2])
+        lines.append(
+            f'To send the scores of this class to some of them all the same, name these: --replace (REPLACE="{ids}"); '
+            f"to send all, REPLACE={ALL}."
+        )
+    return " ".join(lines)
+
+
+def _describe_kept_back(step: UploadStep) -> str:
+    old = NO_SCORE if step.old_score is None else f"{step.old_score:g}"
+    return f"{sanitise_line(step.name)} ({step.canvas_id}): {old}, here {step.kept_back}"
+
+
+def mark_replaced(deliveries: Sequence[Delivery], names: Collection[str]) -> tuple[Delivery, ...]:
+    """Mark the students whose score is to be replaced, by id, login or key. Raises GraderError for unknown names."""
+    known = {name for delivery in deliveries for name in list_names(delivery.grade.student)}
+    if unknown := [name for name in names if name not in known and name != ALL]:
+        raise GraderError(
+            f"Nothing was sent. No student of this class is called {', '.join(map(repr, unknown))}; name those whose "
+            f"score is to be replaced by their Canvas id, or write REPLACE={ALL}."
+        )
+    return tuple(
+        d.model_copy(update={"replaces": ALL in names or not list_names(d.grade.student).isdisjoint(names)})
+        for d in deliveries
     )
 
 
@@ -436,12 +530,12 @@ def digest(score: str | None, delivery: Delivery) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:HASH_CHARS]
 
 
-def _read_last_reference(submission: Any) -> tuple[str, str]:
-    """Return the newest reference with its score, empty if none; not from the student, who could write one too."""
+def _read_last_reference(submission: Any) -> _Sent:
+    """Return the newest reference that is not from the student, who could write one too."""
     comments = getattr(submission, "submission_comments", None) or ()
     staff = (str(c.get("comment") or "") for c in comments if c.get("author_id") != submission.user_id)
     found = [reference for text in staff for reference in _REFERENCES.findall(text)]
-    return found[-1] if found else ("", "")
+    return _Sent(found[-1][0], found[-1][1], bool(found[-1][2])) if found else _Sent()
 
 
 def format_step(step: UploadStep) -> str:
@@ -561,7 +655,8 @@ def _plan_again(assignment: Any, delivery: Delivery, step: UploadStep) -> Upload
 
 def _keep_entered(before: UploadStep, now: UploadStep) -> UploadStep:
     """Return the newer plan for a student; one without changes if the score was entered since the older one."""
-    if now.new_score is None or now.old_score == before.old_score:
+    overwrites = now.new_score is not None or now.reason == NOT_OURS
+    if not overwrites or now.old_score == before.old_score:
         return now
     return UploadStep(name=now.name, canvas_id=now.canvas_id, old_score=now.old_score, reason=BY_HAND)
 

@@ -28,7 +28,7 @@ from grader.cli import batch as commands
 from grader.cli.batch import derive_class_name
 from grader.errors import GraderError
 from grader.gradebook import canvas_upload
-from grader.gradebook.canvas_upload import UploadReport
+from grader.gradebook.canvas_upload import Delivery, UploadReport
 from grader.grades import decisions
 from grader.grades.decisions import Appeal, Origin
 from grader.grades.grade import Standing
@@ -440,6 +440,18 @@ def test_nothing_is_handed_out_while_a_batch_runs_or_without_the_export(graded: 
         graded.renew()
 
 
+def test_an_upload_passes_on_whose_score_it_replaces(
+    a4: Classroom, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a4.grade({ADA: "points 7", ASA: "points 3"})
+    sent = Mock(return_value=UploadReport(sent=0, failures=("one",)))
+    monkeypatch.setattr(canvas_upload, "upload", sent)
+    with pytest.raises(typer.Exit):
+        commands.upload(a4.folder, course=1, assignment=2, replace=["1 asa"])
+    assert {d.grade.student.canvas_id for d in sent.call_args.args[2] if d.replaces} == {1, 2}
+    assert "SEND=1 REPLACE='1 asa'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("send", [True, False], ids=["sends", "only shows"])
 def test_one_upload_sends_at_a_time(send: bool, graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
     deliver = Mock(return_value=UploadReport(sent=0))
@@ -505,6 +517,10 @@ def test_a_student_of_two_sections_is_one_and_a_row_without_a_name_nobody(a4: Cl
     assert "Rows of the gradebook without a name and an id are left out: row 9." in outputs.notes
 
 
+def deliver(classroom: Classroom, made: BatchOutputs) -> tuple[Delivery, ...]:
+    return build_deliveries(classroom.request(), load_batch(classroom.folder).intake, made.grades)
+
+
 CANVAS_GROUPS = """\
 name,canvas_user_id,user_id,login_id,sections,group_name,canvas_group_id
 Ada Lovelace,1,S1,ada,DAT,Group 7,70
@@ -531,7 +547,7 @@ def test_every_member_of_a_group_gets_grade_and_feedback_once(text: str, a4: Cla
     assert column == ["7.00", "5.00", "EX", "4", ""]
     with zipfile.ZipFile(a4.folder / "feedback.zip") as archive:
         assert archive.namelist() == ["group7_1_11_x.ipynb", f"{ASA}_x.ipynb"]
-    deliveries = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), load_batch(a4.folder).intake, outputs.grades)}
+    deliveries = {d.grade.student.canvas_id: d for d in deliver(a4, outputs)}
     pages = [deliveries[i].feedback for i in (1, 3)]
     assert [page.name for page in pages if page] == ["feedback.html", f"feedback-{by_id[3].student.key}.html"]
     assert pages[1] is not None
@@ -553,19 +569,15 @@ def test_the_test_student_does_not_count(a4: Classroom) -> None:
 def test_no_page_is_promised_where_none_is_attached(a4: Classroom) -> None:
     total = f'[[total]]\nstudent = "3"\npoints = 60\n{SIGNED}'
     made = a4.grade({ADA: "points 7"}, overrides=a4.write("o.toml", total)).outputs
-    found = {d.grade.student.canvas_id: d for d in build_deliveries(a4.request(), load_batch(a4.folder).intake, made.grades)}
+    found = {d.grade.student.canvas_id: d for d in deliver(a4, made)}
     told = {i: (d.feedback is not None, "The attached page" in d.comment) for i, d in found.items() if i in (1, 3)}
     assert told == {1: (True, True), 3: (False, False)}
 
 
 def test_what_a_student_or_the_group_handed_in_is_known_to_the_upload(a4: Classroom) -> None:
-    files = {"groups": a4.write("g.csv", OWN_GROUPS), "gradebook": a4.write("e.csv", EXPORT)}
-    a4.grade({ADA: "points 7", "hoppergrace_3_13": "points 5", ASA: "no notebook", "öbergåsa_2_15": "points 3"}, **files)
-    made = a4.renew()
-    found = {
-        d.grade.student.canvas_id: d.attachments
-        for d in build_deliveries(a4.request(), load_batch(a4.folder).intake, made.grades)
-    }
+    handed_in = {ADA: "points 7", "hoppergrace_3_13": "points 5", ASA: "no notebook", "öbergåsa_2_15": "points 3"}
+    made = a4.grade(handed_in, groups=a4.write("g.csv", OWN_GROUPS)).outputs
+    found = {d.grade.student.canvas_id: d.attachments for d in deliver(a4, made)}
     assert found == {1: {11, 13}, 2: {12, 15}, 3: {11, 13}, 4: set()}
 
 
@@ -577,7 +589,7 @@ def test_the_page_of_an_earlier_run_goes_to_nobody(graded: Classroom) -> None:
         file.write(f"{failed.model_dump_json()}\n")
     total = f'[[total]]\nstudent = "1"\npoints = 60\n{SIGNED}'
     made = graded.renew(overrides=graded.write("o.toml", total))
-    (ada,) = (d for d in build_deliveries(graded.request(), load_batch(graded.folder).intake, made.grades) if d.grade.student.canvas_id == 1)
+    (ada,) = (d for d in deliver(graded, made) if d.grade.student.canvas_id == 1)
     assert (ada.grade.points, ada.feedback, "The attached page" in ada.comment) == (60, None, False)
     assert "feedback.zip" not in {path.name for path in made.files}
 

@@ -52,7 +52,8 @@ def to(given: Grade, page: Path | None = None, comment: str = "Well done.") -> D
 
 
 def test_a_dry_run_sends_nothing(canvas: FakeCanvas, page: Path) -> None:
-    canvas.submissions[13]["score"] = 40.0
+    deliver(canvas, to(grade(BOB, 80)))
+    canvas.writes.clear()
     done, said = deliver(canvas, to(grade(ADA, 80), page), to(grade(BOB, 90)), really=False)
     assert (canvas.writes, canvas.files, done.sent) == ([], {}, 0)
     assert said == [
@@ -135,7 +136,7 @@ def test_what_is_sent_the_second_time(canvas: FakeCanvas, page: Path, case: tupl
     done, said = deliver(canvas, to(grade(ADA, points), page, comment))
     if reason:
         assert (done.sent, canvas.writes) == (0, [])
-        assert said == [f"Lovelace, Ada: nothing to send ({reason})"]
+        assert said[0] == f"Lovelace, Ada: nothing to send ({reason})"
     else:
         assert (done.sent, len(canvas.submissions[12]["submission_comments"])) == (1, 2)
         assert canvas.writes[-1][1].get("submission[posted_grade]") == score
@@ -205,7 +206,9 @@ def test_many_who_handed_in_again_are_counted(canvas: FakeCanvas) -> None:
         canvas.hand_in_again(person.canvas_id or 0, 22)
     file = handed_in("x").model_copy(update={"attachment_id": 21})
     _, said = deliver(canvas, *(to(grade(one, 80).model_copy(update={"upload": file})) for one in people), really=False)
-    assert said[-2].startswith("30 students handed in again since the zip was downloaded, and nothing is sent to them: Ek,")
+    assert said[-2].startswith(
+        "30 students handed in again since the zip was downloaded, and nothing is sent to them: "
+    )
     assert "; and 10 more, named above. Download" in said[-2]
 
 
@@ -296,24 +299,94 @@ def test_words_without_points_reach_somebody_whose_score_a_person_changed(canvas
 
 
 REFUSED = to(grade(ADA, None, standing=Standing.REFUSED), comment="'a.py' is a Python script.")
-AFTER_A_REFUSAL = {  # score in Canvas before and after the comment; what is sent then
-    "a person entered one": (None, 31.0, False),
-    "a person changed it": (20.0, 31.0, False),
-    "nobody did": (None, None, True),
-    "it is as it was": (20.0, 20.0, True),
+CHANGED, NOT_OURS = "a person changed the score in Canvas", "the score in Canvas was not sent from here"
+AFTER_A_REFUSAL = {  # score in Canvas before and after the comment; why nothing is sent then
+    "a person entered one": (None, 31.0, CHANGED),
+    "a person changed it": (20.0, 31.0, CHANGED),
+    "nobody did": (None, None, ""),
+    "it is as it was": (20.0, 20.0, NOT_OURS),
 }
 
 
-@pytest.mark.parametrize(("before", "after", "sends"), AFTER_A_REFUSAL.values(), ids=AFTER_A_REFUSAL)
-def test_a_score_entered_after_a_refusal_stays(
-    canvas: FakeCanvas, before: float | None, after: float | None, sends: bool
+@pytest.mark.parametrize(("before", "after", "reason"), AFTER_A_REFUSAL.values(), ids=AFTER_A_REFUSAL)
+def test_a_score_entered_before_or_after_a_refusal_stays(
+    canvas: FakeCanvas, before: float | None, after: float | None, reason: str
 ) -> None:
     canvas.submissions[12]["score"] = before
     deliver(canvas, REFUSED)
     canvas.submissions[12]["score"] = after
     done, said = deliver(canvas, to(grade(ADA, 80)))
-    assert (done.sent, canvas.submissions[12]["score"]) == ((1, 40.0) if sends else (0, after))
-    assert sends or said == ["Lovelace, Ada: nothing to send (a person changed the score in Canvas)"]
+    assert (done.sent, canvas.submissions[12]["score"]) == ((0, after) if reason else (1, 40.0))
+    assert not reason or said[0] == f"Lovelace, Ada: nothing to send ({reason})"
+
+
+def test_a_score_that_was_sent_before_a_refusal_is_still_ours(canvas: FakeCanvas) -> None:
+    assert [deliver(canvas, one)[0].sent for one in (to(grade(ADA, 80)), REFUSED, to(grade(ADA, 90)))] == [1, 1, 1]
+    assert canvas.submissions[12]["score"] == 45.0
+
+
+FIRST = "Canvas has another score than this class, which was not sent from here and stays, for 1 student: "
+LATER = "A person changed in Canvas what was sent, and that stays, for 1 student: "
+WAY_OUT = (
+    ' To send the scores of this class to some of them all the same, name these: --replace (REPLACE="12"); '
+    "to send all, REPLACE=all."
+)
+ENTERED = {  # points sent first, score that a person enters, attachments then; points and file of the second time; kept
+    "before the first upload": (None, 31.0, (), 80, None, f"{FIRST}Lovelace, Ada (12): 31, here 40.00.{WAY_OUT}"),
+    "the same": (None, 40.0, (), 80, None, ""),
+    "after an upload": (60, 31.0, (), 95, None, f"{LATER}Lovelace, Ada (12): 31, here 47.50.{WAY_OUT}"),
+    "after an upload, the same as now": (60, 47.5, (), 95, None, ""),
+    "the score is gone": (60, None, (), 95, None, f"{LATER}Lovelace, Ada (12): no score, here 47.50.{WAY_OUT}"),
+    "before the attempt that is graded": (60, 31.0, (22,), 95, 22, ""),
+    "before the attempt that is graded, with nothing sent": (None, 31.0, (22,), 95, 22, ""),
+    "before an attempt of which nothing tells": (
+        60,
+        31.0,
+        (22,),
+        95,
+        None,
+        f"{LATER}Lovelace, Ada (12): 31, here 47.50.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENTERED.values(), ids=ENTERED)
+def test_a_score_that_a_person_entered_stays_until_somebody_says_otherwise(
+    canvas: FakeCanvas, case: tuple[Any, ...]
+) -> None:
+    first, by_hand, attachments, points, mine, kept = case
+    if first is not None:
+        deliver(canvas, to(grade(ADA, first)))
+    canvas.submissions[12]["score"] = by_hand
+    if attachments:
+        canvas.hand_in_again(12, *attachments)
+    file = handed_in("x", ADA).model_copy(update={"attachment_id": mine}) if mine else None
+    wanted = to(grade(ADA, points).model_copy(update={"upload": file}))
+    done, said = deliver(canvas, wanted)
+    assert (done.sent, canvas.submissions[12]["score"]) == ((0, by_hand) if kept else (1, points / 2))
+    assert [line for line in said if "stays, for" in line] == ([said[1]] if kept else [])
+    assert not kept or said[1].startswith(kept)
+    marked = canvas_upload.mark_replaced([wanted, to(grade(BOB, 80))], ["12"])
+    assert [one.replaces for one in marked] == [True, False]
+    done, said = deliver(canvas, *marked)
+    assert (done.sent, canvas.submissions[12]["score"]) == (2 if kept else 1, points / 2)
+
+
+def test_every_score_is_replaced_if_somebody_says_so(canvas: FakeCanvas) -> None:
+    deliveries = [to(grade(who, 80)) for who in (ADA, BOB)]
+    deliver(canvas, *deliveries)
+    canvas.submissions[12]["score"], canvas.submissions[13]["score"] = 31.0, None
+    assert deliver(canvas, *deliveries)[0].sent == 0
+    assert deliver(canvas, *canvas_upload.mark_replaced(deliveries, ["all"]))[0].sent == 2
+    assert [canvas.submissions[user]["score"] for user in (12, 13)] == [40.0, 40.0]
+    assert deliver(canvas, *deliveries)[1] == [
+        f"{name}: nothing to send (up to date)" for name in ("Lovelace, Ada", "Ross, Bob")
+    ]
+
+
+def test_whose_score_is_to_be_replaced_has_to_be_in_the_class() -> None:
+    with pytest.raises(GraderError, match=r"Nothing was sent\. No student of this class is called '99'; .*REPLACE=all"):
+        canvas_upload.mark_replaced([to(grade(ADA, 80))], ["12", "99"])
 
 
 def test_a_reference_of_earlier_that_names_no_score_is_understood(canvas: FakeCanvas) -> None:
