@@ -17,7 +17,8 @@ from grader.batch.attempts import add_progress
 from grader.batch.decisions import load_rulings, note_handed_out, read_decisions
 from grader.batch.request import BatchRequest
 from grader.batch.store import Store, write
-from grader.errors import GraderError, SubmissionError
+from grader.batch.teacher_export import forget_others, keep_gradebook, read_gradebook
+from grader.errors import SubmissionError
 from grader.gradebook import canvas_csv, gradescope, tables
 from grader.gradebook.canvas_feedback import build_zip, choose_pages
 from grader.gradebook.canvas_upload import Delivery
@@ -65,8 +66,12 @@ class BatchOutputs(FrozenModel):
 
 
 def check_gradebook(request: BatchRequest, intake: Intake) -> None:
-    """Fill the export that a person gave with nothing, before hours of grading. Raises GraderError if that fails."""
+    """Fill the export that a person gave with nothing, before hours of grading, and keep a copy of it.
+
+    Raises GraderError if it cannot be filled, OSError if it cannot be kept.
+    """
     _fill_gradebook(request, settle(intake, {}, GradingPolicy()), GradingPolicy())
+    keep_gradebook(request)
 
 
 def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
@@ -95,6 +100,7 @@ def hand_out(request: BatchRequest, intake: Intake) -> BatchOutputs:
     written = tuple(write(request.folder / name, content) for name, content in files.items())
     removed = _remove_stale(request.folder, files)
     note_handed_out(request.folder, known)
+    forget_others(request)  # only now: a run that stopped before still needs the one before
     if not (request.folder / REVIEW_LINK).exists():  # while the review page runs, it says where
         write(request.folder / REVIEW_LINK, render_review_link(str(request.folder)).encode())
     return BatchOutputs(
@@ -191,16 +197,6 @@ def find_last_entry(request: BatchRequest, upload: Upload) -> history.HistoryEnt
     return entry if entry and entry.sha256 in ("", upload.sha256) else None
 
 
-def read_gradebook(request: BatchRequest) -> bytes | None:
-    """Read the teacher's export; None if none is given. Raises GraderError."""
-    if request.gradebook is None:
-        return None
-    try:
-        return request.gradebook.read_bytes()
-    except OSError as error:
-        raise GraderError(f"Cannot read {request.gradebook} ({error.strerror}); check the path.") from error
-
-
 def _fill_gradebook(
     request: BatchRequest, grades: tuple[Grade, ...], policy: GradingPolicy
 ) -> tuple[dict[str, bytes], tuple[str, ...], dict[str, str]]:
@@ -208,13 +204,14 @@ def _fill_gradebook(
     export = read_gradebook(request)
     if export is None:
         return {}, (), {}
-    if (read := read_export(export)).platform is not Platform.CANVAS and not read.columns:
+    copied = (export.note,) if export.note else ()
+    if (read := read_export(export.content)).platform is not Platform.CANVAS and not read.columns:
         way = "fill Moodle's grading worksheet" if read.platform is Platform.MOODLE else "upload gradescope/"
         note = f"This export of {read.platform} says who is in the class and takes no grades back: {way} instead."
-        return {}, (note,), {}
+        return {}, (*copied, note), {}
     as_words = policy.passing is not None and policy.passing.gradebook == "complete"
-    made = canvas_csv.fill_column(export, grades, request.assignment, as_words)
-    return {"gradebook.csv": made.content}, made.warnings, made.concerns
+    made = canvas_csv.fill_column(export.content, grades, request.assignment, as_words)
+    return {"gradebook.csv": made.content}, (*copied, *made.warnings), made.concerns
 
 
 def _list_feedback(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> Iterator[tuple[str, bytes]]:
@@ -379,7 +376,8 @@ def _list_attachments(intake: Intake, grades: Iterable[Grade]) -> Mapping[tuple[
     """List the ids of what each student, or all of their group, handed in, also of what was refused."""
     teams = {grade.student.key: _name_team(grade) for grade in grades}
     found = defaultdict[tuple[str, str], frozenset[int]](frozenset)
-    for file in (*intake.uploads, *intake.unreadable, *intake.refusals):
+    files: tuple[Upload | Refusal, ...] = (*intake.uploads, *intake.unreadable, *intake.refusals)
+    for file in files:
         team = teams.get(file.student.key) if file.student else None
         if team and file.attachment_id is not None:
             found[team] |= {file.attachment_id}

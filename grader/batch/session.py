@@ -27,13 +27,13 @@ from grader.batch.outputs import (
     check_gradebook,
     find_last_entry,
     hand_out,
-    read_gradebook,
     settle_stored,
 )
 from grader.batch.request import NAME as REQUEST
 from grader.batch.request import BatchRequest, SavedBatch, UsedReviews, load_batch, save_batch
 from grader.batch.scheduling import BatchSummary, Conditions
 from grader.batch.store import Store, write
+from grader.batch.teacher_export import Export, read_gradebook
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution import profiles
 from grader.execution.driver import Limits
@@ -114,16 +114,16 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         return BatchResult(summary, hand_out(request, intake))
 
 
-def _read_class(request: BatchRequest, store: Store, export: bytes | None) -> Intake:
+def _read_class(request: BatchRequest, store: Store, export: Export | None) -> Intake:
     """Read what was handed in, by the students of the gradebook where there is one. Raises GraderError."""
     if export is None:
         return read_class(request.source, store.uploads, apart_from=request.folder)
     return read_class(
         request.source,
         store.uploads,
-        read_roster(export),
+        read_roster(export.content),
         apart_from=request.folder,
-        test_students=read_test_students(export),
+        test_students=read_test_students(export.content),
     )
 
 

@@ -7,6 +7,7 @@
         incoming/           being written; worthless after a crash
         evidence/KEY/       evidence/ as an execution left it, and ledger.json
         results/KEY.json    a judgement
+        export-DIGEST.csv   the gradebook export, by its path (`teacher_export.py`)
 
 A folder is written in `incoming`, forced to the disk and then renamed, so that it is never found incomplete. A
 file is replaced the same way. A process that is killed leaves rubbish in `incoming`, which the next batch removes.

@@ -18,7 +18,7 @@ REASONS = {
     "progress, for people": "batch/display.py batch/log.py reporting/progress.py",
     "which worker does it": "batch/executor.py",
     "what was said, when": "batch/history.py batch/attempts.py",
-    "is made again from results with every hand-out": "batch/outputs.py",
+    "is made again from results with every hand-out": "batch/outputs.py batch/teacher_export.py",
     "what was asked for; it is part of the key of evidence": "batch/request.py",
     "refuses to judge; reviews are part of the key of a result": "batch/class_reviews.py",
     "what is left to do, and in which order": "batch/scheduling.py",

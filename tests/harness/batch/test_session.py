@@ -435,9 +435,55 @@ def test_the_name_of_a_class(source: str, classes: tuple[str, ...], name: str, t
 def test_nothing_is_handed_out_while_a_batch_runs_or_without_the_export(graded: Classroom) -> None:
     with Store(graded.folder / "store").lock(), pytest.raises(GraderError, match="Another batch runs in"):
         graded.renew()
+
+
+GONE: dict[str, Callable[[Classroom], BatchOutputs]] = {
+    "hand-out": lambda a4: a4.renew(),
+    "rejudge": lambda a4: a4.rejudge().outputs,
+    "batch": lambda a4: a4.grade(gradebook=None).outputs,
+    "batch with the same name": lambda a4: a4.grade(gradebook=a4.root / "downloaded.csv").outputs,
+}
+
+
+@pytest.mark.parametrize("again", GONE.values(), ids=GONE)
+def test_a_gradebook_that_is_gone_is_filled_from_its_copy(
+    again: Callable[[Classroom], BatchOutputs], a4: Classroom
+) -> None:
+    export = a4.write("downloaded.csv", EXPORT)
+    a4.grade({ADA: "points 7"}, gradebook=export)
+    export.unlink()
+    a4.hand_in(**{ADA: "points 7", ASA: "points 3"})
+    made = again(a4)
+    (note,) = [note for note in made.notes if "cannot be read any more" in note]
+    assert note.startswith(f"{export} cannot be read any more; the class's copy of it is filled, as it was on 20")
+    column = [line.split(",")[6] for line in (a4.folder / "gradebook.csv").read_text("utf-8").splitlines()[2:]]
+    assert column[0] == "7.00"
+    assert not any("cannot be read" in note for note in a4.renew(gradebook=a4.write("new.csv", EXPORT)).notes)
+
+
+def test_a_copy_of_an_earlier_gradebook_goes_and_one_that_is_wanted_stays(a4: Classroom) -> None:
+    a4.grade({ADA: "points 7"}, gradebook=(export := a4.write("one.csv", EXPORT)))
+    export.unlink()
+    with pytest.raises(GraderError, match="does not tell which column to fill"):
+        a4.renew(gradebook=a4.write("two.csv", TWO_COLUMNS))
+    assert a4.renew().grades
+    a4.renew(gradebook=a4.write("three.csv", EXPORT))
+    assert len(list((a4.folder / "store").glob("export-*.csv"))) == 1
+    session.take_away(a4.folder, ["gradebook"], "M", "of another course")
+    assert list((a4.folder / "store").glob("export-*.csv")) == []
+
+
+def test_a_gradebook_without_a_copy_says_how_to_go_on(graded: Classroom) -> None:
     (graded.root / "export.csv").unlink()
-    with pytest.raises(GraderError, match=r"Cannot read .*export.csv \(No such file or directory\); check the path"):
+    for copy in (graded.folder / "store").glob("export-*.csv"):  # a class of an older version has none
+        copy.unlink()
+    said = r"Cannot read .*export.csv \(No such file or directory\); name another .*GRADEBOOK=.*TAKE_AWAY=gradebook"
+    with pytest.raises(GraderError, match=said):
         graded.renew()
+    with pytest.raises(GraderError, match=r"Cannot read .*nowhere.csv .*; check the path"):
+        graded.renew(gradebook=graded.root / "nowhere.csv")
+    session.take_away(graded.folder, ["gradebook"], "M", "deleted")
+    assert graded.renew().grades
 
 
 def test_an_upload_passes_on_whose_score_it_replaces(
