@@ -9,14 +9,18 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from grader.batch.digests import digest_execution
 from grader.batch.messages import RunSettings
 from grader.batch.store import write
 from grader.challenges import choose_seed
 from grader.errors import GraderError
 from grader.intake.uploads import Intake
 from grader.model import FrozenModel
+from grader.paths import ROOT
+from grader.reporting.sanitisation import sanitise_line
 
 NAME: Final = "batch.json"
+CODE_CHARS: Final = 8  # of a digest, as notes name a version
 # The first two are remembered as they are; the others become decisions.
 FILES: Final = ("gradebook", "assignment", "policy", "overrides", "times", "groups")
 
@@ -75,7 +79,24 @@ def save_batch(request: BatchRequest, intake: Intake) -> None:
 def load_batch(folder: Path) -> SavedBatch:
     """Read what the last batch in a folder was about, wherever the folder lies now. Raises GraderError."""
     try:
-        saved = SavedBatch.model_validate_json((folder / NAME).read_bytes())
-    except (OSError, ValidationError) as error:
+        content = (folder / NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise GraderError(f"{folder} holds no class that was graded; grade one with `make batch`.") from error
+    except OSError as error:
+        raise GraderError(f"Cannot read {folder / NAME} ({error.strerror}); check whether you may.") from error
+    try:
+        saved = SavedBatch.model_validate_json(content)
+    except ValidationError as error:
+        raise GraderError(_describe_unreadable(folder / NAME, error)) from error
     return saved.model_copy(update={"request": saved.request.model_copy(update={"folder": folder})})
+
+
+def _describe_unreadable(path: Path, error: ValidationError) -> str:
+    """Say where a file differs from what this version reads, and what to do: an unknown field is newer."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    place = ".".join(str(part) for part in found[0]["loc"])
+    what = sanitise_line(f"{place}: {found[0]['msg']}" if place else found[0]["msg"], 200)
+    is_newer = all(one["type"] == "extra_forbidden" for one in found)
+    way = "A newer version wrote it: update this checkout" if is_newer else "It is damaged: put it back from a copy"
+    version = digest_execution(ROOT)[:CODE_CHARS]
+    return f"{path} holds a class, and this version of the grader ({version}) cannot read it ({what}). {way}."

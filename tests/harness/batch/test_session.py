@@ -528,6 +528,31 @@ def test_a_wrong_file_is_said_first(option: str, name: str, text: str | None, sa
     assert not (a4.folder / "submissions").exists()
 
 
+UNREADABLE = {  # what batch.json holds, made from what it held; what is said
+    "of a newer version": (
+        lambda saved: json.dumps({**saved, "request": {**saved["request"], "novel": 1}}),
+        r"batch\.json holds a class, .*\(\w{8}\) cannot read it \(request\.novel: .*A newer version wrote it: update",
+    ),
+    "of a newer version, in an upload": (
+        lambda saved: json.dumps({**saved, "intake": {**saved["intake"], "novel": 1}}),
+        r"\(intake\.novel: .*A newer version wrote it",
+    ),
+    "cut off": (lambda saved: json.dumps(saved)[:99], r"batch\.json holds a class, .*It is damaged: put it back"),
+    "without a field": (lambda saved: "{}", r"\(request: Field required\)\. It is damaged"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_class_that_cannot_be_read_is_not_called_absent(
+    change: Callable[[dict[str, Any]], str], said: str, graded: Classroom
+) -> None:
+    path = graded.folder / "batch.json"
+    path.write_text(change(json.loads(path.read_text(encoding="utf-8"))), encoding="utf-8")
+    for again in (graded.renew, graded.rejudge, graded.grade):
+        with pytest.raises(GraderError, match=said):
+            again()
+
+
 def test_what_stops_a_batch_is_one_sentence(a4: Classroom) -> None:
     (a4.root / "empty").mkdir()
     with pytest.raises(GraderError, match="empty holds no submission"):
