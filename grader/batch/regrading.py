@@ -1,7 +1,8 @@
 """Who gained or lost when a class was judged again, and whom to tell.
 
 What is compared are the tables of checks: the one that was handed out last, which is what students know, and the new
-one. Whoever has an open appeal is told too, whether something changed for them or not.
+one. Whoever has an open appeal is told too, whether something changed for them or not. A class may be judged again
+before anybody was told, so the list keeps what earlier judgings found, each with its time, until a person removes it.
 """
 
 import csv
@@ -9,9 +10,12 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from grader.batch.store import write
 from grader.gradebook.formulas import sanitise_cell
 from grader.gradebook.tables import build_rows
 from grader.grades.decisions import Appeal, Decision, list_in_force
@@ -21,9 +25,11 @@ from grader.text import sanitise
 
 NAME: Final = "changes.csv"
 TABLE: Final = "checks.json"
-COLUMNS: Final = ("student", "name", "before", "after", "change", "checks", "open_appeals")
+COLUMNS: Final = ("student", "name", "before", "after", "change", "checks", "open_appeals", "judged_at")
+SEPARATORS: Final = (",", ";", "\t")
 MAX_LISTED: Final = 20  # students in a terminal; the file has all
 
+Row = dict[str, str]  # of the list, as its cells stand there
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # of the table, by the key of the student
 
 
@@ -93,14 +99,79 @@ def describe_changes(changes: Sequence[Change]) -> Iterator[str]:
         yield f"  and {len(changes) - MAX_LISTED} more"
 
 
-def encode_changes(changes: Iterable[Change]) -> bytes:
-    """Write the list as a table for a spreadsheet."""
+def note_changes(folder: Path, changes: Iterable[Change]) -> tuple[str, ...]:
+    """Put the changes before those that the list has already, and say what it has of earlier. Raises OSError."""
+    path, said = folder / NAME, []
+    at = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    new = [_make_row(change, at) for change in changes]
+    earlier = _read_earlier(path)
+    if earlier is None:
+        aside = _find_free_name(path)
+        path.rename(aside)
+        said.append(f"{NAME} was no list that can be continued; it is kept as {aside.name}, and a new one is begun.")
+    kept = _leave_out_repeated(earlier or [], new)
+    write(path, _encode((*new, *kept)))
+    if kept:
+        students = len({row["student"] for row in kept})
+        said.append(
+            f"{NAME} also has what earlier judgings changed for {students} student{'s' * (students != 1)}, "
+            "with the time of each; delete the file when everybody is told."
+        )
+    return tuple(said)
+
+
+def _make_row(change: Change, at: str) -> Row:
+    """Write a change as cells of a table for a spreadsheet."""
+    texts = (change.student, change.name, "; ".join(change.checks), "; ".join(change.open_appeals))
+    student, name, checks, appeals = map(sanitise_cell, texts)
+    before, after = ("" if points is None else str(points) for points in (change.before, change.after))
+    return dict(zip(COLUMNS, (student, name, before, after, str(change.gain), checks, appeals, at), strict=True))
+
+
+def _read_earlier(path: Path) -> list[Row] | None:
+    """Read what earlier judgings changed, newest first; None for a file that is no such list. Raises OSError.
+
+    A row of an open appeal alone is left out: appeals are listed anew. Older versions wrote no times, spreadsheets
+    write other separators, and a person's own columns stay.
+    """
+    if not path.is_file():
+        return []
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        heading = text.partition("\n")[0]
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(SEPARATORS, key=heading.count))
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    names = tuple(reader.fieldnames or ())
+    if not set(COLUMNS[:-1]) <= set(names) or any(None in row for row in rows):  # None: cells without a heading
+        return None
+    found = [{name: row.get(name) or "" for name in dict.fromkeys((*COLUMNS, *names))} for row in rows]
+    return [row for row in found if row["before"] != row["after"] or row["checks"]]
+
+
+def _leave_out_repeated(earlier: Iterable[Row], new: Sequence[Row]) -> list[Row]:
+    """Leave out what a judging found that was stopped before it handed anything out: the next one finds it again."""
+    found = {row["student"]: row for row in new}
+    kept, seen = [], set[str]()
+    for row in earlier:
+        is_newest, again = row["student"] not in seen, found.get(row["student"])
+        seen.add(row["student"])
+        if not (is_newest and again and all(row[name] == again[name] for name in ("before", "after", "checks"))):
+            kept.append(row)
+    return kept
+
+
+def _find_free_name(path: Path) -> Path:
+    names = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
+
+
+def _encode(rows: Sequence[Row]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for c in changes:
-        words = [sanitise_cell(word) for word in (c.student, c.name, "; ".join(c.checks), "; ".join(c.open_appeals))]
-        writer.writerow([*words[:2], c.before, c.after, c.gain, *words[2:]])
+    writer = csv.DictWriter(text, list(dict.fromkeys((*COLUMNS, *(name for row in rows for name in row)))))
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue().encode("utf-8-sig", "replace")
 
 

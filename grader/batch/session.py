@@ -32,7 +32,7 @@ from grader.batch.outputs import (
 from grader.batch.request import NAME as REQUEST
 from grader.batch.request import BatchRequest, SavedBatch, UsedReviews, load_batch, save_batch
 from grader.batch.scheduling import BatchSummary, Conditions
-from grader.batch.store import Store, write
+from grader.batch.store import Store
 from grader.batch.teacher_export import Export, read_gradebook
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution import profiles
@@ -152,8 +152,8 @@ def rejudge(folder: Path, workers: WorkerSettings, console: Console, quiet: bool
         summary = _judge(Work(request, intake, conditions, execute=False), workers, console, quiet)
         grades = settle_stored(request, intake)
         found = regrading.list_changes(before, grades, decisions.read_decisions(folder))
-        write(folder / regrading.NAME, regrading.encode_changes(found))  # while what it compares with is still there
-        return BatchResult(summary, hand_out(request, intake), tuple(regrading.describe_changes(found)))
+        earlier = regrading.note_changes(folder, found)  # while what it compares with is still there
+        return BatchResult(summary, hand_out(request, intake), (*regrading.describe_changes(found), *earlier))
 
 
 def settle_reviews(

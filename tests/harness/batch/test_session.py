@@ -1,5 +1,6 @@
 """From a zip of Canvas to everything that goes back, with fake kernels; and the sentences at the end."""
 
+import csv
 import html
 import io
 import json
@@ -238,9 +239,72 @@ def test_judging_again_lists_whom_to_tell(a4: Classroom, monkeypatch: pytest.Mon
         "7 → 11 (+4); run.works: failed → passed; open appeal on run.works",
     ]
     table = (a4.folder / "changes.csv").read_text(encoding="utf-8-sig").splitlines()
-    assert table[1].endswith(",6.0,10.0,4.0,run.works: failed → passed,")
+    assert ",6.0,10.0,4.0,run.works: failed → passed,," in table[1]
     append_decision(a4.folder, appeal.model_copy(update={"answer": "it does"}), Origin.REVIEW)
-    assert a4.rejudge().told == ("Nobody gained or lost, and no appeal is open.",)
+    none, earlier = a4.rejudge().told
+    assert none == "Nobody gained or lost, and no appeal is open."
+    assert earlier.startswith(
+        "changes.csv also has what earlier judgings changed for 2 students, with the time of each"
+    )
+
+
+def read_changes(classroom: Classroom) -> list[dict[str, str]]:
+    with (classroom.folder / "changes.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def list_points(classroom: Classroom) -> list[tuple[str, str]]:
+    return [(row["before"], row["after"]) for row in read_changes(classroom)]
+
+
+def test_judging_again_keeps_whom_to_tell_of_earlier(graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bonus, listed in (
+        ("3", [("7.0", "10.0")]),
+        ("3", [("7.0", "10.0")]),
+        ("1", [("10.0", "8.0"), ("7.0", "10.0")]),
+    ):
+        change_code(monkeypatch, bonus=bonus)
+        graded.rejudge()
+        assert list_points(graded) == listed
+    assert all(row["judged_at"].startswith("20") for row in read_changes(graded))
+    (graded.folder / "changes.csv").unlink()  # everybody is told
+    graded.rejudge()
+    assert list_points(graded) == []
+
+
+def test_a_judging_that_stopped_is_listed_once(graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_code(monkeypatch, bonus="3")
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "hand_out", Mock(side_effect=GraderError("The disk is full.")))
+        with pytest.raises(GraderError):
+            graded.rejudge()
+    graded.rejudge()
+    assert list_points(graded) == [("7.0", "10.0")]
+
+
+HEAD = "student,name,before,after,change,checks,open_appeals"
+LISTS = {  # changes.csv as it is found; the points listed after a judging that changes nothing; what is kept aside
+    "of an older version": (f"{HEAD}\na_1,Ada,7.0,10.0,3.0,x: failed → passed,\n", [("7.0", "10.0")], False),
+    "of an appeal alone": (f"{HEAD}\na_1,Ada,7.0,7.0,0.0,,run.works\n", [], False),
+    "saved by a spreadsheet": (f"{HEAD};told\na_1;Ada;7;10;3;;;yes\n".replace(",", ";"), [("7", "10")], False),
+    "another table": ("who,what\nada,told\n", [], True),
+    "with cells too many": (f"{HEAD}\na_1,Ada,7.0,10.0,3.0,,,,told\n", [], True),
+    "in another encoding": (b"\xff\xfe\x00", [], True),
+    "empty": ("", [], True),
+}
+
+
+@pytest.mark.parametrize(("content", "listed", "aside"), LISTS.values(), ids=LISTS)
+def test_a_list_of_changes_that_is_there_is_continued_or_kept_aside(
+    content: str | bytes, listed: list[tuple[str, str]], aside: bool, graded: Classroom
+) -> None:
+    raw = content.encode() if isinstance(content, str) else content
+    (graded.folder / "changes.csv").write_bytes(raw)
+    told = graded.rejudge().told
+    assert list_points(graded) == listed
+    assert [path.read_bytes() for path in graded.folder.glob("changes-1.csv")] == ([raw] if aside else [])
+    assert any("kept as changes-1.csv" in line for line in told) is aside
+    assert "told" not in raw.decode(errors="replace") or not listed or read_changes(graded)[0]["told"] == "yes"
 
 
 def test_whom_to_tell_is_kept_when_the_handing_out_stops(graded: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
