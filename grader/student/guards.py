@@ -9,9 +9,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 LAST_ERROR = ("last_type", "last_value", "last_traceback", "last_exc")  # what `%debug` looks at
+STOPPED_GPU: Final = "The GPU has stopped after an error; restart the kernel and run the cells again."
 AGAIN_S = 1.0  # a function may swallow what ends it once, in an `except:` without a name
 
 
@@ -19,15 +21,32 @@ class TimeLimit(BaseException):
     """The limit for a student's function is over. No `Exception`, which that function might catch."""
 
 
+def attempt(look: Callable[..., T], *args: Any) -> T | None:
+    """Return what a look at an object of the notebook returns; None where it raises.
+
+    One object that cannot be looked at is no reason to look at none.
+    """
+    try:
+        return look(*args)
+    except Exception:  # a student's object may raise anything when it is looked at, and so does a GPU that has stopped
+        return None
+
+
+def describe_stopped_gpu(error: BaseException) -> str:
+    """Say what to do after an error on the GPU, which ends all work on it; empty for any other error."""
+    said = str(error)
+    return STOPPED_GPU if "CUDA error" in said and "out of memory" not in said else ""
+
+
 @contextlib.contextmanager
 def keep_random_states() -> Iterator[None]:
     """Leave the random numbers of Python, numpy and torch as if the block had not run."""
-    put_back = [_save(module, save, load) for module, save, load in _list_generators()]
+    put_back = [attempt(_save, module, save, load) for module, save, load in _list_generators()]
     try:
         yield
     finally:
-        for restore in put_back:
-            restore()
+        for restore in filter(None, put_back):
+            attempt(restore)
 
 
 def _save(module: Any, save: str, load: str) -> Callable[[], Any]:

@@ -11,6 +11,7 @@ from grader.student.guards import TimeLimit, keep_quiet, limit_time
 from grader.student.live import Questions
 from grader.student.noted import Noted
 from grader.student.report import Findings
+from grader.student.snapshot import keep_objects
 from grader.student.watch import Watch
 
 
@@ -19,7 +20,9 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     sources, questions = cells.list_sources(), live.draw()
     families = [exercise.defines for exercise in exercises if exercise.defines]
     ids = frozenset(name for exercise in exercises for name in exercise.checks)
-    observed = live.ask(namespace, sources, families, questions)
+    with keep_objects(namespace) as changed:
+        observed = live.ask(namespace, sources, families, questions)
+        seen = {exercise.number: tuple(_look(exercise, namespace)) for exercise in exercises}
     here = {noted.step for noted in watch.trainings}
     earlier = [noted for noted in journal.recall(notebook_file.get_key()) if noted.step not in here]
     trainings = [*filter(journal.holds_weights, earlier), *watch.trainings]
@@ -31,7 +34,6 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
         if found is not None:
             name, noted = found
             prepared[exercise.step] = name, noted, _judge_prepared(exercise, noted, sources, questions)
-    seen = {exercise.number: tuple(_look(exercise, namespace)) for exercise in exercises}
     return Findings(
         judgements,
         observed,
@@ -42,6 +44,7 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
         seen,
         {noted.step: noted for noted in earlier},
         (*earlier, *watch.trainings),
+        changed,
     )
 
 

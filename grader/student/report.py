@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any, Final
@@ -48,18 +48,22 @@ class Findings:
     looks: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)  # number of an exercise -> what was seen
     earlier: Mapping[str, Noted] = field(default_factory=dict)  # step -> its last training in a kernel before this one
     history: Sequence[Noted] = ()  # all trainings that are known, oldest first
+    changed: Sequence[str] = ()  # variables with models in which a function changed weights while it was asked
 
 
 def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
     """Build the report on these exercises."""
     parts = tuple(_build_part(exercise, found) for exercise in exercises)
     rows = [row for part in parts for row in part.rows]
-    notes: tuple[str, ...] = ()
+    return Report(parts, count_marks(rows), tuple(_list_notes(found)))
+
+
+def _list_notes(found: Findings) -> Iterator[str]:
     if found.unseen:
-        notes = (
-            f"A training could not be noted ({found.unseen[-1]}). It went on all the same; train again to check it.",
-        )
-    return Report(parts, count_marks(rows), notes)
+        yield f"A training could not be noted ({found.unseen[-1]}). It went on all the same; train again to check it."
+    if found.changed:
+        names = ", ".join(f"`{name}`" for name in found.changed)
+        yield f"A function that was asked here wrote to the weights of {names}, not of its argument. {AGAIN}"
 
 
 def _build_part(exercise: Exercise, found: Findings) -> Part:

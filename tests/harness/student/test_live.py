@@ -3,7 +3,7 @@
 import random
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,20 +44,6 @@ RIGHT = SILENT.replace("y = self.W(x)", "return self.W(x) + self.scale * self.B(
     "torch.nn.init", "self.scale, _ = alpha / rank, W.requires_grad_(False)\n        torch.nn.init"
 )
 STUB = "def extract_qv_layers(model): raise NotImplementedError('Step 3.1: write extract_qv_layers')"
-
-
-@pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    """A shell in an empty folder, with nothing trained."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(WATCH, "trainings", [])
-    monkeypatch.setattr(WATCH, "unseen", [])
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not there"))
-    shell = InteractiveShell.instance()
-    shell.history_manager.enabled = False
-    yield shell
-    shell.reset()
-    InteractiveShell.clear_instance()
 
 
 def run(shell: InteractiveShell, *cells: str) -> None:
