@@ -11,9 +11,13 @@ MAX_LABEL: Final = 60  # characters; what is longer is a text and no label
 
 
 def list_sources() -> list[str]:
-    """Return the code of the cells that ran in this kernel; the first one is `In [1]`."""
+    """Return the code of the cells that ran in this kernel, as it was written; the first one is `In [1]`.
+
+    Not from the variable `In`: there a cell with a magic stands as IPython rewrites it, and the name may hold something
+    else by now.
+    """
     shell = get_ipython()
-    return [str(source) for source in shell.user_ns.get("In", [])[1:]] if shell else []
+    return [str(source) for source in shell.history_manager.input_hist_raw[1:]] if shell else []
 
 
 def count() -> int | None:

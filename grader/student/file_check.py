@@ -17,8 +17,9 @@ from grader.paths import ROOT
 from grader.reporting import words
 from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
 from grader.reporting.outline import group_by_step
-from grader.student.notebook_file import Ran, describe_contents, describe_unsaved, find_unsaved, read_cells
-from grader.student.report import MARKS
+from grader.student.notebook_file import FileCell, Ran, describe_contents, describe_unsaved, find_unsaved, read_cells
+from grader.student.origins import list_absent
+from grader.student.report import MARKS, MOVE, NOT_HANDED_IN
 from grader.text import sanitise
 
 END_S: Final = 10  # that the process gets to remove its files when it is stopped
@@ -38,9 +39,15 @@ def check_saved(path: Path, ran: Sequence[Ran], show: Show) -> Report:
     read_submission(path)  # what cannot be run is said at once
     cells = read_cells(path)
     unsaved = describe_unsaved(find_unsaved(cells, path.stat().st_mtime, ran))
-    contents = describe_contents(path, cells, time.time())
+    contents = (*describe_contents(path, cells, time.time()), *_describe_absent(path, cells))
     result = run_in_process(path, show)
     return build_report(result, contents, unsaved)
+
+
+def _describe_absent(path: Path, cells: Sequence[FileCell]) -> tuple[str, ...]:
+    """Name the files that the notebook uses and that grading does not have."""
+    files = ", ".join(f"`{name}`" for name in list_absent(path.absolute().parent, [cell.source for cell in cells]))
+    return (f"The notebook uses {files}. {NOT_HANDED_IN} {MOVE}",) if files else ()
 
 
 def run_in_process(path: Path, show: Show) -> Result:

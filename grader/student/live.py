@@ -24,12 +24,14 @@ from grader.student.guards import TimeLimit, compute_on_cpu, keep_quiet, limit_t
 from grader.student.looks import find_attribute, find_models
 from grader.student.network import load_shapes
 from grader.student.noted import STEPS, Noted
+from grader.student.origins import Origin, collect_definitions, find_origin
 from grader.student.placing import read_name
 
 FAMILIES: Final = ("count", "extract", "replace", "lora")
 LIMIT_S: Final = 10  # for all calls of one function; they take well below a second
 METHODS: Final = dict(zip(STEPS, Method, strict=True))
 Observed = dict[str, probes.Observed | None]
+UNASKED: Final[probes.Observed] = (Answers(), {})
 
 
 @dataclass(frozen=True)
@@ -46,22 +48,32 @@ def draw() -> Questions:
     return Questions(seed, challenges.draw(seed))
 
 
-def ask(namespace: dict[str, Any], sources: Sequence[str], families: Collection[str], questions: Questions) -> Observed:
-    """Put the questions to the notebook's functions. None for one that does not end within the limit."""
+def ask(
+    namespace: dict[str, Any], sources: Sequence[str], families: Collection[str], questions: Questions
+) -> tuple[Observed, dict[str, Origin]]:
+    """Put the questions to the notebook's functions: None for one that does not end within the limit.
+
+    With it, the files that definitions come from which no cell holds. What grading does not see is not asked.
+    """
     bindings = Bindings(assignment.LOOKED_FOR)
     requests = questions.drawn.build_requests("")
     given = {name: tensor.clone() for name, tensor in questions.drawn.lora_tensors.items()}  # `x` may be written to
     requests["lora"] = {"tensors": given, "challenges": requests["lora"]["challenges"]}
-    found: Observed = {}
+    found, origins = Observed(), dict[str, Origin]()
     with keep_quiet(), compute_on_cpu(namespace):
-        bindings.note(namespace, "\n".join(sources))
+        bindings.note(namespace, collect_definitions(sources))
         for family in families:
+            if (origin := find_origin(family, bindings, namespace, sources)) is not None:
+                origins[family] = origin
+            if origin is not None and not origin.judged:
+                found[family] = UNASKED
+                continue
             try:
                 with limit_time(LIMIT_S):
                     found[family] = probes.observe(family, requests[family], bindings, namespace)
-            except (TimeLimit, SystemExit):
+            except (TimeLimit, SystemExit, GeneratorExit):
                 found[family] = None
-    return found
+    return found, origins
 
 
 class LiveEvidence(Evidence):
@@ -75,9 +87,6 @@ class LiveEvidence(Evidence):
         tensors = {name: tensor.detach().cpu() for name, tensor in (lora[1] if lora else {}).items()}
         notebook = new_notebook(cells=[new_code_cell(source) for source in code])
         vars(self).update(answers, trainings=trainings, lora_tensors=tensors, submitted=notebook)
-
-
-UNASKED: Final[probes.Observed] = (Answers(), {})
 
 
 class LiveCase(Case):

@@ -21,7 +21,7 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     families = [exercise.defines for exercise in exercises if exercise.defines]
     ids = frozenset(name for exercise in exercises for name in exercise.checks)
     with keep_objects(namespace) as changed:
-        observed = live.ask(namespace, sources, families, questions)
+        observed, origins = live.ask(namespace, sources, families, questions)
         seen = {exercise.number: tuple(_look(exercise, namespace)) for exercise in exercises}
     here = {noted.step for noted in watch.trainings}
     earlier = [noted for noted in journal.recall(notebook_file.get_key()) if noted.step not in here]
@@ -45,6 +45,7 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
         {noted.step: noted for noted in earlier},
         (*earlier, *watch.trainings),
         changed,
+        origins,
     )
 
 

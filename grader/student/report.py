@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FunctionType
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from grader.student.definitions import find_outdated
 from grader.student.exercises import Exercise
 from grader.student.live import Observed
 from grader.student.noted import Noted
+from grader.student.origins import Origin
 from grader.student.placing import FREEZES, SETS
 
 MARKS: Final = {
@@ -49,6 +51,7 @@ class Findings:
     earlier: Mapping[str, Noted] = field(default_factory=dict)  # step -> its last training in a kernel before this one
     history: Sequence[Noted] = ()  # all trainings that are known, oldest first
     changed: Sequence[str] = ()  # variables with models in which a function changed weights while it was asked
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # by what it defines: what comes from another file
 
 
 def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
@@ -75,6 +78,7 @@ def _build_part(exercise: Exercise, found: Findings) -> Part:
         absent = _find_absent(exercise, found)
         judged = (_build_judged(exercise, found.judgements[name], found, training) for name in exercise.checks)
         rows += [absent] if absent else judged
+        rows += _build_origin(found.origins.get(exercise.defines), absent)
     if training:
         rows = [*_list_standing(training, rows), *_build_end(training)]
         rows += _build_reused(training, training.find_before(found.history))
@@ -199,6 +203,8 @@ def _find_absent(exercise: Exercise, found: Findings) -> Row | None:
     if not exercise.defines or observed is None:
         return None
     answers, name = observed[0], assignment.LOOKED_FOR[exercise.defines][0]
+    if (origin := found.origins.get(exercise.defines)) is not None and not origin.judged:
+        return _describe_import(origin)
     if answers.found is None:
         row = _describe_missing(name, found.namespace)
         return replace(row, rationale=RESTARTED) if found.earlier and row.mark is Mark.NOT_YET else row
@@ -221,6 +227,20 @@ def _describe_missing(name: str, namespace: Mapping[str, Any]) -> Row:
     )
 
 
+def _describe_import(origin: Origin) -> Row:
+    said = f"Expected a cell that defines `{origin.name}`; the name holds what was imported from `{origin.file}`."
+    hint = "Define it in a cell, and leave out that import: you hand in the notebook alone."
+    return Row(Mark.FAILED, f"A cell defines `{origin.name}`", said, hint=hint)
+
+
+def _build_origin(origin: Origin | None, absent: Row | None) -> list[Row]:
+    """Return the row about a right definition that would be missing in grading, for which no cell holds it."""
+    if origin is None or not origin.judged or absent:
+        return []
+    said = f"It comes from `{Path(origin.file).name}`. {NOT_HANDED_IN}"
+    return [Row(Mark.NOTE, f"`{origin.name}` is not in the notebook", said, hint=MOVE)]
+
+
 def _lacks_forward(defined: Any) -> bool:
     """Return True for a layer without `forward`: calling it raises what a stub raises, and yet it is written."""
     return isinstance(defined, type) and issubclass(defined, nn.Module) and defined.forward is nn.Module.forward
@@ -234,6 +254,8 @@ def _describe_lost_forward(name: str, layer: type) -> Row:
     return Row(Mark.FAILED, f"`{name}` has no method `forward`", said, place, hint)
 
 
+NOT_HANDED_IN: Final = "You hand in the notebook alone, and grading finds no other file of yours."
+MOVE: Final = "Copy the code from that file into a cell."
 RESTARTED: Final = "The kernel was restarted since you trained: if you have written it, run its cell again."
 SAVE: Final = "After the next training, `trainer.save_model(…)` keeps its weights, so that a restart loses nothing."
 
