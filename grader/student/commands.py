@@ -10,11 +10,11 @@ from IPython.display import display
 STOPPED = "Stopped. Nothing was checked, and nothing was changed."
 
 
-def check(what: object = None) -> None:
+def check(*what: object) -> None:
     """Check what is defined so far, and show what is right and what is not.
 
     Args:
-        what: an exercise (`"3.3"`), a step (`"step3"`), or nothing for everything.
+        what: exercises (`"3.3"`), steps (`"step3"`), or nothing for everything.
     """
     _say_errors(_check, what)
 
@@ -47,9 +47,10 @@ def _say_errors(command: Any, argument: Any) -> None:
     except ImportError as error:
         print(f"The check needs something that does not load here: {error}. Install what the kit's page lists.")
     except Exception as error:  # nobody foresaw it, and a traceback helps no student
-        print(
-            f"The check itself failed ({type(error).__name__}: {error}). Your work is untouched; tell the course staff."
-        )
+        from grader.student.guards import describe_stopped_gpu
+
+        failed = f"The check itself failed ({type(error).__name__}: {error})."
+        print(describe_stopped_gpu(error) or f"{failed} Your work is untouched; tell the course staff.")
 
 
 def _check(what: object) -> Any:
@@ -73,7 +74,7 @@ def _check_file(path: str | None) -> Any:
     from grader.student.file_check import check_saved
     from grader.student.watch import WATCH
 
-    file = Path(path).expanduser() if path else notebook_file.find_file(cells.list_sources())
+    file = Path(str(path)).expanduser() if path else notebook_file.find_file(cells.list_sources())
     shown = display({"text/plain": "Running the saved file …"}, raw=True, display_id=True)
 
     def show(line: str) -> None:

@@ -64,16 +64,20 @@ WAYS: Final = 'check("3.3") for one exercise, check("step3") for a step, check()
 def select(what: object) -> tuple[Exercise, ...]:
     """Return the exercises that a student asks for: all, those of a step, or one. Raises SubmissionError.
 
-    `what`: None, `"step3"`, `"3"`, `3`, `"3.3"`, `3.3`, or the id of a public check.
+    `what`: None, `"step3"`, `"3"`, `3`, `"3.3"`, `3.3`, the id of a public check, or several of these.
     """
-    if what is None:
+    several = what if isinstance(what, (list, tuple)) else ()
+    if what is None or (what is several and not several):
         return EXERCISES
+    if what is several:
+        numbers = {exercise.number for one in several for exercise in select(one)}
+        return tuple(exercise for exercise in EXERCISES if exercise.number in numbers)
     asked = re.sub(r"[\s_]+", "", str(what)).lower()
     found = tuple(exercise for exercise in EXERCISES if asked in _list_names(exercise))
     if found:
         return found
-    numbers = ", ".join(exercise.number for exercise in EXERCISES)
-    raise SubmissionError(f"There is no exercise {sanitise(str(what), 40)!r} to check. There are {numbers}: {WAYS}.")
+    known = ", ".join(exercise.number for exercise in EXERCISES)
+    raise SubmissionError(f"There is no exercise {sanitise(str(what), 40)!r} to check. There are {known}: {WAYS}.")
 
 
 def _list_names(exercise: Exercise) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from grader.assignment import EVAL_ROWS, MAX_TOKENS, TRAIN_ROWS
 from grader.reporting.in_notebook import Mark, Row
+from grader.student.guards import attempt
 
 Namespace = Mapping[str, Any]
 Splits = Mapping[str, Any]
@@ -20,12 +21,13 @@ ROWS: Final = {"train": TRAIN_ROWS, "eval": EVAL_ROWS}
 SAMPLE: Final = 200  # reviews that are looked at; about one in eight is longer than the model reads
 HEAD: Final = ("pre_classifier", "classifier")
 ACCURACIES: Final = ("evaluation_helper", "compute_metrics", "compute_accuracy")  # the first is the template's
+RETURN_IT: Final = "Return what the metric's `compute` returns."
 LARGER_LOGIT: Final = "The prediction for a review is the index of its larger logit: `argmax(axis=-1)`."
 
 
 def look_at_reviews(namespace: Namespace) -> Iterator[Row]:
-    """Look at the data set that was read."""
-    splits = _find_splits(namespace, "review")
+    """Look at the data set that was read; `reviews = reviews.map(…)` leaves one that has tokens, too."""
+    splits = _find_splits(namespace, "review", _holds) or _find_splits(namespace, "review", _still_holds)
     if splits is None:
         yield Row(Mark.NOT_YET, "No data set with the columns `review` and `label` in this kernel yet.")
         return
@@ -49,7 +51,7 @@ def look_at_reviews(namespace: Namespace) -> Iterator[Row]:
 
 def look_at_tokens(namespace: Namespace) -> Iterator[Row]:
     """Look at the data set that a tokenizer was applied to."""
-    splits = _find_splits(namespace, "input_ids")
+    splits = _find_splits(namespace, "input_ids", _holds)
     if splits is None:
         yield Row(Mark.NOT_YET, "No tokenised data set in this kernel yet.")
         return
@@ -120,31 +122,60 @@ def _judge_accuracy(name: str, function: Any) -> Row:
     title = f"`{name}` measures accuracy"
     given = EvalPrediction(np.eye(2)[[0, 1, 1, 0]] * 3 - 1, np.array([0, 1, 1, 1]))
     try:
-        accuracy = float(function(given)["accuracy"])
+        answer = function(given)
     except NotImplementedError:
         return Row(Mark.NOT_YET, f"`{name}` still raises `NotImplementedError`: it is not written yet.")
-    except Exception as error:  # a student's function may raise anything
+    except (Exception, SystemExit) as error:  # a student's function may raise anything
         said = f"Expected a dictionary with the key `accuracy`; it raises `{type(error).__name__}`: {str(error)[:200]}"
-        return Row(Mark.FAILED, title, said, hint=f"{LARGER_LOGIT} Return what the metric's `compute` returns.")
-    if abs(accuracy - 0.75) < 1e-6:
-        return Row(Mark.PASSED, title)
-    said = f"Expected 0.75 for four reviews of which three are right; found {accuracy:.3g}."
-    return Row(Mark.FAILED, title, said, hint=LARGER_LOGIT)
+        return Row(Mark.FAILED, title, said, hint=f"{LARGER_LOGIT} {RETURN_IT}")
+    return _judge_answer(title, answer)
+
+
+def _judge_answer(title: str, answer: Any) -> Row:
+    """Judge what an accuracy function returns for four reviews of which three are right."""
+    named = {str(key): attempt(float, value) for key, value in answer.items()} if _is_mapping(answer) else {}
+    accuracy = named.get("accuracy")
+    if accuracy is not None:
+        said = f"Expected 0.75 for four reviews of which three are right; found {accuracy:.3g}."
+        return Row(Mark.PASSED, title) if _is_right(accuracy) else Row(Mark.FAILED, title, said, hint=LARGER_LOGIT)
+    returned = f"it returns {_describe_answer(answer, named)}."
+    if any(map(_is_right, [*named.values(), None if named else attempt(float, answer)])):
+        return Row(Mark.NOTE, title, f"The number is right; the handout asks for the key `accuracy`, and {returned}")
+    return Row(Mark.FAILED, title, f"Expected a dictionary with the key `accuracy`; {returned}", hint=RETURN_IT)
+
+
+def _is_mapping(answer: Any) -> bool:
+    return issubclass(type(answer), Mapping)
+
+
+def _is_right(accuracy: float | None) -> bool:
+    return accuracy is not None and abs(accuracy - 0.75) < 1e-6
+
+
+def _describe_answer(answer: Any, named: Mapping[str, Any]) -> str:
+    """Say what was returned in place of a dictionary with the accuracy in it."""
+    if "accuracy" in named:
+        return "no number under it"
+    if named:
+        return f"a dictionary with {', '.join(f'`{name}`' for name in named)}"
+    return "an empty dictionary" if _is_mapping(answer) else f"an object of type `{type(answer).__name__}`"
 
 
 def find_models(namespace: Namespace) -> list[tuple[str, Any]]:
     """Return the models with the assignment's head, by the variables that hold them; each once, under its last name."""
-    torch = sys.modules.get("torch")
-    if torch is None:
+    if "torch" not in sys.modules:
         return []
     found = {
         id(value): (name, value)
         for name, value in list(namespace.items())
-        if not name.startswith("_")
-        and isinstance(value, torch.nn.Module)
-        and all(hasattr(value, part) for part in HEAD)
+        if not name.startswith("_") and attempt(_has_head, value)
     }
     return list(found.values())
+
+
+def _has_head(value: Any) -> bool:
+    """Return True for a model with the assignment's head. A proxy may raise when it is asked for its class."""
+    return issubclass(type(value), sys.modules["torch"].nn.Module) and all(hasattr(value, part) for part in HEAD)
 
 
 def find_attribute(model: Any) -> str | None:
@@ -152,19 +183,30 @@ def find_attribute(model: Any) -> str | None:
     return next((path or "model" for path, module in model.named_modules() if "requires_grad" in vars(module)), None)
 
 
-def _find_splits(namespace: Namespace, column: str) -> Splits | None:
+def _find_splits(namespace: Namespace, column: str, holds: Callable[[Any, str], bool]) -> Splits | None:
     """Return the last dictionary of data sets that all have this column; one with both sections before others."""
     named = ((name, value) for name, value in list(namespace.items()) if not name.startswith("_"))  # outputs of cells
-    found = [value for _, value in named if _holds(value, column)]
+    found = [value for _, value in named if attempt(holds, value, column)]
     return next((value for value in reversed(found) if ROWS.keys() <= value.keys()), found[-1] if found else None)
 
 
 def _holds(value: Any, column: str) -> bool:
     """Return True for data sets with a column. Raw reviews have labels, too, and no tokens."""
-    datasets = sys.modules.get("datasets")
-    if datasets is None or not isinstance(value, dict) or not value:
-        return False
-    if not all(isinstance(part, datasets.Dataset) for part in value.values()):
-        return False
-    held = set.intersection(*(set(part.column_names) for part in value.values()))
+    held = _list_columns(value)
     return column in held and (column == "input_ids" or (bool(LABELS & held) and "input_ids" not in held))
+
+
+def _still_holds(value: Any, column: str) -> bool:
+    """Return True for data sets with a column and labels, and whatever else."""
+    held = _list_columns(value)
+    return column in held and bool(LABELS & held)
+
+
+def _list_columns(value: Any) -> set[str]:
+    """Return the columns that all data sets of a dictionary have; none for anything else."""
+    datasets = sys.modules.get("datasets")
+    if datasets is None or not issubclass(type(value), dict) or not value:
+        return set()
+    if not all(issubclass(type(part), datasets.Dataset) for part in value.values()):
+        return set()
+    return set.intersection(*(set(part.column_names) for part in value.values()))

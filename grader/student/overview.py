@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from grader.judging.runner import Judgement
+from grader.kernel.training.observation import describe_form
 from grader.reporting.in_notebook import Mark, Row
 from grader.student import cells, journal, live, notebook_file
 from grader.student.exercises import Exercise
-from grader.student.guards import TimeLimit, keep_quiet, limit_time
+from grader.student.guards import TimeLimit, attempt, describe_stopped_gpu, keep_quiet, limit_time
 from grader.student.live import Questions
+from grader.student.looks import find_models
+from grader.student.network import load_shapes
 from grader.student.noted import Noted
 from grader.student.report import Findings
 from grader.student.snapshot import keep_objects
@@ -28,9 +31,10 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     trainings = [*filter(journal.holds_weights, earlier), *watch.trainings]
     judgements = live.judge(observed, trainings, sources, questions, ids) if ids else {}
     last = {noted.step: noted for noted in trainings}
-    prepared = {}
+    unread = _list_unread(namespace) if any(exercise.prepares for exercise in exercises) else {}
+    readable, prepared = {name: value for name, value in namespace.items() if name not in unread}, {}
     for exercise in exercises:
-        found = live.prepare(exercise.step, namespace) if exercise.prepares else None
+        found = attempt(live.prepare, exercise.step, readable) if exercise.prepares else None
         if found is not None:
             name, noted = found
             prepared[exercise.step] = name, noted, _judge_prepared(exercise, noted, sources, questions)
@@ -46,7 +50,19 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
         (*earlier, *watch.trainings),
         changed,
         origins,
+        unread,
     )
+
+
+def _list_unread(namespace: dict[str, Any]) -> dict[str, str]:
+    """Return the models that cannot be read, with what is to be said of each."""
+    unread = {}
+    for name, model in find_models(namespace):
+        try:
+            describe_form(model, load_shapes())
+        except Exception as error:  # the memory of a GPU that has stopped, or a layer that raises anything
+            unread[name] = describe_stopped_gpu(error) or f"Reading it raises `{type(error).__name__}`."
+    return unread
 
 
 def _judge_prepared(exercise: Exercise, noted: Noted, sources: Sequence[str], questions: Questions) -> Judgement:
@@ -62,8 +78,9 @@ def _look(exercise: Exercise, namespace: dict[str, Any]) -> list[Row]:
         try:
             with keep_quiet(), limit_time(live.LIMIT_S):
                 rows += look(namespace)
-        except TimeLimit:
+        except (TimeLimit, SystemExit, GeneratorExit):
             rows.append(Row(Mark.FAILED, "A function of this exercise does not finish"))
         except Exception as error:  # a notebook's objects may raise anything when they are looked at
-            rows.append(Row(Mark.ERROR, f"This could not be looked at ({type(error).__name__})."))
+            said = f"This could not be looked at ({type(error).__name__})."
+            rows.append(Row(Mark.ERROR, said, describe_stopped_gpu(error)))
     return rows

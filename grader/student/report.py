@@ -52,6 +52,7 @@ class Findings:
     history: Sequence[Noted] = ()  # all trainings that are known, oldest first
     changed: Sequence[str] = ()  # variables with models in which a function changed weights while it was asked
     origins: Mapping[str, Origin] = field(default_factory=dict)  # by what it defines: what comes from another file
+    unread: Mapping[str, str] = field(default_factory=dict)  # variables with models that cannot be read -> why
 
 
 def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
@@ -92,6 +93,9 @@ def _build_prepared(exercise: Exercise, found: Findings) -> list[Row]:
     if exercise.step not in found.prepared:
         done = found.judgements[exercise.checks[0]]  # a model may be gone, or changed, since it was trained rightly
         trained = exercise.step in found.trainings and done.verdict is Verdict.PASSED
+        if found.unread and not trained:
+            name, said = next(iter(found.unread.items()))
+            return [Row(Mark.ERROR, f"`{name}` could not be looked at", said)]
         return [_build_row(done, None) if trained else Row(Mark.NOT_YET, NOT_PREPARED[exercise.step])]
     name, noted, judgement = found.prepared[exercise.step]
     before = noted.find_before(found.history)
@@ -243,7 +247,7 @@ def _build_origin(origin: Origin | None, absent: Row | None) -> list[Row]:
 
 def _lacks_forward(defined: Any) -> bool:
     """Return True for a layer without `forward`: calling it raises what a stub raises, and yet it is written."""
-    return isinstance(defined, type) and issubclass(defined, nn.Module) and defined.forward is nn.Module.forward
+    return issubclass(type(defined), type) and issubclass(defined, nn.Module) and defined.forward is nn.Module.forward
 
 
 def _describe_lost_forward(name: str, layer: type) -> Row:

@@ -1,9 +1,12 @@
 """Looks at data and models of a notebook, whatever they are called; and the exercises by the notebook's numbers."""
 
 import re
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
@@ -43,6 +46,10 @@ def see(look: looks.Look, namespace: dict[str, Any]) -> tuple[str, str]:
     return row.mark.value, row.rationale
 
 
+def returns(answer: Any) -> Callable[[Any], Any]:
+    return lambda prediction: answer
+
+
 WITHOUT_MASK = {"data": DatasetDict({"train": Dataset.from_dict({"input_ids": [[1]], "label": [0]})})}
 TWICE = {"data": DatasetDict(dict.fromkeys(("train", "eval"), build()["data"]["train"]))}
 ACCURACY = {"evaluation_helper": lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())}}
@@ -71,6 +78,12 @@ THREE.pre_classifier, THREE.classifier, THREE.config = (
         ),
         pytest.param(
             *(looks.look_at_reviews, build(64, 16) | {"_5": build()["data"]}, "note", "64 of"), id="outputs of cells"
+        ),
+        pytest.param(looks.look_at_reviews, build(tokens=4), "passed", "", id="tokens in place of the raw reviews"),
+        pytest.param(looks.look_at_reviews, build(64, 16, tokens=4), "note", "64 of", id="tokens of a part of them"),
+        pytest.param(
+            *(looks.look_at_reviews, build() | {"tokens": build(64, 16, tokens=4)["data"]}, "passed", ""),
+            id="tokens beside the raw reviews",
         ),
         pytest.param(looks.look_at_tokens, build(), "not yet", "", id="no tokens"),
         pytest.param(looks.look_at_tokens, build(tokens=512), "passed", "", id="tokens"),
@@ -121,6 +134,24 @@ THREE.pre_classifier, THREE.classifier, THREE.config = (
             id="one of two is right",
         ),
         pytest.param(looks.look_at_accuracy, {"compute_metrics": 5}, "not yet", "", id="nothing to call"),
+        *(
+            pytest.param(looks.look_at_accuracy, {"evaluation_helper": returns(answer)}, mark, said, id=name)
+            for name, answer, mark, said in (
+                ("a number", 0.75, "note", "it returns an object of type `float`."),
+                ("a number of numpy", np.float64(0.75), "note", "of type `float64`."),
+                ("another key", {"acc": 0.75, "f1": 0.8}, "note", "a dictionary with `acc`, `f1`."),
+                ("a wrong number", 0.5, "failed", "it returns an object of type `float`."),
+                ("a wrong number, another key", {"acc": 0.5}, "failed", "it returns a dictionary with `acc`."),
+                ("nothing", None, "failed", "it returns an object of type `NoneType`."),
+                ("an empty dictionary", {}, "failed", "it returns an empty dictionary."),
+                ("no number", {"accuracy": "high"}, "failed", "it returns no number under it."),
+                ("more than accuracy", {"accuracy": 0.75, "f1": 0.5}, "passed", ""),
+            )
+        ),
+        pytest.param(
+            *(looks.look_at_accuracy, {"evaluation_helper": lambda p: sys.exit()}, "failed", "raises `SystemExit`"),
+            id="an exit",
+        ),
     ],
 )
 def test_what_is_seen(look: looks.Look, namespace: dict[str, Any], mark: str, said: str) -> None:
@@ -154,13 +185,16 @@ def test_the_model_that_would_be_trained_is_found() -> None:
         ("Step 2", ["2.1", "2.2"]),
         (2, ["2.1", "2.2"]),
         ("step3.lora_forward", ["3.3"]),
+        ((), [exercise.number for exercise in EXERCISES]),
+        (("3.3", 3.1), ["3.1", "3.3"]),
+        ((["step2"], "2.1"), ["2.1", "2.2"]),
     ],
 )
 def test_exercises_are_asked_for_by_their_numbers(asked: object, numbers: list[str]) -> None:
     assert [exercise.number for exercise in select(asked)] == numbers
 
 
-@pytest.mark.parametrize("asked", ["4", "", "step", "3.9", object()])
+@pytest.mark.parametrize("asked", ["4", "", "step", "3.9", object(), ("3.3", "x")])
 def test_what_is_no_exercise_is_said(asked: object) -> None:
     with pytest.raises(SubmissionError, match=r"There are 1\.1"):
         select(asked)
