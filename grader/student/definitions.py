@@ -36,5 +36,5 @@ def _drop_docstrings(tree: ast.AST) -> ast.AST:
 
 def find_outdated(classes: Mapping[str, str], namespace: Mapping[str, Any]) -> str | None:
     """Return the name of a class, of which there is the code, that the notebook defines otherwise now."""
-    now = {name: read_class(kind) for name in classes if issubclass(type(kind := namespace.get(name)), type)}
+    now = {name: read_class(namespace[name]) for name in classes if issubclass(type(namespace.get(name)), type)}
     return next((name for name, code in now.items() if code and code != classes[name]), None)

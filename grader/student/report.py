@@ -238,7 +238,7 @@ def _describe_import(origin: Origin) -> Row:
 
 
 def _build_origin(origin: Origin | None, absent: Row | None) -> list[Row]:
-    """Return the row about a right definition that would be missing in grading, for which no cell holds it."""
+    """Return the row about a definition that is judged here and would be missing in grading: no cell holds it."""
     if origin is None or not origin.judged or absent:
         return []
     said = f"It comes from `{Path(origin.file).name}`. {NOT_HANDED_IN}"

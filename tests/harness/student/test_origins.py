@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from grader.student import commands, origins
+from grader.student import commands, file_check, origins
+from grader.student.notebook_file import FileCell
 from tests.harness.student.test_live import COUNT, EXTRACT, RIGHT, STUB, run
 
 WRONG = COUNT.replace("requires_grad", "numel()")
@@ -103,3 +104,11 @@ def test_files_that_are_not_handed_in_are_found(tmp_path: Path, sources: list[st
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("", encoding="utf-8")
     assert origins.list_absent(tmp_path, sources) == absent
+
+
+def test_the_check_of_the_file_names_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("", encoding="utf-8")
+    used, unused = (FileCell(None, source, None, ran=True, failed=False) for source in ("import mine", "x = 1"))
+    (note,) = file_check._describe_absent(tmp_path / "mine.ipynb", (used, unused))
+    assert note.startswith("The notebook uses `mine.py`. You hand in the notebook alone")
+    assert file_check._describe_absent(tmp_path / "mine.ipynb", (unused,)) == ()
