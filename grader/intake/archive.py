@@ -15,6 +15,7 @@ What one student hands in must not cost the others anything: bytes and notebooks
 """
 
 import re
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -141,13 +142,28 @@ def _open_source(source: Path, apart_from: Path, bounds: Bounds) -> Iterator[lis
         return
     try:
         with source.open("rb") as stream, unpacking.open_archive(stream, bounds.entries) as archive:
-            yield sorted(unpacking.list_archive(archive), key=lambda item: item.entry)
+            yield sorted(_list_archive(archive), key=lambda item: item.entry)
     except RejectionError as rejected:
         raise GraderError(f"{source} {rejected}; download the submissions from Canvas again.") from rejected
     except FileNotFoundError as error:
         raise GraderError(f"{source} does not exist; name the zip archive from Canvas or a folder.") from error
     except PermissionError as error:
         raise GraderError(f"{source} may not be read; check its permissions.") from error
+
+
+def _list_archive(archive: zipfile.ZipFile) -> list[SourceEntry]:
+    """List a zip archive. Where no name has a slash, backslashes stand for it, as older programs of Windows write."""
+    infos = archive.infolist()
+    names = [info.orig_filename for info in infos]
+    if any("/" in name for name in names):
+        return list(unpacking.list_archive(archive))
+    try:
+        for info, name in zip(infos, names, strict=True):
+            info.orig_filename = name.replace("\\", "/")
+        return list(unpacking.list_archive(archive))
+    finally:  # a file is opened only if it has the same name where its bytes stand
+        for info, name in zip(infos, names, strict=True):
+            info.orig_filename = name
 
 
 def _strip_wrapper(entries: Sequence[SourceEntry], roster: Roster) -> Sequence[SourceEntry]:
@@ -325,7 +341,7 @@ class ArchiveReader:
             self._count(owned)
         before = len(self.taken), len(self.refusals)
         with self.storage.open_nested(found, owned.student.key) as archive:
-            for entry in _choose_entries(list(unpacking.list_archive(archive))):
+            for entry in _choose_entries(_list_archive(archive)):
                 name = "/".join((*filter(None, (owned.inside,)), *entry.parts))
                 self.take(replace(owned, inside=name, level=owned.level + 1), entry)
         if (len(self.taken), len(self.refusals)) == before:

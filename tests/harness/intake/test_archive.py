@@ -313,6 +313,26 @@ def test_students_archives_that_are_refused(tmp_path: Path, inner: bytes, part: 
     assert ids(intake) == ["y_3_4"]
 
 
+WINDOWS = {
+    "folder per student": ("bea\\w\\a.ipynb", "cem\\a.ipynb", ["bea", "cem"]),
+    "folder around": ("s\\lovelaceada_12_34_a.ipynb", "s\\y_3_4_a.ipynb", ["lovelaceada_12_34", "y_3_4"]),
+}
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), WINDOWS.values(), ids=WINDOWS)
+def test_backslashes_stand_for_slashes_where_there_are_none(
+    first: str, second: str, expected: list[str], tmp_path: Path
+) -> None:
+    intake = take(tmp_path, {first: NOTEBOOK, second: OTHER, "s\\": b""}, ADA)
+    assert (ids(intake), intake.refusals) == (expected, ())
+    assert locate_upload(tmp_path / "files", intake.uploads[0]).read_bytes() == NOTEBOOK
+
+
+def test_backslashes_in_a_students_archive(tmp_path: Path) -> None:
+    (upload,) = take(tmp_path, {"x_1_2_work.zip": packed({"work\\a.ipynb": NOTEBOOK})}).uploads
+    assert (upload.id, upload.display_name) == ("x_1_2", "a.ipynb")
+
+
 # Hostile entries: each is refused, the rest of the archive is read, nothing appears outside
 
 
@@ -339,6 +359,8 @@ ENCRYPTED = patched((LOCAL, 6, b"\1"), (CENTRAL, 8, b"\1"))
 UNKNOWN_METHOD = patched((LOCAL, 8, b"M"), (CENTRAL, 10, b"M"))
 LEADING_OUT = {"parent folder": "../x_1_2_a.ipynb", "absolute": "/tmp/x_1_2_a.ipynb", "drive": "C:/x_1_2_a.ipynb"}
 LEADING_OUT |= {"through a folder": "a/../../x_1_2_a.ipynb", "backslashes": "..\\x_1_2_a.ipynb"}
+LEADING_OUT |= {"drive of Windows": "C:\\x_1_2_a.ipynb", "share of Windows": "\\\\host\\x_1_2_a.ipynb"}
+LEADING_OUT |= {"through a folder of Windows": "a\\..\\..\\x_1_2_a.ipynb", "both slashes": "a/b\\x_1_2_a.ipynb"}
 LEADING_OUT |= {"NUL": "x_1_2_a.ipynb\0.py", "nothing but NUL": "\0"}
 WRONG_CHECKSUM = patched((CENTRAL, 16, b"\0\0\0\0"))
 
