@@ -107,8 +107,8 @@ def _find_columns(columns: Sequence[Column], wanted: str) -> list[Column]:
 def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Person, Grade], list[Grade]]:
     """Return the grade of each row, and the grades without a row. Raises GraderError if a row would get two.
 
-    Rows are found as Canvas does: by ID, then SIS user ID, login, name. A text that two rows share finds neither; an ID
-    that they share finds both, which are one student.
+    Rows are found as Canvas does: by ID, then SIS user ID, login, name; last by Moodle's number. A text that two rows
+    share finds neither; an ID that they share finds both, which are one student.
     """
     by_id = defaultdict[int | None, list[Person]](list)
     for person in people:
@@ -131,6 +131,7 @@ def match(grades: Iterable[Grade], people: Sequence[Person]) -> tuple[dict[Perso
 
 def _list_texts(who: Person | Student) -> list[tuple[str, str]]:
     texts = {"sis": who.sis_user_id or "", "login": (who.login or "").casefold(), "name": normalise_name(who.name)}
+    texts["participant"] = who.participant or ""
     return [(kind, text) for kind, text in texts.items() if text]
 
 

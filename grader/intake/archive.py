@@ -17,10 +17,11 @@ What one student hands in must not cost the others anything: bytes and notebooks
 import re
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,14 @@ from grader.intake.file_kinds import (
     looks_like_notebook,
 )
 from grader.intake.other_platforms import (
+    METADATA,
+    SUBMISSION,
     OwnedFolder,
     Participant,
-    find_moodle_owner,
+    Place,
     list_groups,
     read_gradescope_owners,
+    read_moodle_owners,
 )
 from grader.intake.roster import NameRegistry, Roster, find_alike, make_name_key, make_user_key, normalise_name, slugify
 from grader.intake.unpacking import Bounds, FoundEntry, HashedFiles, RejectedEntry, RejectionError, SourceEntry
@@ -56,6 +60,7 @@ USUAL: Final = Bounds()
 ANONYMOUS: Final = "Some entries are anonymous: it is not known whose they are, nor who is missing."
 LEFT_OUT: Final = "The files of Canvas's test student are left out."
 REFUSED_BYTES_MAX: Final = 20 * 2**20  # of a refused file that is kept for staff
+NAMED_MAX: Final = 5  # files in one note
 TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
 
@@ -112,6 +117,7 @@ def read_class(
             *about,
             *(ANONYMOUS,) * (anonymous and bool(known.students)),
             *(LEFT_OUT,) * (len(owned) < len(found)),
+            *_describe_left_out(owners.left_out),
         ),
         concerns=about,
         groups=list_groups(owners.teams),
@@ -185,6 +191,7 @@ class OwnerResolver:
 
     def __init__(self, roster: Roster) -> None:
         self.notes: dict[str, str] = {}  # each with the name of the student whom it is about
+        self.left_out: list[str] = []  # files that nobody handed in
         self.teams: list[tuple[Student, ...]] = []  # students who handed in together, as the source names them
         self._roster = roster
         self._strangers: dict[tuple[str, str], Student] = {}  # by how they were named -> the same student each time
@@ -198,15 +205,39 @@ class OwnerResolver:
 
     def resolve(self, entries: Sequence[SourceEntry]) -> list[tuple[Ownership, SourceEntry]]:
         """Return every entry with its owner. A folder with files of several Canvas users is no student's folder."""
-        if entries and all(find_moodle_owner(item.parts) for item in entries):  # one name alone may be a student's
-            return [(self._find_in_moodle(item), item) for item in entries]
-        if folders := read_gradescope_owners(entries):
-            return list(self._find_in_gradescope(entries, folders))
-        entries = _strip_wrapper(entries, self._roster)
+        if owners := read_moodle_owners(entries, [item for item in entries if _may_be_handed_in(item.parts[-1])]):
+            return [*self._find_in_moodle(entries, owners), *self._resolve_others(entries, owners)]
+        if folders := read_gradescope_owners(entries, [e for e in entries if _may_be_handed_in(e.parts[-1])]):
+            theirs = [item for item in entries if _find_place(item, folders) is not None]
+            others = self._resolve_others(entries, {item.entry for item in theirs})
+            return [*self._find_in_gradescope(theirs, folders), *others]
+        return self._resolve_names(_strip_wrapper(entries, self._roster))
+
+    def _resolve_others(
+        self, entries: Sequence[SourceEntry], theirs: Collection[str]
+    ) -> list[tuple[Ownership, SourceEntry]]:
+        """Return with their owners what lies beside the folders of a platform and looks handed in. Note the rest."""
+        within = next(item.parts for item in entries if item.entry in theirs)
+        others = [_strip_common(item, within) for item in entries if item.entry not in theirs]
+        handed_in = [i for i in others if _may_be_handed_in(i.parts[-1]) or SUBMISSION.fullmatch(i.parts[0])]
+        self._leave_out(item for item in others if item not in handed_in and item.parts[-1] != METADATA)
+        return self._resolve_names(handed_in)
+
+    def _leave_out(self, entries: Iterable[SourceEntry]) -> None:
+        self.left_out += [item.entry for item in entries]
+
+    def _resolve_names(self, entries: Sequence[SourceEntry]) -> list[tuple[Ownership, SourceEntry]]:
         flat = _find_canvas_folders(entries)
+        strange = [item for item in entries if item.parts[:-1] in flat and self._is_strange(item)]
+        self._leave_out(strange)
+        entries = [item for item in entries if item not in strange]
         self._alike = find_alike({_derive_owner_name(item, item.parts[:-1] in flat) for item in entries})
         self._plain = {found[0].user_id for item in entries if (found := list_readings(item.parts[-1]))}
         return [(self._find_owner(item, item.parts[:-1] in flat), item) for item in entries]
+
+    def _is_strange(self, item: SourceEntry) -> bool:
+        """Return True if nobody handed in what lies among Canvas's files: a list of grades, say."""
+        return not (_may_be_handed_in(item.parts[-1]) or self._roster.find(Path(item.parts[-1]).stem))
 
     def _find_owner(self, item: SourceEntry, flat: bool) -> Ownership:
         name = item.parts[-1]
@@ -218,27 +249,57 @@ class OwnerResolver:
         student = self._roster.find(owner) or self._add_stranger("name", owner, key, owner, None)
         return Ownership(item.entry, student, _name_file(owner, name))
 
-    def _find_in_moodle(self, item: SourceEntry) -> Ownership:
-        owner, file = find_moodle_owner(item.parts) or (Participant(item.parts[0]), item.parts[-1])
-        return Ownership(item.entry, self._find_participant(owner), _name_file(owner.name, file))
+    def _find_in_moodle(
+        self, entries: Iterable[SourceEntry], owners: Mapping[str, tuple[Participant, str]]
+    ) -> Iterator[tuple[Ownership, SourceEntry]]:
+        people = dict.fromkeys(owner for owner, _ in owners.values())
+        found = self._find_participants(list(people))
+        for item in entries:
+            if item.entry in owners:
+                owner, file = owners[item.entry]
+                yield Ownership(item.entry, found[owner], _name_file(owner.name, file)), item
+
+    def _find_participants(self, people: Sequence[Participant]) -> dict[Participant, Student]:
+        """Find the students by number or name; one without either by what follows a group's name, if that is free."""
+        found = {p: student for p in people if (student := self._find_by_number_or_name(p))}
+        wanted = {p: student for p in people if p not in found and (student := self._find_behind_group(p))}
+        claims = Counter(student.key for student in (*found.values(), *wanted.values()))
+        named = Counter(p.name for p in people)
+        for person in people:
+            student = wanted.get(person)
+            if student and claims[student.key] == 1:
+                found[person] = student
+                said = f"The files of '{sanitise(person.name)}' count for {sanitise(student.name)}"
+                self.notes[f"{said}: the name of a group stands in front."] = student.name
+            elif person not in found:
+                name = f"{person.name} {person.number}" if named[person.name] > 1 else person.name
+                found[person] = self._add_participant(person, name)
+        return found
+
+    def _find_by_number_or_name(self, person: Participant) -> Student | None:
+        names = (person.name, *person.behind_groups)
+        return self._roster.find_participant(person.number, names) or self._roster.find_by_any(person.words)
+
+    def _find_behind_group(self, person: Participant) -> Student | None:
+        return next((student for name in person.behind_groups if (student := self._roster.find(name))), None)
 
     def _find_in_gradescope(
-        self, entries: Iterable[SourceEntry], folders: Mapping[tuple[str, ...], OwnedFolder]
+        self, entries: Iterable[SourceEntry], folders: Mapping[Place, OwnedFolder]
     ) -> Iterator[tuple[Ownership, SourceEntry]]:
         """Yield the files that somebody handed in; the first of those who did so together has them."""
         teams = {place: tuple(map(self._find_participant, folder.owners)) for place, folder in folders.items()}
         self.teams = list(teams.values())
         for item in entries:
-            place = next((item.parts[:depth] for depth in range(len(item.parts)) if item.parts[:depth] in teams), None)
-            if place is not None:
+            if (place := _find_place(item, folders)) is not None:
                 owner, name = teams[place][0], _name_file(place[-1], item.parts[-1])
                 yield Ownership(item.entry, owner, name, at=folders[place].at), item
 
     def _find_participant(self, person: Participant) -> Student:
-        if student := self._roster.find_by_any(person.words):
-            return student
+        return self._roster.find_by_any(person.words) or self._add_participant(person, person.name)
+
+    def _add_participant(self, person: Participant, name: str) -> Student:
         key = make_name_key(person.key, unique=True)
-        return self._add_stranger("participant", person.key, key, person.name, None)
+        return self._add_stranger("participant", person.key, key, name, None)
 
     def _choose_likeliest(self, found: tuple[CanvasName, ...]) -> CanvasName:
         """Return the first reading whose user is in the class, a later one only if nobody else is that user for sure.
@@ -272,6 +333,17 @@ class OwnerResolver:
             student = Student(key=self._keys.take(key), name=name, canvas_id=canvas_id)
             self._strangers[how, identity] = student
         return self._strangers[how, identity]
+
+
+def _find_place(item: SourceEntry, folders: Container[Place]) -> Place | None:
+    """Return the folder in which a file lies, of those that somebody handed in."""
+    return next((item.parts[:depth] for depth in range(len(item.parts)) if item.parts[:depth] in folders), None)
+
+
+def _strip_common(item: SourceEntry, within: Place) -> SourceEntry:
+    """Leave out the folders in which both this file and the class lie."""
+    pairs = zip(item.parts[:-1], within, strict=False)
+    return replace(item, parts=item.parts[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :])
 
 
 def _name_file(owner: str, file: str) -> CanvasName:
@@ -408,6 +480,14 @@ def _list_uploads(taken: Iterable[tuple[Ownership, str]]) -> Iterator[Upload]:
 def _order(taken: tuple[Ownership, str]) -> tuple[str, int, str, str]:
     owned, _ = taken
     return owned.student.key, owned.name.attachment_id or 0, owned.entry, owned.inside
+
+
+def _describe_left_out(entries: Sequence[str]) -> Iterator[str]:
+    """Name what lies beside the submissions and is none."""
+    if entries:
+        more = f" and {len(entries) - NAMED_MAX} more" * (len(entries) > NAMED_MAX)
+        names = ", ".join(f"'{sanitise(entry)}'" for entry in entries[:NAMED_MAX])
+        yield f"Left out, because they lie beside the submissions and nobody handed them in: {names}{more}."
 
 
 def _write_notes_on_students(

@@ -37,6 +37,7 @@ class Platform(StrEnum):
 FORMS: Final = (
     (Platform.CANVAS, ("Student", "ID", "Section")),
     (Platform.CANVAS, ("LastName", "FirstName", "ID", "Section")),
+    (Platform.MOODLE, ("Identifier", "Status")),  # without names where marking is blind
     (Platform.MOODLE, ("Identifier", "Full name")),
     (Platform.MOODLE, ("First name", "Last name", "Email address")),
     (Platform.MOODLE, ("First name", "Surname", "Email address")),
@@ -91,6 +92,7 @@ class Person:
     sis_user_id: str | None
     login: str | None
     section: str | None
+    participant: str | None = None  # `Participant 101`: their number in this assignment of Moodle
 
     @property
     def is_somebody(self) -> bool:
@@ -154,13 +156,15 @@ class Export:
         first = {name: next((cell[h] for h in name if cell.get(h)), None) for name in READ}
         parts = [part for part in (first[LAST_NAMES], first[FIRST_NAMES]) if part]
         canvas_id = (cell.get("ID") or "") if self.platform is Platform.CANVAS else ""
+        participant = cell.get("Identifier") if self.platform is Platform.MOODLE else None
         return Person(
             row=row,
-            name=unquote_name(first[NAMES] or ", ".join(parts)),
+            name=unquote_name(first[NAMES] or ", ".join(parts) or participant or ""),
             canvas_id=int(canvas_id) if re.fullmatch("[0-9]{1,18}", canvas_id) else None,
             sis_user_id=first[SIS_IDS],
             login=first[LOGINS],
             section=first[SECTIONS],
+            participant=participant,
         )
 
     def replace_cells(self, replaced: Mapping[Cell, str]) -> bytes:

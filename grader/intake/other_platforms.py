@@ -1,8 +1,8 @@
 """Archives of submissions that Moodle and Gradescope make: whose each folder is.
 
 Moodle: a folder for each student, `Jane Doe_12345_assignsubmission_file`, or the same before each file's own name where
-folders were not asked for. The number is the participant's in this assignment; with blind marking the name is
-`Participant`.
+folders were not asked for. The number is the participant's in this assignment, which the grading worksheet names as
+`Participant 12345`; with blind marking the name is `Participant`. A group's name may stand in front: `Team A-Jane Doe`.
 
 Gradescope: folders `submission_111` in a folder `…_export`, beside `submission_metadata.yml`, which names all who
 handed a submission in, and when.
@@ -17,8 +17,12 @@ from typing import Any, Final
 from grader.intake.unpacking import Bounds, FoundEntry, RejectionError, SourceEntry, read_entry
 from grader.intake.uploads import Group, Student
 
+Place = tuple[str, ...]  # the path of a folder
+
 METADATA: Final = "submission_metadata.yml"
 METADATA_BYTES_MAX: Final = 16 * 2**20  # some kilobytes for each student
+SUBMISSION: Final = re.compile("submission_[0-9]+")
+MAJORITY: Final = 4  # so many students in folders of a platform are its class, whatever one other file is called
 MOODLE: Final = re.compile(r"(?P<name>[^/]+)_(?P<number>[0-9]{1,18})_assignsubmission_[a-z]+(?:_(?P<file>.*))?")
 
 
@@ -35,6 +39,12 @@ class Participant:
         """A name for a key, where the roster does not know them."""
         return f"{self.name}_{self.number}" if self.number else self.name
 
+    @property
+    def behind_groups(self) -> tuple[str, ...]:
+        """What the name may be where a group's name and a hyphen stand in front of it."""
+        parts = self.name.split("-")
+        return tuple("-".join(parts[start:]).strip() for start in range(1, len(parts)))
+
 
 @dataclass(frozen=True)
 class OwnedFolder:
@@ -42,6 +52,24 @@ class OwnedFolder:
 
     owners: tuple[Participant, ...]
     at: datetime.datetime | None = None
+
+
+def read_moodle_owners(
+    entries: Sequence[SourceEntry], handed_in: Sequence[SourceEntry]
+) -> dict[str, tuple[Participant, str]]:
+    """Return whose each file of an archive of Moodle is, and its own name, by its entry; nothing if it is none.
+
+    Args:
+        handed_in: the entries that look like work of a student. One name alone like Moodle's may be a student's.
+    """
+    found = {item.entry: owner for item in entries if (owner := find_moodle_owner(item.parts))}
+    around = {item.parts[:depth] for item in entries if item.entry in found for depth in range(len(item.parts))}
+    looks = {item.entry for item in handed_in}
+    others = sum(
+        item.entry not in found and (item.entry in looks or item.parts[:-1] not in around)  # a folder of somebody's
+        for item in entries
+    )
+    return found if others * MAJORITY <= len({owner for owner, _ in found.values()}) else {}
 
 
 def find_moodle_owner(parts: tuple[str, ...]) -> tuple[Participant, str] | None:
@@ -53,11 +81,24 @@ def find_moodle_owner(parts: tuple[str, ...]) -> tuple[Participant, str] | None:
     return None
 
 
-def read_gradescope_owners(entries: Sequence[SourceEntry]) -> dict[tuple[str, ...], OwnedFolder]:
+def read_gradescope_owners(
+    entries: Sequence[SourceEntry], handed_in: Sequence[SourceEntry]
+) -> dict[Place, OwnedFolder]:
     """Return whose each folder is, by its path, from the metadata of Gradescope; nothing if there is none to read."""
     found = next((e for e in entries if e.parts[-1] == METADATA and isinstance(e, FoundEntry)), None)
-    if found is None or not all(e.parts[: len(found.parts) - 1] == found.parts[:-1] for e in entries):
-        return {}  # a student may have handed in such a file
+    if found is None:
+        return {}
+    top = found.parts[:-1]
+    outside = [e for e in entries if e.parts[: len(top)] != top]
+    if any(top[: len(e.parts) - 1] != e.parts[:-1] for e in outside):
+        return {}  # a student may have handed in such a file, and here is the folder of another one
+    folders = _read_metadata(found, top)
+    held = {e.parts[: len(top) + 1] for e in entries} & folders.keys()
+    loose = sum(e in outside for e in handed_in)
+    return folders if loose * MAJORITY <= len(held) else {}
+
+
+def _read_metadata(found: FoundEntry, top: Place) -> dict[Place, OwnedFolder]:
     try:
         import yaml  # the students' kit has none and reads no archives
 
@@ -66,7 +107,7 @@ def read_gradescope_owners(entries: Sequence[SourceEntry]) -> dict[tuple[str, ..
         return {}
     rows = table.items() if isinstance(table, dict) else ()
     folders = {str(name): _read_folder(row) for name, row in rows if isinstance(row, dict)}
-    return {(*found.parts[:-1], name): folder for name, folder in folders.items() if folder.owners}
+    return {(*top, name): folder for name, folder in folders.items() if folder.owners}
 
 
 def _read_folder(row: dict[Any, Any]) -> OwnedFolder:

@@ -37,6 +37,7 @@ def read_roster(export: bytes) -> tuple[Student, ...]:
             sis_user_id=person.sis_user_id,
             login=person.login,
             section=", ".join(dict.fromkeys(one.section for one in (person, *others) if one.section)) or None,
+            participant=person.participant,
         )
         for person, *others in rows.values()
     )
@@ -49,11 +50,11 @@ def read_test_students(export: bytes) -> frozenset[int]:
 
 
 def _make_roster_key(person: Person, shared: Container[str]) -> str:
-    """Make a key; for people who share a name and have no Canvas ids, it ends with a digest of login or SIS id."""
+    """Make a key; for people who share a name and have no Canvas ids, a digest of login or id ends it."""
     key = make_user_key(person.name, person.canvas_id)
     if person.canvas_id is not None or _fold(key) not in shared:
         return key
-    identity = person.login or person.sis_user_id or ""
+    identity = person.login or person.sis_user_id or person.participant or ""
     return f"{key}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
 
 
@@ -123,6 +124,8 @@ class Roster:
         for student in students:
             for word in _list_words(student):
                 self._by_word[word].add(student)
+        numbered = ((find_number(student.participant), student) for student in students if student.participant)
+        self._by_number = {number: student for number, student in numbered if number}
 
     def has(self, canvas_id: int | None) -> bool:
         """Return True if this user is in the class."""
@@ -146,6 +149,18 @@ class Roster:
             )
         return numbered
 
+    def find_participant(self, number: str, names: Iterable[str]) -> Student | None:
+        """Find the student of a number in Moodle's worksheet, if one of the names that stand with it agrees.
+
+        Numbers are those of one assignment: in the worksheet of another they are somebody else's.
+        """
+        student = self._by_number.get(number)
+        if student is None:
+            return None
+        mine = _list_orders(student) | {normalise_name(student.participant or "")}
+        said = {normalise_name(form) for name in names for form in (name, f"{name}{number}")}
+        return student if mine & said else None
+
     def find_by_any(self, words: Iterable[str]) -> Student | None:
         """Find the student whom the first clear one of several words means. Raises AmbiguousName if none is clear."""
         unclear: AmbiguousName | None = None
@@ -168,9 +183,20 @@ def _read_canvas_id(name: str) -> int | None:
 def _list_words(student: Student) -> set[str]:
     """List what a student may be called: login with and without its domain, SIS id, name in both orders."""
     login = student.login or ""
+    words = (login, login.partition("@")[0], student.sis_user_id or "", student.participant or "", student.key)
+    return ({normalise_name(word) for word in words} | _list_orders(student)) - {""}
+
+
+def _list_orders(student: Student) -> set[str]:
+    """List the name of a student in both orders."""
     last, _, first = student.name.partition(",")
-    words = (login, login.partition("@")[0], student.sis_user_id or "", student.name, f"{first}{last}", student.key)
-    return {normalise_name(word) for word in words} - {""}
+    return {normalise_name(student.name), normalise_name(f"{first}{last}")} - {""}
+
+
+def find_number(participant: str) -> str:
+    """Return the number at the end of what Moodle's worksheet calls somebody."""
+    found = re.search("[0-9]{1,18}$", participant)
+    return found[0] if found else ""
 
 
 def normalise_name(name: str) -> str:

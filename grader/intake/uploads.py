@@ -17,6 +17,7 @@ class Student(FrozenModel):
     sis_user_id: str | None = None
     login: str | None = None
     section: str | None = None
+    participant: str | None = None  # what Moodle's worksheet calls them in this assignment: `Participant 101`
 
     @property
     def code(self) -> str:

@@ -256,3 +256,22 @@ def test_any_class(people: list[tuple[str, str, float | None]], delimiter: str, 
     unchanged = {key for key, new in expected.items() if (old := canvas.scores.get(key)) and float(old) == float(new)}
     assert done.changes == {key: new for key, new in expected.items() if key not in unchanged}
     assert done.new_students == []
+
+
+WORKSHEETS = {
+    "two of a name": "Full name,Grade,Maximum Grade\nParticipant 111,Submitted,Kim Min,{},100\n",
+    "blind": "Grade,Maximum Grade\nParticipant 111,Submitted,{},100\n",
+}
+
+
+@pytest.mark.parametrize("text", WORKSHEETS.values(), ids=WORKSHEETS)
+def test_rows_of_moodle_are_found_by_the_numbers_of_participants(text: str) -> None:
+    first = f"Identifier,Status,{text}"
+    whole = first + first.splitlines(keepends=True)[1].replace("111", "222")
+    found = [
+        Grade(student=s, standing=Standing.GRADED, points=int(s.participant[-3:]) / 10, possible=100)
+        for s in read_roster(whole.format("", "").encode())
+        if s.participant
+    ]
+    made = fill_column(whole.format("", "").encode(), found)
+    assert (made.content.decode(), made.warnings) == (whole.format("11.10", "22.20"), ())

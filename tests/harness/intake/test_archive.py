@@ -519,3 +519,93 @@ def test_an_archive_of_moodle(names: tuple[str, str], tmp_path: Path, make: Make
 def test_one_name_like_moodles_makes_no_class_of_moodle(tmp_path: Path) -> None:
     entries = {"x_1_2_y_3_assignsubmission_file_a.ipynb": NOTEBOOK, "lovelaceada_12_34_a4.ipynb": OTHER}
     assert ADA in {u.student for u in take(tmp_path, entries, ADA).uploads}
+
+
+HEADINGS = "Identifier,Full name,Email address,Status,Grade,Maximum grade"
+WORKSHEET = f"{HEADINGS}\n" + "".join(
+    f"Participant {number},{name},{number}@x,Submitted,,100\n"
+    for number, name in ((111, "Jane Doe"), (222, "Jane Doe"), (333, "Bo Ek"), (444, "Anna-Lena Ek"), (555, "Lena Ek"))
+)
+BLIND = "Identifier,Status,Grade,Maximum grade\nParticipant 333,Submitted,,100\nParticipant 444,Submitted,,100\n"
+UNNUMBERED = "First name,Last name,Email address\nBo,Ek,333@x\nLena,Ek,555@x\n"
+PARTICIPANTS = {  # the list of students; folders before their number, and whose they are: by login or else name
+    "two of a name": (WORKSHEET, {"Jane Doe_222": "222@x", "Jane Doe_111": "111@x"}),
+    "group in front": (WORKSHEET, {"Team A-Bo Ek_333": "333@x", "Team-B-Jane Doe_222": "222@x"}),
+    "blind": (BLIND, {"Participant_333": "Participant 333", "Participant_444": "Participant 444"}),
+    "blind, group in front": (BLIND, {"Team A-Participant_333": "Participant 333"}),
+    "blind, names in the worksheet": (WORKSHEET, {"Participant_333": "333@x"}),
+    "numbers of another assignment": (WORKSHEET, {"Bo Ek_111": "333@x", "Cy Berg_333": "Cy Berg"}),
+    "blind, no list": ("", {"Participant_333": "Participant 333", "Participant_444": "Participant 444"}),
+    "group in front, no numbers": (UNNUMBERED, {"Team A-Bo Ek_7": "333@x", "Team A-Cy Berg_8": "Team A-Cy Berg"}),
+    "hyphen in a name": (WORKSHEET, {"Anna-Lena Ek_444": "444@x", "Lena Ek_555": "555@x"}),
+    "hyphen in a stranger's name": (UNNUMBERED, {"Anna-Lena Ek_4": "Anna-Lena Ek", "Lena Ek_5": "555@x"}),
+    "two groups, one name": (UNNUMBERED, {"A-Bo Ek_1": "A-Bo Ek", "B-Bo Ek_2": "B-Bo Ek"}),
+}
+
+
+@pytest.mark.parametrize(("students", "folders"), PARTICIPANTS.values(), ids=PARTICIPANTS)
+def test_whose_folder_of_moodle_it_is(students: str, folders: dict[str, str], tmp_path: Path, make: Make) -> None:
+    entries = {f"{name}_assignsubmission_file/a.ipynb": b'{"cells": [%d]}' % i for i, name in enumerate(folders)}
+    intake = take(tmp_path, entries, *(read_roster(students.encode()) if students else ()), make=make)
+    found = {u.entry.partition("_assign")[0]: u.student.login or u.student.name for u in intake.uploads}
+    assert found == folders
+
+
+STRAY = "Left out, because they lie beside the submissions and nobody handed them in: "
+EK, BERG = "Ek_333_assignsubmission_file/a.ipynb", "Berg_334_assignsubmission_file/a.ipynb"
+MANY = tuple(f"S{number}_{number}_assignsubmission_file/a.ipynb" for number in range(100, 104))
+BESIDE = {  # names of Moodle's or Canvas's files and what lies beside; students; what is left out
+    "one student and a list": ((EK, "Grades-A4.csv"), ["Ek"], "'Grades-A4.csv'."),
+    "beside, in a folder around": ((f"w/{EK}", f"w/{BERG}", "w/r.txt", "x.csv"), ["Berg", "Ek"], "'w/r.txt', 'x.csv'."),
+    "a notebook beside many": ((*MANY, "Ada Lovelace.ipynb"), ["Lovelace, Ada", "S100", "S101", "S102", "S103"], ""),
+    "a notebook beside few": ((EK, "y.ipynb"), ["Ek_333_assignsubmission_file", "y"], ""),
+    "of Canvas": (
+        ("x_1_2_a.ipynb", "y_3_4_a.pdf", "g.csv", "Ada Lovelace.pdf"),
+        ["Ada Lovelace.pdf", "x", "y"],
+        "'g.csv'.",
+    ),
+    "many": ((EK, *(f"{i}.csv" for i in range(7))), ["Ek"], "'0.csv', '1.csv', '2.csv', '3.csv', '4.csv' and 2 more."),
+    "a student's file like Moodle's": (
+        ("ada/B_1_assignsubmission_file_a.ipynb", "eve/a.pdf"),
+        ["Holt, Eve", "Lovelace, Ada"],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "students", "left_out"), BESIDE.values(), ids=BESIDE)
+def test_what_lies_beside_the_submissions(
+    names: tuple[str, ...], students: list[str], left_out: str, tmp_path: Path, make: Make
+) -> None:
+    roster = [s.model_copy(update={"login": s.name.split(", ")[1].lower()}) for s in (ADA, EVE)]
+    intake = take(tmp_path, dict.fromkeys(names, NOTEBOOK), *roster, make=make)
+    handed_in = {s.name for item in (*intake.uploads, *intake.refusals) if (s := item.student)}
+    assert sorted(handed_in) == students
+    assert [note for note in intake.notes if note.startswith(STRAY)] == ([f"{STRAY}{left_out}"] if left_out else [])
+
+
+AROUND = {
+    "list beside the export": ({"g.csv": b"x"}, "x_export/", True),
+    "list in the export": ({"x_export/g.csv": b"x"}, "x_export/", True),
+    "somebody's notebook beside two": ({"z.ipynb": b"{}"}, "x_export/", False),
+    "another folder beside": ({"eve/a.pdf": b"%PDF"}, "ada/", False),
+}
+
+
+@pytest.mark.parametrize(("more", "folder", "is_class"), AROUND.values(), ids=AROUND)
+def test_what_lies_beside_an_export_of_gradescope(
+    more: dict[str, bytes], folder: str, is_class: bool, tmp_path: Path, make: Make
+) -> None:
+    entries = {f"{folder}{name}": text for name, text in EXPORTED.items()} | more
+    intake = take(tmp_path, entries, ADA, BOB, EVE, make=make)
+    assert (len(intake.groups) == 1) is is_class
+    notes = [note for note in intake.notes if note.startswith(STRAY)]
+    assert notes == [f"{STRAY}'{name}'." for name in more if is_class]
+
+
+def test_a_folder_that_the_metadata_do_not_name_is_not_lost(tmp_path: Path, make: Make) -> None:
+    intake = take(
+        tmp_path, EXPORTED | {"submission_9/a.ipynb": NOTEBOOK, "submission_8/a.pdf": b"%PDF"}, EVE, make=make
+    )
+    assert {"submission_9"} < {u.student.name for u in intake.uploads}
+    assert [r.entry for r in intake.refusals] == ["submission_8/a.pdf"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.errors import GraderError
-from grader.intake.gradebook_export import parse_number, read_export, unquote_name
+from grader.intake.gradebook_export import Platform, parse_number, read_export, unquote_name
 from grader.intake.roster import read_roster
 
 FULL = (
@@ -26,7 +26,7 @@ PLAIN = 'Student,ID,SIS Login ID,Section,A4 (104)\nPoints Possible,,,,10\n"Ross,
 def test_students_and_assignments() -> None:
     first, second = read_roster(FULL.encode())
     ada = ("lovelaceada_12", "Lovelace, Ada", 12, "s-12", "ada@example.edu", "A and B")
-    assert tuple(first.model_dump().values()) == ada
+    assert (*first.model_dump().values(),) == (*ada, None)
     assert (second.name, second.key) == ("=1+1", "11_13")
     columns = read_export(FULL.encode()).columns
     assert [(c.title, c.assignment_id, c.points_possible) for c in columns] == [("A1", 101, 10), ("A4", 104, 100)]
@@ -123,6 +123,26 @@ WORKSHEET = (
     "Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed\n"
     'Participant 101,Ada Lovelace,ada@x,Submitted,,20.00,Yes\nParticipant 102,"Bob Ross",bob@x,None,-,20.00,Yes\n'
 )
+BLIND = "Identifier,Status,Grade,Maximum Grade\nParticipant 101,Submitted,,20.00\nParticipant 102,Submitted,-,20.00\n"
+
+
+def test_a_worksheet_of_blind_marking_names_participants() -> None:
+    export = read_export(BLIND.encode())
+    assert (export.platform, [column.points_possible for column in export.columns]) == (Platform.MOODLE, [20.0])
+    roster = read_roster(BLIND.encode())
+    assert [(s.key, s.name, s.participant) for s in roster] == [
+        (f"participant{number}", f"Participant {number}", f"Participant {number}") for number in (101, 102)
+    ]
+
+
+def test_namesakes_without_an_address_keep_their_keys_by_their_numbers() -> None:
+    rows = ("Participant 101,Kim Min,Submitted,,20", "Participant 102,Kim Min,Submitted,,20")
+    lists = ("\n".join(("Identifier,Full name,Status,Grade,Maximum Grade", *o)) for o in itertools.permutations(rows))
+    first, second = ({s.participant: s.key for s in read_roster(text.encode())} for text in lists)
+    assert first == second
+    assert len({*first.values()}) == 2
+
+
 OTHERS = {
     "Moodle's worksheet": (WORKSHEET, 20.0),
     "Moodle's grades": ("First name,Last name,ID number,Email address\nAda,Lovelace,7,ada@x\nBob,Ross,8,bob@x\n", None),
