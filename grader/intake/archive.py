@@ -1,8 +1,9 @@
 """A class's submissions, from a Canvas archive or a folder: who handed in what, and what cannot be graded.
 
 Understood are, in a zip archive as in a folder: files under the names that Canvas gives them, what Moodle and
-Gradescope export, one folder per student, and loose notebooks named after their authors. What is taken is stored once
-per content; nothing is executed and no notebook is parsed here.
+Gradescope export, one folder per student, and loose notebooks named after their authors; also the one archive of such a
+class that lies in a folder or an archive. What is taken is stored once per content; nothing is executed and no notebook
+is parsed here.
 
 Decisions. An upload of somebody who is not on the roster is graded all the same and named in the notes: rosters are
 older than late arrivals. A student with several notebooks has several uploads, in the order of Canvas's attachment
@@ -18,7 +19,7 @@ import re
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import takewhile
@@ -45,6 +46,7 @@ from grader.intake.other_platforms import (
     OwnedFolder,
     Participant,
     Place,
+    find_moodle_owner,
     list_groups,
     read_gradescope_owners,
     read_moodle_owners,
@@ -60,6 +62,7 @@ USUAL: Final = Bounds()
 ANONYMOUS: Final = "Some entries are anonymous: it is not known whose they are, nor who is missing."
 LEFT_OUT: Final = "The files of Canvas's test student are left out."
 REFUSED_BYTES_MAX: Final = 20 * 2**20  # of a refused file that is kept for staff
+LOOKED_INTO_MAX: Final = 20  # archives that might hold a class; where there are more, each student has one
 NAMED_MAX: Final = 5  # files in one note
 TYPED: Final = {EntryKind.TEXT: "is text typed into Canvas", EntryKind.LINK: "is a link"}
 
@@ -97,9 +100,10 @@ def read_class(
     """
     reader = ArchiveReader(HashedFiles(files, bounds))
     known = Roster(roster)
-    with _open_source(source, apart_from or files, bounds) as listed:
-        owners = OwnerResolver(known)
-        found = owners.resolve(listed)
+    with ExitStack() as opened:
+        listed = opened.enter_context(_open_source(source, apart_from or files, bounds))
+        owners, inside = OwnerResolver(known), ClassInside(known, files, bounds)
+        found = owners.resolve(inside.enter(listed, opened))
         owned = [(ownership, entry) for ownership, entry in found if ownership.student.canvas_id not in test_students]
         for ownership, entry in owned:
             reader.take(ownership, entry)
@@ -117,7 +121,8 @@ def read_class(
             *about,
             *(ANONYMOUS,) * (anonymous and bool(known.students)),
             *(LEFT_OUT,) * (len(owned) < len(found)),
-            *_describe_left_out(owners.left_out),
+            *inside.notes,
+            *_describe_left_out((*inside.beside, *owners.left_out)),
         ),
         concerns=about,
         groups=list_groups(owners.teams),
@@ -170,6 +175,62 @@ def _list_archive(archive: zipfile.ZipFile) -> list[SourceEntry]:
     finally:  # a file is opened only if it has the same name where its bytes stand
         for info, name in zip(infos, names, strict=True):
             info.orig_filename = name
+
+
+class ClassInside:
+    """A class's archive that lies in a folder or another archive, with a list of grades, say, beside it.
+
+    One student must not make a class of nothing: with other hand-ins beside it, it is opened as a student's, and noted.
+    """
+
+    def __init__(self, roster: Roster, files: Path, bounds: Bounds) -> None:
+        self.notes: list[str] = []
+        self.beside: list[str] = []  # what nobody handed in
+        self._roster = roster
+        whole = {"nested_bytes": bounds.total_bytes, "student_bytes": bounds.total_bytes}
+        self._storage = HashedFiles(files, replace(bounds, nested_entries=bounds.entries, **whole))
+
+    def enter(self, listed: list[SourceEntry], opened: ExitStack) -> list[SourceEntry]:
+        """Return the entries of the class, which can be read until `opened` ends. Raises GraderError."""
+        handed_in = [entry for entry in listed if _may_be_handed_in(entry.parts[-1])]
+        archives = [entry for entry in handed_in if isinstance(entry, FoundEntry) and self._may_hold_class(entry)]
+        looked_into = archives if len(archives) <= LOOKED_INTO_MAX else []
+        classes = {entry.entry: inner for entry in looked_into if (inner := self._list_class(entry, opened))}
+        names = " and ".join(f"'{sanitise(name)}'" for name in classes)
+        if not classes:
+            return listed
+        if len(classes) < len(handed_in) or not _lie_around(listed, archives[0]):
+            said = f"{names} looks like the submissions of a whole class, and lies beside those of others"
+            self.notes.append(f"{said}: it is taken for one student's. If it is a class, name that file itself.")
+            return listed
+        if len(classes) > 1:
+            raise GraderError(f"Expected the submissions of one class, found those of several in {names}; name one.")
+        self.notes.append(f"The submissions are those in {names}.")
+        self.beside += [entry.entry for entry in listed if entry.entry not in classes]
+        return classes[archives[0].entry]
+
+    def _may_hold_class(self, entry: FoundEntry) -> bool:
+        """Return True for a zip archive that no name gives to a student."""
+        name = entry.parts[-1]
+        named = list_readings(name) or find_moodle_owner(entry.parts)
+        words = (entry.parts[0], Path(name).stem)
+        return name.lower().endswith(".zip") and not named and not any(map(self._roster.find, words))
+
+    def _list_class(self, entry: FoundEntry, opened: ExitStack) -> list[SourceEntry]:
+        with suppress(RejectionError), ExitStack() as mine:
+            archive = mine.enter_context(self._storage.open_nested(entry, "class"))
+            found = sorted(_list_archive(archive), key=lambda item: item.entry)
+            people = {owner for item in found if (owner := find_moodle_owner(item.parts))}
+            exported = any(item.parts[-1] == METADATA for item in found)
+            if len(people) > 1 or exported or _find_canvas_folders(found):
+                opened.push(mine.pop_all())
+                return found
+        return []
+
+
+def _lie_around(entries: Iterable[SourceEntry], inner: SourceEntry) -> bool:
+    """Return True if none of the files lies in a folder of its own, beside the one that is meant."""
+    return all(inner.parts[: len(entry.parts) - 1] == entry.parts[:-1] for entry in entries)
 
 
 def _strip_wrapper(entries: Sequence[SourceEntry], roster: Roster) -> Sequence[SourceEntry]:

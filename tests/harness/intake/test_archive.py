@@ -609,3 +609,46 @@ def test_a_folder_that_the_metadata_do_not_name_is_not_lost(tmp_path: Path, make
     )
     assert {"submission_9"} < {u.student.name for u in intake.uploads}
     assert [r.entry for r in intake.refusals] == ["submission_8/a.pdf"]
+
+
+CLASSES = {
+    "Canvas": {"x_1_2_a.ipynb": NOTEBOOK, "y_3_4_a.ipynb": OTHER},
+    "Canvas in a folder": {"s/x_1_2_a.ipynb": NOTEBOOK, "s/y_3_4_a.ipynb": OTHER},
+    "Moodle": {EK: NOTEBOOK, BERG: OTHER},
+    "Gradescope": {f"x_export/{name}": text for name, text in EXPORTED.items()},
+}
+
+
+@pytest.mark.parametrize("folder", ["", "OneDrive/2026/"], ids=["at the top", "in folders"])
+@pytest.mark.parametrize("entries", CLASSES.values(), ids=CLASSES)
+def test_a_class_in_the_source(entries: dict[str, bytes], folder: str, tmp_path: Path, make: Make) -> None:
+    names = (f"{folder}submissions (1).zip", "grades.csv")
+    intake = take(tmp_path, {names[0]: packed(entries), names[1]: b"x"}, make=make)
+    assert [u.entry for u in intake.uploads] == [u.entry for u in take(tmp_path, entries).uploads]
+    assert intake.notes == (f"The submissions are those in '{names[0]}'.", f"{STRAY}'{names[1]}'.")
+    assert {p.suffix for p in (tmp_path / "files").iterdir()} == {".ipynb"}
+
+
+CLASS = packed(CLASSES["Canvas"])
+NO_CLASS = {  # what else lies in the source than `s.zip`, the archive; how many students; whether a note names it
+    "a student's, by the list": ("Lovelace, Ada", CLASS, {}, 1, False),
+    "one student's, beside another's": ("s", CLASS, {"bob.ipynb": NOTEBOOK}, 2, True),
+    "beside the folder of another": ("s", CLASS, {"eve/a.pdf": b"%PDF"}, 2, True),
+    "several files of one user": ("s", packed({"x_1_2_a.ipynb": NOTEBOOK, "x_1_3_b.ipynb": OTHER}), {}, 1, False),
+    "plain notebooks": ("s", packed({"a.ipynb": NOTEBOOK, "b.ipynb": OTHER}), {}, 1, False),
+    "damaged": ("s", b"PK", {}, 1, False),
+}
+
+
+@pytest.mark.parametrize("case", NO_CLASS.values(), ids=NO_CLASS)
+def test_no_class_in_the_source(case: tuple[str, bytes, dict[str, bytes], int, bool], tmp_path: Path) -> None:
+    name, content, others, count, noted = case
+    intake = take(tmp_path, {f"{name}/s.zip": content} | others, ADA, make=as_folder)
+    handed_in = {s.name for item in (*intake.uploads, *intake.refusals) if (s := item.student)}
+    assert (len(handed_in), name in handed_in) == (count, True)
+    assert any("looks like the submissions of a whole class" in note for note in intake.notes) is noted
+
+
+def test_two_classes_in_the_source_are_not_taken_for_students(tmp_path: Path, make: Make) -> None:
+    with pytest.raises(GraderError, match=r"found those of several in 'a.zip' and 'b.zip'; name one"):
+        take(tmp_path, {"a.zip": CLASS, "b.zip": CLASS, "grades.csv": b"x"}, make=make)
