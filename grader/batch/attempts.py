@@ -16,7 +16,7 @@ from grader.batch import history
 from grader.batch.request import BatchRequest
 from grader.batch.store import append_lines
 from grader.grades.grade import Grade, Progress
-from grader.intake.uploads import Intake
+from grader.intake.uploads import Intake, Upload
 from grader.model import CheckResult, FrozenModel, Verdict
 
 NAME: Final = "attempts.jsonl"
@@ -38,17 +38,30 @@ class AttemptRecord(FrozenModel):
         return self.at, self.attempt
 
 
-def note_attempts(folder: Path, intake: Intake) -> None:
-    """Add the uploads that no earlier run found. Raises OSError."""
-    known = {(record.upload, record.sha256) for record in read_attempts(folder)}
+def note_attempts(folder: Path, intake: Intake, before: Intake | None = None) -> None:
+    """Add the uploads that no earlier run found. Raises OSError.
+
+    Args:
+        before: what the last run found: the same file under another key is noted as found when it was.
+    """
+    known = {(record.upload, record.sha256): record for record in reversed(read_attempts(folder))}
+    earlier = {_identify_file(u): known.get((u.id, u.sha256)) for u in (before.uploads if before else ())}
     new = [upload for upload in intake.uploads if (upload.id, upload.sha256) not in known]
     if not new:
         return
     now = datetime.now(UTC)
-    records = [
-        AttemptRecord(student=u.student.key, upload=u.id, sha256=u.sha256, attempt=u.attempt, at=now) for u in new
-    ]
+    records = [_record(upload, earlier.get(_identify_file(upload)), now) for upload in new]
     append_lines(folder / NAME, [record.model_dump_json() for record in records])
+
+
+def _record(upload: Upload, first: AttemptRecord | None, now: datetime) -> AttemptRecord:
+    attempt, at = (first.attempt, first.at) if first else (upload.attempt, now)
+    return AttemptRecord(student=upload.student.key, upload=upload.id, sha256=upload.sha256, attempt=attempt, at=at)
+
+
+def _identify_file(upload: Upload) -> tuple[object, ...]:
+    """Return what a file keeps whoever is taken for its author."""
+    return upload.attachment_id or upload.entry, upload.display_name, upload.sha256
 
 
 def read_attempts(folder: Path) -> list[AttemptRecord]:
@@ -79,14 +92,15 @@ def _identify(upload: str, sha256: str) -> tuple[str, str]:
 def add_progress(request: BatchRequest, intake: Intake, grades: Iterable[Grade]) -> tuple[Grade, ...]:
     """Return the grades with what changed since each student's attempt before."""
     records = read_attempts(request.folder)
-    teams = {member.key: [m.key for m in group.members] for group in intake.groups for member in group.members}
+    teams = {member.key: group.members for group in intake.groups for member in group.members}
     mine: dict[str, list[AttemptRecord]] = {}
     for record in records:
         mine.setdefault(record.student, []).append(record)
     made = []
     for grade in grades:
-        team = teams.get(grade.student.key, [grade.student.key])
-        before = _find_verdicts_before(request, grade, [record for key in team for record in mine.get(key, ())])
+        team = teams.get(grade.student.key, (grade.student,))
+        keys = [key for member in team for key in (member.key, *member.aliases)]
+        before = _find_verdicts_before(request, grade, [record for key in keys for record in mine.get(key, ())])
         made.append(grade.model_copy(update={"since": _compare(before, grade)}) if before else grade)
     return tuple(made)
 

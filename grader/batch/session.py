@@ -21,6 +21,7 @@ from grader.batch.attempts import note_attempts
 from grader.batch.class_reviews import choose_reviews
 from grader.batch.digests import digest_execution, digest_judging
 from grader.batch.display import BatchDisplay
+from grader.batch.joining import continue_class
 from grader.batch.messages import BatchConfig, RunSettings, TaskStatus
 from grader.batch.outputs import (
     BatchOutputs,
@@ -94,16 +95,21 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
     """Read a class, grade what is missing, write the outputs. Raises GraderError."""
     profiles.require_fit(request.profile, request.precision)
     with lock_class(request.folder) as store:
-        known = load_batch(request.folder).request if (request.folder / REQUEST).exists() else None
+        saved = load_batch(request.folder) if (request.folder / REQUEST).exists() else None
+        known = saved.request if saved else None
         request = request.inherit(known) if known else request
         export = read_gradebook(request)
         intake = _read_class(request, store, export)
         if not (intake.uploads or intake.refusals):
             raise GraderError(f"{request.source} holds no submission; name the zip from Canvas or a folder.")
+        before = saved.intake if saved else None
+        intake = _continue_class(intake, before, export, request.folder) if before else intake
         check_gradebook(request, intake)
         conditions = find_conditions(request)
         request, note = settle_reviews(request, known, conditions)
-        note_attempts(request.folder, intake)  # before times are recorded, which count for what was there before them
+        note_attempts(
+            request.folder, intake, before
+        )  # before times are recorded, which count for what was there before them
         intake = intake.model_copy(update={"notes": (*intake.notes, *decisions.take_over(request, intake))})
         save_batch(request := request.settled, intake)
         if not quiet:
@@ -125,6 +131,12 @@ def _read_class(request: BatchRequest, store: Store, export: Export | None) -> I
         apart_from=request.folder,
         test_students=read_test_students(export.content),
     )
+
+
+def _continue_class(intake: Intake, before: Intake, export: bytes | None, folder: Path) -> Intake:
+    """Join what the source holds to what the class held before. Raises GraderError."""
+    roster, nobody = (read_roster(export), read_test_students(export)) if export is not None else ((), frozenset[int]())
+    return continue_class(intake, before, roster, folder, nobody)
 
 
 def describe_intake(intake: Intake) -> str:

@@ -204,7 +204,7 @@ def _name_key(place: Place) -> str:
 
 def list_names(student: Student) -> frozenset[str]:
     """Return everything by which a policy or an override may name a student: key, Canvas id, SIS id, login."""
-    ids = (student.key, student.canvas_id, student.sis_user_id, student.login)
+    ids = (student.key, *student.aliases, student.canvas_id, student.sis_user_id, student.login)
     return frozenset(str(name) for name in ids if name not in (None, ""))
 
 

@@ -184,7 +184,7 @@ def _list_words(student: Student) -> set[str]:
     """List what a student may be called: login with and without its domain, SIS id, name in both orders."""
     login = student.login or ""
     words = (login, login.partition("@")[0], student.sis_user_id or "", student.participant or "", student.key)
-    return ({normalise_name(word) for word in words} | _list_orders(student)) - {""}
+    return ({normalise_name(word) for word in (*words, *student.aliases)} | _list_orders(student)) - {""}
 
 
 def _list_orders(student: Student) -> set[str]:

@@ -18,6 +18,7 @@ class Student(FrozenModel):
     login: str | None = None
     section: str | None = None
     participant: str | None = None  # what Moodle's worksheet calls them in this assignment: `Participant 101`
+    aliases: tuple[str, ...] = ()  # the keys that earlier runs knew them by
 
     @property
     def code(self) -> str:

@@ -468,6 +468,39 @@ def test_two_unpacked_downloads_in_one_folder_stop_nothing(a4: Classroom) -> Non
         assert sorted(archive.namelist()) == [f"{ADA}_x.pdf", f"{ALAN}_x.ipynb"]
 
 
+def test_the_zip_of_one_late_student_adds_to_the_class(a4: Classroom) -> None:
+    a4.grade({ADA: "points 7", ALAN: "no notebook"})
+    ended = a4.grade({"öbergåsa_LATE_2_12": "points 8"})
+    assert (find_points(ended.outputs), find_points(ended.outputs, 2), ended.summary.executed) == (7, 8, 1)
+    said = "not in this source: 2 students (Lovelace, Ada; Turing, Alan). Their files and grades stay"
+    assert [said in note for note in ended.outputs.notes].count(True) == 1
+    assert find_points(a4.rejudge().outputs) == 7
+    with zipfile.ZipFile(a4.folder / "feedback.zip") as archive:
+        assert len(archive.namelist()) == 3
+
+
+def test_the_zip_of_another_course_changes_nothing(graded: Classroom) -> None:
+    before = {path: path.read_bytes() for path in graded.folder.rglob("*.json*")}
+    with pytest.raises(GraderError, match=r"another class: .* where 1 student handed in .*Ada.*; found .*eva.*OUT="):
+        graded.grade({"bergeva_51_61": "points 1"})
+    assert {path: path.read_bytes() for path in graded.folder.rglob("*.json*")} == before
+
+
+MOODLE = "Identifier,Full name,Status,Grade,Maximum grade\nParticipant 333,Bo Ek,,,10\nParticipant 334,Ada Ek,,,10\n"
+
+
+def test_decisions_hold_when_the_list_of_students_comes_later(a4: Classroom) -> None:
+    for name, text in (("Bo Ek_333", "points 7"), ("Ada Ek_334", "points 5")):
+        (a4.root / "class" / f"{name}_assignsubmission_file").mkdir(parents=True)
+        a4.write(f"class/{name}_assignsubmission_file/a.ipynb", text)
+    source, total = a4.root / "class", f'[[total]]\nstudent = "Bo_Ek_333"\npoints = 70\n{SIGNED}'
+    a4.grade(source=source, gradebook=None, overrides=a4.write("o.toml", total))
+    ended = a4.grade(source=source, gradebook=a4.write("ws.csv", MOODLE))
+    assert {g.student.key: g.points for g in ended.outputs.grades} == {"boek": 70, "adaek": 5}
+    assert not [note for note in ended.outputs.notes if "no student here" in note]
+    assert ended.summary.executed == 0
+
+
 NAMES = {  # a source, the classes that there are, the name
     "zip": ("a4.zip", (), "a4"),
     "downloaded again": ("a4 (1).zip", ("a4",), "a4"),
