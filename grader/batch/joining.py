@@ -115,7 +115,7 @@ class _Remainder:
             return intake
         uploads, refusals = self._list_uploads(intake), self._list_refusals()
         graded = {upload.student.key for upload in uploads}
-        names = {student.name for student in (*self.students.values(), *_list_authors(self.before))}
+        names = {student.name for student in _list_authors(self.before) if student.key in self.students}
         concerns = {note: name for note, name in self.before.concerns.items() if name in names}
         people = _format_names(list(self.students.values()))
         note = (

@@ -107,9 +107,8 @@ def run_batch(request: BatchRequest, workers: WorkerSettings, console: Console, 
         check_gradebook(request, intake)
         conditions = find_conditions(request)
         request, note = settle_reviews(request, known, conditions)
-        note_attempts(
-            request.folder, intake, before
-        )  # before times are recorded, which count for what was there before them
+        # Before times are recorded, which count for what was there before them.
+        note_attempts(request.folder, intake, before)
         intake = intake.model_copy(update={"notes": (*intake.notes, *decisions.take_over(request, intake))})
         save_batch(request := request.settled, intake)
         if not quiet:

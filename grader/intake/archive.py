@@ -196,16 +196,16 @@ class ClassInside:
         archives = [entry for entry in handed_in if isinstance(entry, FoundEntry) and self._may_hold_class(entry)]
         looked_into = archives if len(archives) <= LOOKED_INTO_MAX else []
         classes = {entry.entry: inner for entry in looked_into if (inner := self._list_class(entry, opened))}
-        names = " and ".join(f"'{sanitise(name)}'" for name in classes)
-        if not classes:
-            return listed
-        if len(classes) < len(handed_in) or not _lie_around(listed, archives[0]):
-            said = f"{names} looks like the submissions of a whole class, and lies beside those of others"
-            self.notes.append(f"{said}: it is taken for one student's. If it is a class, name that file itself.")
+        names = [f"'{sanitise(name)}'" for name in classes]
+        if not classes or len(classes) < len(handed_in) or not _lie_around(listed, archives[0]):
+            said = "looks like the submissions of a whole class, and lies beside those of others: it is taken for one"
+            self.notes += [f"{name} {said} student's. If it is a class, name that file itself." for name in names]
             return listed
         if len(classes) > 1:
-            raise GraderError(f"Expected the submissions of one class, found those of several in {names}; name one.")
-        self.notes.append(f"The submissions are those in {names}.")
+            raise GraderError(
+                f"Expected the submissions of one class, found several in {' and '.join(names)}; name one."
+            )
+        self.notes.append(f"The submissions are those in {names[0]}.")
         self.beside += [entry.entry for entry in listed if entry.entry not in classes]
         return classes[archives[0].entry]
 
@@ -321,25 +321,26 @@ class OwnerResolver:
                 yield Ownership(item.entry, found[owner], _name_file(owner.name, file)), item
 
     def _find_participants(self, people: Sequence[Participant]) -> dict[Participant, Student]:
-        """Find the students by number or name; one without either by what follows a group's name, if that is free."""
-        found = {p: student for p in people if (student := self._find_by_number_or_name(p))}
-        wanted = {p: student for p in people if p not in found and (student := self._find_behind_group(p))}
-        claims = Counter(student.key for student in (*found.values(), *wanted.values()))
+        """Find the students by number, or else by a name that is nobody else's in the archive."""
+        found = {p: student for p in people if (student := self._find_numbered(p))}
+        plain = {p: student for p in people if p not in found and (student := self._roster.find_by_any(p.words))}
+        behind = {p: s for p in people if p not in found and p not in plain and (s := self._find_behind_group(p))}
+        claims = Counter(student.key for student in (*found.values(), *plain.values()))
+        claims_behind = claims + Counter(student.key for student in behind.values())
         named = Counter(p.name for p in people)
-        for person in people:
-            student = wanted.get(person)
-            if student and claims[student.key] == 1:
-                found[person] = student
+        for person in (p for p in people if p not in found):
+            student = plain.get(person) or behind.get(person)
+            if student is None or (claims if person in plain else claims_behind)[student.key] > 1:
+                name = f"{person.name} {person.number}" if named[person.name] > 1 else person.name
+                student = self._add_participant(person, name)
+            elif person in behind:
                 said = f"The files of '{sanitise(person.name)}' count for {sanitise(student.name)}"
                 self.notes[f"{said}: the name of a group stands in front."] = student.name
-            elif person not in found:
-                name = f"{person.name} {person.number}" if named[person.name] > 1 else person.name
-                found[person] = self._add_participant(person, name)
+            found[person] = student
         return found
 
-    def _find_by_number_or_name(self, person: Participant) -> Student | None:
-        names = (person.name, *person.behind_groups)
-        return self._roster.find_participant(person.number, names) or self._roster.find_by_any(person.words)
+    def _find_numbered(self, person: Participant) -> Student | None:
+        return self._roster.find_participant(person.number, (person.name, *person.behind_groups))
 
     def _find_behind_group(self, person: Participant) -> Student | None:
         return next((student for name in person.behind_groups if (student := self._roster.find(name))), None)

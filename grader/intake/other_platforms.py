@@ -95,7 +95,7 @@ def read_gradescope_owners(
     folders = _read_metadata(found, top)
     held = {e.parts[: len(top) + 1] for e in entries} & folders.keys()
     loose = sum(e in outside for e in handed_in)
-    return folders if loose * MAJORITY <= len(held) else {}
+    return folders if held and loose * MAJORITY <= len(held) else {}
 
 
 def _read_metadata(found: FoundEntry, top: Place) -> dict[Place, OwnedFolder]:

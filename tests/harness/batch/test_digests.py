@@ -17,7 +17,7 @@ REASONS = {
     "this is what counts; where it counts otherwise, digests change by themselves": "batch/digests.py closure.py",
     "progress, for people": "batch/display.py batch/log.py reporting/progress.py",
     "which worker does it": "batch/executor.py",
-    "what was said, when": "batch/history.py batch/attempts.py",
+    "what was said, when": "batch/history.py batch/attempts.py batch/joining.py",
     "is made again from results with every hand-out": "batch/outputs.py batch/teacher_export.py",
     "what was asked for; it is part of the key of evidence": "batch/request.py",
     "refuses to judge; reviews are part of the key of a result": "batch/class_reviews.py",

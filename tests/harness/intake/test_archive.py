@@ -539,6 +539,7 @@ PARTICIPANTS = {  # the list of students; folders before their number, and whose
     "group in front, no numbers": (UNNUMBERED, {"Team A-Bo Ek_7": "333@x", "Team A-Cy Berg_8": "Team A-Cy Berg"}),
     "hyphen in a name": (WORKSHEET, {"Anna-Lena Ek_444": "444@x", "Lena Ek_555": "555@x"}),
     "hyphen in a stranger's name": (UNNUMBERED, {"Anna-Lena Ek_4": "Anna-Lena Ek", "Lena Ek_5": "555@x"}),
+    "two of a name, one on the list": (UNNUMBERED, {"Bo Ek_1": "Bo Ek 1", "Bo Ek_2": "Bo Ek 2"}),
     "two groups, one name": (UNNUMBERED, {"A-Bo Ek_1": "A-Bo Ek", "B-Bo Ek_2": "B-Bo Ek"}),
 }
 
@@ -603,6 +604,11 @@ def test_what_lies_beside_an_export_of_gradescope(
     assert notes == [f"{STRAY}'{name}'." for name in more if is_class]
 
 
+def test_metadata_of_folders_that_are_not_there_make_no_class(tmp_path: Path, make: Make) -> None:
+    intake = take(tmp_path, {"ada/submission_metadata.yml": METADATA, "ada/a.ipynb": NOTEBOOK}, make=make)
+    assert [u.student.name for u in intake.uploads] == ["ada"]
+
+
 def test_a_folder_that_the_metadata_do_not_name_is_not_lost(tmp_path: Path, make: Make) -> None:
     intake = take(
         tmp_path, EXPORTED | {"submission_9/a.ipynb": NOTEBOOK, "submission_8/a.pdf": b"%PDF"}, EVE, make=make
@@ -650,5 +656,5 @@ def test_no_class_in_the_source(case: tuple[str, bytes, dict[str, bytes], int, b
 
 
 def test_two_classes_in_the_source_are_not_taken_for_students(tmp_path: Path, make: Make) -> None:
-    with pytest.raises(GraderError, match=r"found those of several in 'a.zip' and 'b.zip'; name one"):
+    with pytest.raises(GraderError, match=r"found several in 'a.zip' and 'b.zip'; name one"):
         take(tmp_path, {"a.zip": CLASS, "b.zip": CLASS, "grades.csv": b"x"}, make=make)
