@@ -132,10 +132,11 @@ def _read_class(request: BatchRequest, store: Store, export: Export | None) -> I
     )
 
 
-def _continue_class(intake: Intake, before: Intake, export: bytes | None, folder: Path) -> Intake:
+def _continue_class(intake: Intake, before: Intake, export: Export | None, folder: Path) -> Intake:
     """Join what the source holds to what the class held before. Raises GraderError."""
-    roster, nobody = (read_roster(export), read_test_students(export)) if export is not None else ((), frozenset[int]())
-    return continue_class(intake, before, roster, folder, nobody)
+    if export is None:
+        return continue_class(intake, before, (), folder)
+    return continue_class(intake, before, read_roster(export.content), folder, read_test_students(export.content))
 
 
 def describe_intake(intake: Intake) -> str:
