@@ -24,6 +24,7 @@ from grader.student.guards import TimeLimit, compute_on_cpu, keep_quiet, limit_t
 from grader.student.looks import find_attribute, find_models
 from grader.student.network import load_shapes
 from grader.student.noted import STEPS, Noted
+from grader.student.numbers import digest_encoder
 from grader.student.origins import Origin, collect_definitions, find_origin
 from grader.student.placing import read_name
 
@@ -159,7 +160,7 @@ def prepare(step: str, namespace: Mapping[str, Any]) -> tuple[str, Noted] | None
         entry = describe_form(model, load_shapes())
         suits = bool(entry.wrapped) if step == "step3" else not entry.wrapped and _is_meant_frozen(model, entry)
         if suits and (found is None or read_name(name) in (step, None)):
-            found = name, Noted(step, entry, time.time())
+            found = name, Noted(step, entry, time.time(), encoder=digest_encoder(model))
     return found
 
 

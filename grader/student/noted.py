@@ -1,11 +1,15 @@
 """What is noted of one training."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from grader.protocol.records import Entry
+from grader.protocol.tensor_names import ENCODER, HEAD_LINEARS
 
 STEPS = ("step1", "step2", "step3")
+PARTS: Final = (ENCODER, *(f"{part}." for part in HEAD_LINEARS))  # what may be taken from a trained model by itself
 
 
 @dataclass
@@ -20,21 +24,36 @@ class Noted:
     finished: bool = False
     error: str = ""  # the type of what ended it early
     left: dict[str, str] = field(default_factory=dict)  # tensor of the head, when it ended -> digest of its numbers
-    saved: str = ""  # the folder that `save_model` wrote to afterwards
+    saved: str = ""  # the folder that its weights were last written to
     here: bool = True  # in this kernel, not in one before it
     via: str = "Trainer"  # or "loop", of the student's own
     layers: dict[str, str] = field(default_factory=dict)  # class of wrapped layers -> its code; not kept over a restart
+    encoder: dict[str, str] = field(default_factory=dict)  # some tensors of the encoder at the start -> digest
+    left_encoder: dict[str, str] = field(default_factory=dict)  # the same when it ended
+    model: "weakref.ref[Any] | None" = None  # what is trained; never kept alive by this
 
     def find_before(self, trainings: Sequence["Noted"]) -> "Noted | None":
-        """Return the training that left the model, or a copy of it, as this one found it; None for a fresh one.
+        """Return the training that left the model, or a part of it, as this one found it; None for a fresh one."""
+        before = (noted for noted in reversed(trainings) if noted.began_s < self.began_s)
+        return next((noted for noted in before if self.list_shared(noted)), None)
 
-        One that changed no head, such as one that failed before its first step, left what every fresh model with the
-        same seed has.
+    def list_shared(self, before: "Noted") -> list[str]:
+        """Return the parts of the model that this training found as the one before left them."""
+        found = {**self.entry.head, **self.encoder}
+        return [part for part, numbers in before.list_trained().items() if _holds(found, numbers)]
+
+    def list_trained(self) -> dict[str, dict[str, str]]:
+        """Return what it left of the parts that it changed: what it did not change, every fresh model may have.
+
+        A training that failed before its first step left what every model has that is loaded with the same seed.
         """
-        before = (noted for noted in reversed(trainings) if noted.began_s < self.began_s and noted.changed_head)
-        return next((noted for noted in before if noted.left == self.entry.head), None)
+        found, left = {**self.entry.head, **self.encoder}, {**self.left, **self.left_encoder}
+        changed = {name: digest for name, digest in left.items() if digest != found.get(name)}
+        parts = {part: {n: digest for n, digest in changed.items() if n.startswith(part)} for part in PARTS}
+        return {part: numbers for part, numbers in parts.items() if numbers}
 
-    @property
-    def changed_head(self) -> bool:
-        """Whether it left another head than it found."""
-        return bool(self.left) and self.left != self.entry.head
+
+def _holds(found: Mapping[str, str], numbers: Mapping[str, str]) -> bool:
+    """Return True if all tensors that are in both are the same. Adapters may have taken the place of some."""
+    common = found.keys() & numbers.keys()
+    return bool(common) and all(found[name] == numbers[name] for name in common)

@@ -13,6 +13,7 @@ from torch import nn
 from grader import assignment
 from grader.judging.runner import Judgement
 from grader.model import Verdict
+from grader.protocol.tensor_names import ENCODER
 from grader.reporting import words
 from grader.reporting.in_notebook import Mark, Part, Report, Row, count_marks
 from grader.student import cells, looks
@@ -148,11 +149,20 @@ def _build_reused(noted: Noted, before: Noted | None) -> list[Row]:
         return []
     title, number = f"Step {noted.step[-1]} begins with a fresh model", before.step[-1]
     where = f" (In [{before.cell}])" if before.cell else ""
-    said = f"Expected a model just loaded; step {number} has trained this one already{where}."
+    what = _name_shared(noted, before)
+    said = f"Expected a model just loaded; step {number} has trained {what or 'this one'} already{where}."
     if before.step == noted.step:
-        said = f"This model had been trained already{where}; your last training went on from there."
+        said = f"{what.capitalize() or 'This model'} had been trained already{where}; your last training went on from there."
     mark = Mark.NOTE if before.step == noted.step else Mark.FAILED
     return [Row(mark, title, said, hint=f"{AGAIN} {TRAIN_AGAIN}")]
+
+
+def _name_shared(noted: Noted, before: Noted) -> str:
+    """Name the part of a model that an earlier training left, as "its encoder"; empty for all that it trained."""
+    shared = noted.list_shared(before)
+    if len(shared) == len(before.list_trained()):
+        return ""
+    return "its encoder" if shared == [ENCODER] else "a part of it" if ENCODER in shared else "its head"
 
 
 def _build_outdated(noted: Noted, namespace: Mapping[str, Any]) -> list[Row]:

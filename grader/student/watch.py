@@ -54,16 +54,17 @@ class Watch:
                 self.unseen.append(f"{type(error).__name__}: {error}"[:300])
             return None
 
-    def _install(self) -> None:
+    def _install(self) -> Any:
+        """Watch, and return what ends the watch over optimisers."""
         note_cell = functools.partial(self.attempt, self._note_cell, of_training=False)
         get_ipython().events.register("pre_run_cell", note_cell)
         get_ipython().events.register("post_run_cell", functools.partial(self.attempt, self._end_cell))
         from torch.optim.optimizer import register_optimizer_step_pre_hook
         from transformers import Trainer
 
-        register_optimizer_step_pre_hook(self._before_step)
         _follow(Trainer, "train", self._train)
         _follow(Trainer, "save_model", self._save)
+        return register_optimizer_step_pre_hook(self._before_step)
 
     def _note_cell(self, info: Any) -> None:
         """Note a cell. What an editor runs for itself, such as VS Code for its list of variables, has no number."""
@@ -107,6 +108,7 @@ class Watch:
         from grader.kernel.training import observation
         from grader.student import cells, definitions, notebook_file
         from grader.student.network import load_shapes
+        from grader.student.numbers import digest_encoder
         from grader.student.placing import place
 
         model, shapes = observation.unwrap(trained), load_shapes()
@@ -116,16 +118,18 @@ class Watch:
         section = notebook_file.find_step(cells.read_source(), self.ran[-1].id if self.ran else None)
         labels = [*called, *cells.list_labels()]
         step = place(entry, section, cells.list_names(trained), labels, cells.list_since(before))
-        noted = Noted(step, entry, time.time(), cells.count(), via=via, layers=layers)
+        noted = Noted(step, entry, time.time(), cells.count(), via=via, layers=layers, encoder=digest_encoder(model))
         self.trainings.append(noted)
         self.unseen.clear()
         return noted
 
     def _note_end(self, noted: Noted, trained: Any, error: str = "") -> None:
         from grader.kernel.training import observation
+        from grader.student.numbers import digest_encoder
 
         noted.finished, noted.error, noted.ended_s = not error, error, time.time()
-        noted.left = observation.hash_head_tensors(observation.unwrap(trained))
+        model = observation.unwrap(trained)
+        noted.left, noted.left_encoder = observation.hash_head_tensors(model), digest_encoder(model)
         self._keep()
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
@@ -134,10 +138,10 @@ class Watch:
             self.attempt(self._note_loop, optimizer)
 
     def _note_loop(self, optimizer: Any) -> None:
-        from grader.kernel.training.loops import find_owner
+        from grader.student.loops import find_trained
 
         self._stepped.add(optimizer)
-        model = find_owner(optimizer)
+        model = find_trained(optimizer)
         if model is not None and (self._loop is None or self._loop[1] is not model):
             self._end_loop()
             self._loop = self._note(model, via="loop"), model
