@@ -14,7 +14,7 @@ from grader.student.noted import STEPS, Noted
 
 FOLDER: Final = "finetuning-check"
 KEPT_S: Final = 30 * 86_400
-KEPT: Final = ("step", "began_s", "ended_s", "finished", "error", "left", "saved", "encoder", "left_encoder")
+KEPT: Final = ("step", "began_s", "ended_s", "finished", "error", "left", "saved", "encoder", "left_encoder", "unheld")
 FIELDS: Final = ("model_class", "trainable", "total", "trainable_names", "wrapped", "adapters", "head")
 
 

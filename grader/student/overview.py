@@ -26,6 +26,7 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     with keep_objects(namespace) as changed:
         observed, origins = live.ask(namespace, sources, families, questions)
         seen = {exercise.number: tuple(_look(exercise, namespace)) for exercise in exercises}
+    watch.attempt(watch.end_threads)
     here = {noted.step for noted in watch.trainings}
     earlier = [noted for noted in journal.recall(notebook_file.get_key()) if noted.step not in here]
     trainings = [*filter(journal.holds_weights, earlier), *watch.trainings]

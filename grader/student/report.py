@@ -83,6 +83,7 @@ def _build_part(exercise: Exercise, found: Findings) -> Part:
         rows += _build_origin(found.origins.get(exercise.defines), absent)
     if training:
         rows = [*_list_standing(training, rows), *_build_end(training)]
+        rows += _build_unheld(training, rows)
         rows += _build_reused(training, training.find_before(found.history))
         rows += _build_outdated(training, found.namespace)
     note = describe_training(training, time.time()) if training else ""
@@ -152,9 +153,23 @@ def _build_reused(noted: Noted, before: Noted | None) -> list[Row]:
     what = _name_shared(noted, before)
     said = f"Expected a model just loaded; step {number} has trained {what or 'this one'} already{where}."
     if before.step == noted.step:
-        said = f"{what.capitalize() or 'This model'} had been trained already{where}; your last training went on from there."
+        said = f"{what.capitalize() or 'This model'} had been trained already{where}; your last training went on."
     mark = Mark.NOTE if before.step == noted.step else Mark.FAILED
     return [Row(mark, title, said, hint=f"{AGAIN} {TRAIN_AGAIN}")]
+
+
+def _build_unheld(noted: Noted, rows: Sequence[Row]) -> list[Row]:
+    """Return the row about what no optimiser has changed, where the model is right otherwise."""
+    if not noted.unheld or any(row.mark is Mark.FAILED for row in rows):
+        return []
+    number, adapters = noted.step[-1], any(name.startswith(tuple(noted.entry.wrapped)) for name in noted.unheld)
+    said = (
+        f"Expected an optimiser with all {noted.entry.trainable:,} trainable parameters; "
+        f"{sum(noted.unheld.values()):,} of them are in none, for example `{next(iter(noted.unheld))}`, and stay as "
+        "they are."
+    )
+    made = "after `replace_layers`: one that is made before does not know A and B" if adapters else "with all of them"
+    return [Row(Mark.FAILED, f"Step {number} trains all that is trainable", said, hint=f"Make the optimiser {made}.")]
 
 
 def _name_shared(noted: Noted, before: Noted) -> str:

@@ -5,6 +5,7 @@ A training is as it would be without: what goes wrong here is noted, too.
 
 import contextlib
 import functools
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -31,8 +32,8 @@ class Watch:
         self.ran: list[Ran] = []
         self._trained: dict[int, Noted] = {}  # id of a Trainer -> its last training
         self._depth = 0  # of calls of `Trainer.train`
-        self._loop: tuple[Noted, Any] | None = None  # the one that steps in this cell, and its model
-        self._stepped: weakref.WeakSet[Any] = weakref.WeakSet()  # optimisers that have stepped in this cell
+        self._loops: dict[int, Any] = {}  # thread -> the loop that steps in it, as `loops.Loop`
+        self._others: weakref.WeakSet[Any] = weakref.WeakSet()  # optimisers of this cell that train none of the models
 
     def begin(self) -> None:
         """Watch from now on, if this is a notebook."""
@@ -73,6 +74,8 @@ class Watch:
 
     def _train(self, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        if not self._depth:
+            self.attempt(self._end_loop)
         noted = self.attempt(self._note_start, trainer)
         self._depth += 1
         try:
@@ -101,7 +104,15 @@ class Watch:
 
     def _note_trained(self, noted: Noted | None, trainer: Any, error: str = "") -> None:
         if noted is not None:
+            if not error:
+                self.attempt(self._note_unheld, noted, trainer, of_training=False)
             self._note_end(noted, trainer.model, error)
+
+    def _note_unheld(self, noted: Noted, trainer: Any) -> None:
+        from grader.kernel.training import observation
+        from grader.student.numbers import find_unheld
+
+        noted.unheld = find_unheld(observation.unwrap(trainer.model), [trainer.optimizer])
 
     def _note(self, trained: Any, *called: str, via: str = "Trainer") -> Noted:
         from grader.kernel import weights
@@ -128,33 +139,56 @@ class Watch:
         from grader.student.numbers import digest_encoder
 
         noted.finished, noted.error, noted.ended_s = not error, error, time.time()
-        model = observation.unwrap(trained)
-        noted.left, noted.left_encoder = observation.hash_head_tensors(model), digest_encoder(model)
+        if trained is not None:  # a loop's own may be gone by now
+            model = observation.unwrap(trained)
+            noted.left, noted.left_encoder = observation.hash_head_tensors(model), digest_encoder(model)
         self._keep()
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
-        """Note a loop at its first step; the others cost a look-up."""
-        if not self._depth and optimizer not in self._stepped:
-            self.attempt(self._note_loop, optimizer)
+        """Note a loop at its first step; the others cost a look-up, and a look at the line that runs."""
+        if self._depth or optimizer in self._others:
+            return
+        loop = self._loops.get(threading.get_ident())
+        if loop is None or not loop.takes(optimizer):
+            loop = self.attempt(self._note_loop, optimizer)
+        if loop is not None:
+            loop.note_position()
 
-    def _note_loop(self, optimizer: Any) -> None:
-        from grader.student.loops import find_trained
+    def _note_loop(self, optimizer: Any) -> Any:
+        from grader.student.loops import Loop, find_trained
 
-        self._stepped.add(optimizer)
+        self._others.add(optimizer)
         model = find_trained(optimizer)
-        if model is not None and (self._loop is None or self._loop[1] is not model):
+        if model is None:
+            return None
+        loop = self._loops.get(threading.get_ident())
+        if loop is None or not loop.goes_on(model):
             self._end_loop()
-            self._loop = self._note(model, via="loop"), model
+            loop = Loop(self._note(model, via="loop"), model)
+            self._loops[threading.get_ident()] = loop
+        loop.take(optimizer, model)
+        self._others.discard(optimizer)
+        return loop
 
     def _end_cell(self, result: Any) -> None:
-        self._stepped.clear()
-        self._end_loop(type(result.error_in_exec).__name__ if result.error_in_exec else "")
+        self._others.clear()
+        self._end_loop(result.error_in_exec)
+        self.end_threads()
 
-    def _end_loop(self, error: str = "") -> None:
-        """A loop has no end that shows: it ends when another one begins, or with its cell."""
-        loop, self._loop = self._loop, None
+    def end_threads(self) -> None:
+        """End the loops of threads that have ended: nothing else shows it."""
+        for ident, loop in list(self._loops.items()):
+            if not loop.thread.is_alive():
+                self._end_loop(of=ident)
+
+    def _end_loop(self, error: BaseException | None = None, of: int | None = None) -> None:
+        """A loop has no end that shows: it ends when another training begins, with its cell, or with its thread."""
+        from grader.student.loops import is_ended_by
+
+        loop = self._loops.pop(of or threading.get_ident(), None)
         if loop is not None:
-            self._note_end(*loop, error)
+            ended = error is not None and is_ended_by(error, loop.at)
+            self._note_end(loop.noted, loop.model(), type(error).__name__ if ended else "")
 
     def _note_saved(self, trainer: Any, folder: str | None) -> None:
         noted = self._trained.get(id(trainer))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from transformers import Trainer
 
 from grader.kernel.probes.toys import build_distilbert
-from grader.student import commands
+from grader.student import commands, report
 from grader.student import watch as watch_module
 from grader.student.watch import Watch
 
@@ -107,8 +108,7 @@ ON = "full_model_2 = load()\nfull_model_2.distilbert = full_model.distilbert\nfi
         pytest.param([FRESH, "fit(head_model)"], "2.2", None, "", id="a fresh model"),
         pytest.param([TWIN, "fit(head_model)"], "2.2", None, "", id="a fresh model of the same seed"),
         pytest.param(
-            [FRESH, "fit(head_model)", "lora_model = load()\nlora_model.distilbert = head_model.distilbert"]
-            + ["wrap(lora_model)", "fit(lora_model)"],
+            [FRESH, "fit(head_model)", LORA.replace("full_model", "head_model"), "fit(lora_model)"],
             *("3.4", None, ""),
             id="an encoder that step 2 left as it was",
         ),
@@ -121,3 +121,165 @@ def test_a_part_of_a_model_that_another_step_trained_is_named(
     titles, told = read(exercise)
     assert titles.get(f"Step {exercise[0]} begins with a fresh model") == mark
     assert said in told
+
+
+PLOT = f"{FULL}\nplot(full_model)"
+IN_THE_LOOP = """full_model = load()
+optimizer = make(full_model)
+for epoch in range(2):
+    step(full_model, optimizer)
+    plot()"""
+AFTER_THE_LOOP = f"{IN_THE_LOOP.replace('    plot()', 'plot()')}"
+STOPPED = AFTER_THE_LOOP.replace("plot()", "raise KeyboardInterrupt")
+SECOND_LOOP = f"{AFTER_THE_LOOP[:-6]}for epoch in range(2):\n    plot()\n    step(full_model, optimizer)"
+WARMED_UP = f"{AFTER_THE_LOOP[:-6]}for epoch in range(2):\n    step(full_model, optimizer)\n    plot()"
+FIT_AND_PLOT = """def fit_and_plot(model):
+    optimizer = make(model)
+    for _ in range(2):
+        step(model, optimizer)
+    plot()
+full_model = load()
+fit_and_plot(full_model)"""
+EPOCHS = """def train_epoch(model, optimizer):
+    step(model, optimizer)
+full_model = load()
+optimizer = make(full_model)
+for epoch in range(2):
+    train_epoch(full_model, optimizer)
+    plot()"""
+IN_THE_STEP = "full_model = load()\noptimizer = make(full_model)\nstep(full_model, optimizer)\nstep(5, optimizer)"
+
+
+@pytest.mark.parametrize(
+    ("cell", "ended"),
+    [
+        pytest.param(AFTER_THE_LOOP, "", id="after the loop"),
+        pytest.param(PLOT, "", id="after the function that trains"),
+        pytest.param(FULL.replace("\nfit", "; fit") + "; plot()", "", id="in the same line as that function"),
+        pytest.param(FIT_AND_PLOT, "", id="in the function, after its loop"),
+        pytest.param(STOPPED, "", id="stopped after the loop"),
+        pytest.param(SECOND_LOOP, "", id="in another loop, before its first step"),
+        pytest.param(IN_THE_LOOP, "NameError", id="in the loop"),
+        pytest.param(WARMED_UP, "NameError", id="in the second loop"),
+        pytest.param(EPOCHS, "NameError", id="after a function that trains one epoch of several"),
+    ],
+)
+def test_an_error_counts_for_a_loop_that_it_ended(shell: InteractiveShell, cell: str, ended: str) -> None:
+    run(shell, cell, fails=True)
+    (noted,) = watch_module.WATCH.trainings
+    assert (noted.step, noted.finished, noted.error) == ("step1", not ended, ended)
+
+
+FROZEN_AFTER = f"{FULL}\nhead_model = full_model\nfreeze(head_model)"
+BY_TRAINER = """from transformers import Trainer, TrainingArguments
+rows = [{"input_ids": [1, 2, 3], "labels": i % 2} for i in range(2)]
+def build_trainer(model=None, folder="out", save="no", **given):
+    asked = dict(max_steps=1, report_to="none", save_strategy=save, use_cpu=True, optim="sgd", disable_tqdm=True)
+    return Trainer(model=model, args=TrainingArguments(folder, **asked), train_dataset=rows, **given)"""
+EACH_EPOCH = (
+    "full_model = load()\nfor epoch in range(2):\n    optimizer = make(full_model)\n    step(full_model, optimizer)"
+)
+TURNS = """full_model = load()
+optimizers = [torch.optim.SGD(part.parameters(), lr=0.1) for part in full_model.children()
+              if any(True for _ in part.parameters())]
+for _ in range(2):
+    step(full_model, optimizers[0])
+    for optimizer in optimizers[1:]:
+        optimizer.step()"""
+
+
+@pytest.mark.parametrize(
+    ("cells", "steps", "reused"),
+    [
+        pytest.param([f"{FROZEN_AFTER}\nfit(head_model)"], ["step1", "step2"], True, id="frozen and trained on"),
+        pytest.param(
+            [f"{FULL}\nhead_model = full_model\nfit(head_model)"], ["step1", "step2"], True, id="under another name"
+        ),
+        pytest.param(
+            [BY_TRAINER, f"{FROZEN_AFTER}\nbuild_trainer(head_model).train()"],
+            *(["step1", "step2"], True),
+            id="by a Trainer",
+        ),
+        pytest.param([f"{FULL}\n{HEAD}"], ["step1", "step2"], False, id="a fresh model"),
+        pytest.param([EACH_EPOCH], ["step1"], False, id="an optimiser of each epoch"),
+        pytest.param([TURNS], ["step1"], False, id="optimisers that take turns"),
+    ],
+)
+def test_another_training_in_the_same_cell_is_another_one(
+    shell: InteractiveShell, cells: list[str], steps: list[str], reused: bool
+) -> None:
+    run(shell, *cells)
+    trainings = watch_module.WATCH.trainings
+    assert [(noted.step, noted.finished) for noted in trainings] == [(step, True) for step in steps]
+    assert (trainings[-1].find_before(trainings) is not None) is reused
+
+
+def test_a_loop_keeps_no_model_alive(shell: InteractiveShell) -> None:
+    run(shell, f"{FULL}\nimport gc, weakref\nheld = weakref.ref(full_model)\ndel full_model\nn = gc.collect()")
+    assert shell.user_ns["held"]() is None
+    (noted,) = watch_module.WATCH.trainings
+    assert (noted.finished, noted.left) == (True, {})
+
+
+IN_A_THREAD = """import threading
+go_on = threading.Event()
+def work():
+    global model
+    model, optimizer = load(), None
+    optimizer = make(model)
+    step(model, optimizer)
+    stepped.set()
+    go_on.wait(60)
+    step(model, optimizer)
+stepped = threading.Event()
+thread = threading.Thread(target=work)
+thread.start()
+ready = stepped.wait(60)"""
+
+
+def test_a_loop_in_a_thread_ends_with_it(shell: InteractiveShell) -> None:
+    run(shell, IN_A_THREAD, "x = 1")
+    assert [noted.finished for noted in watch_module.WATCH.trainings] == [False]
+    assert "it has not ended yet" in read("1.5")[1]
+    run(shell, "go_on.set()\nthread.join()")
+    assert [noted.finished for noted in watch_module.WATCH.trainings] == [True]
+
+
+LORA_MODEL = "lora_model = load()\nfreeze(lora_model)"
+TRAINED = "step(lora_model, optimizer)\nstep(lora_model, optimizer)"
+GROUPS = """wrap(lora_model)
+parts = [[p for p in part if p.requires_grad] for part in map(torch.nn.Module.parameters, lora_model.children())]
+optimizer = torch.optim.SGD([{"params": part} for part in parts if part], lr=0.1)"""
+LATER = """layers = lora_model.distilbert.parameters()
+optimizer.add_param_group({"params": [p for p in layers if p.requires_grad]})"""
+GIVEN = "trained = build_trainer(lora_model, optimizers=(optimizer, None)).train()"
+
+
+@pytest.mark.parametrize(
+    ("cells", "missing"),
+    [
+        pytest.param(["optimizer = make(lora_model)", "wrap(lora_model)", TRAINED], 384, id="made before the layers"),
+        pytest.param(["wrap(lora_model)", "optimizer = make(lora_model)", TRAINED], 0, id="made after them"),
+        pytest.param([GROUPS, TRAINED], 0, id="in groups"),
+        pytest.param(
+            ["optimizer = make(lora_model)", "wrap(lora_model)", f"{LATER}\n{TRAINED}"], 0, id="given them later"
+        ),
+        pytest.param(
+            ["optimizer = make(lora_model)", "wrap(lora_model)", f"step(lora_model, optimizer)\n{LATER}\n{TRAINED}"],
+            *(0,),
+            id="given them between its steps",
+        ),
+        pytest.param(
+            [BY_TRAINER, "optimizer = make(lora_model)", "wrap(lora_model)", GIVEN], 384, id="given to a Trainer"
+        ),
+        pytest.param([BY_TRAINER, "wrap(lora_model)", "build_trainer(lora_model).train()"], 0, id="a Trainer's own"),
+    ],
+)
+def test_what_no_optimiser_holds_is_named(shell: InteractiveShell, cells: list[str], missing: int) -> None:
+    run(shell, LORA_MODEL, *cells)
+    (noted,) = watch_module.WATCH.trainings
+    assert sum(noted.unheld.values()) == missing
+    (row, *_) = report._build_unheld(noted, []) or [None]
+    assert (row is not None and "384 of them are in none" in row.rationale and "`replace_layers`" in row.hint) is bool(
+        missing
+    )
