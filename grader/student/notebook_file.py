@@ -15,7 +15,11 @@ from IPython import get_ipython
 
 from grader.errors import SubmissionError
 
-HEADING: Final = re.compile(r"^(#{1,6})[ \t]+(?:(?:(?:step|part)[ \t]+)?(\d)\b)?", re.IGNORECASE | re.MULTILINE)
+# A bare digit is a step's where it numbers the heading, as in "2. The head" and "3.4", and no amount: "3 epochs".
+HEADING: Final = re.compile(
+    r"^(#{1,6})[ \t]+[*_]*(?:(?:step|part)[ \t-]*(\d)\b|(\d)(?=\.\d|[*_]*[ \t]*(?:[.:)\u2013\u2014]|-[ \t]|$)))?",
+    re.IGNORECASE | re.MULTILINE,
+)
 FENCED: Final = re.compile(r"^[ \t]*```.*?^[ \t]*```", re.DOTALL | re.MULTILINE)  # code, whose comments are no headings
 CHAPTER: Final = 2  # a heading of this level or above ends the step before it
 MAX_BYTES: Final = 50 * 2**20
@@ -153,9 +157,9 @@ def _read_cells(data: Any) -> Iterator[FileCell]:
 
 def _read_step(text: str, step: str | None) -> str | None:
     """Return the step below some text. A heading without a number ends the one before it, if it is a large one."""
-    for signs, number in HEADING.findall(FENCED.sub("", text)):
-        if number or len(signs) <= CHAPTER:
-            step = f"step{number}" if number else None
+    for signs, named, numbered in HEADING.findall(FENCED.sub("", text)):
+        if named or numbered or len(signs) <= CHAPTER:
+            step = f"step{named or numbered}" if named or numbered else None
     return step
 
 

@@ -60,6 +60,26 @@ def test_a_step_is_that_of_the_heading_above(file: Path, monkeypatch: pytest.Mon
         pytest.param("### Training", "step3", id="a heading within the step"),
         pytest.param("text\n\n## Part 2\n### Freeze", "step2", id="another step"),
         pytest.param("## 10 reviews", None, id="a number that is no step's"),
+        pytest.param("#### 2 epochs, batch size 8", "step3", id="an amount"),
+        pytest.param("## 2 results so far", None, id="an amount in a large one"),
+        pytest.param("### 1st attempt", "step3", id="an ordinal"),
+        pytest.param("### 2-fold validation", "step3", id="a compound"),
+        *(
+            pytest.param(text, "step2", id=text)
+            for text in (
+                "## 2",
+                "## 2. Head",
+                "## 2: Head",
+                "## 2) Head",
+                "### 2.1 Freeze",
+                "## 2 - Head",
+                "## 2 — Head",
+            )
+        ),
+        *(
+            pytest.param(text, "step2", id=text)
+            for text in ("## **Step 2: head**", "## **2.** Head", "## STEP-2", "# part 2")
+        ),
         pytest.param("```python\n# a comment\n```", "step3", id="a comment in an example"),
         pytest.param("#hashtag", "step3", id="no heading"),
     ],
