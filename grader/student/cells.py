@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from IPython import get_ipython
 
+from grader.student.looks import list_held
+
 MAX_LABEL: Final = 60  # characters; what is longer is a text and no label
 
 
@@ -48,10 +50,9 @@ def list_labels() -> list[str]:
 
 
 def list_names(value: Any) -> list[str]:
-    """Return the notebook's variables that hold this very object, not the outputs of cells that are it."""
+    """Return what holds this very object: variables, and items such as `models['head']`; no outputs of cells."""
     shell = get_ipython()
-    held = list(shell.user_ns.items()) if shell else []
-    return [name for name, one in held if one is value and not name.startswith("_")]
+    return [name for name, one in list_held(shell.user_ns if shell else {}) if one is value]
 
 
 def find_line(name: str, *about: re.Pattern[str]) -> str:

@@ -148,20 +148,30 @@ def _build_record(seed: int, observed: Observed, cells: dict[int, int]) -> RunRe
     )
 
 
-def prepare(step: str, namespace: Mapping[str, Any]) -> tuple[str, Noted] | None:
+def prepare(step: str, namespace: Mapping[str, Any], used: Any = None) -> tuple[str, Noted] | None:
     """Return the name of the model that a step would train now, and that training as if it began; None without one.
 
-    Step 2 trains a model of which something is frozen, step 3 one with wrapped layers. One that is named after another
-    step is not meant where there is one that is named after this step.
+    Step 2 trains a model of which something is frozen, step 3 one with wrapped layers. One that is named after this
+    step is meant before the one that its last training `used`, and that before others; none that is named after another
+    step where there is one that is named after this one. A frozen model may be for many things: it is not meant for
+    step 2 where another is named after that.
     """
-    found, models = None, find_models(namespace)
-    own = [(name, model) for name, model in models if read_name(name) in (step, None)]
-    for name, model in own if any(read_name(name) == step for name, _ in own) else models:
+    found, models = list[tuple[int, str, Noted]](), find_models(namespace)
+    named = any(read_name(name) == step for name, _ in models)
+    for name, model in models:
+        rank = _rank(step, read_name(name), model is used)
+        if named and rank < (2 if step == "step2" else 1):
+            continue
         entry = describe_form(model, load_shapes())
-        suits = bool(entry.wrapped) if step == "step3" else not entry.wrapped and _is_meant_frozen(model, entry)
-        if suits and (found is None or read_name(name) in (step, None)):
-            found = name, Noted(step, entry, time.time(), encoder=digest_encoder(model))
-    return found
+        if bool(entry.wrapped) if step == "step3" else not entry.wrapped and _is_meant_frozen(model, entry):
+            found.append((rank, name, Noted(step, entry, time.time(), encoder=digest_encoder(model))))
+    best = max((rank for rank, *_ in found), default=0)
+    return next(((name, noted) for rank, name, noted in reversed(found) if rank == best), None)
+
+
+def _rank(step: str, named: str | None, used: bool) -> int:
+    """Return how much speaks for a model being meant for a step."""
+    return 3 if named == step else 2 if used else 0 if named else 1
 
 
 def _is_meant_frozen(model: Any, entry: Entry) -> bool:

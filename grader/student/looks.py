@@ -11,6 +11,7 @@ from typing import Any, Final
 from grader.assignment import EVAL_ROWS, MAX_TOKENS, TRAIN_ROWS
 from grader.reporting.in_notebook import Mark, Row
 from grader.student.guards import attempt
+from grader.student.placing import read_name
 
 Namespace = Mapping[str, Any]
 Splits = Mapping[str, Any]
@@ -22,6 +23,8 @@ SAMPLE: Final = 200  # reviews that are looked at; about one in eight is longer 
 HEAD: Final = ("pre_classifier", "classifier")
 ACCURACIES: Final = ("evaluation_helper", "compute_metrics", "compute_accuracy")  # the first is the template's
 RETURN_IT: Final = "Return what the metric's `compute` returns."
+IPYTHONS_OWN: Final = ("In", "Out")
+MAX_HELD: Final = 50  # what has more holds data
 LARGER_LOGIT: Final = "The prediction for a review is the index of its larger logit: `argmax(axis=-1)`."
 
 
@@ -74,7 +77,10 @@ def look_at_labels(namespace: Namespace) -> Iterator[Row]:
     """Look at how many labels the models have."""
     title = "The model has two labels"
     models = {name: model.config.num_labels for name, model in find_models(namespace) if hasattr(model, "config")}
-    wrong = {name: labels for name, labels in models.items() if labels != 2}
+    named = {name: labels for name, labels in models.items() if read_name(name)}
+    wrong = {name: labels for name, labels in (named or models).items() if labels != 2}
+    if not named and len(wrong) < len(models):  # another one may be for something else
+        wrong = {}
     if not models:
         yield Row(Mark.NOT_YET, "No model with a classification head in this kernel yet.")
     elif wrong:
@@ -162,20 +168,34 @@ def _describe_answer(answer: Any, named: Mapping[str, Any]) -> str:
 
 
 def find_models(namespace: Namespace) -> list[tuple[str, Any]]:
-    """Return the models with the assignment's head, by the variables that hold them; each once, under its last name."""
-    if "torch" not in sys.modules:
-        return []
-    found = {
-        id(value): (name, value)
-        for name, value in list(namespace.items())
-        if not name.startswith("_") and attempt(_has_head, value)
-    }
+    """Return the models with the assignment's head, by what holds them: `model`, `models['head']`. Each once.
+
+    Of several names, the last one that speaks of a step counts, else the last one.
+    """
+    found: dict[int, tuple[str, Any]] = {}
+    for name, value in list_held(namespace) if "torch" in sys.modules else ():
+        if not attempt(_has_head, value):
+            continue
+        if id(value) not in found or read_name(name) or not read_name(found[id(value)][0]):
+            found[id(value)] = name, value
     return list(found.values())
 
 
 def _has_head(value: Any) -> bool:
     """Return True for a model with the assignment's head. A proxy may raise when it is asked for its class."""
     return issubclass(type(value), sys.modules["torch"].nn.Module) and all(hasattr(value, part) for part in HEAD)
+
+
+def list_held(namespace: Namespace) -> Iterator[tuple[str, Any]]:
+    """Yield what the notebook's variables hold, and what their dictionaries and lists hold; no outputs of cells."""
+    for name, value in list(namespace.items()):
+        if name.startswith("_") or name in IPYTHONS_OWN:
+            continue
+        yield name, value
+        if issubclass(type(value), dict) and len(value) <= MAX_HELD:
+            yield from ((f"{name}[{key!r}]", one) for key, one in list(value.items()) if type(key) in (str, int))
+        elif issubclass(type(value), list | tuple) and len(value) <= MAX_HELD:
+            yield from ((f"{name}[{index}]", one) for index, one in enumerate(list(value)))
 
 
 def find_attribute(model: Any) -> str | None:

@@ -31,6 +31,7 @@ class Noted:
     encoder: dict[str, str] = field(default_factory=dict)  # some tensors of the encoder at the start -> digest
     left_encoder: dict[str, str] = field(default_factory=dict)  # the same when it ended
     unheld: dict[str, int] = field(default_factory=dict)  # trainable tensor that no optimiser holds -> its numbers
+    named: bool = False  # whether what it is called speaks of a step
     model: "weakref.ref[Any] | None" = None  # what is trained; never kept alive by this
 
     def find_before(self, trainings: Sequence["Noted"]) -> "Noted | None":

@@ -35,7 +35,9 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     unread = _list_unread(namespace) if any(exercise.prepares for exercise in exercises) else {}
     readable, prepared = {name: value for name, value in namespace.items() if name not in unread}, {}
     for exercise in exercises:
-        found = attempt(live.prepare, exercise.step, readable) if exercise.prepares else None
+        trained = last[exercise.step].model if exercise.step in last else None
+        given = trained and trained()
+        found = attempt(live.prepare, exercise.step, readable, given) if exercise.prepares else None
         if found is not None:
             name, noted = found
             prepared[exercise.step] = name, noted, _judge_prepared(exercise, noted, sources, questions)

@@ -14,7 +14,7 @@ from typing import Final
 from grader.judging.places.code import Code, list_read
 from grader.protocol.records import Entry
 from grader.protocol.tensor_names import ENCODER
-from grader.student.noted import STEPS
+from grader.student.noted import STEPS, Noted
 
 # What trainings of each step are called, as a part of a name: of a folder, of a variable.
 NAMES: Final = {
@@ -59,6 +59,28 @@ def place(
     if named or adapted:
         return named or "step3"
     return "step2" if entry.trainable < entry.total or any(map(FROZE.search, done)) else "step1"
+
+
+def read_form(entry: Entry) -> str | None:
+    """Return the step that asks for such a model: all of it is trained, or the head, or adapters; None for another."""
+    if entry.wrapped:
+        return "step3"
+    if not any(name.startswith(ENCODER) for name in entry.trainable_names):
+        return "step2"
+    return "step1" if entry.trainable == entry.total else None
+
+
+def place_together(trainings: Sequence[Noted]) -> None:
+    """Place those of one cell anew by what their models are, where models of several kinds are trained in it.
+
+    Then the heading above it says nothing, and a name still does.
+    """
+    forms = [read_form(noted.entry) for noted in trainings]
+    if len(set(forms)) == 1:
+        return
+    for noted, form in zip(trainings, forms, strict=True):
+        if not noted.named and form is not None:
+            noted.step = form
 
 
 def _list_statements(variables: Sequence[str], cells: Sequence[str]) -> Iterator[str]:

@@ -109,14 +109,20 @@ def _build_prepared(exercise: Exercise, found: Findings) -> list[Row]:
 
 def _find_origin(name: str) -> str:
     """Return the line that gave a variable its value."""
-    return cells.find_line(name, re.compile(rf"^\s*{name}\s*=(?!=)"))
+    return cells.find_line(_read_variable(name), re.compile(rf"^\s*{re.escape(name)}\s*=(?!=)"))
+
+
+def _read_variable(name: str) -> str:
+    """Return the variable in a name such as `models['head']`."""
+    return name.partition("[")[0]
 
 
 def _build_form(name: str, judgement: Judgement, found: Findings) -> Row:
     row = replace(_build_row(judgement, None), title=f"`{name}` would train the right parameters")
     if row.mark is Mark.FAILED:  # a line that sets it says more than the call of a function that does
-        row = replace(row, place=cells.find_line(name, SETS, FREEZES))
-    held = looks.find_attribute(found.namespace[name])
+        row = replace(row, place=cells.find_line(_read_variable(name), SETS, FREEZES))
+    model = dict(looks.list_held(found.namespace)).get(name)
+    held = looks.find_attribute(model) if model is not None else None
     if row.mark is Mark.FAILED and held:
         said = f"{row.rationale} `requires_grad` was set on the module `{held}`, which has no effect on its parameters."
         return replace(row, rationale=said, hint="Call the method `requires_grad_(False)`, or set each parameter.")
@@ -173,9 +179,12 @@ def _build_unheld(noted: Noted, rows: Sequence[Row]) -> list[Row]:
 
 
 def _name_shared(noted: Noted, before: Noted) -> str:
-    """Name the part of a model that an earlier training left, as "its encoder"; empty for all that it trained."""
+    """Name the part of a model that an earlier training left, as "its encoder"; empty for all that it trained.
+
+    What was trained between them, in the same step, may have left no number of it.
+    """
     shared = noted.list_shared(before)
-    if len(shared) == len(before.list_trained()):
+    if not shared or len(shared) == len(before.list_trained()):
         return ""
     return "its encoder" if shared == [ENCODER] else "a part of it" if ENCODER in shared else "its head"
 
@@ -191,7 +200,7 @@ def _build_outdated(noted: Noted, namespace: Mapping[str, Any]) -> list[Row]:
 
 
 NOT_PREPARED: Final = {
-    "step2": "No model in this kernel has frozen parameters yet.",
+    "step2": "No model for this step has frozen parameters yet.",
     "step3": "No model contains LoRA layers yet: call `replace_layers` to put yours into the model.",
 }
 

@@ -120,17 +120,19 @@ class Watch:
         from grader.student import cells, definitions, notebook_file
         from grader.student.network import load_shapes
         from grader.student.numbers import digest_encoder
-        from grader.student.placing import place
+        from grader.student.placing import place, place_together, read_name
 
         model, shapes = observation.unwrap(trained), load_shapes()
         entry = observation.describe_form(model, shapes)
         layers = definitions.read_classes(weights.find_wrapped(model, shapes).values())
         before = next((noted.cell for noted in reversed(self.trainings)), None)
         section = notebook_file.find_step(cells.read_source(), self.ran[-1].id if self.ran else None)
-        labels = [*called, *cells.list_labels()]
-        step = place(entry, section, cells.list_names(trained), labels, cells.list_since(before))
+        names, labels = cells.list_names(trained), [*called, *cells.list_labels()]
+        step = place(entry, section, names, labels, cells.list_since(before))
         noted = Noted(step, entry, time.time(), cells.count(), via=via, layers=layers, encoder=digest_encoder(model))
+        noted.named, noted.model = any(map(read_name, [*names, *labels])), weakref.ref(trained)
         self.trainings.append(noted)
+        place_together([one for one in self.trainings if one.cell is not None and one.cell == noted.cell])
         self.unseen.clear()
         return noted
 

@@ -238,7 +238,7 @@ def test_a_model_of_another_step_is_named_before_it_is_trained(
     WATCH.trainings.append(first)
     run(shell, "full_model = head_model = 1", "x = 1\nhead_model = full_model", "head_model")
     shell.user_ns["head_model"] = torch.nn.Linear(2, 2)
-    monkeypatch.setattr(live, "prepare", lambda step, namespace: ("head_model", second))
+    monkeypatch.setattr(live, "prepare", lambda *_: ("head_model", second))
     row = commands._check("2.1").parts[0].rows[-1]
     assert (row.mark.value, row.place) == ("failed", "In [2], line 2: head_model = full_model")
     assert row.hint == "Load the model again with `from_pretrained`."  # and not: train again
@@ -253,7 +253,7 @@ def test_a_model_of_another_step_is_named_after_it_was_trained_in_this_one_too(
     now.began_s, now.entry = 2.0, replace(now.entry, head=second.left)
     WATCH.trainings.extend((first, second))
     shell.user_ns["head_model"] = torch.nn.Linear(2, 2)
-    monkeypatch.setattr(live, "prepare", lambda step, namespace: ("head_model", now))
+    monkeypatch.setattr(live, "prepare", lambda *_: ("head_model", now))
     assert "step 1 has trained this one already" in commands._check("2.1").parts[0].rows[-1].rationale
 
 
@@ -393,7 +393,7 @@ def test_what_is_wrong_before_and_in_a_training_is_said_once(
     wrong = note("step2", [*HEAD, ENCODER], 66_000_000)
     WATCH.trainings.append(wrong)
     shell.user_ns["head_model"] = torch.nn.Linear(2, 2)
-    monkeypatch.setattr(live, "prepare", lambda step, namespace: ("head_model", wrong))
+    monkeypatch.setattr(live, "prepare", lambda *_: ("head_model", wrong))
     before, trained = (part.rows[0] for part in commands._check("step2").parts)
     assert "found 66,000,000" in before.rationale
     assert trained.rationale == "You trained the model as `head_model` is now: see above."

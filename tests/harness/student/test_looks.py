@@ -103,6 +103,21 @@ THREE.pre_classifier, THREE.classifier, THREE.config = (
         pytest.param(looks.look_at_labels, {}, "not yet", "", id="no model"),
         pytest.param(looks.look_at_labels, {"m": build_distilbert(8, 0)}, "passed", "", id="two labels"),
         pytest.param(looks.look_at_labels, {"m": THREE}, "failed", "`m` has 3", id="three labels"),
+        pytest.param(
+            looks.look_at_labels,
+            {"full_model": build_distilbert(8, 0), "x": THREE},
+            "passed",
+            "",
+            id="a helper of three",
+        ),
+        pytest.param(looks.look_at_labels, {"m": THREE, "n": build_distilbert(8, 0)}, "passed", "", id="one has two"),
+        pytest.param(
+            *(looks.look_at_labels, {"full_model": THREE, "m": build_distilbert(8, 0)}, "failed", "`full_model` has 3"),
+            id="three in the one that is named",
+        ),
+        pytest.param(
+            looks.look_at_labels, {"models": {"full": THREE}}, "failed", "`models['full']` has 3", id="in a dict"
+        ),
         pytest.param(looks.look_at_accuracy, {}, "not yet", "", id="no function"),
         pytest.param(looks.look_at_accuracy, ACCURACY, "passed", "", id="accuracy"),
         pytest.param(
@@ -170,9 +185,48 @@ def test_the_model_that_would_be_trained_is_found() -> None:
     assert live.prepare("step3", {"a": full, "b": head, "c": lora})[0] == "c"  # type: ignore[index]
     assert live.prepare("step3", {"head_model": lora})[0] == "head_model"  # type: ignore[index]
     assert live.prepare("step3", {"head_model": lora, "lora_model": full}) is None
-    assert live.prepare("step3", {"head_model": lora, "c": lora, "lora_model": full})[0] == "c"  # type: ignore[index]
+    assert live.prepare("step3", {"c": lora, "lora_model": full})[0] == "c"  # type: ignore[index]
     assert looks.find_attribute(attribute) == "distilbert"
     assert torch.is_grad_enabled()
+
+
+def make(frozen: str = "", wrapped: bool = False) -> Any:
+    """A small model, of which the encoder, everything or nothing is frozen."""
+    model = build_distilbert(8, 0)
+    if frozen:
+        (model if frozen == "all" else model.distilbert).requires_grad_(False)
+    if wrapped:
+        model.distilbert.transformer.layer[0].attention.q_lin = nn.Sequential(nn.Linear(8, 8))
+    return model
+
+
+FROZEN, BASE, FRESH, WRAPPED = make("encoder"), make("all"), make(), make("all", wrapped=True)
+
+
+@pytest.mark.parametrize(
+    ("step", "namespace", "used", "found"),
+    [
+        pytest.param(
+            "step2", {"head_model": FROZEN, "base_model": BASE}, None, "head_model", id="a frozen helper made later"
+        ),
+        pytest.param("step2", {"head_model": FRESH, "base_model": BASE}, None, None, id="a frozen helper alone"),
+        pytest.param("step2", {"model": FROZEN, "base_model": BASE}, FROZEN, "model", id="the one that was trained"),
+        pytest.param(
+            "step2", {"head_model": FRESH, "m": FROZEN, "b": BASE}, FROZEN, "m", id="trained, beside a fresh one"
+        ),
+        pytest.param("step2", {"a": FROZEN, "b": BASE}, None, "b", id="nothing tells them apart"),
+        pytest.param("step2", {"head_model": FROZEN, "m": FROZEN}, None, "head_model", id="a name that is left over"),
+        pytest.param("step2", {"models": {"full": FRESH, "head": FROZEN}}, None, "models['head']", id="in a dict"),
+        pytest.param("step2", {"models": [FRESH, FROZEN]}, None, "models[1]", id="in a list"),
+        pytest.param("step2", {"Out": {3: FROZEN}, "_": FROZEN}, None, None, id="outputs of cells"),
+        pytest.param("step3", {"lora_model": FRESH, "b": WRAPPED}, None, "b", id="wrapped under another name"),
+    ],
+)
+def test_a_model_for_something_else_is_not_the_one_to_train(
+    step: str, namespace: dict[str, Any], used: Any, found: str | None
+) -> None:
+    prepared = live.prepare(step, namespace, used)
+    assert (prepared and prepared[0]) == found
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from transformers import Trainer
 
 from grader.kernel.probes.toys import build_distilbert
-from grader.student import commands, report
+from grader.student import commands, notebook_file, report
 from grader.student import watch as watch_module
 from grader.student.watch import Watch
 
@@ -283,3 +283,35 @@ def test_what_no_optimiser_holds_is_named(shell: InteractiveShell, cells: list[s
     assert (row is not None and "384 of them are in none" in row.rationale and "`replace_layers`" in row.hint) is bool(
         missing
     )
+
+
+ALL = """models = {}
+for label in ("full", "head", "lora"):
+    models[label] = load()
+freeze(models["head"])
+freeze(models["lora"])
+wrap(models["lora"])"""
+LOOP = "for model in models.values():\n    fit(model)"
+LISTED = f"{ALL}\nmodels = list(models.values())"
+SHORT = f"{ALL}\nmodels = {{letter: models[name] for letter, name in zip('abc', models)}}"
+FORGOTTEN = "for seed in range(2):\n    model = load()\n    fit(model)"
+
+
+@pytest.mark.parametrize(
+    ("cells", "steps"),
+    [
+        pytest.param([ALL, LOOP], ["step1", "step2", "step3"], id="names in a dictionary"),
+        pytest.param([LISTED, LOOP.replace(".values()", "")], ["step1", "step2", "step3"], id="a list"),
+        pytest.param([SHORT, LOOP], ["step1", "step2", "step3"], id="names that say nothing"),
+        pytest.param([FORGOTTEN], ["step3", "step3"], id="several tries, of one kind"),
+    ],
+)
+def test_models_of_one_cell_are_told_apart(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, cells: list[str], steps: list[str]
+) -> None:
+    monkeypatch.setattr(notebook_file, "find_step", lambda *_: "step3")
+    run(shell, *cells)
+    assert [noted.step for noted in watch_module.WATCH.trainings] == steps
+    if len(steps) == 3:
+        name = "models[1]" if "list" in cells[0] else "models['b']" if "zip" in cells[0] else "models['head']"
+        assert f"`{name}` would train the right parameters" in read("2.1")[0]
