@@ -25,6 +25,7 @@ class Noted:
     error: str = ""  # the type of what ended it early
     left: dict[str, str] = field(default_factory=dict)  # tensor of the head, when it ended -> digest of its numbers
     saved: str = ""  # the folder that its weights were last written to
+    folder: str = ""  # that a Trainer was given, where it may have left checkpoints
     here: bool = True  # in this kernel, not in one before it
     via: str = "Trainer"  # or "loop", of the student's own
     layers: dict[str, str] = field(default_factory=dict)  # class of wrapped layers -> its code; not kept over a restart

@@ -1,7 +1,9 @@
 """Finds out all that a report on some exercises is made of."""
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from grader.judging.runner import Judgement
 from grader.kernel.training.observation import describe_form
@@ -17,6 +19,8 @@ from grader.student.report import Findings
 from grader.student.snapshot import keep_objects
 from grader.student.watch import Watch
 
+TRAINS: Final = re.compile(r"\b(?:train|fit)\w*\(|\.step\(")
+
 
 def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Watch) -> Findings:
     """Ask the notebook's functions, look at its objects, and judge the last training of each step."""
@@ -29,7 +33,8 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     watch.attempt(watch.end_threads)
     here = {noted.step for noted in watch.trainings}
     earlier = [noted for noted in journal.recall(notebook_file.get_key()) if noted.step not in here]
-    trainings = [*filter(journal.holds_weights, earlier), *watch.trainings]
+    kept = [replace(noted, saved=folder) for noted in earlier if (folder := journal.find_weights(noted))]
+    trainings = [*kept, *watch.trainings]
     judgements = live.judge(observed, trainings, sources, questions, ids) if ids else {}
     last = {noted.step: noted for noted in trainings}
     unread = _list_unread(namespace) if any(exercise.prepares for exercise in exercises) else {}
@@ -54,7 +59,13 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
         changed,
         origins,
         unread,
+        find_unwatched(watch.began, sources),
     )
+
+
+def find_unwatched(began: int | None, sources: Sequence[str]) -> int | None:
+    """Return the number of the cell with which watching began, where one before it seems to train."""
+    return began if began and any(map(TRAINS.search, sources[: began - 1])) else None
 
 
 def _list_unread(namespace: dict[str, Any]) -> dict[str, str]:

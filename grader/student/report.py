@@ -54,6 +54,7 @@ class Findings:
     changed: Sequence[str] = ()  # variables with models in which a function changed weights while it was asked
     origins: Mapping[str, Origin] = field(default_factory=dict)  # by what it defines: what comes from another file
     unread: Mapping[str, str] = field(default_factory=dict)  # variables with models that cannot be read -> why
+    unwatched: int | None = None  # the cell that began to watch, where one before it may have trained
 
 
 def build_report(exercises: Sequence[Exercise], found: Findings) -> Report:
@@ -236,6 +237,9 @@ def _find_absent(exercise: Exercise, found: Findings) -> Row | None:
     if exercise.trains and exercise.step not in found.trainings:
         if exercise.step in found.earlier:
             return Row(Mark.NOT_YET, "Train this step again.", describe_loss(found.earlier[exercise.step]), hint=SAVE)
+        if found.unwatched:
+            said = f"Trainings before In [{found.unwatched}], which imports the check, are not known to it."
+            return Row(Mark.NOT_YET, "No training of this step is known.", said, hint="Run the cell that trains again.")
         return Row(Mark.NOT_YET, "No training of this step in this kernel yet.")
     observed = found.observed.get(exercise.defines)
     if not exercise.defines or observed is None:
@@ -299,9 +303,9 @@ SAVE: Final = "After the next training, `trainer.save_model(…)` keeps its weig
 
 
 def describe_loss(noted: Noted) -> str:
-    """Say that a training went with its kernel."""
+    """Say that of a training, nothing is known to be left."""
     when = time.strftime("%d %B, %H:%M", time.localtime(noted.began_s))
-    return f"It was trained on {when}, before the kernel was restarted, and that model is gone."
+    return f"It was trained on {when}, before the kernel was restarted, and no saved weights of it are known here."
 
 
 def describe_training(noted: Noted, now_s: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from IPython import get_ipython
 
+from grader.protocol.records import Entry
 from grader.student.guards import keep_random_states
 from grader.student.notebook_file import Ran
 from grader.student.noted import Noted
@@ -30,6 +31,7 @@ class Watch:
         self.trainings: list[Noted] = []
         self.unseen: list[str] = []  # why trainings since the last noted one were not, a sentence part each
         self.ran: list[Ran] = []
+        self.began: int | None = None  # the number of the cell that first imported this
         self._trained: dict[int, Noted] = {}  # id of a Trainer -> its last training
         self._depth = 0  # of calls of `Trainer.train`
         self._loops: dict[int, Any] = {}  # thread -> the loop that steps in it, as `loops.Loop`
@@ -57,14 +59,17 @@ class Watch:
 
     def _install(self) -> Any:
         """Watch, and return what ends the watch over optimisers."""
+        self.began = len(get_ipython().history_manager.input_hist_parsed) - 1
         note_cell = functools.partial(self.attempt, self._note_cell, of_training=False)
         get_ipython().events.register("pre_run_cell", note_cell)
         get_ipython().events.register("post_run_cell", functools.partial(self.attempt, self._end_cell))
         from torch.optim.optimizer import register_optimizer_step_pre_hook
-        from transformers import Trainer
+        from transformers import PreTrainedModel, Trainer
 
         _follow(Trainer, "train", self._train)
+        _follow(Trainer, "call_model_init", self._make)
         _follow(Trainer, "save_model", self._save)
+        _follow(PreTrainedModel, "save_pretrained", self._save_pretrained)
         return register_optimizer_step_pre_hook(self._before_step)
 
     def _note_cell(self, info: Any) -> None:
@@ -94,11 +99,29 @@ class Watch:
         internal = kwargs.get("_internal_call", args[1] if len(args) > 1 else False)
         if not internal:
             folder = args[0] if args else kwargs.get("output_dir")
-            self.attempt(self._note_saved, trainer, folder, of_training=False)
+            self.attempt(self._note_saved, trainer.model, folder or trainer.args.output_dir, of_training=False)
         return output
 
+    def _save_pretrained(self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        output = original(model, *args, **kwargs)
+        folder = args[0] if args else kwargs.get("save_directory")
+        self.attempt(self._note_saved, model, folder, of_training=False)
+        return output
+
+    def _make(self, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call `model_init`. A training that has begun trains what it returns."""
+        __tracebackhide__ = True
+        model = original(trainer, *args, **kwargs)
+        noted = self._trained.get(id(trainer))
+        if noted is not None and noted.ended_s is None:
+            self.attempt(self._describe, noted, model)
+        return model
+
     def _note_start(self, trainer: Any) -> Noted:
-        noted = self._note(trainer.model, Path(str(getattr(trainer.args, "output_dir", ""))).name)
+        folder = Path(str(getattr(trainer.args, "output_dir", "")))
+        noted = self._note(trainer.model, folder.name)
+        noted.folder = str(folder.absolute())
         self._trained[id(trainer)] = noted
         return noted
 
@@ -115,26 +138,33 @@ class Watch:
         noted.unheld = find_unheld(observation.unwrap(trainer.model), [trainer.optimizer])
 
     def _note(self, trained: Any, *called: str, via: str = "Trainer") -> Noted:
-        from grader.kernel import weights
-        from grader.kernel.training import observation
-        from grader.student import cells, definitions, notebook_file
-        from grader.student.network import load_shapes
-        from grader.student.numbers import digest_encoder
+        from grader.student import cells, notebook_file
         from grader.student.placing import place, place_together, read_name
 
-        model, shapes = observation.unwrap(trained), load_shapes()
-        entry = observation.describe_form(model, shapes)
-        layers = definitions.read_classes(weights.find_wrapped(model, shapes).values())
-        before = next((noted.cell for noted in reversed(self.trainings)), None)
+        noted = Noted("", Entry("", 0, 0), time.time(), cells.count(), via=via)
+        self._describe(noted, trained)
+        before = next((one.cell for one in reversed(self.trainings)), None)
         section = notebook_file.find_step(cells.read_source(), self.ran[-1].id if self.ran else None)
         names, labels = cells.list_names(trained), [*called, *cells.list_labels()]
-        step = place(entry, section, names, labels, cells.list_since(before))
-        noted = Noted(step, entry, time.time(), cells.count(), via=via, layers=layers, encoder=digest_encoder(model))
-        noted.named, noted.model = any(map(read_name, [*names, *labels])), weakref.ref(trained)
+        noted.step = place(noted.entry, section, names, labels, cells.list_since(before))
+        noted.named = any(map(read_name, [*names, *labels]))
         self.trainings.append(noted)
         place_together([one for one in self.trainings if one.cell is not None and one.cell == noted.cell])
         self.unseen.clear()
         return noted
+
+    def _describe(self, noted: Noted, trained: Any) -> None:
+        """Note a model as a training finds it."""
+        from grader.kernel import weights
+        from grader.kernel.training import observation
+        from grader.student import definitions
+        from grader.student.network import load_shapes
+        from grader.student.numbers import digest_encoder
+
+        model, shapes = observation.unwrap(trained), load_shapes()
+        noted.entry, noted.encoder = observation.describe_form(model, shapes), digest_encoder(model)
+        noted.layers = definitions.read_classes(weights.find_wrapped(model, shapes).values())
+        noted.model = weakref.ref(model)
 
     def _note_end(self, noted: Noted, trained: Any, error: str = "") -> None:
         from grader.kernel.training import observation
@@ -192,10 +222,12 @@ class Watch:
             ended = error is not None and is_ended_by(error, loop.at)
             self._note_end(loop.noted, loop.model(), type(error).__name__ if ended else "")
 
-    def _note_saved(self, trainer: Any, folder: str | None) -> None:
-        noted = self._trained.get(id(trainer))
-        if noted is not None and noted.finished:
-            noted.saved = str(Path(folder or trainer.args.output_dir).absolute())
+    def _note_saved(self, model: Any, folder: Any) -> None:
+        """Note where the last training of a model is saved. Whether that is what it left is seen when it is needed."""
+        held = (noted for noted in reversed(self.trainings) if noted.model is not None and noted.model() is model)
+        noted = next(held, None)
+        if noted is not None:
+            noted.saved = str(Path(str(folder)).absolute())
             self._keep()
 
     def _keep(self) -> None:

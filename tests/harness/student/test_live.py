@@ -468,7 +468,7 @@ def test_what_is_put_right_after_a_training_is_not_blamed_for_it(
     ("kept", "mark", "said"),
     [
         pytest.param(True, "passed", "before the kernel was restarted; weights:", id="saved weights"),
-        pytest.param(False, "not yet", "that model is gone", id="nothing saved"),
+        pytest.param(False, "not yet", "no saved weights of it are known", id="nothing saved"),
     ],
 )
 def test_after_a_restart(
@@ -477,7 +477,7 @@ def test_after_a_restart(
     noted = note("step2", HEAD, assignment.HEAD_PARAMETERS)
     noted.here, noted.saved = False, "finetuned/head"
     monkeypatch.setattr(journal, "recall", lambda key: [noted])
-    monkeypatch.setattr(journal, "holds_weights", lambda noted: kept)
+    monkeypatch.setattr(journal, "find_weights", lambda noted: noted.saved if kept else "")
     (part,) = commands._check("2.2").parts
     assert (part.rows[0].mark.value, said in part.note + part.rows[0].rationale) == (mark, True)
     assert "run its cell again" in commands._check("3.1").parts[0].rows[0].rationale

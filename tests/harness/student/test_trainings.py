@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
 from grader.kernel.probes.toys import build_distilbert
-from grader.student import commands, notebook_file, report
+from grader.student import commands, notebook_file, overview, report
 from grader.student import watch as watch_module
 from grader.student.watch import Watch
 
@@ -41,7 +41,10 @@ def wrap(model):
 FULL = "full_model = load()\nfit(full_model)"
 HEAD = "head_model = load()\nfreeze(head_model)\nfit(head_model)"
 
-FOLLOWED = ((Trainer, "train"), (Trainer, "save_model"))
+FOLLOWED = (
+    *((Trainer, name) for name in ("train", "save_model", "call_model_init")),
+    (PreTrainedModel, "save_pretrained"),
+)
 
 
 @pytest.fixture
@@ -315,3 +318,101 @@ def test_models_of_one_cell_are_told_apart(
     if len(steps) == 3:
         name = "models[1]" if "list" in cells[0] else "models['b']" if "zip" in cells[0] else "models['head']"
         assert f"`{name}` would train the right parameters" in read("2.1")[0]
+
+
+SAVED = "full_model.save_pretrained('finetuned/full')"
+TRAIN_AND_SAVE = "trained = trainer.train()\ntrainer.save_model()"
+TRAINED_BY = "full_model = load()\ntrained = build_trainer(full_model, {}).train()"
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        pytest.param([f"{FULL}\n{SAVED}"], "finetuned/full", id="a loop, saved in its cell"),
+        pytest.param([FULL, SAVED], "finetuned/full", id="a loop, saved later"),
+        pytest.param([TRAINED_BY.format("'full'"), SAVED], "finetuned/full", id="a Trainer, by the model's own method"),
+        pytest.param([TRAINED_BY.format("'full', 'steps'")], "full/checkpoint-1", id="a checkpoint"),
+        pytest.param(
+            [f"full_model = load()\ntrainer = build_trainer(full_model, 'full')\n{TRAIN_AND_SAVE}"],
+            "full",
+            id="save_model",
+        ),
+        pytest.param([f"{FULL}\n{SAVED}\nfit(full_model)"], None, id="saved before it went on"),
+        pytest.param(["model = load()", FULL, SAVED.replace("full_model", "model")], None, id="another model"),
+        pytest.param([FULL], None, id="not saved"),
+    ],
+)
+def test_saved_weights_are_found_after_a_restart(shell: InteractiveShell, cells: list[str], found: str | None) -> None:
+    run(shell, BY_TRAINER, *cells)
+    watch_module.WATCH.trainings.clear()  # as in a new kernel
+    titles, told = read("1.5")
+    assert ("no saved weights of it are known here" in told) is (found is None)
+    assert found is None or ("Step 1 trains all parameters" in titles and f"{found}`" in told)
+
+
+@pytest.mark.parametrize(
+    ("saved", "renamed", "known"),
+    [
+        pytest.param(True, True, True, id="renamed"),
+        pytest.param(True, False, False, id="another notebook of this folder"),
+        pytest.param(False, True, False, id="renamed, and nothing saved"),
+    ],
+)
+def test_a_notebook_is_known_under_a_new_name(shell: InteractiveShell, saved: bool, renamed: bool, known: bool) -> None:
+    before, now = Path("assignment.ipynb").absolute(), Path("assignment_anna.ipynb").absolute()
+    before.write_text("{}")
+    shell.user_ns["__vsc_ipynb_file__"] = str(before)
+    run(shell, FULL, *[SAVED] * saved)
+    watch_module.WATCH.trainings.clear()
+    now.write_text("{}")
+    if renamed:
+        before.unlink()
+    shell.user_ns["__vsc_ipynb_file__"] = str(now)
+    assert ("Step 1 trains all parameters" in read("1.5")[0]) is known
+    run(shell, HEAD)  # writes it down under the new name
+    watch_module.WATCH.trainings.clear()
+    assert ("Step 1 trains all parameters" in read("1.5")[0]) is known
+
+
+@pytest.mark.parametrize(
+    ("began", "sources", "found"),
+    [
+        pytest.param(
+            3, ["import torch", "trainer.train()", "from grader.student import check"], 3, id="trained before"
+        ),
+        pytest.param(
+            3, ["x = 1", "import torch", "from grader.student import check", "fit(model)"], None, id="after it"
+        ),
+        pytest.param(1, ["from grader.student import check; fit(model)"], None, id="in the same cell"),
+        pytest.param(None, ["fit(model)"], None, id="not known when"),
+    ],
+)
+def test_what_was_not_watched_is_said(began: int | None, sources: list[str], found: int | None) -> None:
+    assert overview.find_unwatched(began, sources) == found
+
+
+def test_a_training_before_the_import_is_not_denied(shell: InteractiveShell) -> None:
+    watch_module.WATCH.began = 4
+    run(shell, "full_model = load()\n# trainer.train()", "x = 1")
+    titles, told = read("1.5")
+    assert titles == {"No training of this step is known.": "not yet"}
+    assert "Trainings before In [4], which imports the check," in told
+
+
+MODEL_INIT = "trainer = build_trainer(model_init=load)\ntrained = trainer.train()"
+
+
+@pytest.mark.parametrize(
+    ("cells", "reused"),
+    [
+        pytest.param([MODEL_INIT, "trained = trainer.train()"], False, id="a fresh model for each"),
+        pytest.param(
+            [MODEL_INIT.replace("model_init=load", "load()"), "trained = trainer.train()"], True, id="one model"
+        ),
+    ],
+)
+def test_a_model_that_the_trainer_makes_is_fresh(shell: InteractiveShell, cells: list[str], reused: bool) -> None:
+    run(shell, BY_TRAINER, *cells)
+    trainings = watch_module.WATCH.trainings
+    assert [(noted.step, noted.finished) for noted in trainings] == [("step1", True)] * 2
+    assert (trainings[-1].find_before(trainings) is not None) is reused

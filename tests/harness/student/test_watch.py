@@ -246,10 +246,13 @@ def test_a_restart_forgets_only_what_was_not_saved(monkeypatch: pytest.MonkeyPat
     saved.save_model(str(folder))
     save_file(saved.model.state_dict(), folder / "model.safetensors")
     recalled = {noted.step: noted for noted in journal.recall(notebook_file.get_key())}
-    assert {step: journal.holds_weights(noted) for step, noted in recalled.items()} == {"step2": True, "step3": False}
+    assert {step: bool(journal.find_weights(noted)) for step, noted in recalled.items()} == {
+        "step2": True,
+        "step3": False,
+    }
     assert (recalled["step2"].here, recalled["step2"].entry.trainable) == (False, recalled["step3"].entry.trainable)
     save_file(Trainer().model.state_dict() | {"classifier.bias": torch.ones(2)}, folder / "model.safetensors")
-    assert not journal.holds_weights(recalled["step2"])  # of another training
+    assert not journal.find_weights(recalled["step2"])  # of another training
 
 
 @pytest.mark.parametrize(
