@@ -172,8 +172,10 @@ def find_models(namespace: Namespace) -> list[tuple[str, Any]]:
 
     Of several names, the last one that speaks of a step counts, else the last one.
     """
+    if "torch" not in sys.modules:
+        return []
     found: dict[int, tuple[str, Any]] = {}
-    for name, value in list_held(namespace) if "torch" in sys.modules else ():
+    for name, value in list_held(namespace):
         if not attempt(_has_head, value):
             continue
         if id(value) not in found or read_name(name) or not read_name(found[id(value)][0]):

@@ -41,17 +41,21 @@ class Loop:
 
     def takes(self, optimizer: Optimizer) -> bool:
         """Tell whether a step is of this loop, by an optimiser that is as it was."""
-        return self.optimizers.get(optimizer) == len(optimizer.param_groups)
+        return self.optimizers.get(optimizer) == _count_groups(optimizer)
 
     def take(self, optimizer: Optimizer, model: nn.Module) -> None:
         """Have an optimiser take part, or one that was given more parameters."""
-        first, self.optimizers[optimizer] = not (self.optimizers or self.at), len(optimizer.param_groups)
+        first, self.optimizers[optimizer] = not (self.optimizers or self.at), _count_groups(optimizer)
         unheld, known = find_unheld(model, [optimizer]), self.noted.unheld
         self.noted.unheld = {name: number for name, number in unheld.items() if first or name in known}
 
     def note_position(self) -> None:
         """Keep where it steps now."""
         self.at = read_position()
+
+
+def _count_groups(optimizer: Optimizer) -> int:
+    return len(getattr(optimizer, "param_groups", ()))  # one of the student's own may lack what torch makes
 
 
 def read_form(model: nn.Module) -> tuple[Any, ...]:

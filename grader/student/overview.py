@@ -38,12 +38,10 @@ def find_out(exercises: Sequence[Exercise], namespace: dict[str, Any], watch: Wa
     judgements = live.judge(observed, trainings, sources, questions, ids) if ids else {}
     last = {noted.step: noted for noted in trainings}
     unread = _list_unread(namespace) if any(exercise.prepares for exercise in exercises) else {}
-    readable, prepared = {name: value for name, value in namespace.items() if name not in unread}, {}
+    readable = {name: value for name, value in namespace.items() if name not in unread}
+    prepared = {}
     for exercise in exercises:
-        trained = last[exercise.step].model if exercise.step in last else None
-        given = trained and trained()
-        found = attempt(live.prepare, exercise.step, readable, given) if exercise.prepares else None
-        if found is not None:
+        if exercise.prepares and (found := _find_prepared(exercise, readable, last.get(exercise.step))):
             name, noted = found
             prepared[exercise.step] = name, noted, _judge_prepared(exercise, noted, sources, questions)
     return Findings(
@@ -77,6 +75,11 @@ def _list_unread(namespace: dict[str, Any]) -> dict[str, str]:
         except Exception as error:  # the memory of a GPU that has stopped, or a layer that raises anything
             unread[name] = describe_stopped_gpu(error) or f"Reading it raises `{type(error).__name__}`."
     return unread
+
+
+def _find_prepared(exercise: Exercise, namespace: dict[str, Any], last: Noted | None) -> tuple[str, Noted] | None:
+    """Find the model that a step would train, and that training as if it began; `last`: the last one of the step."""
+    return attempt(live.prepare, exercise.step, namespace, last and last.model and last.model())
 
 
 def _judge_prepared(exercise: Exercise, noted: Noted, sources: Sequence[str], questions: Questions) -> Judgement:

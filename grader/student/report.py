@@ -160,14 +160,15 @@ def _build_reused(noted: Noted, before: Noted | None) -> list[Row]:
     what = _name_shared(noted, before)
     said = f"Expected a model just loaded; step {number} has trained {what or 'this one'} already{where}."
     if before.step == noted.step:
-        said = f"{what.capitalize() or 'This model'} had been trained already{where}; your last training went on."
+        said = f"{what.capitalize() or 'This model'} had been trained already{where}"
+        said += "; your last training went on from there."
     mark = Mark.NOTE if before.step == noted.step else Mark.FAILED
     return [Row(mark, title, said, hint=f"{AGAIN} {TRAIN_AGAIN}")]
 
 
 def _build_unheld(noted: Noted, rows: Sequence[Row]) -> list[Row]:
     """Return the row about what no optimiser has changed, where the model is right otherwise."""
-    if not noted.unheld or any(row.mark is Mark.FAILED for row in rows):
+    if not (noted.unheld and noted.finished) or any(row.mark is Mark.FAILED for row in rows):
         return []
     number, adapters = noted.step[-1], any(name.startswith(tuple(noted.entry.wrapped)) for name in noted.unheld)
     said = (

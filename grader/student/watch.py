@@ -59,7 +59,6 @@ class Watch:
 
     def _install(self) -> Any:
         """Watch, and return what ends the watch over optimisers."""
-        self.began = len(get_ipython().history_manager.input_hist_parsed) - 1
         note_cell = functools.partial(self.attempt, self._note_cell, of_training=False)
         get_ipython().events.register("pre_run_cell", note_cell)
         get_ipython().events.register("post_run_cell", functools.partial(self.attempt, self._end_cell))
@@ -70,7 +69,9 @@ class Watch:
         _follow(Trainer, "call_model_init", self._make)
         _follow(Trainer, "save_model", self._save)
         _follow(PreTrainedModel, "save_pretrained", self._save_pretrained)
-        return register_optimizer_step_pre_hook(self._before_step)
+        hook = register_optimizer_step_pre_hook(self._before_step)
+        self.began = len(get_ipython().history_manager.input_hist_parsed) - 1
+        return hook
 
     def _note_cell(self, info: Any) -> None:
         """Note a cell. What an editor runs for itself, such as VS Code for its list of variables, has no number."""
