@@ -1,5 +1,6 @@
 """A shell as notebooks have it."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,14 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from grader.student.watch import WATCH
+
+
+@pytest.fixture(scope="package", autouse=True)
+def keep_modules_out_of_garbage_collection() -> Iterator[None]:
+    """IPython collects garbage whenever a shell is reset: what is loaded by now is not searched again each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
