@@ -7,8 +7,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Final
+
+from packaging.version import Version
 
 from grader.errors import GraderError, SubmissionError
 from grader.intake.notebook import read_submission
@@ -22,6 +25,7 @@ from grader.student.origins import list_absent
 from grader.student.report import MARKS, MOVE, NOT_HANDED_IN
 from grader.text import sanitise
 
+CLIENT_MIN: Final = Version("8")  # the first whose channels are asynchronous
 END_S: Final = 10  # that the process gets to remove its files when it is stopped
 # The kernel's own: a process that takes them for its own would show its plots here, or wait for this kernel.
 KERNELS_OWN: Final = ("JPY_", "MPLBACKEND", "PYDEVD_", "COLAB_", "CLICOLOR", "FORCE_COLOR")
@@ -36,12 +40,26 @@ def check_saved(path: Path, ran: Sequence[Ran], show: Show) -> Report:
         ran: the cells that ran in this kernel.
         show: is told how far the run is.
     """
+    require_client(metadata.version("jupyter_client"))
     read_submission(path)  # what cannot be run is said at once
     cells = read_cells(path)
     unsaved = describe_unsaved(find_unsaved(cells, path.stat().st_mtime, ran))
     contents = (*describe_contents(path, cells, time.time()), *_describe_absent(path, cells))
     result = run_in_process(path, show)
     return build_report(result, contents, unsaved)
+
+
+def require_client(version: str) -> None:
+    """Raise SubmissionError where Jupyter's client is older than what runs notebooks here, as it is on Colab.
+
+    A newer one would be at odds with what a hosted notebook itself runs on, so it is not installed there.
+    """
+    if Version(version) < CLIENT_MIN:
+        raise SubmissionError(
+            f"check_file() needs jupyter_client {CLIENT_MIN} or newer; this machine has {version}. check() works here. "
+            "To run the whole file as grading does, download it and type `make check NOTEBOOK=file` in the kit on a "
+            "computer of your own."
+        )
 
 
 def _describe_absent(path: Path, cells: Sequence[FileCell]) -> tuple[str, ...]:

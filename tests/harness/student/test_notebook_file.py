@@ -1,7 +1,9 @@
 """The notebook's file: how it is found, what is not saved in it, what would be handed in."""
 
+import contextlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -208,6 +210,20 @@ def test_a_cell_that_only_checks_need_not_have_been_run(file: Path) -> None:
 def test_a_refusal_comes_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="does not exist"):
         file_check.check_saved(tmp_path / "nothing.ipynb", (), lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        pytest.param("6.1.12", "this machine has 6.1.12", id="as on Colab"),
+        pytest.param("7.4.9", "check() works here", id="the last one that is too old"),
+        pytest.param("8.0.0", "", id="the first that works"),
+        pytest.param("10.1.0", "", id="a later one"),
+    ],
+)
+def test_a_client_that_cannot_run_notebooks_is_named(version: str, said: str) -> None:
+    with pytest.raises(SubmissionError, match=re.escape(said)) if said else contextlib.nullcontext():
+        file_check.require_client(version)
 
 
 def test_a_run_that_says_nothing_is_explained(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
