@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -23,6 +23,15 @@ def pass_on() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture
+def as_in_a_terminal() -> Iterator[None]:
+    """What a shell starts in the background ignores ctrl-C, and so do the processes that run the tests there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("as_in_a_terminal")
 @pytest.mark.parametrize("work", [forgive, pass_on])
 def test_an_interrupt_is_not_lost(work: Callable[[], None]) -> None:
     before = signal.getsignal(signal.SIGINT)
