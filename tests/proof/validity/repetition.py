@@ -80,7 +80,9 @@ def build_record(seed: int) -> RunRecord:
     """As little of a run record as judging needs."""
     conditions = RunConditions.model_construct(profile=Profile.STRUCTURE, seed=seed, precision="float32")
     summary = RunSummary(status=RunStatus.OK, wall_s=0, peak_memory_mib=0)
-    return RunRecord.model_construct(conditions=conditions, summary=summary, reason="", cells=(), probes={})
+    return RunRecord.model_construct(
+        conditions=conditions, summary=summary, reason="", cells=(), probes={}, training_cells={}
+    )
 
 
 def _refuse(*args: object) -> Any:
