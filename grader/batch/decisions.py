@@ -155,10 +155,11 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
     given: list[tuple[Path, list[Matter]]] = []
     rulings = load_rulings(request.folder, intake)
     intake, policy = rulings.intake, rulings.policy
+    recorded = _list_recorded(request.folder)
     if request.policy:
         policy = load_policy(request.policy)
         _require_known_checks(policy, request.policy)
-        known = NameIndex(list_students(intake), _list_recorded(request.folder))
+        known = NameIndex(list_students(intake), recorded)
         _refuse_misnamed((e.student for e in policy.extension), known, f"policy {request.policy}")
         extended = [e.model_copy(update={"student": _find_key(e.student, known)}) for e in policy.extension]
         rules = Rules(policy=policy.model_copy(update={"extension": ()}), author=name_author())
@@ -169,11 +170,11 @@ def _read_files(request: BatchRequest, intake: Intake) -> list[tuple[Path, list[
         given.append((request.groups, [groups]))
     if request.times:
         times = load_times(request.times)
-        known = NameIndex(list_students(intake), _list_recorded(request.folder))
+        known = NameIndex(list_students(intake), recorded)
         _refuse_misnamed(times.times, known, f"times {request.times}")
         given.append((request.times, [HandInTimes(**dict(times), author=name_author())]))
     if request.overrides:
-        students, rubric, recorded = list_students(intake), load_rubric(RUBRIC), _list_recorded(request.folder)
+        students, rubric = list_students(intake), load_rubric(RUBRIC)
         entries = load_overrides(request.overrides, students, rubric, policy.manual, recorded).entries
         made = [e.model_copy(update={"made_for": list_contents(intake, e.student)}) for e in entries]
         given.append((request.overrides, [*made]))
