@@ -43,20 +43,39 @@ def list_messages() -> list[str]:
 
 @cache
 def list_texts() -> frozenset[str]:
-    """All strings of the grader's code; for what is filled in stands a gap."""
+    """All strings of the grader's code; for what is filled in while it runs stands a gap."""
+    modules = [ast.parse(path.read_bytes()) for path in (ROOT / "grader").rglob("*.py")]
     return frozenset(
-        text
-        for path in (ROOT / "grader").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        for text in read_text(node)
+        text for module in modules for node in ast.walk(module) for text in read_text(node, read_constants(module))
     )
 
 
-def read_text(node: ast.AST) -> Iterator[str]:
+def read_constants(module: ast.Module) -> dict[str, str]:
+    """The texts that a module gives a name: a message may hold one, such as the name of a variable."""
+    return {
+        node.target.id: node.value.value
+        for node in module.body
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    }
+
+
+def read_text(node: ast.AST, constants: dict[str, str]) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):
-        yield "…".join(str(part.value) if isinstance(part, ast.Constant) else "" for part in node.values)
+        yield "…".join(fill_in(part, constants) for part in node.values)
+
+
+def fill_in(part: ast.expr, constants: dict[str, str]) -> str:
+    match part:
+        case ast.Constant(value=value):
+            return str(value)
+        case ast.FormattedValue(value=ast.Name(id=name)):
+            return constants.get(name, "")
+    return ""
 
 
 @pytest.mark.parametrize("message", list_messages())
