@@ -16,7 +16,7 @@ from typing import Final
 from grader.errors import GraderError
 from grader.intake.roster import AmbiguousName, NameRegistry, Roster
 from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
-from grader.text import sanitise
+from grader.text import join_first, sanitise
 
 NAMED_MAX: Final = 10  # students in one note
 Mark = tuple[str, object]  # what tells a file, or a student, again
@@ -210,5 +210,4 @@ def _count(students: Sized) -> str:
 
 
 def _format_names(students: Sequence[Student]) -> str:
-    names = sorted(sanitise(student.name) for student in students)
-    return "; ".join(names[:NAMED_MAX]) + f" and {len(names) - NAMED_MAX} more" * (len(names) > NAMED_MAX)
+    return join_first(sorted(sanitise(student.name) for student in students), NAMED_MAX, "; ")

@@ -39,6 +39,7 @@ from grader.grades.grade import AdjustmentKind, Grade, PassOutcome, Standing, de
 from grader.grades.policy import list_names
 from grader.model import FrozenModel
 from grader.reporting.sanitisation import sanitise_line
+from grader.text import join_first
 
 TOKEN: Final = "CANVAS_API_TOKEN"
 URL: Final = "CANVAS_API_URL"
@@ -478,8 +479,7 @@ def _count_students(count: int) -> str:
 
 def _join_some(names: Sequence[str], separator: str) -> str:
     """Join the first names, and count the others; all have their lines above."""
-    more = len(names) - NAMED_MAX
-    return separator.join((*names[:NAMED_MAX], *([f"and {more} more, named above"] if more > 0 else [])))
+    return join_first(names, NAMED_MAX, separator) + ", named above" * (len(names) > NAMED_MAX)
 
 
 def warn_of_two_policies(assignment: Any, deliveries: Iterable[Delivery]) -> str:

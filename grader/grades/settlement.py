@@ -31,10 +31,10 @@ from grader.intake.uploads import Group, Intake, Refusal, Student, Upload
 from grader.judging import scoring
 from grader.judging.tampering import waits_for_a_package, waits_for_a_person
 from grader.model import CheckResult, Result, RunStatus, Score, Verdict
-from grader.text import sanitise
+from grader.text import join_first, sanitise
 
 NO_OVERRIDES: Final = Overrides()
-MAX_NAMED: Final = 12  # people in one note
+NAMED_MAX: Final = 12  # people in one note
 
 
 @dataclass
@@ -145,8 +145,7 @@ def _count_uploads(uploads: Sequence[Upload]) -> str:
 def _list_people(keys: Iterable[str]) -> str:
     """List students for a note, each once, by what no two of them share."""
     names = sorted({sanitise(key) for key in keys})
-    more = f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
-    return f"{', '.join(names[:MAX_NAMED])}{more}"
+    return join_first(names, NAMED_MAX)
 
 
 def describe_idle(grades: Iterable[Grade], overrides: Overrides) -> Iterator[str]:

@@ -54,7 +54,7 @@ from grader.intake.other_platforms import (
 from grader.intake.roster import NameRegistry, Roster, find_alike, make_name_key, make_user_key, normalise_name, slugify
 from grader.intake.unpacking import Bounds, FoundEntry, HashedFiles, RejectedEntry, RejectionError, SourceEntry
 from grader.intake.uploads import Intake, Refusal, Student, Upload
-from grader.text import sanitise
+from grader.text import join_first, sanitise
 
 LOOSE: Final = re.compile(r"\.(?:zip|txt|json)$", re.IGNORECASE)  # what else may stand behind an author's name
 LEVELS: Final = 2  # an archive in a student's archive is opened, one in that is not
@@ -547,9 +547,8 @@ def _order(taken: tuple[Ownership, str]) -> tuple[str, int, str, str]:
 def _describe_left_out(entries: Sequence[str]) -> Iterator[str]:
     """Name what lies beside the submissions and is none."""
     if entries:
-        more = f" and {len(entries) - NAMED_MAX} more" * (len(entries) > NAMED_MAX)
-        names = ", ".join(f"'{sanitise(entry)}'" for entry in entries[:NAMED_MAX])
-        yield f"Left out, because they lie beside the submissions and nobody handed them in: {names}{more}."
+        names = join_first([f"'{sanitise(entry)}'" for entry in entries], NAMED_MAX)
+        yield f"Left out, because they lie beside the submissions and nobody handed them in: {names}."
 
 
 def _write_notes_on_students(

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import pytest
 
 from grader.judging.case import Case
-from grader.judging.places import Finder, locate
+from grader.judging.places import Finder, find_cell_before, find_stop_before
 from grader.model import Method, Verdict
 from grader.protocol.records import Raised
 
@@ -102,14 +102,15 @@ def expect_defined(case: Case, found: str | None, names: tuple[str, ...], missin
     )
 
 
-def expect_reached(case: Case, stop: Finder, rationale: str) -> None:
-    """Fail the check when an error kept statements about its model from running; the rationale gets that error."""
-    if spot := locate(case, stop):
+def expect_reached(case: Case, method: Method, rationale: str) -> None:
+    """Fail the check when an error kept statements about a step's model from running; the rationale gets that error."""
+    cell = find_cell_before(case, method)
+    if cell is not None:
         fail(
-            f"{rationale}{case.describe_error(spot.cell)}",
+            f"{rationale}{case.describe_error(cell)}",
             "Fix this error: what comes after it in its cell did not run.",
-            at=stop,
-            cause=case.name_error(spot.cell),
+            at=find_stop_before(method),
+            cause=case.name_error(cell),
         )
 
 

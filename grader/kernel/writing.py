@@ -20,6 +20,7 @@ from grader.protocol.events import announce
 from grader.protocol.records import Raised, Record
 
 MAX_TEXT = 500
+RAISED = (Exception, SystemExit)  # what a function raises: `sys.exit()` does not end who asks it
 
 
 def cut(text: object) -> str:

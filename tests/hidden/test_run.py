@@ -77,7 +77,7 @@ def expect_enough(case: Case, method: Method, training: Training) -> None:
         f"Expected {NAMES[method]} to be evaluated on the reviews of eval.csv; it is evaluated on reviews of train.csv "
         "only.",
         "Keep a part of train.csv for choosing an epoch if you like, and evaluate on eval.csv at the end.",
-        at=places.find_data(method, "eval_dataset"),
+        at=places.find_evaluated(method),
     )
 
 

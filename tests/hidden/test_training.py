@@ -53,6 +53,7 @@ def expect_new_head(case: Case, method: Method) -> None:
         f"Expected {STEPS[method]} to start with a new head on the pretrained model; its head is the one that {step} "
         "trained, so the two cannot be compared.",
         "Load the model again with `from_pretrained` before each training, and copy nothing from a trained one.",
+        at=places.find_head(method),
     )
 
 

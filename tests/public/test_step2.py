@@ -35,7 +35,7 @@ def test_trainable_parameters(case: Case) -> None:
         f"Expected {assignment.HEAD_PARAMETERS:,} trainable parameters when the training of step 2 starts; "
         f"found {training.entry.trainable:,}."
     )
-    expect_reached(case, STOP, rationale)
+    expect_reached(case, Method.HEAD, rationale)
     labels = assignment.count_surplus_labels(training.entry.trainable, assignment.HEAD_PARAMETERS)
     hint = first_hint(_list_causes(case, training), freezing.ON_PARAMETERS)
     fail(
@@ -45,7 +45,6 @@ def test_trainable_parameters(case: Case) -> None:
     )
 
 
-STOP = places.find_stop_before(Method.HEAD)
 LABELS = "Load 'distilbert-base-uncased' with `num_labels=2` in every step."
 
 

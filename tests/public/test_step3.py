@@ -247,6 +247,7 @@ def expect_no_dropout_of_w(case: Case, challenge: LoraChallenge, base: Tensor) -
         f"Expected a fresh {challenge} to return W(x) in training mode as well; the output differs there, as with "
         "dropout on the way through W.",
         "Apply dropout to the input of A only: `W(x)` gets x as it is.",
+        at=places.find_dropout,
     )
 
 
@@ -351,6 +352,7 @@ def expect_update(case: Case, challenge: LoraChallenge, item: LoraItem, inputs: 
         f"{join_causes(causes) or 'it adds something else'}. "
         f"The update of {challenge} is another one.",
         first_hint(causes, "Apply A, then B, and nothing in between: `self.B(self.A(x))`."),
+        at=places.find_scale if causes and all(cause.id.startswith("scale_") for cause in causes) else None,
     )
 
 
@@ -386,7 +388,7 @@ def test_trainable_parameters(case: Case) -> None:
         f"{training.entry.trainable:,}."
     )
     if training.entry.trainable != wanted:
-        expect_reached(case, STOP, rationale)
+        expect_reached(case, Method.LORA, rationale)
     expect(
         bool(training.entry.wrapped),
         f"Expected 12 wrapped layers and {wanted:,} trainable parameters when the training of step 3 starts; found no "
@@ -402,7 +404,6 @@ def test_trainable_parameters(case: Case) -> None:
         )
 
 
-STOP = places.find_stop_before(Method.LORA)
 FREEZE = "Freeze the encoder first, then wrap: only A, B, `pre_classifier` and `classifier` stay trainable."
 
 

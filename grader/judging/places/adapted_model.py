@@ -5,10 +5,11 @@ from math import prod
 
 from grader import assignment
 from grader.judging.places.code import Spot, calls, root_of
-from grader.judging.places.functions import find_extraction, find_names, find_replacement
+from grader.judging.places.functions import find_choice, find_extraction, find_names, find_replacement
 from grader.judging.places.lora_code import ACTIVATIONS, list_gradient_values
 from grader.judging.places.lora_layer import find_base, find_class, find_error, find_matrices
 from grader.judging.places.notebook import Notebook
+from grader.judging.places.redefinitions import find_redefinition
 from grader.judging.places.training_code import History
 from grader.judging.places.trainings import find_gradients, find_origin, find_trainable
 from grader.model import Method
@@ -81,10 +82,16 @@ def _find_adapter_count(notebook: Notebook, training: Training, history: History
     if changed and not any(training.entry.adapters.values()):
         return changed[-1][0]  # a function that freezes is right; calling it so late is not
     if set(training.entry.wrapped) != set(assignment.QV_LAYER_NAMES):
-        return _find_unfit(notebook) or next(reversed(made), None)
+        return _find_unfit(notebook) or _find_earlier_names(notebook) or next(reversed(made), None)
     if assignment.count_surplus_labels(training.entry.trainable, _count_wanted(training)) and history.pretrained:
         return history.pretrained
     return find_matrices(notebook) if _is_registered_wrongly(notebook) else next(reversed(made), None)
+
+
+def _find_earlier_names(notebook: Notebook) -> Spot | None:
+    """Return what chooses by name in an extraction that the model was made with, and that a cell below mends."""
+    again = find_redefinition(notebook, Method.LORA)
+    return find_choice(again.earlier) if again and again.name in assignment.EXTRACT_NAMES else None
 
 
 def _count_wanted(training: Training) -> int:

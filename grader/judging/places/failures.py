@@ -4,13 +4,18 @@ import ast
 import re
 from typing import Final
 
-from grader.judging.places.code import FUNCTIONS, Code, Spot, Step, make_spot, name_of
-from grader.judging.places.lora_layer import find_raising
+from grader.judging.case import Case
+from grader.judging.places.code import FUNCTIONS, Code, Spot, Step, calls, list_nodes, make_spot, name_of
+from grader.judging.places.lora_layer import find_raising, find_silent_forward
 from grader.judging.places.notebook import Finder, Notebook
 from grader.model import FailedCell, Method
 from grader.protocol.records import Raised
 
 IS_NONE: Final = re.compile(r"'NoneType' object|requires either a `model`")  # Python's words, and those of a `Trainer`
+UNDEFINED: Final = re.compile(r"^name '([^']+)' is not defined")
+NOT_A_MODULE: Final = re.compile(r"^cannot assign '(?:\w+\.)*(\w+)'.* as child module")  # PyTorch's words
+NO_LABELS: Final = "did not return a loss"  # a `Trainer`'s words
+COLUMNS: Final = ("remove_columns", "select_columns")
 MESSAGE_MAX: Final = 40  # characters of two messages that are compared: records cut them differently
 
 
@@ -22,13 +27,31 @@ def find_failure(notebook: Notebook) -> Spot | None:
     if not failed:
         missing = [method for method in Method if notebook.case.training(method) is None]
         return find_untrained(notebook, missing[0]) if missing else None
-    first = failed[0]
-    if (nothing := find_missing_return(notebook)) is not None:
-        return nothing
-    known = (e for e in notebook.list_errors("lora") if _resembles(e, first))
+    return find_missing_return(notebook) or _find_raised(notebook, failed[0])
+
+
+def _find_raised(notebook: Notebook, failed: FailedCell) -> Spot | None:
+    """Return the line behind the error of a failed cell, which another cell may hold: in a class, or where data is."""
+    if IS_NONE.search(failed.message) and (silent := find_silent_forward(notebook)):
+        return silent
+    if NO_LABELS in failed.message and (lost := _find_lost_column(notebook.code)):
+        return lost
+    named = NOT_A_MODULE.match(failed.message)
+    if named and named[1] in notebook.code.definitions:
+        return notebook.code.definitions[named[1]]
+    known = (e for e in notebook.list_errors("lora") if _resembles(e, failed))
     if (error := next(known, None)) is not None:
         return find_raising(notebook, "lora", error)
-    return _find_frame(notebook, first.index)
+    return _find_frame(notebook, failed.index)
+
+
+def _find_lost_column(code: Code) -> Spot | None:
+    """Return the first line that takes columns away."""
+    nodes = ((cell, node) for cell, tree in code.trees.items() for node in list_nodes(tree))
+    taken = (
+        Spot(cell, n) for cell, n in nodes if calls(*COLUMNS)(n) or (isinstance(n, ast.keyword) and n.arg in COLUMNS)
+    )
+    return next(taken, None)
 
 
 def _resembles(error: Raised, failed: FailedCell) -> bool:
@@ -75,12 +98,27 @@ def find_stop_before(method: Method) -> Finder:
     """Return how to find the line that raised and kept statements about a step's model from running."""
 
     def find(notebook: Notebook) -> Spot | None:
-        history = notebook.find_history(method)
-        steps = (s for s in history.linked if s is not history.start and not notebook.code.ran(s)) if history else ()
-        stopped = next(iter(steps), None)
-        return _find_frame(notebook, stopped.cell) if stopped else None
+        stopped = _find_stopping_cell(notebook, method)
+        return _find_raised(notebook, stopped) if stopped else None
 
     return find
+
+
+def find_cell_before(case: Case, method: Method) -> int | None:
+    """Return the index of the cell that raised and kept statements about a step's model from running."""
+    stopped = _find_stopping_cell(Notebook(case), method)
+    return stopped.index if stopped else None
+
+
+def _find_stopping_cell(notebook: Notebook, method: Method) -> FailedCell | None:
+    """Return the failed cell with a statement about a model; where it lacks a name, the one that was to define it."""
+    history = notebook.find_history(method)
+    steps = (s for s in history.linked if s != history.start and not notebook.code.ran(s)) if history else ()
+    failed = {cell.index: cell for cell in notebook.case.evidence.run.summary.failed_cells}
+    stopped = next((failed[step.cell] for step in steps if step.cell in failed), None)
+    undefined = UNDEFINED.match(stopped.message) if stopped else None
+    definition = notebook.code.definitions.get(undefined[1]) if undefined else None
+    return failed.get(definition.cell, stopped) if definition else stopped
 
 
 def find_first_failure(notebook: Notebook) -> Spot | None:
@@ -88,7 +126,7 @@ def find_first_failure(notebook: Notebook) -> Spot | None:
     if (nothing := find_missing_return(notebook)) is not None:
         return nothing
     failed = notebook.case.evidence.run.summary.failed_cells
-    return _find_frame(notebook, failed[0].index) if failed else None
+    return _find_raised(notebook, failed[0]) if failed else None
 
 
 def _find_frame(notebook: Notebook, cell: int) -> Spot | None:

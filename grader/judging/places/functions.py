@@ -21,6 +21,11 @@ def find_names(notebook: Notebook) -> Spot | None:
     return _find_in_function(notebook, "extract", calls("named_modules"), *((_chooses,) if mapped else ()))
 
 
+def find_choice(function: Spot) -> Spot:
+    """Return the line of a function that chooses by name, or what it returns."""
+    return function.find(_chooses) or _find_result(function)
+
+
 def find_extraction(notebook: Notebook) -> Spot | None:
     """Find what `extract_qv_layers` returns."""
     return _find_in_function(notebook, "extract", calls("named_modules"))

@@ -88,10 +88,18 @@ class LoraCode:
 
     @cached_property
     def output(self) -> Spot | None:
-        """The last `return` of `forward`, or its `def` where it returns nothing."""
+        """The last `return` of `forward`, or its last statement where it returns nothing."""
         forward = self.method("forward")
-        returns = [*forward.find_all(lambda n: isinstance(n, ast.Return) and n.value is not None)] if forward else []
-        return returns[-1] if returns else forward
+        returns = [*forward.find_all(_returns)] if forward else []
+        if returns or forward is None:
+            return returns[-1] if returns else None
+        return Spot(forward.cell, forward.node.body[-1])  # type: ignore[attr-defined]
+
+    @property
+    def is_silent(self) -> bool:
+        """True for a class with a `forward` that returns nothing."""
+        forward = self.method("forward")
+        return forward is not None and forward.find(_returns) is None
 
     @cached_property
     def base(self) -> Spot | None:
@@ -144,6 +152,11 @@ class LoraCode:
         return next((s for s in self.matrices if self._has_bias(s)), None) or next(
             (s for s in self.matrices if not self._is_registered(s)), next(iter(self.matrices), None)
         )
+
+    @property
+    def fixed_matrix(self) -> Spot | None:
+        """The first of these whose size is written as a number, and which takes nothing from W."""
+        return next((s for s in self.matrices if s.find(_is_size) and not s.find(_reads_size)), None)
 
     @property
     def biased_matrix(self) -> Spot | None:
@@ -230,6 +243,11 @@ class LoraCode:
         """Return the first line of `forward` that calls or reads something of these names."""
         return next((spot for s in self.computation if (spot := s.find(lambda n: name_of(n) in names))), None)
 
+    def list_attributes(self, maker: str) -> list[str]:
+        """Return the names of what `__init__` makes by a call of this name."""
+        made = (s.node for s in self.statements if isinstance(s.node, ast.Assign) and s.find(calls(maker)))
+        return [name_of(target) for node in made for target in node.targets]
+
     def set_gradients(self, wanted: bool) -> Spot | None:
         """Return the line of `__init__` that sets `requires_grad` so: not of W alone, when it is to be frozen."""
         spots = [s for s in self.statements if not isinstance(s.node, COMPOUND)]
@@ -250,6 +268,18 @@ class LoraCode:
         methods = [n for n in body if isinstance(n, FUNCTIONS) and not n.name.startswith("__")]
         found = next((n for n in methods if len(n.args.args) == 2), None)
         return Spot(self.definition.cell, found) if found else self.definition
+
+
+def _returns(node: ast.AST) -> bool:
+    return isinstance(node, ast.Return) and node.value is not None
+
+
+def _is_size(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value > 1
+
+
+def _reads_size(node: ast.AST) -> bool:
+    return name_of(node) in ("in_features", "out_features", "shape", "size")
 
 
 def _is_statement(node: ast.AST) -> bool:

@@ -1,12 +1,16 @@
 """Where the cause lies in the class of the LoRA layer."""
 
 import ast
+import re
+from typing import Final
 
 from grader.judging.places.code import FUNCTIONS, Spot, make_spot
 from grader.judging.places.error_code import find_error_line
 from grader.judging.places.lora_code import ACTIVATIONS, CUTS, RESHAPES
 from grader.judging.places.notebook import Notebook
 from grader.protocol.records import Raised
+
+OTHER_SIZE: Final = re.compile("shapes cannot be multiplied|mat1|size mismatch|must match")  # PyTorch's words
 
 
 def find_class(notebook: Notebook) -> Spot | None:
@@ -33,6 +37,8 @@ def find_raising(notebook: Notebook, what: str, error: Raised) -> Spot | None:
         return find_error_line(definition, error) or definition if definition else None
     if "forward" in error.message and lora.method("forward") is None:
         return lora.misnamed_forward
+    if OTHER_SIZE.search(error.message) and lora.fixed_matrix:
+        return lora.fixed_matrix
     return find_error_line(definition, error) or lora.output or definition
 
 
@@ -48,6 +54,18 @@ def find_fresh_output(notebook: Notebook) -> Spot | None:
         return None
     raised = find_error(notebook, "fresh")
     return raised or lora.biased_matrix or lora.substitute or (lora.output if lora.zeros else find_start(notebook))
+
+
+def find_dropout(notebook: Notebook) -> Spot | None:
+    """Find the first line of `forward` that drops anything."""
+    lora = notebook.lora
+    return lora.compute_with("dropout", *lora.list_attributes("Dropout")) if lora else None
+
+
+def find_silent_forward(notebook: Notebook) -> Spot | None:
+    """Find the last statement of a `forward` that returns nothing."""
+    lora = notebook.lora
+    return lora.output if lora and lora.is_silent else None
 
 
 def find_start(notebook: Notebook) -> Spot | None:

@@ -65,6 +65,17 @@ class History:
         found = (spot.find(lambda n: isinstance(n, ast.keyword) and n.arg == name) for spot in given)
         return next((spot for spot in found if spot), None)
 
+    def find_call_with(self, split: str, steps: Sequence[Step]) -> Spot | None:
+        """Return the first call that gets the reviews of a split and makes no `Trainer`; `steps`: of the notebook.
+
+        It is in the training, before it, or in a statement after it about the model or its `Trainer`.
+        """
+        names = {root_of(self.model) if self.model is not None else ""} | self.builder.assigned
+        later = [step for step in steps[steps.index(self.start) + 1 :] if step.names & names]
+        spots = [s for step in (self.start, *self.linked, *later) for s in self.code.follow(step, levels=2)]
+        called = (call for spot in spots for call in spot.find_all(lambda node: _gets(node, split)))
+        return next((call for call in called if not _is_trainer_class(_called(call.node))), None)
+
     @property
     def trainer(self) -> Spot | None:
         """The call that makes the `Trainer`, in the notebook or in a function of its own."""
@@ -196,6 +207,13 @@ def _link(window: Sequence[Step], name: str) -> tuple[Step, ...]:
 
 def _list_targets(node: ast.AST) -> list[ast.expr]:
     return [*node.targets] if isinstance(node, ast.Assign) else []
+
+
+def _gets(node: ast.AST, split: str) -> bool:
+    """Return True for a call with `data["train"]`, `train_data` or the like among its arguments."""
+    given = [*node.args, *(k.value for k in node.keywords)] if isinstance(node, ast.Call) else []
+    keys = [getattr(a.slice, "value", "") if isinstance(a, ast.Subscript) else name_of(a) for a in given]
+    return any(split in str(key).lower() and "trainer" not in str(key).lower() for key in keys)
 
 
 def _called(node: ast.AST) -> str:

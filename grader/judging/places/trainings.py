@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable
 
 from grader import assignment
-from grader.judging.places.code import Code, Spot, list_nodes, name_of
+from grader.judging.places.code import Code, Spot, list_nodes, name_of, root_of
 from grader.judging.places.failures import find_first_failure, find_untrained
 from grader.judging.places.lora_code import list_gradient_values
 from grader.judging.places.lora_layer import find_gradient_cut
@@ -46,6 +46,22 @@ def find_origin(method: Method) -> Finder:
     def find(notebook: Notebook) -> Spot | None:
         history = notebook.find_history(method)
         return (history.origin or history.builder) if history else None
+
+    return find
+
+
+def find_head(method: Method) -> Finder:
+    """Return how to find the line that gives the model of a step what another step trained, or that makes it."""
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        if history is None or history.model is None:
+            return None
+        own = root_of(history.model)
+        found = (notebook.find_history(other) for other in Method if other is not method)
+        others = {root_of(one.model) for one in found if one and one.model is not None} - {own, ""}
+        before = (step for step in history.linked if step not in (history.builder, history.start))
+        return next((step for step in before if step.names & others), history.origin or history.builder)
 
     return find
 
@@ -98,10 +114,36 @@ def find_data(method: Method, argument: str) -> Finder:
 
     def find(notebook: Notebook) -> Spot | None:
         history = notebook.find_history(method)
-        misread = _find_misread(notebook.code)
+        misread = _find_misread(notebook.code) or (_find_unread(notebook.code) if argument == "eval_dataset" else None)
         return misread or ((history.find_argument(argument) or history.start) if history else None)
 
     return find
+
+
+def find_evaluated(method: Method) -> Finder:
+    """Return how to find where a step is evaluated on training reviews: by a `Trainer`, or after it."""
+    find_given = find_data(method, "eval_dataset")
+
+    def find(notebook: Notebook) -> Spot | None:
+        history = notebook.find_history(method)
+        if history is None or history.find_argument("eval_dataset"):
+            return find_given(notebook)
+        measured = history.find_call_with("train", notebook.code.steps)
+        return _find_unread(notebook.code) or measured or find_given(notebook)
+
+    return find
+
+
+def _find_unread(code: Code) -> Spot | None:
+    """Return the line that reads the training reviews, where none reads the evaluation reviews."""
+    texts = [Spot(cell, node) for cell, tree in code.trees.items() for node in list_nodes(tree) if _is_text(node)]
+    files = [spot for spot in texts if str(spot.node.value).endswith(".csv")]  # type: ignore[attr-defined]
+    splits = [_name_split(spot.node.value) for spot in files]  # type: ignore[attr-defined]
+    return files[0] if files and set(splits) == {"train"} else None
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _find_misread(code: Code) -> Spot | None:

@@ -13,7 +13,7 @@ from torch import nn
 from grader.kernel import weights
 from grader.kernel.fence import ask
 from grader.kernel.probes import toys
-from grader.kernel.writing import cut, record_error
+from grader.kernel.writing import RAISED, cut, record_error
 from grader.protocol.records import CountItem, ExtractItem, LayerEntry, ReplaceItem
 
 MAX_ENTRIES = 200
@@ -26,7 +26,7 @@ def count(function: Any, description: dict[str, Any]) -> CountItem:
         with contextlib.redirect_stdout(printed):
             answer = ask(function, model)
         item = CountItem(value=ask(parse_whole_number, answer), type=type(answer).__name__)
-    except Exception as error:  # whatever it, or its answer, raises is the observation
+    except RAISED as error:  # whatever it, or its answer, raises is the observation
         item = CountItem(error=record_error(error))
     return dataclasses.replace(item, printed=cut(printed.getvalue()))
 
@@ -53,7 +53,7 @@ def extract(function: Any, description: dict[str, Any]) -> ExtractItem:
         if not isinstance(answer, Mapping):
             return ExtractItem(type=type(answer).__name__)
         return ExtractItem(type=type(answer).__name__, mapping=True, entries=ask(_describe_entries, answer, places))
-    except Exception as error:  # whatever it, or its answer, raises is the observation
+    except RAISED as error:  # whatever it, or its answer, raises is the observation
         return ExtractItem(error=record_error(error))
 
 
@@ -79,7 +79,7 @@ def replace(function: Any, description: dict[str, Any]) -> ReplaceItem:
         finite = ask(_has_finite_logits, changed)
         placed = tuple(path for path in names if ask(weights.find, changed, path) is replacements[path])
         others = sum(ask(weights.find, changed, path) is not module for path, module in before.items())
-    except Exception as error:  # whatever it, or its answer, raises is the observation
+    except RAISED as error:  # whatever it, or its answer, raises is the observation
         return ReplaceItem(error=record_error(error))
     return ReplaceItem(placed, others_changed=0 if changed is not model else others, finite=finite)
 

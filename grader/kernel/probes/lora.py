@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from grader.kernel import fence, modules
 from grader.kernel.training.gradients import train_without_dropout
-from grader.kernel.writing import make_plain, record_error
+from grader.kernel.writing import RAISED, make_plain, record_error
 from grader.protocol.records import Answers, LoraItem
 
 RANK_NAMES = ("rank", "r", "lora_rank", "lora_r")
@@ -60,7 +60,7 @@ def _challenge(cls: Any, challenge: dict[str, Any], given: Tensors) -> tuple[Lor
             item = replace(item, stage=stage)
             found |= {name: fence.ask(make_plain, tensor) for name, tensor in answer(subject).items()}
             item = replace(item, finished=(*item.finished, stage), registered_later=subject.count_later(item))
-    except Exception as error:  # whatever it raises is the observation
+    except RAISED as error:  # whatever it raises is the observation
         item = replace(item, error=record_error(error))
     return item, found
 

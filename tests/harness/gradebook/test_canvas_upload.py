@@ -209,7 +209,7 @@ def test_many_who_handed_in_again_are_counted(canvas: FakeCanvas) -> None:
     assert said[-2].startswith(
         "30 students handed in again since the zip was downloaded, and nothing is sent to them: "
     )
-    assert "; and 10 more, named above. Download" in said[-2]
+    assert " and 10 more, named above. Download" in said[-2]
 
 
 def test_what_is_handed_in_while_the_class_is_sent_gets_nothing(canvas: FakeCanvas) -> None:

@@ -168,6 +168,17 @@ LORA = [
         places.find_update, layer("return", "x = torch.relu(x)\n        return"), "x = torch.relu(x)", id="activation"
     ),
     pytest.param(places.find_update, LAYER, "return self.W(x)", id="nothing that shows"),
+    pytest.param(places.find_update, layer("return ", "y = "), "y = self.W(x)", id="nothing is returned"),
+    pytest.param(
+        places.find_dropout, layer("return", "x = nn.functional.dropout(x)\n        return"), "x = nn.", id="dropout"
+    ),
+    pytest.param(
+        places.find_dropout,
+        layer("self.scale = alpha / rank", "self.drop = nn.Dropout(0.1)")
+        + "        # and again\n".replace("# and again", "return self.drop(x)"),
+        "return self.drop(x)",
+        id="dropout by a name of its own",
+    ),
     pytest.param(places.find_class, layer("LoRALayer", "Adapter"), "class Adapter", id="another name"),
 ]
 
@@ -218,6 +229,20 @@ class LoRALayer(nn.Module):
 @pytest.mark.parametrize(("type_", "message", "line"), ERRORS)
 def test_the_line_that_raised(type_: str, message: str, line: str) -> None:
     assert locate(case(RAISING, lora=raised(type_, message)), places.find_class).startswith(line)
+
+
+SIZES = "mat1 and mat2 shapes cannot be multiplied (7x24 and 768x2)"
+FIXED = [
+    pytest.param(layer("(rank, W.in_features)", "(rank, 768)"), "self.A = nn.", id="a size as a number"),
+    pytest.param(layer(), "return self.W(x)", id="sizes of W"),
+    pytest.param(layer("torch.randn(rank,", "torch.randn(12,"), "return self.W(x)", id="a rank as a number"),
+]
+
+
+@pytest.mark.parametrize(("source", "line"), FIXED)
+def test_the_matrix_of_another_size(source: str, line: str) -> None:
+    judged = case(source, lora=raised("RuntimeError", SIZES, "fresh"))
+    assert locate(judged, places.find_fresh_output).startswith(line)
 
 
 def test_a_forward_of_another_name() -> None:
@@ -397,6 +422,112 @@ def test_an_error_that_a_probe_met_too_is_found_in_the_class() -> None:
     failed = (FailedCell(index=1, error="RuntimeError", message=shapes.format(48)),)
     judged = case(LAYER, "fit()", failed=failed, lora=raised("RuntimeError", shapes.format(7), "fresh"))
     assert locate(judged, places.find_failure).startswith("return self.W(x)")
+
+
+TOKENS = 'rows = data.map(tokenize, remove_columns=["label"])'
+BEHIND = [
+    pytest.param(
+        TOKENS, "x = 1", ("ValueError", "The model did not return a loss from the inputs"), "rows = ", id="columns"
+    ),
+    pytest.param(
+        layer("return ", "y = "),
+        "fit()",
+        ("AttributeError", "'NoneType' object has no attribute 'view'"),
+        "y = self.W(x)",
+        id="a forward that returns nothing",
+    ),
+    pytest.param(
+        layer("(nn.Module)"),
+        "setattr(m, 'q_lin', LoRALayer(W))",
+        ("TypeError", "cannot assign '__main__.LoRALayer' as child module 'q_lin' (torch.nn.Module or None expected)"),
+        "class LoRALayer",
+        id="no module",
+    ),
+    pytest.param(LAYER, "x = 1", ("ValueError", "no"), "1: x = 1", id="what raised"),
+]
+
+
+@pytest.mark.parametrize(("source", "failing", "error", "line"), BEHIND)
+def test_the_line_behind_an_error(source: str, failing: str, error: tuple[str, str], line: str) -> None:
+    failed = (FailedCell(index=1, error=error[0], message=error[1]),)
+    judged = case(source, failing, failed=failed, records=(record(0), record(1, "Cell In[2], line 1")))
+    assert locate(judged, places.find_failure).startswith(line)
+
+
+def record(index: int, traceback: str = "") -> CellRecord:
+    return CellRecord(index=index, source="", duration_s=0, status="error", traceback=traceback)
+
+
+STOPPED = [
+    pytest.param("NameError", "name 'LoRALayer' is not defined", 0, id="the cell that was to define what it lacks"),
+    pytest.param("NameError", "name 'layers' is not defined", 2, id="the cell itself, where no cell defines it"),
+    pytest.param("ValueError", "no", 2, id="the cell itself"),
+]
+
+
+@pytest.mark.parametrize(("type_", "message", "cell"), STOPPED)
+def test_the_cell_that_kept_a_model_from_its_adapters(type_: str, message: str, cell: int) -> None:
+    failed = (
+        FailedCell(index=0, error="AttributeError", message="nn.Modul"),
+        FailedCell(index=2, error=type_, message=message),
+    )
+    records = tuple(record(i, f"Cell In[{i + 1}], line 1") for i in range(4))
+    judged = case(LAYER.strip(), MAKE, WRAP, TRAIN, trained=(Method.LORA,), failed=failed, records=records)
+    assert places.find_cell_before(judged, Method.LORA) == cell
+
+
+def test_a_training_that_raises_is_no_cell_before_it() -> None:
+    failed = (FailedCell(index=1, error="RuntimeError", message="no"),)
+    records = (record(0), record(1, "Cell In[2], line 2"))
+    judged = case(MAKE, TRAIN, trained=(Method.LORA,), failed=failed, records=records)
+    assert places.find_cell_before(judged, Method.LORA) is None
+
+
+FULL = "full_model = load_model()\nTrainer(model=full_model).train()"
+HEADS = [
+    pytest.param("lora_model = copy.deepcopy(full_model)", "1: lora_model = copy", id="a copy of the model"),
+    pytest.param(
+        "lora_model = load_model()\nlora_model.classifier = full_model.classifier",
+        "1: lora_model.classifier = full",
+        id="a layer of the other model",
+    ),
+    pytest.param("lora_model = load_model()", "1: lora_model = load", id="nothing that shows"),
+]
+
+
+@pytest.mark.parametrize(("make", "line"), HEADS)
+def test_where_a_head_comes_from(make: str, line: str) -> None:
+    judged = case(FULL, make, TRAIN, trained=(Method.FULL, Method.LORA), cells={0: 0, 1: 2})
+    assert locate(judged, places.find_head(Method.LORA)).startswith(line)
+
+
+EVALUATED = [
+    pytest.param('read("train.csv")', "0: read", id="a file that is never read"),
+    pytest.param('read("train.csv", "eval.csv")', "3: measure(m, ", id="a loop of its own"),
+    pytest.param("read()", "3: measure(m, ", id="files that are not named"),
+]
+
+
+@pytest.mark.parametrize(("reading", "line"), EVALUATED)
+def test_where_training_reviews_are_evaluated(reading: str, line: str) -> None:
+    cells = (
+        reading,
+        "def measure(m, rows): m(rows)",
+        "m = load()",
+        'Trainer(model=m).train()\nmeasure(m, data["train"])',
+    )
+    judged = case(*cells, trained=(Method.FULL,), cells={0: 3})
+    found = locate(judged, places.find_evaluated(Method.FULL))
+    assert (found if found[:1].isdigit() else f"0: {found}").startswith(line)
+
+
+def test_names_that_a_cell_below_chooses_otherwise() -> None:
+    extract = "def extract_qv_layers(m):\n    return {{n: l for n, l in m.named_modules() if n.endswith({})}}"
+    wrap = "lora_model = load_model()\nreplace_layers(lora_model, extract_qv_layers(lora_model))"
+    entry = Entry("D", 1, 2, ("pre_classifier.w", "classifier.w"), wrapped={"a": "L"}, adapters={"a": ()})
+    cells = (extract.format('"q_lin"'), wrap, TRAIN, extract.format('("q_lin", "v_lin")'))
+    judged = case(*cells, trained=(Method.LORA,), cells={0: 2}, lora=entry)
+    assert locate(judged, places.find_adapted).startswith("return {n: l")
 
 
 def test_a_place_shows_one_harmless_line_of_bounded_length() -> None:

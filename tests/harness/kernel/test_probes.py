@@ -213,3 +213,19 @@ def test_layers(cls: Any, is_answered: bool) -> None:
     answers, tensors = lora.ask(cls, {"tensors": given | inputs, "challenges": [challenge]})
     assert (answers.items[0].error is None) is is_answered, answers.items[0]
     assert all(tensor.device.type == "cpu" for tensor in tensors.values())
+
+
+def leave(*args: Any) -> Any:
+    raise SystemExit("no GPU")
+
+
+ASKED = [
+    pytest.param(lambda: functions.count(leave, TOY).error, id="count"),
+    pytest.param(lambda: functions.extract(leave, BERT).error, id="extract"),
+    pytest.param(lambda: functions.replace(leave, PLACES).error, id="replace"),
+]
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_a_function_that_leaves_the_program_is_answered_by_its_error(ask: Any) -> None:
+    assert (ask().type, ask().message) == ("SystemExit", "no GPU")
