@@ -59,8 +59,7 @@ def fill_column(
         numbers = ", ".join(map(str, gradebook.nobodies))
         warnings.append(f"Rows of the gradebook without a name and an id are left out: row {numbers}.")
     if any(grade.is_partial for grade in found.values()):
-        share = "holds the share of the points that were judged: all of them fill the column."
-        warnings.append(f"'{sanitise(column.heading)}' {share}")
+        warnings.append(f"'{sanitise(column.heading)}' counts only what was judged{_explain_scale(column)}.")
     for person, grade in found.items():
         text, warning = _mark(grade, person, column, as_words)
         if warning:
@@ -154,6 +153,12 @@ def _mark(grade: Grade, person: Person, column: Column, as_words: bool) -> tuple
     shown = parse_number(old)
     same = shown is not None and _round(Decimal(repr(shown))) == Decimal(text)
     return None if same else text, None
+
+
+def _explain_scale(column: Column) -> str:
+    """Tell what the points of a part of the rubric become in a column that has a scale, as the end of a sentence."""
+    whole = column.points_possible
+    return f": whoever has all the judged points has {whole:g} of {whole:g} there" if whole else ""
 
 
 def format_points(points: float, possible: float, column_possible: float | None) -> str:

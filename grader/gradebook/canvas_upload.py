@@ -23,6 +23,7 @@ machine, and is never printed.
 import hashlib
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -211,6 +212,7 @@ class _PatientSender:
     def __init__(self, send: Callable[..., Any]) -> None:
         self._send = send
         self._left_s = PATIENCE_S
+        self._told = False
 
     def __call__(self, method: str, url: str, **options: Any) -> Any:
         from requests import ConnectionError as NoConnection
@@ -243,8 +245,16 @@ class _PatientSender:
         if wait_s > self._left_s:
             return False
         self._left_s -= wait_s
+        self._tell()
         time.sleep(wait_s)
         return True
+
+    def _tell(self) -> None:
+        """Tell once that somebody waits, so that nobody takes it for a standstill."""
+        if not self._told:
+            patience = f"each request is tried for up to {sum(WAITS_S)} seconds"
+            print(f"Canvas does not answer, or is busy; {patience}.", file=sys.stderr, flush=True)
+        self._told = True
 
 
 def _read_retry_after(answer: Any) -> float:

@@ -16,6 +16,7 @@ from grader.grades.policy import load_policy
 from grader.intake.uploads import Student
 from tests.harness.batch.fakes import ROOT
 
+GAP = "…"
 LEAST_CHARS = 6  # those of the shortest message, `graded`
 STUDENTS = [Student(key=f"s{i}", name=f"S {i}", canvas_id=i) for i in (50012, 50033)]
 
@@ -66,7 +67,7 @@ def read_text(node: ast.AST, constants: dict[str, str]) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):
-        yield "…".join(fill_in(part, constants) for part in node.values)
+        yield "".join(fill_in(part, constants) for part in node.values)
 
 
 def fill_in(part: ast.expr, constants: dict[str, str]) -> str:
@@ -74,8 +75,8 @@ def fill_in(part: ast.expr, constants: dict[str, str]) -> str:
         case ast.Constant(value=value):
             return str(value)
         case ast.FormattedValue(value=ast.Name(id=name)):
-            return constants.get(name, "")
-    return ""
+            return constants.get(name, GAP)
+    return GAP
 
 
 @pytest.mark.parametrize("message", list_messages())

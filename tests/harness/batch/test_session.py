@@ -667,7 +667,7 @@ def test_points_of_a_part_of_the_rubric_are_said_everywhere(a4: Classroom) -> No
     said = "The grades are partial: 5 of 15 points were not judged for 1 student."
     assert said in a4.summarise(ended)
     assert said in (a4.folder / "index.html").read_text(encoding="utf-8")
-    column = "'A4 (77)' holds the share of the points that were judged: all of them fill the column."
+    column = "'A4 (77)' counts only what was judged: whoever has all the judged points has 10 of 10 there."
     assert column in ended.outputs.notes  # without a number: the gradebook may lack students that the class has
     a4.write("o.toml", f'[[total]]\nstudent = "1"\npoints = 9\n{SIGNED}')
     assert column not in a4.renew(overrides=a4.root / "o.toml").notes  # a person judged all of it

@@ -432,11 +432,14 @@ def test_complete_and_incomplete_are_sent_as_words_and_once(canvas: FakeCanvas) 
 # Faults
 
 
-def test_a_busy_server_is_asked_again(canvas: FakeCanvas) -> None:
+def test_a_busy_server_is_asked_again_and_that_is_said_once(
+    canvas: FakeCanvas, capsys: pytest.CaptureFixture[str]
+) -> None:
     canvas.find_faults = [429, 503, 403]
     canvas.read_faults = [500, 0, 403, 502, 504]
     done, _ = deliver(canvas, to(grade(ADA, 80)))
     assert (done.sent, done.failures, len(canvas.writes)) == (1, (), 1)
+    assert capsys.readouterr().err.count("Canvas does not answer, or is busy; each request is tried for up to ") == 1
 
 
 def test_a_token_without_rights_is_refused_at_once(canvas: FakeCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
