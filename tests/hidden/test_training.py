@@ -3,6 +3,7 @@
 from grader import assignment
 from grader.judging import places
 from grader.judging.case import Case
+from grader.judging.lora_causes import list_fresh_causes, list_update_causes
 from grader.judging.suite import Blocked, NotJudged, check, expect, fail
 from grader.model import Method, Profile
 from grader.oracle.certificates import Certificate
@@ -188,7 +189,7 @@ def expect_only_adapters(case: Case, training: Training, certificate: Certificat
     expect(
         not biases or len(biases) < len(certificate.encoder_changed),
         f"Expected the wrapped layers to keep W's bias; {len(biases)} of them change it.",
-        MISPLACED if holds_misplaced_layers(case) else RETURN_W,
+        MISPLACED if holds_misplaced_layers(case) else ADD_UPDATE if adds_another_update(case) else RETURN_W,
         at=places.find_extraction if holds_misplaced_layers(case) else None,
     )
     foreign = [path for path in training.entry.wrapped if path not in assignment.QV_LAYER_NAMES]
@@ -210,7 +211,13 @@ def expect_only_adapters(case: Case, training: Training, certificate: Certificat
 
 
 RETURN_W = "Return `W(x)` plus the update: “A fresh LoRALayer computes what W computes” shows the difference."
+ADD_UPDATE = "Keep `W(x)`, and add only A and B of x: “The update is (alpha / rank) · B A x” shows the difference."
 MISPLACED = "Wrap for each name the layer of that name: “extract_qv_layers returns the layers themselves” names one."
+
+
+def adds_another_update(case: Case) -> bool:
+    """Whether a layer computes W(x) as it should, and adds something else than B(A(x)), which has a constant part."""
+    return bool(list_update_causes(case)) and not list_fresh_causes(case)
 
 
 def holds_misplaced_layers(case: Case) -> bool:

@@ -421,6 +421,7 @@ def cause_of_count(case: Case, training: Training, wanted: int) -> tuple[str, st
         encoder = [n for n in case.base if n.startswith("distilbert.") and not n.startswith(wrapped)]
         causes = freezing.explain_encoder(outside, encoder)
         w_frozen = not any((assignment.WIDTH, assignment.WIDTH) in shapes for shapes in entry.adapters.values())
+        causes = freezing.explain_spelling(causes, case.evidence.sources.values())
         causes = (freezing.ONLY_W,) if w_frozen and causes == (freezing.NOTHING_FROZEN,) else causes
         named = f"{capitalise(join_causes(causes))}: " if causes else ""
         return (

@@ -18,6 +18,11 @@ NO_PREFIX: Final = Cause(
     "the keys found lack the leading 'distilbert.'",
     "Loop over `named_modules()` of the whole model, not of `model.distilbert`.",
 )
+NO_ATTENTION: Final = Cause(
+    "extract_without_attention",
+    "the keys found lack 'attention.' before the last part",
+    "Use the full name from `model.named_modules()` as the key: these layers are parts of `attention`.",
+)
 SHORT: Final = Cause(
     "extract_short_names",
     "the keys are only the last part of each name, so that one layer overwrites the other",
@@ -51,6 +56,7 @@ def explain(observed: Sequence[str]) -> tuple[Cause, ...]:
     styles: list[tuple[tuple[Cause, ...], set[str]]] = [
         ((), keys),
         ((NO_PREFIX,), {f"distilbert.{key}" for key in keys}),
+        ((NO_ATTENTION,), {re.sub(r"(layer\.\d)\.([qkv]_lin|out_lin)$", r"\1.attention.\2", key) for key in keys}),
         ((PARAMETERS,), {re.sub(r"\.(weight|bias)$", "", key) for key in keys}),
     ]
     for style, full in styles:

@@ -17,6 +17,7 @@ ON_PARAMETERS: Final = (
     "on a module it does nothing."
 )
 NOTHING_FROZEN: Final = Cause("nothing_frozen", "nothing is frozen", ON_PARAMETERS)
+MISSPELT: Final = re.compile(r"^[^#\n]*\.(?!requires_grad\b)(require[sd]?_?grad\w{0,9})[ \t]*=(?!=)", re.M | re.I)
 INVERTED: Final = Cause(
     "freezing_inverted",
     "the freezing is the wrong way round: the encoder is trainable, and the head is frozen",
@@ -76,6 +77,16 @@ def _explain_blocks(blocks: Sequence[str]) -> tuple[Cause, ...]:
     named = f"block{'s' if len(blocks) > 1 else ''} {join_things(blocks)} of the encoder (the first is 0)"
     words = f"{named} {choose_verb(blocks)} left trainable"
     return (Cause("some_blocks_left", words, ON_PARAMETERS),)
+
+
+def explain_spelling(causes: tuple[Cause, ...], sources: Collection[str]) -> tuple[Cause, ...]:
+    """Return these causes; where nothing is frozen and the code sets a misspelt `requires_grad`, with that."""
+    found = next((match[1] for source in sources if (match := MISSPELT.search(source))), None)
+    if found is None:
+        return causes
+    words = f"nothing is frozen: `{found}` is another attribute than `requires_grad`, and has no effect"
+    misspelt = Cause("requires_grad_misspelt", words, "Write `parameter.requires_grad = False`, with this spelling.")
+    return tuple(misspelt if cause == NOTHING_FROZEN else cause for cause in causes)
 
 
 def explain_head(trainable: Collection[str]) -> tuple[Cause, ...]:

@@ -304,6 +304,9 @@ EXTRACTED = [
     pytest.param(keys([Q, V], range(5)), ["extract_fewer_blocks"], id="five blocks"),
     pytest.param(keys([Q, V], form="{}"), ["extract_without_prefix"], id="no prefix"),
     pytest.param(keys([Q], form="{}"), ["extract_without_prefix", "extract_fewer_kinds"], id="no prefix, queries"),
+    pytest.param(
+        [key.replace("attention.", "") for key in keys([Q, V])], ["extract_without_attention"], id="no attention"
+    ),
     pytest.param(keys([Q, V], form="distilbert.{}.weight"), ["extract_parameter_names"], id="parameters"),
     pytest.param(["q_lin", "v_lin"], ["extract_short_names"], id="short names"),
     pytest.param([str(i) for i in range(12)], ["extract_numbers_as_keys"], id="numbers"),
@@ -364,3 +367,20 @@ def test_a_layer_that_is_asked(name: str) -> None:
     told = list(examine_layer((name,), SINGLES[name]))
     assert told
     assert all(one.right for one in told), [one.text for one in told]
+
+
+SPELLED = [
+    pytest.param("p.requires_grad = False", "nothing_frozen", id="right"),
+    pytest.param("p.require_grad = False", "requires_grad_misspelt", id="a letter is missing"),
+    pytest.param("for p in x: p.requires_grad_ = False", "requires_grad_misspelt", id="a method is overwritten"),
+    pytest.param("# p.require_grad = False", "nothing_frozen", id="in a comment"),
+    pytest.param("assert p.require_grad == False", "nothing_frozen", id="only read"),
+    pytest.param("p.requires_grad_(False)", "nothing_frozen", id="the method"),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), SPELLED)
+def test_spelling(source: str, expected: str) -> None:
+    (cause,) = freezing.explain_spelling((freezing.NOTHING_FROZEN,), ["import torch", f"x = 1\n{source}"])
+    assert cause.id == expected
+    assert freezing.explain_spelling((freezing.ONLY_W,), [source]) == (freezing.ONLY_W,)
