@@ -163,7 +163,7 @@ def test_certificate(case: Case) -> None:
         at=places.find_wrapped_layers,
     )
     expect_only_adapters(case, training, certificate)
-    expect_low_rank(training, certificate)
+    expect_low_rank(case, training, certificate)
     expect_new_head(case, Method.LORA)
 
 
@@ -179,8 +179,18 @@ def expect_readable(case: Case, training: Training, certificate: Certificate) ->
     expect(
         not certificate.unreadable,
         f"Expected each wrapped layer to be linear in x; `{(certificate.unreadable or ('',))[0]}` is not.",
-        "Put nothing between A and B: no activation, and no dropout that stays on in evaluation mode.",
+        INITIALISE if starts_without_numbers(case) else NOTHING_BETWEEN,
     )
+
+
+NOTHING_BETWEEN = "Put nothing between A and B: no activation, and no dropout that stays on in evaluation mode."
+INITIALISE = "Initialise all numbers of A and B: “A fresh LoRALayer computes what W computes” names NaN or infinity."
+
+
+def starts_without_numbers(case: Case) -> bool:
+    """Whether a fresh layer returns NaN or infinity, as with matrices that are never initialised."""
+    fresh = (tensor for name, tensor in case.evidence.lora_tensors.items() if name.endswith(".fresh"))
+    return not all(bool(tensor.isfinite().all()) for tensor in fresh)
 
 
 def expect_only_adapters(case: Case, training: Training, certificate: Certificate) -> None:
@@ -212,6 +222,10 @@ def expect_only_adapters(case: Case, training: Training, certificate: Certificat
 
 RETURN_W = "Return `W(x)` plus the update: “A fresh LoRALayer computes what W computes” shows the difference."
 ADD_UPDATE = "Keep `W(x)`, and add only A and B of x: “The update is (alpha / rank) · B A x” shows the difference."
+USE_BOTH = (
+    "Give the `Trainer` the model that holds your `LoRALayer` objects, and an optimiser that has A and B; `forward` "
+    "uses both in training mode, too."
+)
 MISPLACED = "Wrap for each name the layer of that name: “extract_qv_layers returns the layers themselves” names one."
 
 
@@ -226,13 +240,13 @@ def holds_misplaced_layers(case: Case) -> bool:
     return any(entry.place not in (None, entry.name) for item in items for entry in item.entries)
 
 
-def expect_low_rank(training: Training, certificate: Certificate) -> None:
+def expect_low_rank(case: Case, training: Training, certificate: Certificate) -> None:
     """Fail the check unless each of the 12 layers differs by a matrix of the adapters' rank or less."""
     unchanged = [path for path in assignment.QV_LAYER_NAMES if path not in certificate.qv_ranks]
     expect(
         not unchanged,
         f"Expected the training of step 3 to change all 12 query and value layers; found {len(unchanged)} unchanged.",
-        "Give the `Trainer` the model that holds your `LoRALayer` objects, and an optimiser that has A and B.",
+        ADD_UPDATE if adds_another_update(case) else USE_BOTH,
         at=places.find_learning(Method.LORA),
     )
     rank = count_rank(training.entry)

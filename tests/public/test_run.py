@@ -13,9 +13,13 @@ from grader.oracle.methods import name_wrong_count
 ORDER = "Move each definition above the cells that use it. Then restart the kernel and run all cells."
 FIRST = "Fix the first error first; later errors often follow from it."
 FIX_OR_REMOVE = "Fix or remove this cell before you hand in."
-DOUBT = "Find out why the assertion does not hold: it can be the first sign of a mistake in this cell or above it."
+DOUBTS = {
+    "AssertionError": "Find out why the assertion does not hold: it can be the first sign of a mistake in this cell or "
+    "above it."
+}
 HINTS = {  # what an error of a library says, and what to do about it
     "did not return a loss": "Keep the column `label` in both sections of the data; the loss is computed from it.",
+    "features (`review`": "Leave out `remove_unused_columns=False`, or remove the column `review`: it holds text.",
     "that includes input_ids": "Map the tokenizer over both sections of the data, and give the `Trainer` these.",
     "does not require grad": "Leave `pre_classifier` and `classifier` trainable: every parameter is frozen.",
 }
@@ -67,9 +71,7 @@ def test_completes(case: Case) -> None:
         raise Advice(f"Everything that is graded runs, but {what}, and {order(case)}.", ORDER)
     if not nothing_depends_on_it(case):
         raise Advice(f"All three trainings finish, but {what}.", FIRST)
-    raise Advice(
-        f"Everything that is graded runs, but {what}.", DOUBT if first.error == "AssertionError" else FIX_OR_REMOVE
-    )
+    raise Advice(f"Everything that is graded runs, but {what}.", DOUBTS.get(first.error, FIX_OR_REMOVE))
 
 
 def name_frozen(case: Case, unfinished: Sequence[Method]) -> str:

@@ -60,6 +60,11 @@ TABLE: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
         {"which": "all", "buffers": True, "shared_again": True},
     ),
 )
+NOTHING: Final = Cause(
+    "count_nothing",
+    "it counts nothing, whatever the model",
+    "Decide by `p.requires_grad`: `p.grad` is None until a backward pass. Add up `p.numel()`, and return the sum.",
+)
 SAME: Final = Cause(
     "count_same",
     "the same number for every model",
@@ -97,7 +102,7 @@ def explain(toys: Sequence[ToyModel], answers: Sequence[CountItem]) -> tuple[Cau
     if len(values) < len(toys):
         return ()
     if None not in values and len(set(values)) == 1:
-        return (SAME,)
+        return (SAME,) if any(values) else (NOTHING,)
     if causes := _explain_float(toys, answers):
         return causes
     for count in (1, 2):

@@ -13,8 +13,8 @@ from grader.oracle.mistakes.observations import Observation
 
 W_WRITTEN: Final = Cause(
     "W_overwritten",
-    "a forward pass writes to W.weight, so that every call changes the next one",
-    "Do not write to W in `forward`: compute the update beside it.",
+    "W.weight is written to while the layer is used, so that one call changes the next one",
+    "Do not write to W, neither in `forward` nor in `train` or `eval`: compute the update beside it.",
 )
 OTHER_W: Final = Cause(
     "fresh_linear",

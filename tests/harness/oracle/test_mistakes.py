@@ -269,6 +269,7 @@ COUNTERS: Mapping[str, Counter] = {
     "count_first_module_only": lambda m: next((p.numel() * p.requires_grad for p in m.parameters()), None),
     "count_millions": lambda m: sum(p.numel() for p in m.parameters() if p.requires_grad) / 1e6,
     "count_same": lambda m: 66_955_010,
+    "count_nothing": lambda m: sum(p.numel() for p in m.parameters() if p.grad is not None),
 }
 
 
