@@ -111,14 +111,24 @@ def find_cell_before(case: Case, method: Method) -> int | None:
 
 
 def _find_stopping_cell(notebook: Notebook, method: Method) -> FailedCell | None:
-    """Return the failed cell with a statement about a model; where it lacks a name, the one that was to define it."""
+    """Return the failed cell with a statement about a model; where it lacks a name, the one that was to define it.
+
+    Not where such statements only look at the model: an assertion that raises has found the mistake.
+    """
     history = notebook.find_history(method)
     steps = (s for s in history.linked if s != history.start and not notebook.code.ran(s)) if history else ()
+    steps = (s for s in steps if not _only_looks(s.node))
     failed = {cell.index: cell for cell in notebook.case.evidence.run.summary.failed_cells}
     stopped = next((failed[step.cell] for step in steps if step.cell in failed), None)
     undefined = UNDEFINED.match(stopped.message) if stopped else None
     definition = notebook.code.definitions.get(undefined[1]) if undefined else None
     return failed.get(definition.cell, stopped) if definition else stopped
+
+
+def _only_looks(node: ast.AST) -> bool:
+    """Return True for an assertion, and for what shows something."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(node, ast.Assert) or isinstance(value, ast.Name) or calls("print", "display")(value or node)
 
 
 def find_first_failure(notebook: Notebook) -> Spot | None:

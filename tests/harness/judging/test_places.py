@@ -476,11 +476,23 @@ def test_the_cell_that_kept_a_model_from_its_adapters(type_: str, message: str, 
     assert places.find_cell_before(judged, Method.LORA) == cell
 
 
-def test_a_training_that_raises_is_no_cell_before_it() -> None:
-    failed = (FailedCell(index=1, error="RuntimeError", message="no"),)
-    records = (record(0), record(1, "Cell In[2], line 2"))
-    judged = case(MAKE, TRAIN, trained=(Method.LORA,), failed=failed, records=records)
-    assert places.find_cell_before(judged, Method.LORA) is None
+FOUND = [
+    pytest.param("x = 1", "trainer = Trainer(model=lora_model)\ntrainer.train()", 2, None, id="the training itself"),
+    pytest.param("assert n(lora_model) == 1\nprint(lora_model)", "lora_model.train()", 1, None, id="an assertion"),
+    pytest.param("assert n(lora_model) == 1\nfreeze(lora_model)", "x = 1", 1, 1, id="what comes after an assertion"),
+]
+
+
+@pytest.mark.parametrize(("middle", "last", "line", "cell"), FOUND)
+def test_what_keeps_no_statement_about_a_model_from_running(
+    middle: str, last: str, line: int, cell: int | None
+) -> None:
+    stopped = 2 if line == 2 else 1
+    failed = (FailedCell(index=stopped, error="AssertionError", message=""),)
+    records = tuple(record(i, f"Cell In[{i + 1}], line {line}") for i in range(4))
+    cells = (MAKE, middle, last) if line == 2 else (MAKE, middle, last, TRAIN)
+    judged = case(*cells, trained=(Method.LORA,), failed=failed, records=records)
+    assert places.find_cell_before(judged, Method.LORA) == cell
 
 
 FULL = "full_model = load_model()\nTrainer(model=full_model).train()"
