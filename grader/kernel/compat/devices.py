@@ -60,17 +60,23 @@ ANSWERS: dict[str, dict[str, Any]] = {
 class CpuMode(TorchFunctionMode):
     """Sends what is meant for a GPU to the CPU."""
 
-    @shield(lambda self, func, types, args=(), kwargs=None: func(*args, **(kwargs or {})))
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run `func` with every device of another kind replaced."""
-        if func in (torch.Tensor.cuda, torch.Tensor.xpu):
+        """Run `func` with every device of another kind replaced. What it raises is the notebook's: it runs once."""
+        if func in (torch.Tensor.cuda, torch.Tensor.xpu) and args:
             return args[0]
-        if func is torch.Tensor.to and len(args) > 1 and type(args[1]) is int:
-            args = (args[0], "cpu", *args[2:])
-        kwargs = {key: to_cpu(value) for key, value in (kwargs or {}).items()}
-        if type(kwargs.get("device")) is int:
-            kwargs["device"] = "cpu"
-        return func(*[to_cpu(value) for value in args], **kwargs)
+        given, named = _replace_devices(func, args, kwargs or {})
+        return func(*given, **named)
+
+
+@shield(lambda func, args, kwargs: (args, kwargs))
+def _replace_devices(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return arguments for a call on the CPU."""
+    if func is torch.Tensor.to and len(args) > 1 and type(args[1]) is int:
+        args = (args[0], "cpu", *args[2:])
+    kwargs = {key: to_cpu(value) for key, value in kwargs.items()}
+    if type(kwargs.get("device")) is int:
+        kwargs["device"] = "cpu"
+    return [to_cpu(value) for value in args], kwargs
 
 
 class Event:

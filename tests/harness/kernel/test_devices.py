@@ -70,6 +70,7 @@ HERE = {  # expressions -> what they come to where there is no GPU
     "torch.ones(2).type('torch.cuda.LongTensor').type()": "torch.LongTensor",
     "torch.ones(2).type(torch.cuda.HalfTensor).type()": "torch.HalfTensor",
     "str(torch.ones(2).to(device=torch.device('cuda'), dtype=torch.float64).dtype)": "torch.float64",
+    "fails_as_torch_does()": True,
 }
 SCRIPT = """
 import json, sys, time, torch
@@ -87,6 +88,12 @@ def fails(function):
         return True
     except TypeError:  # it takes arguments, or is none
         return False
+def fails_as_torch_does():  # and not as a second call fails
+    used, unused = (torch.ones(1, requires_grad=True) for _ in range(2))
+    try:
+        torch.autograd.grad(used.exp(), [used, unused])
+    except RuntimeError as error:
+        return "have been used in the graph" in str(error)
 def inside(context):
     with context:
         return torch.zeros(2).device.type
