@@ -4,9 +4,9 @@ Three hooks suffice. A global hook on optimisers tells when a step happens and o
 them is looked up among the living. `DataLoader.__iter__` is wrapped to end a loop when the budget is spent. The forward
 pass of DistilBERT is wrapped to read few tokens, and next to none where the rest of a loop cannot matter: so a loop
 sees all batches and labels that its code expects, at little cost. One that reads no data loader cannot be ended; what
-is left of it then neither computes gradients below the head nor steps. A loop has no visible end, so its record is
-closed when another one begins, its model is set back to other weights, or its cell is done. A data loader that is read
-without a step evaluates the models that read it, whoever trained them.
+is left of it then neither steps nor computes gradients below the head: zeros are there. A loop has no visible end, so
+its record is closed when another one begins, its model is set back to other weights, or its cell is done. A data loader
+that is read without a step evaluates the models that read it, whoever trained them.
 """
 
 import contextlib
@@ -62,14 +62,15 @@ class Loop:
         return bool(self.steps_allowed) and self.steps >= self.steps_allowed
 
     def repeat_pass(self, original: Any, model: nn.Module, args: Any, kwargs: Any) -> Any:
-        """Return an output of the encoder on inputs of this form, at which a backward pass ends."""
+        """Return an output of the encoder on inputs of this form, at which a backward pass ends: zeros are below."""
         form = [getattr(value, "shape", value) for value in (*args, *kwargs.values())]
         if self.last_pass[0] != form:
             with torch.no_grad():
                 output = original(model, *args, **kwargs)
             output[0].requires_grad_()
             self.last_pass = form, output
-        return _copy_output(self.last_pass[1])
+        trained = [parameter for parameter in modules.list_parameters(model) if parameter.requires_grad]
+        return _copy_output(self.last_pass[1], trained)
 
 
 class Reading:
@@ -303,9 +304,25 @@ def _asks_for_the_next(caller: FrameType) -> bool:
     return caller.f_globals.get("__name__") == "__main__" and not is_in_for
 
 
-def _copy_output(output: Any) -> Any:
+class Standstill(torch.autograd.Function):
+    """Copies hidden states that were computed before. All gradients of the parameters share one tensor of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, *parameters: nn.Parameter) -> torch.Tensor:
+        """Return the copy."""
+        ctx.parameters = parameters
+        return hidden.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        """Return a gradient for each parameter, as notebooks look at them."""
+        zeros = gradients[0].new_zeros(max(map(modules.count_numbers, ctx.parameters), default=0))
+        return None, *(zeros[: modules.count_numbers(p)].view(p.shape) for p in ctx.parameters)
+
+
+def _copy_output(output: Any, parameters: list[nn.Parameter]) -> Any:
     """Return an encoder's output whose hidden states are computed from those given, so that nothing writes on them."""
-    hidden = output[0].clone()
+    hidden = Standstill.apply(output[0], *parameters)
     if isinstance(output, tuple):
         return hidden, *output[1:]
     copied = copy.copy(output)

@@ -192,6 +192,34 @@ def test_a_loop_over_slices_is_short_when_the_budget_is_spent(watcher: Any, widt
     assert recorded(watcher)[0].steps == ROWS // 4
 
 
+def take_by_backward(loss: torch.Tensor, parameters: list[nn.Parameter]) -> list[Any]:
+    loss.backward()
+    return [parameter.grad for parameter in parameters]
+
+
+def take_by_grad(loss: torch.Tensor, parameters: list[nn.Parameter]) -> list[Any]:
+    return list(torch.autograd.grad(loss, parameters))
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["full", "head only"])
+@pytest.mark.parametrize("take", [take_by_backward, take_by_grad])
+def test_a_loop_can_look_at_all_gradients_when_the_budget_is_spent(watcher: Any, take: Any, frozen: bool) -> None:
+    net = model().train()
+    net.distilbert.requires_grad_(not frozen)
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained)
+    norms = []
+    for ids, labels in [batch for _ in range(2) for batch in loader(4)]:
+        gradients = take(net(input_ids=ids, labels=labels).loss, trained)
+        norms.append(max(gradient.norm().item() for gradient in gradients))
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(trained, 1e-3)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert min(norms) > 0  # the head's
+
+
 def test_outside_of_loops_nothing_is_cut(watcher: Any, widths: list[int]) -> None:
     net = model()
     ids, _ = next(iter(loader(4)))  # a batch taken by hand does not start a loop
