@@ -31,7 +31,16 @@ def find_wrapping(notebook: Notebook) -> Spot | None:
         return history.builder
     replaced = history.list_calling(*assignment.REPLACE_NAMES, "setattr")
     made = history.list_calling(*assignment.LORA_NAMES)
-    return next(iter([*reversed(replaced), *reversed(made)]), history.start)
+    otherwise = history.origin if _was_wrapped_before(notebook, history) else history.start
+    return next(iter([*reversed(replaced), *reversed(made)]), otherwise)
+
+
+def _was_wrapped_before(notebook: Notebook, history: History) -> bool:
+    """Return True if layers were replaced in a model of this name, before the line that makes the one that trains."""
+    steps = notebook.code.steps
+    earlier = steps[: steps.index(history.origin)] if history.origin in steps else ()
+    name = root_of(history.model) if history.model is not None else ""
+    return any(name in step.names and step.find(calls(*assignment.REPLACE_NAMES)) for step in earlier)
 
 
 def _find_unfit(notebook: Notebook) -> Spot | None:

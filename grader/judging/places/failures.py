@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from grader.judging.case import Case
@@ -14,8 +15,11 @@ from grader.protocol.records import Raised
 IS_NONE: Final = re.compile(r"'NoneType' object|requires either a `model`")  # Python's words, and those of a `Trainer`
 UNDEFINED: Final = re.compile(r"^name '([^']+)' is not defined")
 NOT_A_MODULE: Final = re.compile(r"^cannot assign '(?:\w+\.)*(\w+)'.* as child module")  # PyTorch's words
-NO_LABELS: Final = "did not return a loss"  # a `Trainer`'s words
-COLUMNS: Final = ("remove_columns", "select_columns")
+DATA: Final = {  # what an error of a library says about the reviews -> what such a line calls, or gives as a keyword
+    "did not return a loss": ("remove_columns", "select_columns"),
+    "features (`review`": ("remove_unused_columns",),
+    "that includes input_ids": ("map",),
+}
 MESSAGE_MAX: Final = 40  # characters of two messages that are compared: records cut them differently
 
 
@@ -34,8 +38,9 @@ def _find_raised(notebook: Notebook, failed: FailedCell) -> Spot | None:
     """Return the line behind the error of a failed cell, which another cell may hold: in a class, or where data is."""
     if IS_NONE.search(failed.message) and (silent := find_silent_forward(notebook)):
         return silent
-    if NO_LABELS in failed.message and (lost := _find_lost_column(notebook.code)):
-        return lost
+    about = next((names for said, names in DATA.items() if said in failed.message), ())
+    if prepared := _find_prepared(notebook.code, about):
+        return prepared
     named = NOT_A_MODULE.match(failed.message)
     if named and named[1] in notebook.code.definitions:
         return notebook.code.definitions[named[1]]
@@ -45,13 +50,11 @@ def _find_raised(notebook: Notebook, failed: FailedCell) -> Spot | None:
     return _find_frame(notebook, failed.index)
 
 
-def _find_lost_column(code: Code) -> Spot | None:
-    """Return the first line that takes columns away."""
-    nodes = ((cell, node) for cell, tree in code.trees.items() for node in list_nodes(tree))
-    taken = (
-        Spot(cell, n) for cell, n in nodes if calls(*COLUMNS)(n) or (isinstance(n, ast.keyword) and n.arg in COLUMNS)
-    )
-    return next(taken, None)
+def _find_prepared(code: Code, names: Sequence[str]) -> Spot | None:
+    """Return the first line that calls one of these, or gives it as a keyword."""
+    nodes = (Spot(cell, node) for cell, tree in code.trees.items() for node in list_nodes(tree))
+    given = (s for s in nodes if calls(*names)(s.node) or (isinstance(s.node, ast.keyword) and s.node.arg in names))
+    return next(given, None)
 
 
 def _resembles(error: Raised, failed: FailedCell) -> bool:

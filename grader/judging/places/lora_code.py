@@ -5,7 +5,7 @@ decides a verdict: names and style are the student's own.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -236,8 +236,29 @@ class LoraCode:
 
     @property
     def writes(self) -> Spot | None:
-        """The statement of `forward` that writes into a tensor of the layer."""
-        return next((s for s in self.computation if _writes_in_place(s.node)), None)
+        """The statement of `forward`, `train` or `eval` that writes into a tensor of the layer."""
+        switching = (s for name in ("train", "eval") for m in self._follow(name) for s in m.find_all(_is_statement))
+        return next((s for s in (*self.computation, *switching) if _writes_in_place(s.node)), None)
+
+    @property
+    def only_evaluated(self) -> Spot | None:
+        """The `return` under an `if self.training` that leaves A and B out."""
+        tests = (s for s in self.computation if isinstance(s.node, ast.If) and s.find(_reads_mode))
+        returns = (found for test in tests for found in test.find_all(_returns))
+        return next((found for found in returns if self._is_base_alone(found.node)), None)
+
+    def _is_base_alone(self, node: ast.AST) -> bool:
+        """Return True for `return self.W(x)`, of whatever name."""
+        kept = name_of(self.base.node.targets[0]) if self.base and isinstance(self.base.node, ast.Assign) else ""
+        read = {name_of(n) for n in ast.walk(node) if isinstance(n, ast.Attribute) and root_of(n) == self.self_name}
+        return bool(kept) and read == {kept}
+
+    @property
+    def uninitialised(self) -> Spot | None:
+        """The statement that makes a matrix of A or B without values, which none gives it afterwards."""
+        given = {name_of(n) for s in self.starts for n in ast.walk(s.node) if isinstance(n, ast.Attribute)}
+        made = (s for s in self.matrices if s.find(calls("empty", "empty_like", "Tensor", "FloatTensor")))
+        return next((s for s in made if isinstance(s.node, ast.Assign) and not _names(s.node.targets) & given), None)
 
     def compute_with(self, *names: str) -> Spot | None:
         """Return the first line of `forward` that calls or reads something of these names."""
@@ -276,6 +297,14 @@ def _returns(node: ast.AST) -> bool:
 
 def _is_size(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value > 1
+
+
+def _reads_mode(node: ast.AST) -> bool:
+    return name_of(node) == "training"
+
+
+def _names(expressions: Sequence[ast.expr]) -> set[str]:
+    return {name_of(expression) for expression in expressions}
 
 
 def _reads_size(node: ast.AST) -> bool:
@@ -349,4 +378,6 @@ def _writes_in_place(node: ast.AST) -> bool:
     if isinstance(node, (ast.AugAssign, ast.Assign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         return any(root_of(t) == "self" and not isinstance(t, ast.Name) for t in targets)
-    return isinstance(node, ast.Expr) and _sets_values(node.value) and root_of(node.value) == "self"
+    if not (isinstance(node, ast.Expr) and _sets_values(node.value)):
+        return False
+    return "self" in (root_of(node.value), *map(root_of, node.value.args[:1]))  # type: ignore[attr-defined]

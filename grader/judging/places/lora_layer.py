@@ -71,7 +71,7 @@ def find_silent_forward(notebook: Notebook) -> Spot | None:
 def find_start(notebook: Notebook) -> Spot | None:
     """Find the line that gives A and B their first values."""
     lora = notebook.lora
-    return next(reversed([*lora.matrices, *lora.starts]), None) if lora else None
+    return (lora.uninitialised or next(reversed([*lora.matrices, *lora.starts]), None)) if lora else None
 
 
 def find_constant_start(notebook: Notebook) -> Spot | None:
@@ -111,10 +111,10 @@ def find_base(notebook: Notebook) -> Spot | None:
 
 
 def find_gradient_cut(notebook: Notebook) -> Spot | None:
-    """Find what keeps gradients from A and B: `detach` and the like, or two zeros to start from."""
+    """Find what keeps gradients from A and B: `detach` and the like, a way around them, or two zeros to start from."""
     lora = notebook.lora
     if lora is None:
         return None
     raised = find_error(notebook, "filled")
-    cut = lora.compute_with(*CUTS) or lora.writes or lora.compute_with("data") or lora.both_zeros
+    cut = lora.compute_with(*CUTS) or lora.writes or lora.compute_with("data") or lora.only_evaluated or lora.both_zeros
     return raised or cut or lora.compute_with(*ACTIVATIONS) or lora.output

@@ -86,6 +86,11 @@ class Notebook:
         start = self._find_start(training.index)
         return TrainingCode(self.code.until(start.cell)).trace(start) if start else None
 
+    def precedes(self, first: Spot, second: Spot) -> bool:
+        """Return True if a statement outside of all definitions ran before another one."""
+        steps = self.code.steps
+        return first in steps and second in steps and steps.index(first) < steps.index(second)
+
     def _find_start(self, index: int) -> Any:
         cells = self.case.evidence.run.training_cells
         known = [cells.get(number) for number in range(len(self.case.evidence.trainings))]

@@ -1,7 +1,9 @@
 """Where the cause lies in how a model is made, frozen and trained."""
 
 import ast
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from grader import assignment
 from grader.judging.places.code import Code, Spot, list_nodes, name_of, root_of
@@ -11,6 +13,8 @@ from grader.judging.places.lora_layer import find_gradient_cut
 from grader.judging.places.notebook import Finder, Notebook
 from grader.judging.places.training_code import History
 from grader.model import Method
+
+SPELLING: Final = re.compile(r"require[sd]?_?grad\w{0,9}", re.IGNORECASE)
 
 
 def find_trainable(method: Method) -> Finder:
@@ -25,9 +29,18 @@ def find_trainable(method: Method) -> Finder:
         target = assignment.FULL_PARAMETERS if method is Method.FULL else assignment.HEAD_PARAMETERS
         if assignment.count_surplus_labels(training.entry.trainable, target):
             return history.pretrained
+        if _was_trained_before(notebook, method, history):
+            return history.builder
         return find_gradients(notebook, history, too_many=training.entry.trainable > target)
 
     return find
+
+
+def _was_trained_before(notebook: Notebook, method: Method, history: History) -> bool:
+    """Return True if the model of a step is the one that an earlier step made and trained under the same name."""
+    trained = [notebook.find_history(other) for other in Method if other is not method]
+    earlier = [one for one in trained if one and notebook.precedes(one.start, history.start)]
+    return any(one.origin is not None and one.origin == history.origin for one in earlier)
 
 
 def find_gradients(notebook: Notebook, history: History, too_many: bool) -> Spot | None:
@@ -37,7 +50,14 @@ def find_gradients(notebook: Notebook, history: History, too_many: bool) -> Spot
     if telling or lines:
         return (telling or lines)[-1]
     elsewhere = [step for step in history.window if any(history.find_gradient_lines(step))]
-    return elsewhere[-1] if elsewhere else history.origin or history.start
+    misspelt = (s for step in history.window for spot in history.code.follow(step) if (s := spot.find(_misspells)))
+    return elsewhere[-1] if elsewhere else next(misspelt, None) or history.origin or history.start
+
+
+def _misspells(node: ast.AST) -> bool:
+    """Return True for `parameter.require_grad = False` and the like."""
+    names = [name_of(target) for target in node.targets] if isinstance(node, ast.Assign) else []
+    return any(SPELLING.fullmatch(name) and name != "requires_grad" for name in names)
 
 
 def find_origin(method: Method) -> Finder:

@@ -170,6 +170,27 @@ LORA = [
     pytest.param(places.find_update, LAYER, "return self.W(x)", id="nothing that shows"),
     pytest.param(places.find_update, layer("return ", "y = "), "y = self.W(x)", id="nothing is returned"),
     pytest.param(
+        places.find_update,
+        layer("return", "nn.init.zeros_(self.B)\n        return"),
+        "nn.init.zeros_(self.B)",
+        id="emptied each time",
+    ),
+    pytest.param(
+        places.find_start, layer("torch.zeros(W", "torch.empty(W"), "self.B = nn.Parameter(torch.empty", id="no values"
+    ),
+    pytest.param(
+        places.find_gradient_cut,
+        layer("return", "if self.training:\n            return self.W(x)\n        return"),
+        "return self.W(x)",
+        id="in evaluation mode only",
+    ),
+    pytest.param(
+        places.find_base,
+        LAYER + "\n    def train(self, mode=True):\n        self.W.weight.data -= self.B @ self.A\n",
+        "self.W.weight.data -= ",
+        id="merged",
+    ),
+    pytest.param(
         places.find_dropout, layer("return", "x = nn.functional.dropout(x)\n        return"), "x = nn.", id="dropout"
     ),
     pytest.param(
@@ -349,6 +370,11 @@ MODELS = [
     pytest.param(steps("m = load()\nfreeze(load())\nfit(m, 1)"), "2: freeze(load())", id="another model is frozen"),
     pytest.param(steps("m = load()\nfit(m, 1)"), "2: m = load()", id="nothing is frozen"),
     pytest.param(
+        steps("m = load()\nfor p in m.d.parameters():\n    p.require_grad = False\nfit(m, 1)"),
+        "2: p.require_grad = False",
+        id="misspelt",
+    ),
+    pytest.param(
         steps("m = load()\nfor p in m.parameters():\n    p.requires_grad = False\nfit(m, 1)"),
         "2: p.requires_grad = False",
         id="in a loop",
@@ -426,6 +452,13 @@ def test_an_error_that_a_probe_met_too_is_found_in_the_class() -> None:
 
 TOKENS = 'rows = data.map(tokenize, remove_columns=["label"])'
 BEHIND = [
+    pytest.param(
+        "rows = data.map(tokenize)",
+        "x = 1",
+        ("ValueError", "You should supply an encoding to this method that includes input_ids, but you provided []"),
+        "rows = data.map",
+        id="not tokenised",
+    ),
     pytest.param(
         TOKENS, "x = 1", ("ValueError", "The model did not return a loss from the inputs"), "rows = ", id="columns"
     ),
