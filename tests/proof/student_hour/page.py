@@ -12,7 +12,7 @@ from grader.paths import ROOT
 from tests.proof.student_hour.hour import Outcome, find_verdict
 
 BOUNDS_S: Final = {"one": 2, "file": 30}
-INTRODUCTION: Final = """# What students read in the notebook
+INTRODUCTION: Final = """# Mistakes in the notebook, and what the check says
 
 Written by `.venv/bin/python -m tests.proof.student_hour --docs docs`; not edited by hand. A browser opens the kit's
 notebook in JupyterLab and makes these mistakes one after the other. Each is checked, put right, and checked again.
@@ -48,7 +48,7 @@ def render(outcomes: Sequence[Outcome], times: Times) -> str:
             f"Measured on {date.today()}, on code `{digest_conditions()}`: {right} of {len(outcomes)} as expected.",
             f'On the right solution `check("3.3")` takes {times.one_s:.1f} s (at most {BOUNDS_S["one"]}), '
             f"`check_file()` {times.file_s:.0f} s (at most {BOUNDS_S['file']}), "
-            f"with {times.load:.0f} processes on {count_cores()} cores.\n",
+            f"at a load of {times.load:.0f} on {count_cores()} cores.\n",
             "| Mistake | What the check says first |\n| --- | --- |",
             *rows,
             "",
