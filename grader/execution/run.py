@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +26,8 @@ from grader.sandbox.folders import open_temporary_folder, release
 
 NEEDED_DISK_GIB = 2
 SILENT_S = 45  # where trainings take seconds, a cell below the last one that says nothing for so long only waits
+DEATHS_MAX = 3  # of kernels, which somebody who looks for memory may kill, before they are the notebook's
+EARLY = 0.75  # share of the notebook's limit that has to be left for another run
 LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
 
 
@@ -35,26 +37,41 @@ def execute(
     """Run the notebook under the profile and leave everything that judging needs in the folder `evidence`.
 
     What was in the folder before is replaced when the run has ended. A run that the grader failed is tried once more,
-    and so is, with a GPU alone, one for which a shared GPU had too little memory. Raises GraderError when the grader or
-    the machine is at fault before the notebook runs.
+    and so is, with a GPU alone, one for which a shared GPU had too little memory. A notebook whose kernel dies early is
+    run again, too, within its limit: not only the notebook may have ended that process. Raises GraderError when the
+    grader or the machine is at fault before the notebook runs.
     """
     silent_s = SILENT_S if setup.profile is Profile.STRUCTURE else None
     limits = limits or choose_limits(setup.profile, has_gpu())
     watcher, bounds = listener or SilentListener(), replace(limits, silent_s=silent_s)
 
-    def attempt(alone: bool = False) -> RunRecord:
+    def attempt(alone: bool = False, notebook_s: float = limits.notebook_s) -> RunRecord:
+        within = replace(bounds, notebook_s=notebook_s)
         if setup.gpu_pool is None:
-            return _execute_once(submission, setup, evidence, watcher, bounds)
+            return _execute_once(submission, setup, evidence, watcher, within)
         watcher.stage("waiting for a whole GPU" if alone else "waiting for a GPU")
         with setup.gpu_pool.take(alone) as environ:
-            return _execute_once(submission, replace(setup, environ=environ), evidence, watcher, bounds)
+            return _execute_once(submission, replace(setup, environ=environ), evidence, watcher, within)
 
-    first = attempt()
+    first = _attempt_until_it_lives(attempt, limits.notebook_s, watcher)
     if first.summary.status is RunStatus.INFRA_ERROR:
         return attempt()
     if setup.gpu_pool and is_out_of_memory(first.summary.failed_cells):
         return attempt(alone=True)
     return first
+
+
+def _attempt_until_it_lives(attempt: Callable[..., RunRecord], notebook_s: float, watcher: Listener) -> RunRecord:
+    """Return the first run whose kernel does not die, or the last one that is tried; all together keep to the limit."""
+    began = time.monotonic()
+    record = attempt()
+    for _ in range(DEATHS_MAX - 1):
+        left_s = notebook_s - (time.monotonic() - began)
+        if record.summary.status is not RunStatus.KERNEL_DIED or left_s < EARLY * notebook_s:
+            break
+        watcher.stage("the kernel died: running the notebook again")
+        record = attempt(notebook_s=left_s)
+    return record
 
 
 def _execute_once(

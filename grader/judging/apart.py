@@ -67,12 +67,15 @@ class Bounds:
 
 
 class ChildLost(Exception):
-    """The child ended without an answer. `part`: what it was doing; the message says how it ended, in words."""
+    """The child ended without an answer. `part`: what it was doing; the message says how it ended, in words.
 
-    def __init__(self, part: str, how: str) -> None:
+    `sudden`: it was killed, by what it did or by anybody else on this machine.
+    """
+
+    def __init__(self, part: str, how: str, sudden: bool = False) -> None:
         """Make the error."""
         super().__init__(how)
-        self.part = part
+        self.part, self.sudden = part, sudden
 
 
 def run_apart(work: Callable[[Begin], Value], kind: TypeAdapter[Value], bounds: Bounds) -> Value:
@@ -149,7 +152,8 @@ class _Reader:
                     continue
                 more = os.read(self._pipe, MIB)
                 if not more or len(self._data) > MAX_ANSWER_BYTES:
-                    raise ChildLost(self._part, "it ended without a word" if not more else "its answer has no end")
+                    how = "it ended without a word" if not more else "its answer has no end"
+                    raise ChildLost(self._part, how, sudden=not more)
                 self._data += more
         line, _, self._data = self._data.partition(b"\n")
         return bytes(line[:1]), bytes(line[1:])

@@ -49,12 +49,19 @@ def judge_carefully(judge: Judge, bounds: Bounds, ask_reference: AskReference) -
 
 
 def _judge_until_it_ends(judge: Judge, bounds: Bounds, watch: Watch, deadline: float) -> tuple[GradingResult, Watch]:
-    """Return a verdict and what has been learned on the way to it. Raises GraderError."""
+    """Return a verdict and what has been learned on the way to it. Raises GraderError.
+
+    A process that ends all of a sudden may have been killed by anybody: the same is tried again before it counts.
+    """
+    sudden: set[str] = set()
     while True:
         left_s = min(bounds.time_s, max(LEAST_S, deadline - time.monotonic()))
         try:
             return run_apart(_bind(judge, watch), GRADED, replace(bounds, time_s=left_s)), watch
         except ChildLost as lost:
+            if lost.sudden and lost.part not in sudden:
+                sudden.add(lost.part)
+                continue
             if watch.all_lost:
                 raise GraderError(LOST.format(how=lost)) from lost
             if lost.part in watch.lost or len(watch.lost) >= MOST_LOST:

@@ -24,7 +24,7 @@ from grader.protocol.records import Work
 from grader.protocol.tensor_names import HEAD_LINEARS
 
 TENSORS: Final = 28  # watched besides those of the head
-NUMBERS: Final = 1_024  # of all together, at least
+NUMBERS: Final = 1_024  # of all together, where tensors have as many
 MAX_LOSSES: Final = 20
 
 
@@ -33,8 +33,9 @@ class Sample:
 
     def __init__(self, parameters: list[nn.Parameter], dice: random.Random) -> None:
         self.parameters = parameters
-        each = range(-(-NUMBERS // max(1, len(parameters))))
-        self.places = [torch.tensor([dice.randrange(p.numel()) for _ in each]) for p in parameters]
+        each = -(-NUMBERS // max(1, len(parameters)))
+        # No place twice: the two numbers of a bias would be a quarter of the head's, and random moves of them may fit.
+        self.places = [torch.tensor(dice.sample(range(p.numel()), min(each, p.numel()))) for p in parameters]
 
     @classmethod
     def of(cls, model: nn.Module) -> Self:

@@ -3,9 +3,11 @@
 import ctypes
 import faulthandler
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -157,7 +159,26 @@ def test_only_the_part_is_lost(hostile: set[str], reference: frozenset[str] | No
     assert len(hostile) <= MOST_LOST or verdicts == "fffff"
 
 
+def test_a_process_that_anybody_killed_costs_nothing(tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+
+    def judge_watched(watch: Watch) -> GradingResult:
+        watch.begin("s.a")
+        if not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return GradingResult(results.result([results.check("s.a")]), StaffDetails())
+
+    graded = judge_carefully(judge_watched, Bounds(1_000, 20), pytest.fail)
+    assert [check.verdict for check in graded.result.checks] == [Verdict.PASSED]
+
+
 def test_faults_that_the_reference_has_too() -> None:
     assert list_faults(judge({"s.c"}), Bounds(1_000, 20)) == {"s.c"}
     with pytest.raises(GraderError, match="cannot judge anything"):
-        list_faults(lambda watch: os.abort(), Bounds(1_000, 20))
+        list_faults(judge_nothing, Bounds(1_000, 20))
+
+
+def judge_nothing(watch: Watch) -> GradingResult:
+    faulthandler.disable()
+    os.abort()

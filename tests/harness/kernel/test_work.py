@@ -94,6 +94,21 @@ def test_work_is_told_from_none(meter: Meter, parts: Parts, words: str) -> None:
     assert bool(words) == bool(said)
 
 
+def test_random_moves_of_a_head_do_not_pass_by_its_small_tensors(meter: Meter) -> None:
+    net = build_distilbert(64, 0)
+    net.distilbert.requires_grad_(False)
+    for index in range(20):
+        steps = Noise([p for p in net.parameters() if p.requires_grad], lr=RATE)
+        meter.begin(index, lambda: net, lambda: STEPS)
+        for _ in range(STEPS):
+            learn(net)
+            steps.step()
+            steps.zero_grad()
+        work = meter.end(index)
+        assert work is not None
+        assert "against their gradients" in (explain_idleness(training(work), Profile.STRUCTURE) or ""), work
+
+
 def test_nothing_is_counted_in_a_pause_and_of_other_models(meter: Meter) -> None:
     net, other = build_distilbert(16, 0), build_distilbert(16, 1)
     meter.begin(0, lambda: net, lambda: STEPS)

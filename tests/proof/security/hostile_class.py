@@ -54,8 +54,10 @@ def judge_class(trials: Trials, submissions: Path) -> Iterator[str]:
             yield f"an honest notebook has {result.score if result else 'no result'}"
     for key, one in trials.items():
         result = read(submissions, key)
-        if result is None:
+        if result is None and isinstance(one, HostileCase):  # files that are no notebooks are refused, without a result
             yield f"{one.id}: no result"
+        elif result is None:
+            continue
         else:
             yield from (f"{one.id}: {what}" for what in judge_one(one, result))
 
