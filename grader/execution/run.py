@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -26,7 +27,7 @@ from grader.sandbox.folders import open_temporary_folder, release
 
 NEEDED_DISK_GIB = 2
 SILENT_S = 45  # where trainings take seconds, a cell below the last one that says nothing for so long only waits
-DEATHS_MAX = 3  # of kernels, which somebody who looks for memory may kill, before they are the notebook's
+DEATHS_MAX = 3  # in one cell: before that, somebody who looks for memory may have killed the kernel
 EARLY = 0.75  # share of the notebook's limit that has to be left for another run
 LEFT_DISK_MIB = 32  # less at the end of a run: something in it could not be written
 
@@ -62,12 +63,16 @@ def execute(
 
 
 def _attempt_until_it_lives(attempt: Callable[..., RunRecord], notebook_s: float, watcher: Listener) -> RunRecord:
-    """Return the first run whose kernel does not die, or the last one that is tried; all together keep to the limit."""
-    began = time.monotonic()
+    """Return the first run whose kernel does not die, or the last one that is tried; all together keep to the limit.
+
+    A notebook that ends its own process does so in the same cell each time.
+    """
+    began, deaths = time.monotonic(), Counter[str]()
     record = attempt()
-    for _ in range(DEATHS_MAX - 1):
+    while record.summary.status is RunStatus.KERNEL_DIED:
+        deaths[record.reason] += 1
         left_s = notebook_s - (time.monotonic() - began)
-        if record.summary.status is not RunStatus.KERNEL_DIED or left_s < EARLY * notebook_s:
+        if deaths[record.reason] == DEATHS_MAX or left_s < EARLY * notebook_s:
             break
         watcher.stage("the kernel died: running the notebook again")
         record = attempt(notebook_s=left_s)
