@@ -56,7 +56,7 @@ def execute(
 
     first = _attempt_until_it_lives(attempt, limits.notebook_s, watcher)
     if first.summary.status is RunStatus.INFRA_ERROR:
-        return attempt()
+        return _attempt_until_it_lives(attempt, limits.notebook_s, watcher)
     if setup.gpu_pool and is_out_of_memory(first.summary.failed_cells):
         return attempt(alone=True)
     return first

@@ -22,6 +22,7 @@ RUNS = [
     pytest.param([DIED, ELSEWHERE] * 3, 9, [100, 91, 82], DIED, id="killed until it is too late"),
     pytest.param([DIED], 50, [100], DIED, id="too late for another run"),
     pytest.param([FAULT, OK], 5, [100, 100], OK, id="a fault of the grader"),
+    pytest.param([DIED, FAULT, DIED, OK], 5, [100, 95, 100, 95], OK, id="killed before and after such a fault"),
     pytest.param([FAULT, FAULT], 5, [100, 100], FAULT, id="a fault of the grader, twice"),
 ]
 
