@@ -300,7 +300,8 @@ def _carry_out(order: BrokerRequest, listener: _Sender, alone: threading.Event) 
         trainings=driver.admission.trainings,
         foreign_events=driver.admission.refused,
         suspicions=tuple(driver.admission.suspicions),
-        faults=tuple(driver.admission.faults),
+        # Where the notebook has used up the room for evidence, what could then not be written is its own doing.
+        faults=() if ending.stopped_by is Stop.DISK else tuple(driver.admission.faults),
         refused=tuple(line[:300] for line in ending.refused[:50]),
     )
 

@@ -61,7 +61,7 @@ def build_policy(
         threads=cores,
         processes=256 + 4 * cores,  # threads count too, and torch starts two for each core
         file_mib=1_024,
-        scratch_mib=3_072,  # a saved model and the evidence of full fine-tuning are 268 MB each
+        scratch_mib=2_048,  # a saved model is 268 MB, and so is the evidence of full fine-tuning
         evidence_mib=2_048,
         output_mib=16,  # plots and progress bars are a few; parsing takes a multiple of it in the broker
         gpus=gpus and has_gpu(),

@@ -7,7 +7,9 @@ taken for evidence.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -52,19 +54,14 @@ def to_plain(value: Any) -> Any:
 
 def write_json(folder: str, name: str, payload: Record | Sequence[Record]) -> None:
     """Write records so that a reader never sees half a file."""
-    target = Path(folder) / name
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(to_plain(payload), allow_nan=False), encoding="utf-8")
-    _publish(partial, target)
+    text = json.dumps(to_plain(payload), allow_nan=False)
+    _publish(Path(folder) / name, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_tensors(folder: str, name: str, tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors, detached and on the CPU; shared storage is copied because the format refuses it."""
     plain = dict(_separate(tensors))
-    target = Path(folder) / name
-    partial = target.with_suffix(".partial")
-    save_file(plain, partial)
-    _publish(partial, target)
+    _publish(Path(folder) / name, lambda partial: save_file(plain, partial))
 
 
 def _separate(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -85,7 +82,12 @@ def make_plain(tensor: torch.Tensor) -> torch.Tensor:
     return dense.resolve_conj().resolve_neg().contiguous()
 
 
-def _publish(partial: Path, target: Path) -> None:
+def _publish(target: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a name that nobody foresees, announce it, and put it in place of whatever lies there."""
+    partial = target.with_name(f"{secrets.token_hex(8)}.partial")
+    write(partial)
     with partial.open("rb") as file:
         announce(target.name, hashlib.file_digest(file, "sha256").hexdigest())
+    if target.is_dir() and not target.is_symlink():  # the notebook made it
+        shutil.rmtree(target)
     partial.replace(target)

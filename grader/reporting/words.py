@@ -39,7 +39,7 @@ RUNS: Final[Mapping[RunStatus, str]] = {
     RunStatus.STUDENT_ERROR: "At least one cell raised an error or was stopped; the cells after it ran all the same.",
     RunStatus.TIMEOUT: "The notebook was stopped at its time limit.",
     RunStatus.MEMORY: "The notebook was stopped at its memory limit.",
-    RunStatus.OUTPUT_LIMIT: "The notebook was stopped because it printed more than the grader keeps.",
+    RunStatus.OUTPUT_LIMIT: "The notebook was stopped because it printed, or saved, more than the grader keeps.",
     RunStatus.KERNEL_DIED: "The Python process of the notebook ended before the last cell did.",
     RunStatus.PROTOCOL_VIOLATION: "The notebook sent messages that no ordinary notebook sends; "
     "a member of staff has to look at it.",

@@ -123,6 +123,12 @@ def measure_usage(folder: Path) -> tuple[float, int]:
     return blocks * 512 / MIB, entries
 
 
+def is_full(folder: Path) -> bool:
+    """Return True if the file system of `folder` has no room for another file."""
+    there = os.statvfs(folder)
+    return there.f_bfree == 0 or there.f_ffree == 0
+
+
 def _entries(source: Path) -> Iterator[Path]:
     """Yield the relative paths of all that are no folders, links to folders included, in a fixed order."""
     for parent, folders, names in os.walk(source):

@@ -48,9 +48,9 @@ class SandboxPolicy:
     threads: int = 2  # that numeric libraries start by themselves
     file_mib: int = 1024  # one file
     open_files: int = 512
-    scratch_mib: int = 2048  # working directory, evidence, /tmp and /dev/shm together
+    scratch_mib: int = 2048  # working directory, /tmp, /home and /dev/shm together
     inodes: int = 20_000
-    evidence_mib: int = 1024  # what may leave the sandbox
+    evidence_mib: int = 1024  # beside it: what may leave the sandbox
     evidence_files: int = 256
     output_mib: int = 64  # messages from the kernel, all together
     output_messages: int = 200_000

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 CANARY_VARIABLE: Final = "GRADER_SANDBOX_CANARY"
 TIMEOUT_S: Final = 30.0
 WAIT: Final = (sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()")  # ends with this process at the latest
-TEST_POLICY: Final = SandboxPolicy(memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000)
+TEST_POLICY: Final = SandboxPolicy(
+    memory_mib=512, cpu_s=20, wall_s=20, processes=24, scratch_mib=32, inodes=2000, evidence_mib=16
+)
 
 SCRIPT: Final = """
 import json, os, resource, socket, time

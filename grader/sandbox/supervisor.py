@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from grader.sandbox.environment import build_environment
-from grader.sandbox.handover import CollectedFiles, collect, measure_usage, remove
+from grader.sandbox.handover import CollectedFiles, collect, is_full, measure_usage, remove
 from grader.sandbox.link import KernelRequest, Link
 from grader.sandbox.policy import MIB, Ending, SandboxPolicy, Stop, describe_error
 from grader.sandbox.walls import seccomp
@@ -209,11 +209,13 @@ class KernelMonitor:
 
     def _is_disk_full(self) -> bool:
         now = time.monotonic()
-        if self.running.writable is None or now - self._disk_at_s < DISK_EVERY_S:
+        if now - self._disk_at_s < DISK_EVERY_S:
             return False
         self._disk_at_s = now
+        if self.running.writable is None:  # then the scratch is bounded by its own size, and so is the evidence
+            return is_full(self.running.evidence)
         used_mib, entries = measure_usage(self.running.writable)
-        return used_mib > self.policy.scratch_mib or entries > self.policy.inodes
+        return used_mib > self.policy.scratch_mib + self.policy.evidence_mib or entries > self.policy.inodes
 
     def _stop(self, reason: Stop | None) -> None:
         """Record first, kill afterwards."""
@@ -243,6 +245,8 @@ class KernelMonitor:
         while self._read_announcement():
             pass
         os.close(self.running.announce)
+        if self.reason is None and self.running.writable is None and is_full(self.running.evidence):
+            self.reason = Stop.DISK  # since the last look
         if self.reason is None:
             self._find_reason(code, used.ru_utime + used.ru_stime)
         return Ending(exit_code=code, stopped_by=self.reason, peak_memory_mib=self.meter.peak_mib(), fault=self.fault)

@@ -1,9 +1,10 @@
 """A private world for one kernel, from Linux namespaces and mounts, by plain system calls.
 
 The supervisor, which stays outside, calls `enter_supervisor`: it gets its own mount namespace (as an ordinary user also
-a user namespace, in which it may mount) and in it one sized tmpfs, the scratch, for all that the kernel can write. The
+a user namespace, in which it may mount) and in it a sized tmpfs, the scratch, for all that the kernel can write. The
 host never sees it; its size bounds disk and memory at once, it vanishes with its last process, and the supervisor can
-read evidence from it when the kernel is dead. `unshare_rest` prepares the other namespaces for the next fork.
+read evidence from it when the kernel is dead. Evidence has a tmpfs of its own in there: a notebook that fills its disk
+must not take the room of what is recorded. `unshare_rest` prepares the other namespaces for the next fork.
 
 That fork is process 1 of the new world and calls `enter_private_root`: a read-only tmpfs that shows the system's
 libraries, the interpreter and the policy's folders read-only at their own paths, a few devices, a fresh /proc, and
@@ -76,12 +77,14 @@ def enter_supervisor() -> None:
 
 
 def make_scratch(folder: Path, workspace: Workspace, policy: SandboxPolicy, identity: Identity) -> None:
-    """Mount the tmpfs on `folder` and put a copy of the job into it, owned by the kernel's user."""
-    options = f"size={policy.scratch_mib}m,nr_inodes={policy.inodes},mode=755"
-    _mount("tmpfs", str(folder), "tmpfs", NO_SUID | NO_DEV, options)
+    """Mount the tmpfs on `folder`, in it one for evidence, and put a copy of the job there, all of the kernel's user."""
+    options = f"size={{}}m,nr_inodes={policy.inodes},mode=755"
+    _mount("tmpfs", str(folder), "tmpfs", NO_SUID | NO_DEV, options.format(policy.scratch_mib))
     copy_in(workspace.job, folder / "job")
     for name in WRITABLE:
         (folder / name).mkdir(exist_ok=True)
+    _mount("tmpfs", str(folder / "evidence"), "tmpfs", NO_SUID | NO_DEV, options.format(policy.evidence_mib))
+    for name in WRITABLE:
         (folder / name).chmod(0o700)
     hand_over(folder, identity)
 

@@ -379,3 +379,10 @@ def test_json(payload: Any, written: str, tmp_path: Path) -> None:
     writing.write_json(str(tmp_path), "x.json", payload)
     assert (tmp_path / "x.json").read_text(encoding="utf-8") == written
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_a_notebook_puts_in_the_way_of_a_record(tmp_path: Path) -> None:
+    (tmp_path / "x.json" / "inner").mkdir(parents=True)
+    (tmp_path / "x.partial").mkdir()
+    writing.write_json(str(tmp_path), "x.json", [])
+    assert (tmp_path / "x.json").read_text(encoding="utf-8") == "[]"

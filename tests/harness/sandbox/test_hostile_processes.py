@@ -69,6 +69,9 @@ GREEDY = {
     "many inodes": (f"for name in range(3000): open(str(name), 'w').close()\n{SLEEP}", ("OSError", Stop.DISK)),
     "deep folders": (FOLDERS, ("OSError", Stop.DISK)),
 }
+FILL = """for number in range(100):
+    with open(f"{%s}/{number}", "wb") as file: file.write(bytes(4 << 20))"""
+EVIDENCE = "import os\nopen(os.environ['SANDBOX_EVIDENCE'] + '/x.json', 'w').write('[]')"
 KERNEL = "kernel = get_ipython().kernel\nsocket = kernel.iopub_socket\n"
 SIGNED = f"""{KERNEL}
 parts = [b'{{"msg_id": "1", "msg_type": "status"}}', b'{{}}', b'{{}}', %s]
@@ -159,6 +162,17 @@ def test_memory_and_disk_are_bounded(run: Driver, code: str, accepted: tuple[Sto
     assert (outcome.ending.stopped_by or outcome.errors[0]) in accepted
     late = 2 if can_make_groups() else 4  # without control groups a watchdog looks every 50 ms, later on a busy machine
     assert outcome.ending.peak_memory_mib < late * ROOMY.memory_mib
+
+
+def test_a_full_disk_leaves_room_for_evidence(sandboxes: OpenSandbox) -> None:
+    outcome = Driver(sandboxes(Backend.WARM, ROOMY))(FILL % "'.'", EVIDENCE)
+    assert (outcome.errors, outcome.ending.stopped_by) == (["OSError", ""], None)
+    assert outcome.ending.evidence == ("x.json",)
+
+
+def test_a_notebook_that_takes_the_room_for_evidence_ends(sandboxes: OpenSandbox) -> None:
+    folder = "__import__('os').environ['SANDBOX_EVIDENCE']"
+    assert Driver(sandboxes(Backend.WARM, ROOMY))(FILL % folder, EVIDENCE).ending.stopped_by is Stop.DISK
 
 
 @pytest.mark.parametrize(("code", "reason"), LOUD.values(), ids=LOUD)
