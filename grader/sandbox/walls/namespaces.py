@@ -77,7 +77,7 @@ def enter_supervisor() -> None:
 
 
 def make_scratch(folder: Path, workspace: Workspace, policy: SandboxPolicy, identity: Identity) -> None:
-    """Mount the tmpfs on `folder`, in it one for evidence, and put a copy of the job there, all of the kernel's user."""
+    """Mount the tmpfs on `folder`, in it one for evidence, and copy the job there. The kernel's user owns all."""
     options = f"size={{}}m,nr_inodes={policy.inodes},mode=755"
     _mount("tmpfs", str(folder), "tmpfs", NO_SUID | NO_DEV, options.format(policy.scratch_mib))
     copy_in(workspace.job, folder / "job")
