@@ -37,10 +37,12 @@ def find_changed(cases: Sequence[CorpusCase], results: Path, partly: bool = Fals
             yield from () if partly else (f"{case.id} has no result",)
             continue
         result = Result.model_validate_json(path.read_bytes())
-        for verdict, expected in (
-            (Verdict.FAILED, case.failed),
-            (Verdict.BLOCKED, case.blocked),
-            (Verdict.ERROR, frozenset()),
+        found = {verdict: {check.id for check in result.checks if check.verdict is verdict} for verdict in Verdict}
+        repeated = found[Verdict.BLOCKED] & case.failed  # by a cause that cost points in an earlier step
+        for verdict, seen, expected in (
+            (Verdict.FAILED, found[Verdict.FAILED] | repeated, case.failed),
+            (Verdict.BLOCKED, found[Verdict.BLOCKED] - repeated, case.blocked),
+            (Verdict.ERROR, found[Verdict.ERROR], frozenset()),
         ):
-            if (found := {check.id for check in result.checks if check.verdict is verdict}) != expected:
-                yield f"{case.id}: {verdict} {sorted(found)}, expected {sorted(expected)}"
+            if seen != expected:
+                yield f"{case.id}: {verdict} {sorted(seen)}, expected {sorted(expected)}"
