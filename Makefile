@@ -146,8 +146,8 @@ validate: $(READY) ##+ show that the verdicts are right, on mutants, variants an
 prove: $(READY) ##+ the same on thousands of generated programs and mistakes; writes docs/generated.md [PROGRAMS=3000] [JOBS=2]
 	@$(VENV_PYTHON) -m tests.proof.generated --docs docs $${PROGRAMS:+--programs "$$PROGRAMS"} $${JOBS:+--jobs "$$JOBS"}
 
-hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine
-	@$(VENV_PYTHON) -m tests.proof.security
+hostile: $(READY) ##+ run the hostile notebooks on every backend of this machine [ONLY=words of an id]
+	@$(VENV_PYTHON) -m tests.proof.security $${ONLY:+--only "$$ONLY"}
 
 test: lint ##+ lint, then run every test that is quick, one real grading included: five minutes at most
 	@$(VENV_PYTHON) -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile

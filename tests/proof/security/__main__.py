@@ -17,10 +17,14 @@ def hostile(
     backend: Annotated[
         list[Backend] | None, typer.Option(help="only in this sandbox; may be given several times")
     ] = None,
+    only: Annotated[str, typer.Option(help="only those whose id contains these words")] = "",
 ) -> None:
     """Run the hostile notebooks in every sandbox of this machine. Exit code: 0 if all is as expected, 2 if not."""
     chosen = backend or [test.backend for test in run_self_tests() if test.passed]
-    trials = [*map(run_upload, load_uploads(CORPUS)), *(trial for one in chosen for trial in run_in_parts(one))]
+    uploads = [upload for upload in load_uploads(CORPUS) if only in upload.id]
+    trials = [*map(run_upload, uploads), *(trial for one in chosen for trial in run_in_parts(one, only))]
+    if not trials:
+        raise typer.BadParameter(f"no hostile notebook has {only!r} in its id")
     make_console().print(build_table(trials))
     raise typer.Exit(2 if any(trial.unexpected for trial in trials) else 0)
 

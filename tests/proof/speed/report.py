@@ -58,7 +58,7 @@ def _render_conditions(parts: Parts) -> Iterator[str]:
     usual = max(machines, key=machines.count)
     yield (
         f"Machine: {usual['processor']}, {usual['cores']} cores, {usual['memory_gib']} GiB, GPU: {usual['gpu']}; "
-        f"Python {usual['python']}, torch {usual['torch']}. Processes that wanted to run before a part: at most "
+        f"Python {usual['python']}, torch {usual['torch']}. Load average before each part: at most "
         f"{max(part['load'][0] for part in parts.values()):g}."
     )
     elsewhere = [name for name, part in parts.items() if part["machine"] != usual]
@@ -67,10 +67,8 @@ def _render_conditions(parts: Parts) -> Iterator[str]:
     old = {name: since for name, part in parts.items() if (since := find_kept_since(part))}
     if old:
         days = " to ".join(dict.fromkeys((min(old.values()), max(old.values()))))
-        yield (
-            f"**Not measured on this code yet** (`make bench` does, in 40 minutes), but on that of {days}: "
-            f"{'everything' if len(old) == len(parts) else ', '.join(old)}; such bounds are marked{OLD}."
-        )
+        what = "all figures of this page" if len(old) == len(parts) else f"{', '.join(old)} (bounds marked{OLD})"
+        yield f"**Measured on older code, that of {days}:** {what}. `make bench` measures again, in 40 minutes."
 
 
 def _format_row(line: BoundLine) -> list[str]:

@@ -11,6 +11,7 @@ from are held against these; those that they follow from each against the thresh
 (leave-one-out), so that no run judges itself.
 """
 
+import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -150,8 +151,29 @@ def measure(planned: Iterable[tuple[CorpusCase, int]], base: Base, used: Setup, 
 
 def digest_conditions(used: Setup, cells: Sequence[str]) -> str:
     """Digest all that a stored run depends on besides its seed."""
-    source = hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
+    source = digest_cells(cells)
     return f"{source} {profiles.fingerprint(used.profile)} {used.checkpoint.sha256[:16]} {used.reviews.sha256[:16]}"
+
+
+def digest_cells(cells: Sequence[str]) -> str:
+    """Digest what cells do: comments, doc strings and texts between them train nothing."""
+    return hashlib.sha256("\0".join(filter(None, map(_strip, cells))).encode()).hexdigest()[:16]
+
+
+def _strip(cell: str) -> str:
+    try:
+        tree = ast.parse(cell)
+    except SyntaxError:  # a text, or a line of IPython's own
+        return "" if not any(line.startswith(("%", "!")) for line in cell.splitlines()) else cell
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _is_text(part)] or body[:1]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _measure(case: CorpusCase, base: Base, used: Setup) -> MeasuredRun:

@@ -154,7 +154,7 @@ def test_page_says_what_was_missed_and_what_was_not_measured(figures: Path) -> N
     text = (figures.parent / "performance.md").read_text(encoding="utf-8")
     assert "| structure | 12 s | ≤ 10 s | **miss** |" in text
     assert "not measured. No GPU is at hand. `make bench ONLY=gpu` measures it." in text
-    assert "on this code" not in text
+    assert "older code" not in text
     assert (figures.parent / "performance.svg").stat().st_size > 1_000
 
 
@@ -168,7 +168,7 @@ def test_page_shows_batches_on_a_gpu(figures: Path) -> None:
 def test_page_says_what_is_of_other_code(figures: Path) -> None:
     line = BoundLine("structure", 8, 10, "s")
     text = render(figures, Part("other", lines=(line,), measured="2026-01-01", code="older"))
-    assert "**Not measured on this code yet** (`make bench` does, in 40 minutes), but on that of 2026-01-01" in text
+    assert "**Measured on older code, that of 2026-01-01:** all figures of this page." in text
     assert "| structure | 8 s | ≤ 10 s | pass † |" in text
 
 

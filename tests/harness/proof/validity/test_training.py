@@ -93,6 +93,21 @@ def test_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(ran) == 1
 
 
+@pytest.mark.parametrize(
+    ("cells", "same"),
+    [
+        pytest.param(("x = 1  # one", "f(x)"), True, id="a comment"),
+        pytest.param(("x = 1", "# Exercise 2", "f( x )"), True, id="a cell that only says something, blanks"),
+        pytest.param(("'''One.'''\nx = 1", "f(x)"), True, id="a text"),
+        pytest.param(("x = 2", "f(x)"), False, id="another number"),
+        pytest.param(("f(x)", "x = 1"), False, id="another order"),
+        pytest.param(("x = 1", "%matplotlib inline", "f(x)"), False, id="a command of IPython's"),
+    ],
+)
+def test_a_run_is_known_by_what_its_cells_do(cells: tuple[str, ...], same: bool) -> None:
+    assert (training.digest_cells(cells) == training.digest_cells(("x = 1", "f(x)"))) is same
+
+
 def count(found: Sequence[MeasuredRun], what: str, known: Calibration = FEW) -> tuple[int, int]:
     """The number of times that the thing whose words begin so happened, and of runs in which it could have."""
     rates = training.compute_rates(found, CORPUS, known)
