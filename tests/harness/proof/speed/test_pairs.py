@@ -1,0 +1,48 @@
+"""Two trees in turn: what is measured, and what is said where one of them fails."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.errors import GraderError
+from tests.proof.speed import pairs
+
+GRADER = """#!{python}
+import json, pathlib, sys, time
+time.sleep({seconds})
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out.mkdir(parents=True)
+(out / "result.json").write_text(json.dumps({{"run": {{"peak_memory_mib": {mib}}}}}))
+sys.exit({code})
+"""
+
+
+def write_tree(folder: Path, seconds: float, mib: int, code: int = 0) -> Path:
+    python = folder / pairs.PYTHON
+    python.parent.mkdir(parents=True)
+    python.write_text(GRADER.format(python=sys.executable, seconds=seconds, mib=mib, code=code), encoding="utf-8")
+    python.chmod(0o755)
+    return folder
+
+
+def test_ratios(tmp_path: Path) -> None:
+    trees = {"other": write_tree(tmp_path / "a", 0.0, 200), "this": write_tree(tmp_path / "b", 1.0, 100)}
+    lines = list(pairs.measure_pairs(trees, {"other": ["grade"], "this": ["grade"]}, 2))
+    assert [line.partition(":")[0] for line in lines] == ["other", "this"] * 2 + ["wall_s", "cpu_s", "peak_mib"]
+    assert lines[-1] == "peak_mib: 200.0 before, 100.0 now, ratio 0.500"
+    assert float(lines[4].rpartition(" ")[2]) > 1
+
+
+def test_a_tree_that_fails_is_told(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "a", 0, 1, code=2)
+    with pytest.raises(GraderError, match="ended with 2"):
+        pairs.measure_command(tree, ["grade"], tmp_path / "out")
+
+
+def test_a_class_of_copies_is_no_class_of_the_same_file(tmp_path: Path) -> None:
+    notebook = tmp_path / "n.ipynb"
+    notebook.write_text(json.dumps({"cells": []}), encoding="utf-8")
+    written = sorted(pairs.write_class(tmp_path / "class", 3, notebook).iterdir())
+    assert len({path.read_bytes() for path in written}) == 3
