@@ -169,7 +169,7 @@ def _strip(cell: str) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [part for part in body if not _is_text(part)] or body[:1]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return ast.dump(tree) if tree.body else ""
 
 
 def _is_text(node: ast.AST) -> bool:
