@@ -134,12 +134,15 @@ PLANTED = [
 ]
 
 
+LONG = 5_000  # characters: more than 512 tokens
+
+
 def write_with_long_reviews(source: Path, target: Path) -> None:
     """Copy reviews with some among them that are too long for the model: synthetic ones are all short."""
     with source.open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
     for row in rows[::100]:
-        row["review"] *= 20
+        row["review"] *= 1 + LONG // len(row["review"])  # no longer than that: padding makes all of them so long
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
