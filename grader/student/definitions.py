@@ -24,12 +24,16 @@ def read_class(kind: type) -> str:
     except (SyntaxError, ValueError):
         return ""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
-    return ast.unparse(_drop_docstrings(found[-1])) if found else ""
+    return ast.unparse(drop_docstrings(found[-1])) if found else ""
 
 
-def _drop_docstrings(tree: ast.AST) -> ast.AST:
+def drop_docstrings(tree: ast.AST) -> ast.AST:
+    """Return a tree, changed, without what documents its modules, classes and functions."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 

@@ -24,7 +24,7 @@ from grader.sandbox import Backend, Stop, select
 from grader.sandbox.walls.cgroups import can_make_groups
 from tests.harness import needs
 
-from .conftest import LINUX_BACKENDS, ROOMY, START, Driver, OpenSandbox, Run, eventually, peak_mib
+from .conftest import LINUX_BACKENDS, ROOMY, SAVE, START, Driver, OpenSandbox, Run, eventually, peak_mib
 
 DEATHS = {
     "exit code 0": ("import os; os._exit(0)", 0),
@@ -71,7 +71,6 @@ GREEDY = {
 }
 FILL = """for number in range(100):
     with open(f"{%s}/{number}", "wb") as file: file.write(bytes(4 << 20))"""
-EVIDENCE = "import os\nopen(os.environ['SANDBOX_EVIDENCE'] + '/x.json', 'w').write('[]')"
 KERNEL = "kernel = get_ipython().kernel\nsocket = kernel.iopub_socket\n"
 SIGNED = f"""{KERNEL}
 parts = [b'{{"msg_id": "1", "msg_type": "status"}}', b'{{}}', b'{{}}', %s]
@@ -165,14 +164,14 @@ def test_memory_and_disk_are_bounded(run: Driver, code: str, accepted: tuple[Sto
 
 
 def test_a_full_disk_leaves_room_for_evidence(sandboxes: OpenSandbox) -> None:
-    outcome = Driver(sandboxes(Backend.WARM, ROOMY))(FILL % "'.'", EVIDENCE)
+    outcome = Driver(sandboxes(Backend.WARM, ROOMY))(FILL % "'.'", SAVE)
     assert (outcome.errors, outcome.ending.stopped_by) == (["OSError", ""], None)
     assert outcome.ending.evidence == ("x.json",)
 
 
 def test_a_notebook_that_takes_the_room_for_evidence_ends(sandboxes: OpenSandbox) -> None:
     folder = "__import__('os').environ['SANDBOX_EVIDENCE']"
-    assert Driver(sandboxes(Backend.WARM, ROOMY))(FILL % folder, EVIDENCE).ending.stopped_by is Stop.DISK
+    assert Driver(sandboxes(Backend.WARM, ROOMY))(FILL % folder, SAVE).ending.stopped_by is Stop.DISK
 
 
 @pytest.mark.parametrize(("code", "reason"), LOUD.values(), ids=LOUD)

@@ -11,9 +11,7 @@ import pytest
 from grader.errors import GraderError
 from grader.sandbox import Backend
 from grader.sandbox.backends import zygote_client
-from tests.harness.sandbox.conftest import ROOMY, Driver, OpenSandbox
-
-SAVE = "import os\nopen(os.environ['SANDBOX_EVIDENCE'] + '/x.json', 'w').write('[]')"
+from tests.harness.sandbox.conftest import ROOMY, SAVE, Driver, OpenSandbox
 
 
 def test_a_killed_zygote_is_replaced(sandboxes: OpenSandbox) -> None:

@@ -65,11 +65,11 @@ def _summarise(seen: Sequence[dict[str, float]], size: int) -> dict[str, float]:
     }
 
 
-def write_class(folder: Path, size: int) -> Path:
-    """The reference so many times, each with a comment of its own: equal notebooks would be executed once."""
+def write_class(folder: Path, size: int, original: Path = REFERENCE) -> Path:
+    """A notebook so many times, each with a comment of its own: equal notebooks would be executed once."""
     folder.mkdir(parents=True)
     for i in range(size):
-        notebook = read_submission(REFERENCE).notebook
+        notebook = read_submission(original).notebook
         notebook.cells[-1].source += f"\n# copy {i}"
         nbformat.write(notebook, folder / f"student{i:03d}_{i}_{i}_solution.ipynb")
     return folder

@@ -10,7 +10,6 @@ import resource
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +21,11 @@ from grader import paths
 from grader.cli.app import main
 from grader.errors import GraderError
 from grader.model import Precision, Profile
+from tests.proof.speed.batches import write_class
+from tests.proof.speed.outcome import measure_time
 
 PYTHON: Final = Path(".venv/bin/python")
-REFERENCE: Final = Path("reference/solution.ipynb")
+REFERENCE: Final = paths.REFERENCE.relative_to(paths.ROOT)
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Sample:
 def measure_command(tree: Path, arguments: Sequence[str], out: Path) -> Sample:
     """Run a command of a tree's grader. Raises GraderError where it fails or leaves no result."""
     command = [str(tree / PYTHON), "-m", "grader", *arguments, "--out", str(out)]
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    ended = subprocess.run(command, cwd=tree, capture_output=True, text=True)
-    wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall_s, ended = measure_time(lambda: subprocess.run(command, cwd=tree, capture_output=True, text=True))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     results = [json.loads(path.read_bytes()) for path in out.rglob("result.json")]
     if ended.returncode or not results:
         raise GraderError(f"{' '.join(command)} ended with {ended.returncode}: {ended.stderr.strip()[-500:]}")
@@ -60,16 +61,6 @@ def measure_pairs(trees: Mapping[str, Path], arguments: Mapping[str, Sequence[st
     for what in asdict(found["this"][0]):
         other, this = (statistics.median(getattr(sample, what) for sample in found[name]) for name in ("other", "this"))
         yield f"{what}: {other:.1f} before, {this:.1f} now, ratio {this / other if other else 0:.3f}"
-
-
-def write_class(folder: Path, size: int, notebook: Path) -> Path:
-    """Write a class of copies that differ in their names and in a text at the end, as each is graded once."""
-    folder.mkdir()
-    for number in range(size):
-        content = json.loads(notebook.read_bytes())
-        content["cells"].append({"cell_type": "markdown", "id": f"by-{number}", "metadata": {}, "source": str(number)})
-        (folder / f"student{number:03}.ipynb").write_text(json.dumps(content), encoding="utf-8")
-    return folder
 
 
 def pairs(

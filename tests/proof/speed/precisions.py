@@ -56,7 +56,7 @@ def _runs(precision: Precision, seeds: Sequence[int]) -> list[Run]:
     submission = read_submission(REFERENCE)
     kept = {(run.seed, run.precision, run.conditions): run for run in read(locate_ledger(NAME), Run)}
     with pipeline.open_setup(Profile.QUICK, seeds[0], precision=precision) as used:
-        where = digest_conditions(used, [cell.source for cell in submission.notebook.cells])
+        where = digest_conditions(used, [c.source for c in submission.notebook.cells if c.cell_type == "code"])
         return [kept.get((s, precision, where)) or _run(submission, s, precision, where, used) for s in seeds]
 
 

@@ -15,6 +15,7 @@ Written by `make validate`; not edited by hand. Each *mutant* is the reference s
 fail exactly the checks that name it. Each *variant* is a different right solution, and has to pass everything. *Whole
 notebooks* are written in the habits of real submissions. All of them are in `tests/corpus`.
 """
+NOT_REPEATED: Final = ("Repetitions of the corpus with other seeds", "none run (`make validate REPEAT=n` runs them)")
 NOT_MEASURED: Final = "Not measured on this code yet: `make validate` does, in some minutes.\n"
 UNSHOWN: Final = """## What is not shown
 
@@ -42,13 +43,10 @@ def render_page(
 def _render_figures(matrix: Matrix, rounds: Sequence[Round], flips: Sequence[str]) -> Iterator[str]:
     first, *others = rounds
     seeds, failures = (sum(found[i] for found in first.lora.values()) for i in (0, 1))
+    again = (f"Repetitions of the corpus with other seeds, {len(others)}: verdicts that flipped", str(len(flips)))
     repeated = (
         (f"LoRA checks on {len(first.lora)} right layers, {seeds} other seeds: verdicts that flipped", str(failures)),
-        (
-            ("Repetitions of the corpus with other seeds", "none run (`make validate REPEAT=n` runs them)")
-            if not others
-            else (f"Repetitions of the corpus with other seeds, {len(others)}: verdicts that flipped", str(len(flips)))
-        ),
+        again if others else NOT_REPEATED,
     )
     yield f"Measured on {first.measured}, on code `{first.conditions.split()[0]}`.\n"
     yield _table(("Figure", "Measured"), (*matrix.summarise(), *repeated))

@@ -34,6 +34,7 @@ from grader.model import FrozenModel, Method, RunStatus
 from grader.oracle.work import is_replaced_at_end
 from grader.paths import CALIBRATIONS
 from grader.sandbox.folders import open_temporary_folder
+from grader.student.definitions import drop_docstrings
 from tests.proof.validity.corpus import Base, CaseKind, CorpusCase
 from tests.proof.validity.fork_client import build_submission
 from tests.proof.validity.ledger import append, locate_ledger, read
@@ -156,24 +157,15 @@ def digest_conditions(used: Setup, cells: Sequence[str]) -> str:
 
 
 def digest_cells(cells: Sequence[str]) -> str:
-    """Digest what cells do: comments, doc strings and texts between them train nothing."""
+    """Digest what cells of code do: comments and docstrings train nothing."""
     return hashlib.sha256("\0".join(filter(None, map(_strip, cells))).encode()).hexdigest()[:16]
 
 
 def _strip(cell: str) -> str:
     try:
-        tree = ast.parse(cell)
-    except SyntaxError:  # a text, or a line of IPython's own
-        return "" if not any(line.startswith(("%", "!")) for line in cell.splitlines()) else cell
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [part for part in body if not _is_text(part)] or body[:1]  # type: ignore[attr-defined]
-    return ast.dump(tree) if tree.body else ""
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return ast.unparse(drop_docstrings(ast.parse(cell)))
+    except SyntaxError:  # commands of IPython's
+        return cell
 
 
 def _measure(case: CorpusCase, base: Base, used: Setup) -> MeasuredRun:

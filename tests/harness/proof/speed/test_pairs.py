@@ -1,10 +1,11 @@
 """Two trees in turn: what is measured, and what is said where one of them fails."""
 
-import json
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
 from tests.proof.speed import pairs
@@ -43,6 +44,6 @@ def test_a_tree_that_fails_is_told(tmp_path: Path) -> None:
 
 def test_a_class_of_copies_is_no_class_of_the_same_file(tmp_path: Path) -> None:
     notebook = tmp_path / "n.ipynb"
-    notebook.write_text(json.dumps({"cells": []}), encoding="utf-8")
+    nbformat.write(new_notebook(cells=[new_code_cell("x = 1")]), notebook)
     written = sorted(pairs.write_class(tmp_path / "class", 3, notebook).iterdir())
     assert len({path.read_bytes() for path in written}) == 3
