@@ -133,3 +133,18 @@ def test_nothing_of_an_honest_page_is_cut_and_columns_can_be_sorted(driver: Any,
     driver.execute_script("arguments[0].click()", button)
     values = [float(value) for value in driver.execute_script(POINTS) if value]
     assert values == sorted(values)
+
+
+MANY_LINKS = """
+const row = document.querySelector('.problem .rows li:has(.row-title):has(.advice):has(.links)')
+const links = row.querySelector('.links'), link = links.querySelector('a')
+for (let i = 0; i < 30; i++) links.append(' ', link.cloneNode(true))
+return row.querySelector('.advice').clientWidth
+"""
+
+
+@pytest.mark.parametrize("width", [390, 900, 1280], ids=str)
+def test_many_links_leave_room_for_what_is_said(driver: Any, site: Site, width: int) -> None:
+    open_page(driver, site, PAGE, width)
+    assert driver.execute_script(MANY_LINKS) >= 200
+    assert driver.execute_script(RIGHTMOST) <= width
