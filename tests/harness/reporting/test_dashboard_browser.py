@@ -123,7 +123,7 @@ RIGHTMOST = (
 )
 
 
-@pytest.mark.parametrize("width", [320, 390, 600, 768, 980, 1280], ids=str)
+@pytest.mark.parametrize("width", [320, 390, 600, 768, 840, 900, 980, 1280], ids=str)
 def test_nothing_of_an_honest_page_is_cut_and_columns_can_be_sorted(driver: Any, site: Site, width: int) -> None:
     """`overflow: clip` would hide what sticks out; so the boxes themselves are measured."""
     open_page(driver, site, PAGE, width)
