@@ -73,7 +73,7 @@ def _run(used: Setup) -> Accuracies:
         if record.summary.status is not RunStatus.OK:
             raise GraderError(f"The reference does not run ({record.reason}); fix it before calibrating.")
         case = pipeline.make_case(evidence, used)
-        found = {method: accuracy for method in Method if (accuracy := case.accuracy(method)) is not None}
+        found = {method: measured.share for method in Method if (measured := case.measure_accuracy(method))}
         if len(found) < len(Method):
             raise GraderError("The reference leaves no weights to measure; fix it before calibrating.")
         return found

@@ -1,7 +1,6 @@
 """The tools that a worker keeps warm between submissions: a sandbox with everything imported, suite and oracle."""
 
 import gc
-import importlib
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -29,11 +28,11 @@ from grader.judging.careful import judge_carefully
 from grader.judging.case import Oracle
 from grader.judging.result import GradingResult, judge_case
 from grader.model import Profile, RunStatus
+from grader.oracle.accuracy import load_libraries
 from grader.protocol.checkpoint import load_base_tensors
 from grader.sandbox import Backend, attach
 
 DONE: Final = TypeAdapter(bool)
-MEASURED_WITH: Final = "transformers.models.distilbert.modeling_distilbert"
 
 
 class WorkerTools(AbstractContextManager["WorkerTools"]):
@@ -55,7 +54,7 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         self.oracle: Oracle = pipeline.build_oracle(self.setup)
         self.bounds = Bounds.of(config.profile)
         if config.profile is not Profile.STRUCTURE:
-            importlib.import_module(MEASURED_WITH)  # here once, and not in the process of each judging
+            load_libraries()
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again
 

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,10 +30,12 @@ from grader.errors import (
     explain_refusal,
     report_on_stop,
 )
-from grader.model import RunStatus
+from grader.model import Profile, RunStatus
 from grader.paths import ROOT
 
 if TYPE_CHECKING:
+    from grader.execution.progress import Listener
+    from grader.intake.notebook import Submission
     from grader.judging.result import GradingResult
 
 HELP = "Grade notebooks of this assignment."
@@ -50,29 +53,43 @@ Results = Annotated[Path, typer.Option(help="folder for the results")]
 @take_objects
 def grade(submission: Notebook, run: RunOptions, out: Results = Path("results")) -> None:
     """Execute a notebook, judge it, and write result.json and the reports."""
-    from grader import pipeline
-    from grader.challenges import choose_seed
-    from grader.execution import isolation
-    from grader.execution.setup import SandboxOptions
     from grader.intake.notebook import read_submission
-    from grader.judging.apart import leave_threads_to_children
     from grader.reporting.files import make_results_folder, write_reports
     from grader.reporting.progress import ProgressDisplay
     from grader.reporting.terminal import make_console, render_result
-    from grader.sandbox import Backend
 
-    leave_threads_to_children()
     found = read_submission(submission.expanduser())
     folder = make_results_folder(out.expanduser() / found.name)
-    console, limits = make_console(), run.choose_limits(isolation.has_gpu())
-    sandbox = SandboxOptions(Backend.NONE if run.unsafe_no_sandbox else None, limits)
+    console = make_console()
     with report_on_stop("Nothing was recorded for this notebook."), ProgressDisplay(console) as display:
         display.stage("preparing model, data and sandbox")
-        with pipeline.open_setup(run.profile, choose_seed(run.seed), sandbox, run.precision, listener=display) as used:
-            graded = pipeline.grade(found, used, folder, display, limits)
+        graded = _grade(found, run, folder, display)
     reports = write_reports(graded.result, graded.details, folder)
     console.print(render_result(graded.result, reports))
     raise typer.Exit(choose_exit_code(graded))
+
+
+def _grade(found: "Submission", run: RunOptions, folder: Path, listener: "Listener") -> "GradingResult":
+    """Grade in a sandbox of its own. What takes seconds to load is loaded while that loads the same for its kernels."""
+    from grader.execution import isolation, profiles
+    from grader.execution.setup import SandboxOptions, start_sandbox
+    from grader.sandbox import Backend
+
+    profiles.require_fit(run.profile, run.precision)
+    limits = run.choose_limits(isolation.has_gpu())
+    wanted = SandboxOptions(Backend.NONE if run.unsafe_no_sandbox else None, limits)
+    with start_sandbox(run.profile, wanted) as opened:
+        from grader import pipeline
+        from grader.challenges import choose_seed
+        from grader.judging.apart import leave_threads_to_children
+        from grader.oracle.accuracy import load_libraries
+
+        leave_threads_to_children()
+        if run.profile is not Profile.STRUCTURE:
+            load_libraries()
+        wanted, seed = replace(wanted, opened=opened), choose_seed(run.seed)
+        with pipeline.open_setup(run.profile, seed, wanted, run.precision, listener=listener) as used:
+            return pipeline.grade(found, used, folder, listener, limits)
 
 
 def choose_exit_code(graded: "GradingResult") -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from grader.assets.cache import locate_cache
 from grader.assets.hub import Checkpoint, resolve_checkpoint
@@ -15,12 +15,14 @@ from grader.execution import profiles
 from grader.execution.driver import Limits
 from grader.execution.gpu_pool import VISIBLE
 from grader.execution.isolation import open_sandbox
-from grader.execution.job import Setup
 from grader.machine.limits import require_limits
 from grader.machine.precision import has_fast_bfloat16
 from grader.model import Precision, Profile
 from grader.paths import ROOT
 from grader.sandbox import Backend, Sandbox
+
+if TYPE_CHECKING:
+    from grader.execution.job import Setup
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,14 @@ UNSANDBOXED: Final = SandboxOptions(Backend.NONE)
 @contextmanager
 def open_setup(
     profile: Profile, seed: int, wanted: SandboxOptions, precision: Precision = Precision.AUTO
-) -> Iterator[Setup]:
+) -> Iterator["Setup"]:
     """Yield what an execution needs, with a sandbox that lives as long as the block. Raises GraderError."""
     profiles.require_fit(profile, precision)
     require_limits()
-    checkpoint, metrics = prepare_assets(profile)
-    gpus = profiles.uses_gpu(profile)
-    with wanted.opened or open_sandbox(
-        checkpoint, metrics, wanted.limits, wanted.backend, wanted.threads, gpus=gpus
-    ) as sandbox:
+    with wanted.opened or start_sandbox(profile, wanted) as sandbox:
+        from grader.execution.job import Setup  # with torch, while the sandbox's own process loads it, too
+
+        checkpoint, metrics = prepare_assets(profile)
         yield Setup(
             profile=profile,
             seed=seed,
@@ -59,8 +60,19 @@ def open_setup(
             and (has_fast_bfloat16() if precision is Precision.AUTO else precision is Precision.BFLOAT16),
             tf32=precision is Precision.TF32,
             sandbox=sandbox,
-            environ=select_one_gpu(os.environ) if gpus else {},
+            environ=select_one_gpu(os.environ) if profiles.uses_gpu(profile) else {},
         )
+
+
+def start_sandbox(profile: Profile, wanted: SandboxOptions) -> Sandbox:
+    """Open a new sandbox, and return while it still loads what kernels import. Raises GraderError.
+
+    Who starts it first and loads its own libraries then has waited once, and not twice.
+    """
+    require_limits()
+    checkpoint, metrics = prepare_assets(profile)
+    gpus = profiles.uses_gpu(profile)
+    return open_sandbox(checkpoint, metrics, wanted.limits, wanted.backend, wanted.threads, gpus=gpus)
 
 
 def prepare_assets(profile: Profile) -> tuple[Checkpoint, Path]:

@@ -15,7 +15,7 @@ from grader.evidence.untrusted import ProtocolViolation
 from grader.judging.calibration import Calibration
 from grader.model import Method, MethodSummary, Profile
 from grader.oracle import descent, gradients, methods
-from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights
+from grader.oracle.accuracy import Accuracy, AccuracyMeter, IncompleteWeights
 from grader.oracle.certificates import Certificate, builds_on, certify
 from grader.oracle.exposure import OWN_LABELS, Library
 from grader.oracle.gradients import GradientFit
@@ -50,7 +50,7 @@ class Case:
         self.evidence, self.oracle = evidence, oracle
         self._certificates: dict[Method, Certificate] = {}
         self._gradient_fits: dict[Method, GradientFit | None] = {}
-        self._accuracies: dict[Method, float | None] = {}
+        self._accuracies: dict[Method, Accuracy | None] = {}
 
     @property
     def profile(self) -> Profile:
@@ -191,23 +191,27 @@ class Case:
             self._gradient_fits[method] = gradients.compare(answer, self.base, self.challenges.question)
         return self._gradient_fits[method]
 
-    def accuracy(self, method: Method) -> float | None:
-        """Measure the accuracy on held-out reviews; None without weights to measure, and in profile `structure`."""
+    def accuracy(self, method: Method) -> Accuracy | None:
+        """Measure on held-out reviews whether a method reaches its threshold: on as many as that takes.
+
+        None without weights to measure, and in profile `structure`.
+        """
         if method not in self._accuracies:
-            self._accuracies[method] = self._measure(method)
+            self._accuracies[method] = self.measure_accuracy(method, self.threshold(method))
         return self._accuracies[method]
 
-    def _measure(self, method: Method) -> float | None:
+    def measure_accuracy(self, method: Method, threshold: float | None = None) -> Accuracy | None:
+        """Measure the accuracy on held-out reviews: on all of them, or on as many as a threshold takes."""
         end = self._find_exit(method)
         if self.profile is Profile.STRUCTURE or end is None or end.file is None:
             return None
         digest = self.evidence.digest(end.file)
         meter = self.oracle.meter(self.evidence)
-        known = meter.known(digest)
+        known = meter.known(digest, threshold)
         if known is not None:
             return known
         try:
-            return meter.measure(self.evidence.weights(end.file), self.base, digest)
+            return meter.measure(self.evidence.weights(end.file), self.base, digest, threshold)
         except (IncompleteWeights, RuntimeError, KeyError):  # shapes or names that no DistilBERT has
             return None
 
@@ -240,9 +244,11 @@ def summarise_method(case: Case, method: Method) -> MethodSummary:
     training = case.training(method)
     if training is None:
         return MethodSummary()
+    measured = case.accuracy(method)
     return MethodSummary(
         trainable_parameters=training.entry.trainable,
-        accuracy=case.accuracy(method),
+        accuracy=measured.share if measured else None,
+        reviews=measured.reviews if measured else None,
         threshold=case.threshold(method),
         train_s=round(training.seconds, 2) if training.finished else None,
         steps=training.steps if training.finished else None,

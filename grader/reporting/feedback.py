@@ -35,7 +35,7 @@ def render_feedback(result: Result, grade: Grade | None = None) -> str:
         counts=count_verdicts(checks),
         unjudged_points=sum(check.possible for check in checks if check.points is None),
         methods=methods,
-        accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
+        accuracy=words.describe_accuracy(methods),
         charts=build_method_charts(methods, with_thresholds=False),
     )
 

@@ -49,7 +49,7 @@ def render_staff(
         steps=group_by_step(result.checks),
         counts=count_verdicts(result.checks),
         methods=methods,
-        accuracy_measured=any(summary.accuracy is not None for summary in methods.values()),
+        accuracy=words.describe_accuracy(methods),
         charts=build_method_charts(methods, with_thresholds=True),
         curves=draw_curves(details.curves),
         mismatches=sum(claim.agrees is False for claim in result.claims),

@@ -122,7 +122,9 @@ def _render_methods(methods: Mapping[Method, MethodSummary]) -> RenderableType:
     table = _make_table("Method", *next(iter(rows.values())))
     for method, row in rows.items():
         table.add_row(words.METHODS[method], *row.values())
-    return _add_title("The three methods, as measured", table)
+    told = words.describe_accuracy(methods)
+    body = Group(table, Text(told, style="dim")) if told else table
+    return _add_title("The three methods, as measured", body)
 
 
 def _render_claims(claims: Iterable[Claim]) -> RenderableType:
@@ -175,5 +177,5 @@ def _make_table(first: str, *others: str) -> Table:
     return table
 
 
-def _add_title(title: str, table: Table) -> RenderableType:
+def _add_title(title: str, table: RenderableType) -> RenderableType:
     return Padding(Group(Text(title, style="bold"), table), (1, 0, 0, 0))

@@ -8,7 +8,7 @@ from typing import Final
 from grader.assets.reviews import Source
 from grader.grades.grade import AdjustmentKind, Grade, PassOutcome
 from grader.judging.tampering import WaitsFor, get_waits_for
-from grader.model import Method, Place, Profile, Result, RunStatus, ScoreStatus, Verdict
+from grader.model import Method, MethodSummary, Place, Profile, Result, RunStatus, ScoreStatus, Verdict
 
 MISSING: Final = "–"
 
@@ -110,6 +110,16 @@ def is_measured_on_synthetic(result: Result) -> bool:
     """Return True if an accuracy was measured, and on reviews that the project made up."""
     measured = any(method.accuracy is not None for method in result.methods.values())
     return measured and result.environment.get("reviews") == Source.SYNTHETIC
+
+
+def describe_accuracy(methods: Mapping[Method, MethodSummary]) -> str:
+    """Say on how many reviews accuracies were measured; nothing where none was."""
+    measured = [method for method in methods.values() if method.accuracy is not None]
+    numbers = sorted({method.reviews for method in measured if method.reviews})
+    if not measured or not numbers:
+        return "Accuracy was measured on held-out reviews." if measured else ""
+    several = f"{numbers[0]:,} to {numbers[-1]:,}" if len(numbers) > 1 else f"{numbers[0]:,}"
+    return f"Accuracy was measured on {several} held-out reviews: as many as it takes to compare it with the threshold."
 
 
 def describe_place(place: Place, in_notebook: bool = False) -> str:

@@ -302,9 +302,9 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
             hint,
         )
     expect(
-        accuracy >= threshold,
+        accuracy.share >= threshold,
         f"Expected an accuracy of at least {threshold:.1%} on unseen reviews after the training in this run; "
-        f"found {accuracy:.1%}.",
+        f"found {accuracy.share:.1%}, on {accuracy.reviews:,} of them.",
         hint,
     )
 

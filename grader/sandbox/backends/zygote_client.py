@@ -100,7 +100,12 @@ class Zygote:
             raise GraderError(f"The process that keeps kernels warm did not start: {why}.")
 
     def close(self) -> None:
-        """End it and every kernel that came from it. While it imports it has none, and would not see the leash."""
+        """End it and every kernel that came from it. While it imports it has none, and would not see the leash.
+
+        Safe to call twice.
+        """
+        if self._closed.is_set():
+            return
         self._closed.set()
         with self._lock:
             self._end()

@@ -2,16 +2,20 @@
 
 import csv
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from transformers import BertTokenizerFast, DistilBertConfig, DistilBertForSequenceClassification
 
+from grader.assets.synthetic_reviews import Review
 from grader.kernel import weights
-from grader.oracle.accuracy import AccuracyMeter, IncompleteWeights, rebuild
+from grader.oracle.accuracy import BLOCK, Accuracy, AccuracyMeter, IncompleteWeights, rebuild
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "very", "not"]
 REVIEWS = [("good film", 1), ("bad film", 0), ("very very good film", 1), ("not good", 0), ("not bad", 1)] * 9
@@ -70,7 +74,7 @@ def test_equals_asking_the_model(seed: int, meter: AccuracyMeter, snapshot: Path
             tokens = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
             right += int(trained(**tokens).logits.argmax()) == label
     tensors, _ = weights.export(trained, BASE)
-    assert meter.measure(tensors, BASE, f"digest {seed}") == right / len(REVIEWS)
+    assert meter.measure(tensors, BASE, f"digest {seed}") == Accuracy(right, len(REVIEWS), len(REVIEWS))
 
 
 def test_rebuilt_from_differences(snapshot: Path) -> None:
@@ -89,13 +93,23 @@ def test_the_same_content_is_measured_once(meter: AccuracyMeter) -> None:
         meter.measure(Unread(), Unread(), "another digest")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"accuracy": "x"}'], ids=["empty", "{}", "list", "text"])
+DAMAGED = {
+    "empty": b"",
+    "no answers": b"{}",
+    "a list": b"[1]",
+    "other letters": b'{"answers": "01x", "of": 45}',
+    "more answers than reviews": b'{"answers": "0101", "of": 3}',
+    "no number": b'{"answers": "01", "of": "x"}',
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_cache_is_measured_again(content: bytes, meter: AccuracyMeter) -> None:
     first = meter.measure(TRAINED, BASE, "digest")
     (stored,) = meter.cache.iterdir()  # features of a trained encoder are not kept
     stored.write_bytes(content)
     assert meter.measure(TRAINED, BASE, "digest") == first
-    assert json.loads(stored.read_text(encoding="utf-8"))["accuracy"] == first
+    assert len(json.loads(stored.read_text(encoding="utf-8"))["answers"]) == len(REVIEWS)
 
 
 def head_only(of: torch.nn.Module) -> dict[str, Tensor]:
@@ -132,4 +146,81 @@ def test_broken_weights(tensors: dict[str, Tensor], meter: AccuracyMeter) -> Non
 
 def test_weights_that_diverged_are_measured(meter: AccuracyMeter) -> None:
     nan = {name: torch.full_like(tensor, float("nan")) for name, tensor in TRAINED.items()}
-    assert 0 <= meter.measure(nan, BASE, "digest") <= 1
+    assert 0 <= meter.measure(nan, BASE, "digest").share <= 1
+
+
+# As many reviews as it takes.
+
+
+@pytest.fixture
+def long(snapshot: Path, tmp_path: Path) -> AccuracyMeter:
+    """1,800 reviews, no two of which are the same; the model answers most of them in one way."""
+    texts = (f"{' '.join('very' for _ in range(n % 7))} {text} {n}" for n, (text, _) in enumerate(REVIEWS * 40))
+    with (tmp_path / "heldout.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("review", "label"), *((text, int(n % 5 != 0)) for n, text in enumerate(texts))])
+    return AccuracyMeter(tmp_path / "heldout.csv", snapshot, "base", "reviews", 8, False, tmp_path / "cache")
+
+
+def answer(label: int, count: list[int]) -> Callable[..., str]:
+    """A model that always gives the same answer, and counts the reviews that it is asked about."""
+
+    def answer(self: AccuracyMeter, model: object, reviews: Sequence[Review], of_checkpoint: bool) -> str:
+        count.append(len(reviews))
+        return "".join("1" if review.label == label else "0" for review in reviews)
+
+    return answer
+
+
+def test_a_clear_case_needs_few_reviews(long: AccuracyMeter, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(AccuracyMeter, "_answer", answer(1, asked))  # right in 80 %
+    passed = long.measure(TRAINED, BASE, "digest", 0.6)
+    assert (passed.of, passed.reviews) == (1_800, sum(asked))
+    assert passed.reviews <= 256
+    assert passed.share >= 0.6
+    assert long.known("digest", 0.6) == passed
+
+
+def test_another_threshold_goes_on_from_there(long: AccuracyMeter, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(AccuracyMeter, "_answer", answer(1, asked))
+    few = long.measure(TRAINED, BASE, "digest", 0.6)
+    assert long.known("digest", 0.79) is None
+    more = long.measure(TRAINED, BASE, "digest", 0.79)
+    assert (few.reviews, more.reviews) == (sum(asked[: few.reviews // BLOCK]), sum(asked))
+    whole = long.measure(TRAINED, BASE, "digest")
+    assert (whole.reviews, sum(asked)) == (1_800, 1_800)  # none was asked twice
+    assert long.known("digest", 0.79) == whole
+
+
+def test_the_order_of_the_file_decides_nothing(long: AccuracyMeter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AccuracyMeter, "_answer", answer(1, []))
+    first = long.measure(TRAINED, BASE, "digest", 0.6)
+    heading, *lines = long.heldout.read_text(encoding="utf-8").splitlines()
+    long.heldout.write_text("\n".join([heading, *sorted(lines)]), encoding="utf-8")
+    assert long.measure(TRAINED, BASE, "another", 0.6) == first
+
+
+@pytest.mark.parametrize("right", [1_079, 1_080], ids=["one too few in all", "just enough in all"])
+def test_seldom_is_a_verdict_another_than_that_of_all_reviews(right: int) -> None:
+    """Next to the threshold, where it is hardest: 0.6 of 1,800 are 1,080."""
+    generator, wrong = random.Random(1), 0
+    answers = [True] * right + [False] * (1_800 - right)
+    for _ in range(2_000):
+        generator.shuffle(answers)
+        looks = (Accuracy(sum(answers[:at]), at, 1_800) for at in range(BLOCK, 1_800 + BLOCK, BLOCK))
+        stopped = next((a for a in looks if a.reviews >= a.of or a.is_decided(0.6)), None)
+        if stopped and stopped.reviews < stopped.of:
+            wrong += (stopped.share >= 0.6) != (right >= 1_080)
+    assert wrong <= 8  # 2 are expected at most; more than 8 of 2,000 would be seen once in 4,000 times
+
+
+@given(st.integers(2, 400), st.data())
+def test_a_verdict_is_that_of_the_share(of: int, data: st.DataObject) -> None:
+    """What is shown to people agrees with what was decided."""
+    reviews = data.draw(st.integers(1, of))
+    found = Accuracy(data.draw(st.integers(0, reviews)), reviews, of)
+    threshold = data.draw(st.floats(0.01, 1))
+    if found.is_decided(threshold) and reviews < of:
+        least, most = found.right, found.right + of - reviews  # right answers in all
+        assert most / of >= threshold if found.share >= threshold else least / of < threshold

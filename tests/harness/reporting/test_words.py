@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.assets.reviews import Source
-from grader.model import CheckResult, Method, Profile, RunStatus, Score, ScoreStatus, Verdict
+from grader.model import CheckResult, Method, MethodSummary, Profile, RunStatus, Score, ScoreStatus, Verdict
 from grader.reporting import words
 from grader.reporting.outline import count_verdicts, group_by_step
 from grader.reporting.sanitisation import LINE_LIMIT, sanitise_line, sanitise_text
@@ -79,6 +79,21 @@ def test_notices(changes: dict[str, Any], expected: list[str]) -> None:
 
 def _check(id_: str, verdict: Verdict = Verdict.PASSED, points: float | None = 1.0) -> CheckResult:
     return results.check(id_, verdict, 2.0, points=points)
+
+
+@pytest.mark.parametrize(
+    ("reviews", "said"),
+    [
+        pytest.param({}, "", id="nothing measured"),
+        pytest.param({Method.FULL: 128, Method.HEAD: 1_500, Method.LORA: 256}, "128 to 1,500 held-out", id="several"),
+        pytest.param({Method.FULL: 256, Method.HEAD: 256}, "on 256 held-out", id="the same"),
+        pytest.param({Method.FULL: None}, "on held-out reviews.", id="a result that does not tell"),
+    ],
+)
+def test_on_how_many_reviews_accuracy_was_measured(reviews: dict[Method, int | None], said: str) -> None:
+    told = words.describe_accuracy({m: MethodSummary(accuracy=0.8, reviews=number) for m, number in reviews.items()})
+    assert said in told
+    assert bool(told) == bool(said)
 
 
 def test_steps_come_in_order_of_appearance_and_keep_the_order_of_checks() -> None:

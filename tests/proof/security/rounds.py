@@ -19,6 +19,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from grader import paths, pipeline
+from grader.batch.digests import SUITE, VERSIONS, digest_files
+from grader.closure import Tree, closure
 from grader.errors import GraderError
 from grader.execution import isolation
 from grader.execution.job import Setup
@@ -31,9 +33,11 @@ from tests.proof.security.cases import HostileCase, load_cases
 from tests.proof.security.table import format_line
 from tests.proof.security.traces import capture_traces
 
+CODE: Final = "tests.proof.security.rounds"  # and what it imports
 CORPUS: Final = paths.CORPUS / "hostile"
 HONEST_EVERY: Final = 20  # hostile notebooks between two runs of the honest one
 PARTS: Final = 2  # of the cases, in processes that work side by side
+GROUPS: Final = 5  # of the cases, each a test of its own
 SMALL: Final[dict[str, Any]] = {
     "memory_mib": 1_400, "cpu_s": 60, "processes": 96, "file_mib": 64, "scratch_mib": 200, "inodes": 5_000,
     "evidence_mib": 64, "evidence_files": 64,
@@ -77,13 +81,24 @@ def _setup(backend: Backend) -> Iterator[Setup]:
         yield used
 
 
-def run_in_parts(backend: Backend, only: str = "") -> tuple[HostileResult, ...]:
-    """All cases whose id contains `only`, dealt out to processes that work side by side: most only wait for a limit.
+def list_groups(cases: Sequence[HostileCase]) -> dict[str, list[str]]:
+    """Deal the ids of hostile cases out to groups of about the same size, by the name of the group."""
+    ids = [case.id for case in cases if not case.honest]
+    return {f"{number} of {GROUPS}": ids[number - 1 :: GROUPS] for number in range(1, GROUPS + 1)}
+
+
+def digest_hostile() -> str:
+    """Digest the code and the cases that the outcomes of hostile notebooks follow from. Raises GraderError."""
+    tree = Tree(paths.ROOT)
+    return digest_files(tree, closure(tree, [CODE, *SUITE, CORPUS.relative_to(paths.ROOT).as_posix(), VERSIONS]))[:16]
+
+
+def run_in_parts(backend: Backend, ids: Sequence[str]) -> tuple[HostileResult, ...]:
+    """Hostile cases, dealt out to processes that work side by side: most only wait for a limit.
 
     Each of them also runs the honest one, in between and last. Raises GraderError.
     """
-    cases = load_cases(CORPUS)
-    honest, ids = next(case.id for case in cases if case.honest), [c.id for c in cases if not c.honest and only in c.id]
+    honest = next(case.id for case in load_cases(CORPUS) if case.honest)
     with ThreadPoolExecutor(PARTS) as pool:
         parts = range(min(PARTS, len(ids)))
         rounds = list(pool.map(lambda part: run_in_process(backend, (*ids[part::PARTS], honest)), parts))

@@ -19,10 +19,9 @@ from typing import Any, Final
 from grader.errors import GraderError
 from grader.paths import ROOT
 from tests.proof.speed import machine, outcome, report
-from tests.proof.speed.outcome import BoundLine, Part
+from tests.proof.speed.outcome import FIGURES, BoundLine, Part
 from tests.proof.speed.parts import OPTIONAL, PARTS, QUICKLY, BenchOptions
 
-FIGURES: Final = ROOT / "results" / "speed" / "performance.json"
 PAGE: Final = ROOT / "docs" / "performance.md"
 TIMES_FASTER: Final = 20
 

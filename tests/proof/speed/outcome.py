@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from grader.batch.store import write
 from grader.errors import GraderError
+from grader.paths import ROOT
 from tests.proof.speed import machine
+
+FIGURES: Final = ROOT / "results" / "speed" / "performance.json"
 
 T = TypeVar("T")
 

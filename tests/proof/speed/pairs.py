@@ -2,7 +2,8 @@
 
 `OTHER` is a checkout of that commit (`git worktree add --detach OTHER COMMIT`), with an environment in `.venv`. Each
 grades its own reference solution with its own code, in turn: what the machine does meanwhile then falls on both. The
-figures are medians; a command is measured as its user waits for it, with all that it loads.
+figures are medians; a command is measured as its user waits for it, with all that it loads. They are kept beside those
+of `make bench`, whose page shows them.
 """
 
 import json
@@ -22,9 +23,11 @@ from grader.cli.app import main
 from grader.errors import GraderError
 from grader.model import Precision, Profile
 from tests.proof.speed.batches import write_class
-from tests.proof.speed.outcome import measure_time
+from tests.proof.speed.outcome import FIGURES, BoundLine, Part, measure_time, save
 
 PYTHON: Final = Path(".venv/bin/python")
+BOUNDS: Final = {Profile.QUICK: 0.25, Profile.STRUCTURE: 0.65, Profile.FULL: 1}
+BATCH_BOUND: Final = 0.6
 REFERENCE: Final = paths.REFERENCE.relative_to(paths.ROOT)
 
 
@@ -35,6 +38,39 @@ class Sample:
     wall_s: float
     cpu_s: float
     peak_mib: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of both trees."""
+
+    before: float
+    now: float
+
+    @property
+    def ratio(self) -> float:
+        """Now, of before; 0 where nothing is told of before."""
+        return self.now / self.before if self.before else 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both trees do. `size`: notebooks of a class; 0 for one notebook by `grade`."""
+
+    profile: Profile
+    precision: Precision
+    size: int
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        precise = "" if self.precision is Precision.AUTO else f" in {self.precision.value}"
+        return f"{f'batch of {self.size} in ' if self.size else ''}{self.profile.value}{precise}"
+
+    @property
+    def bound(self) -> float:
+        """What the project aims at, beside the first version that trained within minutes."""
+        return BATCH_BOUND if self.size else BOUNDS[self.profile]
 
 
 def measure_command(tree: Path, arguments: Sequence[str], out: Path) -> Sample:
@@ -50,17 +86,44 @@ def measure_command(tree: Path, arguments: Sequence[str], out: Path) -> Sample:
     return Sample(wall_s, cpu_s, max(result["run"]["peak_memory_mib"] or 0 for result in results))
 
 
-def measure_pairs(trees: Mapping[str, Path], arguments: Mapping[str, Sequence[str]], rounds: int) -> Iterator[str]:
-    """Yield a line for each command, and at the end one for each figure with its ratio."""
-    found: dict[str, list[Sample]] = {name: [] for name in trees}
+def measure_pairs(
+    trees: Mapping[str, Path], arguments: Mapping[str, Sequence[str]], rounds: int
+) -> Iterator[tuple[str, Sample]]:
+    """Yield the name of a tree and a sample of it, in turn."""
     for _ in range(rounds):
         for name, tree in trees.items():
             with tempfile.TemporaryDirectory(prefix="a4-pairs-") as folder:
-                found[name].append(sample := measure_command(tree, arguments[name], Path(folder) / "out"))
-            yield f"{name}: {sample.wall_s:.1f} s, {sample.cpu_s:.1f} s of processors, {sample.peak_mib:.0f} MiB"
-    for what in asdict(found["this"][0]):
-        other, this = (statistics.median(getattr(sample, what) for sample in found[name]) for name in ("other", "this"))
-        yield f"{what}: {other:.1f} before, {this:.1f} now, ratio {this / other if other else 0:.3f}"
+                yield name, measure_command(tree, arguments[name], Path(folder) / "out")
+
+
+def compare(samples: Sequence[tuple[str, Sample]]) -> dict[str, Comparison]:
+    """The medians of both trees, by figure."""
+    return {
+        figure: Comparison(*(_find_median(samples, name, figure) for name in ("other", "this")))
+        for figure in asdict(samples[0][1])
+    }
+
+
+def _find_median(samples: Sequence[tuple[str, Sample]], name: str, figure: str) -> float:
+    return statistics.median(getattr(sample, figure) for named, sample in samples if named == name)
+
+
+def build_part(work: Work, commit: str, found: Mapping[str, Comparison], rounds: int) -> Part:
+    """What the page on performance says of a comparison."""
+    beside = f"{work.title}: share of what commit {commit} takes, in"
+    lines = [BoundLine(f"{beside} seconds", found["wall_s"].ratio, work.bound)]
+    if work.profile is Profile.QUICK:
+        lines.append(BoundLine(f"{beside} memory", found["peak_mib"].ratio, 1))
+    figures = {"rounds": rounds, "commit": commit, **{name: asdict(one) for name, one in found.items()}}
+    return Part(f"pairs-{work.title}", figures, tuple(lines))
+
+
+def read_commit(tree: Path) -> str:
+    """The commit that is checked out. Raises GraderError."""
+    asked = subprocess.run(["git", "-C", str(tree), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    if asked.returncode:
+        raise GraderError(f"{tree} is no checkout of a commit: {asked.stderr.strip()}")
+    return asked.stdout.strip()
 
 
 def pairs(
@@ -72,7 +135,8 @@ def pairs(
     jobs: Annotated[int, typer.Option(help="workers of a class")] = 2,
 ) -> None:
     """Grade the reference, or a class of copies of it, with both trees in turn."""
-    trees = {"other": other.resolve(), "this": paths.ROOT}
+    trees, work = {"other": other.resolve(), "this": paths.ROOT}, Work(profile, precision, size)
+    commit, samples = read_commit(other), []
     options = ["--profile", profile.value, "--precision", precision.value]
     with tempfile.TemporaryDirectory(prefix="a4-pairs-class-") as name:
         arguments = {}
@@ -82,8 +146,12 @@ def pairs(
                 source = write_class(Path(name) / which, size, tree / REFERENCE)
                 what = ["batch", str(source), "--jobs", str(jobs), "--quiet"]
             arguments[which] = [*what, *options]
-        for line in measure_pairs(trees, arguments, rounds):
-            print(line, flush=True)
+        for which, sample in measure_pairs(trees, arguments, rounds):
+            samples.append((which, sample))
+            print(f"{which}: {sample}", flush=True)
+    for figure, one in (found := compare(samples)).items():
+        print(f"{figure}: {one.before:.1f} before, {one.now:.1f} now, ratio {one.ratio:.3f}")
+    save(build_part(work, commit, found, rounds), FIGURES)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,8 @@ def find_accuracy(judged: Case, method: Method) -> float | None:
     training = judged.training(method)
     if training is None or is_replaced_at_end(training.work) or judged.measure_foreign_labels(method) is not None:
         return None
-    return judged.accuracy(method)
+    measured = judged.measure_accuracy(method)  # on all reviews: what it is held against is the calibration of today
+    return measured.share if measured else None
 
 
 def require_ended(case: CorpusCase, record: RunRecord) -> None:

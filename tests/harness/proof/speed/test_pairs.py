@@ -8,6 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from grader.errors import GraderError
+from grader.model import Precision, Profile
 from tests.proof.speed import pairs
 
 GRADER = """#!{python}
@@ -30,16 +31,34 @@ def write_tree(folder: Path, seconds: float, mib: int, code: int = 0) -> Path:
 
 def test_ratios(tmp_path: Path) -> None:
     trees = {"other": write_tree(tmp_path / "a", 0.0, 200), "this": write_tree(tmp_path / "b", 1.0, 100)}
-    lines = list(pairs.measure_pairs(trees, {"other": ["grade"], "this": ["grade"]}, 2))
-    assert [line.partition(":")[0] for line in lines] == ["other", "this"] * 2 + ["wall_s", "cpu_s", "peak_mib"]
-    assert lines[-1] == "peak_mib: 200.0 before, 100.0 now, ratio 0.500"
-    assert float(lines[4].rpartition(" ")[2]) > 1
+    samples = list(pairs.measure_pairs(trees, {"other": ["grade"], "this": ["grade"]}, 2))
+    assert [name for name, _ in samples] == ["other", "this"] * 2
+    found = pairs.compare(samples)
+    assert found["peak_mib"] == pairs.Comparison(200.0, 100.0)
+    assert found["peak_mib"].ratio == 0.5
+    assert found["wall_s"].ratio > 1
 
 
 def test_a_tree_that_fails_is_told(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "a", 0, 1, code=2)
     with pytest.raises(GraderError, match="ended with 2"):
         pairs.measure_command(tree, ["grade"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("work", "bounds"),
+    [
+        pytest.param(pairs.Work(Profile.QUICK, Precision.BFLOAT16, 0), [0.25, 1], id="quick"),
+        pytest.param(pairs.Work(Profile.STRUCTURE, Precision.AUTO, 0), [0.65], id="structure"),
+        pytest.param(pairs.Work(Profile.STRUCTURE, Precision.AUTO, 20), [0.6], id="a class"),
+    ],
+)
+def test_a_miss_is_one_on_the_page(work: pairs.Work, bounds: list[float]) -> None:
+    found = {"wall_s": pairs.Comparison(100, 70), "peak_mib": pairs.Comparison(100, 90)}
+    part = pairs.build_part(work, "0123456", found, 3)
+    assert [line.bound for line in part.lines] == bounds
+    assert [line.holds for line in part.lines] == [False, True][: len(bounds)]
+    assert "0123456" in part.lines[0].what
 
 
 def test_a_class_of_copies_is_no_class_of_the_same_file(tmp_path: Path) -> None:
