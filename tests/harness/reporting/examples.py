@@ -124,7 +124,9 @@ def middle() -> Result:
     run = results.run(RunStatus.STUDENT_ERROR, wall_s=268.4, peak_memory_mib=3_412.7, failed_cells=cells)
     methods = {
         Method.FULL: METHODS[Method.FULL],
-        Method.HEAD: MethodSummary(trainable_parameters=66_955_010, accuracy=0.794, reviews=256, train_s=148.8, steps=64),
+        Method.HEAD: MethodSummary(
+            trainable_parameters=66_955_010, accuracy=0.794, reviews=256, train_s=148.8, steps=64
+        ),
         Method.LORA: MethodSummary(trainable_parameters=7_900_418),
     }
     claims = (
