@@ -97,7 +97,7 @@ LATER: Final = (
         ending=ExpectedEnding.EITHER,
         words="become another user",
     ),
-    Try("umask 077", conditions=MASKED, essential=True),
+    Try("umask 077", conditions=MASKED),
     Try("umask 027", conditions=CommandConditions(umask="027")),
     Try("no network", conditions=CommandConditions(network=False), essential=True),
     Try(
@@ -135,12 +135,10 @@ LATER: Final = (
         conditions=CommandConditions(
             before="mkdir -p /srv/cache && ln -sfn /srv/cache /srv/link", environ={"A4_CACHE": "/srv/link"}
         ),
-        essential=True,
     ),
     Try(
         "a temporary folder of 76 characters",
         conditions=CommandConditions(before=f"mkdir -p -m 1777 {LONG}", environ={"TMPDIR": LONG}),
-        essential=True,
     ),
     Try(
         "settings of another Python and pip",
@@ -153,7 +151,6 @@ LATER: Final = (
                 "PIP_USER": "1",
             }
         ),
-        essential=True,
     ),
     Try(
         "a Python that needs LD_LIBRARY_PATH",
