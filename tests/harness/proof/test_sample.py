@@ -25,7 +25,7 @@ def page(tmp_path: Path) -> Path:
 
 def test_a_sample_is_judged_again_where_the_page_is_of_this_code(page: Path) -> None:
     left_out = set(sample.list_judged(page, CODE))
-    assert CASES * 0.7 < len(left_out) < CASES * 0.9
+    assert CASES * 0.83 < len(left_out) < CASES * 0.97
 
 
 def test_one_group_of_attacks_runs_again_where_the_page_is_of_this_code(page: Path) -> None:
