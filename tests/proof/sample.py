@@ -1,8 +1,8 @@
 """`python -m tests.proof.sample`: which tests of corpus and attacks a run may leave out, as options of pytest.
 
 A page names the code on which `make validate` judged the whole corpus, and one that on which `make hostile` ran every
-attack. Where that is the code of this tree, a tenth of the cases and a fifth of the attacks are tried again, to see that
-the page does not lie; where it is any other code, all of them are.
+attack. Where that is the code of this tree, a tenth of the cases and a fifth of the attacks are tried again, to see
+that the page does not lie; where it is any other code, all of them are.
 """
 
 import hashlib
