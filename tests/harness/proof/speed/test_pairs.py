@@ -16,7 +16,8 @@ import json, pathlib, sys, time
 time.sleep({seconds})
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
 out.mkdir(parents=True)
-(out / "result.json").write_text(json.dumps({{"run": {{"peak_memory_mib": {mib}}}}}))
+told = {{"run": {{"peak_memory_mib": {mib}}}, "timings": {{"kernel start": {mib}, "cells": 100}}}}
+(out / "result.json").write_text(json.dumps(told))
 sys.exit({code})
 """
 
@@ -36,6 +37,7 @@ def test_ratios(tmp_path: Path) -> None:
     found = pairs.compare(samples)
     assert found["peak_mib"] == pairs.Comparison(200.0, 100.0)
     assert found["peak_mib"].ratio == 0.5
+    assert found["warm_s"] == pairs.Comparison(300.0, 200.0)
     assert found["wall_s"].ratio > 1
 
 
@@ -48,16 +50,20 @@ def test_a_tree_that_fails_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("work", "bounds"),
     [
-        pytest.param(pairs.Work(Profile.QUICK, Precision.BFLOAT16, 0), [0.25, 1], id="quick"),
-        pytest.param(pairs.Work(Profile.STRUCTURE, Precision.AUTO, 0), [0.65], id="structure"),
+        pytest.param(pairs.Work(Profile.QUICK, Precision.BFLOAT16, 0), [0.25, 0.25, 1], id="quick"),
+        pytest.param(pairs.Work(Profile.STRUCTURE, Precision.AUTO, 0), [0.65, 0.65], id="structure"),
         pytest.param(pairs.Work(Profile.STRUCTURE, Precision.AUTO, 20), [0.6], id="a class"),
     ],
 )
 def test_a_miss_is_one_on_the_page(work: pairs.Work, bounds: list[float]) -> None:
-    found = {"wall_s": pairs.Comparison(100, 70), "peak_mib": pairs.Comparison(100, 90)}
+    found = {
+        "wall_s": pairs.Comparison(100, 70),
+        "warm_s": pairs.Comparison(100, 20),
+        "peak_mib": pairs.Comparison(100, 90),
+    }
     part = pairs.build_part(work, "0123456", found, 3)
     assert [line.bound for line in part.lines] == bounds
-    assert [line.holds for line in part.lines] == [False, True][: len(bounds)]
+    assert [line.holds for line in part.lines] == [False, True, True][: len(bounds)]
     assert "0123456" in part.lines[0].what
 
 
