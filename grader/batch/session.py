@@ -38,8 +38,7 @@ from grader.batch.teacher_export import Export, read_gradebook
 from grader.errors import ANOTHER_FOLDER, GraderError, explain_refusal
 from grader.execution import profiles
 from grader.execution.driver import Limits
-from grader.execution.isolation import open_sandbox
-from grader.execution.setup import prepare_assets
+from grader.execution.setup import SandboxOptions, start_sandbox
 from grader.grades.decisions import Withdrawal, describe_decision, describe_in_force, list_in_force, list_withdrawn
 from grader.grades.grade import PassOutcome, Standing, describe_partial
 from grader.intake.archive import read_class
@@ -312,9 +311,7 @@ def share_sandbox(config: BatchConfig, workers: WorkerSettings) -> Iterator[Batc
         yield config
         return
     limits = Limits(cell_s=config.cell_s, notebook_s=config.run_s)
-    checkpoint, metrics = prepare_assets(config.profile)
-    gpus = profiles.uses_gpu(config.profile)
-    with open_sandbox(checkpoint, metrics, limits, threads=config.threads, gpus=gpus) as sandbox:
+    with start_sandbox(config.profile, SandboxOptions(limits=limits, threads=config.threads)) as sandbox:
         yield config.model_copy(update={"sandbox": sandbox.ticket()})
 
 

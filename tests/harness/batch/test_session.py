@@ -858,8 +858,7 @@ def test_workers_of_this_machine_share_a_sandbox(
     here: bool, changes: dict[str, object], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zygote = Sandbox(Backend.WARM, SandboxPolicy(), tmp_path / "zygote")
-    monkeypatch.setattr(session, "prepare_assets", lambda profile: (None, None))
-    monkeypatch.setattr(session, "open_sandbox", lambda *arguments, **options: zygote)
+    monkeypatch.setattr(session, "start_sandbox", lambda profile, wanted: zygote)
     workers = WorkerSettings(open_cluster=Path, threads=1, local=here)
     with session.share_sandbox(make_config(tmp_path, **changes), workers) as shared:
         sent = BatchConfig.model_validate_json(shared.model_dump_json()).sandbox

@@ -8,7 +8,6 @@ of `make bench`, whose page shows them.
 
 import json
 import resource
-import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from grader.cli.app import main
 from grader.errors import GraderError
 from grader.model import Precision, Profile
 from tests.proof.speed.batches import write_class
-from tests.proof.speed.outcome import FIGURES, BoundLine, Part, measure_time, save
+from tests.proof.speed.outcome import FIGURES, BoundLine, Part, compute_medians, measure_time, save
 
 PYTHON: Final = Path(".venv/bin/python")
 BOUNDS: Final = {Profile.QUICK: 0.25, Profile.STRUCTURE: 0.65, Profile.FULL: 1}
@@ -104,14 +103,10 @@ def measure_pairs(
 
 def compare(samples: Sequence[tuple[str, Sample]]) -> dict[str, Comparison]:
     """The medians of both trees, by figure."""
-    return {
-        figure: Comparison(*(_find_median(samples, name, figure) for name in ("other", "this")))
-        for figure in asdict(samples[0][1])
-    }
-
-
-def _find_median(samples: Sequence[tuple[str, Sample]], name: str, figure: str) -> float:
-    return statistics.median(getattr(sample, figure) for named, sample in samples if named == name)
+    before, now = (
+        compute_medians([asdict(sample) for which, sample in samples if which == name]) for name in ("other", "this")
+    )
+    return {figure: Comparison(before[figure], now[figure]) for figure in before}
 
 
 def build_part(work: Work, commit: str, found: Mapping[str, Comparison], rounds: int) -> Part:
