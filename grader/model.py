@@ -140,7 +140,7 @@ class MethodSummary(FrozenModel):
 
     trainable_parameters: int | None = None
     accuracy: float | None = None  # on the hidden held-out reviews, from rebuilt weights
-    reviews: int | None = None  # so many of these: as many as it takes to compare it with the threshold
+    reviews: int | None = None  # so many of these: more where it is close to what is needed
     threshold: float | None = None  # accuracy that the check requires
     train_s: float | None = None
     steps: int | None = None

@@ -27,7 +27,7 @@ from grader.judging.boundary import Watch
 from grader.judging.careful import judge_carefully
 from grader.judging.case import Oracle
 from grader.judging.result import GradingResult, judge_case
-from grader.model import Profile, RunStatus
+from grader.model import RunStatus
 from grader.oracle.accuracy import load_libraries
 from grader.protocol.checkpoint import load_base_tensors
 from grader.sandbox import Backend, attach
@@ -53,8 +53,7 @@ class WorkerTools(AbstractContextManager["WorkerTools"]):
         self.setup: Setup = replace(found, threads=config.threads, gpu_pool=pool)
         self.oracle: Oracle = pipeline.build_oracle(self.setup)
         self.bounds = Bounds.of(config.profile)
-        if config.profile is not Profile.STRUCTURE:
-            load_libraries()
+        load_libraries(config.profile)
         gc.collect()
         gc.freeze()  # pytest collects garbage after every run: what stays for good is not looked through again
 

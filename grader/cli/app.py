@@ -4,6 +4,8 @@ Exit codes: 0 graded, whatever the score; 1 the submission cannot be graded as h
 at fault.
 """
 
+import atexit
+import gc
 import io
 import os
 import signal
@@ -30,7 +32,8 @@ from grader.errors import (
     explain_refusal,
     report_on_stop,
 )
-from grader.model import Profile, RunStatus
+from grader.machine.collector import import_without_collecting
+from grader.model import RunStatus
 from grader.paths import ROOT
 
 if TYPE_CHECKING:
@@ -79,14 +82,15 @@ def _grade(found: "Submission", run: RunOptions, folder: Path, listener: "Listen
     limits = run.choose_limits(isolation.has_gpu())
     wanted = SandboxOptions(Backend.NONE if run.unsafe_no_sandbox else None, limits)
     with start_sandbox(run.profile, wanted) as opened:
-        from grader import pipeline
-        from grader.challenges import choose_seed
-        from grader.judging.apart import leave_threads_to_children
-        from grader.oracle.accuracy import load_libraries
+        with import_without_collecting():
+            from grader import pipeline
+            from grader.challenges import choose_seed
+            from grader.judging.apart import leave_threads_to_children
+            from grader.oracle.accuracy import load_libraries
 
+            load_libraries(run.profile)
+            import matplotlib.backends.backend_svg  # noqa: F401  draws the plots of the reports
         leave_threads_to_children()
-        if run.profile is not Profile.STRUCTURE:
-            load_libraries()
         wanted, seed = replace(wanted, opened=opened), choose_seed(run.seed)
         with pipeline.open_setup(run.profile, seed, wanted, run.precision, listener=listener) as used:
             return pipeline.grade(found, used, folder, listener, limits)
@@ -200,6 +204,7 @@ def stop_as_ctrl_c_does() -> None:
 
 def main(command: Callable[[], object] = partial(app, prog_name="./autograder")) -> None:  # noqa: B008  the app itself
     """Run the command line, or another command line that handles errors in the same way."""
+    atexit.register(gc.freeze)  # after the last word: Python would look through all libraries again, for a second
     stop_as_ctrl_c_does()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

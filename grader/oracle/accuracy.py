@@ -22,6 +22,7 @@ from torch import Tensor
 from grader.assets.cache import place_file
 from grader.assets.reviews import read_reviews
 from grader.assets.synthetic_reviews import Review
+from grader.model import Profile
 from grader.protocol.precision import use_precision
 from grader.protocol.tensor_names import ENCODER
 
@@ -158,9 +159,12 @@ class AccuracyMeter:
         return tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt")
 
 
-def load_libraries() -> None:
-    """Load what measuring takes, which is seconds: each judging is a copy of the process that has them already."""
-    for name in LIBRARIES:
+def load_libraries(profile: Profile) -> None:
+    """Load what measuring takes, which is seconds: each judging is a copy of the process that has them already.
+
+    Nothing is measured in `structure`.
+    """
+    for name in LIBRARIES if profile is not Profile.STRUCTURE else ():
         importlib.import_module(name)
 
 

@@ -119,7 +119,8 @@ def describe_accuracy(methods: Mapping[Method, MethodSummary]) -> str:
     if not measured or not numbers:
         return "Accuracy was measured on held-out reviews." if measured else ""
     several = f"{numbers[0]:,} to {numbers[-1]:,}" if len(numbers) > 1 else f"{numbers[0]:,}"
-    return f"Accuracy was measured on {several} held-out reviews: as many as it takes to compare it with the threshold."
+    more = ": more where it is close to what is needed" if len(numbers) > 1 else ""
+    return f"Each accuracy was measured on {several} held-out reviews{more}."
 
 
 def describe_place(place: Place, in_notebook: bool = False) -> str:

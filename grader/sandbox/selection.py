@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -105,12 +105,17 @@ class Sandbox(AbstractContextManager["Sandbox"]):
 def select(policy: SandboxPolicy, *, warmup: Warmup | None = None, only: Backend | None = None) -> Sandbox:
     """Open the best sandbox that works here. Raises GraderError where none does.
 
-    warmup: what warm kernels import beforehand; the import runs in the background.
+    warmup: what warm kernels import beforehand; the import runs in the background, from before the self-test on.
     only: this backend or none.
     """
+    if sys.platform != "linux" and only is not Backend.NONE:
+        raise GraderError(NOT_LINUX)
     for backend in (only,) if only is not None else ORDER:
-        if backend is Backend.NONE or run_self_test(backend).passed:
-            return _open(backend, policy, warmup or Warmup())
+        with ExitStack() as undo:
+            opened = undo.enter_context(_open(backend, policy, warmup or Warmup()))
+            if backend is Backend.NONE or run_self_test(backend).passed:
+                undo.pop_all()
+                return opened
     raise GraderError(_explain_refusal(only))
 
 
@@ -163,8 +168,6 @@ def _explain_missing(backend: Backend) -> str:
 
 
 def _explain_refusal(only: Backend | None) -> str:
-    if sys.platform != "linux":
-        return NOT_LINUX
     if only is not None:
         return f"The chosen sandbox does not work here: {run_self_test(only)}"
     tests = run_self_tests()

@@ -303,7 +303,7 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
         )
     expect(
         accuracy.share >= threshold,
-        f"Expected an accuracy of at least {threshold:.1%} on unseen reviews after the training in this run; "
+        f"Expected an accuracy of at least {threshold:.1%} on held-out reviews after the training in this run; "
         f"found {accuracy.share:.1%}, on {accuracy.reviews:,} of them.",
         hint,
     )
@@ -316,7 +316,7 @@ def expect_accuracy(case: Case, method: Method, hint: str) -> None:
     training=Method.FULL,
 )
 def test_full_accuracy(case: Case) -> None:
-    """The model of step 1 classifies unseen reviews about as well as the reference does with the same training."""
+    """The model of step 1 classifies held-out reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.FULL, "Check that each review has the right label and that the loss goes down.")
 
 
@@ -327,7 +327,7 @@ def test_full_accuracy(case: Case) -> None:
     training=Method.HEAD,
 )
 def test_head_accuracy(case: Case) -> None:
-    """The model of step 2 classifies unseen reviews about as well as the reference does with the same training."""
+    """The model of step 2 classifies held-out reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.HEAD, "Check that the head is trainable and that the encoder is the pretrained one.")
 
 
@@ -338,5 +338,5 @@ def test_head_accuracy(case: Case) -> None:
     training=Method.LORA,
 )
 def test_lora_accuracy(case: Case) -> None:
-    """The model of step 3 classifies unseen reviews about as well as the reference does with the same training."""
+    """The model of step 3 classifies held-out reviews about as well as the reference does with the same training."""
     expect_accuracy(case, Method.LORA, "Check that gradients reach A and B and that the head is trainable.")

@@ -85,8 +85,12 @@ def _check(id_: str, verdict: Verdict = Verdict.PASSED, points: float | None = 1
     ("reviews", "said"),
     [
         pytest.param({}, "", id="nothing measured"),
-        pytest.param({Method.FULL: 128, Method.HEAD: 1_500, Method.LORA: 256}, "128 to 1,500 held-out", id="several"),
-        pytest.param({Method.FULL: 256, Method.HEAD: 256}, "on 256 held-out", id="the same"),
+        pytest.param(
+            {Method.FULL: 128, Method.HEAD: 1_500, Method.LORA: 256},
+            "on 128 to 1,500 held-out reviews: more where",
+            id="several",
+        ),
+        pytest.param({Method.FULL: 256, Method.HEAD: 256}, "on 256 held-out reviews.", id="the same"),
         pytest.param({Method.FULL: None}, "on held-out reviews.", id="a result that does not tell"),
     ],
 )

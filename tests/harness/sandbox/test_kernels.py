@@ -15,6 +15,7 @@ from nbclient.exceptions import DeadKernelError
 
 from grader.errors import GraderError
 from grader.sandbox import Backend, Sandbox, SelfTest, Stop, Warmup, Workspace, attach, select, selection, selftest
+from grader.sandbox.backends import zygote_client
 from grader.sandbox.policy import Ending, SandboxPolicy, describe_error
 from tests.harness import needs
 
@@ -165,6 +166,15 @@ def test_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[6:] == [f"- {backend} ({selection.WAYS[backend]}): no {backend}." for backend in selection.ORDER]
     with pytest.raises(GraderError, match=r"no warm\. Allow warm"):
         select(ROOMY, only=Backend.WARM)
+
+
+def test_a_zygote_that_imports_during_a_test_that_fails_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = Mock()
+    monkeypatch.setattr(zygote_client, "Zygote", lambda *given: Mock(close=closed))
+    monkeypatch.setattr(selection, "run_self_test", lambda backend: SelfTest(backend, (), "no answer"))
+    with pytest.raises(GraderError, match="no answer"):
+        select(ROOMY, only=Backend.WARM)
+    closed.assert_called_once_with()
 
 
 @pytest.mark.parametrize("error", [GraderError("the linker says no"), OSError(1, "not permitted")])
