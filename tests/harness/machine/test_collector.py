@@ -1,6 +1,7 @@
 """The garbage collector rests while libraries are loaded, and works again afterwards."""
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,7 +9,7 @@ from grader.machine.collector import import_without_collecting
 
 
 @pytest.fixture(autouse=True)
-def thaw():
+def thaw() -> Iterator[None]:
     yield
     gc.unfreeze()
 
